@@ -1,0 +1,48 @@
+# Two commands: `make quickstart` runs a whole study, `make test` passes the tests. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Stages and tests find the project's own python and dvc first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: quickstart test test-unit check setup engines clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quickstart  set up everything and run the embedded study end to end"
+	@echo "make test        set up everything and run all tests"
+	@echo "make check       ruff, mypy --strict, import rules"
+	@echo "make test-unit   the tests that start no engine"
+	@echo "make clean       remove .venv and the engine environments (not the store of responses)"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml envs/core.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 4; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the core (about 40 s)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/core.txt -e '.[dev]'
+	@touch $@
+
+engines: setup
+	@its env sync
+
+quickstart: engines
+	@its recipe use quickstart
+	@dvc repro --quiet
+	@its results table
+
+check: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -q tests/unit/test_imports.py
+
+test: engines
+	pytest
+
+test-unit: setup
+	pytest -m 'not integration' tests/unit
+
+clean:
+	rm -rf $(VENV) .its/envs

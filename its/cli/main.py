@@ -1,0 +1,65 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NoReturn
+
+import click
+
+import its
+from its.cli.env import doctor, env
+from its.cli.output import JSON_VERSION
+from its.cli.recipe import recipe
+from its.cli.results import results, store
+from its.cli.stages import STAGES
+from its.errors import EXIT_INTERRUPTED, ItsError
+
+ORDER = ["recipe", *STAGES, "results", "store", "env", "doctor"]
+
+
+class _Ordered(click.Group):
+    """Lists commands in the order of the work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in ORDER if name in self.commands]
+
+
+@click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(its.__version__, prog_name="its")
+@click.option("--traceback", is_flag=True, help="Show where an expected failure was raised.")
+def cli(traceback: bool) -> None:
+    """Run Input-Time Scaling studies from a declaration.
+
+    Choose a study with `its recipe use NAME`, run it with `dvc repro`, sweep it with `dvc exp run -S`. The commands
+    from `prepare` to `report` are the stages that dvc.yaml calls; DVC decides which of them has to run.
+    """
+
+
+for command in (recipe, *STAGES.values(), results, store, env, doctor):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(args=words, prog_name="its", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("error: interrupted; run the same command again to go on", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except ItsError as error:
+        if "--traceback" in words:
+            raise
+        if "--json" in words:
+            click.echo(json.dumps({"version": JSON_VERSION, "errors": error.as_json()}, indent=2, ensure_ascii=False))
+        for line in error.lines():
+            click.echo(line, err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)

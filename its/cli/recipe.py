@@ -1,0 +1,162 @@
+"""Recipes: list, show, check, use, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from its.cli.output import json_option, print_json
+
+
+def _project() -> Path:
+    from its.stages.study import find_project
+
+    return find_project()
+
+
+@click.group()
+def recipe() -> None:
+    """List, check and choose recipes."""
+
+
+@recipe.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the recipes with what they do.
+
+    Reads recipes/*.yaml.
+
+    Example: its recipe list
+    """
+    from its.recipe.apply import recipe_paths
+    from its.recipe.load import read_document
+
+    found = [(path.stem, str(read_document(path).values.get("description", ""))) for path in recipe_paths(_project())]
+    if as_json:
+        print_json(recipes=[{"name": name, "description": text} for name, text in found])
+        return
+    width = max((len(name) for name, _ in found), default=0)
+    for name, text in found:
+        click.echo(f"{name:{width}}  {text}")
+
+
+@recipe.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Print a recipe.
+
+    Example: its recipe show quickstart
+    """
+    from its.recipe.apply import recipe_path
+    from its.recipe.load import read_document
+
+    path = recipe_path(_project(), name)
+    document = read_document(path)
+    if as_json:
+        print_json(recipe=document.values)
+    else:
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
+
+
+@recipe.command()
+@click.argument("names", nargs=-1)
+@json_option
+def check(names: tuple[str, ...], as_json: bool) -> None:
+    """Check recipes; without a name all, and params.yaml.
+
+    Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
+    in the sandbox and use only what they are given, that local files exist with the pinned hash, and that numbers fit
+    each other (k and n, batch sizes, context). Starts no engine and needs no network.
+
+    Example: its recipe check quickstart
+    """
+    from its.errors import Fault, FaultsError
+    from its.recipe.apply import recipe_path, recipe_paths
+    from its.recipe.load import read_document, validate
+
+    project = _project()
+    paths = [recipe_path(project, name) for name in names]
+    if not paths:
+        params = project / "params.yaml"
+        paths = [*recipe_paths(project), *([params] if params.is_file() else [])]
+    faults: list[Fault] = []
+    good = []
+    for path in paths:
+        shown = path.relative_to(project) if path.is_relative_to(project) else path
+        try:
+            _, found = validate(read_document(path), project)
+        except FaultsError as error:
+            found = error.faults
+        faults += [Fault(fault.where.replace(str(path), str(shown), 1), fault.message, fault.hint) for fault in found]
+        if not found:
+            good.append(str(shown))
+    if faults:
+        raise FaultsError(faults)
+    if as_json:
+        print_json(valid=good, errors=[])
+        return
+    for name in good:
+        click.echo(f"{name}: valid")
+
+
+@recipe.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Overwrite a params.yaml that departs from its recipe.")
+def use(name: str, force: bool) -> None:
+    """Write a recipe to params.yaml, for DVC to run.
+
+    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost.
+
+    Example: its recipe use quickstart
+    """
+    from its.recipe.apply import recipe_path, use_recipe
+
+    project = _project()
+    chosen = use_recipe(project, recipe_path(project, name), force)
+    click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
+
+
+@recipe.command()
+@click.argument("name", required=False)
+@json_option
+def diff(name: str | None, as_json: bool) -> None:
+    """Show how params.yaml departs from its recipe.
+
+    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names).
+
+    Example: its recipe diff
+    """
+    from its.recipe.apply import departures, recipe_path
+    from its.recipe.load import read_document
+
+    project = _project()
+    params = read_document(project / "params.yaml").values
+    against = name or str(params.get("recipe"))
+    found = departures(read_document(recipe_path(project, against)).values, params)
+    if as_json:
+        print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
+        return
+    for path, left, right in found:
+        click.echo(f"{path}: {left} -> {right}")
+    if not found:
+        click.echo(f"params.yaml is recipe `{against}`")
+
+
+@recipe.command()
+@click.argument("section", required=False, default="")
+@json_option
+def fields(section: str, as_json: bool) -> None:
+    """List the fields that a section of a recipe knows.
+
+    Example: its recipe fields writer.sampling
+    """
+    from its.recipe.load import section_fields
+
+    known = section_fields([part for part in section.split(".") if part])
+    if as_json:
+        print_json(section=section, fields=known)
+        return
+    for name in known:
+        click.echo(name)

@@ -1,0 +1,149 @@
+"""What an engine environment should be, where it is, and how a process of it is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from its.errors import MissingError
+
+EngineName = Literal["vllm", "axolotl"]
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
+RECORD = "its-environment.json"
+RECORD_VERSION = 1
+
+_PROBES: dict[EngineName, str] = {
+    "vllm": "import torch, transformers, vllm\nfrom vllm import LLM, SamplingParams\n",
+    "axolotl": "import torch, transformers, axolotl, gguf\nfrom axolotl.integrations.base import BasePlugin\n",
+}
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What an engine environment should be on this machine; `probe` is code that imports what the workers need."""
+
+    name: EngineName
+    build: str
+    lock: Path
+    probe: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A complete environment. `versions` holds every distribution in it; `lock_sha256` is of the lock file's bytes."""
+
+    name: EngineName
+    build: str
+    path: Path
+    python: Path
+    lock_sha256: str
+    versions: dict[str, str]
+
+
+def has_nvidia_gpu(nvidia_smi: str = "nvidia-smi", driver: Path = Path("/proc/driver/nvidia/version")) -> bool:
+    """Whether an NVIDIA GPU is seen: the driver is loaded, or `nvidia-smi -L` lists one."""
+    if driver.exists():
+        return True
+    found = shutil.which(nvidia_smi)
+    if found is None:
+        return False
+    try:
+        listed = subprocess.run([found, "-L"], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return listed.returncode == 0 and b"GPU" in listed.stdout
+
+
+def spec_of(name: EngineName, project: Path, gpu: bool | None = None) -> EnvironmentSpec:
+    """What the environment should be here.
+
+    Args:
+        project: the checkout whose `envs/` holds the locks.
+        gpu: whether to take the build for an NVIDIA GPU; None looks for one.
+
+    Raises:
+        MissingError: if the lock is not in the project.
+    """
+    if name not in ENGINE_NAMES:
+        raise ValueError(f"no engine environment {name!r}; known: {', '.join(ENGINE_NAMES)}")
+    build = name if (has_nvidia_gpu() if gpu is None else gpu) else f"{name}_cpu"
+    lock = project / "envs" / f"{build}.txt"
+    if not lock.is_file():
+        raise MissingError(f"{lock}: the lock of the engine environment `{name}` is not there", "`git checkout envs`")
+    return EnvironmentSpec(name, build, lock, _PROBES[name])
+
+
+def find_environment(name: EngineName, project: Path, home: Path, gpu: bool | None = None) -> Environment:
+    """The complete environment that the project's lock asks for. Starts no process where no `nvidia-smi` is installed.
+
+    Raises:
+        MissingError: if it is not installed, or only from another state of the lock.
+    """
+    spec = spec_of(name, project, gpu)
+    path, lock_sha256 = place_of(spec, home)
+    if environment := complete_environment(spec, path, lock_sha256):
+        return environment
+    if superseded_folders(spec, home):
+        message = f"the engine environment `{name}` is out of date: {spec.lock} has changed since it was made"
+        raise MissingError(message, f"`its env sync {name}`")
+    raise MissingError(f"the engine environment `{name}` is not installed", f"`its env sync {name}`")
+
+
+def superseded_folders(spec: EnvironmentSpec, home: Path) -> list[Path]:
+    """Complete environments of this build that were made from another lock or Python; another checkout may use them."""
+    path, _ = place_of(spec, home)
+    found = sorted(record.parent for record in (home / "envs").glob(f"{spec.build}-*/{RECORD}"))
+    return [folder for folder in found if folder != path]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record of the environment in `path`; None if it is not there, damaged or of another version of ITS."""
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
+
+
+def environment_variables(name: EngineName, environment: Environment | None = None) -> dict[str, str]:
+    """The variables for a process of an engine environment: ours without what points to another Python, no telemetry.
+
+    `HF_HUB_OFFLINE` is left as it is: whether a model is on this machine is known to the caller.
+
+    Args:
+        environment: puts its `bin` first on `PATH` (ninja and the like are found there).
+    """
+    variables = dict(os.environ)
+    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):  # DVC sets or hands on all three
+        variables.pop(variable, None)
+    if environment is not None:
+        variables["PATH"] = os.pathsep.join([str(environment.python.parent), variables.get("PATH", os.defpath)])
+    variables |= {"DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return variables | {"vllm": {"VLLM_NO_USAGE_STATS": "1"}, "axolotl": {"AXOLOTL_DO_NOT_TRACK": "1"}}[name]
+
+
+def python_minor() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def place_of(spec: EnvironmentSpec, home: Path) -> tuple[Path, str]:
+    """(the folder of the environment, the SHA-256 of its lock)."""
+    content = spec.lock.read_bytes()
+    key = hashlib.sha256(content + python_minor().encode()).hexdigest()[:12]
+    return home / "envs" / f"{spec.build}-{key}", hashlib.sha256(content).hexdigest()
+
+
+def complete_environment(spec: EnvironmentSpec, path: Path, lock_sha256: str) -> Environment | None:
+    """The environment in `path` if its record is there and matches, and its interpreter still exists."""
+    record = read_record(path)
+    python = path / "bin" / "python"
+    if record is None or record.get("lock_sha256") != lock_sha256 or not python.exists():
+        return None
+    return Environment(spec.name, spec.build, path, python, lock_sha256, record["versions"])

@@ -1,0 +1,340 @@
+"""Make an engine environment from its lock: install, probe, heal, record."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from its.environments.find import (
+    RECORD,
+    RECORD_VERSION,
+    EngineName,
+    Environment,
+    EnvironmentSpec,
+    complete_environment,
+    environment_variables,
+    place_of,
+    python_minor,
+    spec_of,
+)
+from its.errors import ItsError, MissingError, RunError
+from its.home import key_lock
+
+PROGRESS_SECONDS = 15.0
+TORCH_CPU_PAGE = "https://download.pytorch.org/whl/cpu/torch/"
+# Text models need none of them, and a build that does not fit torch breaks every import of transformers.
+UNNEEDED = ("torchvision", "torchaudio", "torchcodec")
+
+_GIB = 2**30
+# What an environment, pip's cache and unpacking may take. Measured: vllm_cpu 3.4 GiB, axolotl_cpu 4.3 GiB on disk; the
+# CUDA builds are an estimate.
+WANTED_BYTES = {"vllm_cpu": 5 * _GIB, "axolotl_cpu": 5 * _GIB, "vllm": 15 * _GIB, "axolotl": 15 * _GIB}
+
+_OFFLINE = re.compile(
+    r"Temporary failure in name resolution|Name or service not known|nodename nor servname|NewConnectionError|"
+    r"Connection (?:refused|reset|aborted)|Network is unreachable|ConnectTimeoutError|ReadTimeoutError|ProxyError|"
+    r"Max retries exceeded|No route to host"
+)
+_NOT_FOUND = re.compile(r"(?:No matching distribution found for|satisfies the requirement) ([^\s;(]+)")
+_BROKEN_URL = re.compile(r"(?:/simple/([\w.-]+)/|url: \S*/([\w.-]+?)-\d[^/\s]*\.(?:whl|tar\.gz))")
+_NO_SPACE = re.compile(r"No space left on device|\[Errno 28\]")
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """An environment after a sync: whether it was made now, what was taken out to make it work, the time it took."""
+
+    environment: Environment
+    changed: bool
+    healed: list[str]
+    seconds: float
+
+
+# run(command, log, variables, beat): run a command to its end with its output appended to `log`, call `beat` now and
+# then, return the exit code. The boundary that tests replace.
+Run = Callable[[Sequence[str], Path, Mapping[str, str], Callable[[], None]], int]
+
+
+def sync_environment(
+    name: EngineName,
+    project: Path,
+    home: Path,
+    say: Callable[[str], None],
+    *,
+    gpu: bool | None = None,
+    run: Run | None = None,
+    wanted_bytes: int | None = None,
+) -> SyncResult:
+    """Make the environment that the project's lock asks for, unless it is complete already.
+
+    Concurrent calls for one environment wait for each other. What an interrupted sync left behind is removed first.
+    pip runs as it is configured on this machine, and all that it prints goes to `home/logs/env-BUILD.log`.
+
+    Args:
+        say: is told of each step, and every 15 s of the time since its beginning.
+        gpu: whether to take the build for an NVIDIA GPU; None looks for one.
+        run: how a command is run; None starts the process.
+        wanted_bytes: the free space to ask for; None is what the build is known to take.
+
+    Raises:
+        MissingError: if the lock is not for this kind of machine, or pip did not reach or find a package.
+        RunError: if the disk is full, or what was installed does not work.
+    """
+    spec = spec_of(name, project, gpu)
+    path, lock_sha256 = place_of(spec, home)
+    began = time.monotonic()
+    if environment := complete_environment(spec, path, lock_sha256):
+        return SyncResult(environment, False, [], time.monotonic() - began)
+    with key_lock(home, "env", path.name, lambda message: say(f"{spec.build}: {message}")):
+        if environment := complete_environment(spec, path, lock_sha256):
+            return SyncResult(environment, False, [], time.monotonic() - began)
+        return _Sync(spec, home, path, lock_sha256, say, run or run_logged, wanted_bytes).make()
+
+
+class _Sync:
+    """One making of an environment; the caller holds its lock."""
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        home: Path,
+        path: Path,
+        lock_sha256: str,
+        say: Callable[[str], None],
+        run: Run,
+        wanted_bytes: int | None,
+    ) -> None:
+        self._spec, self._path, self._lock_sha256, self._run_command = spec, path, lock_sha256, run
+        self._python = path / "bin" / "python"
+        self._log = home / "logs" / f"env-{spec.build}.log"
+        self._wanted = WANTED_BYTES[spec.build] if wanted_bytes is None else wanted_bytes
+        self._say_line = say
+        self._began = self._beaten = time.monotonic()
+        self._step = ""
+
+    def make(self) -> SyncResult:
+        """Remove what is half made, install, probe, heal, record."""
+        spec = self._spec
+        self._check_platform()
+        if self._path.exists():
+            self._say(f"removing what an interrupted sync left in {self._path}")
+            shutil.rmtree(self._path)
+        self._check_disk()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._log.write_text("", encoding="utf-8")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._install()
+        healed = self._heal_and_probe()
+        seconds = time.monotonic() - self._began
+        record = {
+            "version": RECORD_VERSION,
+            "name": spec.name,
+            "build": spec.build,
+            "lock_sha256": self._lock_sha256,
+            "python": platform.python_version(),
+            "versions": _versions(self._path),
+            "healed": healed,
+            "seconds": round(seconds, 1),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        _write_atomically(self._path / RECORD, json.dumps(record, indent=2) + "\n")
+        environment = complete_environment(spec, self._path, self._lock_sha256)
+        if environment is None:
+            raise RunError(f"{self._path}: there is no `bin/python`; see {self._log}")
+        return SyncResult(environment, True, healed, seconds)
+
+    def _say(self, message: str) -> None:
+        self._say_line(f"{self._spec.build}: {message}")
+
+    def _beat(self) -> None:
+        """A line of progress where the last one is old enough."""
+        now = time.monotonic()
+        if now - self._beaten >= PROGRESS_SECONDS:
+            self._beaten = now
+            self._say(f"{self._step}, {now - self._began:.0f} s")
+
+    def _run(self, step: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str | None:
+        """Run a command: None if it did well, else what it printed."""
+        self._step = step
+        with self._log.open("a", encoding="utf-8") as log:
+            print(f"$ {' '.join(arguments)}", file=log)
+        start = self._log.stat().st_size
+        settings = environment_variables(self._spec.name) | dict(variables or {})
+        if self._run_command(arguments, self._log, settings, self._beat) == 0:
+            return None
+        with self._log.open("rb") as log_bytes:
+            log_bytes.seek(start)
+            output = log_bytes.read().decode("utf-8", errors="replace")
+        if _NO_SPACE.search(output):
+            shutil.rmtree(self._path, ignore_errors=True)
+            raise self._full("the disk is full")
+        return output
+
+    def _pip(self, step: str, *arguments: str) -> str | None:
+        # -P: a folder named `pip` where the user stands must not be taken for it.
+        quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
+        command, *rest = arguments
+        options = quiet if command == "install" else quiet[:2]
+        return self._run(step, [str(self._python), "-P", "-m", "pip", command, *options, *rest])
+
+    def _install(self) -> None:
+        spec = self._spec
+        if (made_for := _lock_header(spec.lock, "python")) not in (None, python_minor()):
+            self._say(f"note: {spec.lock} was made for Python {made_for}, this is {python_minor()}")
+        self._say(f"installing {spec.lock} into {self._path}")
+        output = self._run("making the environment", [sys.executable, "-P", "-m", "venv", str(self._path)])
+        if output is not None:
+            hint = "on Debian and Ubuntu: `apt-get install python3-venv`" if "ensurepip" in output else None
+            raise RunError(f"no virtual environment could be made: {_last_line(output)} (log: {self._log})", hint)
+        install = ("install", "--no-deps", "--no-compile", "-r", str(spec.lock))
+        output = self._pip("installing packages", *install)
+        if output is not None and "+cpu" in (_package_missed(output) or ""):
+            self._say(f"pip as configured does not find `{_package_missed(output)}`: trying {TORCH_CPU_PAGE}")
+            output = self._pip("installing packages", *install, "--find-links", TORCH_CPU_PAGE)
+        if output is not None:
+            raise self._explain(output)
+
+    def _explain(self, output: str) -> ItsError:
+        """The error for a failed `pip install`."""
+        package = _package_missed(output)
+        if _OFFLINE.search(output):
+            return MissingError(
+                f"pip could not reach the package index for {f'`{package}`' if package else 'a package'} "
+                f"of {self._spec.lock} (log: {self._log})",
+                "connect to the network, or point pip to a mirror (`pip config list` shows its own), and sync again",
+            )
+        if package:
+            return MissingError(
+                f"pip found no `{package}` of {self._spec.lock} for this machine (log: {self._log})",
+                f"Python {python_minor()} on {platform.system()} {platform.machine()}; see `pip config list`",
+            )
+        return RunError(f"pip failed: {_last_line(output)} (log: {self._log})")
+
+    def _heal_and_probe(self) -> list[str]:
+        """Import what the workers need; returns the distributions that had to be taken out for it."""
+        output = self._probe()
+        healed: list[str] = []
+        if output is not None and any(module in output for module in UNNEEDED):
+            healed = sorted(set(UNNEEDED) & set(_versions(self._path)))
+            if healed:
+                self._say(f"taking out {', '.join(healed)}: they break the import of transformers")
+                self._pip("taking out packages", "uninstall", "--yes", *healed)
+                output = self._probe()
+        if output is not None:
+            tail = " | ".join([line.strip() for line in output.splitlines() if line.strip()][-3:])
+            raise RunError(
+                f"the engine environment `{self._spec.name}` was installed but does not work: {tail}",
+                f"all that was printed is in {self._log}",
+            )
+        return healed
+
+    def _probe(self) -> str | None:
+        variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        return self._run("checking its imports", [str(self._python), "-P", "-c", self._spec.probe], variables)
+
+    def _check_platform(self) -> None:
+        wanted = _lock_header(self._spec.lock, "platform")
+        here = f"{platform.system()} {platform.machine()}".lower()
+        if wanted and wanted != here:
+            raise MissingError(
+                f"{self._spec.lock} is for {wanted}, this machine is {here}",
+                "write a lock for it (envs/README.md), or use `engine.kind: openai` with a server elsewhere",
+            )
+
+    def _check_disk(self) -> None:
+        if _free_bytes(self._path) < self._wanted:
+            raise self._full("too little disk space")
+
+    def _full(self, what: str) -> RunError:
+        free = _free_bytes(self._path) / _GIB
+        return RunError(
+            f"{what} for the engine environment `{self._spec.name}`: {free:.1f} GiB are free at {self._path.parent}, "
+            f"{self._wanted / _GIB:.1f} GiB are wanted",
+            "free some space, or set `ITS_HOME` to a folder on another disk",
+        )
+
+
+def run_logged(command: Sequence[str], log: Path, variables: Mapping[str, str], beat: Callable[[], None]) -> int:
+    """Run a command with its output appended to `log`; returns its exit code. It dies with this process (on Linux)."""
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=dict(variables),
+            preexec_fn=_die_with_parent if _LIBC else None,
+        )
+    try:
+        while True:
+            try:
+                return process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                beat()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _lock_header(lock: Path, word: str) -> str | None:
+    """What a lock's header line `# WORD VALUE` says, None where there is none."""
+    found = re.search(rf"^# {word} (.+?)\s*$", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1).lower() if found else None
+
+
+def _versions(path: Path) -> dict[str, str]:
+    """Every distribution of an environment, read without starting its Python."""
+    folders = [str(folder) for folder in path.glob("lib/python*/site-packages")]
+    found = importlib.metadata.distributions(path=folders)
+    return dict(sorted((re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower(), dist.version) for dist in found))
+
+
+def _package_missed(output: str) -> str | None:
+    """The package that pip failed on, as its messages name it."""
+    if named := _NOT_FOUND.search(output):
+        return named.group(1)
+    if broken := _BROKEN_URL.search(output):
+        return broken.group(1) or broken.group(2)
+    return None
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR:", "error:"))]
+    return (errors or lines or ["it printed nothing"])[-1]
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,105 @@
+"""Where ITS keeps what outlives a run: engine environments, the store, locks, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from its.errors import MissingError
+
+_EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC 3.67 puts the workspaces of `--temp` and of the queue here
+
+
+def its_home(start: Path | None = None) -> Path:
+    """The home folder, absolute; it is not created.
+
+    `ITS_HOME`, else `.its` in `$DVC_ROOT` (DVC sets it for stages, to the main checkout), else `.its` beside the
+    nearest `dvc.yaml` at or above `start`. Two steps make the last rule agree with the second: a workspace in
+    `.dvc/tmp/exps` belongs to its main checkout, a `dvc.yaml` in a subfolder to the root of its DVC repository.
+
+    Args:
+        start: where to look from; None is the current folder.
+
+    Raises:
+        MissingError: if nothing names a home and no `dvc.yaml` is above `start`.
+    """
+    if chosen := os.environ.get("ITS_HOME"):
+        return Path(chosen).expanduser().absolute()
+    if root := os.environ.get("DVC_ROOT"):
+        return _main_checkout(Path(root).absolute()) / ".its"
+    begin = (start or Path.cwd()).absolute()
+    main = _main_checkout(begin)
+    if main != begin:
+        return main / ".its"
+    for folder in (begin, *begin.parents):
+        if (folder / "dvc.yaml").is_file():
+            return next((root for root in (folder, *folder.parents) if (root / ".dvc").is_dir()), folder) / ".its"
+    raise MissingError(f"no `dvc.yaml` in {begin} or above", "run inside a study's folder, or set `ITS_HOME`")
+
+
+def _main_checkout(path: Path) -> Path:
+    """The checkout whose `.dvc/tmp/exps` holds `path`, the outermost; `path` itself where none does."""
+    parts = path.parts
+    for index in range(len(parts) - len(_EXPERIMENTS)):
+        if parts[index : index + len(_EXPERIMENTS)] == _EXPERIMENTS:
+            return Path(*parts[:index])
+    return path
+
+
+@contextmanager
+def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock of one key among all processes and threads that share `home`; wait for it as long as it takes.
+
+    The operating system holds it, so the death of a holder, `kill -9` too, frees it. It is not reentrant.
+
+    Args:
+        kind, key: letters, digits, `.`, `_`, `-`: they name `locks/KIND-KEY.lock` and, beside it, `.holder`.
+        on_wait: is told once, before waiting, which process holds the lock.
+
+    Raises:
+        ValueError: if kind or key hold another character.
+    """
+    name = f"{kind}-{key}"
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise ValueError(f"not a file name: {name!r}")
+    folder = home / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / f"{name}.holder"
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if on_wait is not None:
+            on_wait(f"waiting for {_describe(holder)}, which holds `{name}`")
+        lock.acquire()
+    try:
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe(holder: Path) -> str:
+    """The process that a side file names; vague while the file is not there yet or was left by a dead process."""
+    try:
+        told = json.loads(holder.read_text(encoding="utf-8"))
+        pid, host = int(told["pid"]), str(told["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+    if host != socket.gethostname():
+        return f"process {pid} on {host}"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "another process"
+    except PermissionError:
+        pass
+    return f"process {pid}"

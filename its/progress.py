@@ -1,0 +1,51 @@
+"""Progress of long work: a bar on a terminal, one plain line every 30 s elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+PLAIN_INTERVAL_SECONDS = 30.0
+
+
+class Progress:
+    """Counts items, and tokens beside them; use as a context manager. Everything goes to stderr."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = self._tokens = 0
+        self._began = self._said = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty() and total:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, items: int = 1, tokens: int = 0, note: str = "") -> None:
+        """Count items done, with the tokens that they took; `note` is shown behind the rate."""
+        self._done += items
+        self._tokens += tokens
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        rate = f"{self._tokens / seconds:.0f} tokens/s" if self._tokens else ""
+        shown = ", ".join(part for part in (rate, note) if part)
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(items)
+        elif time.monotonic() - self._said >= PLAIN_INTERVAL_SECONDS:
+            self._said = time.monotonic()
+            left = (self._total - self._done) * seconds / max(self._done, 1)
+            say(f"{self._what}: {self._done} of {self._total} {self._unit}, {shown}, about {left:.0f} s left")
+
+
+def say(text: str) -> None:
+    """One plain line on stderr."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,113 @@
+"""The one renderer of templates: sandboxed, strict, without autoescape.
+
+Templates come with recipes that others wrote, so they run in Jinja's immutable sandbox. Data passes through untouched
+(LaTeX's braces, `<`); an undefined variable is an error, never an empty string.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from its.errors import DataError, Fault
+
+_FRAME = "<template>"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
+    )
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> Template:
+    return _environment().from_string(source)
+
+
+def read_template(path: Path) -> str:
+    """The text of a template file.
+
+    Raises:
+        DataError: if there is no such file or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such template", "templates lie under `recipes/prompts/`") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
+
+
+def render(source: str, name: str, values: Mapping[str, Any]) -> str:
+    """Render a template's text with values; surrounding white space is stripped.
+
+    Args:
+        source: the template.
+        name: how errors call it, e.g. its path.
+        values: what it may use.
+
+    Raises:
+        DataError: `name:line` with an undefined variable, a syntax error or an attempt to leave the sandbox.
+    """
+    try:
+        return _compiled(source).render(values).strip()
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OverflowError, RecursionError) as error:
+        fault = _fault(error, name, sorted(values))
+        raise DataError(f"{fault.where}: {fault.message}", fault.hint) from error
+
+
+def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fault]:
+    """Every fault that can be found without data: syntax, undeclared names, then one trial with `given`.
+
+    `given` holds sample values; a template that renders with them and names nothing else has no fault.
+    """
+    environment = _environment()
+    try:
+        tree = environment.parse(source)
+    except TemplateSyntaxError as error:
+        return [Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")]
+    unknown = meta.find_undeclared_variables(tree) - set(given)
+    faults = []
+    for node in tree.find_all(nodes.Name):
+        if node.name in unknown and node.ctx == "load":
+            faults.append(Fault(f"{name}:{node.lineno}", _undefined(node.name, sorted(given)), _hint(node.name)))
+    if faults:
+        return faults
+    try:
+        _compiled(source).render(given)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OverflowError, RecursionError) as error:
+        return [_fault(error, name, sorted(given))]
+    return []
+
+
+def _undefined(variable: str, given: list[str]) -> str:
+    return f"undefined variable `{variable}`; given: {', '.join(f'`{item}`' for item in given)}"
+
+
+def _hint(variable: str) -> str | None:
+    return "the question is `problem.text`" if variable in ("question", "problem_text", "text") else None
+
+
+def _fault(error: Exception, name: str, given: list[str]) -> Fault:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FRAME]
+    where = f"{name}:{lines[-1] if lines else 1}"
+    if isinstance(error, SecurityError):
+        return Fault(
+            where, f"the template tries to leave the sandbox: {error.message}", "templates may only read values"
+        )
+    if isinstance(error, UndefinedError):
+        message = error.message or "undefined"
+        if message.endswith("is undefined"):
+            variable = message.split("'")[1]
+            return Fault(where, _undefined(variable, given), _hint(variable))
+        return Fault(where, message, "`problem` has text, problem_id, reference, solution and meta")
+    return Fault(where, f"the template fails: {type(error).__name__.lower()}: {error}")

@@ -1,0 +1,242 @@
+"""What a recipe refers to: names within it, templates and files beside it, numbers that must fit each other.
+
+Works on plain values, not on the validated model, so that a file with a misspelt key still gets all its other faults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from its.errors import ItsError
+from its.prompts.render import read_template, template_faults
+from its.types import Problem
+
+Found = tuple[tuple[str | int, ...], str, str | None]
+
+SAMPLE_PROBLEM = Problem(
+    problem_id="sample",
+    text=r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #}, what is $x$?",
+    reference="5",
+    solution=r"The final answer is \boxed{5}.",
+    source="sample",
+)
+QUERY_VALUES = {"problem": SAMPLE_PROBLEM, "persona": "You are a botanist."}
+
+
+def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
+    """Every fault beyond the schema, as (location, message, hint)."""
+    out: list[Found] = []
+    for check in (_names, _strategies, _prompt, _train, _sources, _numbers):
+        out.extend(check(values, project))
+    return out
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = values.get(name)
+    return {str(key): value for key, value in section.items()} if isinstance(section, Mapping) else {}
+
+
+def _known(name: Any, location: tuple[str | int, ...], registry: Mapping[str, Any], word: str) -> Iterator[Found]:
+    if isinstance(name, str) and name not in registry:
+        close = difflib.get_close_matches(name, registry, n=1)
+        known = ", ".join(f"`{item}`" for item in registry) or "none"
+        hint = f"did you mean `{close[0]}`? declared: {known}" if close else f"declared: {known}"
+        yield location, f"`{'.'.join(map(str, location))}`: {word} `{name}` is not declared", hint
+
+
+def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    design = _section(values, "design")
+    for key, registry, word in (
+        ("models", "models", "model"),
+        ("datasets", "datasets", "dataset"),
+        ("benchmarks", "benchmarks", "benchmark"),
+        ("train", "strategies", "strategy"),
+        ("test", "strategies", "strategy"),
+    ):
+        items = design.get(key)
+        if not isinstance(items, list):
+            continue
+        for index, name in enumerate(items):
+            yield from _known(name, ("design", key, index), _section(values, registry), word)
+            if name in items[:index]:
+                yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
+    seeds = design.get("seeds")
+    if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
+        yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"
+    yield from _known(_section(values, "writer").get("model"), ("writer", "model"), _section(values, "models"), "model")
+    for name, dataset in _section(values, "datasets").items():
+        if name in _section(values, "benchmarks"):
+            yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named by it: rename one"
+        against = dataset.get("decontaminate_against") if isinstance(dataset, Mapping) else None
+        for index, item in enumerate(against if isinstance(against, list) else []):
+            location = ("datasets", name, "decontaminate_against", index)
+            yield from _known(item, location, _section(values, "benchmarks"), "benchmark")
+
+
+def _template(
+    path: Any, location: tuple[str | int, ...], project: Path, folder: str, given: Mapping[str, Any] | None
+) -> Iterator[Found]:
+    """Faults of one template file; `given` None skips rendering."""
+    if not isinstance(path, str):
+        return
+    full = project / "recipes" / path
+    dotted = ".".join(map(str, location))
+    if not path.startswith(f"{folder}/") or ".." in Path(path).parts:
+        yield location, f"`{dotted}` is `{path}`: outside `recipes/{folder}/`", "the graph watches that folder only"
+        return
+    try:
+        source = read_template(full)
+    except ItsError as error:
+        yield location, f"`{dotted}`: {error.message}".replace(f"{project}/", ""), error.hint
+        return
+    if given is not None:
+        for fault in template_faults(source, f"recipes/{path}", given):
+            yield location, f"`{dotted}`: {fault.where}: {fault.message}", fault.hint
+
+
+def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    for name, strategy in _section(values, "strategies").items():
+        if not isinstance(strategy, Mapping):
+            continue
+        here = ("strategies", name)
+        yield from _template(strategy.get("query"), (*here, "query"), project, "prompts", QUERY_VALUES)
+        persona = strategy.get("persona")
+        if not isinstance(persona, Mapping):
+            continue
+        given: dict[str, Any] = {"problem": SAMPLE_PROBLEM}
+        if strategy.get("domains"):
+            given["domain"] = "botany"
+            for index, example in enumerate(persona.get("examples") or []):
+                if isinstance(example, Mapping) and not example.get("domain"):
+                    location = (*here, "persona", "examples", index)
+                    yield location, f"`{'.'.join(map(str, location))}` needs a `domain`", "the strategy draws domains"
+        yield from _template(persona.get("template"), (*here, "persona", "template"), project, "prompts", given)
+        if not strategy.get("limits"):
+            yield (
+                here,
+                f"`strategies.{name}` writes personas but has no `limits`",
+                "add `limits: {max_words: 40, checks: [empty, overlong]}`",
+            )
+
+
+def _prompt(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    user = _section(values, "prompt").get("user")
+    if isinstance(user, str):
+        for fault in template_faults(user, "prompt.user", {"query": SAMPLE_PROBLEM.text}):
+            yield ("prompt", "user"), f"`prompt.user`: {fault.message}", fault.hint or "the frame may use `query`"
+        if "query" not in user:
+            yield (
+                ("prompt", "user"),
+                "`prompt.user` does not use `query`: every prompt would be the same",
+                "add `{{ query }}`",
+            )
+    for name, model in _section(values, "models").items():
+        if isinstance(model, Mapping) and model.get("chat_template") is not None:
+            yield from _template(model["chat_template"], ("models", name, "chat_template"), project, "prompts", None)
+
+
+def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    train = _section(values, "train")
+    yield from _template(train.get("template"), ("train", "template"), project, "axolotl", None)
+    sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
+    if all(type(size) is int and size > 0 for size in sizes):
+        whole, micro, devices = (int(str(size)) for size in sizes)
+        if whole % (micro * devices):
+            yield (
+                ("train", "global_batch_size"),
+                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices = {micro * devices}",
+                f"for example {max(1, whole // (micro * devices)) * micro * devices}",
+            )
+
+
+def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    for section in ("datasets", "benchmarks"):
+        for name, entry in _section(values, section).items():
+            source = entry.get("source") if isinstance(entry, Mapping) else None
+            if not isinstance(source, Mapping):
+                continue
+            here = (section, name, "source")
+            if source.get("kind") == "procedural":
+                yield from _procedural(source, here)
+            elif source.get("kind") in ("files", "hub") and not entry.get("fields"):
+                yield (
+                    here,
+                    f"`{section}.{name}` has no `fields`",
+                    "say where rows keep the problem: `fields: {problem: question}`",
+                )
+            if source.get("kind") == "files" and isinstance(source.get("path"), str):
+                yield from _file(source, here, project)
+
+
+def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Iterator[Found]:
+    steps = source.get("steps")
+    whole = isinstance(steps, list) and len(steps) == 2 and all(type(step) is int for step in steps)
+    if isinstance(steps, list) and whole and not 2 <= steps[0] <= steps[1] <= 4:
+        yield (
+            (*here, "steps"),
+            f"`steps` is `{steps}`: wanted fewest and most, within 2 to 4",
+            "for example `[2, 4]`",
+        )
+
+
+def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path) -> Iterator[Found]:
+    path = project / source["path"]
+    location = (*here, "path")
+    if not path.is_file():
+        yield location, f"`{source['path']}`: no such file", "paths are relative to the folder of dvc.yaml"
+        return
+    if path.suffix not in (".json", ".jsonl", ".parquet"):
+        yield location, f"`{source['path']}`: unknown ending `{path.suffix}`", "known: .json, .jsonl, .parquet"
+        return
+    inside = path.resolve().is_relative_to((project / "data" / "sources").resolve())
+    if inside and not source.get("sha256"):
+        return
+    digest = file_sha256(path)
+    if not source.get("sha256"):
+        yield location, f"`{source['path']}` is outside `data/sources/` and has no `sha256`", f"add `sha256: {digest}`"
+    elif source["sha256"] != digest:
+        yield (
+            (*here, "sha256"),
+            f"`{source['path']}` has changed: its sha256 is `{digest}`",
+            "pin the new one if you mean it",
+        )
+
+
+def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    generation = _section(values, "generation")
+    n = generation.get("n")
+    if type(n) is int:
+        for index, k in enumerate(_section(values, "measure").get("maj_k") or []):
+            if type(k) is int and k > n:
+                yield (
+                    ("measure", "maj_k", index),
+                    f"maj@{k} needs at least {k} responses per problem; `generation.n` is {n}",
+                    f"set `generation.n: {k}`, or ask for k <= {n}",
+                )
+        if n > 1 and generation.get("temperature") == 0:
+            yield (
+                ("generation", "n"),
+                f"`generation.n` is {n} at temperature 0: the same response {n} times",
+                "set `n: 1`, or a temperature above 0",
+            )
+    design = _section(values, "design").get("models")
+    for name in design if isinstance(design, list) else []:
+        model = _section(values, "models").get(str(name))
+        length = model.get("context_length") if isinstance(model, Mapping) else None
+        tokens = generation.get("max_tokens")
+        if type(length) is int and type(tokens) is int and tokens >= length:
+            yield (
+                ("generation", "max_tokens"),
+                f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
+                "leave room for the prompt",
+            )

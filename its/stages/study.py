@@ -1,0 +1,179 @@
+"""What every stage stands on: the project, its parameters, its home, where rows lie, which cells exist."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from its.engines.protocol import EngineModel
+from its.engines.session import Session
+from its.engines.vllm import VllmEngine, worker_settings
+from its.environments import environment_variables, find_environment
+from its.errors import MissingError
+from its.home import its_home
+from its.models import folder_fingerprint, ready_model
+from its.progress import say
+from its.prompts.render import read_template
+from its.recipe.load import load_recipe
+from its.recipe.schema import Recipe
+from its.rows import read_rows
+from its.store import Store
+from its.types import Persona, Problem
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, or `base` (dataset, train strategy and seed None)."""
+
+    model: str
+    dataset: str | None = None
+    train: str | None = None
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder: parts joined with `-`, which no name may hold."""
+        return "-".join(
+            [self.model, "base"] if self.train is None else [self.model, str(self.dataset), self.train, str(self.seed)]
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """The active study: `project` holds dvc.yaml and params.yaml."""
+
+    project: Path
+    recipe: Recipe
+
+    @property
+    def home(self) -> Path:
+        """The ITS home."""
+        return its_home(self.project)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The design's checkpoints, base first; from params.yaml, never from what lies on disk."""
+        design = self.recipe.design
+        base = [Checkpoint(model) for model in design.models] if design.base else []
+        return base + [
+            Checkpoint(model, dataset, strategy, seed)
+            for model in design.models
+            for dataset in design.datasets
+            for strategy in design.train
+            for seed in design.seeds
+        ]
+
+    def sets(self) -> Iterator[tuple[str, str, list[str]]]:
+        """(side, problem set, strategies that its problems need), train side first."""
+        for name in self.recipe.design.datasets:
+            yield "train", name, self.recipe.design.train
+        for name in self.recipe.design.benchmarks:
+            yield "test", name, self.recipe.design.test
+
+    def problems_path(self, name: str) -> Path:
+        return self.project / "data" / "problems" / f"{name}.jsonl"
+
+    def personas_path(self, name: str, strategy: str) -> Path:
+        return self.project / "data" / "personas" / name / f"{strategy}.jsonl"
+
+    def queries_path(self, side: str, name: str, strategy: str) -> Path:
+        return self.project / "data" / "queries" / side / name / f"{strategy}.jsonl"
+
+    def responses_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
+        return self.project / "data" / "responses" / checkpoint.name / benchmark / f"{strategy}.jsonl"
+
+    def verdicts_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
+        return self.project / "data" / "verdicts" / checkpoint.name / benchmark / f"{strategy}.jsonl"
+
+    def model_path(self, checkpoint: Checkpoint) -> Path:
+        return self.project / "models" / checkpoint.name
+
+    def results(self, *parts: str) -> Path:
+        return self.project.joinpath("results", *parts)
+
+    def problems(self, name: str) -> list[Problem]:
+        """The prepared problems of a set."""
+        return list(read_rows(self.problems_path(name), Problem, key=lambda row: row.problem_id))
+
+    def personas(self, name: str, strategy: str) -> dict[str, Persona]:
+        """The personas of a set under a strategy, by problem_id."""
+        return {row.problem_id: row for row in read_rows(self.personas_path(name, strategy), Persona)}
+
+    def template(self, path: str) -> str:
+        """A template file of the recipe."""
+        return read_template(self.project / "recipes" / path)
+
+    def engine_model(self, checkpoint: Checkpoint) -> EngineModel:
+        """The checkpoint as an engine loads it."""
+        declared = self.recipe.models[checkpoint.model]
+        if checkpoint.train is None:
+            return ready_model(checkpoint.model, declared, self.project, self.home, say)
+        folder = self.model_path(checkpoint)
+        if not (folder / "config.json").is_file():
+            raise MissingError(f"{folder}: no trained model", "`dvc repro train`")
+        return EngineModel(
+            name=checkpoint.name,
+            path=str(folder.resolve()),
+            fingerprint=folder_fingerprint(folder),
+            dtype=declared.dtype,
+            context_length=declared.context_length,
+        )
+
+    def session(self, store: Store, model: EngineModel, stage: str) -> Session:
+        """A session over one model; the identity holds all that determines a response beside its request."""
+        engine = self.recipe.engine
+        environment = find_environment("vllm", self.project, self.home)
+        arguments, variables = worker_settings(
+            model, dict(engine.options), dict(engine.environment), environment.build, self.recipe.seed
+        )
+        identity = {
+            "model": model.fingerprint,
+            "engine": "vllm",
+            "arguments": arguments,
+            "variables": variables,
+            "environment": environment.lock_sha256,
+        }
+        log = self.home / "logs" / f"{stage}-{model.name}.log"
+
+        def start() -> VllmEngine:
+            say(f"{stage}: starting vLLM with {model.name} (about 25 s on 2 cores; log: {log})")
+            return VllmEngine(environment.python, model, arguments, {**environment_variables("vllm"), **variables}, log)
+
+        return Session(store, identity, start if engine.kind == "vllm" else None)
+
+
+def load_study(project: Path | None = None) -> Study:
+    """The study of the nearest folder with a dvc.yaml, its params.yaml validated.
+
+    Raises:
+        MissingError: outside a project, or without params.yaml.
+        FaultsError: with every fault of params.yaml.
+    """
+    project = project or find_project()
+    return Study(project, load_recipe(project / "params.yaml", project))
+
+
+def find_project(start: Path | None = None) -> Path:
+    """The nearest folder at or above `start` that holds a dvc.yaml.
+
+    Raises:
+        MissingError: if there is none.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
+
+
+def sha256_text(text: str) -> str:
+    """The SHA-256 of a text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces, for hashing."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

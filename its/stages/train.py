@@ -1,0 +1,86 @@
+"""Stage `train`: train queries -> `models/CHECKPOINT/` by Axolotl, and the loss curve as a plot."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+from its.environments import find_environment
+from its.errors import DataError
+from its.progress import Progress, say
+from its.rows import atomic_file, read_rows, write_json
+from its.seeds import derive_seed
+from its.stages.study import Checkpoint, load_study
+from its.training.run import copy_model, train_checkpoint
+from its.types import Query
+
+
+def run(model: str, dataset: str, strategy: str, seed: int) -> str:
+    """Train one checkpoint, or take it from the ITS home if it was trained there before."""
+    study = load_study()
+    recipe = study.recipe
+    checkpoint = Checkpoint(model, dataset, strategy, seed)
+    path = study.queries_path("train", dataset, strategy)
+    rows = []
+    for query in read_rows(path, Query, key=lambda row: row.query_id):
+        if not query.solution:
+            raise DataError(f"{path}: `{query.query_id}` has no solution to train on", "map `fields.solution`")
+        turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+        rows.append([*turns, {"role": "assistant", "content": query.solution}])
+    environment = find_environment("axolotl", study.project, study.home)
+    base = study.engine_model(Checkpoint(model))
+    say(f"train: {checkpoint.name}, {len(rows)} rows")
+    with Progress(
+        f"train {checkpoint.name}", _steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"
+    ) as bar:
+        seen = 0
+
+        def progress(row: dict[str, Any]) -> None:
+            nonlocal seen
+            bar.add(max(0, row["step"] - seen), note=f"loss {row['loss']:.3f}")
+            seen = row["step"]
+
+        trained = train_checkpoint(
+            messages=rows,
+            train=recipe.train,
+            template=study.template(recipe.train.template),
+            tokens=recipe.models[model].special_tokens,
+            base=base,
+            seed=derive_seed(recipe.seed, "train", seed),
+            environment=environment,
+            home=study.home,
+            say=say,
+            progress=progress,
+        )
+    target = study.model_path(checkpoint)
+    copy_model(trained.folder, target)
+    _keep_config(trained.folder.parent / "axolotl.yaml", target, str(study.home))
+    write_json(target / "its_parity.json", trained.parity)
+    with atomic_file(study.results("loss", f"{checkpoint.name}.csv")) as out:
+        writer = csv.DictWriter(
+            out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(trained.losses)
+    write_json(
+        study.results("cost", f"train-{checkpoint.name}.json"),
+        [
+            {
+                "what": f"train {checkpoint.name}",
+                "seconds": trained.seconds,
+                "tokens": trained.parity["prompt_tokens"] + trained.parity["trained_tokens"],
+            }
+        ],
+    )
+    how = "reused" if trained.reused else f"trained in {trained.seconds:.0f} s"
+    return f"models/{checkpoint.name}: {how}, last loss {trained.losses[-1]['loss']:.3f}"
+
+
+def _steps(rows: int, batch: int, epochs: float) -> int:
+    return max(1, int(-(-rows // batch) * epochs))
+
+
+def _keep_config(source: Any, target: Any, home: str) -> None:
+    """The rendered Axolotl config beside the model, without this machine's paths (same recipe, same bytes)."""
+    text = source.read_text(encoding="utf-8").replace(home, "$ITS_HOME")
+    (target / "axolotl.yaml").write_text(text, encoding="utf-8")

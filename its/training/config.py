@@ -1,0 +1,70 @@
+"""Render the Axolotl config of one checkpoint: template, then what the recipe names, then its pass-through table."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from its.errors import DataError
+from its.prompts.render import render
+from its.recipe.schema import SpecialTokens, Train
+
+PLUGIN = "its_axolotl.ItsPlugin"
+
+
+def axolotl_config(
+    *, template: str, train: Train, tokens: SpecialTokens, base_model: str, rows: str, work: str, seed: int
+) -> dict[str, Any]:
+    """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
+
+    Later entries win: the template, the recipe's named fields, `train.axolotl`. Only what ITS relies on cannot be
+    overridden: paths, the plugin that proves prompt parity, and the seed.
+
+    Raises:
+        DataError: if the template does not render to a YAML mapping.
+    """
+    name = f"recipes/{train.template}"
+    text = render(template, name, {"train": train, "rows": rows, "seed": seed})
+    try:
+        config = YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{name}:{line}: the rendered template is not YAML: {error.problem}") from error
+    if not isinstance(config, dict):
+        raise DataError(f"{name}:1: the rendered template is not a mapping")
+    config |= {
+        "num_epochs": train.epochs,
+        "learning_rate": train.learning_rate,
+        "lr_scheduler": train.lr_scheduler,
+        "warmup_ratio": train.warmup_ratio,
+        "weight_decay": train.weight_decay,
+        "micro_batch_size": train.micro_batch_size,
+        "gradient_accumulation_steps": train.global_batch_size // (train.micro_batch_size * train.devices),
+        "logging_steps": 1,
+        "val_set_size": 0,
+        "special_tokens": {f"{key}_token": token for key, token in tokens.model_dump().items() if token},
+    }
+    if train.save_every_steps is None:
+        config |= {"save_strategy": "no", "save_only_model": True}
+    else:
+        config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
+    config |= train.axolotl
+    config["plugins"] = [*config.get("plugins", []), PLUGIN]
+    return config | {
+        "base_model": base_model,
+        "output_dir": f"{work}/model",
+        "dataset_prepared_path": f"{work}/prepared",  # a new path per content: Axolotl's own hash ignores content
+        "seed": seed,
+    }
+
+
+def yaml_text(config: dict[str, Any]) -> str:
+    """A config as YAML, keys in order."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    out = StringIO()
+    yaml.dump(config, out)
+    return out.getvalue()

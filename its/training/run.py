@@ -1,0 +1,247 @@
+"""Train one checkpoint by Axolotl in its environment; kept under its key in the ITS home, so it is trained once.
+
+A killed training goes on from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished
+one is copied. Two processes that want one key: the second waits and reuses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from its.engines.protocol import EngineModel
+from its.environments import Environment, environment_variables
+from its.errors import RunError
+from its.home import key_lock
+from its.recipe.schema import SpecialTokens, Train
+from its.rows import atomic_file, read_json, write_json
+from its.training.config import axolotl_config, yaml_text
+
+PLUGIN_FOLDER = Path(__file__).parent / "workers"
+KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: `reused` if it stood in the ITS home already."""
+
+    folder: Path
+    losses: list[dict[str, Any]]
+    parity: dict[str, Any]
+    seconds: float
+    reused: bool
+
+
+def train_checkpoint(
+    *,
+    messages: Sequence[list[dict[str, str]]],
+    train: Train,
+    template: str,
+    tokens: SpecialTokens,
+    base: EngineModel,
+    seed: int,
+    environment: Environment,
+    home: Path,
+    say: Say,
+    progress: Callable[[dict[str, Any]], None],
+) -> Trained:
+    """Train on rows of chat messages whose last turn is the solution.
+
+    Args:
+        template: text of `train.template`.
+        seed: of the optimisation (order of rows, dropout), 31 bits.
+        progress: called with each step's {step, steps, loss, ...}.
+
+    Raises:
+        RunError: if Axolotl fails, prompt parity does not hold, or the result would not stop at its end of turn.
+    """
+    neutral = axolotl_config(
+        template=template,
+        train=train,
+        tokens=tokens,
+        base_model=base.fingerprint,
+        rows="rows.jsonl",
+        work=".",
+        seed=seed,
+    )
+    identity = {
+        "config": neutral,
+        "rows": hashlib.sha256(json.dumps(list(messages), ensure_ascii=False).encode()).hexdigest(),
+        "environment": environment.lock_sha256,
+        "plugin": hashlib.sha256((PLUGIN_FOLDER / "its_axolotl.py").read_bytes()).hexdigest(),
+        "hardware": [train.hardware, train.launcher, train.launcher_args],
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = home / "training" / key
+    with key_lock(home, "train", key, say):
+        done = folder / "done.json"
+        reused = done.is_file()
+        if not reused:
+            folder.mkdir(parents=True, exist_ok=True)
+            config = axolotl_config(
+                template=template,
+                train=train,
+                tokens=tokens,
+                base_model=base.path,
+                rows=str(folder / "rows.jsonl"),
+                work=str(folder),
+                seed=seed,
+            )
+            began = time.monotonic()
+            _run(folder, config, messages, train, tokens, environment, base.offline, progress)
+            _check_stops(folder / "model", tokens)
+            write_json(done, {"seconds": round(time.monotonic() - began, 1), "identity": identity})
+        return Trained(
+            folder=folder / "model",
+            losses=_losses(folder / "progress.jsonl"),
+            parity=read_json(folder / "parity.json"),
+            seconds=float(read_json(done)["seconds"]),
+            reused=reused,
+        )
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy what a loader needs; `target` appears whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix in KEPT:
+            shutil.copy2(path, partial / path.name)
+            (partial / path.name).chmod(0o644)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def _run(
+    folder: Path,
+    config: dict[str, Any],
+    messages: Sequence[list[dict[str, str]]],
+    train: Train,
+    tokens: SpecialTokens,
+    environment: Environment,
+    offline: bool,
+    progress: Callable[[dict[str, Any]], None],
+) -> None:
+    with atomic_file(folder / "rows.jsonl") as out:
+        for turns in messages:
+            out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
+    (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
+    steps, parity, log = folder / "progress.jsonl", folder / "parity.json", folder / "axolotl.log"
+    if not any((folder / "model").glob("checkpoint-*")):
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        steps.unlink(missing_ok=True)
+    parity.unlink(missing_ok=True)
+    settings = folder / "its.json"
+    write_json(
+        settings,
+        {
+            "rows": str(folder / "rows.jsonl"),
+            "progress": str(steps),
+            "parity": str(parity),
+            "cpu": train.hardware == "cpu",
+            "end_of_turn": tokens.eos,
+        },
+    )
+    variables = environment_variables("axolotl") | {"PYTHONPATH": str(PLUGIN_FOLDER), "ITS_TRAINING": str(settings)}
+    if offline:
+        variables["HF_HUB_OFFLINE"] = "1"
+    if train.hardware == "cpu":
+        variables["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+    command = [
+        str(environment.path / "bin" / "axolotl"),
+        "train",
+        str(folder / "axolotl.yaml"),
+        "--launcher",
+        train.launcher,
+    ]
+    if train.launcher_args:
+        command += ["--", *train.launcher_args]
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=variables,
+            cwd=folder,
+            preexec_fn=_die_with_parent,
+        )
+    try:
+        _follow(process, steps, progress)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    report = read_json(parity) if parity.is_file() else None
+    if report is not None and report["faults"]:
+        raise RunError(
+            f"prompt parity does not hold ({report['faults']} faults): {report['examples'][0]}",
+            "training and engine must see the same prompt; check `chat_template` and `special_tokens` of the model",
+        )
+    if process.returncode:
+        raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")
+    if report is None:
+        raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
+
+
+def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[dict[str, Any]], None]) -> None:
+    """Report each new line of the progress file until the process ends."""
+    position = 0
+    while True:
+        ended = process.poll() is not None
+        if steps.is_file():
+            with steps.open("rb") as lines:
+                lines.seek(position)
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
+                    position += len(line)
+                    progress(json.loads(line))
+        if ended:
+            return
+        time.sleep(0.5)
+
+
+def _check_stops(model: Path, tokens: SpecialTokens) -> None:
+    """The saved model must end its turns: its generation config's eos is the token that the loss covered.
+
+    Raises:
+        RunError: otherwise; such a model rambles to the token limit, and every number after it is wrong.
+    """
+    config = read_json(model / "config.json")
+    generation = read_json(model / "generation_config.json") if (model / "generation_config.json").is_file() else {}
+    vocabulary = read_json(model / "tokenizer.json")
+    ids = {token["content"]: token["id"] for token in vocabulary["added_tokens"]}
+    wanted = ids.get(tokens.eos, vocabulary["model"]["vocab"].get(tokens.eos))
+    eos = generation.get("eos_token_id", config.get("eos_token_id"))
+    found = eos if isinstance(eos, list) else [eos]
+    if wanted not in found:
+        raise RunError(
+            f"{model}: the trained model ends turns with id `{eos}`, but `{tokens.eos}` is `{wanted}`: "
+            "it would never stop",
+            "mend `special_tokens.eos` of the model in the recipe",
+        )
+
+
+def _losses(path: Path) -> list[dict[str, Any]]:
+    """The logged steps; a resumed run may have logged some twice, and the last one counts."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return list({row["step"]: row for row in rows}.values())
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)

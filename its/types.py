@@ -1,0 +1,109 @@
+"""The rows of ITS: frozen, strict, no behaviour beyond their invariants.
+
+Files hold one JSON object a line; field order here is the order on disk. Words: see docs/design.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+VerdictName = Literal["correct", "incorrect", "no_answer", "grader_error"]
+FinishReason = Literal["stop", "length", "error"]
+Role = Literal["system", "user", "assistant"]
+
+
+class Row(BaseModel):
+    """What every row shares: unknown fields and silent conversions are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Problem(Row):
+    """A question with its known answer (`reference`) and maybe a worked `solution`."""
+
+    problem_id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    reference: str | None = None
+    solution: str | None = None
+    source: str
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class Message(Row):
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+class Persona(Row):
+    """The context that a model wrote for one problem under one strategy.
+
+    `text` is empty only where the strategy gives none or a flag says why. `attempts` counts requests to the writer;
+    `request_key` names the response in the store that the text came from.
+    """
+
+    problem_id: str
+    strategy: str
+    text: str
+    domain: str | None = None
+    attempts: int = Field(ge=0)
+    flags: list[str] = Field(default_factory=list)
+    request_key: str | None = None
+
+    @model_validator(mode="after")
+    def _text_or_reason(self) -> Persona:
+        if self.attempts > 0 and not self.text and "empty" not in self.flags:
+            raise ValueError("`text` is empty but no flag says why")
+        return self
+
+
+class Query(Row):
+    """Problem and persona after the template, as chat messages without the answer; train queries carry the solution."""
+
+    query_id: str
+    problem_id: str
+    strategy: str
+    messages: list[Message] = Field(min_length=1)
+    solution: str | None = None
+
+
+class Response(Row):
+    """One sampled output for one query. Token counts include no padding; `thinking_tokens` is part of completion."""
+
+    query_id: str
+    sample_index: int = Field(ge=0)
+    text: str
+    thinking: str | None = None
+    finish_reason: FinishReason
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+    thinking_tokens: int = Field(ge=0, default=0)
+    seed: int
+    request_key: str
+
+
+class Verdict(Row):
+    """What the grader says of one response; `answer` is None exactly if `verdict` is `no_answer`."""
+
+    query_id: str
+    sample_index: int = Field(ge=0)
+    answer: str | None
+    verdict: VerdictName
+    grader_version: str
+
+    @model_validator(mode="after")
+    def _answer_or_none(self) -> Verdict:
+        if (self.answer is None) != (self.verdict == "no_answer"):
+            raise ValueError("`answer` is None exactly if `verdict` is `no_answer`")
+        return self
+
+
+class Vote(Row):
+    """The winner among several answers to one problem; None where nobody gave one. `share` counts blanks too."""
+
+    answer: str | None
+    share: float = Field(ge=0.0, le=1.0)
+    tied: bool

@@ -1,0 +1,457 @@
+"""The report: an offline page, well formed and escaped; sentences that do not oversell; a table for terminals."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from its.errors import DataError
+from its.report.build import build_report, headline_sentences, heat_style, percent, points, text_table
+
+VOID = {"meta", "link", "br", "input", "hr", "img"}
+RATES = {
+    ("none", "none"): (0.270, 0.212, 0.335),
+    ("none", "random"): (0.245, 0.190, 0.309),
+    ("random", "none"): (0.255, 0.199, 0.320),
+    ("random", "random"): (0.250, 0.195, 0.314),
+    (None, "none"): (0.030, 0.014, 0.064),
+    (None, "random"): (0.025, 0.011, 0.057),
+}
+
+
+def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[str, Any]:
+    avg, low, high = RATES[train, test]
+    row = {
+        "checkpoint": f"smollm2_135m-arithmetic-{train}-{seed}" if train else "smollm2_135m-base",
+        "model": "smollm2_135m",
+        "dataset": "arithmetic" if train else None,
+        "train": train,
+        "seed": seed if train else None,
+        "benchmark": "sums",
+        "role": "report",
+        "test": test,
+        "block": ("X" if train != "none" else "N") + ("X" if test != "none" else "N") if train else "base",
+        "problems": 200,
+        "n": 1,
+        "avg": avg,
+        "low": low,
+        "high": high,
+        "interval": "wilson",
+        "correct": round(200 * avg),
+        "maj": avg,
+        "k": 1,
+        "no_answer": 0.01,
+        "truncated": 0.0,
+        "grader_error": 0,
+        "prompt_tokens": 52.1,
+        "completion_tokens": 43.2,
+        "grader_version": "1",
+    }
+    return {**row, **changes}
+
+
+def contrast(name: str, difference: float, low: float, high: float, p: float, noise: bool = True) -> dict[str, Any]:
+    row = {"benchmark": "sums", "name": name, "difference": difference, "low": low, "high": high, "p_value": p}
+    return {**row, "problems": 200, "within_noise": noise, "detectable": 0.08}
+
+
+@pytest.fixture
+def study() -> dict[str, Any]:
+    problem = "Mia has 12 boxes with 7 pens each and gives away 9. What is $12 \\times 7 - 9$?"
+    return {
+        "recipe": "quickstart",
+        "description": "A small model, the full train x test matrix, on a laptop.",
+        "commit": "abc1234",
+        "dirty": True,
+        "created": "2026-01-01T00:00:00Z",
+        "design": {
+            "models": ["smollm2_135m"],
+            "datasets": ["arithmetic"],
+            "train": ["none", "random"],
+            "test": ["none", "random"],
+            "benchmarks": ["sums"],
+            "seeds": [1],
+            "base": True,
+        },
+        "settings": [
+            {"name": "epochs", "value": "1", "group": "train"},
+            {"name": "temperature", "value": "0.6", "group": "generation"},
+        ],
+        "cells": [cell(train, test) for train, test in RATES],
+        "blocks": [
+            {"benchmark": "sums", "block": "NN", "avg": 0.27, "low": 0.212, "high": 0.335, "cells": 1},
+            {"benchmark": "sums", "block": "XX", "avg": 0.25, "low": 0.195, "high": 0.314, "cells": 1},
+        ],
+        "contrasts": [
+            contrast("XX - NN", -0.02, -0.061, 0.02, 0.4),
+            contrast("XX - NX", 0.005, -0.04, 0.05, 1.0),
+            contrast("XX - XN", -0.005, -0.05, 0.04, 1.0),
+        ],
+        "votes": [
+            {
+                "benchmark": "sums",
+                "name": "vote of 2 checkpoints, test none",
+                "members": ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"],
+                "accuracy": 0.28,
+                "low": 0.222,
+                "high": 0.346,
+                "problems": 200,
+                "tied": 12,
+                "blank": 0,
+            }
+        ],
+        "losses": {
+            f"smollm2_135m-arithmetic-{train}-1": [
+                {"step": step, "loss": bias + 1.8 * math.exp(-step / 18)} for step in range(1, 101)
+            ]
+            for train, bias in (("none", 0.31), ("random", 0.36))
+        },
+        "personas": [
+            {
+                "set": "arithmetic",
+                "strategy": "random",
+                "personas": 400,
+                "asked": 431,
+                "retried": 31,
+                "flags": {"overlong": 2, "solves": 1},
+                "distinct": 380,
+                "examples": ["You are a botanist who counts seeds.", "You keep the books of a small harbour."],
+            }
+        ],
+        "parity": [
+            {
+                "checkpoint": "smollm2_135m-arithmetic-none-1",
+                "rows": 400,
+                "trained_tokens": 17280,
+                "prompt_tokens": 20840,
+                "faults": 0,
+            }
+        ],
+        "cost": [
+            {"what": "personas", "responses": 600, "asked": 600, "from_store": 0, "tokens": 12345, "seconds": 61.0},
+            {"what": "train smollm2_135m-arithmetic-none-1", "seconds": 150.2},
+        ],
+        "examples": [
+            {
+                "problem_id": "sums-17",
+                "benchmark": "sums",
+                "checkpoint": f"smollm2_135m-arithmetic-{train}-1",
+                "train": train,
+                "test": test,
+                "problem": problem,
+                "persona": "You are a botanist who counts seeds." if test == "random" else "",
+                "query": problem,
+                "response": "12 boxes hold 84 pens.\n84 - 9 = 75.\nThe final answer is \\boxed{75}.",
+                "reference": "75",
+                "answer": "75",
+                "verdict": verdict,
+            }
+            for train, test, verdict in (("none", "none", "correct"), ("random", "random", "no_answer"))
+        ],
+        "warnings": ["2 personas are overlong"],
+        "caveats": ["a 135M model shows the machinery, not the paper's effect"],
+        "provenance": {
+            "python": "3.11.7",
+            "packages": {"dvc": "3.67.0", "jinja2": "3.1.6"},
+            "environments": {"vllm": {"vllm": "0.11.0", "lock": "9f2c"}, "axolotl": {"axolotl": "0.13.0"}},
+            "models": {"smollm2_135m": "sha256:5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"},
+        },
+    }
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed in order; gathers the text, the attributes and the `th` without scope."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, attrs)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "th":
+            assert "scope" in names
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
+    page = Page(build_report(study))
+    for row in study["cells"]:
+        assert f"{percent(row['avg'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in page.words
+        assert row["checkpoint"] in page.words
+    for words in (
+        "quickstart",
+        "random NX 24.5 % [19.0, 30.9] 49 of 200 24.5 % k=1 1.0 % 0.0 % 0 52.1 43.2",
+        "commit abc1234 , with uncommitted changes",
+        "sums, 200 problems, n = 1, grader v1",
+        "a 135M model shows the machinery, not the paper's effect",
+        "2 personas are overlong",
+        "vote of 2 checkpoints, test none 28.0 % [22.2, 34.6] 200 12 0",
+        "overlong 2 solves 1",
+        "You are a botanist",
+        "a persona on both sides",
+        "train smollm2_135m-arithmetic-none-1 — — — — 2 min 30 s",
+        "total of what was recorded 600 600 0 12,345 3 min 31 s",
+        "400 17,280 20,840 0",
+        "$12 \\times 7 - 9$",
+        "environment vllm",
+    ):
+        assert words in page.words, words
+
+
+def test_page_loads_nothing(study: dict[str, Any]) -> None:
+    text = build_report(study)
+    page = Page(text)
+    loading = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
+    assert [a for a in page.attributes if a[1] in loading] == [("link", "href", "data:,")]
+    assert not re.search(r"https?://|@import|url\(|<script", text)
+
+
+@pytest.mark.parametrize("field", ["problem", "persona", "response", "query", "answer"])
+def test_markup_in_the_data_is_shown_not_obeyed(study: dict[str, Any], field: str) -> None:
+    study["examples"][0][field] = "<script>alert('1')</script> a < b & \\frac{{1}}{2}"
+    text = build_report(study)
+    assert "<script" not in text
+    assert "<script>alert('1')</script> a < b & \\frac{{1}}{2}" in Page(text).words
+
+
+def test_markup_in_names_cannot_leave_an_attribute(study: dict[str, Any]) -> None:
+    study["recipe"] = study["design"]["benchmarks"][0] = '"><script>'
+    for row in study["cells"]:
+        row["benchmark"] = '"><script>'
+    study["personas"][0]["examples"] = ["</style><img src=x onerror=alert(1)>"]
+    text = build_report(study)
+    assert "<script" not in text
+    assert "<img" not in text
+    Page(text)
+
+
+def test_text_that_utf8_cannot_hold_is_still_written(study: dict[str, Any]) -> None:
+    study["examples"][0]["response"] = "half \ud83d a pair, \0 a nul"
+    text = build_report(study)
+    assert "half \\ud83d a pair, \ufffd a nul" in text
+    text.encode("utf-8")
+
+
+def test_headline_within_noise(study: dict[str, Any]) -> None:
+    assert headline_sentences(study) == [
+        "On sums (200 problems, n = 1, grader v1) smollm2_135m trained on arithmetic has 25.5 % on average over 4 "
+        "trained cells (their intervals span [19.0, 33.5]), base 2.8 % on average over 2 test strategies (their "
+        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained cells 4 above base under the same test strategy with "
+        "intervals apart.",
+        "On sums no difference larger than the noise: XX - NN = -2.0 points [-6.1, +2.0], p = 0.40; "
+        "XX - NX = +0.5 points [-4.0, +5.0], p = 1.00; XX - XN = -0.5 points [-5.0, +4.0], p = 1.00; "
+        "this design could have seen 8.0 points.",
+        "Co-design predicts XX above NN, NX and XN by more than the noise; on sums this is not seen.",
+    ]
+
+
+def test_headline_beyond_noise(study: dict[str, Any]) -> None:
+    study["contrasts"][0] = contrast("XX - NN", 0.09, 0.03, 0.15, 0.0004, noise=False)
+    _, loud, quiet, verdict = headline_sentences(study)
+    assert loud == "On sums larger than the noise: XX - NN = +9.0 points [+3.0, +15.0], p < 0.001."
+    assert quiet.startswith("On sums within the noise: XX - NX = +0.5 points")
+    assert verdict.endswith("on sums this is seen against NN only.")
+    assert "larger than the noise" in Page(build_report(study)).words
+
+    study["contrasts"] = [contrast(f"XX - {b}", 0.09, 0.03, 0.15, 0.012, noise=False) for b in ("NN", "NX", "XN")]
+    assert headline_sentences(study)[-1].endswith("on sums this is seen.")
+    study["contrasts"] = [contrast("XX - NN", -0.09, -0.15, -0.03, 0.012, noise=False)]
+    assert headline_sentences(study)[-1].endswith("on sums this is not seen.")
+
+
+def test_headline_when_training_shows_nothing_or_harm(study: dict[str, Any]) -> None:
+    for row in study["cells"]:
+        if row["train"] is None:
+            row.update(avg=0.25, low=0.195, high=0.314)
+    assert "no trained cell is clear of base" in headline_sentences(study)[0]
+    for row in study["cells"]:
+        if row["train"] is None:
+            row.update(avg=0.9, low=0.85, high=0.94)
+    assert "of 4 trained cells 4 below base" in headline_sentences(study)[0]
+    assert "-64.5 points" in headline_sentences(study)[0]
+
+
+def test_headline_is_silent_on_the_select_benchmark(study: dict[str, Any]) -> None:
+    study["cells"] += [cell(train, test, benchmark="tuning", role="select") for train, test in RATES]
+    assert not any("tuning" in sentence for sentence in headline_sentences(study))
+    assert "tuning" in Page(build_report(study)).words
+    for row in study["cells"]:
+        row["role"] = "select"
+    assert any("tuning" in sentence for sentence in headline_sentences(study))
+
+
+def test_few_problems_say_what_one_is_worth(study: dict[str, Any]) -> None:
+    assert "one problem is" not in Page(build_report(study)).words
+    for row in study["cells"]:
+        row["problems"] = 30
+    assert headline_sentences(study)[-1] == "With the 30 problems of sums one problem is 3.3 points."
+    assert "sums has 30 problems: one problem is 3.3 points" in Page(build_report(study)).words
+
+
+def test_text_table(study: dict[str, Any]) -> None:
+    del study["cells"][3]
+    assert text_table(study) == (
+        "sums (report), smollm2_135m trained on arithmetic: 200 problems, n = 1, grader v1\n"
+        "train \\ test  none             random\n"
+        "base          3.0 % [1, 6]     2.5 % [1, 6]\n"
+        "none          27.0 % [21, 34]  24.5 % [19, 31]\n"
+        "random        25.5 % [20, 32]  -\n"
+    )
+
+
+def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> None:
+    study["cells"].append(cell("none", "none", seed=2, avg=0.31, low=0.25, high=0.377))
+    table = text_table(study)
+    assert "none          29.0 % [21, 38]  24.5 % [19, 31]\n" in table
+    assert table.endswith("mean over training seeds 1, 2; brackets span the intervals of all seeds\n")
+    assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(study)).words
+
+
+def test_models_and_datasets_have_tables_of_their_own_and_share_base(study: dict[str, Any]) -> None:
+    study["cells"] += [cell("random", "none", dataset="limo", checkpoint="smollm2_135m-limo-random-1")]
+    study["cells"] += [cell(None, "none", model="qwen", checkpoint="qwen-base")]
+    titles = [line for line in text_table(study).splitlines() if line.startswith("sums")]
+    assert [t.split(":")[0] for t in titles] == [
+        "sums (report), smollm2_135m trained on arithmetic",
+        "sums (report), smollm2_135m trained on limo",
+        "sums (report), qwen, untrained",
+    ]
+    assert text_table(study).count("base          3.0 %") == 3
+    assert "only base was measured: qwen has 3.0 % [1.4, 6.4]." in headline_sentences(study)[2]
+
+
+OPTIONAL = [
+    "contrasts",
+    "votes",
+    "losses",
+    "personas",
+    "parity",
+    "cost",
+    "examples",
+    "blocks",
+    "settings",
+    "provenance",
+]
+
+
+@pytest.mark.parametrize(
+    "name", [*OPTIONAL, "warnings", "caveats", "design", "description", "commit", "created", "cells"]
+)
+@pytest.mark.parametrize("how", ["absent", "empty", "null"])
+def test_each_piece_may_be_missing(study: dict[str, Any], name: str, how: str) -> None:
+    if how == "absent":
+        del study[name]
+    else:
+        study[name] = type(study[name])() if how == "empty" else None
+    Page(build_report(study))
+    assert headline_sentences(study)
+    assert text_table(study).endswith("\n")
+
+
+def test_no_base(study: dict[str, Any]) -> None:
+    study["cells"] = [row for row in study["cells"] if row["train"] is not None]
+    assert "base was not measured, so what training did cannot be told" in headline_sentences(study)[0]
+    assert "base" not in text_table(study)
+    Page(build_report(study))
+
+
+def test_nothing_at_all() -> None:
+    assert headline_sentences({}) == ["Nothing was measured: the study holds no cell."]
+    assert text_table({}) == "nothing was measured\n"
+    assert "not under version control" in Page(build_report({"recipe": "empty"})).words
+
+
+def test_optional_fields_of_rows_become_dashes(study: dict[str, Any]) -> None:
+    spare = {"role", "interval", "correct", "maj", "k", "no_answer", "truncated", "grader_error", "grader_version"}
+    spare |= {"prompt_tokens", "completion_tokens"}
+    study["cells"] = [{key: value for key, value in row.items() if key not in spare} for row in study["cells"]]
+    study["contrasts"][0].update(detectable=None, p_value=None)
+    study["personas"] = [{"set": "arithmetic", "strategy": "random", "personas": 0}]
+    for row in study["examples"]:
+        row.update(answer=None, persona=None, reference=None)
+    words = Page(build_report(study)).words
+    assert "p —" in words
+    assert "200 problems, n = 1" in words
+
+
+def test_mixed_graders_are_told_apart(study: dict[str, Any]) -> None:
+    assert "43.2 v1" not in Page(build_report(study)).words
+    study["cells"][1]["grader_version"] = "2"
+    words = Page(build_report(study)).words
+    assert "grader v1/2" in words
+    assert "43.2 v1" in words
+    assert "43.2 v2" in words
+
+
+def test_missing_fields_are_all_named(study: dict[str, Any]) -> None:
+    del study["cells"][2]["avg"], study["votes"][0]["problems"]
+    study["cells"][4]["low"] = None
+    with pytest.raises(DataError, match=r"cells\[2\] lacks `avg`; cells\[4\] lacks `low`; votes\[0\] lacks `problems`"):
+        build_report(study)
+
+
+def test_loss_curves_survive_odd_losses(study: dict[str, Any]) -> None:
+    checkpoint = "smollm2_135m-arithmetic-none-1"
+    study["losses"] = {
+        checkpoint: [{"step": i, "loss": math.nan if i == 3 else 0.5} for i in range(1, 5001)],
+        "gone": [{"step": 1, "loss": 2.0}],
+        "broken": [{"step": 1, "loss": None}],
+    }
+    page = Page(build_report(study))
+    drawn = [value for tag, name, value in page.attributes if (tag, name) == ("polyline", "points")]
+    assert [len(value.split()) <= 300 for value in drawn] == [True, True]
+    assert all(re.fullmatch(r"[\d.,\- ]+", value) for value in drawn)
+    assert "train none, seed 1 (1 steps without a finite loss)" in page.words
+    assert "No finite loss to draw, steps of broken: 1" in page.words
+    assert ("svg", "role", "img") in page.attributes
+
+
+def test_pure(study: dict[str, Any]) -> None:
+    before = copy.deepcopy(study)
+    assert build_report(study) == build_report(study)
+    assert study == before
+
+
+def test_heat_text_is_readable_on_every_colour() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for step in range(-5, 106):
+        style = heat_style(step / 100, 0.0, 1.0)
+        match = re.fullmatch(r"background:#([0-9a-f]{6});color:#(000|fff)", style)
+        assert match, style
+        light, dark = sorted([luminance(match[1]), 1.0 if match[2] == "fff" else 0.0], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_numbers() -> None:
+    assert percent(0.27) == "27.0 %"
+    assert percent(None) == "—"
+    assert points(-0.0001) == "+0.0"
+    assert points(0.08, signed=False) == "8.0"
