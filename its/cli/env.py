@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from its.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from its.environments import EngineName, SyncResult
@@ -68,7 +71,7 @@ def sync(names: tuple[EngineName, ...]) -> None:
 
 
 @env.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def list_(as_json: bool) -> None:
     """List the engine environments and their versions.
 
@@ -82,7 +85,7 @@ def list_(as_json: bool) -> None:
     home = its_home()
     states = _states(_project(), home)
     if as_json:
-        _print_json({"version": 1, "home": str(home), "environments": states})
+        print_json(home=str(home), environments=states)
         return
     for state in states:
         click.echo(_line(state))
@@ -91,9 +94,8 @@ def list_(as_json: bool) -> None:
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+@json_option
+def doctor(as_json: bool) -> None:
     """Tell what this machine has and what is missing.
 
     Checks: git and DVC are there, a home is known, the engine environments are complete. Exits with 4 if one is not.
@@ -134,15 +136,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     facts |= {"home": None if home is None else str(home), "disk_free_bytes": free}
     if as_json:
         errors = [entry for fault in faults for entry in fault.as_json()]
-        _print_json({"version": 1, **facts, "environments": states, "errors": errors})
+        print_json(**facts, environments=states, errors=errors)
     else:
         _print_facts(facts)
         for state in states:
             click.echo(_line(state))
-        for fault in faults:
-            click.echo("\n".join(fault.lines()), err=True)
+    for fault in faults:
+        click.echo("\n".join(fault.lines()), err=True)
     if faults:
-        ctx.exit(EXIT_MISSING)
+        sys.exit(EXIT_MISSING)
 
 
 def _project() -> Path:
@@ -243,9 +245,3 @@ def _line(state: dict[str, Any]) -> str:
 
 def _told(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in _TOLD if name in versions)
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    import json
-
-    click.echo(json.dumps(document, indent=2))

@@ -53,9 +53,9 @@ def normalise_answer(answer: str, kind: AnswerKind) -> str:
     r"""The canonical form of an answer, in which votes are counted; never raises.
 
     integer: `007`, `7.0`, `\$7`, `x = 7`, `7 \text{ cm}` and `7\%` are all `7`; `1,000` is `1000`; what is not a
-    number stays as written. math: the same for numbers, fractions and decimals in lowest terms (`0.5` is `\frac{1}{2}`);
-    otherwise spaces, `\left`, `\right`, a final stop and a unit in `\text` go and `\dfrac` is `\frac`. choice: the
-    letter, upper case; what is not a letter A-J stays.
+    number stays as written. math: the same for numbers, fractions and decimals in lowest terms (`0.5` is
+    `\frac{1}{2}`); otherwise spaces, `\left`, `\right`, a final stop and a unit in `\text` go and `\dfrac` is
+    `\frac`. choice: the letter, upper case; what is not a letter A-J stays.
     Two answers with one form are equivalent; two forms may still be.
     """
     if kind == "choice":

@@ -81,7 +81,8 @@ def main() -> None:
             except ValueError as error:  # for example a prompt longer than the context
                 say({"id": request["id"], "error": str(error)})
                 continue
-            names[name] = request["id"]
+            # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
+            names[name.partition("-")[0]] = request["id"]
         if not names:
             continue
         for output in engine.step():
