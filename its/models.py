@@ -105,7 +105,7 @@ def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) 
             [str(environment.python), str(CONVERTER), str(spec)],
             stdout=sink,
             stderr=sink,
-            env={**environment_variables("axolotl"), "HF_HUB_OFFLINE": "1"},
+            env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
             check=False,
         )
     if done.returncode:

@@ -15,8 +15,9 @@ class Progress:
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
-        self._done = self._tokens = 0
-        self._began = self._said = time.monotonic()
+        self._done = self._tokens = self._first = 0
+        self._began: float | None = None  # the clock starts with the first item: loading an engine is not work done
+        self._said = time.monotonic()
         self._bar: Any = None
         if sys.stderr.isatty() and total:
             from tqdm import tqdm
@@ -34,16 +35,22 @@ class Progress:
         """Count items done, with the tokens that they took; `note` is shown behind the rate."""
         self._done += items
         self._tokens += tokens
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        rate = f"{self._tokens / seconds:.0f} tokens/s" if self._tokens else ""
+        if self._began is None:
+            self._began, self._first = time.monotonic(), self._done
+        seconds = time.monotonic() - self._began
+        rate = f"{self._tokens / seconds:.0f} tokens/s" if self._tokens and seconds > 1 else ""
         shown = ", ".join(part for part in (rate, note) if part)
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(items)
         elif time.monotonic() - self._said >= PLAIN_INTERVAL_SECONDS:
             self._said = time.monotonic()
-            left = (self._total - self._done) * seconds / max(self._done, 1)
-            say(f"{self._what}: {self._done} of {self._total} {self._unit}, {shown}, about {left:.0f} s left")
+            since = self._done - self._first
+            left = f"about {(self._total - self._done) * seconds / since:.0f} s left" if since else ""
+            say(
+                f"{self._what}: "
+                + ", ".join(filter(None, [f"{self._done} of {self._total} {self._unit}", shown, left]))
+            )
 
 
 def say(text: str) -> None:

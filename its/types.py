@@ -90,7 +90,7 @@ class Verdict(Row):
 
     query_id: str
     sample_index: int = Field(ge=0)
-    answer: str | None
+    answer: str | None = None
     verdict: VerdictName
     grader_version: str
 
@@ -104,6 +104,6 @@ class Verdict(Row):
 class Vote(Row):
     """The winner among several answers to one problem; None where nobody gave one. `share` counts blanks too."""
 
-    answer: str | None
+    answer: str | None = None
     share: float = Field(ge=0.0, le=1.0)
     tied: bool

@@ -47,7 +47,14 @@ def worker_settings(
 
 
 class VllmEngine:
-    """A running worker. `log` receives all that the libraries print; errors point to it."""
+    """A running worker.
+
+    Args:
+        python: of the engine environment.
+        arguments: of `vllm.LLM`.
+        variables: the worker's whole environment.
+        log: receives all that the libraries print; errors point to it.
+    """
 
     def __init__(
         self,
@@ -60,7 +67,7 @@ class VllmEngine:
     ) -> None:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"VLLM_LOGGING_LEVEL": "WARNING", "ITS_PARENT": str(os.getpid()), **variables}
+        settings = {**variables, "ITS_PARENT": str(os.getpid())}
         if model.offline:
             settings["HF_HUB_OFFLINE"] = "1"
         with log.open("ab") as sink:
@@ -69,7 +76,7 @@ class VllmEngine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
-                env={**os.environ, **settings},
+                env=settings,
                 text=True,
                 encoding="utf-8",
             )

@@ -102,9 +102,7 @@ def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
             if not waiting:
                 break
             if attempt:
-                say(
-                    f"persona: asking {len(waiting)} of {len(jobs)} again ({attempt + 1} of {recipe.writer.attempts})"
-                )
+                say(f"persona: asking {len(waiting)} of {len(jobs)} again ({attempt + 1} of {recipe.writer.attempts})")
             requests = [_request(study, job, attempt, sampling) for job in waiting.values()]
             with Progress("personas", len(requests), "personas") as progress:
                 for request, key, completion in session.complete(requests):

@@ -49,6 +49,7 @@ def collect(study: Study) -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "created": created,
+        "confidence": 0.95,
         "design": recipe.design.model_dump(),
         "settings": _settings(study),
         "cells": cells["cells"],

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from its.engines.opening import open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
-from its.engines.vllm import VllmEngine, worker_settings
-from its.environments import environment_variables, find_environment
+from its.environments import find_environment
 from its.errors import MissingError
 from its.home import its_home
 from its.models import folder_fingerprint, ready_model
@@ -123,26 +123,19 @@ class Study:
         )
 
     def session(self, store: Store, model: EngineModel, stage: str) -> Session:
-        """A session over one model; the identity holds all that determines a response beside its request."""
+        """A session over one model, as the recipe's `engine` section says."""
         engine = self.recipe.engine
-        environment = find_environment("vllm", self.project, self.home)
-        arguments, variables = worker_settings(
-            model, dict(engine.options), dict(engine.environment), environment.build, self.recipe.seed
+        return open_session(
+            store,
+            model,
+            environment=find_environment("vllm", self.project, self.home),
+            options=dict(engine.options),
+            variables=dict(engine.environment),
+            seed=self.recipe.seed,
+            replay=engine.kind == "replay",
+            log=self.home / "logs" / f"{stage}-{model.name}.log",
+            say=say,
         )
-        identity = {
-            "model": model.fingerprint,
-            "engine": "vllm",
-            "arguments": arguments,
-            "variables": variables,
-            "environment": environment.lock_sha256,
-        }
-        log = self.home / "logs" / f"{stage}-{model.name}.log"
-
-        def start() -> VllmEngine:
-            say(f"{stage}: starting vLLM with {model.name} (about 25 s on 2 cores; log: {log})")
-            return VllmEngine(environment.python, model, arguments, {**environment_variables("vllm"), **variables}, log)
-
-        return Session(store, identity, start if engine.kind == "vllm" else None)
 
 
 def load_study(project: Path | None = None) -> Study:

@@ -62,8 +62,9 @@ def axolotl_config(
 
 
 def yaml_text(config: dict[str, Any]) -> str:
-    """A config as YAML, keys in order."""
+    """A config as YAML 1.1, keys in order: Axolotl reads with PyYAML, to which a bare `no` is False."""
     yaml = YAML()
+    yaml.version = (1, 1)
     yaml.default_flow_style = False
     out = StringIO()
     yaml.dump(config, out)

@@ -155,7 +155,10 @@ def _run(
             "end_of_turn": tokens.eos,
         },
     )
-    variables = environment_variables("axolotl") | {"PYTHONPATH": str(PLUGIN_FOLDER), "ITS_TRAINING": str(settings)}
+    variables = environment_variables("axolotl", environment) | {
+        "PYTHONPATH": str(PLUGIN_FOLDER),
+        "ITS_TRAINING": str(settings),
+    }
     if offline:
         variables["HF_HUB_OFFLINE"] = "1"
     if train.hardware == "cpu":

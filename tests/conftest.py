@@ -1,0 +1,111 @@
+"""Shared by all tests: a study in a folder of its own, golden files, engines that are fake beyond the process boundary."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from its.environments import spec_of
+from its.environments.find import RECORD, RECORD_VERSION, place_of
+
+ROOT = Path(__file__).parents[1]
+FAKES = ROOT / "tests" / "fakes"
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew; look at the difference")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a file of tests/golden/."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no {path}: run pytest --update-golden and look at it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone's declarations (no data) with the quickstart in charge; the current folder; a home of its own."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    for name in ("recipes", "envs", "data/sources"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "recipes" / "quickstart.yaml", folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ITS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return folder
+
+
+class FakeEngines:
+    """Engine environments whose programs are the fakes; `asked()` is what the vLLM of them was asked so far."""
+
+    def __init__(self, project: Path, home: Path, script: Path, log: Path) -> None:
+        self.script, self._log = script, log
+        for name in ("vllm", "axolotl"):
+            for gpu in (False, True):
+                spec = spec_of(name, project, gpu)
+                path, lock = place_of(spec, home)
+                (path / "bin").mkdir(parents=True)
+                record = {"version": RECORD_VERSION, "lock_sha256": lock, "versions": {"torch": "0"}}
+                (path / RECORD).write_text(json.dumps(record), encoding="utf-8")
+                self._program(path / "bin" / "python", "")
+                self._program(path / "bin" / "axolotl", str(FAKES / "axolotl_command.py"))
+
+    def _program(self, path: Path, first: str) -> None:
+        path.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{FAKES}:$PYTHONPATH" exec "{sys.executable}" {first} "$@"\n', encoding="utf-8"
+        )
+        path.chmod(0o755)
+
+    def tell(self, **script: Any) -> None:
+        """Say how the engine answers; see tests/fakes/vllm.py."""
+        self.script.write_text(json.dumps(script), encoding="utf-8")
+
+    def asked(self) -> list[dict[str, Any]]:
+        if not self._log.is_file():
+            return []
+        return [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngines:
+    """Fake engine environments under the project's home."""
+    script, log = tmp_path / "script.json", tmp_path / "asked.jsonl"
+    monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
+    monkeypatch.setenv("ITS_FAKE_LOG", str(log))
+    fakes = FakeEngines(project, Path(os.environ["ITS_HOME"]), script, log)
+    fakes.tell()
+    return fakes
+
+
+@pytest.fixture
+def edit(project: Path) -> Callable[..., None]:
+    """Replace texts of params.yaml (or another file of the study), each of which must stand there exactly once."""
+
+    def replace(*pairs: tuple[str, str], file: str = "params.yaml") -> None:
+        path = project / file
+        text = path.read_text(encoding="utf-8")
+        for old, new in pairs:
+            assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+
+    return replace

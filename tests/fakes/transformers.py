@@ -1,0 +1,4 @@
+"""What the ITS plugin derives from."""
+
+
+class TrainerCallback: ...

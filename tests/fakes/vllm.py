@@ -1,0 +1,96 @@
+"""A stand-in for the `vllm` package: what `vllm_worker.py` touches of it, steered by a script, so that the real worker runs.
+
+ITS_FAKE_SCRIPT names a JSON file:
+    personas  text in the last user turn -> completions by attempt (the last one stays); `cut:` before one marks it cut
+    answers   problem text -> what to put in the box
+    right     only a model whose path holds this text gives these answers, and only to prompts that hold `persona`
+    persona   see `right`
+ITS_FAKE_LOG names a file that gets one JSON line for each request seen.
+Words in a prompt make trouble: `please refuse`, `please die`, `please raise`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+def _load(variable: str) -> dict[str, Any]:
+    return json.loads(Path(os.environ[variable]).read_text(encoding="utf-8")) if variable in os.environ else {}
+
+
+class SamplingParams:
+    def __init__(self, *, seed: int, temperature: float, top_p: float, max_tokens: int, stop: list[str]) -> None:
+        self.seed, self.max_tokens, self.stop, self.temperature = seed, max_tokens, stop, temperature
+
+
+class LLM:
+    def __init__(self, model: str, **options: Any) -> None:
+        print("a library prints to stdout while it loads", flush=True)
+        if model == "unloadable":
+            raise ValueError("no weights in `unloadable`\nsecond line")
+        self.model, self.options = model, options
+        self.script = _load("ITS_FAKE_SCRIPT")
+        self.asked: dict[str, int] = {}
+        self.waiting: list[SimpleNamespace] = []
+        self.count = 0
+        self.llm_engine = self
+
+    def enqueue_chat(
+        self,
+        chats: list[list[dict[str, str]]],
+        sampling: SamplingParams,
+        *,
+        use_tqdm: bool,
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+    ) -> list[str]:
+        (messages,) = chats
+        assert add_generation_prompt != continue_final_message
+        prompt = next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
+        if "ITS_FAKE_LOG" in os.environ:
+            with Path(os.environ["ITS_FAKE_LOG"]).open("a", encoding="utf-8") as log:
+                seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options}
+                log.write(json.dumps(seen) + "\n")
+        if "please refuse" in prompt:
+            raise ValueError("the prompt is longer than the context")
+        if "please die" in prompt:
+            os.kill(os.getpid(), 9)
+        if "please raise" in prompt:
+            raise RuntimeError("out of memory")
+        text, reason = self._persona(prompt) if continue_final_message else (self._answer(prompt), "stop")
+        name = str(self.count)
+        self.count += 1
+        self.waiting.append(
+            SimpleNamespace(
+                request_id=name,
+                finished=True,
+                prompt_token_ids=[ord(letter) for letter in prompt],
+                outputs=[SimpleNamespace(text=text, finish_reason=reason, token_ids=text.split())],
+            )
+        )
+        return [f"{name}-a1b2"]
+
+    def step(self) -> list[SimpleNamespace]:
+        unfinished = SimpleNamespace(finished=False)
+        return [unfinished, self.waiting.pop()]  # the last one first: order must not matter
+
+    def _persona(self, prompt: str) -> tuple[str, str]:
+        completions = [" potter who likes the rain."]
+        for part, scripted in self.script.get("personas", {}).items():
+            if part in prompt:
+                completions = scripted
+        attempt = self.asked.get(prompt, 0)
+        self.asked[prompt] = attempt + 1
+        text = completions[min(attempt, len(completions) - 1)]
+        return (text.removeprefix("cut:"), "length") if text.startswith("cut:") else (text, "stop")
+
+    def _answer(self, prompt: str) -> str:
+        if self.script.get("right", "") in self.model and self.script.get("persona", "") in prompt:
+            for problem, answer in self.script.get("answers", {}).items():
+                if problem in prompt:
+                    return f"The final answer is \\boxed{{{answer}}}."
+        return "The final answer is \\boxed{-1}." if prompt.count("?") else "I do not know."

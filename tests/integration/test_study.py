@@ -1,0 +1,212 @@
+"""A whole study on real parts: DVC, vLLM and Axolotl on the CPU, SmolLM2-135M; killed in three stages on its way."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Clone
+
+from its.environments import find_environment
+from its.store import Store
+
+pytestmark = pytest.mark.integration
+
+TRAIN, TEST = 32, 24
+NONE, RANDOM = "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"
+
+
+@dataclass
+class Facts:
+    """What was seen while the study was made."""
+
+    personas_before_kill: int
+    responses_before_kill: int
+    steps_before_kill: int
+    survivors: list[str]
+    output: str
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def steps_of(clone: Clone) -> int:
+    found = list((clone.home / "training").glob("*/progress.jsonl"))
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in found)
+
+
+def survivors(clone: Clone) -> list[str]:
+    """What still lives two seconds after the kill."""
+    time.sleep(2)
+    return clone.processes()
+
+
+@pytest.fixture(scope="module")
+def study(clone: Clone) -> Facts:
+    """Run the study, killing the whole process group during persona, train and generate."""
+    left = []
+    clone.kill_when(lambda: clone.stored() >= 5, "dvc", "repro", "persona")
+    personas = clone.stored()
+    left += survivors(clone)
+    clone.run("dvc", "repro", "query")
+    clone.kill_when(lambda: steps_of(clone) >= 2, "dvc", "repro", f"train@{NONE}")
+    steps = steps_of(clone)
+    left += survivors(clone)
+    clone.run("dvc", "repro", "train")
+    before = clone.stored()
+    clone.kill_when(lambda: clone.stored() >= before + 5, "dvc", "repro", "generate")
+    responses = clone.stored() - before
+    left += survivors(clone)
+    return Facts(personas, responses, steps, left, clone.run("dvc", "repro"))
+
+
+def test_nothing_outlives_a_kill(study: Facts) -> None:
+    assert study.survivors == []
+
+
+def test_stored_responses_are_not_asked_again(clone: Clone, study: Facts) -> None:
+    persona = read(clone.path / "results" / "cost" / "persona.json")[0]
+    assert study.personas_before_kill >= 5
+    assert persona["from_store"] >= study.personas_before_kill
+    assert persona["asked"] + persona["from_store"] == persona["responses"]
+    generate = read(clone.path / "results" / "cost" / "generate.json")
+    assert sum(item["from_store"] for item in generate) >= study.responses_before_kill >= 5
+    assert sum(item["asked"] for item in generate) == 3 * 2 * TEST - sum(item["from_store"] for item in generate)
+    assert study.steps_before_kill >= 2
+
+
+def test_every_row_is_there_once(clone: Clone, study: Facts) -> None:
+    data = clone.path / "data"
+    for strategy in ("none", "random"):
+        assert len(lines(data / "personas" / "arithmetic" / f"{strategy}.jsonl")) == TRAIN
+        assert len(lines(data / "queries" / "train" / "arithmetic" / f"{strategy}.jsonl")) == TRAIN
+        for checkpoint in ("smollm2_135m-base", NONE, RANDOM):
+            responses = lines(data / "responses" / checkpoint / "arithmetic_test" / f"{strategy}.jsonl")
+            verdicts = lines(data / "verdicts" / checkpoint / "arithmetic_test" / f"{strategy}.jsonl")
+            assert len({row["query_id"] for row in responses}) == len(responses) == len(verdicts) == TEST
+    cells = read(clone.path / "results" / "cells.json")["cells"]
+    assert len(cells) == 6
+    assert all(0 <= cell["low"] <= cell["avg"] <= cell["high"] <= 1 for cell in cells)
+
+
+def test_personas_are_written_by_the_model(clone: Clone, study: Facts) -> None:
+    rows = lines(clone.path / "data" / "personas" / "arithmetic" / "random.jsonl")
+    assert all(row["text"].startswith("You are a") for row in rows)
+    assert len({row["text"] for row in rows}) > TRAIN * 0.8
+    assert all(row["request_key"] for row in rows)
+
+
+def test_parity_was_proved_on_the_trained_rows(clone: Clone, study: Facts) -> None:
+    for checkpoint in (NONE, RANDOM):
+        report = read(clone.path / "models" / checkpoint / "its_parity.json")
+        assert report["rows"] == TRAIN and report["faults"] == 0
+        assert report["end_of_turn"] == "<|im_end|>"
+        config = (clone.path / "models" / checkpoint / "axolotl.yaml").read_text(encoding="utf-8")
+        assert str(clone.home) not in config and "its_axolotl.ItsPlugin" in config
+
+
+def test_engine_saw_the_tokens_that_training_would(clone: Clone, study: Facts) -> None:
+    """The prompt that vLLM tokenised equals the training environment's tokens of the same query, by hash."""
+    query = lines(clone.path / "data" / "queries" / "test" / "arithmetic_test" / "random.jsonl")[0]
+    response = lines(clone.path / "data" / "responses" / RANDOM / "arithmetic_test" / "random.jsonl")[0]
+    assert query["query_id"] == response["query_id"]
+    program = (
+        "import hashlib, json, sys; from transformers import AutoTokenizer;"
+        "t = AutoTokenizer.from_pretrained(sys.argv[1]);"
+        "m = json.loads(sys.argv[2]);"
+        "ids = t.apply_chat_template(m, add_generation_prompt=True, tokenize=True, return_dict=False);"
+        "print('hash', hashlib.sha256(','.join(map(str, ids)).encode()).hexdigest())"
+    )
+    python = find_environment("axolotl", clone.path, clone.home).python
+    text = clone.run(str(python), "-c", program, f"models/{RANDOM}", json.dumps(query["messages"]))
+    hashed = next(line.split()[1] for line in text.splitlines() if line.startswith("hash "))
+    with Store(clone.home / "store.sqlite") as store:
+        ((_, stored),) = store.find([response["request_key"]])
+    assert stored["prompt_sha256"] == hashed
+
+
+def test_trained_models_stop_by_themselves(clone: Clone, study: Facts) -> None:
+    """32 rows are enough to learn to end the turn; a model that never learned it runs to the limit."""
+    rows = lines(clone.path / "data" / "responses" / NONE / "arithmetic_test" / "none.jsonl")
+    assert sum(row["finish_reason"] == "stop" for row in rows) >= TEST * 0.8
+
+
+def test_report_is_whole(clone: Clone, study: Facts) -> None:
+    page = (clone.path / "results" / "report.html").read_text(encoding="utf-8")
+    assert "135M" in page and "noise" in page
+    for block in ("NN", "NX", "XN", "XX"):
+        assert block in page
+    table = clone.run("its", "results", "table")
+    assert "random" in table and "report.html" in table
+
+
+def test_second_run_runs_nothing(clone: Clone, study: Facts) -> None:
+    text = clone.run("dvc", "repro")
+    assert "Running stage" not in text
+    assert "up to date" in text
+
+
+def test_forced_stage_starts_no_engine(clone: Clone, study: Facts) -> None:
+    before = clone.stored()
+    rows = (clone.path / "data" / "responses" / NONE / "arithmetic_test" / "none.jsonl").read_bytes()
+    text = clone.run("dvc", "repro", "-f", "-s", "generate")
+    assert "starting vLLM" not in text
+    assert clone.stored() == before
+    assert (clone.path / "data" / "responses" / NONE / "arithmetic_test" / "none.jsonl").read_bytes() == rows
+
+
+def test_fewer_test_strategies_train_nothing(clone: Clone, study: Facts) -> None:
+    clone.run("dvc", "repro")
+    text = clone.run("dvc", "exp", "run", "-S", "design.test=[none]")
+    assert "Running stage 'train" not in text and "starting vLLM" not in text
+    assert len(read(clone.path / "results" / "cells.json")["cells"]) == 3
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.run("dvc", "repro")
+    assert len(read(clone.path / "results" / "cells.json")["cells"]) == 6
+
+
+def test_queued_sweep(clone: Clone, study: Facts) -> None:
+    """Two queued experiments share the home: nothing is trained or asked again."""
+    before = clone.stored()
+    clone.run("dvc", "exp", "run", "--queue", "-S", "measure.draws=500,600")
+    clone.run("dvc", "queue", "start", "-j", "2")
+    limit = time.monotonic() + 300
+    while True:
+        status = clone.run("dvc", "queue", "status")
+        if "Running" not in status and "Queued" not in status:
+            break
+        assert time.monotonic() < limit, status
+        time.sleep(2)
+    assert status.count("Success") == 2, status + clone.run("dvc", "queue", "logs", status.split()[6])
+    assert clone.stored() == before
+
+
+def test_dvc_says_something_useful(clone: Clone, study: Facts) -> None:
+    assert "generate" in clone.run("dvc", "dag")
+    assert "arithmetic_test.avg" in clone.run("dvc", "metrics", "show")
+    clone.run("its", "recipe", "use", "quickstart", "--force")
+    assert "datasets.arithmetic.source.size" in clone.run("dvc", "params", "diff")
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.run("dvc", "plots", "show")
+    assert (clone.path / "dvc_plots" / "index.html").is_file()
+
+
+def test_an_engine_that_cannot_start_is_one_clear_error(clone: Clone, study: Facts) -> None:
+    clone.run("git", "checkout", "-q", "params.yaml")
+    text = (clone.path / "params.yaml").read_text(encoding="utf-8")
+    (clone.path / "params.yaml").write_text(
+        text.replace("enforce_eager: true", "no_such_option: true"), encoding="utf-8"
+    )
+    told = clone.run("python", "-m", "its", "generate", code=1)
+    assert "error: the engine failed" in told and "no_such_option" in told and "its log: " in told
+    assert "Traceback" not in told
+    clone.run("git", "checkout", "-q", "params.yaml")

@@ -1,0 +1,217 @@
+"""The vllm engine across its process boundary: the real worker over a stand-in for the library, and broken workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from its.engines.protocol import EngineModel, Request
+from its.engines.vllm import WORKER, VllmEngine, worker_settings
+from its.errors import RunError
+
+FAKES = Path(__file__).parents[1] / "fakes"
+MODEL = EngineModel(name="m", path="a_model", fingerprint="f", dtype="bfloat16", context_length=64)
+SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "stop": []}
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux alone")
+
+
+def _requests(*prompts: str, start: str | None = None) -> list[Request]:
+    return [
+        Request(f"r{index}", [{"role": "user", "content": prompt}], SAMPLING, seed=index, start=start)
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+@contextlib.contextmanager
+def _engine(tmp_path: Path, worker: str | None = None, model: EngineModel = MODEL) -> Iterator[VllmEngine]:
+    """The real worker, or one whose body after the handshake is `worker`."""
+    path = WORKER
+    if worker is not None:
+        path = tmp_path / "worker.py"
+        path.write_text(
+            "import json, os, sys, time\nfirst = json.loads(sys.stdin.readline())\n"
+            "say = lambda **m: print(json.dumps(m), flush=True)\n"
+            "answer = lambda r: say(id=r['id'], text='t', finish_reason='stop', prompt_tokens=1, completion_tokens=1, "
+            "prompt_sha256='s')\n" + worker,
+            encoding="utf-8",
+        )
+    engine = VllmEngine(Path(sys.executable), model, {"seed": 1}, {"PYTHONPATH": str(FAKES)}, tmp_path / "e.log", path)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+READY = "say(ready=True, seconds=1.5)\n"
+
+
+def test_answers_out_of_order_find_their_requests(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        done = list(engine.complete(_requests("one?", "two", "three?")))
+    assert sorted(item.request_id for item in done) == ["r0", "r1", "r2"]
+    texts = {item.request_id: item.text for item in done}
+    assert texts["r1"] == "I do not know."
+    assert texts["r0"] == texts["r2"] == "The final answer is \\boxed{-1}."
+    lengths = {item.request_id: item.prompt_tokens for item in done}
+    assert lengths == {"r0": 4, "r1": 3, "r2": 6}
+    assert all(len(str(item.prompt_sha256)) == 64 and item.finish_reason == "stop" for item in done)
+
+
+def test_a_second_batch_goes_to_the_same_engine(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        assert len(list(engine.complete(_requests("a", "b")))) == 2
+        assert len(list(engine.complete(_requests("c")))) == 1
+        assert list(engine.complete([])) == []
+
+
+def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:
+    prompts = [f"{index} {'x' * 300}" for index in range(1500)]
+    with _engine(tmp_path) as engine:
+        done = {item.request_id: item.prompt_tokens for item in engine.complete(_requests(*prompts))}
+    assert done == {f"r{index}": len(prompt) for index, prompt in enumerate(prompts)}
+
+
+def test_text_passes_untouched(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        (done,) = engine.complete(_requests("\\frac{{1}}{2} \u2028 \u00e9\n<b>"))
+    assert done.prompt_tokens == len("\\frac{{1}}{2} \u2028 \u00e9\n<b>")
+
+
+def test_a_started_answer_is_continued(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        (done,) = engine.complete(_requests("who?", start="You are a"))
+    assert done.text == " potter who likes the rain."
+
+
+def test_what_libraries_print_goes_to_the_log(tmp_path: Path) -> None:
+    with _engine(tmp_path):
+        pass
+    assert "a library prints to stdout" in (tmp_path / "e.log").read_text(encoding="utf-8")
+
+
+def test_settings_reach_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITS_FAKE_LOG", str(tmp_path / "asked.jsonl"))
+    with _engine(tmp_path) as engine:
+        list(engine.complete(_requests("a")))
+    (asked,) = (json.loads(line) for line in (tmp_path / "asked.jsonl").read_text(encoding="utf-8").splitlines())
+    assert asked == {"model": "a_model", "prompt": "a", "seed": 0, "options": {"seed": 1}}
+
+
+def test_a_refused_request_is_named(tmp_path: Path) -> None:
+    with (
+        _engine(tmp_path) as engine,
+        pytest.raises(RunError, match=r"refused request `r1`: the prompt is longer") as caught,
+    ):
+        list(engine.complete(_requests("a", "please refuse")))
+    assert "context_length" in str(caught.value.hint)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    model = EngineModel("m", "unloadable", "f", "bfloat16", 64)
+    with (
+        pytest.raises(RunError, match=r"the engine failed: ValueError: no weights in `unloadable`$") as caught,
+        _engine(tmp_path, model=model),
+    ):
+        pass
+    assert str(tmp_path / "e.log") in str(caught.value.hint)
+    assert "Traceback" in (tmp_path / "e.log").read_text(encoding="utf-8")
+
+
+def test_a_fatal_error_while_it_works_names_the_log(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine, pytest.raises(RunError, match="RuntimeError: out of memory") as caught:
+        list(engine.complete(_requests("please raise")))
+    assert str(tmp_path / "e.log") in str(caught.value.hint)
+
+
+def test_an_engine_that_is_killed_names_signal_and_log(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine, pytest.raises(RunError, match=r"died \(killed by signal 9\)") as caught:
+        list(engine.complete(_requests("please die")))
+    assert str(tmp_path / "e.log") in str(caught.value.hint)
+    assert "what it had answered is stored" in str(caught.value.hint)
+
+
+def test_an_engine_that_dies_in_the_middle_keeps_what_it_said(tmp_path: Path) -> None:
+    worker = READY + "answer(json.loads(sys.stdin.readline()))\nos._exit(3)\n"
+    done = []
+    with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match=r"died \(exit code 3\)"):
+        for item in engine.complete(_requests(*["x" * 1000] * 300)):
+            done.append(item.request_id)
+    assert done == ["r0"]
+
+
+@pytest.mark.parametrize("body", ["import nothing_of_the_kind\n", "os._exit(5)\n", "sys.stdin.close(); os._exit(5)\n"])
+def test_an_engine_that_dies_at_the_start(tmp_path: Path, body: str) -> None:
+    with pytest.raises(RunError, match=r"the engine died \(exit code [15]\)"), _engine(tmp_path, body):
+        pass
+
+
+@pytest.mark.parametrize("line", [b"Loading model...", b"\xff\xfe\x00", b"17", b"[]"], ids=repr)
+def test_a_line_that_is_no_message_is_quoted(tmp_path: Path, line: bytes) -> None:
+    worker = READY + f"sys.stdout.buffer.write({line!r} + b'\\n'); sys.stdout.flush(); time.sleep(60)\n"
+    with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match="wrote a line that is not") as caught:
+        list(engine.complete(_requests("a")))
+    assert str(tmp_path / "e.log") in str(caught.value.hint)
+
+
+def test_a_worker_that_hangs_is_ended_by_close(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with _engine(tmp_path, READY + "time.sleep(60)\n") as engine:
+        process = engine._process
+    assert process.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 10
+    engine.close()  # twice is no harm
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises((RunError, FileNotFoundError), match="no_python"):
+        VllmEngine(tmp_path / "no_python", MODEL, {}, {}, tmp_path / "e.log")
+
+
+@LINUX
+def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from its.engines.protocol import EngineModel\n"
+        "from its.engines.vllm import VllmEngine\n"
+        "model = EngineModel('m', 'm', 'f', 'float32', 64)\n"
+        f"e = VllmEngine(Path(sys.executable), model, {{}}, {{'PYTHONPATH': {str(FAKES)!r}}}, Path({str(tmp_path / 'e.log')!r}))\n"
+        "print(e._process.pid, flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert _alive(worker)
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 10
+    while _alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(worker)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits for its reaper does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_settings_that_change_numbers_are_told_apart() -> None:
+    cpu, variables = worker_settings(MODEL, {"seed": 5}, {"VLLM_CPU_KVCACHE_SPACE": "1"}, "vllm_cpu", 17)
+    assert (cpu["dtype"], cpu["max_model_len"], cpu["seed"]) == ("bfloat16", 64, 5)
+    assert cpu["generation_config"] == "vllm"  # else the model's own sampling defaults creep in
+    assert variables["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    gpu, none = worker_settings(MODEL, {"tensor_parallel_size": 2}, {}, "vllm", 17)
+    assert none == {}
+    assert gpu["tensor_parallel_size"] == 2
+    assert "distributed_executor_backend" not in gpu

@@ -1,0 +1,132 @@
+"""Rooms import one way, click stays in cli, and `its --help` loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "its"
+BASE = {"types", "errors"}
+# What each room may import beside itself. Where this is wider than the table of the style guide, the reason stands beside it.
+ALLOWED = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "types": set(),
+    "errors": set(),
+    "seeds": set(),
+    "progress": set(),
+    "home": {"errors"},
+    "rows": BASE,
+    "store": BASE,
+    "prompts": BASE,
+    "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
+    "sources": {*BASE, "rows", "seeds", "recipe"},  # of recipe the schema alone, below
+    "curation": {*BASE, "recipe"},
+    "strategies": {*BASE, "prompts", "seeds", "recipe"},
+    "engines": {*BASE, "rows", "store", "environments"},
+    "environments": {"errors", "home"},
+    "models": {*BASE, "rows", "home", "environments", "engines", "recipe"},
+    "training": {*BASE, "rows", "home", "environments", "engines", "prompts", "recipe"},
+    "grading": BASE,
+    "metrics": BASE,
+    "report": BASE,
+    "cli": {"__init__", "stages", "recipe", "errors", "report", "environments", "home", "store"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Full names of imported modules, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            if node.module == "its":
+                yield from (f"its.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def _own(path: Path) -> set[str]:
+    """Rooms of its that a file imports."""
+    names = [name.split(".") for name in _imports(path)]
+    return {parts[1] if len(parts) > 1 else "__init__" for parts in names if parts[0] == "its"}
+
+
+def _heads(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imports(path)}
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_the_files_are_found() -> None:
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if _room(path) != "stages"], ids=_name)
+def test_a_room_imports_only_what_lies_below(path: Path) -> None:
+    if "workers" in path.parts:
+        assert "its" not in _heads(path), "workers run in environments without its"
+        return
+    room = _room(path)
+    assert room in ALLOWED, f"a new room `{room}`: say here what it may import"
+    assert _own(path) - {room} <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("room", ["sources", "strategies", "training", "curation"])
+def test_of_the_recipe_only_the_schema_is_used(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        assert {name for name in _imports(path) if name.startswith("its.recipe")} <= {"its.recipe.schema"}
+
+
+def test_stages_share_nothing_but_the_study() -> None:
+    for path in (PACKAGE / "stages").glob("*.py"):
+        others = {name for name in _imports(path) if name.startswith("its.stages")}
+        assert others <= {"its.stages.study"}, path.name
+        assert "cli" not in _own(path), path.name
+
+
+def test_click_is_in_cli_alone() -> None:
+    assert {_room(path) for path in FILES if "click" in _heads(path)} == {"cli"}
+
+
+@pytest.mark.parametrize("room", ["metrics", "report", "grading", "strategies", "curation"])
+def test_pure_rooms_start_no_process_and_need_no_network(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        assert not _heads(path) & {"subprocess", "socket", "urllib", "requests", "httpx", "sqlite3", "tempfile"}, path
+
+
+def test_no_engine_library_is_imported_outside_the_workers() -> None:
+    for path in FILES:
+        if "workers" not in path.parts:
+            assert not _heads(path) & {"torch", "vllm", "axolotl", "transformers", "tokenizers", "dvc"}, path
+
+
+HEAVY = (
+    "dvc datasets numpy pydantic jinja2 sympy torch ruamel pyarrow huggingface_hub math_verify tqdm sqlite3".split()
+)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["recipe", "--help"], ["generate", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys, its.cli.main\n"
+        "try:\n    its.cli.main.main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"found = sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r}))\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
