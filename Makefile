@@ -29,7 +29,7 @@ engines: setup
 
 quickstart: engines
 	@its recipe use quickstart
-	@dvc repro --quiet
+	@dvc repro
 	@its results table
 
 check: setup

@@ -52,6 +52,7 @@ def ready_model(name: str, model: Model, project: Path, home: Path, say: Callabl
         dtype=model.dtype,
         context_length=model.context_length,
         offline=not isinstance(source, HubModelSource),
+        revision=source.revision if isinstance(source, HubModelSource) else None,
     )
 
 

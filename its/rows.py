@@ -88,10 +88,11 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         RunError: if the disk is full; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             yield out
             out.flush()
@@ -103,7 +104,8 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
             raise RunError(f"{path}: no space left on the disk", "free some space and run again") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from typing import NoReturn
@@ -12,11 +13,11 @@ import its
 from its.cli.env import doctor, env
 from its.cli.output import JSON_VERSION
 from its.cli.recipe import recipe
-from its.cli.results import results, store
+from its.cli.results import prune, results, store
 from its.cli.stages import STAGES
-from its.errors import EXIT_INTERRUPTED, ItsError
+from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
 
-ORDER = ["recipe", *STAGES, "results", "store", "env", "doctor"]
+ORDER = ["recipe", *STAGES, "results", "prune", "store", "env", "doctor"]
 
 
 class _Ordered(click.Group):
@@ -37,7 +38,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (recipe, *STAGES.values(), results, store, env, doctor):
+for command in (recipe, *STAGES.values(), results, prune, store, env, doctor):
     cli.add_command(command)
 
 
@@ -62,4 +63,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         for line in error.lines():
             click.echo(line, err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or "--traceback" in words:
+            raise
+        click.echo(f"error: {error.filename or 'the disk'}: no space left on the disk", err=True)
+        click.echo("hint: free some space and run again; what was finished is kept", err=True)
+        sys.exit(EXIT_RUN_FAILED)
     sys.exit(0)

@@ -52,7 +52,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class EngineModel:
-    """A model ready to be served: a folder or a hub id, and the fingerprint of its weights and tokenizer."""
+    """A model ready to be served: a folder or a hub id at a revision, and the fingerprint of weights and tokenizer."""
 
     name: str
     path: str
@@ -61,6 +61,7 @@ class EngineModel:
     context_length: int
     trust_remote_code: bool = False
     offline: bool = True
+    revision: str | None = None
 
 
 class Engine(Protocol):

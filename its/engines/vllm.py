@@ -38,6 +38,8 @@ def worker_settings(
         "trust_remote_code": model.trust_remote_code,
         "generation_config": "vllm",
     }
+    if model.revision is not None:
+        arguments |= {"revision": model.revision, "tokenizer_revision": model.revision}
     variables: dict[str, str] = {}
     if build == "vllm_cpu":
         arguments["distributed_executor_backend"] = "uni"
@@ -79,9 +81,14 @@ class VllmEngine:
                 env=settings,
                 text=True,
                 encoding="utf-8",
+                errors="backslashreplace",  # a garbled line is quoted below
             )
-        self._send({"model": model.path, "options": arguments})
-        ready = self._receive()
+        try:
+            self._send({"model": model.path, "options": arguments})
+            ready = self._receive()
+        except BaseException:
+            self.close()  # nobody else can: there is no engine yet
+            raise
         self.start_seconds = float(ready.get("seconds", 0.0))
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -136,12 +143,14 @@ class VllmEngine:
     def _receive(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if not line:
+        if not line.endswith("\n"):  # the end, or a line cut by it
             raise self._death()
         try:
-            message: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RunError(f"the engine wrote a line that is not JSON: {line[:80]!r}", f"see {self._log}") from error
+            message = json.loads(line)
+        except json.JSONDecodeError:
+            message = None
+        if not isinstance(message, dict):
+            raise RunError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
         if "fatal" in message:
             raise RunError(f"the engine failed: {message['fatal']}", f"its log: {self._log}")
         return message

@@ -100,6 +100,8 @@ def _hint(variable: str) -> str | None:
 def _fault(error: Exception, name: str, given: list[str]) -> Fault:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FRAME]
     where = f"{name}:{lines[-1] if lines else 1}"
+    if isinstance(error, TemplateSyntaxError):
+        return Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")
     if isinstance(error, SecurityError):
         return Fault(
             where, f"the template tries to leave the sandbox: {error.message}", "templates may only read values"

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from its.errors import Fault, FaultsError, MissingError
 from its.recipe.references import reference_faults
@@ -59,6 +59,8 @@ def read_document(path: Path) -> Document:
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else f"{path}:1:1"
         problem = str(error.problem or "broken YAML").splitlines()[0]
         raise FaultsError([Fault(where, f"broken YAML: {problem}")]) from error
+    except YAMLError as error:  # a character that YAML does not allow
+        raise FaultsError([Fault(f"{path}:1:1", f"broken YAML: {' '.join(str(error).split())}")]) from error
     if not isinstance(tree, Mapping):
         raise FaultsError([Fault(f"{path}:1:1", "not a mapping", "a recipe begins with `recipe_version: 1`")])
     return Document(path, _plain(tree), tree)
@@ -101,6 +103,9 @@ def validate(document: Document, project: Path) -> tuple[Recipe | None, list[Fau
     except ValidationError as error:
         found.extend(_schema_fault(document.values, dict(item)) for item in error.errors())
     found.extend(reference_faults(document.values, project))
+    name = document.values.get("recipe")
+    if document.path.resolve().parent == (project / "recipes").resolve() and name != document.path.stem:
+        found.append((("recipe",), f"`recipe` is `{name}` but the file is `{document.path.name}`", "let both agree"))
     faults = [Fault(document.where(location), message, hint) for location, message, hint in found]
     faults = list({(fault.where, fault.message): fault for fault in faults}.values())
     faults.sort(key=lambda fault: tuple(int(part) for part in fault.where.rsplit(":", 2)[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -78,11 +79,11 @@ def as_text(value: Any) -> str:
     """Text of a scalar: `27.0` becomes `27` (AMC answers are floats), other floats keep their digits.
 
     Raises:
-        TypeError: if the value is neither text nor a number.
+        TypeError: if the value is neither text nor a finite number (NaN is how tables write "missing").
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(type(value).__name__)
     return str(int(value)) if float(value).is_integer() else repr(value)
 

@@ -58,6 +58,6 @@ class _explained:
             "DatasetNotFoundError",
         }:
             raise MissingError(
-                f"the hub dataset `{self._id}` cannot be had: {str(error).splitlines()[0]}",
+                f"the hub dataset `{self._id}` cannot be had: {(str(error) or repr(error)).splitlines()[0]}",
                 "is the network there, the name right, and HF_TOKEN set if the dataset is gated?",
             ) from error

@@ -12,31 +12,44 @@ from typing import Any
 import its
 from its.environments import find_environment
 from its.errors import ItsError
-from its.report.build import build_report, headline_sentences, text_table
+from its.report.build import build_report
 from its.rows import atomic_file, read_json, read_rows, write_json
 from its.stages.study import Checkpoint, Study, load_study
 from its.types import Query, Response, Verdict
 
+ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
 CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
 
 
 def run() -> str:
-    """Build the report; return the table and headline that a terminal shows."""
+    """Build the report; return a line that says where it is."""
     study = load_study()
     collected = collect(study)
     write_json(study.results("provenance.json"), collected["provenance"])
     path = study.results("report.html")
     with atomic_file(path) as out:
         out.write(build_report(collected))
-    return "\n".join(
-        [text_table(collected), *headline_sentences(collected), f"report: {path.relative_to(study.project)}"]
-    )
+    return f"{path.relative_to(study.project)}: built; `its results table` prints the table"
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """What the table and the headline need: results alone, no model, no environment."""
+    cells = read_json(study.results("cells.json"))
+    return {
+        "recipe": study.recipe.recipe,
+        "description": study.recipe.description,
+        "design": study.recipe.design.model_dump(),
+        "confidence": 0.95,
+        "cells": cells["cells"],
+        "blocks": cells["blocks"],
+        "contrasts": read_json(study.results("comparisons.json"))["comparisons"],
+        "votes": read_json(study.results("votes.json"))["votes"],
+    }
 
 
 def collect(study: Study) -> dict[str, Any]:
     """Everything that the report shows, as plain values."""
     recipe = study.recipe
-    cells = read_json(study.results("cells.json"))
     trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
     cost = [*read_json(study.results("cost", "persona.json"))]
     for checkpoint in trained:
@@ -44,18 +57,11 @@ def collect(study: Study) -> dict[str, Any]:
     cost += read_json(study.results("cost", "generate.json"))
     commit, dirty, created = _git(study.project)
     return {
-        "recipe": recipe.recipe,
-        "description": recipe.description,
+        **summary(study),
         "commit": commit,
         "dirty": dirty,
         "created": created,
-        "confidence": 0.95,
-        "design": recipe.design.model_dump(),
         "settings": _settings(study),
-        "cells": cells["cells"],
-        "blocks": cells["blocks"],
-        "contrasts": read_json(study.results("comparisons.json"))["comparisons"],
-        "votes": read_json(study.results("votes.json"))["votes"],
         "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
         "personas": read_json(study.project / "data" / "personas" / "summary.json")["personas"],
         "parity": [
@@ -104,7 +110,8 @@ def _examples(study: Study) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for index in range(min(study.recipe.report.examples, 4 * len(cells))):
         checkpoint, benchmark, test = cells[index % len(cells)]
-        problem = study.problems(benchmark)[index]
+        problems = study.problems(benchmark)
+        problem = problems[index % len(problems)]
         query_id = f"{benchmark}/{problem.problem_id}/{test}"
         response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
         verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
@@ -141,6 +148,17 @@ def _warnings(study: Study) -> list[str]:
             shared = sum(" ".join(problem.text.split()).casefold() in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
+    for cell in read_json(study.results("cells.json"))["cells"]:
+        name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
+        if cell["truncated"] >= ODD_RATE:
+            out.append(
+                f"{name}: {cell['truncated']:.0%} of the responses were cut at max_tokens "
+                f"({study.recipe.generation.max_tokens}): with more its accuracy could be higher"
+            )
+        if cell["no_answer"] >= ODD_RATE:
+            out.append(f"{name}: {cell['no_answer']:.0%} of the responses hold no answer")
+        if cell["grader_error"]:
+            out.append(f"{name}: the grader failed on {cell['grader_error']} responses; they count as not correct")
     return out
 
 

@@ -16,7 +16,15 @@ PLUGIN = "its_axolotl.ItsPlugin"
 
 
 def axolotl_config(
-    *, template: str, train: Train, tokens: SpecialTokens, base_model: str, rows: str, work: str, seed: int
+    *,
+    template: str,
+    train: Train,
+    tokens: SpecialTokens,
+    base_model: str,
+    revision: str | None,
+    rows: str,
+    work: str,
+    seed: int,
 ) -> dict[str, Any]:
     """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
 
@@ -53,6 +61,8 @@ def axolotl_config(
         config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
     config |= train.axolotl
     config["plugins"] = [*config.get("plugins", []), PLUGIN]
+    if revision is not None:
+        config["revision_of_model"] = revision
     return config | {
         "base_model": base_model,
         "output_dir": f"{work}/model",

@@ -72,6 +72,7 @@ def train_checkpoint(
         train=train,
         tokens=tokens,
         base_model=base.fingerprint,
+        revision=base.revision,
         rows="rows.jsonl",
         work=".",
         seed=seed,
@@ -95,6 +96,7 @@ def train_checkpoint(
                 train=train,
                 tokens=tokens,
                 base_model=base.path,
+                revision=base.revision,
                 rows=str(folder / "rows.jsonl"),
                 work=str(folder),
                 seed=seed,
@@ -231,7 +233,7 @@ def _check_stops(model: Path, tokens: SpecialTokens) -> None:
     wanted = ids.get(tokens.eos, vocabulary["model"]["vocab"].get(tokens.eos))
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     found = eos if isinstance(eos, list) else [eos]
-    if wanted not in found:
+    if wanted is None or wanted not in found:
         raise RunError(
             f"{model}: the trained model ends turns with id `{eos}`, but `{tokens.eos}` is `{wanted}`: "
             "it would never stop",

@@ -16,7 +16,7 @@ from its.store import Store
 
 pytestmark = pytest.mark.integration
 
-TRAIN, TEST = 32, 24
+TRAIN, TEST, STEPS, SAVED = 48, 24, 12, 4
 NONE, RANDOM = "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"
 
 
@@ -27,6 +27,7 @@ class Facts:
     personas_before_kill: int
     responses_before_kill: int
     steps_before_kill: int
+    steps_taken: int
     survivors: list[str]
     output: str
 
@@ -58,15 +59,17 @@ def study(clone: Clone) -> Facts:
     personas = clone.stored()
     left += survivors(clone)
     clone.run("dvc", "repro", "query")
-    clone.kill_when(lambda: steps_of(clone) >= 2, "dvc", "repro", f"train@{NONE}")
+    clone.kill_when(lambda: steps_of(clone) > SAVED + 1, "dvc", "repro", f"train@{NONE}")
     steps = steps_of(clone)
     left += survivors(clone)
+    clone.run("dvc", "repro", f"train@{NONE}")
+    taken = steps_of(clone)
     clone.run("dvc", "repro", "train")
     before = clone.stored()
     clone.kill_when(lambda: clone.stored() >= before + 5, "dvc", "repro", "generate")
     responses = clone.stored() - before
     left += survivors(clone)
-    return Facts(personas, responses, steps, left, clone.run("dvc", "repro"))
+    return Facts(personas, responses, steps, taken, left, clone.run("dvc", "repro"))
 
 
 def test_nothing_outlives_a_kill(study: Facts) -> None:
@@ -81,7 +84,14 @@ def test_stored_responses_are_not_asked_again(clone: Clone, study: Facts) -> Non
     generate = read(clone.path / "results" / "cost" / "generate.json")
     assert sum(item["from_store"] for item in generate) >= study.responses_before_kill >= 5
     assert sum(item["asked"] for item in generate) == 3 * 2 * TEST - sum(item["from_store"] for item in generate)
-    assert study.steps_before_kill >= 2
+
+
+def test_training_goes_on_from_its_last_saved_step(clone: Clone, study: Facts) -> None:
+    """Steps after the last save are taken twice, those before it once."""
+    redone = study.steps_taken - STEPS
+    assert 1 <= redone <= study.steps_before_kill - SAVED
+    curve = (clone.path / "results" / "loss" / f"{NONE}.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [int(line.split(",")[0]) for line in curve] == list(range(1, STEPS + 1))
 
 
 def test_every_row_is_there_once(clone: Clone, study: Facts) -> None:
@@ -135,7 +145,7 @@ def test_engine_saw_the_tokens_that_training_would(clone: Clone, study: Facts) -
 
 
 def test_trained_models_stop_by_themselves(clone: Clone, study: Facts) -> None:
-    """32 rows are enough to learn to end the turn; a model that never learned it runs to the limit."""
+    """48 rows are enough to learn to end the turn; a model that never learned it runs to the limit."""
     rows = lines(clone.path / "data" / "responses" / NONE / "arithmetic_test" / "none.jsonl")
     assert sum(row["finish_reason"] == "stop" for row in rows) >= TEST * 0.8
 

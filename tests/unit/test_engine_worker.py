@@ -44,7 +44,8 @@ def _engine(tmp_path: Path, worker: str | None = None, model: EngineModel = MODE
             "prompt_sha256='s')\n" + worker,
             encoding="utf-8",
         )
-    engine = VllmEngine(Path(sys.executable), model, {"seed": 1}, {"PYTHONPATH": str(FAKES)}, tmp_path / "e.log", path)
+    variables = {**os.environ, "PYTHONPATH": str(FAKES)}
+    engine = VllmEngine(Path(sys.executable), model, {"seed": 1}, variables, tmp_path / "e.log", path)
     try:
         yield engine
     finally:
@@ -154,7 +155,13 @@ def test_an_engine_that_dies_at_the_start(tmp_path: Path, body: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("line", [b"Loading model...", b"\xff\xfe\x00", b"17", b"[]"], ids=repr)
+def test_an_engine_that_dies_in_a_line_is_dead_and_not_garbled(tmp_path: Path) -> None:
+    worker = READY + "sys.stdout.write('{\"id\": \"r'); sys.stdout.flush(); os._exit(9)\n"
+    with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match=r"died \(exit code 9\)"):
+        list(engine.complete(_requests("a")))
+
+
+@pytest.mark.parametrize("line", [b"Loading model...", b"\xff\xfe\x00", b"17", b"[]", b"null"], ids=repr)
 def test_a_line_that_is_no_message_is_quoted(tmp_path: Path, line: bytes) -> None:
     worker = READY + f"sys.stdout.buffer.write({line!r} + b'\\n'); sys.stdout.flush(); time.sleep(60)\n"
     with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match="wrote a line that is not") as caught:
@@ -182,7 +189,8 @@ def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from its.engines.protocol import EngineModel\n"
         "from its.engines.vllm import VllmEngine\n"
         "model = EngineModel('m', 'm', 'f', 'float32', 64)\n"
-        f"e = VllmEngine(Path(sys.executable), model, {{}}, {{'PYTHONPATH': {str(FAKES)!r}}}, Path({str(tmp_path / 'e.log')!r}))\n"
+        f"variables = {{'PYTHONPATH': {str(FAKES)!r}}}\n"
+        f"e = VllmEngine(Path(sys.executable), model, {{}}, variables, Path({str(tmp_path / 'e.log')!r}))\n"
         "print(e._process.pid, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -53,7 +53,7 @@ def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:
         tmp_path / "rows.jsonl",
         ROW,
         b"\n",
-        b'{"problem_id": "b", \n',
+        b'{"problem_id": }\n',
         {**ROW, "problem_id": 7},
         {**ROW, "problem_id": "c", "txt": "?"},
         {"problem_id": "d", "source": "s"},
@@ -62,7 +62,7 @@ def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:
         ROW,
     )
     assert _faults(path) == [
-        ":3:21 broken JSON: expecting property name enclosed in double quotes",
+        ":3:16 broken JSON: expecting value",
         ":4 `problem_id`: input should be a valid string",
         ":5 `txt`: extra inputs are not permitted",
         ":6 `text`: field required",

@@ -1,0 +1,213 @@
+"""The command line: exit codes, one JSON document, one message on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from its.cli.main import ORDER, main
+
+Edit = Callable[..., None]
+pytestmark = pytest.mark.usefixtures("project")
+
+
+@pytest.fixture
+def its(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `its WORDS` in this process: (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run
+
+
+Its = Callable[..., tuple[int, str, str]]
+
+
+def test_list(its: Its) -> None:
+    code, out, err = its("recipe", "list")
+    assert (code, err) == (0, "")
+    assert any(line.startswith("quickstart ") for line in out.splitlines())
+    document = json.loads(its("recipe", "list", "--json")[1])
+    assert document["version"] == 1
+    assert "quickstart" in [item["name"] for item in document["recipes"]]
+
+
+def test_show(its: Its, project: Path) -> None:
+    text = (project / "recipes" / "quickstart.yaml").read_text(encoding="utf-8")
+    assert its("recipe", "show", "quickstart") == (0, text, "")
+    assert json.loads(its("recipe", "show", "quickstart", "--json")[1])["recipe"]["seed"] == 17
+
+
+def test_check(its: Its) -> None:
+    assert its("recipe", "check", "quickstart", "params.yaml") == (
+        0,
+        "recipes/quickstart.yaml: valid\nparams.yaml: valid\n",
+        "",
+    )
+    assert json.loads(its("recipe", "check", "quickstart", "--json")[1]) == {
+        "version": 1,
+        "valid": ["recipes/quickstart.yaml"],
+        "errors": [],
+    }
+
+
+def test_check_without_names_checks_all(its: Its, project: Path) -> None:
+    for path in (project / "recipes").glob("*.yaml"):
+        if path.stem != "quickstart":
+            path.unlink()
+    assert its("recipe", "check")[1] == "recipes/quickstart.yaml: valid\nparams.yaml: valid\n"
+
+
+def test_check_names_every_fault(its: Its, edit: Edit) -> None:
+    edit(("  role: report", "  rol: report"), ("grading:\n", "gradng:\n"))
+    code, out, err = its("recipe", "check", "params.yaml")
+    assert (code, out) == (3, "")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert all(re.match(r"error: params\.yaml:\d+:\d+: (unknown|missing) field `", line) for line in errors)
+    assert len(errors) == 4
+    assert "hint: did you mean `role`? `its recipe fields benchmarks.arithmetic_test` lists them all" in err
+
+
+def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:
+    assert its("recipe", "diff") == (0, "params.yaml is recipe `quickstart`\n", "")
+    edit(("seed: 17", "seed: 18"))
+    assert its("recipe", "diff")[:2] == (0, "seed: 17 -> 18\n")
+    assert json.loads(its("recipe", "diff", "--json")[1])["differences"] == [{"path": "seed", "recipe": 17, "params": 18}]
+    code, out, err = its("recipe", "use", "quickstart")
+    assert (code, out) == (3, "")
+    assert "departs from its recipe `quickstart` (`seed`) and would be overwritten" in err
+    assert "hint: " in err
+    assert "seed: 18" in (project / "params.yaml").read_text(encoding="utf-8")
+    assert its("recipe", "use", "quickstart", "--force") == (0, "params.yaml: quickstart; run it with `dvc repro`\n", "")
+    assert its("recipe", "diff")[1] == "params.yaml is recipe `quickstart`\n"
+
+
+def test_fields(its: Its) -> None:
+    assert its("recipe", "fields", "writer") == (0, "attempts\nmodel\nsampling\n", "")
+    assert json.loads(its("recipe", "fields", "vote", "--json")[1])["fields"] == ["members"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["recipe", "show", "nothing"], 4, "error: no recipe `nothing` under recipes/"),
+        (["recipe", "check", "nothing.yaml"], 4, "error: nothing.yaml: no such file"),
+        (["recipe", "nonsense"], 2, "No such command 'nonsense'"),
+        (["recipe", "show"], 2, "Missing argument 'NAME'"),
+        (["train", "m", "d", "s", "one"], 2, "'one' is not a valid integer"),
+        (["prepare", "nothing"], 3, "error: params.yaml declares no dataset or benchmark `nothing`"),
+        (["query"], 4, "error: .*personas/.*: no such file"),
+        (["generate"], 4, "error: .*no such file"),
+        (["report"], 4, r"error: .*cells\.json: no such file"),
+        (["results", "table"], 4, r"error: .*cells\.json: no such file"),
+        (["store", "stats"], 4, r"error: .*store\.sqlite: no store yet"),
+        (["persona"], 4, "error: .*problems/.*: no such file"),
+    ],
+)
+def test_exit_codes(its: Its, words: list[str], code: int, message: str) -> None:
+    found, out, err = its(*words)
+    assert (found, out) == (code, "")
+    assert re.search(message, err)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["recipe", "show", "nothing", "--json"], 4),
+        (["recipe", "diff", "nothing", "--json"], 4),
+        (["recipe", "check", "nothing", "--json"], 4),
+        (["recipe", "show", "--json"], 2),
+        (["results", "table", "--json"], 4),
+        (["store", "stats", "--json"], 4),
+    ],
+)
+def test_json_is_one_document_also_on_failure(its: Its, words: list[str], code: int) -> None:
+    found, out, err = its(*words)
+    assert found == code
+    document: dict[str, Any] = json.loads(out)
+    assert document["version"] == 1
+    assert document["errors"][0]["message"]
+    assert err
+
+
+def test_json_faults_say_where(its: Its, edit: Edit) -> None:
+    edit(("grading:\n", "gradng:\n"))
+    code, out, _ = its("recipe", "check", "params.yaml", "--json")
+    assert code == 3
+    first = json.loads(out)["errors"][0]
+    assert set(first) == {"where", "message", "hint"}
+    assert re.fullmatch(r"params\.yaml:\d+:\d+", first["where"])
+
+
+def test_traceback_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    from its.errors import MissingError
+
+    with pytest.raises(MissingError, match="no recipe `nothing`"):
+        main(["--traceback", "recipe", "show", "nothing"])
+    assert capsys.readouterr().out == ""
+
+
+def test_an_interruption_has_its_own_code(its: Its, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(name: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("its.stages.prepare.run", interrupt)
+    code, out, err = its("prepare", "arithmetic")
+    assert (code, out) == (130, "")
+    assert "interrupted; run the same command again to go on" in err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.stages.prepare.run", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError, match="division"):
+        main(["prepare", "arithmetic"])
+
+
+def test_outside_a_project(its: Its, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = its("recipe", "list")
+    assert code == 4
+    assert "no dvc.yaml here or above" in err
+
+
+def test_a_full_disk_leaves_nothing(its: Its, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("its.rows.os.fsync", full)
+    code, _, err = its("prepare", "arithmetic")
+    assert code == 1
+    assert re.search(r"error: .*arithmetic\.jsonl: no space left on the disk\nhint: free some space", err)
+    assert list((project / "data" / "problems").iterdir()) == []
+
+
+def test_help_lists_every_command_and_an_example(its: Its) -> None:
+    code, out, _ = its("--help")
+    assert code == 0
+    listed = re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)
+    assert listed == [name for name in ORDER if name in listed]
+    assert {"recipe", "prepare", "report", "results", "env", "doctor"} <= set(listed)
+    for words in (["prepare"], ["recipe", "check"], ["recipe", "use"], ["generate"]):
+        assert "Example" in its(*words, "--help")[1]
+
+
+def test_a_stage_as_dvc_calls_it(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "its", "prepare", "nothing"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[0] == "error: params.yaml declares no dataset or benchmark `nothing`"

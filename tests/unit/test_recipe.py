@@ -1,0 +1,382 @@
+"""Recipes: every fault at once, where it stands, with what was wanted; and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from its.errors import DataError, FaultsError, MissingError
+from its.recipe.apply import departures, recipe_path, use_recipe
+from its.recipe.load import load_recipe, read_document, section_fields, validate
+
+Edit = Callable[..., None]
+
+
+def _shipped(project: Path) -> str:
+    return (project / "recipes" / "quickstart.yaml").read_text(encoding="utf-8")
+
+
+def _faults(project: Path) -> list[tuple[str, str, str]]:
+    """(line of the key, message, hint) of params.yaml."""
+    recipe, faults = validate(read_document(project / "params.yaml"), project)
+    assert (recipe is None) == bool(faults)
+    lines = (project / "params.yaml").read_text(encoding="utf-8").splitlines()
+    out = []
+    for fault in faults:
+        path, line, column = fault.where.rsplit(":", 2)
+        assert path == str(project / "params.yaml")
+        out.append((lines[int(line) - 1][int(column) - 1 :].split(":")[0], fault.message, str(fault.hint)))
+    return out
+
+
+def test_the_quickstart_is_valid(project: Path) -> None:
+    recipe = load_recipe(project / "params.yaml", project)
+    assert recipe.recipe == "quickstart"
+    assert isinstance(recipe.train.learning_rate, float)
+
+
+CASES = {
+    "misspelt key": (
+        ("  temperature: 0.0", "  temprature: 0.0"),
+        ("temprature", "unknown field `generation.temprature`", "did you mean `temperature`? `its recipe fields gen"),
+    ),
+    "misspelt section": (
+        ("grading:\n", "gradng:\n"),
+        ("gradng", "unknown field `gradng`", "did you mean `grading`? `its recipe fields` lists"),
+    ),
+    "unknown key without a likeness": (
+        ("  draws: #", "  draws: 10000\n  zzz: 1"),
+        ("zzz", "unknown field `measure.zzz`", "`its recipe fields measure` lists them all"),
+    ),
+    "wrong type": (
+        ("\n  max_tokens: #", '\n  max_tokens: "96"'),
+        ("max_tokens", "`generation.max_tokens` is `96`: input should be a valid integer", ""),
+    ),
+    "number as text": (
+        ("learning_rate: #", "learning_rate: fast"),
+        ("learning_rate", "`train.learning_rate` is `fast`: input should be a valid number", ""),
+    ),
+    "not finite": (
+        ("learning_rate: #", "learning_rate: .nan"),
+        ("learning_rate", "`train.learning_rate` is `nan`", ""),
+    ),
+    "yes is a word": (("  base: true", "  base: yes"), ("base", "`design.base` is `yes`: input should be a valid bool", "")),
+    "out of range": (
+        ("  timeout_seconds: #", "  timeout_seconds: 0"),
+        ("timeout_seconds", "`grading.timeout_seconds` is `0`: input should be greater than 0", ""),
+    ),
+    "mapping for a list": (
+        ("  seeds: [1]", "  seeds: {a: 1}"),
+        ("seeds", "`design.seeds` is a mapping: input should be a valid list", ""),
+    ),
+    "missing field": (
+        ("  top_p: 1.0\n", ""),
+        ("generation", "missing field `generation.top_p`", "add `top_p:`; `its recipe fields generation`"),
+    ),
+    "misspelt word": (
+        ("    answer: integer", "    answer: interger"),
+        ("answer", "`benchmarks.arithmetic_test.answer` is `interger`", "did you mean `integer`?"),
+    ),
+    "misspelt kind of source": (
+        ("      kind: wheel", "      kind: weel"),
+        ("source", "`models.smollm2_135m.source`", ""),
+    ),
+    "strategy not declared": (
+        ("  train: [none, random]", "  train: [none, randon]"),
+        ("randon]", "`design.train.1`: strategy `randon` is not declared", "did you mean `random`? declared: `none`, "),
+    ),
+    "model not declared": (
+        ("  model: smollm2_135m", "  model: smollm"),
+        ("model", "`writer.model`: model `smollm` is not declared", "declared: `smollm2_135m`"),
+    ),
+    "dataset not declared": (
+        ("  datasets: [arithmetic]", "  datasets: [arith]"),
+        ("arith]", "`design.datasets.0`: dataset `arith` is not declared", "declared: `arithmetic`"),
+    ),
+    "benchmark not declared": (
+        ("decontaminate_against: [arithmetic_test]", "decontaminate_against: [aime24]"),
+        ("aime24]", "benchmark `aime24` is not declared", "declared: `arithmetic_test`"),
+    ),
+    "named twice": (
+        ("  test: [none, random]", "  test: [none, none]"),
+        ("none]", "`design.test` names `none` twice", "remove one"),
+    ),
+    "seed twice": (("  seeds: [1]", "  seeds: [1, 1]"), ("seeds", "`design.seeds` names a seed twice", "remove one")),
+    "nothing to do": (
+        ("  seeds: [1]", "  seeds: []"),
+        ("seeds", "`design.seeds` is a list: list should have at least 1 item", ""),
+    ),
+    "template missing": (
+        ("template: prompts/persona_similar.j2", "template: prompts/persona_simlar.j2"),
+        ("template", "`strategies.similar.persona.template`: recipes/prompts/persona_simlar.j2: no such template", ""),
+    ),
+    "template outside": (
+        ("    chat_template: prompts/chatml.jinja", "    chat_template: prompts/../../x.jinja"),
+        ("chat_template", "outside `recipes/prompts/`", "the graph watches that folder only"),
+    ),
+    "limits missing": (
+        ("    limits:\n      max_words: 30\n      checks: [empty, overlong, refuses, solves, digits]\n  unsimilar", "  unsimilar"),
+        ("similar", "`strategies.similar` writes personas but has no `limits`", "add `limits: "),
+    ),
+    "domain missing in an example": (
+        ("          domain: opera\n", ""),
+        ("problem", "`strategies.random.persona.examples.1` needs a `domain`", "the strategy draws domains"),
+    ),
+    "frame without query": (
+        ('  user: "{{ query }}"', "  user: hello"),
+        ("user", "`prompt.user` does not use `query`: every prompt would be the same", "add `{{ query }}`"),
+    ),
+    "frame with another variable": (
+        ('  user: "{{ query }}"', '  user: "{{ query }} {{ problem.text }}"'),
+        ("user", "`prompt.user`: undefined variable `problem`; given: `query`", "the frame may use `query`"),
+    ),
+    "batch that does not divide": (
+        ("  micro_batch_size: #", "  micro_batch_size: 5"),
+        ("global_batch_size", "not a multiple of micro x devices = 5", "for example "),
+    ),
+    "k above n": (
+        ("  maj_k: [1]", "  maj_k: [1, 32]"),
+        ("32]", "maj@32 needs at least 32 responses per problem; `generation.n` is 1", "set `generation.n: 32`, or ask"),
+    ),
+    "many at temperature 0": (
+        ("\n  n: #\n", "\n  n: 4\n"),
+        ("n", "`generation.n` is 4 at temperature 0: the same response 4 times", "set `n: 1`"),
+    ),
+    "no room for the prompt": (
+        ("\n  max_tokens: #", "\n  max_tokens: 99999"),
+        ("max_tokens", "`generation.max_tokens` is 99999: `smollm2_135m` has a context of 1024", "leave room"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_says_where_what_and_what_to_do(project: Path, edit: Edit, case: str) -> None:
+    change, wanted = CASES[case]
+    edit(change)
+    faults = _faults(project)
+    key, message, hint = faults[0] if len(faults) == 1 else next(item for item in faults if wanted[1] in item[1])
+    assert (key, len(faults)) == (wanted[0], 2 if case == "misspelt key" else len(faults))
+    assert wanted[1] in message
+    assert wanted[2] in hint
+
+
+def test_a_name_must_suit_dvc(project: Path, edit: Edit) -> None:
+    edit(("  arithmetic:\n", "  Arith-Metic 1:\n"), ("  datasets: [arithmetic]", '  datasets: ["Arith-Metic 1"]'))
+    faults = _faults(project)
+    assert [key for key, _, _ in faults] == ["Arith-Metic 1", '"Arith-Metic 1"]']
+    assert faults[0][1] == "`Arith-Metic 1` is not a name: names are [a-z0-9_]+"
+    assert "`arith_metic_1`; DVC joins names with `-`" in faults[0][2]
+
+
+def test_a_name_is_a_dataset_or_a_benchmark(project: Path, edit: Edit) -> None:
+    edit(("\ndatasets:\n  arithmetic:\n", "\ndatasets:\n  arithmetic_test:\n"), ("[arithmetic]\n", "[arithmetic_test]\n"))
+    assert "`arithmetic_test` is a dataset and a benchmark" in [message for _, message, _ in _faults(project)]
+
+
+def test_all_faults_come_at_once_in_the_order_of_the_file(project: Path, edit: Edit) -> None:
+    edit(
+        ("\n  max_tokens: #", "\n  max_token: 96"),
+        ("  test: [none, random]", "  test: [none, rndom]"),
+        ("seed: 17", "seed: x"),
+    )
+    with pytest.raises(FaultsError) as caught:
+        load_recipe(project / "params.yaml", project)
+    lines = [int(fault.where.rsplit(":", 2)[1]) for fault in caught.value.faults]
+    assert lines == sorted(lines)
+    assert len(lines) == 4  # the last two are of one misspelt key: unknown and missing
+    assert caught.value.exit_code == 3
+    assert sum(line.startswith("hint: ") for line in caught.value.lines()) >= 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [("recipe_version: 1", "recipe_version: 2", "`2`"), ("recipe_version: 1\n", "", "missing")],
+)
+def test_another_version_is_said_before_all_else(project: Path, edit: Edit, old: str, new: str, seen: str) -> None:
+    edit((old, new), ("grading:\n", "gradng:\n"))
+    ((_, message, _),) = _faults(project)
+    assert message == f"`recipe_version` is {seen}; this version of ITS reads 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a: [1, 2\nb: 3\n", r"params\.yaml:\d:\d: broken YAML: "),
+        ("a: 1\na: 2\n", r"params\.yaml:2:1: broken YAML: found duplicate key"),
+        ("- 1\n", r"params\.yaml:1:1: not a mapping"),
+        ("", r"params\.yaml:1:1: not a mapping"),
+        ("a: \x07\n", r"params\.yaml:1:1: broken YAML: .*character"),
+    ],
+    ids=["bracket", "duplicate key", "list", "empty", "control character"],
+)
+def test_what_is_no_recipe_at_all(project: Path, text: str, wanted: str) -> None:
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(FaultsError, match=wanted):
+        load_recipe(project / "params.yaml", project)
+
+
+def test_a_recipe_that_is_not_utf8(project: Path) -> None:
+    (project / "params.yaml").write_bytes(b"a: \xff\n")
+    with pytest.raises(FaultsError, match=r"params\.yaml:1:1: not UTF-8 at byte 3"):
+        load_recipe(project / "params.yaml", project)
+
+
+def test_yaml_is_read_as_dvc_reads_it(project: Path, edit: Edit) -> None:
+    edit(("learning_rate: #", "learning_rate: 5e-6"), ("      - law\n", "      - no\n"))
+    recipe = load_recipe(project / "params.yaml", project)
+    assert recipe.train.learning_rate == 5e-6
+    assert "no" in (recipe.strategies["random"].domains or [])
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("{{ problem.text }} {{ problem_text }}", "undefined variable `problem_text`; given: `persona`, `problem`"),
+        ("{{ problem.txt }}", "has no attribute 'txt'"),
+        ("{% if %}", "template syntax"),
+        ("{{ ''.__class__.__mro__ }}", "sandbox"),
+        ("{{ problem.__init__.__globals__ }}", "sandbox"),
+        ("{% include 'x' %}", "the template fails"),
+        ("{{ 1 / 0 }}", "the template fails: zerodivisionerror"),
+    ],
+)
+def test_a_bad_template_is_found_without_data(project: Path, source: str, wanted: str) -> None:
+    (project / "recipes" / "prompts" / "query_plain.j2").write_text(f"first line\n{source}\n", encoding="utf-8")
+    ((_, message, _),) = _faults(project)
+    assert message.startswith("`strategies.none.query`: recipes/prompts/query_plain.j2:")
+    assert wanted in message
+
+
+FILE = """    source:
+      kind: files
+      path: {path}
+    fields: {{problem: q, reference: a, solution: s}}
+"""
+
+
+@pytest.fixture
+def with_file(project: Path, edit: Edit) -> Callable[[str], None]:
+    """Let the dataset come from a file."""
+
+    def change(path: str, more: str = "") -> None:
+        text = _shipped(project)
+        start = text.index("    source:\n      kind: procedural")
+        old = text[start : text.index("    decontaminate_against")]
+        edit((old, FILE.format(path=path).replace("    fields", f"{more}    fields")))
+
+    return change
+
+
+def test_a_file_must_be_there(project: Path, with_file: Callable[..., None]) -> None:
+    with_file("data/sources/none.jsonl")
+    ((key, message, hint),) = _faults(project)
+    assert (key, message) == ("path", "`data/sources/none.jsonl`: no such file")
+    assert "relative to the folder of dvc.yaml" in hint
+
+
+def test_a_file_has_a_known_ending(project: Path, with_file: Callable[..., None]) -> None:
+    (project / "data" / "sources" / "a.csv").touch()
+    with_file("data/sources/a.csv")
+    assert _faults(project) == [("path", "`data/sources/a.csv`: unknown ending `.csv`", "known: .json, .jsonl, .parquet")]
+
+
+def test_a_file_elsewhere_is_pinned(project: Path, tmp_path: Path, with_file: Callable[..., None]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\n", encoding="utf-8")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with_file(str(path))
+    ((_, message, hint),) = _faults(project)
+    assert message.endswith("is outside `data/sources/` and has no `sha256`")
+    assert hint == f"add `sha256: {digest}`"
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    pinned = text.replace(f"      path: {path}\n", f"      path: {path}\n      sha256: {digest}\n")
+    (project / "params.yaml").write_text(pinned, encoding="utf-8")
+    assert _faults(project) == []
+    path.write_text("{} \n", encoding="utf-8")
+    ((key, message, _),) = _faults(project)
+    assert key == "sha256"
+    assert "has changed" in message
+
+
+def test_a_file_needs_fields(project: Path, edit: Edit, with_file: Callable[..., None]) -> None:
+    (project / "data" / "sources" / "a.jsonl").touch()
+    with_file("data/sources/a.jsonl")
+    edit(("    fields: {problem: q, reference: a, solution: s}\n", ""))
+    ((_, message, hint),) = _faults(project)
+    assert message == "`datasets.arithmetic` has no `fields`"
+    assert "`fields: {problem: question}`" in hint
+
+
+@pytest.mark.parametrize("steps", ["[1, 4]", "[2, 5]", "[4, 2]"])
+def test_procedural_steps_are_in_range(project: Path, edit: Edit, steps: str) -> None:
+    text = (project / "params.yaml").read_text(encoding="utf-8").replace("steps: [2, 4]", f"steps: {steps}", 1)
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    ((key, message, _),) = _faults(project)
+    assert key == "steps"
+    assert "wanted fewest and most, within 2 to 4" in message
+
+
+def test_fields_of_a_section() -> None:
+    assert section_fields(["generation"]) == ["max_tokens", "n", "stop", "temperature", "top_p"]
+    assert {"sha256", "revision", "path", "kind"} <= set(section_fields(["models", "any", "source"]))
+    assert section_fields(["strategies", "any", "persona", "examples", 0]) == ["domain", "persona", "problem"]
+    assert section_fields(["strategies"]) == []
+    assert section_fields(["nothing", "here"]) == []
+    assert "design" in section_fields([])
+
+
+def test_departures_name_the_path() -> None:
+    assert departures({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"b": 2, "c": [1]}, "e": 3}) == [
+        ("a.b", 1, 2),
+        ("d", 1, None),
+        ("e", None, 3),
+    ]
+    assert departures({"a": 1}, {"a": 1}) == []
+
+
+def test_use_keeps_comments(project: Path) -> None:
+    (project / "params.yaml").unlink()
+    use_recipe(project, recipe_path(project, "quickstart"), force=False)
+    assert (project / "params.yaml").read_text(encoding="utf-8") == _shipped(project)
+
+
+def test_use_refuses_to_lose_changes(project: Path, edit: Edit) -> None:
+    edit(("\n  max_tokens: #", "\n  max_tokens: 97"))
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(DataError, match=r"departs from its recipe `quickstart` \(`generation.max_tokens`\)") as caught:
+        use_recipe(project, recipe_path(project, "quickstart"), force=False)
+    assert "--force" in str(caught.value.hint)
+    assert (project / "params.yaml").read_bytes() == before
+    use_recipe(project, recipe_path(project, "quickstart"), force=True)
+    assert (project / "params.yaml").read_text(encoding="utf-8") == _shipped(project)
+
+
+def test_a_comment_alone_is_no_departure(project: Path, edit: Edit) -> None:
+    edit(("seed: 17", "seed: 17  # mine"))
+    use_recipe(project, recipe_path(project, "quickstart"), force=False)
+    assert (project / "params.yaml").read_text(encoding="utf-8") == _shipped(project)
+
+
+def test_params_of_an_unknown_recipe_are_not_lost(project: Path, edit: Edit) -> None:
+    edit(("recipe: quickstart\n", "recipe: my_own\n"))
+    with pytest.raises(DataError, match="departs from its recipe `my_own`"):
+        use_recipe(project, recipe_path(project, "quickstart"), force=False)
+
+
+def test_a_faulty_recipe_leaves_params_alone(project: Path, edit: Edit) -> None:
+    edit(("grading:\n", "gradng:\n"), file="recipes/quickstart.yaml")
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(FaultsError, match="unknown field `gradng`"):
+        use_recipe(project, recipe_path(project, "quickstart"), force=True)
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_an_unknown_recipe_lists_the_known(project: Path) -> None:
+    with pytest.raises(MissingError, match="no recipe `quickstrat` under recipes/") as caught:
+        recipe_path(project, "quickstrat")
+    assert "`quickstart`" in str(caught.value.hint)
+    with pytest.raises(MissingError, match=r"none\.yaml: no such file"):
+        load_recipe(recipe_path(project, "none.yaml"), project)

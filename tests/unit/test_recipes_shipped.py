@@ -1,0 +1,90 @@
+"""Every recipe that ships is valid, and its templates pass LaTeX through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from its.prompts.render import read_template
+from its.recipe.load import load_recipe, read_document
+from its.recipe.schema import Recipe
+from its.strategies.persona import draw_domain, persona_messages
+from its.strategies.query import query_messages
+from its.training.config import axolotl_config
+from its.types import Problem
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ("arithmetic_4x4", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart")
+TEX = r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #} {% raw %}, what is $x$?"
+PROBLEM = Problem(problem_id="tex", text=TEX, reference="5", solution="5", source="test")
+
+
+def _recipe(name: str) -> Recipe:
+    return load_recipe(ROOT / "recipes" / f"{name}.yaml", ROOT)
+
+
+def test_all_are_found() -> None:
+    found = sorted((ROOT / "recipes").rglob("*.yaml"))
+    assert tuple(path.stem for path in found) == SHIPPED
+    assert all(path.parent == ROOT / "recipes" for path in found)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_is_valid_and_named_as_its_file(name: str) -> None:
+    recipe = _recipe(name)
+    assert recipe.recipe == name
+    assert recipe.description
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_begins_with_its_command(name: str) -> None:
+    head = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8").partition("recipe_version")[0]
+    assert all(line.startswith("#") or not line for line in head.splitlines())
+    assert "dvc repro" in head or "make quickstart" in head
+    assert "Hardware" in head
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_latex_passes_through_every_template(name: str) -> None:
+    recipe = _recipe(name)
+    for key, strategy in recipe.strategies.items():
+        template = read_template(ROOT / "recipes" / strategy.query)
+        persona = r"You love \LaTeX{} & {{ braces }}." if strategy.persona else ""
+        messages = query_messages(strategy, template, recipe.prompt, PROBLEM, persona)
+        whole = "\n".join(turn.content for turn in messages)
+        assert TEX in messages[-1].content, key
+        assert whole.count(persona) >= 1, key
+        assert ("{{ braces }}" in persona) == (whole.count("{{ braces }}") == 2), key
+        if strategy.persona is None:
+            continue
+        asked = read_template(ROOT / "recipes" / strategy.persona.template)
+        domain = draw_domain(strategy, key, "tex", recipe.seed)
+        last = persona_messages(strategy.persona, asked, PROBLEM, domain)[-1]["content"]
+        assert TEX in last or (domain is not None and domain in last), key
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_axolotl_template_renders(name: str) -> None:
+    recipe = _recipe(name)
+    for model in recipe.design.models:
+        config = axolotl_config(
+            template=read_template(ROOT / "recipes" / recipe.train.template),
+            train=recipe.train,
+            tokens=recipe.models[model].special_tokens,
+            base_model="base",
+            rows="rows.jsonl",
+            work="work",
+            seed=1,
+        )
+        assert config["datasets"][0]["path"] == "rows.jsonl"
+        assert config["sequence_len"] == recipe.train.sequence_length
+        assert config["num_epochs"] == recipe.train.epochs
+        assert config["plugins"][-1] == "its_axolotl.ItsPlugin"
+        whole = config["micro_batch_size"] * config["gradient_accumulation_steps"] * recipe.train.devices
+        assert whole == recipe.train.global_batch_size
+
+
+def test_the_example_study_in_charge_is_a_recipe() -> None:
+    params = read_document(ROOT / "params.yaml").values
+    assert params["recipe"] in SHIPPED

@@ -1,0 +1,342 @@
+"""Training: the config as Axolotl reads it, parity proved token by token, a run across its process boundary."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from its.engines.protocol import EngineModel
+from its.environments import Environment, find_environment
+from its.errors import DataError, RunError
+from its.recipe.schema import SpecialTokens, Train
+from its.training.config import axolotl_config, yaml_text
+from its.training.run import Trained, _check_stops, copy_model, train_checkpoint
+
+ROOT = Path(__file__).parents[2]
+FAKES = ROOT / "tests" / "fakes"
+TOKENS = SpecialTokens(bos="<|im_start|>", eos="<|im_end|>", pad="<|im_end|>")
+TEMPLATE = "datasets:\n  - path: {{ rows }}\nsequence_len: {{ train.sequence_length }}\nbf16: false\n"
+
+
+def _train(**change: Any) -> Train:
+    return Train.model_validate(
+        {
+            "template": "axolotl/t.yaml.j2",
+            "hardware": "cpu",
+            "launcher": "python",
+            "epochs": 2,
+            "learning_rate": 5e-6,
+            "lr_scheduler": "cosine",
+            "warmup_ratio": 0.0,
+            "weight_decay": 0.01,
+            "global_batch_size": 32,
+            "micro_batch_size": 2,
+            "devices": 4,
+            "sequence_length": 256,
+            **change,
+        }
+    )
+
+
+def _config(template: str = TEMPLATE, **change: Any) -> dict[str, Any]:
+    return axolotl_config(
+        template=template, train=_train(**change), tokens=TOKENS, base_model="b", rows="r.jsonl", work="w", seed=7
+    )
+
+
+def test_the_config_of_the_quickstart_template(golden: Callable[[str, str], None]) -> None:
+    template = (ROOT / "recipes" / "axolotl" / "full_cpu.yaml.j2").read_text(encoding="utf-8")
+    golden("axolotl_full_cpu.yaml", yaml_text(_config(template, axolotl={"lora_r": 8})))
+
+
+def _read_as_axolotl_does(text: str) -> Any:
+    """PyYAML, which Axolotl reads with, is YAML 1.1: it takes `5e-6` for text and `no` for False."""
+    try:
+        import yaml
+    except ImportError:
+        reader = YAML(typ="safe")
+        reader.version = (1, 1)
+        return reader.load(text)
+    return yaml.safe_load(text)
+
+
+def test_axolotl_reads_what_was_meant() -> None:
+    words = {"no": "no", "lr": [5e-6, 1e-05, 1e22, 3e-7], "on": True, "text": "1e-5", "none": None, "time": "12:30:45"}
+    config = _config(axolotl={"words": words, "octal": "010", "lora_target": ["yes", "off", "y"]})
+    assert _read_as_axolotl_does(yaml_text(config)) == config
+
+
+def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
+    config = _config(
+        axolotl={
+            "weight_decay": 0.5,
+            "bf16": True,
+            "base_model": "x",
+            "seed": 1,
+            "output_dir": "/elsewhere",
+            "plugins": ["axolotl.integrations.liger.LigerPlugin"],
+        }
+    )
+    assert (config["weight_decay"], config["bf16"]) == (0.5, True)
+    assert (config["base_model"], config["seed"], config["output_dir"]) == ("b", 7, "w/model")
+    assert config["plugins"] == ["axolotl.integrations.liger.LigerPlugin", "its_axolotl.ItsPlugin"]
+
+
+def test_the_batch_is_divided() -> None:
+    assert _config()["gradient_accumulation_steps"] == 4
+
+
+def test_checkpoints_are_kept_only_if_asked() -> None:
+    assert _config()["save_strategy"] == "no"
+    saved = _config(save_every_steps=50)
+    assert (saved["save_steps"], saved["auto_resume_from_checkpoints"]) == (50, True)
+    assert "save_strategy" not in saved
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("a: 1\nb: [", r"^recipes/axolotl/t\.yaml\.j2:\d: the rendered template is not YAML"),
+        ("- a", r"^recipes/axolotl/t\.yaml\.j2:1: the rendered template is not a mapping"),
+        ("a: {{ lr }}", r"^recipes/axolotl/t\.yaml\.j2:1: undefined variable `lr`; given: `rows`, `seed`, `train`"),
+    ],
+)
+def test_a_template_that_is_no_config(template: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        _config(template)
+
+
+# Prompt parity.
+
+ROWS = [
+    {"messages": [{"role": "user", "content": f"{n} + {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]}
+    for n in (1, 2, 3)
+]
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The plugin module over stand-ins for the two classes that it derives from."""
+    monkeypatch.syspath_prepend(str(FAKES))
+    monkeypatch.syspath_prepend(str(ROOT / "its" / "training" / "workers"))
+    names = ("axolotl", "axolotl.integrations", "axolotl.integrations.base", "transformers", "its_axolotl")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: type("C", (), {"prctl": staticmethod(lambda *words: 0)}))
+    yield importlib.import_module("its_axolotl")
+    for name in (*names, "tiny_tokenizer"):
+        sys.modules.pop(name, None)
+
+
+def _prove(plugin: ModuleType, change: Callable[[list[dict[str, Any]]], None] | None = None, **tokenizer: Any) -> Any:
+    made = importlib.import_module("tiny_tokenizer").TinyTokenizer(**tokenizer)
+    dataset = [made.row(row["messages"]) for row in ROWS]
+    if change is not None:
+        change(dataset)
+    return plugin.prove_parity(ROWS, dataset, made, "<|im_end|>")
+
+
+def test_rows_that_are_right_have_no_fault(plugin: ModuleType) -> None:
+    report = _prove(plugin)
+    assert (report["faults"], report["rows"], report["examples"]) == (0, 3, [])
+    assert report["trained_tokens"] == sum(len(row["messages"][1]["content"]) + 1 for row in ROWS)
+    assert report["prompt_tokens"] > 0
+
+
+def test_the_order_of_rows_is_free_and_twins_are_counted(plugin: ModuleType) -> None:
+    assert _prove(plugin, lambda rows: rows.reverse())["faults"] == 0
+    report = _prove(plugin, lambda rows: rows.__setitem__(1, rows[0]))
+    assert report["examples"] == ["1 of 3 rows did not reach the trainer"]
+
+
+def _first_trained(row: dict[str, Any]) -> int:
+    return next(index for index, label in enumerate(row["labels"]) if label != -100)
+
+
+def _last_trained(row: dict[str, Any]) -> int:
+    return max(index for index, label in enumerate(row["labels"]) if label != -100)
+
+
+def _prompt_in_loss(rows: list[dict[str, Any]]) -> None:
+    rows[1]["labels"] = list(rows[1]["input_ids"])
+
+
+def _no_end(rows: list[dict[str, Any]]) -> None:
+    rows[1]["labels"][_last_trained(rows[1])] = -100
+
+
+def _start_not_trained(rows: list[dict[str, Any]]) -> None:
+    rows[1]["labels"][_first_trained(rows[1])] = -100
+
+
+def _nothing_trained(rows: list[dict[str, Any]]) -> None:
+    rows[1]["labels"] = [-100] * len(rows[1]["labels"])
+
+
+def _trailing_newline(rows: list[dict[str, Any]]) -> None:
+    rows[1]["labels"][-1] = rows[1]["input_ids"][-1]
+
+
+def _cut(rows: list[dict[str, Any]]) -> None:
+    rows[1] = {key: value[:-5] for key, value in rows[1].items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_prompt_in_loss, "row 2: the loss covers a part of the prompt"),
+        (_no_end, "row 2: the end-of-turn token '<|im_end|>' is not trained"),
+        (_start_not_trained, "row 2: the loss does not cover exactly the solution: 't is 4.<|im_end|>'"),
+        (_nothing_trained, "row 2: the end-of-turn token '<|im_end|>' is not trained"),
+        (_trailing_newline, "row 2: the end-of-turn token '<|im_end|>' is not trained"),
+        (_cut, "a row was changed or cut on its way to the trainer: '<|im_start|>user"),
+        (lambda rows: rows.pop(1), "1 of 3 rows did not reach the trainer"),
+        (lambda rows: rows.clear(), "3 of 3 rows did not reach the trainer"),
+    ],
+)
+def test_every_fault_is_found(plugin: ModuleType, change: Callable[..., None], message: str) -> None:
+    report = _prove(plugin, change)
+    assert report["faults"] >= 1
+    assert any(example.startswith(message) for example in report["examples"]), report["examples"]
+
+
+def test_a_cut_row_is_missing_too(plugin: ModuleType) -> None:
+    assert _prove(plugin, _cut)["examples"][-1] == "1 of 3 rows did not reach the trainer"
+
+
+def test_a_tokenizer_with_another_eos_is_found(plugin: ModuleType) -> None:
+    report = _prove(plugin, eos_token="<|endoftext|>")
+    assert report["examples"] == [
+        "the tokenizer's eos token is '<|endoftext|>' but turns end with '<|im_end|>': "
+        "the model would never learn to stop"
+    ]
+
+
+def test_a_template_that_ends_the_prompt_elsewhere_is_found(
+    plugin: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = importlib.import_module("tiny_tokenizer").TinyTokenizer
+    whole = tiny.apply_chat_template
+
+    def other(self: Any, messages: Any, *, add_generation_prompt: bool = False, **rest: Any) -> list[int]:
+        ids: list[int] = whole(self, messages, add_generation_prompt=add_generation_prompt, **rest)
+        return [*ids, *self.encode("<think>\n")] if add_generation_prompt else ids
+
+    made = tiny()
+    dataset = [made.row(row["messages"]) for row in ROWS]
+    monkeypatch.setattr(tiny, "apply_chat_template", other)
+    report = plugin.prove_parity(ROWS, dataset, made, "<|im_end|>")
+    assert report["examples"][0] == "row 1: the prompt is not what the engine would be sent"
+
+
+# What the saved model stops at.
+
+
+def _saved(tmp_path: Path, config: dict[str, Any], generation: dict[str, Any] | None = None) -> Path:
+    vocabulary = {"added_tokens": [{"content": "<|im_end|>", "id": 2}], "model": {"vocab": {"</s>": 5}}}
+    for name, value in (("config", config), ("tokenizer", vocabulary), ("generation_config", generation)):
+        if value is not None:
+            (tmp_path / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "eos"),
+    [
+        ({"eos_token_id": 2}, None, "<|im_end|>"),
+        ({"eos_token_id": 0}, {"eos_token_id": [0, 2]}, "<|im_end|>"),
+        ({}, {"eos_token_id": 5}, "</s>"),
+    ],
+)
+def test_a_model_that_stops(tmp_path: Path, config: Any, generation: Any, eos: str) -> None:
+    _check_stops(_saved(tmp_path, config, generation), SpecialTokens(eos=eos, pad=eos))
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "eos"),
+    [
+        ({"eos_token_id": 0}, None, "<|im_end|>"),
+        ({"eos_token_id": 2}, {"eos_token_id": [0]}, "<|im_end|>"),
+        ({}, None, "<|im_end|>"),
+        ({}, None, "<|unknown|>"),
+    ],
+)
+def test_a_model_that_would_never_stop(tmp_path: Path, config: Any, generation: Any, eos: str) -> None:
+    with pytest.raises(RunError, match="it would never stop") as caught:
+        _check_stops(_saved(tmp_path, config, generation), SpecialTokens(eos=eos, pad=eos))
+    assert "special_tokens.eos" in str(caught.value.hint)
+
+
+# A run, with the fake `axolotl` command and the real plugin.
+
+
+@pytest.fixture
+def run(engines: Any, project: Path) -> Callable[..., Trained]:
+    home = Path(os.environ["ITS_HOME"])
+    environment: Environment = find_environment("axolotl", project, home)
+
+    def go(seed: int = 1, **change: Any) -> Trained:
+        return train_checkpoint(
+            messages=[row["messages"] for row in ROWS],
+            train=_train(**change),
+            template=TEMPLATE,
+            tokens=TOKENS,
+            base=EngineModel("m", "base", "sha256:0", "bfloat16", 64),
+            seed=seed,
+            environment=environment,
+            home=home,
+            say=lambda text: None,
+            progress=lambda row: None,
+        )
+
+    return go
+
+
+def test_a_training_is_done_once(run: Callable[..., Trained]) -> None:
+    first, second = run(), run()
+    assert (first.reused, second.reused) == (False, True)
+    assert first.folder == second.folder
+    assert [row["loss"] for row in second.losses] == [1.0, 0.5]
+    assert second.parity["faults"] == 0
+    assert run(seed=2).folder != first.folder
+    assert run(learning_rate=1e-3).folder != first.folder
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("fail", r"axolotl failed \(exit code 7\)"),
+        ("cut", r"prompt parity does not hold \(2 faults\): a row was changed or cut"),
+        ("no_plugin", "axolotl ended without proving prompt parity"),
+        ("endless", "it would never stop"),
+    ],
+)
+def test_a_training_that_fails_is_not_kept(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, trouble: str, message: str
+) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", trouble)
+    with pytest.raises(RunError, match=message) as caught:
+        run()
+    if trouble in ("fail", "no_plugin"):
+        log = Path(str(caught.value.hint).removeprefix("its log: "))
+        assert "axolotl was here" in log.read_text(encoding="utf-8")
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    assert not run().reused
+
+
+def test_only_what_a_loader_needs_is_copied_and_whole(run: Callable[..., Trained], tmp_path: Path) -> None:
+    target = tmp_path / "models" / "m"
+    target.mkdir(parents=True)
+    (target / "stale.json").touch()
+    copy_model(run().folder, target)
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert [path.name for path in target.parent.iterdir()] == ["m"]
