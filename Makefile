@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml envs/core.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 4; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the core (about 40 s)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/core.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c envs/core.txt -e '.[dev]'
 	@touch $@
 
 engines: setup

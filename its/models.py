@@ -35,8 +35,7 @@ def ready_model(name: str, model: Model, project: Path, home: Path, say: Callabl
     """
     source = model.source
     if isinstance(source, HubModelSource):
-        revision = source.revision or "main"
-        path, fingerprint = source.id, f"hub:{source.id}@{revision}"
+        path, fingerprint = source.id, f"hub:{source.id}@{source.revision}"
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Shared by all tests: a study in a folder of its own, golden files, engines that are fake beyond the process boundary."""
+"""Shared by all tests: a study in a folder of its own, golden files, engines fake beyond the process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +94,10 @@ def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     script, log = tmp_path / "script.json", tmp_path / "asked.jsonl"
     monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
     monkeypatch.setenv("ITS_FAKE_LOG", str(log))
+    # The stage looks every half second for what a training says; the fake is done in a tenth of that.
+    monkeypatch.setattr(
+        "its.training.run.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.02), monotonic=time.monotonic)
+    )
     fakes = FakeEngines(project, Path(os.environ["ITS_HOME"]), script, log)
     fakes.tell()
     return fakes

@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
+        if "--json" in words:
+            faults = [{"message": error.format_message(), "hint": None}]
+            click.echo(json.dumps({"version": JSON_VERSION, "errors": faults}, indent=2, ensure_ascii=False))
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -39,11 +39,11 @@ class WheelSource(Section):
 
 
 class HubModelSource(Section):
-    """A model on the Hugging Face hub; `revision` is a commit, or None to resolve and record at first use."""
+    """A model on the Hugging Face hub; `revision` is a commit: a branch would move under the stored responses."""
 
     kind: Literal["hub"]
     id: str
-    revision: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
 
 
 class FolderSource(Section):

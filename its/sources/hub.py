@@ -52,6 +52,7 @@ class _explained:
             "ConnectionError",
             "TransportError",
             "OfflineModeIsEnabled",
+            "ValueError",
             "OSError",
             "RequestException",
             "HfHubHTTPError",

@@ -230,7 +230,7 @@ def _check_stops(model: Path, tokens: SpecialTokens) -> None:
     generation = read_json(model / "generation_config.json") if (model / "generation_config.json").is_file() else {}
     vocabulary = read_json(model / "tokenizer.json")
     ids = {token["content"]: token["id"] for token in vocabulary["added_tokens"]}
-    wanted = ids.get(tokens.eos, vocabulary["model"]["vocab"].get(tokens.eos))
+    wanted = ids.get(tokens.eos, _vocabulary_id(vocabulary["model"]["vocab"], tokens.eos))
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     found = eos if isinstance(eos, list) else [eos]
     if wanted is None or wanted not in found:
@@ -239,6 +239,13 @@ def _check_stops(model: Path, tokens: SpecialTokens) -> None:
             "it would never stop",
             "mend `special_tokens.eos` of the model in the recipe",
         )
+
+
+def _vocabulary_id(vocab: Any, token: str) -> int | None:
+    """A token's id in tokenizer.json: a mapping, or for Unigram a list of (token, score)."""
+    if isinstance(vocab, dict):
+        return vocab.get(token)
+    return next((index for index, entry in enumerate(vocab) if entry[0] == token), None)
 
 
 def _losses(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row)
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -15,6 +16,10 @@ from types import SimpleNamespace
 
 from ruamel.yaml import YAML
 from tiny_tokenizer import SPECIAL, TinyTokenizer
+
+
+def hash_of(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def main() -> None:
@@ -32,9 +37,7 @@ def main() -> None:
     if trouble != "no_plugin":
         module, _, name = config["plugins"][-1].partition(".")
         plugin = getattr(importlib.import_module(module), name)()
-        trainer = SimpleNamespace(
-            is_world_process_zero=lambda: True, processing_class=tokenizer, train_dataset=rows
-        )
+        trainer = SimpleNamespace(is_world_process_zero=lambda: True, processing_class=tokenizer, train_dataset=rows)
         plugin.post_trainer_create(config, trainer)
         (callback,) = plugin.add_callbacks_post_trainer(config, trainer)
         for step in (1, 2):
@@ -46,10 +49,8 @@ def main() -> None:
     eos = SPECIAL["<|endoftext|>" if trouble == "endless" else "<|im_end|>"]
     added = [{"content": token, "id": number} for token, number in SPECIAL.items()]
     (model / "config.json").write_text(json.dumps({"eos_token_id": eos}), encoding="utf-8")
-    (model / "tokenizer.json").write_text(
-        json.dumps({"added_tokens": added, "model": {"vocab": {}}}), encoding="utf-8"
-    )
-    (model / "model.safetensors").write_text(f"weights of {len(rows)} rows, seed {config['seed']}", encoding="utf-8")
+    (model / "tokenizer.json").write_text(json.dumps({"added_tokens": added, "model": {"vocab": {}}}), encoding="utf-8")
+    (model / "model.safetensors").write_text(f"{config['seed']} {hash_of(lines)}", encoding="utf-8")
     (model / "debug.log").write_text("not kept", encoding="utf-8")
 
 

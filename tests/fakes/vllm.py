@@ -1,4 +1,4 @@
-"""A stand-in for the `vllm` package: what `vllm_worker.py` touches of it, steered by a script, so that the real worker runs.
+"""A stand-in for the `vllm` package: what the worker touches of it, steered by a script.
 
 ITS_FAKE_SCRIPT names a JSON file:
     personas  text in the last user turn -> completions by attempt (the last one stays); `cut:` before one marks it cut

@@ -83,13 +83,19 @@ def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:
     assert its("recipe", "diff") == (0, "params.yaml is recipe `quickstart`\n", "")
     edit(("seed: 17", "seed: 18"))
     assert its("recipe", "diff")[:2] == (0, "seed: 17 -> 18\n")
-    assert json.loads(its("recipe", "diff", "--json")[1])["differences"] == [{"path": "seed", "recipe": 17, "params": 18}]
+    assert json.loads(its("recipe", "diff", "--json")[1])["differences"] == [
+        {"path": "seed", "recipe": 17, "params": 18}
+    ]
     code, out, err = its("recipe", "use", "quickstart")
     assert (code, out) == (3, "")
     assert "departs from its recipe `quickstart` (`seed`) and would be overwritten" in err
     assert "hint: " in err
     assert "seed: 18" in (project / "params.yaml").read_text(encoding="utf-8")
-    assert its("recipe", "use", "quickstart", "--force") == (0, "params.yaml: quickstart; run it with `dvc repro`\n", "")
+    assert its("recipe", "use", "quickstart", "--force") == (
+        0,
+        "params.yaml: quickstart; run it with `dvc repro`\n",
+        "",
+    )
     assert its("recipe", "diff")[1] == "params.yaml is recipe `quickstart`\n"
 
 
@@ -109,7 +115,7 @@ def test_fields(its: Its) -> None:
         (["prepare", "nothing"], 3, "error: params.yaml declares no dataset or benchmark `nothing`"),
         (["query"], 4, "error: .*personas/.*: no such file"),
         (["generate"], 4, "error: .*no such file"),
-        (["report"], 4, r"error: .*cells\.json: no such file"),
+        (["report"], 4, r"error: .*results/.*\.json: no such file"),
         (["results", "table"], 4, r"error: .*cells\.json: no such file"),
         (["store", "stats"], 4, r"error: .*store\.sqlite: no store yet"),
         (["persona"], 4, "error: .*problems/.*: no such file"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_an_engine_that_dies_at_the_start(tmp_path: Path, body: str) -> None:
 
 
 def test_an_engine_that_dies_in_a_line_is_dead_and_not_garbled(tmp_path: Path) -> None:
-    worker = READY + "sys.stdout.write('{\"id\": \"r'); sys.stdout.flush(); os._exit(9)\n"
+    worker = READY + 'sys.stdout.write(\'{"id": "r\'); sys.stdout.flush(); os._exit(9)\n'
     with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match=r"died \(exit code 9\)"):
         list(engine.complete(_requests("a")))
 
@@ -223,3 +224,6 @@ def test_settings_that_change_numbers_are_told_apart() -> None:
     assert none == {}
     assert gpu["tensor_parallel_size"] == 2
     assert "distributed_executor_backend" not in gpu
+    assert "revision" not in gpu
+    pinned, _ = worker_settings(replace(MODEL, revision="abc"), {}, {}, "vllm", 17)
+    assert (pinned["revision"], pinned["tokenizer_revision"]) == ("abc", "abc")

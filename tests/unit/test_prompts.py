@@ -35,7 +35,11 @@ def test_outer_white_space_is_stripped_and_blocks_leave_no_lines() -> None:
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [
-        ("a\nb {{ problem_text }}", r"^q\.j2:2: undefined variable `problem_text`; given: `persona`, `problem`$", "prob"),
+        (
+            "a\nb {{ problem_text }}",
+            r"^q\.j2:2: undefined variable `problem_text`; given: `persona`, `problem`$",
+            "prob",
+        ),
         ("{{ problem.txt }}", r"^q\.j2:1: .*'txt'", "`problem` has text, problem_id"),
         ("\n\n{% for %}", r"^q\.j2:3: template syntax: Expected", None),
         ("{{ problem.meta.x.y }}", r"^q\.j2:1: ", None),

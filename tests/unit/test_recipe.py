@@ -63,7 +63,10 @@ CASES = {
         ("learning_rate: #", "learning_rate: .nan"),
         ("learning_rate", "`train.learning_rate` is `nan`", ""),
     ),
-    "yes is a word": (("  base: true", "  base: yes"), ("base", "`design.base` is `yes`: input should be a valid bool", "")),
+    "yes is a word": (
+        ("  base: true", "  base: yes"),
+        ("base", "`design.base` is `yes`: input should be a valid bool", ""),
+    ),
     "out of range": (
         ("  timeout_seconds: #", "  timeout_seconds: 0"),
         ("timeout_seconds", "`grading.timeout_seconds` is `0`: input should be greater than 0", ""),
@@ -118,7 +121,10 @@ CASES = {
         ("chat_template", "outside `recipes/prompts/`", "the graph watches that folder only"),
     ),
     "limits missing": (
-        ("    limits:\n      max_words: 30\n      checks: [empty, overlong, refuses, solves, digits]\n  unsimilar", "  unsimilar"),
+        (
+            "    limits:\n      max_words: 30\n      checks: [empty, overlong, refuses, solves, digits]\n  unsimilar",
+            "  unsimilar",
+        ),
         ("similar", "`strategies.similar` writes personas but has no `limits`", "add `limits: "),
     ),
     "domain missing in an example": (
@@ -139,7 +145,11 @@ CASES = {
     ),
     "k above n": (
         ("  maj_k: [1]", "  maj_k: [1, 32]"),
-        ("32]", "maj@32 needs at least 32 responses per problem; `generation.n` is 1", "set `generation.n: 32`, or ask"),
+        (
+            "32]",
+            "maj@32 needs at least 32 responses per problem; `generation.n` is 1",
+            "set `generation.n: 32`, or ask",
+        ),
     ),
     "many at temperature 0": (
         ("\n  n: #\n", "\n  n: 4\n"),
@@ -172,7 +182,9 @@ def test_a_name_must_suit_dvc(project: Path, edit: Edit) -> None:
 
 
 def test_a_name_is_a_dataset_or_a_benchmark(project: Path, edit: Edit) -> None:
-    edit(("\ndatasets:\n  arithmetic:\n", "\ndatasets:\n  arithmetic_test:\n"), ("[arithmetic]\n", "[arithmetic_test]\n"))
+    edit(
+        ("\ndatasets:\n  arithmetic:\n", "\ndatasets:\n  arithmetic_test:\n"), ("[arithmetic]\n", "[arithmetic_test]\n")
+    )
     assert "`arithmetic_test` is a dataset and a benchmark" in [message for _, message, _ in _faults(project)]
 
 
@@ -280,7 +292,9 @@ def test_a_file_must_be_there(project: Path, with_file: Callable[..., None]) -> 
 def test_a_file_has_a_known_ending(project: Path, with_file: Callable[..., None]) -> None:
     (project / "data" / "sources" / "a.csv").touch()
     with_file("data/sources/a.csv")
-    assert _faults(project) == [("path", "`data/sources/a.csv`: unknown ending `.csv`", "known: .json, .jsonl, .parquet")]
+    assert _faults(project) == [
+        ("path", "`data/sources/a.csv`: unknown ending `.csv`", "known: .json, .jsonl, .parquet")
+    ]
 
 
 def test_a_file_elsewhere_is_pinned(project: Path, tmp_path: Path, with_file: Callable[..., None]) -> None:

@@ -73,6 +73,7 @@ def test_the_axolotl_template_renders(name: str) -> None:
             train=recipe.train,
             tokens=recipe.models[model].special_tokens,
             base_model="base",
+            revision=None,
             rows="rows.jsonl",
             work="work",
             seed=1,

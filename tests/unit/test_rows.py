@@ -32,7 +32,9 @@ def _faults(path: Path) -> list[str]:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     rows = [
-        Problem(problem_id="a", text="line\u2028separator, \u00e9, \\frac{{1}}{2} <b>", source="s", meta={"k": [1, None]}),
+        Problem(
+            problem_id="a", text="line\u2028separator, \u00e9, \\frac{{1}}{2} <b>", source="s", meta={"k": [1, None]}
+        ),
         Problem(problem_id="b", text="\n", reference="", source="s"),
     ]
     path = tmp_path / "deep" / "rows.jsonl"
@@ -126,7 +128,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_another_fault_of_the_disk_is_not_called_full(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="Not a directory|File exists"), atomic_file(tmp_path / "file" / "x"):
+    with pytest.raises(OSError, match=r"Not a directory|File exists"), atomic_file(tmp_path / "file" / "x"):
         pass
 
 

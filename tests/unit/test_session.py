@@ -83,7 +83,9 @@ def test_only_what_is_missing_is_asked(store: Store) -> None:
 def test_what_determines_a_response_is_in_its_key(store: Store, change: dict[str, object]) -> None:
     _ask(Session(store, {"model": "m"}, Recorded().start), _requests("a"))
     engine = Recorded()
-    _ask(Session(store, change.get("identity", {"model": "m"}), engine.start), _requests("a", seed=change.get("seed", 1)))  # type: ignore[arg-type]
+    _ask(
+        Session(store, change.get("identity", {"model": "m"}), engine.start), _requests("a", seed=change.get("seed", 1))
+    )  # type: ignore[arg-type]
     assert engine.asked == ["a"]
 
 

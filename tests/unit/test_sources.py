@@ -269,7 +269,7 @@ def test_nothing_left_and_too_few_are_errors(tmp_path: Path) -> None:
     source = _write(tmp_path / "d.jsonl", [{"q": "1", "s": "x"}])
     with pytest.raises(DataError, match="`d` has no problem left"):
         prepare_problems("d", _dataset(source=source, fields=fields, filters=["has_box"]), {}, 1, tmp_path)
-    with pytest.raises(DataError, match="`d` has 1 problems after its filters; `sample.size` is 2"):
+    with pytest.raises(DataError, match=r"`d` has 1 problems after its filters; `sample\.size` is 2"):
         prepare_problems("d", _dataset(source=source, fields=fields, sample={"size": 2, "seed": 1}), {}, 1, tmp_path)
 
 

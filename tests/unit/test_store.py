@@ -58,7 +58,10 @@ def test_the_key_hears_everything_but_the_order_of_keys() -> None:
 
 
 def test_two_processes_share_a_store(store: Store, path: Path) -> None:
-    code = "import sys; from pathlib import Path; from its.store import Store\nwith Store(Path(sys.argv[1])) as s: s.put('theirs', {}, {'text': 't'})"
+    code = (
+        "import sys; from pathlib import Path; from its.store import Store\n"
+        "with Store(Path(sys.argv[1])) as store: store.put('theirs', {}, {'text': 't'})"
+    )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     store.put("ours", {}, {"text": "o"})
     assert len(dict(store.find(["ours", "theirs"]))) == 2

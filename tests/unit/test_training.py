@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from its.engines.protocol import EngineModel
 from its.environments import Environment, find_environment
 from its.errors import DataError, RunError
+from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.config import axolotl_config, yaml_text
 from its.training.run import Trained, _check_stops, copy_model, train_checkpoint
@@ -47,9 +48,16 @@ def _train(**change: Any) -> Train:
     )
 
 
-def _config(template: str = TEMPLATE, **change: Any) -> dict[str, Any]:
+def _config(template: str = TEMPLATE, revision: str | None = None, **change: Any) -> dict[str, Any]:
     return axolotl_config(
-        template=template, train=_train(**change), tokens=TOKENS, base_model="b", rows="r.jsonl", work="w", seed=7
+        template=template,
+        train=_train(**change),
+        tokens=TOKENS,
+        base_model="b",
+        revision=revision,
+        rows="r.jsonl",
+        work="w",
+        seed=7,
     )
 
 
@@ -89,6 +97,19 @@ def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
     assert (config["weight_decay"], config["bf16"]) == (0.5, True)
     assert (config["base_model"], config["seed"], config["output_dir"]) == ("b", 7, "w/model")
     assert config["plugins"] == ["axolotl.integrations.liger.LigerPlugin", "its_axolotl.ItsPlugin"]
+
+
+def test_a_hub_model_is_pinned() -> None:
+    assert _config(revision="abc")["revision_of_model"] == "abc"
+    assert "revision_of_model" not in _config()
+
+
+@pytest.mark.parametrize("template", ["full_cpu", "full_zero3"])
+def test_a_path_with_odd_characters_stays_whole(template: str) -> None:
+    source = (ROOT / "recipes" / "axolotl" / f"{template}.yaml.j2").read_text(encoding="utf-8")
+    rows = '/a #b: "c"/rows.jsonl'
+    text = render(source, template, {"train": _train(), "rows": rows, "seed": 1})
+    assert YAML(typ="safe").load(text)["datasets"][0]["path"] == rows
 
 
 def test_the_batch_is_divided() -> None:
@@ -155,7 +176,10 @@ def test_rows_that_are_right_have_no_fault(plugin: ModuleType) -> None:
 def test_the_order_of_rows_is_free_and_twins_are_counted(plugin: ModuleType) -> None:
     assert _prove(plugin, lambda rows: rows.reverse())["faults"] == 0
     report = _prove(plugin, lambda rows: rows.__setitem__(1, rows[0]))
-    assert report["examples"] == ["1 of 3 rows did not reach the trainer"]
+    assert report["examples"] == [
+        "1 of 3 rows did not reach the trainer",
+        "1 rows reached the trainer more often than they stand in the data",
+    ]
 
 
 def _first_trained(row: dict[str, Any]) -> int:
@@ -201,6 +225,7 @@ def _cut(rows: list[dict[str, Any]]) -> None:
         (_cut, "a row was changed or cut on its way to the trainer: '<|im_start|>user"),
         (lambda rows: rows.pop(1), "1 of 3 rows did not reach the trainer"),
         (lambda rows: rows.clear(), "3 of 3 rows did not reach the trainer"),
+        (lambda rows: rows.append(dict(rows[0])), "1 rows reached the trainer more often"),
     ],
 )
 def test_every_fault_is_found(plugin: ModuleType, change: Callable[..., None], message: str) -> None:

@@ -80,6 +80,9 @@ def prove_parity(rows: list[dict[str, Any]], dataset: Any, tokenizer: Any, end_o
     missing = sum(count for count in wanted.values() if count > 0)
     if missing:
         faults.append(f"{missing} of {len(rows)} rows did not reach the trainer")
+    surplus = -sum(wanted[ids] for ids in expected if wanted[ids] < 0)
+    if surplus:
+        faults.append(f"{surplus} rows reached the trainer more often than they stand in the data")
     return {
         "rows": len(rows),
         "prompt_tokens": prompt_tokens,
