@@ -6,8 +6,7 @@ shown in percent; differences are shown in points (percentage points).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -16,6 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from its.errors import DataError
+from its.report.charts import loss_charts
+from its.report.grouping import distinct, grouped, mean
 
 Row = Mapping[str, Any]
 
@@ -59,7 +60,7 @@ class Entry:
 
     @property
     def avg(self) -> float:
-        return _mean(cell["avg"] for cell in self.cells)
+        return mean(cell["avg"] for cell in self.cells)
 
     @property
     def low(self) -> float:
@@ -92,26 +93,7 @@ class Matrix:
 
     @property
     def seeds(self) -> list[Any]:
-        return _distinct(cell["seed"] for cell in self.cells if cell["train"] is not None)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The drawing area of a loss chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
-
-    last: float
-    least: float
-    most: float
-    left: float = 56.0
-    right: float = 704.0
-    top: float = 12.0
-    bottom: float = 242.0
-
-    def x(self, step: float) -> float:
-        return round(self.left + (self.right - self.left) * step / self.last, 1)
-
-    def y(self, loss: float) -> float:
-        return round(self.bottom - (self.bottom - self.top) * (loss - self.least) / (self.most - self.least), 1)
+        return distinct(cell["seed"] for cell in self.cells if cell["train"] is not None)
 
 
 def build_report(study: Mapping[str, Any]) -> str:
@@ -135,7 +117,7 @@ def build_report(study: Mapping[str, Any]) -> str:
     )
     matrices = _matrices(study)
     scales = {
-        name: _scale([m for m in matrices if m.benchmark == name]) for name in _distinct(m.benchmark for m in matrices)
+        name: _scale([m for m in matrices if m.benchmark == name]) for name in distinct(m.benchmark for m in matrices)
     }
     page = environment.get_template("report.html.j2").render(
         css=Markup(files("its.report").joinpath("style.css").read_text(encoding="utf-8")),
@@ -148,14 +130,14 @@ def build_report(study: Mapping[str, Any]) -> str:
         swatches=[heat_style(i / 10, 0.0, 1.0) for i in range(11)],
         terms={name: _terms(_of(study, "cells", name)) for name in scales},
         seeds=lambda entry: [f"seed {c['seed']}: {percent(c['avg'])}" for c in entry.cells],
-        cell_groups=_grouped(study.get("cells") or [], lambda cell: cell["benchmark"]),
+        cell_groups=grouped(study.get("cells") or [], lambda cell: cell["benchmark"]),
         intervals=_interval_name(study),
         few=[(n, p) for n in scales for p in [_fewest(_of(study, "cells", n))] if p and p < FEW_PROBLEMS],
         explain=BLOCKS,
         bars=_bars(study.get("contrasts") or []),
-        charts=_charts(study),
-        settings=_grouped(study.get("settings") or [], lambda row: row.get("group") or ""),
-        problems=_grouped(study.get("examples") or [], lambda row: (row["benchmark"], row["problem_id"])),
+        charts=loss_charts(study),
+        settings=grouped(study.get("settings") or [], lambda row: row.get("group") or ""),
+        problems=grouped(study.get("examples") or [], lambda row: (row["benchmark"], row["problem_id"])),
         cost_total={
             key: sum(row[key] for row in study.get("cost") or [] if row.get(key) is not None)
             for key in ("responses", "asked", "from_store", "tokens", "seconds")
@@ -180,7 +162,7 @@ def headline_sentences(study: Mapping[str, Any]) -> list[str]:
     if not spoken:
         return ["Nothing was measured: the study holds no cell."]
     out = [_training_sentence(matrix) for matrix in spoken]
-    for benchmark in _distinct(m.benchmark for m in spoken):
+    for benchmark in distinct(m.benchmark for m in spoken):
         out += _contrast_sentences(benchmark, _of(study, "contrasts", benchmark))
         fewest = _fewest(_of(study, "cells", benchmark))
         if fewest and fewest < FEW_PROBLEMS:
@@ -253,7 +235,7 @@ def _matrices(study: Mapping[str, Any]) -> list[Matrix]:
     cells: Sequence[Row] = study.get("cells") or []
     design: Row = study.get("design") or {}
     orders = {
-        field: _distinct([*(design.get(key) or []), *(cell[field] for cell in cells)])
+        field: distinct([*(design.get(key) or []), *(cell[field] for cell in cells)])
         for field, key in (("benchmark", "benchmarks"), ("model", "models"), ("train", "train"), ("test", "test"))
     }
     out = []
@@ -262,7 +244,7 @@ def _matrices(study: Mapping[str, Any]) -> list[Matrix]:
             here = [cell for cell in cells if cell["benchmark"] == benchmark and cell["model"] == model]
             trained = [cell for cell in here if cell["train"] is not None]
             base = [cell for cell in here if cell["train"] is None]
-            wanted = _distinct([*(design.get("datasets") or []), *(cell["dataset"] for cell in trained)])
+            wanted = distinct([*(design.get("datasets") or []), *(cell["dataset"] for cell in trained)])
             datasets = [d for d in wanted if any(cell["dataset"] == d for cell in trained)]
             for dataset in datasets or ([None] if base else []):
                 mine = [cell for cell in trained if cell["dataset"] == dataset]
@@ -354,7 +336,7 @@ def _terms(cells: Sequence[Row]) -> str:
     """`200 problems, n = 1, grader v1`; several values of one term are all listed."""
 
     def listed(key: str) -> str:
-        values = _distinct(c[key] for c in cells if c.get(key) is not None)
+        values = distinct(c[key] for c in cells if c.get(key) is not None)
         return "/".join(str(v) for v in sorted(values, key=lambda v: (isinstance(v, str), v)))
 
     grader = listed("grader_version")
@@ -362,7 +344,7 @@ def _terms(cells: Sequence[Row]) -> str:
 
 
 def _interval_name(study: Mapping[str, Any]) -> str:
-    methods = ", ".join(_distinct(c["interval"] for c in study.get("cells") or [] if c.get("interval")))
+    methods = ", ".join(distinct(c["interval"] for c in study.get("cells") or [] if c.get("interval")))
     level = f"{100 * study['confidence']:g} % " if study.get("confidence") else ""
     return f"{level}interval" + (f" ({methods})" if methods else "")
 
@@ -429,73 +411,6 @@ def _bars(contrasts: Sequence[Row]) -> list[dict[str, float] | None]:
     ]
 
 
-def _charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Loss curves as drawings, one per (model, dataset): colour by train strategy, dashes by seed."""
-    known = {c["checkpoint"]: c for c in study.get("cells") or [] if c["train"] is not None}
-    losses = [(name, rows) for name, rows in (study.get("losses") or {}).items() if rows]
-
-    def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
-        cell = known.get(item[0])
-        return (cell["model"], cell["dataset"]) if cell else ()
-
-    charts = []
-    for group, members in _grouped(losses, group_of):
-        curves = [(name, *_thin(rows)) for name, rows in members]
-        drawn = [curve for curve in curves if curve[1]]
-        if not drawn:
-            continue
-        last = max(step for _, dots, _ in drawn for step, _ in dots)
-        least, most = (f(loss for _, dots, _ in drawn for _, loss in dots) for f in (min, max))
-        x_ticks, y_ticks = _ticks(0.0, last), _ticks(min(0.0, least), most)
-        frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
-        trains = _distinct(known[name]["train"] if name in known else name for name, _, _ in drawn)
-        seeds = _distinct(known[name]["seed"] if name in known else None for name, _, _ in drawn)
-        series = []
-        for name, dots, lost in drawn:
-            cell = known.get(name)
-            label = f"train {cell['train']}, seed {cell['seed']}" if cell else name
-            series.append(
-                {
-                    "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
-                    "colour": trains.index(cell["train"] if cell else name) % 8,
-                    "dash": seeds.index(cell["seed"] if cell else None) % 4,
-                    "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),
-                    "last": f"{dots[-1][1]:.3g}",
-                    "end": (frame.x(dots[-1][0]), frame.y(dots[-1][1])),
-                }
-            )
-        charts.append(
-            {
-                "title": f"Training loss of {' on '.join(map(str, group)) if group else 'other checkpoints'}",
-                "series": series,
-                "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
-                "y_ticks": [(frame.y(t), f"{t:g}") for t in y_ticks],
-                "box": frame,
-                "lost": [f"{name}: {lost}" for name, dots, lost in curves if not dots],
-            }
-        )
-    return charts
-
-
-def _thin(rows: Sequence[Row], most: int = 300) -> tuple[list[tuple[float, float]], int]:
-    """At most about 300 dots, each the mean of its steps, and how many steps had no finite loss."""
-    dots = [
-        (float(r["step"]), float(r["loss"])) for r in rows if r.get("loss") is not None and math.isfinite(r["loss"])
-    ]
-    size = math.ceil(len(dots) / most) or 1
-    parts = [dots[i : i + size] for i in range(0, len(dots), size)]
-    return [(_mean(s for s, _ in part), _mean(v for _, v in part)) for part in parts], len(rows) - len(dots)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers, the first at or below `low`, the last at or above `high`."""
-    span = (high - low) or 1.0
-    size = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(size * m for m in (1, 2, 2.5, 5, 10) if span / (size * m) <= 5)
-    first, last = math.floor(low / step), math.ceil((high if high > low else low + span) / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, last + 1)]
-
-
 def _provenance(value: Row) -> list[tuple[str, list[tuple[str, str]]]]:
     """The provenance as titled lists of (name, value), nested tables flattened with dots."""
     groups: list[tuple[str, list[tuple[str, str]]]] = []
@@ -520,19 +435,3 @@ def _of(study: Mapping[str, Any], name: str, benchmark: str) -> list[Row]:
 
 def _fewest(cells: Sequence[Row]) -> int | None:
     return min((int(cell["problems"]) for cell in cells), default=None)
-
-
-def _mean(values: Iterable[float]) -> float:
-    items = list(values)
-    return math.fsum(items) / len(items)
-
-
-def _distinct(items: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(items))
-
-
-def _grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
-    groups: dict[Any, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return list(groups.items())

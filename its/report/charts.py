@@ -1,0 +1,98 @@
+"""Loss curves as drawings: numbers in, coordinates of an SVG out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from its.report.grouping import distinct, grouped, mean
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The drawing area of a loss chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
+
+    last: float
+    least: float
+    most: float
+    left: float = 56.0
+    right: float = 704.0
+    top: float = 12.0
+    bottom: float = 242.0
+
+    def x(self, step: float) -> float:
+        return round(self.left + (self.right - self.left) * step / self.last, 1)
+
+    def y(self, loss: float) -> float:
+        return round(self.bottom - (self.bottom - self.top) * (loss - self.least) / (self.most - self.least), 1)
+
+
+def loss_charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Loss curves as drawings, one per (model, dataset): colour by train strategy, dashes by seed."""
+    known = {c["checkpoint"]: c for c in study.get("cells") or [] if c["train"] is not None}
+    losses = [(name, rows) for name, rows in (study.get("losses") or {}).items() if rows]
+
+    def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
+        cell = known.get(item[0])
+        return (cell["model"], cell["dataset"]) if cell else ()
+
+    charts = []
+    for group, members in grouped(losses, group_of):
+        curves = [(name, *_thin(rows)) for name, rows in members]
+        drawn = [curve for curve in curves if curve[1]]
+        if not drawn:
+            continue
+        last = max(step for _, dots, _ in drawn for step, _ in dots)
+        least, most = (f(loss for _, dots, _ in drawn for _, loss in dots) for f in (min, max))
+        x_ticks, y_ticks = _ticks(0.0, last), _ticks(min(0.0, least), most)
+        frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
+        trains = distinct(known[name]["train"] if name in known else name for name, _, _ in drawn)
+        seeds = distinct(known[name]["seed"] if name in known else None for name, _, _ in drawn)
+        series = []
+        for name, dots, lost in drawn:
+            cell = known.get(name)
+            label = f"train {cell['train']}, seed {cell['seed']}" if cell else name
+            series.append(
+                {
+                    "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
+                    "colour": trains.index(cell["train"] if cell else name) % 8,
+                    "dash": seeds.index(cell["seed"] if cell else None) % 4,
+                    "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),
+                    "last": f"{dots[-1][1]:.3g}",
+                    "end": (frame.x(dots[-1][0]), frame.y(dots[-1][1])),
+                }
+            )
+        charts.append(
+            {
+                "title": f"Training loss of {' on '.join(map(str, group)) if group else 'other checkpoints'}",
+                "series": series,
+                "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
+                "y_ticks": [(frame.y(t), f"{t:g}") for t in y_ticks],
+                "box": frame,
+                "lost": [f"{name}: {lost}" for name, dots, lost in curves if not dots],
+            }
+        )
+    return charts
+
+
+def _thin(rows: Sequence[Row], most: int = 300) -> tuple[list[tuple[float, float]], int]:
+    """At most about 300 dots, each the mean of its steps, and how many steps had no finite loss."""
+    dots = [
+        (float(r["step"]), float(r["loss"])) for r in rows if r.get("loss") is not None and math.isfinite(r["loss"])
+    ]
+    size = math.ceil(len(dots) / most) or 1
+    parts = [dots[i : i + size] for i in range(0, len(dots), size)]
+    return [(mean(s for s, _ in part), mean(v for _, v in part)) for part in parts], len(rows) - len(dots)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers, the first at or below `low`, the last at or above `high`."""
+    span = (high - low) or 1.0
+    size = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(size * m for m in (1, 2, 2.5, 5, 10) if span / (size * m) <= 5)
+    first, last = math.floor(low / step), math.ceil((high if high > low else low + span) / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, last + 1)]
