@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Clone
+from clone import Clone
 
 from its.environments import find_environment
 from its.store import Store
