@@ -146,6 +146,8 @@ def load_study(project: Path | None = None) -> Study:
         FaultsError: with every fault of params.yaml.
     """
     project = project or find_project()
+    if not (project / "params.yaml").is_file():
+        raise MissingError(f"{project / 'params.yaml'}: no such file", "`its recipe use quickstart` writes it")
     return Study(project, load_recipe(project / "params.yaml", project))
 
 
