@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -88,4 +88,3 @@ class Tally:
     tokens: int = 0
     seconds: float = 0.0
     engines: int = 0
-    notes: list[str] = field(default_factory=list)

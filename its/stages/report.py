@@ -14,6 +14,7 @@ from its.environments import find_environment
 from its.errors import ItsError
 from its.report.build import build_report
 from its.rows import atomic_file, read_json, read_rows, write_json
+from its.sources.load import normalised
 from its.stages.study import Checkpoint, Study, load_study
 from its.types import Query, Response, Verdict
 
@@ -143,9 +144,9 @@ def _warnings(study: Study) -> list[str]:
     """What a reader has to know before trusting the table: texts shared by a dataset and a benchmark, odd rates."""
     out = []
     for name in study.recipe.design.datasets:
-        texts = {" ".join(problem.text.split()).casefold() for problem in study.problems(name)}
+        texts = {normalised(problem.text) for problem in study.problems(name)}
         for benchmark in study.recipe.design.benchmarks:
-            shared = sum(" ".join(problem.text.split()).casefold() in texts for problem in study.problems(benchmark))
+            shared = sum(normalised(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
     for cell in read_json(study.results("cells.json"))["cells"]:

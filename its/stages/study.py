@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from its.engines.opening import open_session
 from its.engines.protocol import EngineModel
@@ -162,13 +159,3 @@ def find_project(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").is_file():
             return folder
     raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
-
-
-def sha256_text(text: str) -> str:
-    """The SHA-256 of a text, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces, for hashing."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
