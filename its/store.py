@@ -39,12 +39,21 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._explained():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=60.0)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()  # nobody else can: there is no store yet
+            raise
+
+    def _prepare(self) -> None:
+        with self._explained():
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
                 raise RunError(
-                    f"{path}: the store has schema {version}, this version of ITS reads {SCHEMA_VERSION}", "update ITS"
+                    f"{self.path}: the store has schema {version}, this version of ITS reads {SCHEMA_VERSION}",
+                    "update ITS",
                 )
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS responses "

@@ -17,6 +17,11 @@ from its.cli.results import prune, results, store
 from its.cli.stages import STAGES
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
 
+DISK_HINTS = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EACCES: "make the path writable, or set ITS_HOME to a folder that is",
+    errno.EROFS: "set ITS_HOME to a folder on a disk that can be written",
+}
 ORDER = ["recipe", *STAGES, "results", "prune", "store", "env", "doctor"]
 
 
@@ -67,9 +72,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             click.echo(line, err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC or "--traceback" in words:
+        if error.errno not in DISK_HINTS or "--traceback" in words:
             raise
-        click.echo(f"error: {error.filename or 'the disk'}: no space left on the disk", err=True)
-        click.echo("hint: free some space and run again; what was finished is kept", err=True)
+        click.echo(f"error: {error.filename or 'the disk'}: {str(error.strerror).lower()}", err=True)
+        click.echo(f"hint: {DISK_HINTS[error.errno]}; what was finished is kept", err=True)
         sys.exit(EXIT_RUN_FAILED)
     sys.exit(0)

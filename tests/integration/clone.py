@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class Clone:
         path = self.home / "store.sqlite"
         if not path.is_file():
             return 0
-        with sqlite3.connect(path, timeout=30) as db:
+        with closing(sqlite3.connect(path, timeout=30)) as db:
             try:
                 return int(db.execute("SELECT count(*) FROM responses").fetchone()[0])
             except sqlite3.OperationalError:

@@ -112,3 +112,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(RunError, match="unable to open"):
         Store(tmp_path / "locked" / "store.sqlite")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_store_that_cannot_be_opened_leaves_no_handle(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(RunError):
+        Store(path)
+    held = [str(handle.resolve()) for handle in Path("/proc/self/fd").iterdir()]
+    assert str(path) not in held
