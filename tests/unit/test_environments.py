@@ -283,7 +283,9 @@ def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> Non
     machine = FakeMachine()
 
     def slow(command: Sequence[str], log: Path, variables: Mapping[str, str], beat: Callable[[], None]) -> int:
-        time.sleep(0.1)
+        limit = time.monotonic() + 30
+        while sum("waiting for " in line for line in lines) < 2 and time.monotonic() < limit:
+            time.sleep(0.01)  # the first does not begin before both others have met its lock
         return machine(command, log, variables, beat)
 
     results: list[SyncResult] = []
@@ -301,7 +303,7 @@ def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> Non
         thread.join()
     assert sorted(result.changed for result in results) == [False, False, True]
     assert machine.told_to("venv") == 1
-    assert any("waiting for process" in line for line in lines)
+    assert sum("waiting for " in line for line in lines) == 2
 
 
 def test_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
