@@ -16,7 +16,7 @@ from its.environments.find import (
     spec_of,
     superseded_folders,
 )
-from its.environments.sync import WANTED_BYTES, Run, SyncResult, sync_environment
+from its.environments.sync import WANTED_BYTES, Run, SyncResult, die_with_parent, sync_environment
 
 __all__ = [
     "ENGINE_NAMES",
@@ -26,6 +26,7 @@ __all__ = [
     "EnvironmentSpec",
     "Run",
     "SyncResult",
+    "die_with_parent",
     "environment_variables",
     "find_environment",
     "has_nvidia_gpu",

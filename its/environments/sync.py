@@ -276,7 +276,7 @@ def run_logged(command: Sequence[str], log: Path, variables: Mapping[str, str], 
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=dict(variables),
-            preexec_fn=_die_with_parent if _LIBC else None,
+            preexec_fn=die_with_parent if _LIBC else None,
         )
     try:
         while True:
@@ -294,7 +294,8 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For `preexec_fn`: on Linux the kernel kills the child when its parent dies, `kill -9` too; elsewhere nothing."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

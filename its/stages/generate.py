@@ -7,7 +7,7 @@ from its.progress import Progress, say
 from its.recipe.schema import Thinking
 from its.rows import read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.store import Store
 from its.types import Query, Response
 
@@ -57,7 +57,7 @@ def _generate(study: Study, store: Store, checkpoint: Checkpoint) -> tuple[int, 
         with Progress(f"generate {checkpoint.name}", len(requests), "responses") as progress:
             for request, key, completion in session.complete(requests):
                 query_id = request.request_id.rsplit("/", 1)[0]
-                benchmark, strategy = query_id.split("/", 1)[0], query_id.rsplit("/", 1)[1]
+                benchmark, _, strategy = split_query_id(query_id)
                 cells[(benchmark, strategy)][request.request_id] = _response(
                     request, query_id, key, completion, thinking
                 )

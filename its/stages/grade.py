@@ -8,7 +8,7 @@ from its.errors import DataError
 from its.grading.grade import grade_response
 from its.progress import Progress
 from its.rows import read_rows, write_rows
-from its.stages.study import load_study
+from its.stages.study import load_study, split_query_id
 from its.types import Response, Verdict
 
 
@@ -24,7 +24,7 @@ def run() -> str:
             path = study.responses_path(checkpoint, benchmark, strategy)
             verdicts: list[Verdict] = []
             for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):
-                problem_id = response.query_id.split("/", 1)[1].rsplit("/", 1)[0]
+                _, problem_id, _ = split_query_id(response.query_id)
                 reference = references[benchmark].get(problem_id)
                 if reference is None:
                     raise DataError(

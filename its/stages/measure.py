@@ -14,7 +14,7 @@ from its.metrics.rates import avg_at_n, maj_at_k
 from its.metrics.votes import majority_vote
 from its.rows import atomic_file, read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.types import Response, Verdict
 
 RESULTS_VERSION = 1
@@ -82,7 +82,7 @@ def _read(study: Study, checkpoint: Checkpoint, benchmark: str, test: str) -> _C
     cell.verdicts = {problem.problem_id: [] for problem in study.problems(benchmark)}
     path = study.verdicts_path(checkpoint, benchmark, test)
     for verdict in read_rows(path, Verdict, key=lambda row: (row.query_id, row.sample_index)):
-        cell.verdicts[verdict.query_id.split("/", 1)[1].rsplit("/", 1)[0]].append(verdict)
+        cell.verdicts[split_query_id(verdict.query_id)[1]].append(verdict)
     n = study.recipe.generation.n
     for problem_id, verdicts in cell.verdicts.items():
         if len(verdicts) != n:

@@ -96,6 +96,8 @@ def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
     recipe = study.recipe
     model = study.engine_model(Checkpoint(recipe.writer.model))
     sampling = recipe.writer.sampling.model_dump()
+    asked = {job.strategy.persona.template for job in jobs if job.strategy.persona is not None}
+    templates = {path: study.template(path) for path in asked}
     with Store(study.home / "store.sqlite") as store, study.session(store, model, "persona") as session:
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}
@@ -103,7 +105,7 @@ def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
                 break
             if attempt:
                 say(f"persona: asking {len(waiting)} of {len(jobs)} again ({attempt + 1} of {recipe.writer.attempts})")
-            requests = [_request(study, job, attempt, sampling) for job in waiting.values()]
+            requests = [_request(recipe.seed, job, attempt, sampling, templates) for job in waiting.values()]
             with Progress("personas", len(requests), "personas") as progress:
                 for request, key, completion in session.complete(requests):
                     _settle(waiting[request.request_id], key, completion)
@@ -118,16 +120,14 @@ def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
     }
 
 
-def _request(study: Study, job: _Job, attempt: int, sampling: dict[str, Any]) -> Request:
+def _request(seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templates: dict[str, str]) -> Request:
     asked = job.strategy.persona
     assert asked is not None
     return Request(
         request_id=job.name,
-        messages=persona_messages(asked, study.template(asked.template), job.problem, job.domain),
+        messages=persona_messages(asked, templates[asked.template], job.problem, job.domain),
         sampling=sampling,
-        seed=derive_seed(
-            study.recipe.seed, "persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt
-        ),
+        seed=derive_seed(seed, "persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt),
         sample_index=attempt,
         start=asked.start,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from its.errors import DataError
 from its.rows import write_rows
-from its.stages.study import Study, load_study
+from its.stages.study import Study, join_query_id, load_study
 from its.strategies.query import query_messages
 from its.types import Query
 
@@ -34,7 +34,7 @@ def _queries(study: Study, side: str, name: str, strategy_name: str) -> Iterator
                 "`dvc repro -f persona`",
             )
         yield Query(
-            query_id=f"{name}/{problem.problem_id}/{strategy_name}",
+            query_id=join_query_id(name, problem.problem_id, strategy_name),
             problem_id=problem.problem_id,
             strategy=strategy_name,
             messages=query_messages(strategy, template, study.recipe.prompt, problem, persona.text),

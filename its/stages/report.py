@@ -15,7 +15,7 @@ from its.errors import ItsError
 from its.report.build import build_report
 from its.rows import atomic_file, read_json, read_rows, write_json
 from its.sources.load import normalised
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
@@ -113,7 +113,7 @@ def _examples(study: Study) -> list[dict[str, Any]]:
         checkpoint, benchmark, test = cells[index % len(cells)]
         problems = study.problems(benchmark)
         problem = problems[index % len(problems)]
-        query_id = f"{benchmark}/{problem.problem_id}/{test}"
+        query_id = join_query_id(benchmark, problem.problem_id, test)
         response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
         verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
         query = _find(study.queries_path("test", benchmark, test), Query, query_id)

@@ -159,3 +159,15 @@ def find_project(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").is_file():
             return folder
     raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
+
+
+def join_query_id(set_name: str, problem_id: str, strategy: str) -> str:
+    """`SET/PROBLEM/STRATEGY`; a problem_id may hold `/`, the names of sets and strategies may not."""
+    return f"{set_name}/{problem_id}/{strategy}"
+
+
+def split_query_id(query_id: str) -> tuple[str, str, str]:
+    """(set, problem_id, strategy) of what `join_query_id` made."""
+    set_name, rest = query_id.split("/", 1)
+    problem_id, strategy = rest.rsplit("/", 1)
+    return set_name, problem_id, strategy

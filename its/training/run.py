@@ -6,14 +6,11 @@ one is copied. Two processes that want one key: the second waits and reuses.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from its.engines.protocol import EngineModel
-from its.environments import Environment, environment_variables
+from its.environments import Environment, die_with_parent, environment_variables
 from its.errors import RunError
 from its.home import key_lock
 from its.recipe.schema import SpecialTokens, Train
@@ -182,7 +179,7 @@ def _run(
             stderr=sink,
             env=variables,
             cwd=folder,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
     try:
         _follow(process, steps, progress)
@@ -252,8 +249,3 @@ def _losses(path: Path) -> list[dict[str, Any]]:
     """The logged steps; a resumed run may have logged some twice, and the last one counts."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list({row["step"]: row for row in rows}.values())
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
