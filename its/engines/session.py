@@ -1,90 +1,283 @@
-"""Ask an engine only for what the store does not have."""
+"""Ask an engine only for what the store does not have; keep what it answers at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from its.engines.protocol import Completion, Engine, Request, Tally
-from its.errors import MissingError
-from its.store import Store, request_key
+from its.engines.protocol import Completion, Engine, EngineModel, Request, SwapError, Tally
+from its.errors import RunError
+from its.store import Store, response_key
+from its.store.database import PutItem
+
+CHUNK = 512  # keys looked up at once, and the most requests held before they are asked or passed over
+POLL_SECONDS = 1.0
+OTHERS_SECONDS = 0.5  # how often to look for what another process is asking
+
+FIRST = 64  # requests claimed before an engine runs
+
+Finished = Callable[[Request, int], None]
 
 
 class Session:
-    """One model and its settings over a store; the engine starts at the first request that is not stored.
+    """Models over one store and at most one running engine, which starts at the first request that is not stored.
+
+    Two passes keep memory flat however many requests there are: `ensure` streams them through and stores what was
+    missing, `read` streams them again and yields what is stored, in order. Processes that share the store ask each
+    request once in all: whoever claims it asks it, the others wait for the answer or for the death of its owner.
 
     Args:
         store: where responses are found and kept.
-        identity: what determines a response beside the request: model fingerprint, engine, its settings and lock.
-        start: starts the engine; None is replay: what is missing is an error.
+        models: the models that requests may name.
+        sessions: by model name, the hash under which the store knows what determines its responses beside the request.
+        groups: models that one engine serves; the running engine is closed before another group's starts.
+        start: starts the engine of a group, of which the first model is wanted first.
+        say: is told what a user should know.
     """
 
-    def __init__(self, store: Store, identity: Mapping[str, Any], start: Callable[[], Engine] | None) -> None:
-        self._store = store
-        self._identity = dict(identity)
+    def __init__(
+        self,
+        store: Store,
+        models: Iterable[EngineModel],
+        sessions: Mapping[str, str],
+        groups: list[list[EngineModel]],
+        start: Callable[[list[EngineModel]], Engine],
+        say: Callable[[str], None],
+    ) -> None:
+        self.store = store
+        self.models = {model.name: model for model in models}
+        self.sessions = dict(sessions)
+        self.tallies = {name: Tally() for name in self.models}
+        self.engines = 0
+        self.extra: dict[str, float] = {}
+        self.say = say
+        self._groups = groups
         self._start = start
         self._engine: Engine | None = None
-        self.tally = Tally()
+        self._serves: set[str] = set()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if self._engine is not None:
-            self._engine.close()
+        self._close_engine()
+        self.store.release()
 
     def key_of(self, request: Request) -> str:
-        """The store key of a request under this session's identity."""
-        return request_key({**self._identity, **request.determinants()})
+        """The store key of a request to its model."""
+        return response_key(self.sessions[request.model], request.determinants())
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[Request, str, Completion]]:
-        """Yield (request, key, completion), stored ones first, then others as they finish and are committed.
+    def ensure(self, requests: Iterable[Request], finished: Finished = lambda request, tokens: None) -> None:
+        """Make sure that every request's response is stored; ask for those that are not, in the order given.
 
-        Two requests with one key are asked once.
+        Requests to one model should stand together: weights are swapped, or engines started, where it changes.
+
+        Args:
+            finished: called once for each request when its response is stored, with the tokens just generated (0 for
+                what was stored before).
 
         Raises:
-            MissingError: on replay, if a response is not stored.
-            RunError: if the engine dies; what was yielded is stored.
+            MissingError: on replay, if responses are not stored.
+            RunError: if the engine dies; what it had answered is stored.
         """
-        began = time.monotonic()
-        by_key: dict[str, list[Request]] = {}
-        for request in requests:
-            by_key.setdefault(self.key_of(request), []).append(request)
-        self.tally.requests += len(requests)
-        missing = dict(by_key)
-        for key, stored in self._store.find(list(by_key)):
-            for request in missing.pop(key):
-                self.tally.from_store += 1
-                self.tally.tokens += stored["completion_tokens"]
-                yield request, key, Completion(request_id=request.request_id, **stored)
-        if missing:
-            yield from self._ask(missing)
-        self.tally.seconds += time.monotonic() - began
+        _Asking(self, finished).run(requests)
 
-    def _ask(self, missing: dict[str, list[Request]]) -> Iterator[tuple[Request, str, Completion]]:
-        if self._start is None:
-            raise MissingError(
-                f"{len(missing)} responses are not in the store {self._store.path}",
-                "`engine.kind: replay` only reads; import the store that holds them, or use `vllm`",
-            )
-        if self._engine is None:
-            self._engine = self._start()
-            self.tally.engines += 1
-        keys = {requests[0].request_id: key for key, requests in missing.items()}
-        for completion in self._engine.complete([requests[0] for requests in missing.values()]):
-            key = keys[completion.request_id]
-            body: dict[str, Any] = {
-                "text": completion.text,
-                "finish_reason": completion.finish_reason,
-                "prompt_tokens": completion.prompt_tokens,
-                "completion_tokens": completion.completion_tokens,
-                "prompt_sha256": completion.prompt_sha256,
-            }
-            first = missing[key][0]
-            self._store.put(key, {**self._identity, **first.determinants()}, body)
-            self.tally.asked += 1
-            for request in missing[key]:
-                self.tally.tokens += completion.completion_tokens
-                yield request, key, Completion(request_id=request.request_id, **body)
+    def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str, Completion]]:
+        """Yield (request, key, completion) of requests whose responses are stored, in their order.
+
+        Raises:
+            RunError: if one is not: it was damaged or removed since `ensure`.
+        """
+        for chunk in chunks(requests):
+            keyed = [(self.key_of(request), request) for request in chunk]
+            found = dict(self.store.find([key for key, _ in keyed]))
+            for key, request in keyed:
+                if key not in found:
+                    raise RunError(
+                        f"the response to `{request.request_id}` was in the store a moment ago and is damaged or gone",
+                        "run the stage again: it is asked again",
+                    )
+                weights = self.models[request.model].fingerprint
+                yield request, key, Completion(request_id=request.request_id, weights=weights, **found[key])
+
+    def engine_of(self, model: str) -> Engine:
+        """The running engine if it serves the model, else the one of its group, started now."""
+        if self._engine is None or model not in self._serves:
+            self._close_engine()
+            group = self._group(model)
+            self._engine = self._start(sorted(group, key=lambda item: item.name != model))
+            self._serves = {item.name for item in group}
+            self.engines += 1
+            self.tallies[model].engines += 1
+        return self._engine
+
+    def serves(self, model: str) -> bool:
+        """Whether the running engine serves the model."""
+        return self._engine is not None and model in self._serves
+
+    def split_group(self, model: str) -> None:
+        """Give every model of this one's group an engine of its own."""
+        self._close_engine()
+        group = self._group(model)
+        self._groups = [other for other in self._groups if other is not group] + [[item] for item in group]
+
+    def _group(self, model: str) -> list[EngineModel]:
+        return next(group for group in self._groups if any(item.name == model for item in group))
+
+    def _close_engine(self) -> None:
+        if self._engine is not None:
+            for name, value in self._engine.counts.items():
+                self.extra[name] = self.extra.get(name, 0) + value
+            self._engine.close()
+            self._engine = None
+
+
+class _Asking:
+    """One `ensure`: requests are looked up, claimed, submitted, stored; what others ask is waited for."""
+
+    def __init__(self, session: Session, finished: Finished) -> None:
+        self._session, self._store, self._finished = session, session.store, finished
+        self._missing: deque[tuple[str, Request]] = deque()  # not stored when it was looked up, not submitted
+        self._under_way: dict[str, tuple[str, Request]] = {}  # by request_id: claimed and submitted
+        self._keys: set[str] = set()  # of what is under way
+        self._others: dict[str, list[Request]] = {}  # by key: claimed by another process, or under way for a twin
+        self._looked = self._marked = time.monotonic()
+        self._told = False
+
+    def run(self, requests: Iterable[Request]) -> None:
+        rest = chunks(requests)
+        exhausted = False
+        while True:
+            while not exhausted and len(self._missing) < CHUNK:
+                if chunk := next(rest, None):
+                    self._look_up(chunk)
+                else:
+                    exhausted = True
+            self._submit()
+            if self._under_way:
+                self._collect()
+            elif self._others:
+                time.sleep(OTHERS_SECONDS)
+            elif exhausted and not self._missing:
+                return
+            if self._others and (time.monotonic() - self._looked >= OTHERS_SECONDS or len(self._others) > CHUNK):
+                self._look_at_others()
+
+    def _look_up(self, requests: list[Request]) -> None:
+        keyed = [(self._session.key_of(request), request) for request in requests]
+        damaged = self._store.damaged
+        stored = self._store.contains([key for key, _ in keyed])
+        if self._store.damaged > damaged:
+            self._session.say(f"the store: {self._store.damaged - damaged} damaged responses are asked again")
+        for key, request in keyed:
+            self._session.tallies[request.model].requests += 1
+            if key in stored:
+                self._was_stored(request)
+            else:
+                self._missing.append((key, request))
+
+    def _submit(self) -> None:
+        """Fill the engine's window when a quarter of it is free. One engine at a time: another group's waits."""
+        while self._missing:
+            model = self._missing[0][1].model
+            ready = self._session.serves(model)
+            if self._under_way and not ready:
+                return
+            # Before an engine runs nobody knows its window, and none should start for what another process asks.
+            window = self._session.engine_of(model).window if ready else FIRST
+            free = window - len(self._under_way)
+            if free <= 0 or (self._under_way and free < window // 4):
+                return
+            batch: list[tuple[str, Request]] = []
+            while self._missing and len(batch) < free:
+                if self._missing[0][1].model != model and not self._session.serves(self._missing[0][1].model):
+                    break
+                batch.append(self._missing.popleft())
+            claimed = self._store.claim(list({key for key, _ in batch} - self._keys))
+            for key, request in batch:
+                if key in claimed and key not in self._keys:
+                    self._keys.add(key)
+                    self._under_way[request.request_id] = (key, request)
+                    self._session.engine_of(request.model).submit(request)
+                else:
+                    self._others.setdefault(key, []).append(request)
+
+    def _collect(self) -> None:
+        model = next(iter(self._under_way.values()))[1].model
+        try:
+            completions = self._session.engine_of(model).poll(POLL_SECONDS)
+        except SwapError as error:
+            self._session.say(f"{error.message}: an engine for each model from here on")
+            self._session.split_group(model)
+            self._missing.extendleft(reversed(self._under_way.values()))  # still claimed by us
+            self._under_way.clear()
+            self._keys.clear()
+            return
+        if not completions:
+            return
+        items: list[PutItem] = []
+        done: list[Request] = []
+        for completion in completions:
+            key, request = self._under_way.pop(completion.request_id)
+            self._keys.discard(key)
+            wanted = self._session.models[request.model].fingerprint
+            if completion.weights != wanted:
+                raise RunError(
+                    f"the engine answered `{request.request_id}` with the weights `{completion.weights[:20]}` instead "
+                    f"of `{wanted[:20]}`; nothing of it was stored",
+                    "this is a fault of ITS: please report it",
+                )
+            items.append(PutItem(key, self._session.sessions[request.model], request.determinants(), _body(completion)))
+            done.append(request)
+        self._store.put_many(items)
+        now = time.monotonic()
+        for request, completion in zip(done, completions, strict=True):
+            tally = self._session.tallies[request.model]
+            tally.asked += 1
+            tally.tokens += completion.completion_tokens
+            tally.seconds += (now - self._marked) / len(done)
+            self._finished(request, completion.completion_tokens)
+        self._marked = now
+
+    def _look_at_others(self) -> None:
+        """What others asked may be stored now; what a dead one left is ours to ask."""
+        self._looked = time.monotonic()
+        for key in self._store.contains(list(self._others)):
+            for request in self._others.pop(key):
+                self._was_stored(request)
+        left = [key for key in self._others if key not in self._keys]
+        for key in self._store.claim(left):
+            self._missing.extend((key, request) for request in self._others.pop(key))
+        if left and not self._under_way and not self._told:
+            self._told = True
+            self._session.say(f"another process is asking {len(left)} of the responses wanted here: waiting for them")
+
+    def _was_stored(self, request: Request) -> None:
+        self._session.tallies[request.model].from_store += 1
+        self._finished(request, 0)
+
+
+def _body(completion: Completion) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "prompt_sha256": completion.prompt_sha256,
+    }
+    if completion.thinking is not None:
+        body["thinking"] = completion.thinking
+    if completion.thinking_tokens is not None:
+        body["thinking_tokens"] = completion.thinking_tokens
+    return body
+
+
+def chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """The requests in lists of at most CHUNK."""
+    rest = iter(requests)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

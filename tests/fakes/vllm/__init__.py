@@ -28,6 +28,8 @@ class SamplingParams:
 
 
 class LLM:
+    """Its engine, its worker and its scheduler in one; a path that holds `half` lacks a parameter."""
+
     def __init__(self, model: str, **options: Any) -> None:
         print("a library prints to stdout while it loads", flush=True)
         if model == "unloadable":
@@ -38,6 +40,20 @@ class LLM:
         self.waiting: list[SimpleNamespace] = []
         self.count = 0
         self.llm_engine = self
+        self.vllm_config = SimpleNamespace(
+            scheduler_config=SimpleNamespace(max_num_seqs=options.get("max_num_seqs", 4))
+        )
+
+    def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> list[str | None]:
+        assert method == "its_swap" and "worker_extension_cls" in self.options
+        self._log({"swapped": kwargs["path"], "under_way": len(self.waiting), "prompt": "-", "model": self.model})
+        if "half" in kwargs["path"]:
+            return [f"1 parameters did not come from {kwargs['path']}: lm_head.weight"]
+        self.model = kwargs["path"]
+        return [None]
+
+    def reset_prefix_cache(self) -> bool:
+        return True
 
     def enqueue_chat(
         self,
@@ -45,16 +61,16 @@ class LLM:
         sampling: SamplingParams,
         *,
         use_tqdm: bool,
+        lora_request: Any,
         add_generation_prompt: bool,
         continue_final_message: bool,
     ) -> list[str]:
         (messages,) = chats
         assert add_generation_prompt != continue_final_message
         prompt = next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
-        if "ITS_FAKE_LOG" in os.environ:
-            with Path(os.environ["ITS_FAKE_LOG"]).open("a", encoding="utf-8") as log:
-                seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options}
-                log.write(json.dumps(seen) + "\n")
+        lora = None if lora_request is None else list(lora_request)
+        seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options, "lora": lora}
+        self._log(seen)
         if "please refuse" in prompt:
             raise ValueError("the prompt is longer than the context")
         if "please die" in prompt:
@@ -73,6 +89,11 @@ class LLM:
             )
         )
         return [f"{name}-a1b2"]
+
+    def _log(self, seen: dict[str, Any]) -> None:
+        if "ITS_FAKE_LOG" in os.environ:
+            with Path(os.environ["ITS_FAKE_LOG"]).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(seen) + "\n")
 
     def step(self) -> list[SimpleNamespace]:
         unfinished = SimpleNamespace(finished=False)

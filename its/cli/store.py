@@ -1,0 +1,233 @@
+"""`its store`: count, check, carry and clean the responses that engines gave."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from its.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from its.store import Store
+
+PROGRESS_SECONDS = 30.0
+_MIB = 2**20
+
+
+@click.group("store")
+def store() -> None:
+    """Look after the store of responses.
+
+    Every response of every engine lies in `store.sqlite` of the ITS home, by what determines it. See docs/store.md.
+    """
+
+
+@store.command("stats")
+@json_option
+def stats(as_json: bool) -> None:
+    """Count what the store holds.
+
+    \b
+    Reads   .its/store.sqlite
+    Writes  nothing
+    Example its store stats
+    """
+    with _opened() as opened:
+        found = opened.stats()
+    if as_json:
+        print_json(store=found)
+        return
+    sessions = found.pop("by_session")
+    for name, value in found.items():
+        click.echo(f"{name:<12} {'-' if value is None else value}")
+    for session in sessions:
+        click.echo(f"{session['responses']:>12} {session['engine'] or '-':<12} {session['model']}")
+
+
+@store.command("verify")
+@click.option("--repair", is_flag=True, help="Delete damaged rows; a run asks for them again.")
+@json_option
+def verify(repair: bool, as_json: bool) -> None:
+    """Check every row of the store.
+
+    Checks: the file's pages, each body against its checksum, each key against what it is made of. Exits with 1 if
+    something is damaged and was not repaired.
+
+    \b
+    Reads   .its/store.sqlite
+    Writes  nothing; with --repair the store
+    Example its store verify
+    """
+    from dataclasses import asdict
+
+    from its.errors import EXIT_RUN_FAILED
+    from its.store.verify import verify_store
+
+    found = []
+    with _opened() as opened:
+        for damage in verify_store(opened, repair, _progress("verify")):
+            found.append(damage)
+            if not as_json:
+                of = ", ".join(part for part in (damage.session, damage.key) if part)
+                click.echo(f"{'repaired' if damage.repaired else 'damaged'}: {damage.what}{f' ({of})' if of else ''}")
+        count = opened.stats()["responses"] if not any(item.key is None for item in found) else None
+    left = sum(not damage.repaired for damage in found)
+    if as_json:
+        print_json(responses=count, damaged=[asdict(damage) for damage in found])
+    elif not found:
+        click.echo(f"{count} responses, none damaged")
+    if left:
+        if not repair:
+            click.echo("hint: `its store verify --repair` deletes damaged rows; a run asks for them again", err=True)
+        sys.exit(EXIT_RUN_FAILED)
+
+
+@store.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--used", is_flag=True, help="Only the responses that the study's rows cite.")
+@json_option
+def export(file: Path, used: bool, as_json: bool) -> None:
+    """Write responses to one file, to be imported elsewhere.
+
+    It is JSON lines compressed by zstd and holds prompts, responses and what determined them. What is damaged is left
+    out and counted. A file of that name is replaced.
+
+    \b
+    Reads   .its/store.sqlite; with --used data/personas/, data/responses/
+    Writes  FILE
+    Example its store export responses.jsonl.zst
+    """
+    from dataclasses import asdict
+
+    from its.store.exporting import export_store
+
+    project = _project() if used else None
+    with _opened() as opened:
+        found = export_store(opened, file, _cited(project), _progress("export"))
+    if as_json:
+        print_json(file=str(file), exported=asdict(found))
+    else:
+        click.echo(
+            f"{file}: {found.responses} responses to {found.prompts} prompts of {found.sessions} sessions, "
+            f"{found.bytes / _MIB:.1f} MiB"
+        )
+    for count, what in (
+        (found.missing, "responses that the rows cite are not in it"),
+        (found.damaged, "damaged responses were left out"),
+        (found.unreadable, "responses at most lie on damaged pages and were left out"),
+    ):
+        if count:
+            click.echo(f"warning: {count} {what}", err=True)
+
+
+@store.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def import_(file: Path, as_json: bool) -> None:
+    """Add the responses of an exported file.
+
+    The whole file is verified first: one that is damaged or cut off adds nothing. What is stored already stays as it
+    is, so that the same import may be repeated.
+
+    \b
+    Reads   FILE
+    Writes  .its/store.sqlite
+    Example its store import responses.jsonl.zst
+    """
+    from dataclasses import asdict
+
+    from its.store.importing import import_store
+
+    with _opened(make=True) as opened:
+        found = import_store(opened, file, _progress("import"))
+    if as_json:
+        print_json(file=str(file), imported=asdict(found))
+        return
+    click.echo(f"{file}: {found.new} new responses, {found.known} known")
+
+
+@store.command("gc")
+@click.option("--unused", is_flag=True, help="Remove also the responses that the study's rows do not cite.")
+@click.option("--dry-run", is_flag=True, help="Count what would go, remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before --unused removes responses.")
+@json_option
+def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove what nothing needs and compact the file.
+
+    Always: claims of processes that are gone, prompts and sessions without responses. With --unused also every
+    response that no row of this study cites; other studies, branches and queued experiments that share the home lose
+    theirs.
+
+    \b
+    Reads   .its/store.sqlite; with --unused data/personas/, data/responses/
+    Writes  .its/store.sqlite
+    Example its store gc --dry-run
+    """
+    from dataclasses import asdict
+
+    from its.store.garbage import collect_garbage
+
+    project = _project() if unused else None
+    with _opened() as opened:
+        if project is not None and not (dry_run or yes):
+            if not sys.stdin.isatty():
+                raise click.UsageError("`--unused` asks before it removes responses; without a terminal give `--yes`")
+            planned = collect_garbage(opened, _cited(project), dry_run=True)
+            click.confirm(
+                f"{planned.responses} responses are cited by no row of {project}. Other studies, branches and queued "
+                "experiments that share this store lose theirs. Remove them?",
+                abort=True,
+                err=True,
+            )
+        found = collect_garbage(opened, _cited(project), dry_run)
+    if as_json:
+        print_json(dry_run=dry_run, removed=asdict(found))
+        return
+    click.echo(
+        f"{'would remove' if dry_run else 'removed'} {found.responses} responses, {found.prompts} prompts, "
+        f"{found.sessions} sessions, {found.claims} claims"
+    )
+    if not dry_run:
+        size = f"{found.bytes_before / _MIB:.1f} MiB before, {found.bytes_after / _MIB:.1f} MiB now"
+        click.echo(f"{size} ({found.not_compacted})" if found.not_compacted else size)
+
+
+def _opened(make: bool = False) -> Store:
+    from its.errors import MissingError
+    from its.home import its_home
+    from its.store import Store
+
+    path = its_home() / "store.sqlite"
+    if not make and not path.is_file():
+        raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it, or `its store import FILE`")
+    return Store(path)
+
+
+def _project() -> Path:
+    from its.stages.study import find_project
+
+    return find_project()
+
+
+def _cited(project: Path | None) -> Iterable[str] | None:
+    from its.stages.cited import cited_keys
+
+    return None if project is None else cited_keys(project)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """One line on stderr every half minute: most stores are done before the first."""
+    next_line = time.monotonic() + PROGRESS_SECONDS
+
+    def tell(done: int, total: int) -> None:
+        nonlocal next_line
+        if time.monotonic() > next_line:
+            click.echo(f"{what}: {done} of {total} responses", err=True)
+            next_line = time.monotonic() + PROGRESS_SECONDS
+
+    return tell

@@ -1,0 +1,306 @@
+"""Servers used as one: which of them gets a request, what becomes of an attempt that failed, and when to give up.
+
+All of it runs in one asyncio loop, so nothing here needs a lock; `tell` is the one way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from its.engines.fleet.errors import check_served, exhausted, key_refused, refused, stuck, unreachable
+from its.engines.fleet.pacing import backoff
+from its.engines.fleet.state import Job, Route, Rules, Server
+from its.engines.fleet.wire import Failure, exchange, model_names, parsed_answer, shortened
+from its.engines.protocol import Completion
+from its.errors import ItsError
+
+LOOK_SECONDS = 10.0  # for `/models`
+LOOKS = 3  # at a server that cannot be reached at the start
+CLOSE_SECONDS = 2.0
+COUNTED = {
+    "busy": "rate_limited",
+    "unreachable": "dropped",
+    "dropped": "dropped",
+    "timeout": "timeouts",
+    "garbage": "garbage",
+    "server_error": "server_errors",
+}
+
+
+class Fleet:
+    """The servers and what is under way at them.
+
+    Args:
+        tell: takes completions, one-line notices, and the exception that ends the run.
+        scrub: takes keys out of a text.
+        log: JSON lines, one for each failed attempt.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        routes: Sequence[Route],
+        rules: Rules,
+        *,
+        tell: Callable[[Completion | str | BaseException], None],
+        scrub: Callable[[str], str],
+        log: Path | None,
+    ) -> None:
+        self._servers, self._routes, self._rules = servers, routes, rules
+        self._tell, self._scrub, self._log = tell, scrub, log
+        self._lines: TextIO | None = None
+        self._chance = random.Random()
+        self._error: ItsError | None = None
+        self._ended = self._closing = False
+        self._busy_told: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.counts: dict[str, float] = dict.fromkeys(
+            ["retries", *dict.fromkeys(COUNTED.values()), "set_aside", "prompt_tokens", "completion_tokens"], 0
+        )
+        if rules.price is not None:
+            self.counts["cost"] = 0.0
+
+    async def survey(self) -> None:
+        """Ask every server what it serves; those that cannot be reached are set aside.
+
+        Raises:
+            MissingError: if none can be reached, or a model is served by none.
+            RunError: if a server refuses its key.
+        """
+        failures = await asyncio.gather(*(self._look(server, LOOKS) for server in self._servers))
+        lost = [server for server, failure in zip(self._servers, failures, strict=True) if failure is not None]
+        for server, failure in zip(self._servers, failures, strict=True):
+            if failure is not None and failure.kind == "key":
+                raise key_refused(server, failure)
+        if len(lost) == len(self._servers):
+            raise unreachable(lost)
+        check_served(self._routes, [server for server in self._servers if server not in lost], lost)
+        for server in lost:
+            server.pace.aside = True
+            self._set_aside(server)
+
+    async def watch(self) -> None:
+        """End the run when a model has gone without any sign of progress for too long; returns never."""
+        while True:
+            await asyncio.sleep(min(1.0, self._rules.patience_seconds / 5))
+            now = time.monotonic()
+            for route in self._routes:
+                serving = [server for server in self._servers if server.serves(route.served)]
+                if not route.outstanding:
+                    route.since = now
+                elif not any(server.pace.under_way for server in serving):
+                    quiet = now - max([route.since, *(server.progress for server in serving)])
+                    if quiet > self._rules.patience_seconds:
+                        remaining = sum(item.outstanding for item in self._routes)
+                        self._end(stuck(route, self._servers, remaining, self._rules.patience_seconds, self._log))
+                        self._finish()
+
+    async def aclose(self) -> None:
+        """Cancel everything under way and close the connections."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*(server.client.aclose() for server in self._servers), return_exceptions=True)
+        await asyncio.sleep(0)  # transports tell that they are closed in the loop's next round
+        if self._lines is not None:
+            self._lines.close()
+
+    def accept(self, job: Job) -> None:
+        """Take a request over."""
+        if not job.route.outstanding:
+            job.route.since = time.monotonic()
+        job.route.outstanding += 1
+        job.route.waiting.append(job)
+        self._dispatch()
+
+    def note(self, **line: Any) -> None:
+        """Write one line of the log; a log that cannot be written is said once and given up."""
+        if self._log is None:
+            return
+        try:
+            if self._lines is None:
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                self._lines = self._log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            self._lines.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}) + "\n")
+        except OSError as error:
+            self._log = None
+            self._tell(f"failed attempts are not logged any more: {error}")
+
+    def _dispatch(self) -> None:
+        """Send what may be sent now, the oldest first."""
+        if self._error is not None or self._closing:
+            self._finish()
+            return
+        now = time.monotonic()
+        up = [server for server in self._servers if server.pace.up(now)]
+        if not any(server.pace.room() for server in up):
+            return
+        for route in sorted((route for route in self._routes if route.waiting), key=lambda r: r.waiting[0].number):
+            servers = [server for server in up if server.serves(route.served)]
+            passed: list[Job] = []
+            while route.waiting and (free := [server for server in servers if server.pace.room()]):
+                job = route.waiting.popleft()
+                # A job that a server failed waits for another one, if there is another one.
+                fit = [server for server in free if server is not job.last or len(servers) == 1]
+                if fit:
+                    server = min(fit, key=lambda item: item.pace.under_way / item.pace.limit)
+                    server.pace.under_way += 1
+                    self._spawn(self._attempt(job, server))
+                else:
+                    passed.append(job)
+            route.waiting.extendleft(reversed(passed))
+
+    def _later(self, seconds: float, job: Job | None = None) -> None:
+        """Dispatch again after a pause, with the job that sits it out."""
+
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            if job is not None:
+                job.route.waiting.appendleft(job)
+            self._dispatch()
+
+        self._spawn(wait())
+
+    async def _attempt(self, job: Job, server: Server) -> None:
+        began = time.monotonic()
+        outcome: Failure | Completion
+        url, seconds = f"{server.url}/chat/completions", self._rules.timeout_seconds
+        answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
+        if isinstance(answer, Failure):
+            outcome = answer
+        else:
+            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint)
+            if isinstance(parsed, Completion):
+                outcome = parsed
+            else:
+                outcome = Failure("garbage", f"gave no usable answer: {shortened(self._scrub(parsed))}", 200)
+        now = time.monotonic()
+        if isinstance(outcome, Completion):
+            server.pace.answered(began, now, outcome.completion_tokens)
+            self._deliver(job, server, outcome)
+        server.pace.under_way -= 1
+        if isinstance(outcome, Failure):
+            done = self._failed(job, server, outcome, began, now)
+            why, request_id = outcome.message, job.request.request_id
+            self.note(server=server.url, status=outcome.status, request=request_id, why=why, did=done)
+        self._dispatch()
+
+    def _deliver(self, job: Job, server: Server, completion: Completion) -> None:
+        job.route.outstanding -= 1
+        server.progress = time.monotonic()
+        self.counts["prompt_tokens"] += completion.prompt_tokens
+        self.counts["completion_tokens"] += completion.completion_tokens
+        if (price := self._rules.price) is not None:
+            cost = completion.prompt_tokens * price.prompt + completion.completion_tokens * price.completion
+            self.counts["cost"] += cost / 1e6
+        self._tell(completion)
+
+    def _failed(self, job: Job, server: Server, failure: Failure, began: float, now: float) -> str:
+        """Decide what becomes of the job; returns it in words, for the log."""
+        server.trouble = failure.message
+        if failure.kind in COUNTED:
+            self.counts[COUNTED[failure.kind]] += 1
+        if self._error is not None:
+            return "left: the run is ending"
+        if failure.kind == "key":
+            self._end(key_refused(server, failure))
+            return "gave up"
+        if failure.kind == "refused":
+            self._end(refused(job, server, failure))
+            return "gave up"
+        if failure.kind == "busy":
+            self.counts["retries"] += 1
+            seconds = server.pace.busy(began, now, failure.wait_seconds)
+            if server.url not in self._busy_told:
+                self._busy_told.add(server.url)
+                self._tell(f"server `{server.url}` {failure.message}; it gets fewer requests at once")
+            job.route.waiting.appendleft(job)
+            self._later(seconds)
+            return f"leaves the server alone for {seconds:.2f} s"
+        if failure.kind == "timeout":
+            server.pace.late(began, now)
+        if server.pace.failed():
+            self._set_aside(server)
+        job.last = server
+        if failure.kind == "unreachable":  # the request was not seen by anyone
+            self.counts["retries"] += 1
+            job.route.waiting.appendleft(job)
+            return "asks again"
+        server.progress = now
+        job.failures += 1
+        if job.failures > self._rules.retries:
+            self._end(exhausted(job, server, failure, self._log))
+            return "gave up"
+        self.counts["retries"] += 1
+        seconds = backoff(job.failures, self._rules.backoff_seconds, self._chance)
+        self._later(seconds, job)
+        return f"asks again in {seconds:.2f} s"
+
+    def _set_aside(self, server: Server) -> None:
+        self.counts["set_aside"] += 1
+        self._tell(f"server `{server.url}` is set aside: it {server.trouble}")
+        self._spawn(self._probe(server))
+
+    async def _probe(self, server: Server) -> None:
+        while server.pace.aside:
+            await asyncio.sleep(server.pace.probe_seconds())
+            if await self._look(server, 1) is None:
+                server.pace.back()
+                self._tell(f"server `{server.url}` is back")
+        self._dispatch()
+
+    async def _look(self, server: Server, tries: int) -> Failure | None:
+        """See what a server serves, which is also the sign that it is alive."""
+        for number in range(1, tries + 1):
+            seconds = min(LOOK_SECONDS, self._rules.timeout_seconds)
+            found = await exchange(server.client, "GET", f"{server.url}/models", seconds, self._scrub)
+            if isinstance(found, bytes):
+                names = model_names(found)
+                if names is not None:
+                    server.names = names
+                    return None
+                found = Failure("garbage", "answers `/models` with something else than a list of models", 200)
+            elif found.status in (404, 405, 501):
+                server.names = None
+                return None
+            server.trouble = found.message
+            self.note(server=server.url, status=found.status, request=None, why=found.message, did="looked at /models")
+            if found.kind in ("key", "refused") or number == tries:
+                return found
+            await asyncio.sleep(backoff(number, self._rules.backoff_seconds, self._chance, 0.5))
+        raise AssertionError("a look without a try")
+
+    def _end(self, error: ItsError) -> None:
+        """Send nothing more; `_finish` tells the error when nothing is under way any more and the log has it all."""
+        if self._error is None:
+            self._error = error
+            if under_way := sum(server.pace.under_way for server in self._servers):
+                self._tell(f"{error.message}; the run ends when the {under_way} requests under way are answered")
+
+    def _finish(self) -> None:
+        if self._error is None or self._ended or self._closing:
+            return
+        if not any(server.pace.under_way for server in self._servers):
+            self._ended = True
+            self._tell(self._error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._tell(error)  # a bug: whoever polls shall see it

@@ -1,0 +1,118 @@
+"""What can go wrong with servers, in words that tell what to change."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from its.engines.fleet.state import Job, Route, Server
+from its.engines.fleet.wire import Failure
+from its.errors import MissingError, RunError
+
+SHOWN = 8  # names of a server's list; a hosted one has hundreds
+
+
+def key_refused(server: Server, failure: Failure) -> RunError:
+    """The error for a server that wants a key, or another key; it names the variable and never the key."""
+    if server.key_variable is None:
+        return RunError(
+            f"server `{server.url}` wants a key: it {failure.message}",
+            "name the environment variable that holds it in `key_variable`",
+        )
+    return RunError(
+        f"server `{server.url}` refuses the key in `${server.key_variable}`: it {failure.message}",
+        f"set `{server.key_variable}` anew",
+    )
+
+
+def unreachable(servers: Iterable[Server]) -> MissingError:
+    """The error for a fleet none of whose servers can be used."""
+    listed = "; ".join(f"`{server.url}` {server.trouble}" for server in servers)
+    return MissingError(
+        f"no server of the `openai` engine can be used: {listed}",
+        "are they running, and do their `url`s end where `/models` and `/chat/completions` begin (usually in `/v1`)?",
+    )
+
+
+def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Sequence[Server]) -> None:
+    """See that every model has a server.
+
+    Args:
+        servers: those that told what they serve.
+        lost: those that could not be asked.
+
+    Raises:
+        MissingError: if a model has none; it lists what the servers have, the nearest names first.
+    """
+    missing = [route for route in routes if not any(server.serves(route.served) for server in servers)]
+    if not missing:
+        return
+    known = {name for server in servers for name in server.names or ()}
+    wanted, hints = [], []
+    for route in missing:
+        model, name = route.model.name, route.served
+        wanted.append(f"`{name}`" + (f" (model `{model}`)" if model != name else ""))
+        near = _nearest(name, known, 0.5)
+        hints.append(
+            f"did you mean `{near[0]}`? `engine.openai.served: {{{model}: {near[0]}}}`"
+            if near
+            else f"say in `engine.openai.served` how the servers call `{model}`"
+        )
+    listed = "; ".join(f"`{server.url}` has {_listed(server.names or set(), missing[0].served)}" for server in servers)
+    also = "".join(f"; `{server.url}` {server.trouble}" for server in lost)
+    raise MissingError(f"no server serves {', '.join(wanted)}: {listed}{also}", "; ".join(hints))
+
+
+def refused(job: Job, server: Server, failure: Failure) -> RunError:
+    """The error for a request that would be refused at every attempt."""
+    return RunError(
+        f"server `{server.url}` refused request `{job.request.request_id}`: it {failure.message}",
+        "does its `url` end where `/chat/completions` begins, is the context long enough for prompt and `max_tokens`, "
+        "and does it know every field? `engine.options` can leave one out (`seed: null`)",
+    )
+
+
+def exhausted(job: Job, server: Server, failure: Failure, log: Path | None) -> RunError:
+    """The error for a request that failed too often."""
+    longer = "is `engine.openai.timeout_seconds` long enough? " if failure.kind == "timeout" else ""
+    return RunError(
+        f"request `{job.request.request_id}` failed {job.failures} times; the last time server `{server.url}` "
+        f"{failure.message}",
+        longer + _advice(log),
+    )
+
+
+def stuck(route: Route, servers: Iterable[Server], remaining: int, seconds: float, log: Path | None) -> RunError:
+    """The error for a model that no server answers for any more."""
+    told = [
+        f"`{item.url}` {item.trouble if item.serves(route.served) else f'serves no `{route.served}`'}"
+        for item in servers
+    ]
+    return RunError(
+        f"no server of model `{route.model.name}` has answered for {seconds:g} s: {'; '.join(told)}; "
+        f"{remaining} requests remain",
+        _advice(log),
+    )
+
+
+def _advice(log: Path | None) -> str:
+    where = f"every failed attempt is in {log}; " if log is not None else ""
+    return f"{where}what was answered is stored: run the stage again"
+
+
+def _listed(names: set[str], wanted: str) -> str:
+    order = [*_nearest(wanted, names, 0.0)]
+    order += [name for name in sorted(names) if name not in order]
+    shown = ", ".join(f"`{name}`" for name in order[:SHOWN]) or "no models"
+    return shown + (f" and {len(order) - SHOWN} more" if len(order) > SHOWN else "")
+
+
+def _nearest(name: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """Nearest names first, whatever their case and the owner before the `/`."""
+    by_plain = {item.lower().rpartition("/")[2]: item for item in sorted(known)}
+    by_plain |= {item.lower(): item for item in known}
+    plain = name.lower()
+    found = difflib.get_close_matches(plain, by_plain, SHOWN, cutoff)
+    found += difflib.get_close_matches(plain.rpartition("/")[2], by_plain, SHOWN, max(cutoff, 0.5))
+    return list(dict.fromkeys(by_plain[item] for item in found))

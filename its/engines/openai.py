@@ -1,0 +1,271 @@
+"""The `openai` engine: any OpenAI-compatible server or a fleet of them, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import queue
+import random
+import resource
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from its.engines.fleet.dispatch import Fleet
+from its.engines.fleet.pacing import Pace
+from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
+from its.engines.fleet.wire import check_options, request_body, scrubber
+from its.engines.protocol import Completion, EngineModel, Request
+from its.errors import MissingError, RunError
+
+CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+# uvicorn, hence vLLM and SGLang, closes a connection that was idle for 5 s; a request sent at that moment is lost.
+IDLE_SECONDS = 4.0
+SPARE_FILES = 128  # for everything else that is open
+
+
+@dataclass(frozen=True)
+class OpenAIServer:
+    """A server: `url` ends where `/chat/completions` begins; `key_variable` names the variable with its key."""
+
+    url: str
+    key_variable: str | None = None
+
+
+class OpenAIEngine:
+    """Servers that speak OpenAI's chat completions, used as one.
+
+    An asyncio loop in a thread of its own does the work; `submit` and `poll` are for one other thread. When a request
+    cannot be had, or nothing goes on, no more requests are sent; those under way are still answered (they are paid
+    for), and the poll after the last of them raises.
+
+    `counts` says how it went: `retries` and their causes (`rate_limited`, `timeouts`, `dropped`, `garbage`,
+    `server_errors`), how often a server was `set_aside`, tokens, and `cost` where there is a price. Answers that never
+    arrived are in no count of tokens, though a provider may bill them.
+
+    Args:
+        servers: their keys are read from the environment now.
+        models: those that requests may name.
+        served: how the servers call a model, by its name; absent: by its own.
+        options: further fields of every request's body; None leaves out a field that the engine would write.
+        concurrency: bound of the requests under way at one server; below it each server's pace is found by trying.
+        timeout_seconds: for one attempt, from sending to the last byte.
+        retries: how many failures of one request are made good. That a server is busy (429, 503) or cannot be reached
+            counts against none.
+        price: of the tokens that were answered.
+        say: receives one-line notices, in the thread that polls.
+        log: JSON lines, one for each failed attempt; None writes none.
+        backoff_seconds: the first wait of every series of waits; they double up to 120 times as much.
+        patience_seconds: how long a model may go without a sign of progress while all its servers are busy or gone.
+
+    Raises:
+        MissingError: if a key is not set, no server can be reached, or none serves a model.
+        RunError: if a server refuses its key.
+        DataError: if `options` sets what the request determines.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[OpenAIServer],
+        models: Sequence[EngineModel],
+        served: Mapping[str, str],
+        *,
+        options: Mapping[str, Any] | None = None,
+        concurrency: int = 64,
+        timeout_seconds: float = 600.0,
+        retries: int = 8,
+        price: TokenPrice | None = None,
+        say: Callable[[str], None] = lambda text: None,
+        log: Path | None = None,
+        backoff_seconds: float = 0.5,
+        patience_seconds: float = 1800.0,
+    ) -> None:
+        self.window = concurrency * len(servers)
+        self._options = dict(options or {})
+        check_options(self._options)
+        keys = [_key(server) for server in servers]
+        _allow_open_files(self.window + SPARE_FILES)
+        context, chance = httpx2.create_ssl_context(), random.Random()
+        self._routes = {model.name: Route(model, served.get(model.name, model.name)) for model in models}
+        self._say = say
+        self._inbox: queue.SimpleQueue[Completion | str | BaseException] = queue.SimpleQueue()
+        self._fleet = Fleet(
+            [
+                Server(
+                    url=server.url.rstrip("/"),
+                    key_variable=server.key_variable,
+                    client=_client(server.url, key, context),
+                    pace=Pace(concurrency, backoff_seconds, chance),
+                )
+                for server, key in zip(servers, keys, strict=True)
+            ],
+            list(self._routes.values()),
+            Rules(timeout_seconds, retries, backoff_seconds, patience_seconds, price),
+            tell=self._inbox.put,
+            scrub=scrubber([key for key in keys if key]),
+            log=log,
+        )
+        self.counts = self._fleet.counts
+        self._submitted = 0
+        self._closed = False
+        ready: Future[None] = Future()
+        self._loop = asyncio.new_event_loop()
+        # What asyncio tells here is of connections that broke while they were idle; nothing of ours is lost by it.
+        self._loop.set_exception_handler(
+            lambda _, context: self._fleet.note(why=str(context["message"]), did="nothing: it was idle")
+        )
+        self._main = self._loop.create_task(self._run(ready))
+        self._thread = threading.Thread(target=self._drive, name="its-openai", daemon=True)
+        self._thread.start()
+        try:
+            ready.result()
+        except BaseException:
+            self.close()  # nobody else can: there is no engine yet
+            raise
+
+    def submit(self, request: Request) -> None:
+        if self._closed:
+            raise RunError("the engine is closed")
+        route = self._routes[request.model]
+        self._submitted += 1
+        job = Job(self._submitted, request, route, request_body(request, route.served, self._options))
+        with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
+            self._loop.call_soon_threadsafe(self._accept, job)
+
+    def poll(self, timeout_seconds: float) -> list[Completion]:
+        if self._closed:
+            raise RunError("the engine is closed")
+        deadline = time.monotonic() + timeout_seconds
+        out: list[Completion] = []
+        while True:
+            try:
+                item = self._inbox.get(timeout=0 if out else max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                return out
+            if isinstance(item, Completion):
+                out.append(item)
+            elif isinstance(item, str):
+                self._say(item)
+            else:
+                self._inbox.put(item)  # the next poll tells it too
+                if out:
+                    return out
+                raise item
+
+    def close(self) -> None:
+        self._closed = True
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self._main.cancel)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _drive(self) -> None:
+        """The thread of the loop."""
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main)
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            self._inbox.put(error)
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _run(self, ready: Future[None]) -> None:
+        try:
+            try:
+                await self._fleet.survey()
+            except Exception as error:
+                ready.set_exception(error)
+                return
+            ready.set_result(None)
+            await self._fleet.watch()
+        finally:
+            await self._fleet.aclose()
+
+    def _accept(self, job: Job) -> None:
+        try:
+            self._fleet.accept(job)
+        except Exception as error:  # a bug, which nobody would see in a callback of the loop
+            self._inbox.put(error)
+
+
+def _key(server: OpenAIServer) -> str | None:
+    """The server's key; None if it wants none.
+
+    Raises:
+        MissingError: if the variable is not set, empty, or cannot stand in a header; a key is never quoted.
+    """
+    if server.key_variable is None:
+        return None
+    key = os.environ.get(server.key_variable, "").strip()
+    if not key:
+        raise MissingError(
+            f"the key of server `{server.url}` is wanted in `${server.key_variable}`, which is not set or empty",
+            f"`export {server.key_variable}=...`",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise MissingError(
+            f"`${server.key_variable}` holds characters that no key has (spaces, control characters or non-ASCII)",
+            f"`export {server.key_variable}=...`",
+        )
+    return key
+
+
+def _client(url: str, key: str | None, context: ssl.SSLContext) -> httpx2.AsyncClient:
+    try:
+        httpx2.URL(url)
+        return httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            verify=context,
+            # A cookie of a load balancer would bind every request to one of the machines behind it.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),  # the fleet bounds the whole
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
+            trust_env=not _is_local(url),  # no proxy leads to this machine
+        )
+    except (httpx2.InvalidURL, ImportError, ValueError) as error:
+        raise MissingError(
+            f"server `{url}` cannot be asked: {error}",
+            "mend its `url`, or the proxy in `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`",
+        ) from error
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Every request under way is an open connection; the usual soft limits (256 on macOS, 1,024 on Linux) are low.
+
+    Raises:
+        MissingError: if the hard limit does not allow it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise MissingError(
+            f"`engine.openai` may have {wanted} connections and files open at once, this machine allows {hard}",
+            "lower `engine.openai.concurrency`, or raise the limit (`ulimit -Hn`)",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

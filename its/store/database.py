@@ -1,0 +1,320 @@
+"""The store: every response that any engine ever gave, committed as it arrives, found by what determines it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from its.errors import RunError
+from its.store.bodies import Packer, checksum, decode, encode
+from its.store.claims import Owner, is_alive
+from its.store.connection import connect, explained, writing
+from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
+from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
+from its.store.schema import prepare
+
+CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
+
+
+@dataclass(frozen=True, slots=True)
+class PutItem:
+    """A response to store.
+
+    Args:
+        key: `response_key` of the two that follow.
+        session_sha256: of a session that was registered.
+        determinants: of the request.
+        response: what the engine gave, as JSON holds it.
+    """
+
+    key: str
+    session_sha256: str
+    determinants: Mapping[str, Any]
+    response: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """A stored session: its identity determines responses, `about` is for readers; `responses` counts its own."""
+
+    sha256: str
+    identity: dict[str, Any]
+    about: dict[str, Any]
+    responses: int
+
+    @property
+    def label(self) -> str:
+        """Its checkpoints by name, else the beginning of the model's fingerprint."""
+        names = self.about.get("checkpoints")
+        return ", ".join(map(str, names)) if names else str(self.identity.get("model", self.sha256))[:23]
+
+
+class Store:
+    """An open store, to be used as a context manager and by one thread; any number of processes may share the file.
+
+    Args:
+        path: of the database, which is made where it is missing. On a local disk.
+        say: is told of work that takes long; None writes to stderr.
+
+    Attributes:
+        db: the connection, for the modules of this room.
+        damaged: how many damaged responses were met and deleted, so that they are asked again.
+
+    Raises:
+        RunError: if the file is damaged, of a later schema, or the disk is full.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None] | None = None) -> None:
+        self.path = path
+        self.damaged = 0
+        self.packer = Packer()
+        self._owner: Owner | None = None
+        # A session without responses may be collected under us, so that what was registered is kept for `put_many`.
+        self._registered: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.db = connect(path)
+        try:
+            with explained(path):
+                prepare(self.db, path, say or _say)
+        except BaseException:
+            self.db.close()  # nobody else can: there is no store yet
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up all claims and close the file; may be called twice."""
+        self.release()
+        self.db.close()
+
+    @property
+    def locks(self) -> Path:
+        """The folder of the owners' locks."""
+        return self.path.absolute().parent / "locks"
+
+    @property
+    def owner(self) -> str | None:
+        """Under which name it holds claims; None before the first."""
+        return None if self._owner is None else self._owner.name
+
+    # Sessions
+
+    def register(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+        """Store a session's identity if it is new, add to its labels, return its hash.
+
+        Args:
+            identity: everything that determines a response beside its request. What stands in it, or in `about`,
+                under the name of a secret is neither stored nor hashed.
+            about: labels that determine nothing. Lists are united with those stored; of other values the last one wins.
+        """
+        identity, about = without_secrets(identity), without_secrets(about)
+        text, sha256 = canonical(identity), session_sha256(identity)
+        with explained(self.path):
+            stored = self._session_row(sha256)
+            if stored is None or stored != (text, _merged(stored[1], about)):
+                with writing(self.db):
+                    insert_session(self.db, sha256, text, "{}")
+                    labels = _merged((self._session_row(sha256) or (text, {}))[1], about)
+                    self.db.execute(
+                        "UPDATE sessions SET identity = ?, about = ? WHERE sha256 = ?",
+                        (text, canonical(labels), sha256),
+                    )
+                stored = text, labels
+        self._registered[sha256] = stored
+        return sha256
+
+    def sessions(self, model: str | None = None, checkpoint: str | None = None) -> list[SessionInfo]:
+        """Every stored session, oldest first.
+
+        Args:
+            model: only those whose identity has this fingerprint as `model`.
+            checkpoint: only those that were registered with this name among their `checkpoints`.
+        """
+        with explained(self.path):
+            rows = self.db.execute(
+                "SELECT sha256, identity, about, (SELECT count(*) FROM responses WHERE session = sessions.id) "
+                "FROM sessions ORDER BY id"
+            ).fetchall()
+        found = [SessionInfo(row[0], json.loads(row[1]), json.loads(row[2]), row[3]) for row in rows]
+        return [
+            session
+            for session in found
+            if (model is None or session.identity.get("model") == model)
+            and (checkpoint is None or checkpoint in session.about.get("checkpoints", ()))
+        ]
+
+    def session_id(self, sha256: str) -> int:
+        """The number of a registered session; within a writing transaction, since it may have to be written again.
+
+        Raises:
+            ValueError: if it is neither stored nor registered.
+        """
+        found = session_id(self.db, sha256)
+        if found is not None:
+            return found
+        if sha256 not in self._registered:
+            raise ValueError(f"the session `{sha256}` was not registered")
+        text, about = self._registered[sha256]
+        return insert_session(self.db, sha256, text, canonical(about))
+
+    # Responses
+
+    def contains(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys whose response is stored and undamaged; a damaged one is deleted and counted."""
+        found: set[str] = set()
+        for rows in self._sound_rows(keys):
+            found.update(key.hex() for _, key, _ in rows)
+        return found
+
+    def find(self, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (key, response) of the keys that are stored, in no order; a damaged one is deleted and counted.
+
+        The store may be written to while this goes on.
+        """
+        for rows in self._sound_rows(keys):
+            for row_id, key, body in rows:
+                try:
+                    yield key.hex(), decode(self.packer.unpack(body))
+                except ValueError:
+                    self._delete_damaged([row_id])
+
+    def put(self, key: str, session_sha256: str, determinants: Mapping[str, Any], response: Mapping[str, Any]) -> None:
+        """Commit one response; see `put_many`."""
+        self.put_many([PutItem(key, session_sha256, determinants, response)])
+
+    def put_many(self, items: Sequence[PutItem]) -> int:
+        """Commit responses, all of them or none; the first one of a key stays. Their claims end.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            ValueError: if a key is not that of its session and determinants, or a session was not registered.
+        """
+        created = int(time.time())
+        rows: list[tuple[str, str, str, str, bytes]] = []
+        for item in items:
+            prompt, details = split_determinants(item.determinants)
+            hashed = prompt_sha256(prompt)
+            if join_key(item.session_sha256, hashed, details) != item.key:
+                raise ValueError(f"`{item.key}` is not the key of its session and determinants")
+            rows.append((item.session_sha256, hashed, prompt, details, self.packer.pack(encode(item.response))))
+        new = 0
+        with explained(self.path), writing(self.db):
+            sessions = {sha256: self.session_id(sha256) for sha256 in {row[0] for row in rows}}
+            for item, (session, hashed, prompt, details, body) in zip(items, rows, strict=True):
+                key = bytes.fromhex(item.key)
+                prompt_id = insert_prompt(self.db, self.packer, bytes.fromhex(hashed), prompt)
+                assert prompt_id is not None
+                new += insert_response(self.db, key, sessions[session], prompt_id, details, created, body)
+                self.db.execute("DELETE FROM claims WHERE key = ?", (key,))
+        return new
+
+    # Claims
+
+    def claim(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that this store may ask now, marked so that no other asks them.
+
+        Left out is what is stored and what a living other owner has claimed; what a dead one left is taken over. What
+        this store has claimed already is granted again. A claim ends with its response, with `release`, or with the
+        process.
+        """
+        granted: set[str] = set()
+        with explained(self.path), writing(self.db):
+            if self._owner is None:
+                self._owner = Owner(self.locks)
+            alive = {self._owner.name: False}  # our own claims are no obstacle
+            for chunk in _chunks(keys):
+                marks = _marks(chunk)
+                stored = {row[0] for row in self.db.execute(f"SELECT key FROM responses WHERE key IN ({marks})", chunk)}
+                claims = self.db.execute(f"SELECT key, owner FROM claims WHERE key IN ({marks})", chunk).fetchall()
+                for name in {name for _, name in claims} - alive.keys():
+                    alive[name] = is_alive(self.locks, name)
+                    if not alive[name]:
+                        self.db.execute("DELETE FROM claims WHERE owner = ?", (name,))
+                free = set(chunk) - stored - {key for key, name in claims if alive[name]}
+                self.db.executemany(
+                    "INSERT OR REPLACE INTO claims VALUES (?, ?)", [(key, self._owner.name) for key in free]
+                )
+                granted.update(key.hex() for key in free)
+        return granted
+
+    def release(self) -> None:
+        """Give up every claim of this store. It never fails: an owner that is gone has no claims, whatever is noted."""
+        if self._owner is not None:
+            with contextlib.suppress(RunError), explained(self.path), writing(self.db):
+                self.db.execute("DELETE FROM claims WHERE owner = ?", (self._owner.name,))
+            self._owner.leave()
+            self._owner = None
+
+    def stats(self) -> dict[str, Any]:
+        """What the store holds; see `its.store.counting`."""
+        from its.store.counting import stats
+
+        return stats(self)
+
+    def _sound_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
+        """(id, key, body) of stored responses whose checksum holds, chunk by chunk."""
+        for chunk in _chunks(keys):
+            with explained(self.path):
+                # Read to the end at once: an open statement would keep the log from being written back.
+                rows = self.db.execute(
+                    f"SELECT id, key, body, checksum FROM responses WHERE key IN ({_marks(chunk)})", chunk
+                ).fetchall()
+            sound = [(row_id, key, body) for row_id, key, body, told in rows if checksum(key, body) == told]
+            if len(sound) < len(rows):
+                self._delete_damaged([row[0] for row in rows if checksum(row[1], row[2]) != row[3]])
+            yield sound
+
+    def _delete_damaged(self, row_ids: Sequence[int]) -> None:
+        with explained(self.path), writing(self.db):
+            for row_id in row_ids:
+                # Another process may have deleted it meanwhile, and the number may have gone to a new response.
+                row = self.db.execute("SELECT key, body, checksum FROM responses WHERE id = ?", (row_id,)).fetchone()
+                if row is not None and not self._is_sound(*row):
+                    self.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
+        self.damaged += len(row_ids)
+
+    def _is_sound(self, key: bytes, body: bytes, told: int) -> bool:
+        try:
+            decode(self.packer.unpack(body))
+        except ValueError:
+            return False
+        return checksum(key, body) == told
+
+    def _session_row(self, sha256: str) -> tuple[str, dict[str, Any]] | None:
+        row = self.db.execute("SELECT identity, about FROM sessions WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else (row[0], json.loads(row[1]))
+
+
+def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(stored)
+    for name, value in new.items():
+        old = out.get(name)
+        if isinstance(value, list | tuple) and isinstance(old, list):
+            out[name] = [*old, *(item for item in dict.fromkeys(value) if item not in old)]
+        else:
+            out[name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
+    for start in range(0, len(keys), CHUNK):
+        yield [bytes.fromhex(key) for key in keys[start : start + CHUNK]]
+
+
+def _marks(chunk: Sequence[bytes]) -> str:
+    return ",".join("?" * len(chunk))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,145 @@
+"""Take out of a store what nothing needs any more, and give the room back to the disk."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from its.errors import MissingError, RunError
+from its.store.claims import is_alive, owners
+from its.store.connection import explained, file_bytes, is_busy, writing
+from its.store.database import Store
+from its.store.exporting import fill_temporary
+
+STEP = 10_000  # rows looked at in one transaction, so that others are not kept from writing for long
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be in a dry run; `not_compacted` says why the file kept its size, where it did."""
+
+    claims: int
+    responses: int
+    prompts: int
+    sessions: int
+    bytes_before: int
+    bytes_after: int
+    not_compacted: str | None
+
+
+def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bool = False) -> Collected:
+    """Remove claims of dead owners, prompts and sessions without responses; then compact the file.
+
+    Args:
+        used: keys of the responses to keep; all others go too. None keeps every response.
+        dry_run: count, remove nothing.
+
+    Raises:
+        MissingError: if `used` names nothing, or what is not stored: then it is not this store that it speaks of.
+        RunError: with `used`, while another process is asking for responses that no row can cite yet.
+    """
+    before = file_bytes(store.path)
+    keep = "1"
+    with explained(store.path):
+        if used is not None:
+            keep = "key IN (SELECT key FROM temp.used)"
+            _check_used(store, fill_temporary(store.db, "used", used))
+        try:
+            counts = _count(store, keep) if dry_run else _remove(store, keep)
+        finally:
+            store.db.execute("DROP TABLE IF EXISTS temp.used")
+    why = "nothing was removed" if dry_run else _compact(store)
+    return Collected(**counts, bytes_before=before, bytes_after=file_bytes(store.path), not_compacted=why)
+
+
+def living_owners(store: Store) -> list[str]:
+    """Other open stores that have asked for responses, of this process or another."""
+    with explained(store.path), writing(store.db):
+        return [name for name in owners(store.locks) if name != store.owner and is_alive(store.locks, name)]
+
+
+def _check_used(store: Store, count: int) -> None:
+    if count == 0:
+        raise MissingError("the study cites no response, so that none would be left", "`dvc repro` makes its rows")
+    absent = store.db.execute("SELECT count(*) FROM temp.used WHERE key NOT IN (SELECT key FROM responses)").fetchone()[
+        0
+    ]
+    if absent:
+        raise MissingError(
+            f"{store.path}: {absent} of {count} responses that the study cites are not in this store",
+            "`dvc repro -f persona generate` cites what is stored; is this the study's home?",
+        )
+    if living := living_owners(store):
+        raise RunError(
+            f"{store.path}: {len(living)} runs are asking for responses, which no row cites yet",
+            "wait until they are done",
+        )
+
+
+def _count(store: Store, keep: str) -> dict[str, int]:
+    def count(query: str) -> int:
+        return int(store.db.execute(query).fetchone()[0])
+
+    claimants = store.db.execute("SELECT owner, count(*) FROM claims GROUP BY owner").fetchall()
+    return {
+        "claims": sum(number for name, number in claimants if not _lives(store, name)),
+        "responses": count(f"SELECT count(*) FROM responses WHERE NOT {keep}"),
+        "prompts": count(f"SELECT count(*) FROM prompts WHERE id NOT IN (SELECT prompt FROM responses WHERE {keep})"),
+        "sessions": count(
+            f"SELECT count(*) FROM sessions WHERE id NOT IN (SELECT session FROM responses WHERE {keep})"
+        ),
+    }
+
+
+def _remove(store: Store, keep: str) -> dict[str, int]:
+    db = store.db
+    counts = {"claims": 0, "responses": 0, "prompts": 0, "sessions": 0}
+    with writing(db):
+        names = {row[0] for row in db.execute("SELECT DISTINCT owner FROM claims")} | set(owners(store.locks))
+        for name in names:
+            if not _lives(store, name):
+                counts["claims"] += db.execute("DELETE FROM claims WHERE owner = ?", (name,)).rowcount
+    if keep != "1":
+        last = db.execute("SELECT max(id) FROM responses").fetchone()[0] or 0
+        for start in range(1, last + 1, STEP):
+            with writing(db):
+                query = f"DELETE FROM responses WHERE id >= ? AND id < ? AND NOT {keep}"
+                counts["responses"] += db.execute(query, (start, start + STEP)).rowcount
+    with writing(db):
+        # A response and its prompt are stored in one transaction, and whoever registered a session writes it again.
+        query = "DELETE FROM prompts WHERE id NOT IN (SELECT prompt FROM responses)"
+        counts["prompts"] = db.execute(query).rowcount
+        query = "DELETE FROM sessions WHERE id NOT IN (SELECT session FROM responses)"
+        counts["sessions"] = db.execute(query).rowcount
+    return counts
+
+
+def _lives(store: Store, name: str) -> bool:
+    return name == store.owner or is_alive(store.locks, name)
+
+
+def _compact(store: Store) -> str | None:
+    """Rewrite the file without its holes; why not, where that is not possible now."""
+    with explained(store.path):
+        db = store.db
+        if db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return "there were no holes in it"
+        # SQLite writes the new file into its temporary folder first, and from there into the log beside the store.
+        for folder in (store.path.absolute().parent, tempfile.gettempdir()):
+            free = shutil.disk_usage(folder).free
+            if free < 2 * file_bytes(store.path):
+                wanted = 2 * file_bytes(store.path) / _GIB
+                return f"{free / _GIB:.1f} GiB are free at {folder}, {wanted:.1f} GiB are wanted"
+        try:
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            return "another process is writing to the store"
+    return None

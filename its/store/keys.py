@@ -1,0 +1,130 @@
+"""What a response is known by: a hash of everything that determines it, and of nothing else. No file is touched here.
+
+A key has two halves. The session's (model, engine, settings, environment) is the same for thousands of requests and is
+hashed once; the request's is {messages, start}, hashed by itself because many sessions ask the same prompt, and the
+rest {sampling, seed, sample_index}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from its.store.neutral import (
+    ARGUMENT_GROUPS,
+    SAME_WEIGHTS_FORMATS,
+    SECRET_NAME,
+    VARIABLE_GROUPS,
+    VARIABLE_PREFIXES,
+)
+
+PROMPT_FIELDS = ("messages", "start")
+"""The determinants of a request that its prompt is made of; everything else is a detail of one response."""
+
+_ARGUMENTS = frozenset(name for group in ARGUMENT_GROUPS.values() for name in group)
+_VARIABLES = frozenset(name for group in VARIABLE_GROUPS.values() for name in group)
+
+
+def canonical(value: Any) -> str:
+    """JSON in which equal values are equal texts: keys sorted, no spaces, characters as they are.
+
+    1 and 1.0 are different texts. Raises ValueError for NaN and infinities, which JSON does not have.
+    """
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def session_sha256(identity: Mapping[str, Any]) -> str:
+    """The hash of what determines a response beside its request."""
+    return _sha256(canonical(identity))
+
+
+def split_determinants(determinants: Mapping[str, Any]) -> tuple[str, str]:
+    """(the prompt, the details) of a request, each as canonical JSON.
+
+    Raises:
+        KeyError: if a field of the prompt is missing; absent is None and has to be said.
+    """
+    prompt = {name: determinants[name] for name in PROMPT_FIELDS}
+    return canonical(prompt), canonical({name: value for name, value in determinants.items() if name not in prompt})
+
+
+def prompt_sha256(prompt: str) -> str:
+    """The hash of a prompt in canonical JSON."""
+    return _sha256(prompt)
+
+
+def join_key(session: str, prompt: str, details: str) -> str:
+    """The key of a response from its parts.
+
+    Args:
+        session: `session_sha256` of the identity.
+        prompt: `prompt_sha256` of the prompt.
+        details: canonical JSON of the other determinants.
+    """
+    return _sha256(f"{session}\n{prompt}\n{details}")
+
+
+def response_key(session: str, determinants: Mapping[str, Any]) -> str:
+    """The key of the response to one request, 64 hexadecimal digits.
+
+    Args:
+        session: `session_sha256` of the identity.
+        determinants: {messages, sampling, seed, sample_index, start} of the request. `seed` is None where decoding is
+            greedy: no seed has a part in it then.
+    """
+    prompt, details = split_determinants(determinants)
+    return join_key(session, prompt_sha256(prompt), details)
+
+
+def vllm_identity(
+    model_fingerprint: str, arguments: Mapping[str, Any], variables: Mapping[str, str], environment_lock: str
+) -> dict[str, Any]:
+    """The identity of a session of vLLM: its settings without those that cannot determine a response.
+
+    What is dropped stands in `its.store.neutral` with the reason; whatever is not known there stays, so that an option
+    of a later vLLM asks again rather than finds a wrong response. Secrets are dropped too.
+
+    Args:
+        model_fingerprint: of weights, tokenizer and chat template, with an adapter's if there is one.
+        arguments: of `vllm.LLM`.
+        variables: those that the recipe or ITS sets for the engine's process, never its whole environment.
+        environment_lock: the SHA-256 of the engine environment's lock.
+    """
+    return {
+        "model": model_fingerprint,
+        "engine": "vllm",
+        "arguments": without_secrets(
+            {name: value for name, value in arguments.items() if _argument_counts(name, value)}
+        ),
+        "variables": without_secrets(
+            {name: value for name, value in variables.items() if _variable_counts(name)},
+        ),
+        "environment": environment_lock,
+    }
+
+
+def without_secrets(value: Any) -> Any:
+    """The value without what a mapping at any depth holds under the name of a secret (`hf_token`, `api_key`, ...)."""
+    if isinstance(value, Mapping):
+        kept = {name: item for name, item in value.items() if not SECRET_NAME.search(str(name))}
+        return {name: without_secrets(item) for name, item in kept.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value
+
+
+def _argument_counts(name: str, value: Any) -> bool:
+    if name == "load_format":
+        return value not in SAME_WEIGHTS_FORMATS
+    return name not in _ARGUMENTS
+
+
+def _variable_counts(name: str) -> bool:
+    return name not in _VARIABLES and not name.startswith(VARIABLE_PREFIXES)
+
+
+def _sha256(text: str) -> str:
+    # A text out of JSON may hold half a surrogate pair, which has no UTF-8 of its own.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,81 @@
+"""Rows of a database that may be damaged in its pages: what can be read is read, what cannot is counted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from its.store.connection import is_damage
+
+WINDOW = 256
+
+
+def readable_rows(
+    db: sqlite3.Connection, table: str, columns: str, lost: Callable[[int], None], where: str = "1"
+) -> Iterator[tuple[Any, ...]]:
+    """Yield (id, columns...) of a table in the order of its ids.
+
+    Where a page is damaged SQLite gives up on the whole statement, so rows of such a window are read one by one. No
+    statement stays open between two rows: the caller may write.
+
+    Args:
+        table: with a column `id` that numbers it.
+        lost: is told each id that lies on a damaged page; some may never have been given to a row.
+        where: which rows are wanted.
+
+    Raises:
+        sqlite3.DatabaseError: if not even the last id can be found.
+    """
+    start, last = 1, last_id(db, table)
+    while start <= last:
+        try:
+            rows = db.execute(
+                f"SELECT id, {columns} FROM {table} WHERE id >= ? AND id <= ? AND {where} ORDER BY id LIMIT {WINDOW}",
+                (start, last),
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            end = min(start + WINDOW - 1, last)
+            yield from _one_by_one(db, f"SELECT id, {columns} FROM {table} WHERE id = ? AND {where}", start, end, lost)
+            start = end + 1
+            continue
+        yield from rows
+        if len(rows) < WINDOW:
+            return
+        start = rows[-1][0] + 1
+
+
+def _one_by_one(
+    db: sqlite3.Connection, query: str, start: int, end: int, lost: Callable[[int], None]
+) -> Iterator[tuple[Any, ...]]:
+    for row_id in range(start, end + 1):
+        try:
+            row = db.execute(query, (row_id,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            lost(row_id)
+            continue
+        if row is not None:
+            yield row
+
+
+def last_id(db: sqlite3.Connection, table: str) -> int:
+    """The largest id of a table, 0 where it is empty; where the table's end is damaged, out of one of its indexes."""
+    try:
+        return db.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        indexes = [row[1] for row in db.execute(f"PRAGMA index_list({table})")]
+        for index in indexes:
+            try:
+                columns = [row[2] for row in db.execute(f"PRAGMA index_info({index})")]
+                query = f"SELECT max(id) FROM {table} INDEXED BY {index} WHERE {columns[0]} IS NOT NULL"
+                return db.execute(query).fetchone()[0] or 0
+            except sqlite3.DatabaseError as again:
+                if not is_damage(again):
+                    raise
+        raise

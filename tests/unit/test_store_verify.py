@@ -1,0 +1,258 @@
+"""What is damaged is named and can be repaired; what nothing needs is removed, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, fill, found, item
+
+from its.errors import MissingError, RunError
+from its.store import Store
+from its.store.garbage import collect_garbage
+from its.store.verify import verify_store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "store.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    others = Processes()
+    yield others
+    others.kill_all()
+
+
+# Verify
+
+
+def test_a_sound_store_has_no_damage(store: Store) -> None:
+    assert list(verify_store(store)) == []
+    fill(store, 300, samples=2)
+    told: list[tuple[int, int]] = []
+    assert list(verify_store(store, progress=lambda done, total: told.append((done, total)))) == []
+    fill(store, 600, samples=2)
+    list(verify_store(store, progress=lambda done, total: told.append((done, total))))
+    assert told == [(1000, 1200)]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("checksum = checksum + 1", "its body does not have its checksum"),
+        ("body = zeroblob(10)", "its body does not have its checksum"),
+        ("details = replace(details, '\"sample_index\":0', '\"sample_index\":1')", "its key is not that of"),
+        ("prompt = 1", "its key is not that of"),
+        ("prompt = 99", "its prompt is missing"),
+        ("session = 99", "its session is missing"),
+        ("session = 2", "its key is not that of"),
+        ("key = zeroblob(32)", "its body does not have its checksum"),
+    ],
+)
+def test_a_damaged_row_is_named_and_repair_makes_it_asked_again(store: Store, change: str, what: str) -> None:
+    items = fill(store, 3)
+    store.register({"model": "another"}, {})
+    store.db.execute(f"UPDATE responses SET {change} WHERE id = 2")
+    key = store.db.execute("SELECT hex(key) FROM responses WHERE id = 2").fetchone()[0].lower()
+    (damage,) = verify_store(store)
+    assert damage.what.startswith(what)
+    assert (damage.key, damage.repaired) == (key, False)
+    assert damage.session in ("checkpoint of sha256:aa", "another", None)
+    assert store.stats()["responses"] == 3
+    (damage,) = verify_store(store, repair=True)
+    assert damage.repaired
+    assert list(verify_store(store)) == []
+    assert found(store, items) == bodies([items[0], items[2]])
+    assert store.claim([items[1].key]) == {items[1].key}
+
+
+def test_a_body_that_unpacks_to_nonsense_is_damage(store: Store) -> None:
+    from its.store.bodies import checksum
+
+    items = fill(store, 1)
+    key, body = bytes.fromhex(items[0].key), store.packer.pack(b"[1, 2, 3, 4, 5, 6, 7]")
+    store.db.execute("UPDATE responses SET body = ?, checksum = ?", (body, checksum(key, body)))
+    (damage,) = verify_store(store)
+    assert damage.what == "its body cannot be read: not a JSON object"
+
+
+def test_a_damaged_prompt_takes_its_responses_along(store: Store) -> None:
+    items = fill(store, 3, samples=2)
+    store.db.execute("UPDATE prompts SET body = zeroblob(40) WHERE id = 2")
+    damages = list(verify_store(store))
+    assert [damage.what.split(" `")[0] for damage in damages] == [
+        "the prompt",
+        "its prompt is damaged",
+        "its prompt is damaged",
+    ]
+    assert {damage.key for damage in damages} == {None, items[2].key, items[3].key}
+    assert all(damage.repaired for damage in verify_store(store, repair=True))
+    assert list(verify_store(store)) == []
+    store.put_many(items)  # and the next one is stored with a sound prompt
+    assert list(verify_store(store)) == []
+    assert store.stats()["responses"] == 6
+
+
+def test_a_damaged_identity_is_written_anew_by_the_next_run(store: Store) -> None:
+    fill(store, 2)
+    identity = json.dumps({**IDENTITY, "model": "sha256:ab"})
+    store.db.execute("UPDATE sessions SET identity = ?", (identity,))
+    (damage,) = verify_store(store, repair=True)
+    assert "its identity or labels are damaged" in damage.what
+    assert not damage.repaired
+    store.register(IDENTITY | {"model": "sha256:aa"}, {})
+    assert list(verify_store(store)) == []
+    assert store.stats()["responses"] == 2
+
+
+def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> None:
+    items = fill(store, 300)
+    key = bytes.fromhex(items[150].key)
+    body = store.db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()[0]
+    store.close()
+    damage_page(path, body)
+    with Store(path) as damaged:
+        for repair in (False, True):
+            found_damage = list(verify_store(damaged, repair))
+            assert found_damage and all(damage.key is None and not damage.repaired for damage in found_damage)
+            assert "responses on damaged pages cannot be read; export what can be read" in found_damage[-1].what
+
+
+def test_a_damaged_index_is_built_anew(store: Store, path: Path) -> None:
+    items = fill(store, 30)
+    page = store.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'responses_by_session'").fetchone()[0]
+    store.close()
+    content = bytearray(path.read_bytes())
+    size = int.from_bytes(content[16:18], "big")
+    content[page * size - 1] ^= 0x40  # the row number of the entry that was written first
+    path.write_bytes(content)
+    with Store(path) as damaged:
+        assert [damage.repaired for damage in verify_store(damaged)] == [False]
+        assert [damage.repaired for damage in verify_store(damaged, repair=True)] == [True]
+        assert list(verify_store(damaged)) == []
+        assert found(damaged, items) == bodies(items)
+
+
+def test_others_may_write_while_it_verifies(store: Store, path: Path) -> None:
+    items = fill(store, 600)
+    damage_body(store, items[10].key)
+    with Store(path) as other:
+        for _ in verify_store(store, repair=True):
+            fill(other, 5, model="sha256:bb")
+    assert store.stats()["responses"] == 604
+
+
+# Garbage
+
+
+def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Processes) -> None:
+    items = fill(store, 3)
+    fill(store, 2, model="sha256:bb")
+    store.register({"model": "never asked"}, {})
+    store.db.execute("DELETE FROM responses WHERE id IN (2, 4, 5)")
+    dead = processes.start(
+        "s = Store(Path(sys.argv[1])); s.claim(['ab' * 32]); print('ok', flush=True); time.sleep(60)", path
+    )
+    assert processes.hear(dead) == "ok"
+    dead.kill()
+    dead.wait()
+    with Store(path) as living:
+        living.claim(["cd" * 32])
+        planned = collect_garbage(store, dry_run=True)
+        assert store.stats()["sessions"] == 3
+        told = collect_garbage(store)
+        assert (told.claims, told.responses, told.prompts, told.sessions) == (1, 0, 1, 2)
+        assert (planned.claims, planned.responses, planned.prompts, planned.sessions) == (1, 0, 1, 2)
+        assert store.stats()["claims"] == 1
+        assert len(list((path.parent / "locks").iterdir())) == 1
+    assert found(store, items) == bodies([items[0], items[2]])
+    assert list(verify_store(store)) == []
+    assert collect_garbage(store).not_compacted == "there were no holes in it"
+
+
+def test_unused_responses_are_removed_and_the_file_gets_smaller(store: Store, path: Path) -> None:
+    items = fill(store, 600)
+    others = fill(store, 300, model="sha256:bb")
+    used = [entry.key for entry in items[:50]]
+    planned = collect_garbage(store, used, dry_run=True)
+    assert store.stats()["responses"] == 900
+    told = collect_garbage(store, iter([*used, *used]))
+    for count in (planned, told):
+        assert (count.responses, count.prompts, count.sessions) == (850, 550, 1)
+    assert told.not_compacted is None
+    assert told.bytes_after < told.bytes_before / 3
+    assert found(store, items + others) == bodies(items[:50])
+    assert list(verify_store(store)) == []
+
+
+def test_nothing_is_removed_for_a_study_that_is_not_of_this_store(store: Store, path: Path) -> None:
+    items = fill(store, 3)
+    with pytest.raises(MissingError, match="the study cites no response"):
+        collect_garbage(store, [])
+    with pytest.raises(MissingError, match=r"1 of 2 responses that the study cites are not in this store") as caught:
+        collect_garbage(store, [items[0].key, "ab" * 32], dry_run=True)
+    assert "dvc repro" in str(caught.value.hint)
+    with Store(path) as running:
+        running.claim(["cd" * 32])
+        with pytest.raises(RunError, match="1 runs are asking for responses, which no row cites yet"):
+            collect_garbage(store, [items[0].key])
+    assert store.stats()["responses"] == 3
+
+
+def test_a_store_is_compacted_while_another_process_has_it_open(store: Store, path: Path) -> None:
+    items = fill(store, 600)
+    with Store(path) as other:
+        assert len(found(other, items)) == 600
+        assert collect_garbage(store, [items[0].key]).not_compacted is None
+        assert found(other, items) == bodies(items[:1])
+        other.put_many(items[:10])
+        assert found(store, items) == bodies(items[:10])
+
+
+def test_a_store_that_is_written_to_is_not_compacted(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = fill(store, 300)
+    store.db.execute("DELETE FROM responses WHERE id > 1")
+    store.db.execute("PRAGMA busy_timeout = 20")
+    with sqlite3.connect(path, isolation_level=None) as other:
+        real = collect_garbage.__globals__["_remove"]
+
+        def then_lock(store: Store, keep: str) -> dict[str, int]:
+            counts: dict[str, int] = real(store, keep)
+            other.execute("BEGIN IMMEDIATE")
+            return counts
+
+        monkeypatch.setattr("its.store.garbage._remove", then_lock)
+        assert collect_garbage(store).not_compacted == "another process is writing to the store"
+        other.execute("ROLLBACK")
+    other.close()
+    assert found(store, items) == bodies(items[:1])
+
+
+def test_a_disk_without_room_is_not_filled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 300)
+    store.db.execute("DELETE FROM responses WHERE id > 1")
+    monkeypatch.setattr("its.store.garbage.shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    told = collect_garbage(store)
+    assert told.prompts == 299
+    assert "0.0 GiB are free at" in str(told.not_compacted)
+
+
+def test_a_run_goes_on_after_its_unanswered_session_was_collected(store: Store, path: Path) -> None:
+    session = store.register(IDENTITY, {"checkpoints": ["a"]})
+    with Store(path) as cleaner:
+        assert collect_garbage(cleaner).sessions == 1
+    store.put_many([item(session)])
+    assert store.sessions()[0].label == "a"
+    assert list(verify_store(store)) == []
