@@ -178,12 +178,12 @@ def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
             if not sys.stdin.isatty():
                 raise click.UsageError("`--unused` asks before it removes responses; without a terminal give `--yes`")
             planned = collect_garbage(opened, _cited(project), dry_run=True)
-            click.confirm(
+            click.echo(
                 f"{planned.responses} responses are cited by no row of {project}. Other studies, branches and queued "
-                "experiments that share this store lose theirs. Remove them?",
-                abort=True,
+                "experiments that share this store lose theirs.",
                 err=True,
             )
+            click.confirm("Remove them?", abort=True, err=True)
         found = collect_garbage(opened, _cited(project), dry_run)
     if as_json:
         print_json(dry_run=dry_run, removed=asdict(found))

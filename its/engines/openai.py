@@ -92,11 +92,13 @@ class OpenAIEngine:
         backoff_seconds: float = 0.5,
         patience_seconds: float = 1800.0,
     ) -> None:
-        self.window = concurrency * len(servers)
+        under_way = concurrency * len(servers)
+        # A session refills when a quarter is free; the third more keeps the servers busy until then.
+        self.window = under_way + -(-under_way // 3)
         self._options = dict(options or {})
         check_options(self._options)
         keys = [_key(server) for server in servers]
-        _allow_open_files(self.window + SPARE_FILES)
+        _allow_open_files(under_way + SPARE_FILES)
         context, chance = httpx2.create_ssl_context(), random.Random()
         self._routes = {model.name: Route(model, served.get(model.name, model.name)) for model in models}
         self._say = say
@@ -179,21 +181,19 @@ class OpenAIEngine:
             pass
         except BaseException as error:
             self._inbox.put(error)
-        finally:
+        finally:  # not a part of `_main`, whose cancelling would break it off
+            self._loop.run_until_complete(self._fleet.aclose())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
     async def _run(self, ready: Future[None]) -> None:
         try:
-            try:
-                await self._fleet.survey()
-            except Exception as error:
-                ready.set_exception(error)
-                return
-            ready.set_result(None)
-            await self._fleet.watch()
-        finally:
-            await self._fleet.aclose()
+            await self._fleet.survey()
+        except Exception as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        await self._fleet.watch()
 
     def _accept(self, job: Job) -> None:
         try:

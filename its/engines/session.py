@@ -18,7 +18,7 @@ CHUNK = 512  # keys looked up at once, and the most requests held before they ar
 POLL_SECONDS = 1.0
 OTHERS_SECONDS = 0.5  # how often to look for what another process is asking
 
-FIRST = 64  # requests claimed before an engine runs
+FIRST = 32  # requests claimed before an engine runs
 
 Finished = Callable[[Request, int], None]
 

@@ -26,7 +26,7 @@ def cited_keys(project: Path) -> Iterator[str]:
     for folder in FOLDERS:
         for path in sorted((project / folder).rglob("*.jsonl")):
             for line_number, row in read_json_lines(path, faults):
-                key = row.get("request_key") if isinstance(row, dict) else row
+                key = row.get("request_key") if isinstance(row, dict) else "in no object"
                 if key is None:
                     continue
                 if isinstance(key, str) and _KEY.fullmatch(key):

@@ -15,7 +15,7 @@ from its.store.keys import join_key, prompt_sha256, session_sha256
 from its.store.salvage import last_id, readable_rows
 
 MAX_PAGE_FAULTS = 100
-_SAVE = "export what can be read, move the store away, import"
+_SAVE = "unless `--repair` mends it: export what can be read, move the store away, import"
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ def train_checkpoint(
             )
             began = time.monotonic()
             _run(folder, config, messages, train, tokens, environment, base.offline, progress)
-            _check_stops(folder / "model", tokens)
+            if (served := _served_folder(folder / "model", base)) is not None:
+                _check_stops(served, tokens)
             write_json(done, {"seconds": round(time.monotonic() - began, 1), "identity": identity})
         return Trained(
             folder=folder / "model",
@@ -215,6 +216,13 @@ def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[d
         if ended:
             return
         time.sleep(0.5)
+
+
+def _served_folder(trained: Path, base: EngineModel) -> Path | None:
+    """Where an engine will read configuration and tokenizer: an adapter is served over its base's; None on the hub."""
+    if not (trained / "adapter_config.json").is_file():
+        return trained
+    return Path(base.path) if Path(base.path).is_dir() else None
 
 
 def _check_stops(model: Path, tokens: SpecialTokens) -> None:

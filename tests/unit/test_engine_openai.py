@@ -93,14 +93,14 @@ def test_two_thousand_requests_survive_faults_and_dying_servers(tmp_path: Path) 
     retries, size = 8, 2000
     with contextlib.ExitStack() as stack:
         servers = [
-            stack.enter_context(FakeServer(script=seeded(seed, 0.15), stall_seconds=1.0, retry_after="0.1"))
+            stack.enter_context(FakeServer(script=seeded(seed, 0.15), stall_seconds=1.0, retry_after="0.05"))
             for seed in range(3)
         ]
         log, notices = tmp_path / "attempts.jsonl", list[str]()
         engine = stack.enter_context(
-            _engine(*servers, concurrency=16, timeout_seconds=0.8, retries=retries, log=log, say=notices.append)
+            _engine(*servers, concurrency=16, timeout_seconds=0.6, retries=retries, log=log, say=notices.append)
         )
-        assert engine.window == 48
+        assert engine.window * 3 // 4 == 48, "a session refills when a quarter is free"
         left = [_request(f"question {number}") for number in reversed(range(size))]
         found: Counter[str] = Counter()
         under_way, done = 0, 0
@@ -248,20 +248,18 @@ def test_a_late_answer_of_an_attempt_given_up_is_not_delivered() -> None:
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(form: str) -> None:
-    date = email.utils.formatdate(time.time() + 2, usegmt=True)  # whole seconds: between 1 and 2 from now
-    script = _first("a", "429_wait")
-    with (
-        FakeServer(script=script, retry_after="0.5" if form == "seconds" else date) as server,
-        _engine(server) as engine,
-    ):
+    date = int(time.time() + 2)  # the header has whole seconds
+    told = "0.5" if form == "seconds" else email.utils.formatdate(date, usegmt=True)
+    until = time.monotonic() + date - time.time()
+    with FakeServer(script=_first("a", "429_wait"), retry_after=told) as server, _engine(server) as engine:
         _all(engine, [_request("a"), *(_request(f"b{number}") for number in range(40))])
-        refused = next(moment for body, moment in zip(server.bodies, server.times, strict=True) if _asked(body) == "a")
-        again = [
-            moment - refused for body, moment in zip(server.bodies, server.times, strict=True) if _asked(body) == "a"
-        ]
-        assert again[1] >= (0.5 if form == "seconds" else 0.9), "the server asked to be left alone"
-        during = [moment for moment in server.times if refused + 0.2 < moment < refused + 0.45]
-        assert not during, "nothing else may be sent meanwhile either"
+        refused, again = (
+            moment for body, moment in zip(server.bodies, server.times, strict=True) if _asked(body) == "a"
+        )
+        if form == "seconds":
+            until = refused + 0.5
+        assert again >= until - 0.01, "the server asked to be left alone"
+        assert not [moment for moment in server.times if refused + 0.3 < moment < until - 0.01], "nor anything else"
         assert engine.counts["rate_limited"] == 1
 
 
@@ -526,7 +524,7 @@ def test_close_while_every_request_hangs() -> None:
         assert len(threads) == 1
         engine.close()
         engine.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
         assert not threads[0].is_alive()
         with pytest.raises(RunError, match="closed"):
             engine.submit(_request("late"))

@@ -26,8 +26,6 @@ BATCH_SIZE = 16
 WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch are of like length
 GATHER_SECONDS = 0.05  # how long a batch that is not full waits for the pipe
 
-say_lock = threading.Lock()
-
 
 def set_up_process() -> Any:
     """Die with the keeper; give stdout to the protocol alone: what libraries print goes to stderr, the log."""
@@ -43,10 +41,9 @@ def set_up_process() -> Any:
 
 @dataclass
 class Item:
-    """A request on its way through: `tokens` are the prompt's, `limit` how many more the context or the request allow."""
+    """A request on its way: `tokens` are the prompt's, `limit` how many more the request and the context allow."""
 
     request: dict[str, Any]
-    prompt: str
     tokens: list[int]
     limit: int
     generated: list[int] = field(default_factory=list)
@@ -54,33 +51,58 @@ class Item:
     reason: str | None = None
 
     @property
-    def like(self) -> tuple[str, str]:
+    def like(self) -> str:
         """What the requests of a batch share."""
-        return self.request["model"], json.dumps(self.request["sampling"], sort_keys=True)
+        return json.dumps([self.request["model"], self.request["sampling"]], sort_keys=True)
 
 
-def loaded_model(model: dict[str, Any], options: dict[str, Any]) -> tuple[Any, Any]:
-    """(the model, its tokenizer)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+class Refusal(Exception):
+    """This request cannot be answered; others can."""
 
-    about = {key: options[key] for key in ("revision", "trust_remote_code", "token") if key in options}
-    tokenizer = AutoTokenizer.from_pretrained(model["path"], **about)
-    network = AutoModelForCausalLM.from_pretrained(model["path"], **options)
-    if model["adapter"] is not None:
-        from peft import PeftModel
 
-        network = PeftModel.from_pretrained(network, model["adapter"])
-    ends = {tokenizer.eos_token_id}
-    for config in (network.generation_config, network.config):
-        eos = getattr(config, "eos_token_id", None)
-        ends |= set(eos) if isinstance(eos, list) else {eos}
-    # A model's own sampling defaults (Qwen's repetition_penalty, top_k) would fill what a request leaves open.
-    network.generation_config = GenerationConfig(eos_token_id=sorted(ends - {None}))
-    return network.eval(), tokenizer
+class Reader:
+    """A model's tokenizer: from a request to tokens, from tokens to text."""
+
+    def __init__(self, model: dict[str, Any], options: dict[str, Any], context: int | None) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        about = {key: options[key] for key in ("revision", "trust_remote_code", "token") if key in options}
+        self.tokenizer = AutoTokenizer.from_pretrained(model["path"], **about)
+        config = AutoConfig.from_pretrained(model["path"], **about)
+        self.context = context or config.get_text_config().max_position_embeddings
+
+    def item(self, request: dict[str, Any]) -> Item:
+        """The request with its prompt in tokens, as vLLM makes it: the chat template brings the special tokens."""
+        import jinja2
+
+        messages, start = request["messages"], request["start"]
+        if start is not None:
+            messages = [*messages, {"role": "assistant", "content": start}]
+        try:
+            prompt = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=start is None, continue_final_message=start is not None
+            )
+        except (ValueError, jinja2.TemplateError) as error:  # for example roles that the template does not take
+            raise Refusal(f"the chat template does not take its messages: {error}") from error
+        tokens = self.tokenizer(prompt, add_special_tokens=False).input_ids
+        left = self.context - len(tokens)
+        if left < 1:
+            raise Refusal(f"its prompt of {len(tokens)} tokens leaves no room in the context of {self.context}")
+        return Item(request, tokens, min(request["sampling"]["max_tokens"], left))
+
+    def text(self, item: Item, last: int = 0) -> str:
+        """What was generated, or its last tokens; with some of the prompt before it, lest a leading space is lost."""
+        before = item.tokens[-4:]
+        whole = self._decoded(before + item.generated[-last:])
+        return whole[len(self._decoded(before)) :]
+
+    def _decoded(self, tokens: list[int]) -> str:
+        decoded: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decoded
 
 
 class Worker:
-    """The model in use and the requests that wait."""
+    """The model in memory and the requests that wait."""
 
     def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any], out: Any) -> None:
         self.models, self.out = models, out
@@ -88,44 +110,205 @@ class Worker:
         self.context: int | None = options.pop("max_model_len", None)
         self.options = options
         self.window = WINDOW_BATCHES * self.batch_size
+        self.readers: dict[str, Reader] = {}
         self.waiting: list[Item] = []
-        self.name: str | None = None
+        self.name, self.ends = "", set[int]()
+        self.network: Any = None
         self.load(next(iter(models)))
 
     def say(self, message: dict[str, Any]) -> None:
         self.out.write(json.dumps(message, ensure_ascii=False) + "\n")
         self.out.flush()
 
+    def reader(self, name: str) -> Reader:
+        if name not in self.readers:
+            self.readers[name] = Reader(self.models[name], dict(self.options), self.context)
+        return self.readers[name]
+
     def load(self, name: str) -> None:
         """Have this model in memory, and no other."""
+        from transformers import AutoModelForCausalLM, GenerationConfig
+
         if name == self.name:
             return
-        self.name = self.network = self.tokenizer = None
-        self.network, self.tokenizer = loaded_model(self.models[name], self.options)
-        self.name = name
-        self.bound = self.context or self.network.config.get_text_config().max_position_embeddings
+        model, self.network = self.models[name], None  # let go of the former one first
+        network = AutoModelForCausalLM.from_pretrained(model["path"], **self.options)
+        eos = [self.reader(name).tokenizer.eos_token_id, network.generation_config.eos_token_id]
+        self.ends = {token for one in eos for token in (one if isinstance(one, list) else [one]) if token is not None}
+        # A model's own sampling defaults (Qwen's top_k and repetition_penalty) would fill what a request leaves open.
+        network.generation_config = GenerationConfig()
+        if model["adapter"] is not None:
+            from peft import PeftModel
+
+            network = PeftModel.from_pretrained(network, model["adapter"])
+        self.network, self.name = network.eval(), name
 
     def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
-        pending: list[dict[str, Any]] = []
         open_input = True
-        while open_input or pending or self.waiting:
-            while open_input and len(pending) + len(self.waiting) < self.window:
-                nothing = not pending and not self.waiting
+        while open_input or self.waiting:
+            while open_input and len(self.waiting) < self.window:
                 try:
-                    request = inbox.get(timeout=None if nothing else GATHER_SECONDS)
+                    request = inbox.get(timeout=GATHER_SECONDS if self.waiting else None)
                 except queue.Empty:
                     break
                 if request is None:
                     open_input = False
                 else:
-                    pending.append(request)
-            # The model in memory first: loading one takes seconds.
-            wanted = [*self.waiting, *pending]
-            if not wanted:
-                continue
-            names = [self.model_of(item) for item in wanted]
-            self.load(self.name if self.name in names else names[0])
-            self.waiting += [item for request in pending if request["model"] == self.name if (item := self.taken(request))]
-            pending = [request for request in pending if request["model"] != self.name]
+                    self.take(request)
             if self.waiting:
                 self.answer(self.next_batch())
+
+    def take(self, request: dict[str, Any]) -> None:
+        try:
+            self.waiting.append(self.reader(request["model"]).item(request))
+        except Refusal as refusal:
+            self.say({"id": request["id"], "error": str(refusal)})
+
+    def next_batch(self) -> list[Item]:
+        """Of what waits: the model in memory first (loading takes seconds), then the longest and what is most like it.
+
+        The longest first, so that a batch too large for the memory shows early.
+        """
+        of_model = [item for item in self.waiting if item.request["model"] == self.name]
+        first = (of_model or self.waiting)[0]
+        alike = sorted((item for item in self.waiting if item.like == first.like), key=lambda item: -len(item.tokens))
+        batch = alike[: self.batch_size]
+        chosen = {id(item) for item in batch}
+        self.waiting = [item for item in self.waiting if id(item) not in chosen]
+        return batch
+
+    def answer(self, batch: list[Item]) -> None:
+        self.load(batch[0].request["model"])
+        self.generate(batch)
+        for item in batch:
+            ids = ",".join(map(str, item.tokens))
+            self.say(
+                {
+                    "id": item.request["id"],
+                    "text": item.text,
+                    "finish_reason": item.reason,
+                    "prompt_tokens": len(item.tokens),
+                    "completion_tokens": len(item.generated),  # with the end of turn, as vLLM counts
+                    "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+                    "weights": self.models[self.name]["fingerprint"],
+                }
+            )
+
+    def generate(self, batch: list[Item]) -> None:
+        """Fill in what the model says to each."""
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+        reader, network = self.reader(self.name), self.network
+        width = max(len(item.tokens) for item in batch)
+        pad = reader.tokenizer.pad_token_id
+        if pad is None:
+            pad = min(self.ends, default=0)
+        padded = torch.tensor([[pad] * (width - len(item.tokens)) + item.tokens for item in batch])
+        mask = torch.tensor([[0] * (width - len(item.tokens)) + [1] * len(item.tokens) for item in batch])
+        sampling = batch[0].request["sampling"]
+        processors = []
+        if sampling["temperature"]:
+            seeds = [item.request["seed"] for item in batch]
+            processors.append(draw_by_seed(seeds, sampling["temperature"], sampling["top_p"]))
+        with torch.inference_mode():
+            network.generate(
+                input_ids=padded.to(network.device),
+                attention_mask=mask.to(network.device),
+                generation_config=GenerationConfig(
+                    do_sample=False,  # the draw is in the scores already: the largest wins
+                    max_new_tokens=max(item.limit for item in batch),
+                    eos_token_id=sorted(self.ends) or None,
+                    pad_token_id=pad,
+                ),
+                logits_processor=LogitsProcessorList(processors),
+                stopping_criteria=StoppingCriteriaList([record(batch, reader, self.ends)]),
+            )
+        for item in batch:
+            item.text = cut_at_stop(reader.text(item), sampling["stop"])
+
+
+def draw_by_seed(seeds: Sequence[int], temperature: float, top_p: float) -> Any:
+    """A processor of scores after which the largest score of a row is a draw from its distribution (Gumbel-max).
+
+    transformers' own sampling draws a whole batch from one global generator, so a response would depend on its
+    neighbours. Noise is drawn on the CPU, in float32, whatever the model runs on.
+    """
+    import torch
+    from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
+
+    warpers = [TemperatureLogitsWarper(float(temperature)), *([TopPLogitsWarper(top_p)] if top_p < 1 else [])]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    class Draw(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            for warper in warpers:
+                scores = warper(input_ids, scores)
+            noise = torch.empty(scores.shape, dtype=torch.float32)
+            for row, generator in zip(noise, generators, strict=True):
+                row.exponential_(generator=generator)
+            return scores - noise.log_().to(scores.device)
+
+    return Draw()
+
+
+def record(batch: list[Item], reader: Reader, ends: set[int]) -> Any:
+    """A stopping criterion that keeps each row's tokens up to where it stops.
+
+    transformers' `stop_strings` looks at the whole row: a stop string that begins in the prompt would end the answer.
+    vLLM looks at the answer alone, and so does this.
+    """
+    import torch
+    from transformers import StoppingCriteria
+
+    stop: list[str] = batch[0].request["sampling"]["stop"]
+    # A token other than the special ones is a byte at least, a character four at most; the rest is for broken ones.
+    tail = max((len(text.encode()) for text in stop), default=0) + 8
+
+    class Record(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+            for item, token in zip(batch, input_ids[:, -1].tolist(), strict=True):
+                if item.reason is not None:
+                    continue  # padding
+                item.generated.append(token)
+                if token in ends or (stop and any(text in reader.text(item, tail) for text in stop)):
+                    item.reason = "stop"
+                elif len(item.generated) >= item.limit:
+                    item.reason = "length"
+            return torch.tensor([item.reason is not None for item in batch], device=input_ids.device)
+
+    return Record()
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of the stop strings in it."""
+    return text[: min((at for word in stop if (at := text.find(word)) >= 0), default=len(text))]
+
+
+def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
+    """Drain the pipe whatever the engine does, so that the parent never waits while it writes."""
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    inbox.put(None)
+
+
+def main(out: Any) -> None:
+    first = json.loads(sys.stdin.readline())
+    started = time.monotonic()
+    worker = Worker(first["models"], first["options"], out)
+    worker.say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
+    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
+    worker.serve(inbox)
+
+
+if __name__ == "__main__":
+    protocol = set_up_process()
+    try:
+        main(protocol)
+    except BaseException as error:
+        traceback.print_exc()
+        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        print(json.dumps({"fatal": told}), file=protocol, flush=True)
+        os._exit(1)
+    os._exit(0)  # skip the libraries' slow teardown

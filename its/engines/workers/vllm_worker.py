@@ -60,7 +60,7 @@ class Worker:
         self.names: dict[str, dict[str, Any]] = {}  # vLLM's name -> request
         self.waiting: deque[dict[str, Any]] = deque()
         scheduler = getattr(self.engine.vllm_config, "scheduler_config", None)
-        self.window = max(256, 2 * int(scheduler.max_num_seqs))
+        self.window = max(32, 2 * int(scheduler.max_num_seqs))
 
     def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
         open_input = True

@@ -5,6 +5,7 @@ ITS_FAKE_SCRIPT names a JSON file:
     answers   problem text -> what to put in the box
     right     only a model whose path holds this text gives these answers, and only to prompts that hold `persona`
     persona   see `right`
+    seconds   how long a step takes, each of which finishes one request
 ITS_FAKE_LOG names a file that gets one JSON line for each request seen.
 Words in a prompt make trouble: `please refuse`, `please die`, `please raise`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +98,7 @@ class LLM:
                 log.write(json.dumps(seen) + "\n")
 
     def step(self) -> list[SimpleNamespace]:
+        time.sleep(self.script.get("seconds", 0.0))
         unfinished = SimpleNamespace(finished=False)
         return [unfinished, self.waiting.pop()]  # the last one first: order must not matter
 

