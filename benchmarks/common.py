@@ -78,7 +78,7 @@ class Raw:
         self, python: Path, model: str, arguments: dict[str, Any], variables: dict[str, str], sampling: dict[str, Any]
     ) -> None:
         began = time.monotonic()
-        self._sampling = sampling
+        self.sampling = dict(sampling)
         self._process = subprocess.Popen(
             [str(python), str(RAW)],
             stdin=subprocess.PIPE,
@@ -90,8 +90,9 @@ class Raw:
         self._say({"model": model, "options": arguments})
         self.start_seconds = time.monotonic() - began
 
-    def chat(self, chats: Sequence[list[dict[str, str]]]) -> dict[str, Any]:
-        return self._say({"messages": list(chats), "sampling": self._sampling, "seeds": list(range(len(chats)))})
+    def chat(self, chats: Sequence[list[dict[str, str]]], seeds: Sequence[int] | None = None) -> dict[str, Any]:
+        numbers = list(range(len(chats)) if seeds is None else seeds)
+        return self._say({"messages": list(chats), "sampling": self.sampling, "seeds": numbers})
 
     def close(self) -> None:
         self._process.communicate()

@@ -42,7 +42,7 @@ class Persona(Row):
     """The context that a model wrote for one problem under one strategy.
 
     `text` is empty only where the strategy gives none or a flag says why. `attempts` counts requests to the writer;
-    `request_key` names the response in the store that the text came from.
+    `request_key` names the response in the store that the text came from, `rejected_keys` those that were not taken.
     """
 
     problem_id: str
@@ -52,6 +52,7 @@ class Persona(Row):
     attempts: int = Field(ge=0)
     flags: list[str] = Field(default_factory=list)
     request_key: str | None = None
+    rejected_keys: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _text_or_reason(self) -> Persona:

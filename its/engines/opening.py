@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from its.engines.fleet.state import TokenPrice
-from its.engines.openai import OpenAIEngine, OpenAIServer
 from its.engines.pipe import WORKERS, WorkerEngine
 from its.engines.protocol import Engine, EngineModel
 from its.engines.replay import Replay
@@ -17,6 +15,10 @@ from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_se
 from its.environments import Environment, EnvironmentSpec, environment_variables, find_environment, spec_of
 from its.environments.find import place_of
 from its.store import Store, vllm_identity
+
+if TYPE_CHECKING:  # the import of an HTTP client takes 0.1 s, and most sessions need none
+    from its.engines.fleet.state import TokenPrice
+    from its.engines.openai import OpenAIEngine, OpenAIServer
 
 TRANSFORMERS_WORKER = WORKERS / "transformers_worker.py"
 # Of the transformers engine's options these change its speed alone (batches move last bits, as they do in vLLM).
@@ -162,6 +164,8 @@ def _openai(
     }
 
     def start(group: list[EngineModel]) -> OpenAIEngine:
+        from its.engines.openai import OpenAIEngine
+
         say(f"asking {len(declared.servers)} servers for {len(group)} models (failed attempts: {log})")
         return OpenAIEngine(
             declared.servers,

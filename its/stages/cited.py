@@ -14,7 +14,9 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cited_keys(project: Path) -> Iterator[str]:
-    """Yield the `request_key` of every persona and response row that lies in the project, some of them twice.
+    """Yield every key that a persona or response row in the project names, some of them twice.
+
+    That is `request_key` and, of personas, `rejected_keys`: a replay goes through the rejected attempts again.
 
     Rows that name none (a strategy without a persona) are passed over. What another branch or a queued experiment of
     the study cites is not seen.
@@ -26,12 +28,16 @@ def cited_keys(project: Path) -> Iterator[str]:
     for folder in FOLDERS:
         for path in sorted((project / folder).rglob("*.jsonl")):
             for line_number, row in read_json_lines(path, faults):
-                key = row.get("request_key") if isinstance(row, dict) else "in no object"
-                if key is None:
+                if not isinstance(row, dict):
+                    faults.append(
+                        Fault(f"{path}:{line_number}", "the line holds no object", "`dvc repro` writes it anew")
+                    )
                     continue
-                if isinstance(key, str) and _KEY.fullmatch(key):
-                    yield key
-                else:
-                    what = f"`request_key` is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-                    faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` writes the row anew"))
+                rejected = row.get("rejected_keys", [])
+                for key in [row.get("request_key"), *(rejected if isinstance(rejected, list) else [rejected])]:
+                    if isinstance(key, str) and _KEY.fullmatch(key):
+                        yield key
+                    elif key is not None:
+                        what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
+                        faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` writes the row anew"))
     raise_faults(faults)

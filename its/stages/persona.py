@@ -166,6 +166,7 @@ def _chosen(job: _Job) -> Persona:
         attempts=len(job.tries),
         flags=flags if text else sorted({*flags, "empty"}),
         request_key=key,
+        rejected_keys=[other for _, _, other in job.tries if other != key],
     )
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from its.engines.fleet.state import TokenPrice
-from its.engines.openai import OpenAIServer
 from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
@@ -17,7 +15,7 @@ from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe
-from its.recipe.schema import Recipe
+from its.recipe.schema import OpenAISection, Recipe
 from its.rows import read_rows
 from its.store import Store
 from its.types import Persona, Problem
@@ -127,21 +125,10 @@ class Study:
         models = [
             self._replayed(store, item) if engine.kind == "replay" else self.engine_model(item) for item in checkpoints
         ]
-        openai = engine.openai
-        settings = None
-        if openai is not None:
-            settings = ServersChoice(
-                servers=tuple(OpenAIServer(server.url, server.key_variable) for server in openai.servers),
-                served=dict(openai.served),
-                concurrency=openai.concurrency,
-                timeout_seconds=openai.timeout_seconds,
-                retries=openai.retries,
-                price=None if openai.price is None else TokenPrice(openai.price.prompt, openai.price.completion),
-            )
         return open_session(
             store,
             models,
-            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), settings),
+            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(engine.openai)),
             project=self.project,
             home=self.home,
             log=self.home / "logs" / f"{stage}.log",
@@ -163,6 +150,23 @@ class Study:
                 ) from error
             declared = self.recipe.models[checkpoint.model]
             return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
+
+
+def _servers(declared: OpenAISection | None) -> ServersChoice | None:
+    if declared is None:
+        return None
+    from its.engines.fleet.state import TokenPrice
+    from its.engines.openai import OpenAIServer
+
+    price = declared.price
+    return ServersChoice(
+        servers=tuple(OpenAIServer(server.url, server.key_variable) for server in declared.servers),
+        served=dict(declared.served),
+        concurrency=declared.concurrency,
+        timeout_seconds=declared.timeout_seconds,
+        retries=declared.retries,
+        price=None if price is None else TokenPrice(price.prompt, price.completion),
+    )
 
 
 def load_study(project: Path | None = None) -> Study:

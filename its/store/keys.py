@@ -27,12 +27,15 @@ _ARGUMENTS = frozenset(name for group in ARGUMENT_GROUPS.values() for name in gr
 _VARIABLES = frozenset(name for group in VARIABLE_GROUPS.values() for name in group)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """JSON in which equal values are equal texts: keys sorted, no spaces, characters as they are.
 
     1 and 1.0 are different texts. Raises ValueError for NaN and infinities, which JSON does not have.
     """
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def session_sha256(identity: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -12,9 +13,35 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 STEP_SECONDS = 900
+
+# Of the small study of the fixture `clone`.
+TRAIN, TEST, STEPS, SAVED = 48, 24, 12, 4
+BASE = "smollm2_135m-base"
+NONE, RANDOM = "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@dataclass
+class Facts:
+    """What was seen while the study was made."""
+
+    personas_before_kill: int
+    responses_before_kill: int
+    steps_before_kill: int
+    steps_taken: int
+    survivors: list[str]
+    output: str
 
 
 @dataclass
@@ -82,6 +109,16 @@ class Clone:
                 return int(db.execute("SELECT count(*) FROM responses").fetchone()[0])
             except sqlite3.OperationalError:
                 return 0
+
+    def steps(self) -> int:
+        """How many training steps were logged under the home."""
+        found = list((self.home / "training").glob("*/progress.jsonl"))
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in found)
+
+    def survivors(self) -> list[str]:
+        """What still lives two seconds after a kill."""
+        time.sleep(2)
+        return self.processes()
 
     def processes(self) -> list[str]:
         """Command lines of living processes that belong to this clone or its home's environments."""

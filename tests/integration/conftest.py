@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clone import ROOT, Clone
+from clone import NONE, ROOT, SAVED, Clone, Facts
 
 from its.environments import find_environment
 from its.home import its_home
@@ -41,6 +41,27 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made.run("git", "add", "-A")
     made.run("git", "commit", "-qm", "start")
     return made
+
+
+@pytest.fixture(scope="session")
+def study(clone: Clone) -> Facts:
+    """Run the study, killing the whole process group during persona, train and generate."""
+    left = []
+    clone.kill_when(lambda: clone.stored() >= 5, "dvc", "repro", "persona")
+    personas = clone.stored()
+    left += clone.survivors()
+    clone.run("dvc", "repro", "query")
+    clone.kill_when(lambda: clone.steps() > SAVED + 1, "dvc", "repro", f"train@{NONE}")
+    steps = clone.steps()
+    left += clone.survivors()
+    clone.run("dvc", "repro", f"train@{NONE}")
+    taken = clone.steps()
+    clone.run("dvc", "repro", "train")
+    before = clone.stored()
+    clone.kill_when(lambda: clone.stored() >= before + 5, "dvc", "repro", "generate")
+    responses = clone.stored() - before
+    left += clone.survivors()
+    return Facts(personas, responses, steps, taken, left, clone.run("dvc", "repro"))
 
 
 def _shrink(params: Path) -> None:

@@ -4,72 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
-from clone import Clone
+from clone import NONE, RANDOM, SAVED, STEPS, TEST, TRAIN, Clone, Facts, lines, read
 
 from its.environments import find_environment
 from its.store import Store
 
 pytestmark = pytest.mark.integration
-
-TRAIN, TEST, STEPS, SAVED = 48, 24, 12, 4
-NONE, RANDOM = "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"
-
-
-@dataclass
-class Facts:
-    """What was seen while the study was made."""
-
-    personas_before_kill: int
-    responses_before_kill: int
-    steps_before_kill: int
-    steps_taken: int
-    survivors: list[str]
-    output: str
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def steps_of(clone: Clone) -> int:
-    found = list((clone.home / "training").glob("*/progress.jsonl"))
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in found)
-
-
-def survivors(clone: Clone) -> list[str]:
-    """What still lives two seconds after the kill."""
-    time.sleep(2)
-    return clone.processes()
-
-
-@pytest.fixture(scope="module")
-def study(clone: Clone) -> Facts:
-    """Run the study, killing the whole process group during persona, train and generate."""
-    left = []
-    clone.kill_when(lambda: clone.stored() >= 5, "dvc", "repro", "persona")
-    personas = clone.stored()
-    left += survivors(clone)
-    clone.run("dvc", "repro", "query")
-    clone.kill_when(lambda: steps_of(clone) > SAVED + 1, "dvc", "repro", f"train@{NONE}")
-    steps = steps_of(clone)
-    left += survivors(clone)
-    clone.run("dvc", "repro", f"train@{NONE}")
-    taken = steps_of(clone)
-    clone.run("dvc", "repro", "train")
-    before = clone.stored()
-    clone.kill_when(lambda: clone.stored() >= before + 5, "dvc", "repro", "generate")
-    responses = clone.stored() - before
-    left += survivors(clone)
-    return Facts(personas, responses, steps, taken, left, clone.run("dvc", "repro"))
 
 
 def test_nothing_outlives_a_kill(study: Facts) -> None:

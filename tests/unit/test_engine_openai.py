@@ -390,6 +390,15 @@ def test_requests_go_only_where_their_model_is() -> None:
         assert {body["model"] for body in three.bodies} == {"m", "o"}, "a server without /models may serve everything"
 
 
+def test_a_model_that_nobody_serves_matters_when_it_is_asked() -> None:
+    """A checkpoint whose responses are all stored may have left the servers."""
+    gone = replace(MODEL, name="gone", fingerprint="f:gone")
+    with FakeServer(models=["m"]) as one, _engine(one, models=[MODEL, gone]) as engine:
+        assert len(_all(engine, [_request("a"), _request("b")])) == 2
+        engine.submit(_request("c", model="gone"))
+        assert "no server serves `gone`" in _error(engine).message
+
+
 def test_servers_that_cannot_be_reached_at_the_start() -> None:
     dead = f"http://127.0.0.1:{_closed_port()}/v1"
     with pytest.raises(MissingError, match=r"no server .* can be used: .*cannot be reached \(Connect") as caught:

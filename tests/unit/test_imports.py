@@ -37,6 +37,7 @@ ALLOWED = {
     "report": BASE,
     "cli": {"__init__", "stages", "recipe", "errors", "report", "environments", "home", "store"},
 }
+OUTSIDE = {"subprocess", "socket", "urllib", "requests", "httpx", "httpx2", "sqlite3", "tempfile"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -105,7 +106,7 @@ def test_click_is_in_cli_alone() -> None:
 @pytest.mark.parametrize("room", ["metrics", "report", "grading", "strategies", "curation"])
 def test_pure_rooms_start_no_process_and_need_no_network(room: str) -> None:
     for path in (PACKAGE / room).rglob("*.py"):
-        assert not _heads(path) & {"subprocess", "socket", "urllib", "requests", "httpx", "sqlite3", "tempfile"}, path
+        assert not _heads(path) & OUTSIDE, path
 
 
 def test_no_engine_library_is_imported_outside_the_workers() -> None:
@@ -115,7 +116,7 @@ def test_no_engine_library_is_imported_outside_the_workers() -> None:
 
 
 HEAVY = ["dvc", "datasets", "numpy", "pydantic", "jinja2", "sympy", "torch"]
-HEAVY += ["ruamel", "pyarrow", "huggingface_hub", "math_verify", "tqdm", "sqlite3"]
+HEAVY += ["ruamel", "pyarrow", "huggingface_hub", "math_verify", "tqdm", "sqlite3", "httpx2", "zstandard"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipe", "--help"], ["generate", "--help"], ["--version"]])

@@ -71,8 +71,11 @@ class Fleet:
     async def survey(self) -> None:
         """Ask every server what it serves; those that cannot be reached are set aside.
 
+        Of the models only the first is looked for: it is wanted now. Those whose responses are all stored need not be
+        served any more, so others are looked for at their first request.
+
         Raises:
-            MissingError: if none can be reached, or a model is served by none.
+            MissingError: if none can be reached, or the first model is served by none.
             RunError: if a server refuses its key.
         """
         failures = await asyncio.gather(*(self._look(server, LOOKS) for server in self._servers))
@@ -82,7 +85,7 @@ class Fleet:
                 raise key_refused(server, failure)
         if len(lost) == len(self._servers):
             raise unreachable(lost)
-        check_served(self._routes, [server for server in self._servers if server not in lost], lost)
+        check_served(self._routes[:1], [server for server in self._servers if server not in lost], lost)
         for server in lost:
             server.pace.aside = True
             self._set_aside(server)
@@ -120,6 +123,13 @@ class Fleet:
         """Take a request over."""
         if not job.route.outstanding:
             job.route.since = time.monotonic()
+        if not job.route.asked:
+            job.route.asked = True
+            lost = [server for server in self._servers if server.pace.aside]
+            try:
+                check_served([job.route], [server for server in self._servers if server not in lost], lost)
+            except ItsError as error:
+                self._end(error)
         job.route.outstanding += 1
         job.route.waiting.append(job)
         self._dispatch()

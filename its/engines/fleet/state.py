@@ -55,13 +55,19 @@ class Server:
 
 @dataclass(eq=False)
 class Route:
-    """A model, the name that servers have for it, and its requests; `since`: when it last was without any."""
+    """A model, the name that servers have for it, and its requests.
+
+    Args:
+        since: when it last was without any.
+        asked: whether there was one yet.
+    """
 
     model: EngineModel
     served: str
     waiting: deque[Job] = field(default_factory=deque)
     outstanding: int = 0
     since: float = 0.0
+    asked: bool = False
 
 
 @dataclass(eq=False)

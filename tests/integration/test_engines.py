@@ -1,0 +1,269 @@
+"""The engines on real parts: what a swap, an adapter, another process model or another machine must not change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
+
+from its.engines.opening import EngineChoice, open_session
+from its.engines.protocol import EngineModel, Request
+from its.environments import find_environment
+from its.recipe.load import load_recipe
+from its.rows import read_rows
+from its.stages.study import Checkpoint, Study
+from its.store import Store
+from its.training.run import train_checkpoint
+from its.types import Query
+
+pytestmark = pytest.mark.integration
+
+SECRET = "s3cr3t-0f-the-environment"
+CHECKPOINTS = {
+    BASE: Checkpoint("smollm2_135m"),
+    NONE: Checkpoint("smollm2_135m", "arithmetic", "none", 1),
+    RANDOM: Checkpoint("smollm2_135m", "arithmetic", "random", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def made(clone: Clone, study: Facts) -> Iterator[Study]:
+    """The clone's study, asked in this process."""
+    before = os.environ.get("ITS_HOME")
+    os.environ["ITS_HOME"] = str(clone.home)
+    yield Study(clone.path, load_recipe(clone.path / "params.yaml", clone.path))
+    os.environ.pop("ITS_HOME")
+    if before is not None:
+        os.environ["ITS_HOME"] = before
+
+
+def _requests(made: Study, model: str, strategy: str = "random") -> list[Request]:
+    sampling = made.recipe.generation.model_dump(exclude={"n"})
+    return [
+        Request(
+            f"{model}/{query.query_id}",
+            [{"role": turn.role, "content": turn.content} for turn in query.messages],
+            sampling,
+            seed=1,
+            model=model,
+        )
+        for query in read_rows(made.queries_path("test", "arithmetic_test", strategy), Query)
+    ]
+
+
+def _texts(
+    made: Study, models: list[EngineModel], asked: list[str], folder: Path, **environment: str
+) -> tuple[dict[str, list[str]], int]:
+    """What models answer to the test queries, asked in that order with an empty store; how many engines it took."""
+    engine = made.recipe.engine
+    options = dict(engine.options)
+    if environment:
+        options["distributed_executor_backend"] = "mp"
+    choice = EngineChoice("vllm", options, {**engine.environment, **environment})
+    with (
+        Store(folder / "store.sqlite") as store,
+        open_session(
+            store, models, choice, project=made.project, home=made.home, log=folder / "engine.log", say=print
+        ) as session,
+    ):
+        requests = [request for name in asked for request in _requests(made, name)]
+        session.ensure(requests)
+        out: dict[str, list[str]] = {name: [] for name in asked}
+        for request, _, completion in session.read(requests):
+            out[request.model].append(completion.text)
+        return out, session.engines
+
+
+def _stored(clone: Clone, checkpoint: str) -> list[str]:
+    return [row["text"] for row in lines(clone.path / f"data/responses/{checkpoint}/arithmetic_test/random.jsonl")]
+
+
+def test_one_engine_served_all_checkpoints(clone: Clone, study: Facts) -> None:
+    assert study.output.count("starting vLLM with") == 1
+    assert _stored(clone, BASE) != _stored(clone, NONE) != _stored(clone, RANDOM)
+
+
+def test_swapped_weights_answer_as_freshly_loaded_ones(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SmolLM2 ties its embeddings: the case in which vLLM's own reload leaves the output layer as it was."""
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    model = made.engine_model(CHECKPOINTS[RANDOM])
+    assert read(Path(model.path) / "config.json")["tie_word_embeddings"]
+    fresh, _ = _texts(made, [model], [RANDOM], tmp_path)
+    others = [made.engine_model(CHECKPOINTS[name]) for name in (BASE, NONE)]
+    (tmp_path / "swapped").mkdir()
+    swapped, engines = _texts(made, [*others, model], [NONE, RANDOM, BASE], tmp_path / "swapped")
+    assert engines == 1
+    assert len(fresh[RANDOM]) == TEST
+    assert swapped[RANDOM] == fresh[RANDOM]
+    assert swapped[NONE] != swapped[RANDOM] != swapped[BASE]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in kept} >= {"store.sqlite", "engine.log"}
+    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_weights_of_another_shape_are_refused_and_get_an_engine_of_their_own(made: Study, tmp_path: Path) -> None:
+    """A checkpoint without one of its tensors is never served half."""
+    model = made.engine_model(CHECKPOINTS[NONE])
+    broken = tmp_path / "broken"
+    shutil.copytree(model.path, broken)
+    program = (
+        "import sys; from safetensors.torch import load_file, save_file\n"
+        "weights = load_file(sys.argv[1]); weights.pop('model.norm.weight')\n"
+        "save_file(weights, sys.argv[1], metadata={'format': 'pt'})\n"
+    )
+    python = find_environment("axolotl", made.project, made.home).python
+    subprocess.run([str(python), "-c", program, str(broken / "model.safetensors")], check=True)
+    other = replace(model, name="broken", path=str(broken), fingerprint="other")
+    engine = made.recipe.engine
+    said: list[str] = []
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        open_session(
+            store,
+            [model, other],
+            EngineChoice("vllm", dict(engine.options), dict(engine.environment)),
+            project=made.project,
+            home=made.home,
+            log=tmp_path / "engine.log",
+            say=said.append,
+        ) as session,
+        pytest.raises(Exception, match="the engine failed"),  # alone it does not load either
+    ):
+        session.ensure([*_requests(made, NONE)[:4], *_requests(made, "broken")[:4]])
+    assert any("1 parameters did not come from" in line and "model.norm.weight" in line for line in said)
+    with Store(tmp_path / "store.sqlite") as store:
+        assert store.stats()["responses"] == 4
+
+
+def test_adapters_are_served_over_their_base(clone: Clone, made: Study, tmp_path: Path) -> None:
+    """A LoRA checkpoint is trained by Axolotl, served beside its base in one engine, and leaves the base as it was."""
+    checkpoint = replace(CHECKPOINTS[NONE], seed=2)
+    base = made.engine_model(CHECKPOINTS[BASE])
+    rows = []
+    for query in read_rows(made.queries_path("train", "arithmetic", "none"), Query):
+        turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+        rows.append([*turns, {"role": "assistant", "content": str(query.solution)}])
+    lora = {"adapter": "lora", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "lora_target_linear": True}
+    trained = train_checkpoint(
+        messages=rows,
+        train=made.recipe.train.model_copy(
+            update={"axolotl": lora, "save_every_steps": None, "learning_rate": 2e-3, "epochs": 1}
+        ),
+        template=made.template(made.recipe.train.template),
+        tokens=made.recipe.models["smollm2_135m"].special_tokens,
+        base=base,
+        seed=1,
+        environment=find_environment("axolotl", made.project, made.home),
+        home=made.home,
+        say=print,
+        progress=lambda row: None,
+    )
+    shutil.copytree(trained.folder, made.model_path(checkpoint))
+    try:
+        adapted = made.engine_model(checkpoint)
+        assert adapted.adapter == str(made.model_path(checkpoint).resolve())
+        assert adapted.fingerprint.startswith(base.fingerprint)
+        texts, engines = _texts(made, [base, adapted], [BASE, adapted.name], tmp_path)
+        assert engines == 1
+        assert texts[BASE] == _stored(clone, BASE)  # LoRA beside it changes no number
+        stops = sum("boxed" in text for text in texts[adapted.name])
+        assert stops > sum("boxed" in text for text in texts[BASE])
+    finally:
+        shutil.rmtree(made.model_path(checkpoint))
+
+
+def test_an_engine_of_several_processes_swaps_too_and_leaves_none_behind(
+    clone: Clone, made: Study, tmp_path: Path
+) -> None:
+    """As on several GPUs: an engine core and a worker beside the first process; here with one rank on the CPU."""
+    models = [made.engine_model(CHECKPOINTS[name]) for name in (NONE, RANDOM)]
+    segments = set(os.listdir("/dev/shm"))
+    texts, engines = _texts(made, models, [NONE, RANDOM], tmp_path, VLLM_ENABLE_V1_MULTIPROCESSING="1")
+    assert engines == 1
+    assert texts == {NONE: _stored(clone, NONE), RANDOM: _stored(clone, RANDOM)}
+    assert _gone(clone.processes)
+    assert set(os.listdir("/dev/shm")) <= segments
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_end_of_a_stage_leaves_an_engine_of_several_processes_behind(
+    clone: Clone, made: Study, tmp_path: Path, number: int
+) -> None:
+    segments = set(os.listdir("/dev/shm"))
+    params = clone.path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    told = 'VLLM_CPU_KVCACHE_SPACE: "1"\n    VLLM_ENABLE_V1_MULTIPROCESSING: "1"'
+    changed = text.replace('VLLM_CPU_KVCACHE_SPACE: "1"', told)
+    changed = changed.replace("enforce_eager: true", "enforce_eager: true\n    distributed_executor_backend: mp")
+    changed = changed.replace("max_tokens: 64", f"max_tokens: {63 - number % 2}")  # nothing of it is stored
+    copy = tmp_path / "copy"
+    shutil.copytree(clone.path, copy, symlinks=True, ignore=shutil.ignore_patterns(".dvc", "responses"))
+    (copy / "params.yaml").write_text(changed, encoding="utf-8")
+    before = clone.stored()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "its", "generate"],
+        cwd=copy,
+        env=clone.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    limit = time.monotonic() + 300
+    while clone.stored() < before + 3:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert len(clone.processes()) >= 4  # the stage, two keepers, the worker, its engine core
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert _gone(clone.processes)
+    assert set(os.listdir("/dev/shm")) <= segments
+
+
+def _gone(processes: Callable[[], list[str]]) -> bool:
+    limit = time.monotonic() + 12
+    while processes() and time.monotonic() < limit:
+        time.sleep(0.2)
+    return processes() == []
+
+
+def test_results_are_recomputed_elsewhere_without_engine_model_or_gpu(
+    clone: Clone, study: Facts, tmp_path: Path
+) -> None:
+    """Another machine: a fresh clone, an empty home, no engine environment, no weights; the export of the store."""
+    clone.run("its", "store", "export", str(tmp_path / "study.its"), "--used")
+    path = tmp_path / "elsewhere"
+    clone.run("git", "clone", "-q", str(clone.path), str(path))
+    other = Clone(path, tmp_path / "home")
+    params = path / "params.yaml"
+    shutil.copy2(clone.path / "params.yaml", params)
+    params.write_text(params.read_text(encoding="utf-8").replace("kind: vllm", "kind: replay"), encoding="utf-8")
+    told = other.run("its", "generate", code=4)
+    assert "no such file" in told
+    for name in ("arithmetic", "arithmetic_test"):
+        other.run("python", "-m", "its", "prepare", name)
+    told = other.run("its", "persona", code=4)
+    assert "no model of that name" in told and "its store import" in told
+    other.run("its", "store", "import", str(tmp_path / "study.its"))
+    for stage in ("persona", "query", "generate", "grade", "measure"):
+        other.run("python", "-m", "its", stage)
+    assert not (other.home / "envs").exists() and not (path / "models").exists()
+    for name in ("cells.json", "comparisons.json", "votes.json", "metrics.json"):
+        assert (path / "results" / name).read_bytes() == (clone.path / "results" / name).read_bytes(), name
+    for checkpoint in CHECKPOINTS:
+        for strategy in ("none", "random"):
+            part = Path("data") / "responses" / checkpoint / "arithmetic_test" / f"{strategy}.jsonl"
+            assert (path / part).read_bytes() == (clone.path / part).read_bytes()
