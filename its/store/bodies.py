@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 import zstandard
-from pydantic_core import from_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 # Measured on 8 kB of reasoning: level 3 packs 8.3 kB into 2.9 in 40 us; level 9 saves 3 % more in seven times the time.
 LEVEL = 3
@@ -16,11 +16,18 @@ _MAGIC = zstandard.FRAME_HEADER
 
 
 def encode(value: Any) -> bytes:
-    """One line of JSON as UTF-8; half a surrogate pair is escaped, all other characters stand as they are."""
+    """One line of JSON as UTF-8; half a surrogate pair is escaped, all other characters stand as they are.
+
+    Raises:
+        ValueError: for NaN and infinities.
+    """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
+        raw = to_json(value)  # a quarter of the time of json.dumps, but it writes NaN and takes no half of a pair
+    except PydanticSerializationError:
         return json.dumps(value, allow_nan=False).encode()
+    if b"NaN" in raw or b"Infinity" in raw:
+        json.dumps(value, allow_nan=False)
+    return raw
 
 
 def decode(raw: bytes) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Owner:
 
 
 def is_alive(folder: Path, name: str) -> bool:
-    """Whether the owner still holds its lock; the file of a dead one is removed."""
+    """Whether the owner still holds its lock; the file of a dead one is removed. Within a writing transaction only."""
     path = _lock_path(folder, name)
     if not path.exists():
         return False

@@ -17,7 +17,7 @@ BUSY_SECONDS = 60.0
 # A packed response of 8 kB takes 3 kB: two of them fit a page of 8 kB, one a page of 4 kB. Larger pages make single
 # inserts slower, since each writes a page of the keys' index as well.
 PAGE_BYTES = 8192
-CHECKPOINT_PAGES = 2000  # 16 MB: single inserts are half as fast again as with SQLite's 1000
+CHECKPOINT_PAGES = 4000  # 32 MB of log: single inserts are a quarter faster than with SQLite's 1000
 WAL_BYTES = 64 * 2**20  # what is left of a log that a long reader made long
 
 _NO_ROOM_BYTES = 2**20

@@ -84,9 +84,11 @@ def _count(store: Store, keep: str) -> dict[str, int]:
     def count(query: str) -> int:
         return int(store.db.execute(query).fetchone()[0])
 
-    claimants = store.db.execute("SELECT owner, count(*) FROM claims GROUP BY owner").fetchall()
+    with writing(store.db):
+        claimants = store.db.execute("SELECT owner, count(*) FROM claims GROUP BY owner").fetchall()
+        claims = sum(number for name, number in claimants if not _lives(store, name))
     return {
-        "claims": sum(number for name, number in claimants if not _lives(store, name)),
+        "claims": claims,
         "responses": count(f"SELECT count(*) FROM responses WHERE NOT {keep}"),
         "prompts": count(f"SELECT count(*) FROM prompts WHERE id NOT IN (SELECT prompt FROM responses WHERE {keep})"),
         "sessions": count(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from its.store.keys import join_key, prompt_sha256, session_sha256
 from its.store.salvage import last_id, readable_rows
 
 MAX_PAGE_FAULTS = 100
+_COLUMNS = "key, session, prompt, details, checksum, body"
 _SAVE = "unless `--repair` mends it: export what can be read, move the store away, import"
 
 
@@ -53,10 +54,6 @@ def verify_store(
     bad_prompts: dict[int, bytes] = {}
     yield from _prompt_faults(store, bad_prompts, repair)
     yield from _response_faults(store, sessions, bad_prompts, repair, progress)
-    if repair:
-        with explained(store.path), writing(store.db):
-            # No response of theirs is left; their hash must not be found by the next one that is stored.
-            store.db.executemany("DELETE FROM prompts WHERE id = ? AND body = ?", bad_prompts.items())
 
 
 def _page_faults(store: Store, repair: bool) -> Iterator[Damage]:
@@ -132,50 +129,61 @@ def _response_faults(
     with explained(store.path):
         total = last_id(store.db, "responses")
     done = 0
-    columns = "key, session, prompt, details, checksum, body"
-    for row_id, key, session, prompt, details, told, body in _rows(store, "responses", columns, lost.append):
+    for row_id, *row in _rows(store, "responses", _COLUMNS, lost.append):
         done += 1
         if done % 1000 == 0:
             progress(done, total)
-        what = (
-            _body_fault(store, key, told, body)
-            or ("its prompt is damaged" if prompt in bad_prompts else None)
-            or _key_fault(store, key, sessions.get(session), prompt, details)
-        )
-        if what is None:
-            continue
-        repaired = False
-        if repair:
-            with explained(store.path), writing(store.db):
-                found = store.db.execute("DELETE FROM responses WHERE id = ? AND body = ?", (row_id, body))
-                repaired = found.rowcount == 1
+        key, session, prompt = row[:3]
+        what = "its prompt is damaged" if prompt in bad_prompts else None
+        with explained(store.path):
+            what = what or _fault(store, row)
+            if what is None:
+                continue
+            repaired = repair and (prompt in bad_prompts or _delete(store, row_id))
         yield Damage(what, key.hex(), sessions.get(session, (None, None))[1], repaired)
+    if repair and bad_prompts:
+        # At once: a damaged prompt must not be found by its hash and get another response in between.
+        with explained(store.path), writing(store.db):
+            numbers = ",".join(map(str, bad_prompts))
+            store.db.execute(f"DELETE FROM responses WHERE prompt IN ({numbers})")
+            store.db.executemany("DELETE FROM prompts WHERE id = ? AND body = ?", bad_prompts.items())
     yield from _unread(lost, "responses")
 
 
-def _body_fault(store: Store, key: bytes, told: int, body: bytes) -> str | None:
+def _delete(store: Store, row_id: int) -> bool:
+    """Delete a row that is still damaged: other processes may have put things right meanwhile."""
+    try:
+        with writing(store.db):
+            row = store.db.execute(f"SELECT {_COLUMNS} FROM responses WHERE id = ?", (row_id,)).fetchone()
+            if row is not None and _fault(store, row):
+                store.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return False
+    return True
+
+
+def _fault(store: Store, row: Sequence[Any]) -> str | None:
+    key, session, prompt, details, told, body = row
     if checksum(key, body) != told:
         return "its body does not have its checksum"
     try:
         decode(store.packer.unpack(body))
     except ValueError as error:
         return f"its body cannot be read: {error}"
-    return None
-
-
-def _key_fault(store: Store, key: bytes, session: tuple[str, str] | None, prompt: int, details: str) -> str | None:
-    if session is None:
-        return "its session is missing"
-    with explained(store.path):
+    hashes = []
+    for table, row_id in (("session", session), ("prompt", prompt)):
         try:
-            row = store.db.execute("SELECT sha256 FROM prompts WHERE id = ?", (prompt,)).fetchone()
+            found = store.db.execute(f"SELECT sha256 FROM {table}s WHERE id = ?", (row_id,)).fetchone()
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            return "its prompt is on a damaged page"
-    if row is None:
-        return "its prompt is missing"
-    if join_key(session[0], row[0].hex(), details) != key.hex():
+            return f"its {table} is on a damaged page"
+        if found is None:
+            return f"its {table} is missing"
+        hashes.append(found[0])
+    if join_key(hashes[0], hashes[1].hex(), details) != key.hex():
         return "its key is not that of its session, prompt and details"
     return None
 

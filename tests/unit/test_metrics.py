@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from its.metrics.compare import Contrast, contrast, holm
 from its.metrics.intervals import cluster_bootstrap, interval_of, wilson
 from its.metrics.rates import avg_at_n, maj_at_k, pass_at_k
+from its.metrics.settings import unlike_settings
 from its.metrics.votes import majority_vote
 
 
@@ -195,3 +196,15 @@ def test_holm_never_lowers_a_p_value_and_keeps_ranks(values: list[float]) -> Non
     assert all(raw <= new <= 1 for raw, new in zip(values, adjusted, strict=True))
     pairs = sorted(zip(values, adjusted, strict=True))
     assert [new for _, new in pairs] == sorted(adjusted)
+
+
+def test_unlike_settings_are_named_with_their_values() -> None:
+    one = {"model": "a", "session": "1", "engine": "vllm", "arguments": {"dtype": "bfloat16"}, "environment": "x"}
+    two = {"model": "b", "session": "2", "engine": "vllm", "arguments": {"dtype": "float32", "tensor_parallel_size": 2}}
+    assert unlike_settings([one, {**one, "model": "c", "session": "3"}]) == {}
+    assert unlike_settings([one, two, one]) == {
+        "arguments.dtype": ["bfloat16", "float32"],
+        "arguments.tensor_parallel_size": ["-", "2"],
+        "environment": ["x", "-"],
+    }
+    assert unlike_settings([]) == {}

@@ -155,6 +155,26 @@ CASES = {
         ("\n  n: #\n", "\n  n: 4\n"),
         ("n", "`generation.n` is 4 at temperature 0: the same response 4 times", "set `n: 1`"),
     ),
+    "openai without servers": (
+        ("  kind: vllm", "  kind: openai"),
+        ("engine", "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"),
+    ),
+    "a secret among the variables": (
+        ('    VLLM_CPU_KVCACHE_SPACE: "1"', "    HF_TOKEN: hf_abc"),
+        ("HF_TOKEN", "`engine.environment.HF_TOKEN` looks like a secret", "leave it in the environment"),
+    ),
+    "a secret among the options": (
+        ("    enforce_eager: true", "    api_key: abc"),
+        ("api_key", "`engine.options.api_key` looks like a secret", "`key_variable`"),
+    ),
+    "a key in a server's address": (
+        ("  kind: vllm", "  kind: openai\n  openai:\n    servers: [{url: 'https://me:key@host/v1'}]"),
+        ("url", "`engine.openai.servers.0.url` is `https://me:key@host/v1`", ""),
+    ),
+    "a served name for nothing": (
+        ("  kind: vllm", "  kind: openai\n  openai:\n    servers: [{url: 'http://h/v1'}]\n    served: {smol: x}"),
+        ("smol", "`engine.openai.served` names `smol`, which is no model or checkpoint", "for example `MODEL-base`"),
+    ),
     "no room for the prompt": (
         ("\n  max_tokens: #", "\n  max_tokens: 99999"),
         ("max_tokens", "`generation.max_tokens` is 99999: `smollm2_135m` has a context of 1024", "leave room"),

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from its.errors import FaultsError, MissingError, RunError
-from its.rows import MAX_FAULTS, atomic_file, read_json, read_rows, write_json, write_rows
+from its.rows import MAX_FAULTS, atomic_file, count_lines, read_json, read_rows, write_json, write_rows
 from its.seeds import derive_random, derive_seed
 from its.types import Persona, Problem, Verdict
 
@@ -163,3 +163,11 @@ def test_seeds_depend_on_parts_and_types_alone() -> None:
     assert derive_random(1).random() == derive_random(1).random()
     # Pinned: a change here changes every result ever made.
     assert derive_seed(17, "problems", "arithmetic") == 2010077214
+
+
+def test_rows_are_counted_by_lines_that_hold_something(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n\n{"b": "\xc3\xa9"}')
+    assert count_lines(path) == 2
+    with pytest.raises(MissingError, match="no such file"):
+        count_lines(tmp_path / "nothing.jsonl")

@@ -343,3 +343,43 @@ def test_the_table_is_printed(study: Study, engines: Any, capsys: pytest.Capture
             assert len(document.get("cells", range(6))) == 6
         else:
             assert "random" in out
+
+
+def test_one_engine_serves_the_checkpoints_of_an_architecture(study: Study, engines: Any) -> None:
+    _run(study, engines)
+    capable = {item["model"] for item in engines.asked() if "worker_extension_cls" in item["options"]}
+    assert len(capable) == 2  # the trained ones share an engine; the base's folder is of another shape here
+
+
+def test_cells_generated_under_unlike_settings_are_flagged(study: Study, engines: Any) -> None:
+    _run(study, engines)
+    path = study.sessions_path()
+    sessions = json.loads(path.read_text(encoding="utf-8"))
+    assert set(sessions) == set(CHECKPOINTS)
+    assert sessions[CHECKPOINTS[1]]["model"].startswith("sha256:")
+    comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
+    assert [item["unlike"] for item in comparisons] == [{}] * len(comparisons)
+    sessions[CHECKPOINTS[1]]["arguments"]["dtype"] = "float32"
+    path.write_text(json.dumps(sessions), encoding="utf-8")
+    measure.run()
+    comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
+    flagged = {item["name"] for item in comparisons if item["unlike"]}
+    assert flagged == {"trained - base", "XX - NN", "XX - NX", "co-design: (XX - XN) - (NX - NN)"}
+    assert comparisons[0]["unlike"] == {"arguments.dtype": ["float32", "bfloat16"]}
+    report.run()
+    page = study.results("report.html").read_text(encoding="utf-8")
+    assert "cells generated under unlike settings are compared" in page and "float32 / bfloat16" in page
+    assert "vLLM on a CPU: the same requests in the same order repeat" in page
+
+
+def test_rejected_personas_are_cited_and_replayed(study: Study, engines: Any, edit: Edit) -> None:
+    _prepare()
+    problems = {problem.text: ["cut: potter", " potter."] for problem in study.problems("arithmetic_test")}
+    engines.tell(personas={text[:60]: tries for text, tries in problems.items()})
+    persona.run()
+    before = {path: path.read_bytes() for path in (study.project / "data" / "personas").rglob("*.jsonl")}
+    rows = list(read_rows(study.personas_path("arithmetic_test", "random"), Persona))
+    assert all(row.attempts == len(row.rejected_keys) + 1 for row in rows)
+    edit(("  kind: vllm", "  kind: replay"))
+    persona.run()
+    assert before == {path: path.read_bytes() for path in before}

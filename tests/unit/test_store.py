@@ -58,6 +58,16 @@ def test_texts_come_back_as_they_were(store: Store, text: str) -> None:
     assert list(store.find([response_key(session, asked)])) == [(response_key(session, asked), body)]
 
 
+def test_a_response_that_json_cannot_hold_is_a_bug(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    one = item(session)
+    for value in (float("nan"), {"nested": [float("inf")]}, object()):
+        with pytest.raises((ValueError, TypeError)):
+            store.put(one.key, session, one.determinants, {"text": "NaN", "value": value})
+    store.put(one.key, session, one.determinants, {"text": "NaN or Infinity", "value": 2**70})
+    assert found(store, [one])[one.key] == {"text": "NaN or Infinity", "value": 2**70}
+
+
 def test_the_first_response_of_a_key_stays(store: Store) -> None:
     session = store.register(IDENTITY, {})
     assert store.put_many([item(session, text="first"), item(session, text="in the same call")]) == 1
