@@ -53,6 +53,8 @@ def collect(study: Study) -> dict[str, Any]:
     """Everything that the report shows, as plain values."""
     recipe = study.recipe
     trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
+    elsewhere = _trained_elsewhere(study, trained)
+    trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
     cost = [*read_json(study.results("cost", "persona.json"))]
     for checkpoint in trained:
         cost += read_json(study.results("cost", f"train-{checkpoint.name}.json"))
@@ -72,7 +74,7 @@ def collect(study: Study) -> dict[str, Any]:
         ],
         "cost": cost,
         "examples": _examples(study),
-        "warnings": _warnings(study),
+        "warnings": _warnings(study, elsewhere),
         "caveats": list(recipe.report.caveats),
         "provenance": _provenance(study),
     }
@@ -141,9 +143,19 @@ def _find(path: Path, row_type: Any, query_id: str) -> Any:
     return next(row for row in read_rows(path, row_type) if row.query_id == query_id)
 
 
-def _warnings(study: Study) -> list[str]:
+def _trained_elsewhere(study: Study, trained: list[Checkpoint]) -> list[Checkpoint]:
+    """On replay, the checkpoints whose training is not here: responses came with the store, models need not."""
+    if study.recipe.engine.kind != "replay":
+        return []
+    return [checkpoint for checkpoint in trained if not (study.model_path(checkpoint) / "its_parity.json").is_file()]
+
+
+def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
     """What a reader has to know before trusting the table: texts shared by a dataset and a benchmark, odd rates."""
     out = []
+    if elsewhere:
+        names = ", ".join(checkpoint.name for checkpoint in elsewhere)
+        out.append(f"replayed without {names}: no loss, no cost and no proof of parity of its training is shown")
     for name in study.recipe.design.datasets:
         texts = {normalised(problem.text) for problem in study.problems(name)}
         for benchmark in study.recipe.design.benchmarks:
@@ -154,9 +166,9 @@ def _warnings(study: Study) -> list[str]:
     for comparison in read_json(study.results("comparisons.json"))["comparisons"]:
         for setting, values in comparison["unlike"].items():
             unlike.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(comparison["name"])
-    for setting, names in unlike.items():
-        names = list(dict.fromkeys(names))
-        out.append(f"cells generated under unlike settings are compared: {setting}, in {'; '.join(names)}")
+    for setting, compared in unlike.items():
+        where = "; ".join(dict.fromkeys(compared))
+        out.append(f"cells generated under unlike settings are compared: {setting}, in {where}")
     for cell in read_json(study.results("cells.json"))["cells"]:
         name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
         if cell["truncated"] >= ODD_RATE:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +18,11 @@ from pathlib import Path
 import pytest
 from clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
 
-from its.engines.opening import EngineChoice, open_session
+from its.engines.openai import OpenAIServer
+from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel, Request
-from its.environments import find_environment
+from its.engines.vllm import worker_settings
+from its.environments import environment_variables, find_environment
 from its.recipe.load import load_recipe
 from its.rows import read_rows
 from its.stages.study import Checkpoint, Study
@@ -258,12 +263,79 @@ def test_results_are_recomputed_elsewhere_without_engine_model_or_gpu(
     told = other.run("its", "persona", code=4)
     assert "no model of that name" in told and "its store import" in told
     other.run("its", "store", "import", str(tmp_path / "study.its"))
-    for stage in ("persona", "query", "generate", "grade", "measure"):
+    for stage in ("persona", "query", "generate", "grade", "measure", "report"):
         other.run("python", "-m", "its", stage)
     assert not (other.home / "envs").exists() and not (path / "models").exists()
     for name in ("cells.json", "comparisons.json", "votes.json", "metrics.json"):
         assert (path / "results" / name).read_bytes() == (clone.path / "results" / name).read_bytes(), name
+    assert f"replayed without {NONE}, {RANDOM}" in (path / "results" / "report.html").read_text(encoding="utf-8")
     for checkpoint in CHECKPOINTS:
         for strategy in ("none", "random"):
             part = Path("data") / "responses" / checkpoint / "arithmetic_test" / f"{strategy}.jsonl"
             assert (path / part).read_bytes() == (clone.path / part).read_bytes()
+
+
+@pytest.fixture
+def server(made: Study, tmp_path: Path) -> Iterator[str]:
+    """vLLM's own OpenAI-compatible server with one checkpoint under its name; its address."""
+    model = made.engine_model(CHECKPOINTS[RANDOM])
+    environment = find_environment("vllm", made.project, made.home)
+    arguments, variables = worker_settings(model, dict(made.recipe.engine.options), {}, environment.build)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = []
+    for name, value in arguments.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            flags += [f"--{flag}", str(value)]
+    process = subprocess.Popen(
+        [
+            *(str(environment.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model.path),
+            *("--served-model-name", RANDOM, "--host", "127.0.0.1", "--port", str(port)),
+            *flags,
+        ],
+        env=environment_variables("vllm", environment) | variables | {"HF_HUB_OFFLINE": "1"},
+        stdout=(tmp_path / "server.log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    limit = time.monotonic() + 240
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            break
+        assert process.poll() is None, (tmp_path / "server.log").read_text(encoding="utf-8")[-3000:]
+        assert time.monotonic() < limit
+        time.sleep(0.5)
+    yield f"http://127.0.0.1:{port}/v1"
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_server_of_vllm_answers_as_vllm_does(clone: Clone, made: Study, server: str, tmp_path: Path) -> None:
+    model = made.engine_model(CHECKPOINTS[RANDOM])
+    choice = EngineChoice("openai", {"return_token_ids": True}, openai=ServersChoice((OpenAIServer(server),)))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        open_session(
+            store, [model], choice, project=made.project, home=made.home, log=tmp_path / "failed.jsonl", say=print
+        ) as session,
+    ):
+        requests = _requests(made, RANDOM)
+        session.ensure(requests)
+        found = [completion for _, _, completion in session.read(requests)]
+    rows = lines(clone.path / f"data/responses/{RANDOM}/arithmetic_test/random.jsonl")
+    assert [item.prompt_tokens for item in found] == [row["prompt_tokens"] for row in rows]
+    with Store(clone.home / "store.sqlite") as store:
+        known = dict(store.find([row["request_key"] for row in rows]))
+    # Prompt parity through a server: the very tokens that vLLM in our own process was given.
+    assert [item.prompt_sha256 for item in found] == [known[row["request_key"]]["prompt_sha256"] for row in rows]
+    equal = sum(item.text == row["text"] for item, row in zip(found, rows, strict=True))
+    assert equal >= 0.9 * len(rows)  # other batches may move a last bit
+    assert not (tmp_path / "failed.jsonl").exists()
