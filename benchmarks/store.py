@@ -1,8 +1,8 @@
 """Measure the store against its targets: `python benchmarks/store.py`, about four minutes and 1.5 GB of disk.
 
-Reading and inserting are set against SQLite alone on the same bytes, so that a slow machine shows as such; their figures
-are medians of five repetitions, those of a CPU second hold on a busy machine too. The memory is the peak of a process of
-its own.
+Reading and inserting are set against SQLite alone on the same bytes, so that a slow machine shows as such. Their
+figures are medians of five repetitions, and those of a CPU second hold on a busy machine too. The memory is the peak of
+a process of its own.
 """
 
 from __future__ import annotations
@@ -372,9 +372,8 @@ def main() -> None:
         figures = f"{row['target']:>8.0f} {row['value']:>8.0f} {row['best']:>8.0f} {row['per_cpu_second']:>13.0f}"
         print(f"{name:<8} {figures} {row['sqlite_alone']:>13.0f} {row['ratio']:>6.2f}  a second")
     rates = ", ".join(f"{word} {memory[f'{word}_per_second']:.0f}" for word in ("put", "contains", "find"))
-    print(
-        f"{'memory':<8} {memory['target']:>8.0f} {memory['value']:>8.0f} MiB with {KEYS // share} keys ({rates} a second)"
-    )
+    figures = f"{memory['target']:>8.0f} {memory['value']:>8.0f} MiB with {KEYS // share} keys"
+    print(f"{'memory':<8} {figures} ({rates} a second)")
     rates = ", ".join(f"{word} {upkeep[word]:.0f}" for word in ("verify", "export", "import"))
     print(f"upkeep: {rates} responses a second; exported they take {upkeep['export_mib']:.0f} MiB")
     print(f"load of the machine at the end: {load:.1f} on {os.cpu_count()} cores")

@@ -27,7 +27,7 @@ import zstandard
 from its.errors import DataError, RunError
 from its.store.bodies import LEVEL, checksum, decode, encode
 from its.store.connection import explained, is_damage
-from its.store.keys import prompt_sha256
+from its.store.keys import join_key, prompt_sha256, session_sha256
 from its.store.salvage import readable_rows
 
 if TYPE_CHECKING:
@@ -107,11 +107,14 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             decode(raw)
             prompt, text = prompts.get(prompt_id)
             told_session = hashes[session]
+            if join_key(told_session, prompt, details) != key.hex():
+                raise ValueError("another key")  # the import would refuse the whole file for it
         except (ValueError, KeyError):
             counts["damaged"] += 1
             continue
         if text is not None:
             writer.raw(b'{"kind": "prompt", "sha256": "%b", "body": %b}\n' % (prompt.encode(), text))
+            prompts.written(prompt_id)
             counts["prompts"] += 1
         head = {
             "kind": "response",
@@ -129,15 +132,15 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
 
 
 class _Prompts:
-    """Prompts by id: their hash, and their text the first time only. Memory stays flat however many there are."""
+    """Prompts by id: their hash, and their text until it is written. Memory stays flat however many there are."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._written = bytearray()  # by id
-        self._recent: dict[int, str] = {}
+        self._recent: dict[int, str] = {}  # hashes of those that are written
 
     def get(self, row_id: int) -> tuple[str, bytes | None]:
-        """Raises ValueError or KeyError where the prompt is damaged or gone."""
+        """(hash, JSON if it is still to be written); raises ValueError or KeyError where it is damaged or gone."""
         if row_id in self._recent:
             return self._recent[row_id], None
         try:
@@ -151,15 +154,17 @@ class _Prompts:
         sha256, text = row[0].hex(), self._store.packer.unpack(row[1])
         if prompt_sha256(text.decode("utf-8", "surrogatepass")) != sha256:
             raise ValueError("another hash")
+        if row_id >= len(self._written) or not self._written[row_id]:
+            return sha256, encode(json.loads(text))
         if len(self._recent) >= 10_000:
             self._recent.clear()
         self._recent[row_id] = sha256
+        return sha256, None
+
+    def written(self, row_id: int) -> None:
         if row_id >= len(self._written):
             self._written.extend(bytes(row_id + 1 - len(self._written)))
-        if self._written[row_id]:
-            return sha256, None
         self._written[row_id] = 1
-        return sha256, encode(json.loads(text))
 
 
 class _Writer:
@@ -248,8 +253,12 @@ def _sessions(store: Store, where: str) -> dict[int, dict[str, Any]]:
         for row_id, sha256, identity, about in readable_rows(
             store.db, "sessions", "sha256, identity, about", lambda row_id: None
         ):
-            if used is None or row_id in used:
-                found[row_id] = {"sha256": sha256, "identity": json.loads(identity), "about": json.loads(about)}
+            try:
+                session = {"sha256": sha256, "identity": json.loads(identity), "about": json.loads(about)}
+            except ValueError:
+                continue  # its responses are damaged: nothing says any more what determined them
+            if (used is None or row_id in used) and session_sha256(session["identity"]) == sha256:
+                found[row_id] = session
     return found
 
 

@@ -339,11 +339,18 @@ def test_a_damaged_last_page_is_survived(store: Store, other: Store, file: Path)
 
 
 def test_damaged_rows_are_left_out_and_counted(store: Store, other: Store, file: Path) -> None:
-    items = fill(store, 6)
+    items = fill(store, 8)
+    fill(store, 1, model="sha256:bb")
+    again = item(items[0].session_sha256, 4, sample=1)  # to the prompt of a damaged response
+    store.put_many([again])
+    store.db.execute("UPDATE sessions SET identity = replace(identity, 'bb', 'cc')")
     damage_body(store, items[1].key)
     store.db.execute("UPDATE prompts SET body = zeroblob(40) WHERE id = 3")
     store.db.execute("DELETE FROM prompts WHERE id = 4")
+    store.db.execute("UPDATE responses SET details = '{' WHERE id = 5")
+    store.db.execute("UPDATE responses SET session = 7 WHERE id = 6")
     told = export_store(store, file)
-    assert (told.responses, told.damaged, told.unreadable) == (3, 3, 0)
+    assert (told.responses, told.damaged, told.unreadable) == (4, 6, 0)
     import_store(other, file)
-    assert found(other, items) == bodies([items[0], items[4], items[5]])
+    assert found(other, [*items, again]) == bodies([items[0], items[6], items[7], again])
+    assert len(other.sessions()) == 1
