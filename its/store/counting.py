@@ -63,4 +63,7 @@ def _compression(store: Store) -> float | None:
 
 
 def _day(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None  # a damaged date; `its store verify` names its row

@@ -109,7 +109,8 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             told_session = hashes[session]
             if join_key(told_session, prompt, details) != key.hex():
                 raise ValueError("another key")  # the import would refuse the whole file for it
-        except (ValueError, KeyError):
+            when = datetime.fromtimestamp(created, UTC).isoformat()
+        except (ValueError, KeyError, TypeError, OverflowError, OSError):
             counts["damaged"] += 1
             continue
         if text is not None:
@@ -122,7 +123,7 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             "session": told_session,
             "prompt": prompt,
             "details": json.loads(details),
-            "created": datetime.fromtimestamp(created, UTC).isoformat(),
+            "created": when,
         }
         writer.raw(encode(head)[:-1] + b', "body": ' + raw + b"}\n")
         counts["responses"] += 1

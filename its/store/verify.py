@@ -15,7 +15,8 @@ from its.store.keys import join_key, prompt_sha256, session_sha256
 from its.store.salvage import last_id, readable_rows
 
 MAX_PAGE_FAULTS = 100
-_COLUMNS = "key, session, prompt, details, checksum, body"
+_LAST_SECOND = 2**36  # of the year 4147; no checksum covers when a response was made
+_COLUMNS = "key, session, prompt, details, created, checksum, body"
 _SAVE = "unless `--repair` mends it: export what can be read, move the store away, import"
 
 
@@ -165,13 +166,15 @@ def _delete(store: Store, row_id: int) -> bool:
 
 
 def _fault(store: Store, row: Sequence[Any]) -> str | None:
-    key, session, prompt, details, told, body = row
+    key, session, prompt, details, created, told, body = row
     if checksum(key, body) != told:
         return "its body does not have its checksum"
     try:
         decode(store.packer.unpack(body))
     except ValueError as error:
         return f"its body cannot be read: {error}"
+    if not isinstance(created, int) or not 0 <= created < _LAST_SECOND:
+        return "its date is damaged"
     hashes = []
     for table, row_id in (("session", session), ("prompt", prompt)):
         try:

@@ -54,6 +54,7 @@ def test_a_sound_store_has_no_damage(store: Store) -> None:
         ("checksum = checksum + 1", "its body does not have its checksum"),
         ("body = zeroblob(10)", "its body does not have its checksum"),
         ("details = replace(details, '\"sample_index\":0', '\"sample_index\":1')", "its key is not that of"),
+        ("created = created + (1 << 50)", "its date is damaged"),
         ("prompt = 1", "its key is not that of"),
         ("prompt = 99", "its prompt is missing"),
         ("session = 99", "its session is missing"),
