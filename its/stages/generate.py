@@ -11,7 +11,7 @@ from its.progress import Progress
 from its.recipe.schema import Thinking
 from its.rows import count_lines, read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages.study import Checkpoint, Study, cost_rows, load_study
 from its.store import Store
 from its.types import Query, Response
 
@@ -38,8 +38,8 @@ def run() -> str:
             rows = _rows(study, session, checkpoint, benchmark, strategy, tokens)
             total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
         write_json(study.sessions_path(), _sessions(session, store))
-    cost = _cost(session, tokens)
-    write_json(study.results("cost", "generate.json"), cost)
+    whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
+    write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
     asked = sum(tally.asked for tally in session.tallies.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
@@ -134,18 +134,3 @@ def _sessions(session: Session, store: Store) -> dict[str, Any]:
             "dtype": info.about.get("dtype"),
         }
     return out
-
-
-def _cost(session: Session, tokens: dict[str, int]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "what": f"generate {name}",
-            "responses": tally.requests,
-            "asked": tally.asked,
-            "from_store": tally.from_store,
-            "tokens": tokens.get(name, 0),
-            "seconds": round(tally.seconds, 1),
-        }
-        for name, tally in session.tallies.items()
-    ]
-    return rows + ([{"what": "engine", "starts": session.engines, **session.extra}] if session.extra else [])

@@ -12,7 +12,7 @@ from its.progress import Progress, say
 from its.recipe.schema import Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages.study import Checkpoint, Study, cost_rows, load_study
 from its.store import Store
 from its.strategies.persona import (
     RULES,
@@ -67,16 +67,7 @@ def run() -> str:
                 if has_persona(strategy, strategy_name, problem.problem_id, recipe.seed):
                     domain = draw_domain(strategy, strategy_name, problem.problem_id, recipe.seed)
                     jobs.append(_Job(set_name, strategy_name, strategy, problem, domain))
-    cost: dict[str, Any] = {
-        "what": "personas",
-        "responses": 0,
-        "asked": 0,
-        "from_store": 0,
-        "tokens": 0,
-        "seconds": 0.0,
-    }
-    if jobs:
-        cost |= _write(study, jobs)
+    cost = _write(study, jobs) if jobs else []
     for job in jobs:
         personas[(job.set_name, job.strategy_name)][job.problem.problem_id] = _chosen(job)
     summary = []
@@ -88,12 +79,12 @@ def run() -> str:
         study.project / "data" / "personas" / "summary.json",
         {"rules_version": RULES_VERSION, "rules": RULES, "personas": summary},
     )
-    write_json(study.results("cost", "persona.json"), [cost])
+    write_json(study.results("cost", "persona.json"), cost)
     flagged = sum(sum(item["flags"].values()) for item in summary)
     return f"data/personas: {len(jobs)} personas written, {flagged} flags kept after {recipe.writer.attempts} attempts"
 
 
-def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
+def _write(study: Study, jobs: list[_Job]) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
     sampling = recipe.writer.sampling.model_dump()
@@ -115,14 +106,7 @@ def _write(study: Study, jobs: list[_Job]) -> dict[str, Any]:
             for request, key, completion in session.read(requests):
                 _settle(waiting[request.request_id], key, completion)
                 tokens += completion.completion_tokens
-    tally = session.tallies[writer.name]
-    return {
-        "responses": tally.requests,
-        "asked": tally.asked,
-        "from_store": tally.from_store,
-        "tokens": tokens,
-        "seconds": round(tally.seconds, 1),
-    }
+    return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
 
 
 def _count(progress: Progress, request: Request, tokens: int) -> None:

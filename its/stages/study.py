@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
@@ -167,6 +168,27 @@ def _servers(declared: OpenAISection | None) -> ServersChoice | None:
         retries=declared.retries,
         price=None if price is None else TokenPrice(price.prompt, price.completion),
     )
+
+
+def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The account of a closed session: a row a model, then what only its engines count, if they count anything.
+
+    Args:
+        whats: by model name, what its row is called.
+        tokens: by model name, tokens of all its responses, stored ones too.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "what": what,
+            "responses": session.tallies[name].requests,
+            "asked": session.tallies[name].asked,
+            "from_store": session.tallies[name].from_store,
+            "tokens": tokens.get(name, 0),
+            "seconds": round(session.tallies[name].seconds, 1),
+        }
+        for name, what in whats.items()
+    ]
+    return rows + ([{"what": "servers", "counts": session.extra}] if session.extra else [])
 
 
 def load_study(project: Path | None = None) -> Study:

@@ -1,0 +1,95 @@
+"""Hold a recipe's settings of vLLM against vLLM's own argument classes, before a model is loaded or a GPU is there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from its.engines.pipe import WORKERS
+from its.environments import Environment, environment_variables
+from its.errors import RunError
+
+CHECKER = WORKERS / "check_vllm_options.py"
+CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """What is handed to vLLM: the arguments of `vllm.LLM` without the model, and variables of its process.
+
+    The whole of what a worker gets shows more than the recipe's own table does: whether `max_num_batched_tokens` goes
+    with the model's context length is seen only where both are here.
+    """
+
+    options: Mapping[str, Any]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+class OptionFault(NamedTuple):
+    """`key` begins with `options` or `environment`, as under `engine` in a recipe: `options.kv_cache_dtype`.
+
+    A combination that vLLM refuses is a fault of `options`.
+    """
+
+    key: str
+    message: str
+    hint: str | None
+
+
+def option_faults(
+    environment: Environment, settings: Sequence[VllmSettings], log: Path, *, checker: Path = CHECKER
+) -> list[list[OptionFault]]:
+    """The faults of each of the settings, all at once; starts one process, in vLLM's environment, for all of them.
+
+    Names, types, listed choices, bounds and combinations are vLLM's own. What depends on a model (whether its
+    attention heads can be divided by `tensor_parallel_size`) or on the machine (whether memory is enough) is not seen,
+    and a GPU backend that a CPU cannot run passes here, since the recipe may be for another machine.
+
+    Args:
+        environment: of vLLM.
+        log: receives what vLLM prints.
+        checker: the program that is run.
+
+    Raises:
+        RunError: if the check itself fails.
+    """
+    if not settings:
+        return []
+    asked = [{"options": dict(item.options), "environment": dict(item.variables)} for item in settings]
+    # Variables of the shell are no part of what is checked, and could change what vLLM says.
+    ours = environment_variables("vllm", environment)
+    process = {name: value for name, value in ours.items() if not name.startswith("VLLM_")}
+    process |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        try:
+            done = subprocess.run(
+                [str(environment.python), str(checker)],
+                input=json.dumps(asked, default=str).encode(),
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                env=process,
+                timeout=CHECK_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RunError(
+                f"vLLM's arguments could not be checked: no answer in {CHECK_SECONDS:.0f} s", f"its log: {log}"
+            ) from error
+    if done.returncode:
+        how = f"exit code {done.returncode}" if done.returncode > 0 else f"killed by signal {-done.returncode}"
+        raise RunError(f"vLLM's arguments could not be checked ({how})", f"its log: {log}")
+    try:
+        told = json.loads(done.stdout)
+        faults = [[OptionFault(*fault) for fault in item] for item in told]
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"vLLM's arguments could not be checked: the answer is {done.stdout[:80]!r}", f"its log: {log}"
+        ) from error
+    if len(faults) != len(settings):
+        raise RunError(f"vLLM's arguments could not be checked: {len(faults)} answers for {len(settings)} settings")
+    return faults

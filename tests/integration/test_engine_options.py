@@ -1,0 +1,141 @@
+"""What the vLLM of its environment says of options: nothing is loaded, and no GPU is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from clone import ROOT
+
+from its.engines.options import OptionFault, VllmSettings, option_faults
+from its.environments import find_environment
+from its.home import its_home
+
+pytestmark = pytest.mark.integration
+
+SOUND = [
+    # One machine: a 32B model over 8 GPUs.
+    VllmSettings(
+        {
+            "tensor_parallel_size": 8,
+            "gpu_memory_utilization": 0.92,
+            "max_model_len": 16384,
+            "max_num_seqs": 256,
+            "enable_prefix_caching": True,
+            "quantization": "fp8",
+            "kv_cache_dtype": "fp8_e4m3",
+            "attention_backend": "flash_attn",
+            "enforce_eager": False,
+            "seed": 17,
+            "dtype": "bfloat16",
+        },
+        {"VLLM_BATCH_INVARIANT": "1", "NCCL_DEBUG": "WARN"},
+    ),
+    # Two machines of 8.
+    VllmSettings({"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "distributed_executor_backend": "mp"}),
+    # What passes through without a type of its own, and what is None by default.
+    VllmSettings(
+        {
+            "hf_overrides": {"rope_theta": 1000000},
+            "compilation_config": {"mode": 3, "cudagraph_capture_sizes": [1, 2, 4]},
+            "speculative_config": {"method": "ngram", "num_speculative_tokens": 4},
+            "worker_extension_cls": "a_module.AClass",
+            "logits_processors": ["a_module:AClass"],
+            "max_model_len": None,
+            "enable_lora": True,
+            "max_lora_rank": 16,
+            "load_format": "safetensors",
+        }
+    ),
+    # The CPU build.
+    VllmSettings(
+        {"enable_chunked_prefill": False, "max_num_batched_tokens": 4096, "max_model_len": 1024, "seed": 1},
+        {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "0-1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+    ),
+]
+
+# (options, variables) -> key, part of the message, part of the hint (None: there is none).
+FAULTY: list[tuple[dict[str, object], dict[str, str], str, str, str | None]] = [
+    ({"tensor_paralel_size": 8}, {}, "options.tensor_paralel_size", "has no option", "`tensor_parallel_size`"),
+    ({"tensor_parallel_size": "8"}, {}, "options.tensor_parallel_size", 'is `"8"`, wanted an integer', None),
+    ({"tensor_parallel_size": 0}, {}, "options.tensor_parallel_size", "greater than or equal to 1", None),
+    ({"max_num_seqs": 1.5}, {}, "options.max_num_seqs", "is `1.5`, wanted an integer", None),
+    ({"enforce_eager": 1}, {}, "options.enforce_eager", "is `1`, wanted true or false", None),
+    ({"gpu_memory_utilization": 92}, {}, "options.gpu_memory_utilization", "less than or equal to 1", None),
+    ({"kv_cache_dtype": "fp9"}, {}, "options.kv_cache_dtype", "wanted one of `auto`", "`fp8`"),
+    ({"quantization": "fb8"}, {}, "options.quantization", "wanted one of", "`fp8`"),
+    ({"dtype": "BFLOAT"}, {}, "options.dtype", "wanted one of `auto`", "`float`"),
+    ({"max_lora_rank": 17}, {}, "options.max_lora_rank", "wanted one of `1`", None),
+    ({"attention_backend": "FLASHATTN"}, {}, "options.attention_backend", "wanted one of", "`FLASH_ATTN`"),
+    ({"hf_overrides": 3}, {}, "options.hf_overrides", "wanted a table", None),
+    # vLLM leaves such a key out without a word.
+    ({"compilation_config": {"moed": 3}}, {}, "options.compilation_config.moed", "has no `moed`", "`mode`"),
+    ({"attention_config": {"backend": "no"}}, {}, "options.attention_config.backend", "unknown attention back", None),
+    ({"distributed_executor_backend": "rya"}, {}, "options.distributed_executor_backend", "wanted one of", "`ray`"),
+    ({"data_parallel_size": 4}, {}, "options.data_parallel_size", "refuses", "engine.kind: openai"),
+    ({"model": "elsewhere"}, {}, "options.model", "not for the options", None),
+    ({"swap_space": 4}, {}, "options.swap_space", "has no option", None),
+    (
+        {"tensor_parallel_size": 8, "decode_context_parallel_size": 3},
+        {},
+        "options",
+        "tp_size=8 must be divisible by dcp_size=3",
+        None,
+    ),
+    (
+        {"max_model_len": 1024, "max_num_batched_tokens": 512, "enable_chunked_prefill": False},
+        {},
+        "options",
+        "smaller than max_model_len (1024)",
+        None,
+    ),
+    ({}, {"VLLM_BATCH_INVARIENT": "1"}, "environment.VLLM_BATCH_INVARIENT", "knows no variable", "BATCH_INVARIANT`"),
+    ({}, {"VLLM_CPU_KVCACHE_SPACE": "lots"}, "environment.VLLM_CPU_KVCACHE_SPACE", 'is `"lots"`', None),
+]
+RAY = VllmSettings({"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "distributed_executor_backend": "ray"})
+ALL_AT_ONCE = VllmSettings(
+    {"tensor_paralel_size": 8, "kv_cache_dtype": "fp9", "data_parallel_size": 2}, {"VLLM_NO": "1"}
+)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[OptionFault]]:
+    environment = find_environment("vllm", ROOT, its_home(ROOT))
+    faulty = [VllmSettings(options, variables) for options, variables, *_ in FAULTY]
+    return option_faults(
+        environment, [*SOUND, *faulty, RAY, ALL_AT_ONCE], tmp_path_factory.mktemp("check") / "check.log"
+    )
+
+
+def test_sound_options_pass(told: list[list[OptionFault]]) -> None:
+    assert told[: len(SOUND)] == [[] for _ in SOUND]
+
+
+def test_each_fault_is_told_with_its_key(told: list[list[OptionFault]]) -> None:
+    for (options, variables, key, message, hint), found in zip(FAULTY, told[len(SOUND) :], strict=False):
+        assert [fault.key for fault in found] == [key], (options, variables, found)
+        assert message in found[0].message, found
+        assert (hint is None and found[0].hint is None) or (hint or "?") in str(found[0].hint), found
+
+
+def test_ray_has_to_be_in_the_environment(told: list[list[OptionFault]]) -> None:
+    environment = find_environment("vllm", ROOT, its_home(ROOT))
+    keys = [] if "ray" in environment.versions else ["options.distributed_executor_backend"]
+    assert [fault.key for fault in told[-2]] == keys
+
+
+def test_all_faults_come_at_once(told: list[list[OptionFault]]) -> None:
+    assert {fault.key for fault in told[-1]} == {
+        "options.tensor_paralel_size",
+        "options.kv_cache_dtype",
+        "options.data_parallel_size",
+        "environment.VLLM_NO",
+    }
+
+
+def test_the_check_leaves_the_place_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither asks a hub nor writes where it is started."""
+    monkeypatch.chdir(tmp_path)
+    environment = find_environment("vllm", ROOT, its_home(ROOT))
+    assert option_faults(environment, [VllmSettings({})], tmp_path / "check.log") == [[]]
+    assert [path.name for path in tmp_path.iterdir()] == ["check.log"]

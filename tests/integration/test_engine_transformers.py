@@ -1,0 +1,264 @@
+"""The transformers engine with real libraries and a real model, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clone import ROOT
+
+from its.engines.pipe import WORKERS, WorkerEngine
+from its.engines.protocol import Completion, EngineModel, Request
+from its.environments import Environment, environment_variables, find_environment
+from its.errors import RunError
+from its.home import its_home
+from its.models import ready_model
+from its.recipe.load import load_recipe
+
+pytestmark = pytest.mark.integration
+
+CONTEXT = 256
+GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "stop": []}
+SAMPLED = {**GREEDY, "temperature": 0.7, "top_p": 0.95}
+QUESTIONS = [
+    *(f"What is {a} plus {b}?" for a, b in [(2, 3), (11, 4), (7, 7)]),
+    "Name three rivers and tell in which countries they flow into the sea, with one sentence about each of them.",
+    "Why is the sky blue?",
+    "Tell a story about a fox.",
+    "Write one line about tea.",
+    "A baker has 12 trays with 8 rolls each and sells 31 rolls before noon. How many rolls are left to be sold then?",
+]
+
+
+@pytest.fixture(scope="module")
+def environment() -> Environment:
+    return find_environment("axolotl", ROOT, its_home(ROOT))
+
+
+@pytest.fixture(scope="module")
+def base() -> EngineModel:
+    """SmolLM2-135M-Instruct, as the quickstart declares it."""
+    recipe = load_recipe(ROOT / "recipes" / "quickstart.yaml", ROOT)
+    model = ready_model("smollm2_135m", recipe.models["smollm2_135m"], ROOT, its_home(ROOT), print)
+    return replace(model, context_length=CONTEXT)
+
+
+@pytest.fixture(scope="module")
+def adapted(base: EngineModel, environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> EngineModel:
+    """A LoRA adapter with random weights over the same model."""
+    folder = tmp_path_factory.mktemp("adapter")
+    code = (
+        "import sys, torch; from transformers import AutoModelForCausalLM\n"
+        "from peft import LoraConfig, get_peft_model\n"
+        "torch.manual_seed(1); model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype='bfloat16')\n"
+        "config = LoraConfig(r=8, lora_alpha=64, target_modules=['q_proj', 'v_proj'], init_lora_weights=False)\n"
+        "get_peft_model(model, config).save_pretrained(sys.argv[2])\n"
+    )
+    subprocess.run(
+        [str(environment.python), "-c", code, base.path, str(folder)],
+        env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+    )
+    return replace(base, name="adapted", adapter=str(folder), fingerprint="adapted")
+
+
+def start(environment: Environment, models: list[EngineModel], log: Path) -> WorkerEngine:
+    options = {"dtype": "bfloat16", "max_model_len": CONTEXT, "batch_size": 8}
+    variables = environment_variables("axolotl", environment)
+    return WorkerEngine(environment.python, WORKERS / "transformers_worker.py", models, options, variables, log)
+
+
+@pytest.fixture(scope="module")
+def engine(
+    environment: Environment, base: EngineModel, adapted: EngineModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkerEngine]:
+    started = start(environment, [base, adapted], tmp_path_factory.mktemp("log") / "engine.log")
+    yield started
+    started.close()
+
+
+def request(name: str, question: str, sampling: dict[str, Any] = GREEDY, **more: Any) -> Request:
+    wanted = {"seed": 1, "model": "smollm2_135m", **more}
+    return Request(name, [{"role": "user", "content": question}], sampling, **wanted)
+
+
+def answers(engine: WorkerEngine, requests: list[Request]) -> dict[str, Completion]:
+    """All answers, each of which comes once."""
+    out: dict[str, Completion] = {}
+    waiting = list(requests)
+    under_way = 0
+    while len(out) < len(requests):
+        while waiting and under_way < engine.window:
+            engine.submit(waiting.pop(0))
+            under_way += 1
+        for completion in engine.poll(5.0):
+            assert completion.request_id not in out
+            out[completion.request_id] = completion
+            under_way -= 1
+    assert engine.poll(0.2) == []
+    return out
+
+
+@pytest.fixture(scope="module")
+def greedy(engine: WorkerEngine) -> dict[str, Completion]:
+    """The questions, in one batch."""
+    return answers(engine, [request(question, question) for question in QUESTIONS])
+
+
+def test_a_batch_says_what_one_by_one_is_said(engine: WorkerEngine, greedy: dict[str, Completion]) -> None:
+    alone = {question: answers(engine, [request("r", question)])["r"] for question in QUESTIONS[:5]}
+    assert all(alone[key].prompt_sha256 == greedy[key].prompt_sha256 for key in alone)
+    assert all(alone[key].prompt_tokens == greedy[key].prompt_tokens for key in alone)
+    same = [alone[key].text == greedy[key].text for key in alone]
+    assert sum(same) >= 4, same  # bf16 sums of another shape may differ in their last bits, and then a word
+
+
+def test_prompts_are_told_apart(greedy: dict[str, Completion], base: EngineModel) -> None:
+    assert len({item.prompt_sha256 for item in greedy.values()}) == len(QUESTIONS)
+    assert {item.weights for item in greedy.values()} == {base.fingerprint}
+    lengths = [greedy[question].prompt_tokens for question in QUESTIONS]
+    assert lengths[3] > 2 * lengths[0] - 10 > 0
+
+
+def test_a_seed_is_the_responses_own(engine: WorkerEngine) -> None:
+    """Neither the neighbours in the batch nor the order of requests decide what a seed draws."""
+    question = "Tell a story about a fox."
+    requests = [request(f"{seed}", question, SAMPLED, seed=seed) for seed in range(12)]
+    first = answers(engine, requests)
+    assert len({item.text for item in first.values()}) > 8
+    shuffled = random.Random(3).sample(requests, len(requests))
+    again = answers(engine, [*shuffled, request("twin", question, SAMPLED, seed=5)])
+    same = [first[key].text == again[key].text for key in first]
+    assert sum(same) >= 9, same
+    pair = answers(engine, [replace(requests[7], request_id=name) for name in ("a", "b")])
+    assert pair["a"].text == pair["b"].text
+
+
+def test_requests_of_different_kinds_come_back_once_each(engine: WorkerEngine) -> None:
+    kinds = [GREEDY, SAMPLED, {**GREEDY, "max_tokens": 3}]
+    requests = [
+        request(f"{index}", QUESTIONS[index % 8], {**kinds[index % 3], "max_tokens": 2 + index % 3}, seed=index)
+        for index in range(75)  # more than the window of 64
+    ]
+    done = answers(engine, requests)
+    assert set(done) == {item.request_id for item in requests}
+    assert all(done[f"{index}"].completion_tokens <= 2 + index % 3 for index in range(75))
+
+
+def test_the_answer_is_cut_before_the_stop_string(engine: WorkerEngine, greedy: dict[str, Completion]) -> None:
+    question = QUESTIONS[4]
+    whole = greedy[question].text
+    word = whole.split()[3]
+    done = answers(engine, [request("r", question, {**GREEDY, "stop": ["never said", word]})])["r"]
+    assert done.text == whole[: whole.index(word)]
+    assert done.finish_reason == "stop"
+    assert 0 < done.completion_tokens < greedy[question].completion_tokens
+
+
+def test_a_stop_string_that_begins_in_the_prompt_does_not_stop(
+    engine: WorkerEngine, greedy: dict[str, Completion]
+) -> None:
+    """The prompt ends with a line break; so `\\nThe` is not in the answer `The sky ...`, though it is in the row."""
+    question = QUESTIONS[4]
+    whole = greedy[question].text
+    assert whole.split()[0] not in whole.split()[1:]
+    done = answers(engine, [request("r", question, {**GREEDY, "stop": [f"\n{whole.split()[0]}"]})])["r"]
+    assert done.text == whole
+
+
+def test_what_ends_an_answer_is_told(engine: WorkerEngine) -> None:
+    sampling = {**GREEDY, "max_tokens": 5}
+    done = answers(
+        engine,
+        [
+            request("cut", "Tell a story about a fox.", sampling),
+            request("ended", "What is 2 plus 3?", {**GREEDY, "max_tokens": 40}, start="The answer is 5"),
+        ],
+    )
+    assert (done["cut"].finish_reason, done["cut"].completion_tokens) == ("length", 5)
+    assert done["ended"].finish_reason == "stop"
+    assert "<|im_end|>" not in done["ended"].text
+    assert done["ended"].text.startswith((".", ",", " "))  # what follows the start, without it
+    assert done["ended"].completion_tokens > 1  # with the end of turn
+
+
+def test_the_context_bounds_prompt_and_answer(engine: WorkerEngine) -> None:
+    def filled(words: int) -> str:
+        return "tea " * words
+
+    room = answers(engine, [request("r", filled(100))])["r"].prompt_tokens
+    words = 100 + CONTEXT - room - 6
+    done = answers(engine, [request("r", filled(words), {**GREEDY, "max_tokens": 50})])["r"]
+    left = CONTEXT - done.prompt_tokens
+    assert 0 < left < 20
+    assert done.completion_tokens == left or done.finish_reason == "stop"
+    engine.submit(request("long", filled(words + 50)))
+    with pytest.raises(RunError, match=r"refused request `long`: its prompt of \d+ tokens leaves no room"):
+        while True:
+            engine.poll(5.0)
+    assert answers(engine, [request("r", "Why is the sky blue?")])["r"].text  # the others are still served
+
+
+def test_an_adapter_answers_under_its_own_name(engine: WorkerEngine, greedy: dict[str, Completion]) -> None:
+    """Requests for two models under way at once; the engine has one of them in memory."""
+    names = ["adapted", "smollm2_135m"] * 4
+    requests = [request(f"{index}", QUESTIONS[index // 2], model=name) for index, name in enumerate(names)]
+    done = answers(engine, requests)
+    assert [done[f"{index}"].weights == "adapted" for index in range(8)] == [True, False] * 4
+    assert done["0"].text != done["1"].text
+    same = [done[f"{index}"].text == greedy[QUESTIONS[index // 2]].text for index in (1, 3, 5, 7)]
+    assert sum(same) >= 3, same
+
+
+def test_the_draw_has_the_models_distribution(environment: Environment) -> None:
+    """4000 seeds on known scores, against the softmax that transformers' own warpers leave."""
+    code = """
+import json, torch, transformers_worker as worker
+scores = torch.tensor([[2.0, 1.0, 0.5, 0.0, -1.0, -3.0]])
+def drawn(temperature, top_p):
+    draw = worker.draw_by_seed(range(4000), temperature, top_p)
+    picked = draw(None, scores.expand(4000, -1).clone()).argmax(-1)
+    return (torch.bincount(picked, minlength=6) / 4000).tolist()
+print(json.dumps([drawn(1.0, 1.0), torch.softmax(scores, -1)[0].tolist(), drawn(2.0, 1.0),
+                  torch.softmax(scores / 2, -1)[0].tolist(), drawn(1.0, 0.6)]))
+"""
+    variables = {**environment_variables("axolotl", environment), "PYTHONPATH": str(WORKERS)}
+    done = subprocess.run([str(environment.python), "-c", code], env=variables, capture_output=True, check=True)
+    plain, plain_wanted, warm, warm_wanted, cut = json.loads(done.stdout.splitlines()[-1])
+    for found, wanted in ((plain, plain_wanted), (warm, warm_wanted)):
+        assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 0.03  # over 3 standard errors
+    assert cut[2:] == [0, 0, 0, 0]  # 0.55 and 0.20 reach 0.6
+    assert abs(cut[0] - plain_wanted[0] / (plain_wanted[0] + plain_wanted[1])) < 0.03
+
+
+def test_a_worker_that_is_killed_is_named(environment: Environment, base: EngineModel, tmp_path: Path) -> None:
+    engine = start(environment, [base], tmp_path / "engine.log")
+    try:
+        engine.submit(request("r", "Tell a story about a fox.", {**GREEDY, "max_tokens": 200}))
+        (worker,) = [pid for pid in processes_below(engine._process.pid) if "transformers_worker" in command_of(pid)]
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(RunError, match=r"died \(killed by signal 9\)"):
+            while True:
+                engine.poll(5.0)
+    finally:
+        engine.close()
+
+
+def processes_below(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    return [item for child in children for item in (int(child), *processes_below(int(child)))]
+
+
+def command_of(pid: int) -> str:
+    """The program and its arguments; a keeper's begin with those of the keeper."""
+    line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return "" if "keeper.py" in line else line
