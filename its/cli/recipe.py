@@ -62,13 +62,15 @@ def show(name: str, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("names", nargs=-1)
+@click.option("--engine", is_flag=True, help="Ask vLLM's own argument classes too (10 s).")
 @json_option
-def check(names: tuple[str, ...], as_json: bool) -> None:
+def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox and use only what they are given, that local files exist with the pinned hash, and that numbers fit
-    each other (k and n, batch sizes, context). Starts no engine and needs no network.
+    each other (k and n, batch sizes, context). Starts no engine and needs no network. With --engine it holds
+    `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
 
     Example: its recipe check quickstart
     """
@@ -82,16 +84,22 @@ def check(names: tuple[str, ...], as_json: bool) -> None:
         params = project / "params.yaml"
         paths = [*recipe_paths(project), *([params] if params.is_file() else [])]
     faults: list[Fault] = []
-    good = []
+    valid = []
     for path in paths:
-        shown = path.relative_to(project) if path.is_relative_to(project) else path
         try:
-            _, found = validate(read_document(path), project)
+            document = read_document(path)
+            recipe, found = validate(document, project)
         except FaultsError as error:
-            found = error.faults
-        faults += [Fault(fault.where.replace(str(path), str(shown), 1), fault.message, fault.hint) for fault in found]
-        if not found:
-            good.append(str(shown))
+            recipe, found = None, error.faults
+        faults += found
+        if recipe is not None:
+            valid.append((document, recipe))
+    if engine:
+        from its.stages.engine_check import engine_faults
+
+        faults += engine_faults(project, valid)
+    faults = [Fault(fault.where.replace(f"{project}/", "", 1), fault.message, fault.hint) for fault in faults]
+    good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
     if as_json:
