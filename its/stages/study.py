@@ -16,7 +16,7 @@ from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe
-from its.recipe.schema import OpenAISection, Recipe
+from its.recipe.schema import Recipe
 from its.rows import read_rows
 from its.store import Store
 from its.types import Persona, Problem
@@ -129,7 +129,7 @@ class Study:
         return open_session(
             store,
             models,
-            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(engine.openai)),
+            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(self.recipe)),
             project=self.project,
             home=self.home,
             log=self.home / "logs" / f"{stage}.log",
@@ -153,7 +153,9 @@ class Study:
             return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
 
 
-def _servers(declared: OpenAISection | None) -> ServersChoice | None:
+def _servers(recipe: Recipe) -> ServersChoice | None:
+    """The declared servers; an untrained model is served under its name in the recipe, not as `MODEL-base`."""
+    declared = recipe.engine.openai
     if declared is None:
         return None
     from its.engines.fleet.state import TokenPrice
@@ -162,7 +164,7 @@ def _servers(declared: OpenAISection | None) -> ServersChoice | None:
     price = declared.price
     return ServersChoice(
         servers=tuple(OpenAIServer(server.url, server.key_variable) for server in declared.servers),
-        served=dict(declared.served),
+        served={Checkpoint(name).name: declared.served.get(name, name) for name in recipe.models} | declared.served,
         concurrency=declared.concurrency,
         timeout_seconds=declared.timeout_seconds,
         retries=declared.retries,

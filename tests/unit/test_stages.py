@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.openai_server import FakeServer
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
@@ -383,3 +384,31 @@ def test_rejected_personas_are_cited_and_replayed(study: Study, engines: Any, ed
     edit(("  kind: vllm", "  kind: replay"))
     persona.run()
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
+    """Personas and responses from a server; the untrained model is asked by its name in the recipe."""
+    _prepare()
+    options = "    enforce_eager: true\n    enable_chunked_prefill: false\n    max_num_batched_tokens: #\n"
+    with FakeServer(models=["smollm2_135m", *CHECKPOINTS[1:]]) as server:
+        told = f"openai\n  openai:\n    servers: [{{url: '{server.url}'}}]\n    price: {{prompt: 1.0, completion: 2.0}}"
+        edit(("  kind: vllm", f"  kind: {told}"), (f"  options:\n{options}", "  options: {top_k: 5}\n"))
+        persona.run()
+        query.run()
+        _train()
+        generate.run()
+        bodies = list(server.bodies)
+    assert {body["model"] for body in bodies} == {"smollm2_135m", *CHECKPOINTS[1:]}
+    assert all(body["top_k"] == 5 for body in bodies)
+    assert engines.asked() == []
+    started = [body for body in bodies if body["messages"][-1] == {"role": "assistant", "content": "You are a"}]
+    assert len(started) >= 16 and all(body["continue_final_message"] for body in started)
+    cost = json.loads(study.results("cost", "generate.json").read_text(encoding="utf-8"))
+    assert cost[-1]["what"] == "servers" and cost[-1]["counts"]["cost"] > 0
+    sessions = json.loads(study.sessions_path().read_text(encoding="utf-8"))
+    assert {session["engine"] for session in sessions.values()} == {"openai"}
+    grade.run()
+    measure.run()
+    report.run()
+    page = study.results("report.html").read_text(encoding="utf-8")
+    assert "servers: " in page and "nothing is known" in page
