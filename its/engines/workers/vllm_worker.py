@@ -20,21 +20,20 @@ import traceback
 from collections import deque
 from typing import Any
 
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the keeper
+
+def set_up_process() -> Any:
+    """Die with the keeper; give stdout to the protocol alone: what libraries print goes to stderr, the log.
+
+    Not at the top of the file: processes that vLLM spawns run that again, and they have another parent.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.environ.get("ITS_PARENT") not in (None, str(os.getppid())):
         sys.exit(1)  # the parent died before the line above
-
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-
-# Everything that libraries print goes to stderr (the log); stdout carries the protocol alone.
-OUT = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-os.dup2(2, 1)
-
-
-def say(message: dict[str, Any]) -> None:
-    OUT.write(json.dumps(message, ensure_ascii=False) + "\n")
-    OUT.flush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return out
 
 
 def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
@@ -47,11 +46,11 @@ def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
 class Worker:
     """The engine and what is under way in it."""
 
-    def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any]) -> None:
+    def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any], out: Any) -> None:
         from vllm import LLM, SamplingParams
         from vllm.lora.request import LoRARequest
 
-        self.models, self.sampling, self.lora = models, SamplingParams, LoRARequest
+        self.models, self.sampling, self.lora, self.out = models, SamplingParams, LoRARequest, out
         self.path = next(iter(models.values()))["path"]
         if len({model["path"] for model in models.values()}) > 1:
             options = {"worker_extension_cls": "its_vllm_extension.WeightSwap", **options}
@@ -61,6 +60,9 @@ class Worker:
         self.waiting: deque[dict[str, Any]] = deque()
         scheduler = getattr(self.engine.vllm_config, "scheduler_config", None)
         self.window = max(32, 2 * int(scheduler.max_num_seqs))
+
+    def say(self, message: dict[str, Any]) -> None:
+        say(self.out, message)
 
     def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
         open_input = True
@@ -88,7 +90,7 @@ class Worker:
             return False
         for told in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
             if told:
-                say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
+                self.say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
                 os._exit(0)
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache of the former weights could not be dropped")
@@ -113,7 +115,7 @@ class Worker:
                 continue_final_message=start is not None,
             )
         except ValueError as error:  # for example a prompt longer than the context
-            say({"id": request["id"], "error": str(error)})
+            self.say({"id": request["id"], "error": str(error)})
             return
         # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
         self.names[name.partition("-")[0]] = request
@@ -125,7 +127,7 @@ class Worker:
             request = self.names.pop(output.request_id)
             best = output.outputs[0]
             ids = ",".join(map(str, output.prompt_token_ids or []))
-            say(
+            self.say(
                 {
                     "id": request["id"],
                     "text": best.text,
@@ -139,21 +141,28 @@ class Worker:
             )
 
 
-def main() -> None:
+def say(out: Any, message: dict[str, Any]) -> None:
+    out.write(json.dumps(message, ensure_ascii=False) + "\n")
+    out.flush()
+
+
+def main(out: Any) -> None:
     first = json.loads(sys.stdin.readline())
     started = time.monotonic()
-    worker = Worker(first["models"], first["options"])
-    say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
+    worker = Worker(first["models"], first["options"], out)
+    worker.say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
     inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
     worker.serve(inbox)
 
 
 if __name__ == "__main__":
+    stdout = set_up_process()
     try:
-        main()
+        main(stdout)
     except BaseException as error:
         traceback.print_exc()
-        say({"fatal": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"})
+        told = " ".join(str(error).split())  # pydantic says what is wrong on the second line
+        say(stdout, {"fatal": f"{type(error).__name__}: {told[:300]}"})
         os._exit(1)
     os._exit(0)  # skip the libraries' slow teardown
