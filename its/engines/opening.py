@@ -104,7 +104,8 @@ def _vllm(
         process["PYTHONPATH"] = str(WORKERS)
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
         say(f"starting vLLM with {group[0].name}{more} (its log: {log})")
-        return WorkerEngine(environment.python, WORKER, group, serving_arguments(group, arguments), process, log)
+        served = serving_arguments(group, arguments, spec.build)
+        return WorkerEngine(environment.python, WORKER, group, served, process, log)
 
     return identities, {"build": spec.build}, engine_groups(models), start
 

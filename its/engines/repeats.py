@@ -10,9 +10,7 @@ _CPU = (
     "vLLM on a CPU: the same requests in the same order repeat; sampled ones too, each has a seed of its own. In other "
     "company (another batch size, another order, a resumed run) a part of the texts differs"
 )
-_INVARIANT = (
-    "vLLM with VLLM_BATCH_INVARIANT: made to repeat whatever shares a batch (its documentation; not measured)"
-)
+_INVARIANT = "vLLM with VLLM_BATCH_INVARIANT: made to repeat whatever shares a batch (its documentation; not measured)"
 _GPU = "vLLM on a GPU: texts depend on what shared the batch, greedy ones too; set VLLM_BATCH_INVARIANT where supported"
 _TRANSFORMERS = "transformers: the same requests in the same batches repeat; other batches change a part of the texts"
 _OPENAI = "servers behind `openai`: nothing is known; a seed is sent, and hosted models change without notice"

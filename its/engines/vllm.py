@@ -17,7 +17,6 @@ WORKER = WORKERS / "vllm_worker.py"
 # instead of 23; the default binds one core of two and reserves the other.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max_lora_rank`
-MOST_ADAPTERS = 4  # in one batch; requests to one checkpoint stand together, so two are the rule
 
 
 def worker_settings(
@@ -46,8 +45,12 @@ def worker_settings(
     return {**arguments, **options}, {**variables, **environment}
 
 
-def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with what serving LoRA adapters takes; they change no number (a test holds it)."""
+def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], build: str) -> dict[str, Any]:
+    """The arguments with what serving LoRA adapters takes; they change no number (a test holds it).
+
+    One adapter is in use at a time. On a CPU there is a slot for each and one that stays empty: vLLM 0.32 reads the
+    last slot for requests without an adapter.
+    """
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:
         return arguments
@@ -55,7 +58,7 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any]) -
     needed = {
         "enable_lora": True,
         "max_lora_rank": next((allowed for allowed in LORA_RANKS if allowed >= rank), rank),
-        "max_loras": min(len(adapters), MOST_ADAPTERS),
+        "max_loras": len(adapters) + 1 if build == "vllm_cpu" else 1,
     }
     return needed | arguments
 

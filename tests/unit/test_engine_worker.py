@@ -135,7 +135,7 @@ def test_a_refused_request_is_named(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     model = EngineModel("m", "unloadable", "f", "bfloat16", 64)
     with (
-        pytest.raises(RunError, match=r"the engine failed: ValueError: no weights in `unloadable` second line$") as caught,
+        pytest.raises(RunError, match=r"engine failed: ValueError: no weights in `unloadable` second line$") as caught,
         _engine(tmp_path, None, model),
     ):
         pass
@@ -306,7 +306,8 @@ def test_serving_adapters_takes_the_largest_rank(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "adapter_config.json").write_text(json.dumps({"r": rank}), encoding="utf-8")
         adapters.append(replace(MODEL, name=f"r{rank}", adapter=str(folder)))
-    assert serving_arguments([MODEL], {"dtype": "bfloat16"}) == {"dtype": "bfloat16"}
-    told = serving_arguments([MODEL, *adapters], {"dtype": "bfloat16"})
-    assert told == {"dtype": "bfloat16", "enable_lora": True, "max_lora_rank": 32, "max_loras": 2}
-    assert serving_arguments(adapters, {"max_lora_rank": 64})["max_lora_rank"] == 64
+    assert serving_arguments([MODEL], {"dtype": "bfloat16"}, "vllm") == {"dtype": "bfloat16"}
+    told = serving_arguments([MODEL, *adapters], {"dtype": "bfloat16"}, "vllm")
+    assert told == {"dtype": "bfloat16", "enable_lora": True, "max_lora_rank": 32, "max_loras": 1}
+    assert serving_arguments(adapters, {}, "vllm_cpu")["max_loras"] == 3
+    assert serving_arguments(adapters, {"max_lora_rank": 64}, "vllm")["max_lora_rank"] == 64

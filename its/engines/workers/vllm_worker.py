@@ -51,7 +51,8 @@ class Worker:
         from vllm.lora.request import LoRARequest
 
         self.models, self.sampling, self.lora, self.out = models, SamplingParams, LoRARequest, out
-        self.path = next(iter(models.values()))["path"]
+        self.name, first = next(iter(models.items()))
+        self.path = first["path"]
         if len({model["path"] for model in models.values()}) > 1:
             options = {"worker_extension_cls": "its_vllm_extension.WeightSwap", **options}
         self.llm = LLM(model=self.path, **options)
@@ -82,19 +83,25 @@ class Worker:
                 self.step()
 
     def ready_for(self, request: dict[str, Any]) -> bool:
-        """Whether the request's weights are in place; they are put there as soon as nothing else is under way."""
-        path = self.models[request["model"]]["path"]
-        if path == self.path:
+        """Whether the request's model is in place; it is put there as soon as nothing else is under way.
+
+        Adapters wait for each other too, though vLLM could serve them in one batch: a response then never shares a
+        batch with another checkpoint's. And vLLM 0.32's LoRA on a CPU takes "no adapter" for the last one of its
+        slots where both are in a batch (`lora_weights[-1]`): the base answered as the adapter.
+        """
+        if request["model"] == self.name:
             return True
         if self.names:
             return False
-        for told in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
-            if told:
-                self.say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
-                os._exit(0)
-        if not self.llm.reset_prefix_cache():
-            raise RuntimeError("the prefix cache of the former weights could not be dropped")
-        self.path = path
+        path = self.models[request["model"]]["path"]
+        if path != self.path:
+            for told in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
+                if told:
+                    self.say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
+                    os._exit(0)
+            if not self.llm.reset_prefix_cache():
+                raise RuntimeError("the prefix cache of the former weights could not be dropped")
+        self.path, self.name = path, request["model"]
         return True
 
     def enqueue(self, request: dict[str, Any]) -> None:
@@ -135,7 +142,7 @@ class Worker:
                     "prompt_tokens": len(output.prompt_token_ids or []),
                     "completion_tokens": len(best.token_ids),
                     "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
-                    # Weights cannot have changed since the request was enqueued: a swap waits until none is under way.
+                    # They cannot have changed since the request was enqueued: a swap waits until none is under way.
                     "weights": self.models[request["model"]]["fingerprint"],
                 }
             )
