@@ -37,13 +37,21 @@ def main() -> None:
             plain = raw.chat(chats)
             session.store = fresh = empty_store()
             session.sessions = {model.name: fresh.register({"model": model.fingerprint}, {})}
-            began = time.monotonic()
+            began, processor = time.monotonic(), time.process_time()
             session.ensure(requests)
+            asked = time.monotonic() - began
             texts = [completion.text for _, _, completion in session.read(requests)]
             seconds = time.monotonic() - began
             fresh.close()
             equal = sum(a == b for a, b in zip(texts, plain["texts"], strict=True))
-            row = {"raw": plain["seconds"], "its": seconds, "tokens": plain["tokens"], "equal": equal}
+            row = {
+                "raw": plain["seconds"],
+                "its": seconds,
+                "reading": seconds - asked,
+                "processor": time.process_time() - processor,  # of ITS itself, which takes it from the engine's cores
+                "tokens": plain["tokens"],
+                "equal": equal,
+            }
             note(f"turn {turn}{' (warm-up)' if not turn else ''}: {row}")
             if turn:
                 turns.append(row)

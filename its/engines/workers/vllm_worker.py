@@ -20,6 +20,8 @@ import traceback
 from collections import deque
 from typing import Any
 
+GATHER_SECONDS = 0.02
+
 
 def set_up_process() -> Any:
     """Die with the keeper; give stdout to the protocol alone: what libraries print goes to stderr, the log.
@@ -68,9 +70,12 @@ class Worker:
     def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
         open_input = True
         while open_input or self.names or self.waiting:
+            idle = not self.names and not self.waiting
             while open_input:
                 try:
-                    request = inbox.get(block=not self.names and not self.waiting)
+                    # From idle, what comes together starts together: a step for the first costs as much as for all.
+                    seconds = 0.0 if not idle else GATHER_SECONDS if self.waiting else None
+                    request = inbox.get(timeout=seconds)
                 except queue.Empty:
                     break
                 if request is None:
