@@ -2,9 +2,9 @@
 
     its recipe use arithmetic_4x4 && dvc repro train query && python benchmarks/scheduling.py
 
-`fifo` is the order of the rows (all of one strategy, then the next), `shuffled` a seeded one, `together` puts a problem's
-strategies side by side, `prompt` asks the longest prompt first, `oracle` the longest response first, with the lengths
-that the same requests had before: no expectation can order better. Times are seconds for all requests, medians over turns.
+`fifo` is the order of the rows (all of one strategy, then the next), `shuffled` a seeded one, `together` puts a
+problem's strategies side by side, `prompt` asks the longest prompt first, `oracle` the longest response first, with the
+lengths that the same requests had before: no expectation can order better. Seconds for all requests, medians of turns.
 """
 
 from __future__ import annotations

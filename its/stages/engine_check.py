@@ -37,9 +37,7 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
     environment = find_environment("vllm", project, home)
     found = option_faults(environment, [settings for _, settings in asked], home / "logs" / "check-vllm.log")
     faults = [
-        Fault(
-            document.where(["engine", *fault.key.split(".")]), f"`engine.{fault.key}`: {fault.message}", fault.hint
-        )
+        Fault(document.where(["engine", *fault.key.split(".")]), f"`engine.{fault.key}`: {fault.message}", fault.hint)
         for (document, _), several in zip(asked, found, strict=True)
         for fault in several
     ]
