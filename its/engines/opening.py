@@ -12,7 +12,14 @@ from its.engines.protocol import Engine, EngineModel
 from its.engines.replay import Replay
 from its.engines.session import Session
 from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_settings
-from its.environments import Environment, EnvironmentSpec, environment_variables, find_environment, spec_of
+from its.environments import (
+    EngineName,
+    Environment,
+    EnvironmentSpec,
+    environment_variables,
+    find_environment,
+    spec_of,
+)
 from its.environments.find import place_of
 from its.store import Store, vllm_identity
 
@@ -65,129 +72,129 @@ def open_session(
     """
     if choice.kind == "replay":
         return Replay(store, models, say)
-    opener = {"vllm": _vllm, "transformers": _transformers, "openai": _openai}[choice.kind]
-    identities, about, groups, start = opener(models, choice, project, home, log, say)
+    opener = _Opener(models, choice, project, home, log, say)
+    opened = {"vllm": opener.vllm, "transformers": opener.transformers, "openai": opener.openai}[choice.kind]()
     sessions = {
         model.name: store.register(
-            identities[model.name], {"checkpoints": [model.name], "dtype": model.dtype, "engine": choice.kind, **about}
+            opened.identities[model.name],
+            {"checkpoints": [model.name], "dtype": model.dtype, "engine": choice.kind, **opened.about},
         )
         for model in models
     }
-    return Session(store, models, sessions, groups, start, say)
+    return Session(store, models, sessions, opened.groups, opened.start, say)
 
 
-Opened = tuple[
-    dict[str, dict[str, Any]], dict[str, Any], list[list[EngineModel]], Callable[[list[EngineModel]], Engine]
-]
+@dataclass(frozen=True)
+class _Opened:
+    """What a session needs of an engine.
+
+    Args:
+        identities: by model, what determines its responses beside the request.
+        about: labels that determine nothing.
+        groups: models that one engine serves.
+        start: starts the engine of a group.
+    """
+
+    identities: dict[str, dict[str, Any]]
+    about: dict[str, Any]
+    groups: list[list[EngineModel]]
+    start: Callable[[list[EngineModel]], Engine]
 
 
-def _vllm(
-    models: Sequence[EngineModel],
-    choice: EngineChoice,
-    project: Path,
-    home: Path,
-    log: Path,
-    say: Callable[[str], None],
-) -> Opened:
-    spec, lock_sha256 = _lock("vllm", project, home)
-    identities, settings = {}, {}
-    for model in models:
-        arguments, variables = worker_settings(model, choice.options, choice.environment, spec.build)
-        identities[model.name] = vllm_identity(model.fingerprint, arguments, variables, lock_sha256)
-        settings[model.name] = (arguments, variables)
+@dataclass(frozen=True)
+class _Opener:
+    """A method for each kind of engine; see `open_session`."""
 
-    def start(group: list[EngineModel]) -> WorkerEngine:
-        environment = find_environment("vllm", project, home)
-        arguments, variables = settings[group[0].name]
-        process = _process(environment, {"VLLM_LOGGING_LEVEL": "WARNING"} | variables)
-        # vLLM's own processes (one a GPU) import the extension that swaps weights.
-        process["PYTHONPATH"] = str(WORKERS)
-        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-        say(f"starting vLLM with {group[0].name}{more} (its log: {log})")
-        served = serving_arguments(group, arguments, spec.build)
-        return WorkerEngine(environment.python, WORKER, group, served, process, log)
+    models: Sequence[EngineModel]
+    choice: EngineChoice
+    project: Path
+    home: Path
+    log: Path
+    say: Callable[[str], None]
 
-    return identities, {"build": spec.build}, engine_groups(models), start
+    def vllm(self) -> _Opened:
+        choice = self.choice
+        spec, lock_sha256 = self._lock("vllm")
+        identities, settings = {}, {}
+        for model in self.models:
+            arguments, variables = worker_settings(model, choice.options, choice.environment, spec.build)
+            identities[model.name] = vllm_identity(model.fingerprint, arguments, variables, lock_sha256)
+            settings[model.name] = (arguments, variables)
 
+        def start(group: list[EngineModel]) -> WorkerEngine:
+            environment = find_environment("vllm", self.project, self.home)
+            arguments, variables = settings[group[0].name]
+            process = _process(environment, {"VLLM_LOGGING_LEVEL": "WARNING"} | variables)
+            # vLLM's own processes (one a GPU) import the extension that swaps weights.
+            process["PYTHONPATH"] = str(WORKERS)
+            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+            self.say(f"starting vLLM with {group[0].name}{more} (its log: {self.log})")
+            served = serving_arguments(group, arguments, spec.build)
+            return WorkerEngine(environment.python, WORKER, group, served, process, self.log)
 
-def _transformers(
-    models: Sequence[EngineModel],
-    choice: EngineChoice,
-    project: Path,
-    home: Path,
-    log: Path,
-    say: Callable[[str], None],
-) -> Opened:
-    spec, lock_sha256 = _lock("axolotl", project, home)
-    settings = {
-        model.name: {"dtype": model.dtype, "max_model_len": model.context_length, "revision": model.revision}
-        | choice.options
-        for model in models
-    }
-    identities = {
-        model.name: {
-            "model": model.fingerprint,
-            "engine": "transformers",
-            "arguments": {
-                key: value
-                for key, value in settings[model.name].items()
-                if key not in (*TRANSFORMERS_SPEED, "revision")
-            },
-            "variables": choice.environment,
-            "environment": lock_sha256,
+        return _Opened(identities, {"build": spec.build}, engine_groups(self.models), start)
+
+    def transformers(self) -> _Opened:
+        choice = self.choice
+        spec, lock_sha256 = self._lock("axolotl")
+        settings = {
+            model.name: {"dtype": model.dtype, "max_model_len": model.context_length, "revision": model.revision}
+            | choice.options
+            for model in self.models
         }
-        for model in models
-    }
+        left_out = (*TRANSFORMERS_SPEED, "revision")  # the fingerprint has the revision
+        identities = {
+            model.name: {
+                "model": model.fingerprint,
+                "engine": "transformers",
+                "arguments": {key: value for key, value in settings[model.name].items() if key not in left_out},
+                "variables": choice.environment,
+                "environment": lock_sha256,
+            }
+            for model in self.models
+        }
 
-    def start(group: list[EngineModel]) -> WorkerEngine:
-        environment = find_environment("axolotl", project, home)
-        say(f"starting transformers with {group[0].name} (its log: {log})")
-        options = {key: value for key, value in settings[group[0].name].items() if value is not None}
-        return WorkerEngine(
-            environment.python, TRANSFORMERS_WORKER, group, options, _process(environment, choice.environment), log
-        )
+        def start(group: list[EngineModel]) -> WorkerEngine:
+            environment = find_environment("axolotl", self.project, self.home)
+            self.say(f"starting transformers with {group[0].name} (its log: {self.log})")
+            options = {key: value for key, value in settings[group[0].name].items() if value is not None}
+            process = _process(environment, choice.environment)
+            return WorkerEngine(environment.python, TRANSFORMERS_WORKER, group, options, process, self.log)
 
-    return identities, {"build": spec.build}, [[model] for model in models], start
+        return _Opened(identities, {"build": spec.build}, [[model] for model in self.models], start)
 
+    def openai(self) -> _Opened:
+        declared = self.choice.openai
+        assert declared is not None  # the recipe's validation holds it
+        identities = {
+            model.name: {"model": model.fingerprint, "engine": "openai", "options": self.choice.options}
+            for model in self.models
+        }
 
-def _openai(
-    models: Sequence[EngineModel],
-    choice: EngineChoice,
-    project: Path,
-    home: Path,
-    log: Path,
-    say: Callable[[str], None],
-) -> Opened:
-    declared = choice.openai
-    assert declared is not None  # the recipe's validation holds it
-    identities = {
-        model.name: {"model": model.fingerprint, "engine": "openai", "options": choice.options} for model in models
-    }
+        def start(group: list[EngineModel]) -> OpenAIEngine:
+            from its.engines.openai import OpenAIEngine
 
-    def start(group: list[EngineModel]) -> OpenAIEngine:
-        from its.engines.openai import OpenAIEngine
+            self.say(f"asking {len(declared.servers)} servers for {len(group)} models (failed attempts: {self.log})")
+            return OpenAIEngine(
+                declared.servers,
+                group,
+                declared.served,
+                options=self.choice.options,
+                concurrency=declared.concurrency,
+                timeout_seconds=declared.timeout_seconds,
+                retries=declared.retries,
+                price=declared.price,
+                say=self.say,
+                log=self.log,
+            )
 
-        say(f"asking {len(declared.servers)} servers for {len(group)} models (failed attempts: {log})")
-        return OpenAIEngine(
-            declared.servers,
-            group,
-            declared.served,
-            options=choice.options,
-            concurrency=declared.concurrency,
-            timeout_seconds=declared.timeout_seconds,
-            retries=declared.retries,
-            price=declared.price,
-            say=say,
-            log=log,
-        )
+        about = {"servers": [server.url for server in declared.servers]}
+        return _Opened(identities, about, [list(self.models)], start)
 
-    return identities, {"servers": [server.url for server in declared.servers]}, [list(models)], start
-
-
-def _lock(name: Any, project: Path, home: Path) -> tuple[EnvironmentSpec, str]:
-    """What the environment should be here and the SHA-256 of its lock, whether it is installed or not."""
-    spec = spec_of(name, project)
-    return spec, place_of(spec, home)[1]
+    def _lock(self, name: EngineName) -> tuple[EnvironmentSpec, str]:
+        """What the environment should be here and the SHA-256 of its lock, whether it is installed or not."""
+        spec = spec_of(name, self.project)
+        return spec, place_of(spec, self.home)[1]
 
 
 def _process(environment: Environment, variables: dict[str, str]) -> dict[str, str]:
