@@ -1,6 +1,6 @@
 """The check of vLLM's options across its process boundary: what is asked, what comes back, how it may break.
 
-What vLLM itself says of options is in tests/integration/test_engine_options.py.
+What vLLM itself says of options is in tests/integration/test_vllm_options.py.
 """
 
 from __future__ import annotations

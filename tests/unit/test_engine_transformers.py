@@ -1,6 +1,6 @@
 """The transformers worker where it needs no library: what it batches, in which order, and that nobody is forgotten.
 
-What the libraries do for it is in tests/integration/test_engine_transformers.py.
+What the libraries do for it is in tests/integration/test_transformers.py.
 """
 
 from __future__ import annotations
