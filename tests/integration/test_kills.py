@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def _start(project: Path, home: Path | None = None) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell has its background jobs ignore Ctrl-C, and a test run in one would hand that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -117,6 +120,20 @@ def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) ->
     with Store(home / "store.sqlite") as store:
         assert len(store.contains([key.hex() for key in _keys(home)])) == len(before) + WANTED
         assert store.damaged == 0
+
+
+def test_ctrl_c_ends_at_once_and_keeps_what_was_stored(ready: Path, engines: Any) -> None:
+    home = load_study(ready).home
+    before = len(_keys(home))
+    process = _start(ready)
+    while len(_keys(home)) < before + 5:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "error: interrupted; run the same command again to go on" in said and "Traceback" not in said
+    assert len(_keys(home)) >= before + 5
 
 
 def test_two_processes_at_once_ask_each_request_once(ready: Path, engines: Any, tmp_path: Path) -> None:
