@@ -28,7 +28,7 @@ from its.errors import DataError, RunError
 from its.store.bodies import LEVEL, checksum, decode, encode
 from its.store.connection import explained, is_damage
 from its.store.keys import join_key, prompt_sha256, session_sha256
-from its.store.salvage import readable_rows
+from its.store.salvage import explained_rows, readable_rows
 
 if TYPE_CHECKING:
     from its.store.database import Store
@@ -99,7 +99,9 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
     def lost(row_id: int) -> None:
         counts["unreadable"] += 1
 
-    for _, key, session, prompt_id, details, created, told, body in _rows(store, where, lost):
+    for _, key, session, prompt_id, details, created, told, body in explained_rows(
+        store.db, store.path, "responses", _COLUMNS, lost, where
+    ):
         try:
             if checksum(key, body) != told:
                 raise ValueError("another checksum")
@@ -213,16 +215,6 @@ def fill_temporary(db: sqlite3.Connection, table: str, keys: Iterable[str]) -> i
     db.execute(f"CREATE TEMP TABLE {table} (key BLOB PRIMARY KEY) WITHOUT ROWID")
     db.executemany(f"INSERT OR IGNORE INTO temp.{table} VALUES (?)", ((bytes.fromhex(key),) for key in keys))
     return int(db.execute(f"SELECT count(*) FROM temp.{table}").fetchone()[0])
-
-
-def _rows(store: Store, where: str, lost: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
-    rows = readable_rows(store.db, "responses", _COLUMNS, lost, where)
-    while True:
-        with explained(store.path):
-            row = next(rows, None)
-        if row is None:
-            return
-        yield row
 
 
 def _own_version() -> str:

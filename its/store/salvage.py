@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from its.store.connection import is_damage
+from its.store.connection import explained, is_damage
 
 WINDOW = 256
+
+
+def explained_rows(
+    db: sqlite3.Connection, path: Path, table: str, columns: str, lost: Callable[[int], None], where: str = "1"
+) -> Iterator[tuple[Any, ...]]:
+    """`readable_rows` whose errors are the store's; what the caller does between two rows is not explained by it."""
+    rows = readable_rows(db, table, columns, lost, where)
+    while True:
+        with explained(path):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
 
 
 def readable_rows(

@@ -12,7 +12,7 @@ from its.store.bodies import checksum, decode
 from its.store.connection import explained, is_damage, writing
 from its.store.database import SessionInfo, Store
 from its.store.keys import join_key, prompt_sha256, session_sha256
-from its.store.salvage import last_id, readable_rows
+from its.store.salvage import explained_rows, last_id
 
 MAX_PAGE_FAULTS = 100
 _LAST_SECOND = 2**36  # of the year 4147; no checksum covers when a response was made
@@ -90,7 +90,9 @@ def _integrity(store: Store) -> list[str]:
 def _session_faults(store: Store, sessions: dict[int, tuple[str, str]]) -> Iterator[Damage]:
     """Fill `sessions` with (hash, label) by id."""
     lost: list[int] = []
-    for row_id, sha256, identity, about in _rows(store, "sessions", "sha256, identity, about", lost.append):
+    for row_id, sha256, identity, about in explained_rows(
+        store.db, store.path, "sessions", "sha256, identity, about", lost.append
+    ):
         label = sha256[:12]
         try:
             session = SessionInfo(sha256, json.loads(identity), json.loads(about), 0)
@@ -107,7 +109,7 @@ def _session_faults(store: Store, sessions: dict[int, tuple[str, str]]) -> Itera
 def _prompt_faults(store: Store, bad: dict[int, bytes], repair: bool) -> Iterator[Damage]:
     """Fill `bad` with the bodies of damaged prompts by id."""
     lost: list[int] = []
-    for row_id, sha256, body in _rows(store, "prompts", "sha256, body", lost.append):
+    for row_id, sha256, body in explained_rows(store.db, store.path, "prompts", "sha256, body", lost.append):
         try:
             text = store.packer.unpack(body).decode("utf-8", "surrogatepass")
             if prompt_sha256(text) == sha256.hex():
@@ -130,7 +132,7 @@ def _response_faults(
     with explained(store.path):
         total = last_id(store.db, "responses")
     done = 0
-    for row_id, *row in _rows(store, "responses", _COLUMNS, lost.append):
+    for row_id, *row in explained_rows(store.db, store.path, "responses", _COLUMNS, lost.append):
         done += 1
         if done % 1000 == 0:
             progress(done, total)
@@ -194,13 +196,3 @@ def _fault(store: Store, row: Sequence[Any]) -> str | None:
 def _unread(lost: list[int], kind: str) -> Iterator[Damage]:
     if lost:
         yield Damage(f"up to {len(lost)} {kind} on damaged pages cannot be read; {_SAVE}")
-
-
-def _rows(store: Store, table: str, columns: str, lost: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
-    rows = readable_rows(store.db, table, columns, lost)
-    while True:
-        with explained(store.path):
-            row = next(rows, None)
-        if row is None:
-            return
-        yield row
