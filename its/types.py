@@ -21,13 +21,18 @@ class Row(BaseModel):
 
 
 class Problem(Row):
-    """A question with its known answer (`reference`) and maybe a worked `solution`."""
+    """A question with its known answer (`reference`) and maybe a worked `solution`.
+
+    `source` names the set it came from, `row` where it stood there (`path:line`). A reasoning trace in the solution
+    stands between `<think>` and `</think>`, whatever marks the source had.
+    """
 
     problem_id: str = Field(min_length=1)
     text: str = Field(min_length=1)
     reference: str | None = None
     solution: str | None = None
     source: str
+    row: str | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -39,16 +44,20 @@ class Message(Row):
 
 
 class Persona(Row):
-    """The context that a model wrote for one problem under one strategy.
+    """The context that a model wrote for one problem under one strategy, or a control in its place.
 
-    `text` is empty only where the strategy gives none or a flag says why. `attempts` counts requests to the writer;
-    `request_key` names the response in the store that the text came from, `rejected_keys` those that were not taken.
+    `text` is empty only where the strategy gives none or a flag says why. `attempts` counts requests to the writer, 0
+    for a control; `request_key` names the response in the store that the text came from, `rejected_keys` those that
+    were not taken. Where a strategy writes several, each is a row of its own with its `index` from 0. `taken_from` is
+    the problem whose persona this is, where that is another one.
     """
 
     problem_id: str
     strategy: str
+    index: int | None = Field(default=None, ge=0)
     text: str
     domain: str | None = None
+    taken_from: str | None = None
     attempts: int = Field(ge=0)
     flags: list[str] = Field(default_factory=list)
     request_key: str | None = None
@@ -58,6 +67,8 @@ class Persona(Row):
     def _text_or_reason(self) -> Persona:
         if self.attempts > 0 and not self.text and "empty" not in self.flags:
             raise ValueError("`text` is empty but no flag says why")
+        if self.taken_from == self.problem_id:
+            raise ValueError("`taken_from` is the problem itself")
         return self
 
 
@@ -87,18 +98,27 @@ class Response(Row):
 
 
 class Verdict(Row):
-    """What the grader says of one response; `answer` is None exactly if `verdict` is `no_answer`."""
+    """What the grader says of one response; `answer` is None exactly if `verdict` is `no_answer`.
+
+    `answer` is normalised. `rule` names what found it in the response, `span` where: characters [start, end) of the
+    response's text. `reason` says why the grader could not decide (`grader_error` alone). Rows of grader 1 lack them.
+    """
 
     query_id: str
     sample_index: int = Field(ge=0)
     answer: str | None = None
     verdict: VerdictName
+    rule: str | None = None
+    span: list[int] | None = Field(default=None, min_length=2, max_length=2)
+    reason: str | None = None
     grader_version: str
 
     @model_validator(mode="after")
     def _answer_or_none(self) -> Verdict:
         if (self.answer is None) != (self.verdict == "no_answer"):
             raise ValueError("`answer` is None exactly if `verdict` is `no_answer`")
+        if self.reason is not None and self.verdict != "grader_error":
+            raise ValueError("`reason` is for `grader_error` alone")
         return self
 
 

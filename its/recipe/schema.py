@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 RECIPE_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9_]+$"
@@ -16,8 +16,8 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 """An integer is a number too (YAML writes 1 where 1.0 is meant); text is not."""
 
-PersonaCheck = Literal["empty", "overlong", "refuses", "solves", "digits"]
-AnswerKind = Literal["integer", "math", "choice"]
+PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]
+AnswerKind = Literal["integer", "number", "math", "choice"]
 TemplateName = Literal["collection", "boxes", "purchase", "sharing", "journey"]
 """The tables of `its.sources.procedural.TEMPLATES`."""
 
@@ -109,7 +109,7 @@ class ProceduralSource(Section):
 
 
 class FilesSource(Section):
-    """Local files: JSON (an array), JSONL or Parquet by their ending.
+    """A local file: JSON (an array), JSONL, CSV or Parquet by its ending; the text ones also as `.gz` and `.zst`.
 
     `path` lies under `data/sources/`, which the graph watches; any other path needs `sha256`, which pins the content.
     """
@@ -129,35 +129,128 @@ class HubSource(Section):
     revision: str | None = None
 
 
+class Choices(Section):
+    """Where a multiple-choice row keeps its options; they are shuffled by a seed of the problem's own."""
+
+    correct: str
+    wrong: Annotated[list[str], Field(min_length=1)]
+
+
 class Fields(Section):
-    """Where a row keeps what; a dotted path reaches into nested objects (`reward_model.ground_truth`)."""
+    """Where a row keeps what.
+
+    Each is a dotted path that reaches into nested objects and lists (`conversations.1.value`), or, where it holds
+    `{{`, a Jinja2 expression over `row`. `thinking` is a reasoning trace that stands apart from the solution;
+    `meta` names what else is kept, under the names given.
+    """
 
     problem: str
     reference: str | None = None
     solution: str | None = None
+    thinking: str | None = None
     problem_id: str | None = None
+    choices: Choices | None = None
+    meta: dict[Name, str] = Field(default_factory=dict)
+
+
+class Tolerance(Section):
+    """How many rows may be faulty; each goes to the quarantine file with the reason. One more stops the stage."""
+
+    rows: Annotated[int, Field(ge=1)]
 
 
 class Sample(Section):
-    """A seeded sample: a larger `size` keeps the rows of a smaller one; None is all, in order of the source."""
+    """A seeded sample: a larger `size` keeps the rows of a smaller one; None is all, in order of the source.
+
+    `stratify_by` is `source` or a name of `fields.meta`: each value keeps its share of the rows.
+    """
 
     size: Annotated[int, Field(ge=1)]
     seed: int
+    stratify_by: Name | None = None
+
+
+class Split(Section):
+    """One side of a set cut in two: `select` is the share of its second side; near duplicates are on one side.
+
+    A dataset and a benchmark with one source and one `split` but for `keep` share no problem.
+    """
+
+    seed: int
+    select: Annotated[Number, Field(gt=0, lt=1)]
+    keep: Literal["train", "select"]
 
 
 class ProblemSet(Section):
-    """What datasets and benchmarks share."""
+    """What datasets and benchmarks share. `fields` or a `preset` says where rows keep what."""
 
     source: Annotated[ProceduralSource | FilesSource | HubSource, Field(discriminator="kind")]
+    preset: Name | None = None
     fields: Fields | None = None
+    tolerate: Tolerance | None = None
+    split: Split | None = None
     sample: Sample | None = None
+
+
+class TokensFilter(Section):
+    """Keeps what has `at_least` and `at_most` so many tokens of a declared model's tokenizer."""
+
+    name: Literal["tokens"]
+    of: Literal["problem", "solution"]
+    model: Name
+    at_least: Annotated[int, Field(ge=1)] | None = None
+    at_most: Annotated[int, Field(ge=1)] | None = None
+
+
+class LanguageFilter(Section):
+    """Keeps problems in one of some languages (ISO 639-1)."""
+
+    name: Literal["language"]
+    keep: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)]
+
+
+PlainFilter = Literal["has_box", "has_final_answer", "complete_trace", "no_figure", "answer_agrees", "solution_parses"]
+Filter = Annotated[
+    Annotated[PlainFilter, Tag("plain")]
+    | Annotated[TokensFilter, Tag("tokens")]
+    | Annotated[LanguageFilter, Tag("language")],
+    Discriminator(lambda value: _filter_tag(value)),
+]
+
+
+def _filter_tag(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "plain"
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return name if name in ("tokens", "language") else None
+
+
+class Duplicates(Section):
+    """Which repeated problems go; the first stays. `near` also takes those that differ in little."""
+
+    kind: Literal["exact", "near"]
+
+
+OverlapRule = Literal["same", "contained", "words13", "words8", "maths", "rewritten"]
+
+
+class Decontamination(Section):
+    """What happens to a row that overlaps a problem of a benchmark: it goes, it is marked, or the stage stops.
+
+    `rules` are those that count (None: all); problems made from templates are alike and want `same` alone.
+    """
+
+    against: Annotated[list[Name], Field(min_length=1)]
+    rules: Annotated[list[OverlapRule], Field(min_length=1)] | None = None
+    action: Literal["drop", "flag", "fail"]
 
 
 class Dataset(ProblemSet):
     """Problems to train on; every row needs a solution."""
 
-    filters: list[Literal["has_box", "has_final_answer"]] = Field(default_factory=list)
-    decontaminate_against: list[Name] = Field(default_factory=list)
+    filters: list[Filter] = Field(default_factory=list)
+    duplicates: Duplicates | None = None
+    decontamination: Decontamination | None = None
 
 
 class Benchmark(ProblemSet):
@@ -176,28 +269,56 @@ class PersonaExample(Section):
 
 
 class PersonaRequest(Section):
-    """What the writer is asked: a Jinja2 template for the user turn, examples as earlier turns, a started answer."""
+    """What the writer is asked: a Jinja2 template for the user turn, examples as earlier turns, a started answer.
+
+    `count` personas are written for each problem (None: one), each from a seed of its own.
+    """
 
     template: str
     system: str | None = None
     examples: list[PersonaExample] = Field(default_factory=list)
     start: str | None = None
+    count: Annotated[int, Field(ge=2, le=20)] | None = None
+
+
+class Noise(Section):
+    """Control: words without sense, as many as the persona that strategy `like` has for the problem."""
+
+    like: Name
+
+
+class Shuffled(Section):
+    """Control: the persona that strategy `of` has for another problem of the set."""
+
+    of: Name
 
 
 class Limits(Section):
-    """Which personas are asked again. `overlong` is more than `max_words` words or an answer cut by max_tokens."""
+    """Which personas are asked again. `overlong` is more than `max_words` words or an answer cut by max_tokens,
+    `brief` fewer than `min_words`, `language` one that is not `language` (ISO 639-1).
+    """
 
     max_words: Annotated[int, Field(ge=1)]
+    min_words: Annotated[int, Field(ge=1)] | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] | None = None
     checks: list[PersonaCheck]
 
 
 class Strategy(Section):
     """How a problem gets its persona and how both become the query.
 
-    `persona` None means there is none. `share` is the part of the problems that get one (None: all).
+    At most one of `persona`, `noise` and `shuffled`; none of them means no persona. `share` is the part of the
+    problems that get one (None: all).
     """
 
+    @property
+    def has_context(self) -> bool:
+        """Whether it puts something beside the problem: X in the blocks, else N."""
+        return any(way is not None for way in (self.persona, self.noise, self.shuffled))
+
     persona: PersonaRequest | None = None
+    noise: Noise | None = None
+    shuffled: Shuffled | None = None
     query: str
     place: Literal["user", "system"] = "user"
     domains: Annotated[list[str], Field(min_length=1)] | None = None
@@ -296,10 +417,20 @@ class Generation(Sampling):
     n: Annotated[int, Field(ge=1)]
 
 
+class Judge(Section):
+    """A model that gives a second opinion on every answer; its disagreements are listed, the verdict stays."""
+
+    model: Name
+    template: str
+    sampling: Sampling
+
+
 class Grading(Section):
-    """`timeout_seconds` bounds one comparison by math-verify."""
+    """`timeout_seconds` bounds one comparison by math-verify, done in `workers` processes (None: one a core)."""
 
     timeout_seconds: Annotated[Number, Field(gt=0)]
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    judge: Judge | None = None
 
 
 class VoteSection(Section):
@@ -309,10 +440,16 @@ class VoteSection(Section):
 
 
 class Measure(Section):
-    """`maj_k` lists the k of maj@k, each at most generation.n; `draws` of the bootstrap and permutation tests."""
+    """Which k of maj@k, pass@k and all@k (each at most generation.n); `draws` of the bootstrap and permutation tests.
+
+    `maximum` allows the best cell of a report benchmark to be named, with a label that says how it was chosen.
+    """
 
     maj_k: list[Annotated[int, Field(ge=1)]]
+    pass_k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    all_k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     draws: Annotated[int, Field(ge=100)]
+    maximum: bool = False
 
 
 class ReportSection(Section):

@@ -1,11 +1,28 @@
-"""Problems from the Hugging Face hub, streamed through `datasets`; the token comes from the environment."""
+"""Records of the Hugging Face hub, streamed through `datasets`.
+
+The token is the environment's (`HF_TOKEN`, or what `hf auth login` left there), never a recipe's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
-from its.errors import MissingError
+from its.errors import Fault, FaultsError, MissingError
+from its.sources.records import Record, Table
+
+_UNREACHABLE = {
+    "ConnectionError",
+    "TransportError",
+    "OfflineModeIsEnabled",
+    "RequestException",
+    "HfHubHTTPError",
+    "DatasetNotFoundError",
+    "TimeoutError",
+    "gaierror",
+}
+"""By name, since importing `datasets`, `requests` and `httpx` to name them would cost seconds."""
+_BROKEN = {"ArrowException", "DatasetGenerationError", "CastError", "JSONDecodeError", "UnicodeDecodeError"}
 
 
 def resolve_revision(dataset_id: str, revision: str | None) -> str:
@@ -21,44 +38,59 @@ def resolve_revision(dataset_id: str, revision: str | None) -> str:
     return str(info.sha)
 
 
-def read_hub_rows(dataset_id: str, subset: str | None, split: str, revision: str) -> Iterator[tuple[str, Any]]:
-    """Yield (place, row) of a hub dataset; place is `hub:ID@REVISION[index]`.
+def read_hub(dataset_id: str, subset: str | None, split: str, revision: str) -> Table:
+    """The records of a hub dataset, streamed; a place is `hub:ID@REVISION[index]`.
 
     Raises:
-        MissingError: if the hub cannot be reached or has no such dataset.
+        MissingError: while reading, if the hub cannot be reached or has no such dataset, subset or split.
+        FaultsError: while reading, if its files cannot be parsed; the row is named.
     """
+    name = f"hub:{dataset_id}@{revision[:12]}"
+    return Table(name, lambda n: f"{name}[{n}]", _records(dataset_id, subset, split, revision, name))
+
+
+def _records(dataset_id: str, subset: str | None, split: str, revision: str, name: str) -> Iterator[Record]:
     import datasets
 
     with _explained(dataset_id):
-        rows = datasets.load_dataset(dataset_id, subset, split=split, revision=revision, streaming=True)
-        for index, row in enumerate(rows):
-            yield f"hub:{dataset_id}@{revision[:12]}[{index}]", row
-
-
-class _explained:
-    """Turns the many ways in which a download fails into one error."""
-
-    def __init__(self, dataset_id: str) -> None:
-        self._id = dataset_id
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, MissingError):
+        rows = iter(datasets.load_dataset(dataset_id, subset, split=split, revision=revision, streaming=True))
+    index = 0
+    while True:
+        with _explained(dataset_id, f"{name}[{index}]"):
+            row = next(rows, None)
+        if row is None:
             return
-        names = {part.__name__ for part in type(error).__mro__}
-        if names & {
-            "ConnectionError",
-            "TransportError",
-            "OfflineModeIsEnabled",
-            "ValueError",
-            "OSError",
-            "RequestException",
-            "HfHubHTTPError",
-            "DatasetNotFoundError",
-        }:
+        yield Record(index, row)
+        index += 1
+
+
+@contextmanager
+def _explained(dataset_id: str, place: str | None = None) -> Iterator[None]:
+    """Turns the many ways in which a download fails into one error, and a broken row into one that names it.
+
+    Args:
+        dataset_id: of the dataset.
+        place: the row being read; None while the dataset is opened, when any failure means that it cannot be had.
+    """
+    try:
+        yield
+    except Exception as error:
+        names = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
+        message = (str(error) or repr(error)).splitlines()[0]
+        # The last two are raised for a name, subset or split that the hub does not have, and by the operating system.
+        if names & _UNREACHABLE or (names & {"ValueError", "OSError"} and (place is None or not names & _BROKEN)):
             raise MissingError(
-                f"the hub dataset `{self._id}` cannot be had: {(str(error) or repr(error)).splitlines()[0]}",
+                f"the hub dataset `{dataset_id}` cannot be had: {message}",
                 "is the network there, the name right, and HF_TOKEN set if the dataset is gated?",
             ) from error
+        if place is not None and names & _BROKEN:
+            hint = "pin another `revision`, or download the file and mend it"
+            raise FaultsError([Fault(place, f"the hub's row cannot be read: {message}", hint)]) from error
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__

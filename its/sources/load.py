@@ -1,98 +1,52 @@
-"""One door to all sources: a declared problem set -> its problems and what happened to them on the way."""
+"""One door to all sources: a declared problem set -> its problems, streamed."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError
-from its.recipe.schema import Benchmark, Dataset, FilesSource, HubSource, ProceduralSource
+from its.errors import DataError, MissingError
+from its.recipe.presets import PRESETS
+from its.recipe.schema import Benchmark, Dataset, Fields, FilesSource, ProceduralSource
 from its.seeds import derive_seed
-from its.sources.fields import map_problems
-from its.sources.files import read_file_rows
-from its.sources.hub import read_hub_rows, resolve_revision
+from its.sources.files import read_file
+from its.sources.hub import read_hub, resolve_revision
+from its.sources.problems import map_problems
 from its.sources.procedural import arithmetic_problems
+from its.sources.records import Rejected
 from its.types import Problem
 
 
-@dataclass
-class Prepared:
-    """Problems and the count after each step, in order; `origin` says what the source really was."""
-
-    problems: list[Problem]
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    origin: dict[str, Any] = field(default_factory=dict)
-
-    def count(self, step: str) -> None:
-        """Note how many rows are left after a step."""
-        self.steps.append({"step": step, "rows": len(self.problems)})
-
-
-def prepare_problems(
-    name: str, declared: Dataset | Benchmark, against: dict[str, Benchmark], seed: int, project: Path
-) -> Prepared:
-    """Load, filter, decontaminate and sample a problem set.
-
-    Args:
-        name: of the set; its seed is derived from it.
-        declared: the recipe's entry.
-        against: benchmarks whose problems must not stand in this dataset (exact match of the normalised text).
-        seed: of the study.
-        project: what local paths are relative to.
-
-    Raises:
-        FaultsError: rows that cannot be read or lack a field, all at once.
-        DataError: if nothing is left, or fewer rows than the sample wants.
-        MissingError: a file or the hub cannot be had.
-    """
-    origin: dict[str, Any] = declared.source.model_dump()
-    required = ("reference",) if isinstance(declared, Benchmark) else ("solution",)
-    prepared = Prepared(list(_load(name, declared, seed, project, required, origin)), origin=origin)
-    prepared.count("loaded")
-    if isinstance(declared, Dataset):
-        for step in declared.filters:
-            prepared.problems = [problem for problem in prepared.problems if _FILTERS[step](problem)]
-            prepared.count(f"filter {step}")
-        for benchmark_name, benchmark in against.items():
-            known = {normalised(p.text) for p in _load(benchmark_name, benchmark, seed, project, ("reference",), {})}
-            prepared.problems = [p for p in prepared.problems if normalised(p.text) not in known]
-            prepared.count(f"not in {benchmark_name}")
-    if declared.sample is not None:
-        wanted = declared.sample
-        if len(prepared.problems) < wanted.size:
-            raise DataError(
-                f"`{name}` has {len(prepared.problems)} problems after its filters; `sample.size` is {wanted.size}",
-                "ask for fewer or loosen the filters",
-            )
-        # Ranked by a hash of (seed, id): nested by construction, whatever the source's order.
-        ranked = sorted(
-            prepared.problems, key=lambda p: hashlib.sha256(f"{wanted.seed}\x1f{p.problem_id}".encode()).digest()
-        )
-        kept = {problem.problem_id for problem in ranked[: wanted.size]}
-        prepared.problems = [problem for problem in prepared.problems if problem.problem_id in kept]
-        prepared.count(f"sample {wanted.size}")
-    if not prepared.problems:
-        raise DataError(f"`{name}` has no problem left", f"its steps: {prepared.steps}")
-    return prepared
-
-
-def normalised(text: str) -> str:
-    """Text for comparison: case and white space folded."""
-    return re.sub(r"\s+", " ", text).strip().casefold()
-
-
-def _load(
+def load_problems(
     name: str,
     declared: Dataset | Benchmark,
+    *,
     seed: int,
     project: Path,
     required: tuple[str, ...],
     origin: dict[str, Any],
+    rejected: list[Rejected],
 ) -> Iterator[Problem]:
+    """Yield the problems of a declared set in order of its source; memory does not grow with their number.
+
+    Args:
+        name: of the set; the seed of a procedural source is derived from it.
+        declared: the recipe's entry.
+        seed: of the study.
+        project: what local paths are relative to; places name paths as the recipe does.
+        required: fields beside `problem` that every row needs (`reference` for a benchmark, `solution` for a dataset).
+        origin: gets what the source really is: `sha256` of a file, `revision` of a hub dataset.
+        rejected: gets the faulty rows, at most `declared.tolerate.rows`; whole once the last problem was yielded.
+
+    Raises:
+        FaultsError: at the start, if `fields` is faulty; after the last problem, if more rows are faulty than
+            tolerated (every fault of each, the first 20, and how many more) or no row has a mapped field.
+        DataError: if the source is damaged as a whole, holds no row, or is not the file that `sha256` pins.
+        MissingError: if a file or the hub cannot be had.
+    """
     source = declared.source
     if isinstance(source, ProceduralSource):
         yield from arithmetic_problems(
@@ -103,18 +57,52 @@ def _load(
             templates=source.templates,
         )
         return
-    fields = declared.fields.model_dump() if declared.fields else {"problem": "problem"}
     if isinstance(source, FilesSource):
-        with (project / source.path).open("rb") as raw:
-            origin["sha256"] = hashlib.file_digest(raw, "sha256").hexdigest()
-        yield from map_problems(read_file_rows(project / source.path), fields, source.path, required)
-    elif isinstance(source, HubSource):
+        path, label = project / source.path, source.path
+        table = read_file(path, label)
+        try:
+            with path.open("rb") as raw:
+                origin["sha256"] = hashlib.file_digest(raw, "sha256").hexdigest()
+        except OSError as error:
+            raise MissingError(f"{label}: cannot be read: {error.strerror}", "are its permissions right?") from error
+        if source.sha256 not in (None, origin["sha256"]):
+            raise DataError(
+                f"{label}: its sha256 is `{origin['sha256']}`, the recipe pins `{source.sha256}`",
+                "the file has changed: get the pinned one, or pin this one",
+            )
+    else:
+        label = f"hub:{source.id}"
         origin["revision"] = resolve_revision(source.id, source.revision)
-        rows = read_hub_rows(source.id, source.subset, source.split, origin["revision"])
-        yield from map_problems(rows, fields, f"hub:{source.id}", required)
+        table = read_hub(source.id, source.subset, source.split, origin["revision"])
+    yield from map_problems(
+        table,
+        declared_fields(declared),
+        label,
+        required,
+        tolerated=declared.tolerate.rows if declared.tolerate else 0,
+        rejected=rejected,
+    )
 
 
-_FILTERS = {
-    "has_box": lambda problem: "boxed{" in (problem.solution or ""),
-    "has_final_answer": lambda problem: "final answer" in (problem.solution or "").lower(),
-}
+def declared_fields(declared: Dataset | Benchmark) -> Fields:
+    """Where the rows of a set keep what: its `fields`, or those of its preset.
+
+    Raises:
+        DataError: if it names both, neither, or a preset that does not exist.
+    """
+    known = f"presets: {', '.join(PRESETS)}"
+    if declared.preset is None and declared.fields is None:
+        raise DataError("the set has no `fields` and no `preset`", known)
+    if declared.preset is None:
+        assert declared.fields is not None
+        return declared.fields
+    if declared.fields is not None:
+        raise DataError("the set has a `preset` and `fields`", "keep one of them")
+    if declared.preset not in PRESETS:
+        raise DataError(f"no preset `{declared.preset}`", known)
+    return PRESETS[declared.preset].fields
+
+
+def normalised(text: str) -> str:
+    """Text for comparison: case and white space folded."""
+    return re.sub(r"\s+", " ", text).strip().casefold()

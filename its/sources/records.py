@@ -1,0 +1,107 @@
+"""What a reader hands on, and what becomes of rows that cannot be used: counted, named, quarantined or fatal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from its.errors import Fault, FaultsError
+from its.rows import MAX_FAULTS
+from its.types import Row
+
+RAW_CHARACTERS = 2000
+"""How much of a faulty row the quarantine keeps: enough to find it, whatever its size."""
+
+
+class RowFault(NamedTuple):
+    """What is wrong with a row and what to do about it; the place is the record's."""
+
+    message: str
+    hint: str | None = None
+
+
+class FaultyRow(Exception):
+    """A row that cannot be used, with everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[RowFault]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = faults
+
+
+class Record(NamedTuple):
+    """One row as a reader found it: its number in the file and its value, or why it has none and what stood there."""
+
+    number: int
+    value: Any = None
+    fault: RowFault | None = None
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The records of a source, streamed, and how it names the place of one (`path:line`, `path[index]`)."""
+
+    name: str
+    place: Callable[[int], str]
+    records: Iterator[Record]
+
+
+class Rejected(Row):
+    """A row that could not be used, as the quarantine file keeps it; `raw` is cut and safe to write."""
+
+    row: str
+    reasons: list[str]
+    remedies: list[str]
+    raw: str
+
+
+@dataclass
+class Quarantine:
+    """Takes faulty rows while there are at most `tolerated`, and raises all of them where there are more.
+
+    Only the first faults are kept, so a source of a million faulty rows costs no more than one of twenty.
+    """
+
+    tolerated: int
+    rejected: list[Rejected]
+    rows: int = 0
+    count: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def reject(self, place: str, faults: Sequence[RowFault], raw: str) -> None:
+        """Note a faulty row."""
+        self.rows += 1
+        self.count += len(faults)
+        self.faults.extend(Fault(place, item.message, item.hint) for item in faults[: MAX_FAULTS - len(self.faults)])
+        if self.rows <= self.tolerated:
+            remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
+            self.rejected.append(
+                Rejected(row=place, reasons=[item.message for item in faults], remedies=remedies, raw=raw)
+            )
+
+    def close(self, source: str) -> None:
+        """End of the source.
+
+        Raises:
+            FaultsError: if more rows are faulty than tolerated: the first faults and how many more.
+        """
+        if self.rows <= self.tolerated:
+            return
+        faults = list(self.faults)
+        if self.count > len(faults):
+            faults.append(Fault(source, f"{self.count - len(faults)} more faults; {self.rows} rows are faulty"))
+        if self.tolerated:
+            message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
+            faults.append(Fault(source, message, "mend the source, or raise it after reading the faults above"))
+        raise FaultsError(faults)
+
+
+def shown(value: Any) -> str:
+    """A value or a text as the quarantine keeps it: ASCII JSON, or the text itself; safe to write, cut where long."""
+    if isinstance(value, str):
+        text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    else:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= RAW_CHARACTERS else f"{text[:RAW_CHARACTERS]}..."

@@ -1,0 +1,100 @@
+"""Values to text without loss, and texts that a wrong escape or encoding has damaged.
+
+What passes: HTML, braces of LaTeX and of Jinja, every script, U+2028, and the marks, embeddings and isolates with
+which right-to-left text is set. What is a fault: characters that no text of a problem holds unless something went
+wrong on its way here, and overrides of direction (U+202D, U+202E), which make a text read other than it is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from its.sources.records import RowFault
+
+_ESCAPED = {"\0": "0", "\x07": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_HARD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]")
+# Texts do hold tabs and line ends, so after one only what is no word by itself counts; `eq` (for \neq) may stand for
+# an equation, so it counts within an open `$` alone.
+_SOFT = re.compile(
+    r"\t(?:imes|heta|frac|riangle|herefore|ilde|anh)(?![a-z])|\text(?:bf|it|rm|tt)?(?=\{)|\tan(?=[\\({^_])"
+    r"|\n(?:eq|abla|otin|onumber)(?![a-zA-Z.])"
+    r"|\r(?:ight(?:arrow)?|ceil|floor|ho|angle)(?![a-z])(?! [A-Z])"
+)
+_COMMAND = re.compile("[a-zA-Z]+")
+_MAX_DIGITS = 4300
+"""Python's own limit on the digits of an integer; a number beyond it is no answer but a mistake."""
+
+
+def as_text(value: Any) -> str:
+    """Text of a scalar: `27.0` becomes `27` (AMC answers are floats), integers of any size and other numbers exactly.
+
+    Raises:
+        TypeError: if the value is neither text nor a finite number (NaN is how tables write "missing").
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        raise TypeError(type(value).__name__)
+    if isinstance(value, int):
+        return str(value)
+    number = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if number and abs(number.adjusted()) > _MAX_DIGITS:
+        raise TypeError(f"number of more than {_MAX_DIGITS} digits")
+    return str(int(number)) if number == number.to_integral_value() else format(number, "f")
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON holds it, to be kept in `meta`; a decimal that no float holds is kept as its digits.
+
+    Raises:
+        TypeError: with the type that JSON has no word for, or a text that cannot be written.
+    """
+    if isinstance(value, str):
+        if not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise TypeError("text with a lone surrogate")
+        return value
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        return value if isinstance(value, float) else str(value)
+    if isinstance(value, Mapping):
+        return {as_json(str(key)): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    raise TypeError(type(value).__name__)
+
+
+def damage(text: str) -> RowFault | None:
+    """What a wrong escape or encoding did to a text; None where nothing is seen."""
+    hard = _HARD.search(text)
+    if hard:
+        return _explained(text, hard.start())
+    for soft in _SOFT.finditer(text):
+        if soft.group() != "\neq" or text.count("$", 0, soft.start()) % 2:
+            return _explained(text, soft.start())
+    return None
+
+
+def _explained(text: str, at: int) -> RowFault:
+    character = text[at]
+    code = f"U+{ord(character):04X}"
+    if "\ud800" <= character <= "\udfff":
+        if "\udc80" <= character <= "\udcff":  # how an undecodable byte of a CSV file is carried
+            return RowFault(f"not UTF-8: byte 0x{ord(character) - 0xDC00:02X} at character {at}", "re-encode the file")
+        return RowFault(f"half a character ({code}) at character {at}", "the JSON escape lacks its pair: mend the row")
+    if character in "\u202d\u202e":
+        return RowFault(f"{code} at character {at} overrides the direction of text", "remove it: it hides what is read")
+    command = _COMMAND.match(text, at + 1)
+    if character in _ESCAPED and command:
+        meant = f"\\{_ESCAPED[character]}{command.group()}"
+        message = f"control character {code} at character {at}: `{meant}` was probably meant"
+        return RowFault(message, f"in JSON a backslash is doubled: `\\{meant}`")
+    if "\x80" <= character <= "\x9f":
+        return RowFault(
+            f"control character {code} at character {at}", "the text was read in a wrong encoding (cp1252?) before"
+        )
+    return RowFault(f"control character {code} at character {at}", "mend or remove the row")

@@ -1,0 +1,200 @@
+"""Files: every format gives the same rows, packed or not; damage is named by line and never changes a row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tracemalloc
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from its.errors import DataError, FaultsError, MissingError
+from its.sources import lines
+from its.sources.files import read_file
+
+ROWS: list[Any] = [
+    {"q": "\\frac{{1}}{2} {{ x }} {# y #}\u2028<b>&amp;</b>", "a": "1"},
+    {"q": 'two,\nlines "quoted"', "a": "2"},
+]
+
+
+def _content(ending: str, rows: list[Any]) -> bytes:
+    if ending == "jsonl":
+        return ("\n".join(map(json.dumps, rows)) + "\n\n").encode()
+    if ending == "json":
+        return json.dumps(rows).encode()
+    if ending == "csv":
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        return out.getvalue().encode()
+    import pyarrow
+    import pyarrow.parquet
+
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def _pack(content: bytes, packing: str) -> bytes:
+    return {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor(write_checksum=True).compress}[packing](
+        content
+    )
+
+
+def _records(path: Path, content: bytes, label: str | None = None) -> list[tuple[str, Any, str | None]]:
+    path.write_bytes(content)
+    table = read_file(path, label)
+    return [(table.place(r.number), r.value, r.fault.message if r.fault else None) for r in table.records]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet", "jsonl.gz", "jsonl.zst", "json.gz", "csv.zst"])
+def test_a_file_of_each_kind(tmp_path: Path, ending: str) -> None:
+    format_, _, packing = ending.partition(".")
+    content = _pack(_content(format_, ROWS), packing and f".{packing}")
+    found = _records(tmp_path / f"rows.{ending}", content, f"data/rows.{ending}")
+    assert [value for _, value, _ in found] == ROWS
+    number = {"jsonl": ":2", "csv": ":3"}.get(format_, "[1]")  # the header is a line too
+    assert found[1][0] == f"data/rows.{ending}{number}"
+
+
+def test_archives_of_several_parts_are_read_whole(tmp_path: Path) -> None:
+    for packing in (".gz", ".zst"):
+        content = _pack(b'{"a": 1}\n{"a"', packing) + _pack(b": 2}\n", packing)
+        found = _records(tmp_path / f"a.jsonl{packing}", content)
+        assert [value for _, value, _ in found] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "other", "nothing"])
+def test_a_damaged_archive_is_one_clear_error(tmp_path: Path, packing: str, harm: str) -> None:
+    content = bytearray(_pack(b"".join(b'{"q": %d}\n' % i for i in range(20_000)), packing))
+    if harm == "cut":
+        del content[-100:]
+    elif harm == "flipped":
+        content[len(content) // 2] ^= 255
+    else:
+        content = bytearray(b"hello" if harm == "other" else b"")
+    with pytest.raises(DataError, match=r"data/a\.jsonl.*: (damaged archive|empty, not even)") as caught:
+        _records(tmp_path / f"a.jsonl{packing}", bytes(content), f"data/a.jsonl{packing}")
+    assert "get the file again" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("a.json", b'[{"q": 1},\n {]', FaultsError, r"a\.json:2:3: broken JSON"),
+        ("a.json", b'{"q": 1}\n{"q": 2}\n', FaultsError, r"a\.json:2:1: broken JSON: extra data"),
+        ("a.json", b'[\n"\xff"]', FaultsError, r"a\.json:2: not UTF-8 at byte 3"),
+        ("a.json", b'{"q": 1}', DataError, r"a\.json:1: not an array but a dict"),
+        ("a.json", b"[" * 100_000, DataError, r"a\.json: JSON: nested too deeply"),
+        ("a.parquet", b"PAR1 no", DataError, r"a\.parquet: not a readable Parquet file"),
+        ("a.jsonl", '{"q": 1}\n'.encode("utf-16"), DataError, r"a\.jsonl: UTF-16, wanted UTF-8"),
+        ("a.csv", b"", DataError, r"a\.csv:1: no header"),
+        ("a.csv", b"q,q\n1,2\n", DataError, r"a\.csv:1: the header names `q` twice"),
+        ("a.xlsx", b"", DataError, r"a\.xlsx: unknown ending `\.xlsx`"),
+        ("a.parquet.gz", b"", DataError, r"unknown ending `\.gz`"),
+        ("b.jsonl", None, MissingError, r"b\.jsonl: no such file"),
+    ],
+)
+def test_a_broken_file_is_one_clear_error(
+    tmp_path: Path, name: str, content: bytes | None, error: type[Exception], message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=message):
+        list(read_file(tmp_path / name).records)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="is a folder"):
+        read_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"q": }', "broken JSON at column 7: expecting value"),
+        (b'{"q": "caf\xe9"}', "not UTF-8 at byte 10"),
+        (b'{"q": "a\0b"}', "the line holds NUL bytes"),
+        (b'{"q": "a\tb"}', "broken JSON at column 9: invalid control character at"),
+        (b'{"q": 1, "q": 2}', "JSON: the key `q` stands twice in one object"),
+        (b'{"q": %s}' % (b"9" * 5000), "JSON: exceeds the limit (4300 digits) for integer string conversion: value"),
+        (b'{"q": ' + b"[" * 100_000, "broken JSON: nested too deeply"),
+    ],
+)
+def test_a_faulty_line_leaves_the_others_alone(tmp_path: Path, line: bytes, message: str) -> None:
+    found = _records(tmp_path / "a.jsonl", b'{"q": 1}\n' + line + b'\n{"q": 3}\n')
+    assert found[0][1:] == ({"q": 1}, None)
+    assert found[2][1:] == ({"q": 3}, None)
+    assert found[1][0].endswith("a.jsonl:2")
+    assert str(found[1][2]).startswith(message)
+
+
+def test_a_file_that_was_cut_off_says_so(tmp_path: Path) -> None:
+    found = _records(tmp_path / "a.jsonl", b'{"q": 1}\n{"q": "tw')
+    assert "it is the last line and has no end" in str(found[1][2])
+    assert _records(tmp_path / "b.jsonl", b'{"q": 1}')[0][1] == {"q": 1}, "a missing last line end alone is no fault"
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    for name, content in (("a.jsonl", b'{"q": "1"}'), ("a.json", b'[{"q": "1"}]'), ("a.csv", b"q\n1\n")):
+        assert _records(tmp_path / name, b"\xef\xbb\xbf" + content)[0][1] == {"q": "1"}
+
+
+def test_numbers_keep_every_digit(tmp_path: Path) -> None:
+    content = b'{"a": 27.0, "b": 12345678901234567890123, "c": 0.1, "d": 3.14159265358979323846, "e": 1e400}'
+    value = _records(tmp_path / "a.jsonl", content)[0][1]
+    assert value == {"a": 27.0, "b": 12345678901234567890123, "c": 0.1, "d": Decimal("3.14159265358979323846")} | {
+        "e": Decimal("1e400")
+    }
+    assert type(value["c"]) is float
+
+
+@pytest.mark.parametrize("packing", ["", ".zst"])
+def test_a_line_without_end_costs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str) -> None:
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr("its.sources.files.MAX_LINE_BYTES", 1_000_000)
+    path = tmp_path / f"a.jsonl{packing}"
+    path.write_bytes(_pack(b'{"q": 1}\n{"q": "' + b"x" * 60_000_000 + b'"}\n{"q": 3}\n', packing))
+    table = read_file(path)
+    tracemalloc.start()
+    records = list(table.records)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [record.value for record in records] == [{"q": 1}, None, {"q": 3}]
+    assert records[1].fault is not None
+    assert records[1].fault.message == "the line has 60000010 bytes; the limit is 1000000"
+    assert records[1].raw.startswith('{"q": "xxx') and len(records[1].raw) < 3000
+    assert peak < 20_000_000
+
+
+def test_a_line_of_just_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 10)
+    found = _records(tmp_path / "a.jsonl", b'{"q": 100}\n{"q": 1000}\n{"q": 1}')
+    assert [value for _, value, _ in found] == [{"q": 100}, None, {"q": 1}]
+
+
+def test_csv_rows_are_named_by_the_line_they_begin_on(tmp_path: Path) -> None:
+    found = _records(tmp_path / "a.csv", b'q,a\n"one\ntwo",1\n\nx\nlong,"' + b"y" * 300_000 + b'"\nz,\n')
+    assert [(place.rpartition(":")[2], fault) for place, _, fault in found] == [
+        ("2", None),
+        ("5", "the row has 1 columns, the header 2"),
+        ("6", None),
+        ("7", None),
+    ]
+    assert found[0][1] == {"q": "one\ntwo", "a": "1"}
+    assert len(found[2][1]["a"]) == 300_000
+    assert found[3][1] == {"q": "z", "a": None}, "an empty cell is an absent value"
+
+
+def test_a_quote_left_open_swallows_no_row_silently(tmp_path: Path) -> None:
+    found = _records(tmp_path / "a.csv", b'q\n"one\ntwo\nthree\n')
+    assert [fault for _, _, fault in found] == ["broken CSV: unexpected end of data"]

@@ -1,0 +1,397 @@
+"""Mapping: rows of any shape become problems; paths, expressions, options, traces; every fault is named."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from its.errors import DataError, FaultsError, MissingError
+from its.recipe.presets import PRESETS
+from its.recipe.schema import Benchmark, Dataset, Fields
+from its.sources.expressions import boxed
+from its.sources.fields import field_faults
+from its.sources.load import load_problems
+from its.sources.problems import map_problems
+from its.sources.records import Record, Rejected, Table
+from its.sources.text import as_json, as_text
+from its.sources.thoughts import Trace, normal_trace
+from its.types import Problem
+
+
+def _map(rows: list[Any], required: tuple[str, ...] = (), *, tolerated: int = 0, **fields: Any) -> list[Problem]:
+    table = Table("f", lambda n: f"f:{n}", (Record(number, row) for number, row in enumerate(rows, start=1)))
+    declared = Fields.model_validate(fields or {"problem": "q", "reference": "a"})
+    return list(map_problems(table, declared, "s", required, tolerated=tolerated))
+
+
+def _faults(*args: Any, **kwargs: Any) -> list[str]:
+    with pytest.raises(FaultsError) as caught:
+        _map(*args, **kwargs)
+    return [f"{fault.where}: {fault.message}" for fault in caught.value.faults]
+
+
+def test_rows_become_problems() -> None:
+    one, two = _map(
+        [{"x": {"q": "1?"}, "a": [27.0], "id": 60}, {"x": {"q": "2?"}, "a": ["b"], "id": "z"}],
+        problem="x.q",
+        reference="a.0",
+        problem_id="id",
+        meta={"whole": "x", "first": "a.0"},
+    )
+    assert (one.text, one.reference, one.problem_id, one.source, one.row) == ("1?", "27", "60", "s", "f:1")
+    assert (two.reference, two.problem_id, two.solution, two.row) == ("b", "z", None, "f:2")
+    assert one.meta == {"whole": {"q": "1?"}, "first": 27.0}
+
+
+def test_a_column_may_have_dots_and_spaces_in_its_name() -> None:
+    (problem,) = _map([{"a.b": "1?", "Correct Answer": 3}], problem="a.b", reference="Correct Answer")
+    assert (problem.text, problem.reference) == ("1?", "3")
+
+
+def test_rows_without_an_id_are_numbered_by_their_place() -> None:
+    rows = [{"q": "1", "a": 1}, {"q": ""}, {"q": "3"}]
+    assert [problem.problem_id for problem in _map(rows, tolerated=1)] == ["000000", "000002"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (27, "27"),
+        (27.0, "27"),
+        (-0.0, "0"),
+        (-0.5, "-0.5"),
+        (1e22, "10000000000000000000000"),
+        (1e23, "100000000000000000000000"),
+        (1e-7, "0.0000001"),
+        (2**70, "1180591620717411303424"),
+        (Decimal("12345678901234567890.10"), "12345678901234567890.10"),
+    ],
+)
+def test_scalars_become_text_without_loss(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
+@pytest.mark.parametrize("value", [True, None, [1], {"a": 1}, float("nan"), float("-inf"), Decimal("1e5000")])
+def test_what_is_no_text_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        as_text(value)
+
+
+def test_meta_refuses_what_json_has_not() -> None:
+    assert as_json({"a": [1, None, True, 0.5, Decimal("0.12345678901234567890")]}) == {
+        "a": [1, None, True, 0.5, "0.12345678901234567890"]
+    }
+    for value in (float("nan"), b"x", {"a": {1, 2}}, "\ud800"):
+        with pytest.raises(TypeError):
+            as_json(value)
+    assert _faults([{"q": "1", "a": 1, "m": float("nan")}], problem="q", meta={"m": "m"}) == [
+        "f:1: `m` (meta.m) holds a float: JSON has none"
+    ]
+
+
+def test_every_faulty_row_is_named() -> None:
+    rows = [
+        {"q": "ok", "a": 1},
+        {"p": 1},
+        {"q": None},
+        {"q": " "},
+        {"q": ["x"]},
+        5,
+        {"q": "ok", "a": {"b": 1}},
+        {"q": "", "a": float("nan")},
+    ]
+    assert _faults(rows) == [
+        "f:2: no `q` (problem); the row has: `p`",
+        "f:3: `q` (problem) has no value",
+        "f:4: `q` (problem): empty",
+        "f:5: `q` (problem) is a list: wanted text or a number",
+        "f:6: the row is a int, not an object",
+        "f:7: `a` (reference) is a dict: wanted text or a number",
+        "f:8: `q` (problem): empty",
+        "f:8: `a` (reference) is a float: wanted text or a number",
+    ]
+
+
+def test_a_benchmark_needs_references() -> None:
+    assert _faults([{"q": "1"}, {"q": "2", "a": ""}], ("reference",)) == [
+        "f:1: no `a` (reference); the row has: `q`",
+        "f:2: `a` (reference): empty",
+    ]
+    assert _faults([{"q": "1"}], ("reference",), problem="q") == [
+        "s: `fields` has no `reference`: every row needs one here"
+    ]
+
+
+def test_a_field_that_no_row_has_is_misspelt() -> None:
+    assert _faults([{"q": "1"}, {"q": "2"}], problem="q", reference="anser", meta={"x": "y.z"}) == [
+        "f: no row has `anser` (`fields.reference`)",
+        "f: no row has `y.z` (`fields.meta.x`)",
+    ]
+    assert [p.reference for p in _map([{"q": "1"}, {"q": "2", "a": "b"}])] == [None, "b"], "some rows may lack it"
+
+
+def test_a_source_without_rows_is_an_error() -> None:
+    with pytest.raises(DataError, match="f: no row"):
+        _map([])
+
+
+def test_a_duplicate_problem_id_names_the_first() -> None:
+    rows = [{"q": "1", "id": 1}, {"q": "2", "id": "1"}]
+    assert _faults(rows, problem="q", problem_id="id") == ["f:2: duplicate problem_id `1`; first at f:1"]
+
+
+ROW = {
+    "Body": "Two bananas.",
+    "Question": "How many?",
+    "n": 27.0,
+    "worked": "so \\boxed{1} and \\boxed{\\frac{\\{1}{2}}.\n#### 1,072 ",
+    "tagged": "<answer> 5 </answer><answer>\n6</answer>",
+    "braces": "{{ row.n }} {# stay #} {% raw",
+    "none": None,
+    "items": "a column",
+    "odd name": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("{{ row.Body }} {{ row.Question }}", "Two bananas. How many?"),
+        ("{{ row.n }}", "27"),
+        ("{{ row.worked | boxed }}", "\\frac{\\{1}{2}"),
+        ("{{ row.worked | after('####') | strip }}", "1,072"),
+        ("{{ row.worked | before('####') | boxed }}", "\\frac{\\{1}{2}"),
+        ("{{ row.tagged | tag('answer') | strip }}", "6"),
+        ("{{ row.braces }}", "{{ row.n }} {# stay #} {% raw"),
+        ("{{ row.items }}", "a column"),
+        ("{{ row['odd name'] }}", "x"),
+        ("{{ row.none }}", None),
+        ("{{ row.none | boxed | strip }}", None),
+        ("{{ row.Body | boxed }}", None),
+        ("{{ row.Body | after('####') }}", None),
+        ("{{ row.none or row.Question }}", "How many?"),
+        ("\n{{ row.Question }}\n", "\nHow many?\n"),
+    ],
+)
+def test_expressions(expression: str, text: str | None) -> None:
+    found = {
+        "q": 1,
+        "worked": "\\boxed{1} ####",
+        "Body": "\\boxed{1} ####",
+        "none": "\\boxed{1}",
+    }  # else no row has the field
+    first, _ = _map([ROW, ROW | found], problem="Question", meta={"x": expression})
+    assert first.meta == ({} if text is None else {"x": text})
+
+
+def test_expressions_that_fail_name_the_row() -> None:
+    assert _faults([{"q": "1"}], problem="{{ row.p }}") == [
+        "f:1: problem: expression: 'dict object' has no attribute 'p'; the row has: `q`"
+    ]
+    assert _faults([{"q": [1]}], problem="{{ row.q }}") == ["f:1: problem: expression fails: list"]
+    assert _faults([{"q": "x"}], problem="{{ row.q | after(row.z) }}")[0].startswith("f:1: problem: expression")
+    assert "unsafe" in _faults([{"q": "x"}], problem="{{ row.q.__class__.__mro__ }}")[0]
+    assert "unsafe" in _faults([{"q": {"a": 1}}], problem="{{ row.q.update(a=2) }}")[0]
+    assert _faults([{"q": "x", "a": "5"}], ("reference",), problem="q", reference="{{ row.a | after('####') }}") == [
+        "f:1: `{{ row.a | after('####') }}` (reference) finds nothing"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"problem": "{{ row.q"}, "`fields.problem`: expression syntax"),
+        ({"problem": "{{ question }}"}, "undefined variable `question`; given: `row`"),
+        ({"problem": "{{ row.q | boxd }}"}, "`fields.problem`: expression.*boxd"),
+        ({"problem": "q", "thinking": "t"}, "has `thinking` and no `solution`"),
+        ({"problem": "q", "reference": "a", "choices": {"correct": "a", "wrong": ["b"]}}, "`choices` and `reference`"),
+        ({"problem": "q", "choices": {"correct": "a", "wrong": ["b"] * 26}}, "more than 26 options"),
+        ({"problem": "q", "meta": {"thought_form": "x"}}, "keeps `thought_form`, which the loader writes itself"),
+    ],
+)
+def test_faulty_fields_are_found_before_any_row(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(FaultsError, match=message):
+        _map([{"q": "1"}], **fields)
+
+
+def test_all_faults_of_fields_at_once() -> None:
+    fields = Fields.model_validate({"problem": "{{ x }}", "meta": {"a": "{{ y }}"}})
+    assert [name for name, _ in field_faults(fields, ("solution",))] == ["problem", "meta.a", ""]
+
+
+@given(st.text(alphabet="a{}\\ ", max_size=30))
+def test_what_is_boxed_is_found_whatever_stands_around(text: str) -> None:
+    assert boxed(f"{text} \\boxed{{\\frac{{1}}{{2}}}}!") == "\\frac{1}{2}"
+
+
+CHOICES = {"problem": "q", "problem_id": "id", "choices": {"correct": "right", "wrong": ["w.0", "w.1", "w.2"]}}
+
+
+def _choice_rows(count: int) -> list[dict[str, Any]]:
+    return [{"q": f"Which {i}?\n", "id": f"p{i}", "right": " yes ", "w": ["no", 3.0, "never"]} for i in range(count)]
+
+
+def test_options_are_lettered_and_shuffled_by_the_problem() -> None:
+    problems = _map(_choice_rows(400), ("reference",), **CHOICES)
+    for problem in problems:
+        head, _, options = problem.text.partition("\n\n")
+        assert head == f"Which {problem.problem_id[1:]}?"
+        assert [line[:3] for line in options.split("\n")] == ["A) ", "B) ", "C) ", "D) "]
+        assert f"{problem.reference}) yes" in options.split("\n")
+        assert sorted(problem.meta["choices"]) == ["3", "never", "no", "yes"]
+    letters = [problem.reference for problem in problems]
+    assert all(70 < letters.count(letter) < 130 for letter in "ABCD"), "no place is favoured"
+    alone = _map(_choice_rows(400)[7:8], ("reference",), **CHOICES)[0]
+    assert alone.text == problems[7].text, "the order depends on nothing but the problem"
+
+
+def test_options_that_no_letter_can_tell_apart_are_a_fault() -> None:
+    row = {"q": "?", "id": 1, "right": "3", "w": ["no", 3.0, "never"]}
+    assert _faults([row], **CHOICES) == ["f:1: the correct option stands among the wrong ones"]
+    assert _faults([{"q": "?", "id": 1, "right": "3", "w": ["no", None]}], **CHOICES) == [
+        "f:1: `w.1` (choices.wrong.1) has no value",
+        "f:1: no `w.2` (choices.wrong.2); the row has: `q`, `id`, `right`, `w`",
+    ]
+
+
+NORMAL = "<think>\nhm\n</think>\n\nso 5"
+OPEN = "<|begin_of_thought|>\n\nhm\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\nso 5\n<|end_of_solution|>"
+
+
+@pytest.mark.parametrize(
+    ("solution", "thinking", "trace"),
+    [
+        ("so 5", None, ("so 5", None)),
+        (" so 5\n", None, (" so 5\n", None)),
+        (NORMAL, None, (NORMAL, "think")),
+        ("<think> hm </think> so 5 ", None, (NORMAL, "think")),
+        (OPEN, None, (NORMAL, "openthoughts")),
+        ("so 5", "hm", (NORMAL, "fields")),
+        ("\nso 5", "<think>\nhm</think>\n", (NORMAL, "fields")),
+        ("<think>hm and", None, ("<think>\nhm and", "think")),
+        ("<|begin_of_thought|> hm and", None, ("<think>\nhm and", "openthoughts")),
+    ],
+)
+def test_reasoning_takes_one_form(solution: str, thinking: str | None, trace: tuple[str, str | None]) -> None:
+    assert normal_trace(solution, thinking) == Trace(*trace)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("solution", "thinking", "message"),
+    [
+        (" hm </think> so 5", None, "`</think>` without `<think>`: the prompt probably ended in `<think>`"),
+        ("Well. <think>hm</think> so 5", None, "in no known order: `<think>` `</think>`"),
+        ("<think>hm</think> so <think>no</think> 5", None, "in no known order"),
+        (OPEN[: -len("<|end_of_solution|>")], None, "in no known order"),
+        (NORMAL, "hm", "a field of its own, yet the text holds `<think>`"),
+        ("so 5", "a </think> b", "a field of its own, yet the text holds `</think>`"),
+    ],
+)
+def test_reasoning_in_no_known_form_is_a_fault(solution: str, thinking: str | None, message: str) -> None:
+    assert message in normal_trace(solution, thinking)[0]  # type: ignore[operator]
+
+
+def test_what_marks_changed_is_kept() -> None:
+    rows = [{"q": "1", "s": OPEN}, {"q": "2", "s": NORMAL}, {"q": "3", "s": "plain"}]
+    one, two, three = _map(rows, ("solution",), problem="q", solution="s")
+    assert one.meta == {"thought_form": "openthoughts", "original_solution": OPEN}
+    assert two.meta == {"thought_form": "think"}
+    assert three.meta == {}
+    assert [p.solution for p in (one, two, three)] == [NORMAL, NORMAL, "plain"]
+
+
+def test_a_prompt_that_ends_within_the_thought() -> None:
+    row = {"p": "User: 2+3?\nAssistant: <think>", "r": " hm </think> <answer> 5 </answer>"}
+    fields = {
+        "problem": "{{ row.p | after('User: ') | before('\\nAssistant:') }}",
+        "thinking": "{{ row.r | before('</think>') }}",
+        "solution": "{{ row.r | after('</think>') }}",
+        "reference": "{{ row.r | tag('answer') | strip }}",
+    }
+    (problem,) = _map([row], ("solution",), **fields)
+    assert (problem.text, problem.reference) == ("2+3?", "5")
+    assert problem.solution == "<think>\nhm\n</think>\n\n<answer> 5 </answer>"
+    assert problem.meta == {"thought_form": "fields"}
+
+
+def test_a_row_without_its_thought_is_a_fault() -> None:
+    fields = {"problem": "q", "thinking": "t", "solution": "s"}
+    assert _faults([{"q": "1", "s": "5", "t": None}, {"q": "1", "s": None, "t": "hm"}], **fields) == [
+        "f:1: `t` (thinking) has no value",
+        "f:2: there is `thinking` and no `solution`",
+    ]
+
+
+def _declared(path: Path, rows: list[Any], **change: Any) -> Dataset:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return Dataset.model_validate({"source": {"kind": "files", "path": path.name}, **change})
+
+
+def _load(
+    declared: Dataset | Benchmark, project: Path, rejected: list[Rejected] | None = None, **origin: Any
+) -> list[Problem]:
+    required = ("solution",) if isinstance(declared, Dataset) else ("reference",)
+    taken: list[Rejected] = [] if rejected is None else rejected
+    return list(
+        load_problems(
+            "d", declared, seed=1, project=project, required=required, origin=origin.get("origin", {}), rejected=taken
+        )
+    )
+
+
+def test_a_preset_names_the_fields(tmp_path: Path) -> None:
+    rows = [{"question": "1+71?", "answer": "1+71 = <<1+71=72>>72\n#### 72"}]
+    origin: dict[str, Any] = {}
+    (problem,) = _load(_declared(tmp_path / "g.jsonl", rows, preset="gsm8k"), tmp_path, origin=origin)
+    assert (problem.reference, problem.row, problem.source) == ("72", "g.jsonl:1", "g.jsonl")
+    assert len(origin["sha256"]) == 64
+
+
+@pytest.mark.parametrize("change", [{}, {"preset": "gsm9k"}, {"preset": "gsm8k", "fields": {"problem": "q"}}])
+def test_fields_or_a_preset_that_exists(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"no `fields` and no `preset`|no preset `gsm9k`|a `preset` and `fields`"):
+        _load(_declared(tmp_path / "g.jsonl", [{"q": 1}], **change), tmp_path)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_sound(name: str) -> None:
+    preset = PRESETS[name]
+    assert field_faults(preset.fields, ("reference",) if preset.answer and not preset.fields.solution else ()) == []
+    assert preset.fields.solution or preset.fields.reference or preset.fields.choices
+    assert (preset.answer == "choice") == (preset.fields.choices is not None)
+
+
+def test_a_file_that_is_not_the_pinned_one(tmp_path: Path) -> None:
+    declared = _declared(tmp_path / "g.jsonl", [{"q": "1", "s": "x"}], fields={"problem": "q", "solution": "s"})
+    pinned = declared.model_copy(update={"source": declared.source.model_copy(update={"sha256": "0" * 64})})
+    with pytest.raises(DataError, match=r"g\.jsonl: its sha256 is `[0-9a-f]{64}`, the recipe pins `000"):
+        _load(pinned, tmp_path)
+    (tmp_path / "g.jsonl").unlink()
+    with pytest.raises(MissingError, match=r"g\.jsonl: no such file"):
+        _load(declared, tmp_path)
+
+
+def test_tolerated_rows_go_to_the_quarantine_and_one_more_stops(tmp_path: Path) -> None:
+    rows = [{"q": "1", "s": "x"}, {"q": "", "s": None}, {"q": "3", "s": "x"}, {"q": "4\ud800", "s": "x"}]
+    change: dict[str, Any] = {"fields": {"problem": "q", "solution": "s"}, "tolerate": {"rows": 2}}
+    rejected: list[Rejected] = []
+    problems = _load(_declared(tmp_path / "d.jsonl", rows, **change), tmp_path, rejected)
+    assert [problem.problem_id for problem in problems] == ["000000", "000002"]
+    assert [(item.row, item.reasons) for item in rejected] == [
+        ("d.jsonl:2", ["`q` (problem): empty", "`s` (solution) has no value"]),
+        ("d.jsonl:4", ["`q` (problem): half a character (U+D800) at character 1"]),
+    ]
+    assert rejected[0].remedies == ["remove the row or mend it"]
+    assert json.loads(rejected[1].raw)["q"] == "4\ud800"
+    assert rejected[1].model_dump_json(), "it can be written"
+    with pytest.raises(FaultsError) as caught:
+        _load(_declared(tmp_path / "d.jsonl", [*rows, {"q": "5"}], **change), tmp_path)
+    assert [fault.where for fault in caught.value.faults] == ["d.jsonl:2"] * 2 + ["d.jsonl:4", "d.jsonl:5", "d.jsonl"]
+    assert caught.value.faults[-1].message == "3 rows are faulty; `tolerate.rows` is 2"
