@@ -1,0 +1,117 @@
+"""Repeated problems: which texts ask the same, spelt the same or nearly.
+
+`exact` is one canonical spelling. `near` is the same data (every number, the same figure) and at least 0.7 of the runs
+of three words in common; the names of variables do not count. Numbers have to agree because templates with other
+numbers are other problems. Whether two texts are near depends on these two alone, and groups are what such pairs
+connect: no order of the rows changes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from its.curation.likeness import shape
+from its.curation.words import canonical, figure_words, is_given, words
+from its.types import Problem
+
+NEAR = 0.7
+"""The least part of the runs of three words, of those in either text, that near duplicates share."""
+_RUN = 3
+
+Groups = dict[str, list[str]]
+"""The problem_id that stays -> those that went because they repeat it."""
+
+
+def without_exact(problems: Iterable[Problem], groups: Groups) -> Iterator[Problem]:
+    """Yield each problem whose canonical spelling did not come before; memory grows by some 200 bytes a problem.
+
+    Args:
+        problems: in order of the source; the first of a group stays.
+        groups: gets what went, whole once the last problem was yielded.
+    """
+    first: dict[bytes, str] = {}
+    for problem in problems:
+        kept = first.setdefault(_digest(canonical(problem.text)), problem.problem_id)
+        if kept == problem.problem_id:
+            yield problem
+        else:
+            groups.setdefault(kept, []).append(problem.problem_id)
+
+
+def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Problem]:
+    """As `without_exact`, also for near duplicates; holds all problems."""
+    rows = list(problems)
+    for problem, group in zip(rows, near_groups([row.text for row in rows]), strict=True):
+        kept = rows[group].problem_id
+        if kept == problem.problem_id:
+            yield problem
+        else:
+            groups.setdefault(kept, []).append(problem.problem_id)
+
+
+def near_groups(texts: Sequence[str]) -> list[int]:
+    """For each text the place of the first text of its group; a text without near duplicates is its own."""
+    blocks: dict[bytes, list[int]] = defaultdict(list)
+    for at, text in enumerate(texts):
+        blocks[_data(text)].append(at)
+    leader = list(range(len(texts)))
+    for block in blocks.values():
+        if len(block) > 1:
+            for one, other in _near_pairs([_runs(texts[at]) for at in block]):
+                _join(leader, block[one], block[other])
+    return [_leader(leader, at) for at in range(len(texts))]
+
+
+def _data(text: str) -> bytes:
+    """What near duplicates have in common for certain: the numbers, in any order, and the figure."""
+    given = sorted(filter(is_given, words(text)))
+    return _digest("\x1f".join([*given, "", *figure_words(text)]))
+
+
+def _runs(text: str) -> frozenset[int]:
+    row = shape(words(text))
+    runs = [row[at : at + _RUN] for at in range(len(row) - _RUN + 1)] or [row]
+    return frozenset(int.from_bytes(_digest("\x1f".join(run))[:8]) for run in runs)
+
+
+def _near_pairs(sets: Sequence[frozenset[int]]) -> Iterator[tuple[int, int]]:
+    """Pairs of sets that share at least NEAR of their union.
+
+    Such a pair also shares one of the rarest runs of each, those beyond NEAR of the set: only sets that meet there are
+    compared. A pair that earlier pairs connect may be left out.
+    """
+    counts = Counter(run for runs in sets for run in runs)
+    meeting: dict[int, list[int]] = defaultdict(list)
+    first: dict[frozenset[int], int] = {}
+    for at, runs in enumerate(sets):
+        same = first.setdefault(runs, at)
+        if same != at:
+            yield same, at  # compared once: a thousand equal texts would else meet a million times
+            continue
+        rare = sorted(runs, key=lambda run: (counts[run], run))[: len(runs) - math.ceil(NEAR * len(runs)) + 1]
+        for other in sorted({other for run in rare for other in meeting[run]}):
+            shared = len(runs & sets[other])
+            if shared >= NEAR * (len(runs) + len(sets[other]) - shared):
+                yield other, at
+        for run in rare:
+            meeting[run].append(at)
+
+
+def _leader(leader: list[int], at: int) -> int:
+    while leader[at] != at:
+        leader[at] = leader[leader[at]]
+        at = leader[at]
+    return at
+
+
+def _join(leader: list[int], one: int, other: int) -> None:
+    """One group of two; the place that comes first leads."""
+    one, other = sorted((_leader(leader, one), _leader(leader, other)))
+    leader[other] = one
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
