@@ -1,33 +1,37 @@
-"""Stage `persona`: problems -> `data/personas/SET/STRATEGY.jsonl`, one engine session for all."""
+"""Stage `persona`: problems -> `data/personas/SET/STRATEGY.jsonl`, one engine session for all.
+
+The strategies are those of the design and those that its controls are made of.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from its.engines.protocol import Completion, Request
 from its.progress import Progress, say
-from its.recipe.schema import Strategy
+from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, cost_rows, load_study
 from its.store import Store
+from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_of, with_sources
 from its.strategies.persona import (
-    RULES,
-    RULES_VERSION,
     best_attempt,
     draw_domain,
+    gives_persona,
     has_persona,
-    persona_flags,
+    persona_indices,
     persona_messages,
     persona_text,
     truncate,
 )
+from its.strategies.rules import RULES, RULES_VERSION, persona_flags
+from its.strategies.similarity import SimilarityIndex
+from its.strategies.summary import own_texts, persona_summary
 from its.types import Persona, Problem
-
-EXAMPLES = 3
 
 
 @dataclass
@@ -38,6 +42,7 @@ class _Job:
     strategy_name: str
     strategy: Strategy
     problem: Problem
+    index: int | None
     domain: str | None
     tries: list[tuple[str, list[str], str]] = field(default_factory=list)
 
@@ -46,52 +51,135 @@ class _Job:
         return bool(self.tries) and not self.tries[-1][1]
 
     @property
+    def asked(self) -> PersonaRequest:
+        assert self.strategy.persona is not None
+        return self.strategy.persona
+
+    @property
     def name(self) -> str:
-        return f"{self.set_name}/{self.problem.problem_id}/{self.strategy_name}"
+        name = f"{self.set_name}/{self.problem.problem_id}/{self.strategy_name}"
+        return name if self.index is None else f"{name}/{self.index}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A persona and the (text, broken rules) of each attempt at it."""
+
+    persona: Persona
+    tries: list[tuple[str, list[str]]]
+
+
+@dataclass
+class _Set:
+    """The problems of a set, its strategies in the order in which they are made, and what was made so far."""
+
+    name: str
+    problems: list[Problem]
+    strategies: list[str]
+    jobs: dict[str, list[_Job]] = field(default_factory=dict)
+    rows: dict[str, list[Persona]] = field(default_factory=dict)
 
 
 def run() -> str:
     """Write every persona of the design; ask again what a rule finds bad, then keep the best and flag it."""
     study = load_study()
     recipe = study.recipe
-    personas: dict[tuple[str, str], dict[str, Persona]] = {}
-    jobs: list[_Job] = []
-    for _, set_name, strategies in study.sets():
-        problems = study.problems(set_name)
-        for strategy_name in strategies:
-            strategy = recipe.strategies[strategy_name]
-            rows = personas.setdefault((set_name, strategy_name), {})
-            for problem in problems:
-                # Keeps the order of the problems; filled below where a persona is written.
-                rows[problem.problem_id] = _without(problem, strategy_name, strategy)
-                if has_persona(strategy, strategy_name, problem.problem_id, recipe.seed):
-                    domain = draw_domain(strategy, strategy_name, problem.problem_id, recipe.seed)
-                    jobs.append(_Job(set_name, strategy_name, strategy, problem, domain))
-    cost = _write(study, jobs) if jobs else []
-    for job in jobs:
-        personas[(job.set_name, job.strategy_name)][job.problem.problem_id] = _chosen(job)
+    sets = [
+        _Set(name, study.problems(name), with_sources(strategies, recipe.strategies))
+        for _, name, strategies in study.sets()
+    ]
+    for made in sets:
+        made.jobs = {
+            name: _jobs(study, made.name, name, _sharing(study, name, made.problems)) for name in made.strategies
+        }
+    jobs = [job for made in sets for several in made.jobs.values() for job in several]
+    cost = _write(study, jobs, "persona") if jobs else []
     summary = []
-    for (set_name, strategy_name), rows in personas.items():
-        write_rows(study.personas_path(set_name, strategy_name), rows.values())
-        if recipe.strategies[strategy_name].persona is not None:
-            summary.append(_summary(set_name, strategy_name, list(rows.values())))
+    for made in sets:
+        index = SimilarityIndex({problem.problem_id: problem.text for problem in made.problems}, recipe.seed)
+        for name in made.strategies:
+            made.rows[name] = _rows(study, made, name)
+            write_rows(study.personas_path(made.name, name), made.rows[name])
+            if gives_persona(recipe.strategies[name]):
+                summary.append(_summary(study, made, name, index))
     write_json(
         study.project / "data" / "personas" / "summary.json",
-        {"rules_version": RULES_VERSION, "rules": RULES, "personas": summary},
+        {"rules_version": RULES_VERSION, "rules": RULES, "reasons": REASONS, "personas": summary},
     )
     write_json(study.results("cost", "persona.json"), cost)
-    flagged = sum(sum(item["flags"].values()) for item in summary)
-    return f"data/personas: {len(jobs)} personas written, {flagged} flags kept after {recipe.writer.attempts} attempts"
+    flagged = sum(item["flagged"] for item in summary if item["asked"])
+    attempts = f"{recipe.writer.attempts} attempts"
+    return f"data/personas: {len(jobs)} personas written, {flagged} kept with a flag after {attempts}"
 
 
-def _write(study: Study, jobs: list[_Job]) -> list[dict[str, Any]]:
+def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[Written]:
+    """Have some personas written as the stage does, with its seeds and its store, whatever the `share`.
+
+    Args:
+        name: a strategy with `persona`.
+    """
+    jobs = _jobs(study, set_name, name, problems)
+    _write(study, jobs, "preview")
+    return [Written(_chosen(job), [(text, flags) for text, flags, _ in job.tries]) for job in jobs]
+
+
+def _jobs(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[_Job]:
+    strategy, seed = study.recipe.strategies[name], study.recipe.seed
+    if strategy.persona is None:
+        return []
+    return [
+        _Job(set_name, name, strategy, problem, index, draw_domain(strategy, name, problem.problem_id, seed, index))
+        for problem in problems
+        for index in persona_indices(strategy.persona)
+    ]
+
+
+def _sharing(study: Study, name: str, problems: Sequence[Problem]) -> list[Problem]:
+    strategy, seed = study.recipe.strategies[name], study.recipe.seed
+    return [problem for problem in problems if has_persona(strategy, name, problem.problem_id, seed)]
+
+
+def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
+    """The rows of one strategy in the order of the problems; its source's are made already."""
+    strategy = study.recipe.strategies[name]
+    source = source_of(strategy)
+    if source is not None:
+        return control_rows(strategy, name, made.problems, _by_problem(made.rows[source]), study.recipe.seed)
+    written = _by_problem([_chosen(job) for job in made.jobs[name]])
+    flags = [NOT_IN_SHARE] if strategy.persona is not None else []
+    return [
+        row
+        for problem in made.problems
+        for row in written.get(
+            problem.problem_id,
+            [Persona(problem_id=problem.problem_id, strategy=name, text="", attempts=0, flags=flags)],
+        )
+    ]
+
+
+def _by_problem(rows: Sequence[Persona]) -> dict[str, list[Persona]]:
+    out: dict[str, list[Persona]] = {}
+    for row in rows:
+        out.setdefault(row.problem_id, []).append(row)
+    return out
+
+
+def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dict[str, Any]:
+    tries = [[flags for _, flags, _ in job.tries] for job in made.jobs[name]]
+    out = persona_summary(made.name, name, made.rows[name], tries, index)
+    source = source_of(study.recipe.strategies[name])
+    if source is not None:
+        out |= {"source": source, "own_text": own_texts(made.rows[name], made.rows[source])}
+    return out
+
+
+def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
     sampling = recipe.writer.sampling.model_dump()
-    asked = {job.strategy.persona.template for job in jobs if job.strategy.persona is not None}
-    templates = {path: study.template(path) for path in asked}
+    templates = {path: study.template(path) for path in {job.asked.template for job in jobs}}
     tokens = 0
-    with Store(study.home / "store.sqlite") as store, study.session(store, [writer], "persona") as session:
+    with Store(study.home / "store.sqlite") as store, study.session(store, [writer], stage) as session:
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}
             if not waiting:
@@ -116,23 +204,23 @@ def _count(progress: Progress, request: Request, tokens: int) -> None:
 def _request(
     seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templates: dict[str, str], writer: str
 ) -> Request:
-    asked = job.strategy.persona
-    assert asked is not None
+    # Without a count the index is no part of the seed, so that strategies with one persona keep what is stored.
+    parts: list[str | int] = ["persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt]
     return Request(
         request_id=job.name,
-        messages=persona_messages(asked, templates[asked.template], job.problem, job.domain),
+        messages=persona_messages(job.asked, templates[job.asked.template], job.problem, job.domain),
         sampling=sampling,
-        seed=derive_seed(seed, "persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt),
+        seed=derive_seed(seed, *parts, *([] if job.index is None else [job.index])),
         sample_index=attempt,
-        start=asked.start,
+        start=job.asked.start,
         model=writer,
     )
 
 
 def _settle(job: _Job, key: str, completion: Completion) -> None:
-    asked, limits = job.strategy.persona, job.strategy.limits
-    assert asked is not None and limits is not None
-    text = persona_text(asked.start, completion.text)
+    limits = job.strategy.limits
+    assert limits is not None
+    text = persona_text(job.asked.start, completion.text)
     job.tries.append((text, persona_flags(text, completion.finish_reason, limits, job.problem), key))
 
 
@@ -145,6 +233,7 @@ def _chosen(job: _Job) -> Persona:
     return Persona(
         problem_id=job.problem.problem_id,
         strategy=job.strategy_name,
+        index=job.index,
         text=text,
         domain=job.domain,
         attempts=len(job.tries),
@@ -152,22 +241,3 @@ def _chosen(job: _Job) -> Persona:
         request_key=key,
         rejected_keys=[other for _, _, other in job.tries if other != key],
     )
-
-
-def _without(problem: Problem, name: str, strategy: Strategy) -> Persona:
-    flags = ["not_in_share"] if strategy.persona is not None else []
-    return Persona(problem_id=problem.problem_id, strategy=name, text="", attempts=0, flags=flags)
-
-
-def _summary(set_name: str, strategy_name: str, rows: list[Persona]) -> dict[str, Any]:
-    written = [row for row in rows if row.attempts]
-    return {
-        "set": set_name,
-        "strategy": strategy_name,
-        "personas": len(written),
-        "asked": sum(row.attempts for row in written),
-        "retried": sum(row.attempts > 1 for row in written),
-        "flags": dict(Counter(flag for row in rows for flag in row.flags).most_common()),
-        "distinct": len({row.text for row in written}),
-        "examples": [row.text for row in written[:EXAMPLES]],
-    }

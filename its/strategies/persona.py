@@ -1,4 +1,4 @@
-"""Problem -> persona request -> persona text, and the stated rules for what a writer does badly."""
+"""Problem -> persona request -> persona text: who gets a persona, what the writer is asked, what is kept."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ import re
 from collections.abc import Sequence
 
 from its.prompts.render import render
-from its.recipe.schema import Limits, PersonaRequest, Strategy
+from its.recipe.schema import PersonaRequest, Strategy
 from its.seeds import derive_random
 from its.types import Problem
 
-RULES_VERSION = "1"
 
-RULES = {
-    "empty": "nothing was written",
-    "overlong": "more words than `max_words`, or cut by `max_tokens`",
-    "refuses": "an apology or a statement of being an AI or unable",
-    "solves": "an equation, a box, `answer is`, or the reference itself as a number",
-    "digits": "any digit (numbers of the problem leak into the persona)",
-}
-"""Rule -> what it finds; the report prints this table."""
-
-_REFUSAL = re.compile(
-    r"\b(i['\u2019]?m sorry|i am sorry|i cannot|i can['\u2019]?t|as an ai|unable to|not able to)\b", re.IGNORECASE
-)
-_SOLVES = re.compile(r"\\?boxed\b|\banswer is\b|\d\s*[-+*/\u00d7=]\s*\d|=\s*\d", re.IGNORECASE)
+def gives_persona(strategy: Strategy) -> bool:
+    """Whether a strategy puts any text beside the problem: a persona, or a control in its place."""
+    return any(part is not None for part in (strategy.persona, strategy.noise, strategy.shuffled))
 
 
-def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int) -> str | None:
-    """The domain of one problem: uniform over the strategy's list, from (seed, strategy, problem_id) alone."""
+def persona_indices(asked: PersonaRequest) -> list[int | None]:
+    """The index of each persona that is written for a problem; [None] where there is one and no count is set."""
+    return [None] if asked.count is None else list(range(asked.count))
+
+
+def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index: int | None = None) -> str | None:
+    """The domain of one persona, uniform over the strategy's list, from (seed, strategy, problem_id) alone.
+
+    Several personas of one problem get domains in a shuffled order of the list, so none comes twice before all came
+    once, and a larger `count` keeps those of a smaller one.
+    """
     if not strategy.domains:
         return None
-    return derive_random(seed, "domain", name, problem_id).choice(strategy.domains)
+    drawn = derive_random(seed, "domain", name, problem_id)
+    if index is None:
+        return drawn.choice(strategy.domains)
+    order = list(strategy.domains)
+    drawn.shuffle(order)
+    return order[index % len(order)]
 
 
 def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bool:
     """Whether this problem gets a persona: always, never, or with chance `share`, from its own seed."""
-    if strategy.persona is None:
+    if not gives_persona(strategy):
         return False
     return strategy.share is None or derive_random(seed, "share", name, problem_id).random() < strategy.share
 
@@ -75,20 +78,6 @@ def persona_text(start: str | None, completion: str) -> str:
         else f"{start or ''}{completion}"
     )
     return " ".join(joined.split())
-
-
-def persona_flags(text: str, finish_reason: str, limits: Limits, problem: Problem) -> list[str]:
-    """The rules that a persona breaks, in the order of `limits.checks`; [] is a good one."""
-    reference = problem.reference
-    numbers = re.findall(r"\d+(?:\.\d+)?", text)
-    broken = {
-        "empty": not text,
-        "overlong": finish_reason == "length" or len(text.split()) > limits.max_words,
-        "refuses": bool(_REFUSAL.search(text)),
-        "solves": bool(_SOLVES.search(text)) or (reference is not None and reference in numbers),
-        "digits": bool(re.search(r"\d", text)),
-    }
-    return [check for check in limits.checks if broken[check]]
 
 
 def truncate(text: str, max_words: int) -> str:

