@@ -1,0 +1,147 @@
+"""A card as Markdown: what a reader wants to know first comes first, texts stand in fences as they are."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+def card_markdown(card: Mapping[str, Any]) -> str:
+    """The Markdown of a card, of problems alone or under a strategy."""
+    lines = _strategy(card) if "strategy" in card else _problems(card, "#")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
+    origin = card["origin"]
+    yield from (f"{level} {card['name']}", "")
+    yield f"A {card['kind']} of {card['rows']} problems; {card['with_reference']} have a reference answer, "
+    yield from (f"{card['with_solution']} a worked solution. Seed of the study: {card['seed']}.", "")
+    yield from (f"{level}# Source", "")
+    yield from _table(("what", "value"), origin.items())
+    if "licence" not in origin:
+        yield "Licence: not known to ITS; see the source."
+        yield ""
+    yield from _table(("rows from", "problems"), card["sources"].items())
+    yield from (f"{level}# Steps", "")
+    steps = [(step["step"], step["before"], step["after"], _details(step)) for step in card["steps"]]
+    yield from _table(("step", "rows before", "rows after", "details"), steps)
+    yield from (f"{level}# Rejected rows and overlaps", "")
+    yield from _counts(
+        card["quarantine"]["rows"], "row was rejected", "rows were rejected", "reason", card["quarantine"]["reasons"]
+    )
+    yield from _counts(
+        card["overlaps"]["rows"],
+        "overlap with a problem of a benchmark was found",
+        "overlaps with problems of benchmarks were found",
+        "benchmark",
+        card["overlaps"]["benchmarks"],
+    )
+    yield from (f"{level}# Declared", "")
+    yield from _fence(json.dumps(card["declared"], indent=2, ensure_ascii=False), "json")
+    yield from (f"{level}# Made by", "")
+    yield from _table(("what", "value"), card["made_by"].items())
+    yield from _table(("file", "SHA-256"), card["files"].items())
+    yield from (f"{level}# Samples", "")
+    for example in card["examples"]:
+        yield from _example(example, f"`{example['problem_id']}`", ("text", "reference", "solution"))
+
+
+def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"# {card['name']} with strategy {card['strategy']}", "")
+    yield f"{card['rows']} queries: each problem of the {card['problems']['kind']} `{card['name']}` with its persona"
+    yield from (f"under the strategy `{card['strategy']}`. The problems' own card is below.", "")
+    yield from _standing(card["standing"])
+    yield from ("## Personas", "")
+    if card["personas"] is None:
+        yield from ("These rows have no personas.", "")
+    else:
+        counts = {key: value for key, value in card["personas"].items() if key not in ("set", "strategy", "examples")}
+        yield from _table(("what", "value"), counts.items())
+    if card["writer"] is None and card["personas"] is not None:
+        yield from ("No model wrote them: they are a control, as declared below.", "")
+    if card["writer"] is not None:
+        yield from ("## Writer", "")
+        yield from _table(("what", "value"), card["writer"].items())
+        if card["sessions"] is None:
+            yield from ("The store of responses is not here: which weights and engine answered cannot be told.", "")
+        elif card["sessions"]:
+            heads = tuple(card["sessions"][0])
+            yield from _table(heads, [[session.get(head) for head in heads] for session in card["sessions"]])
+        else:
+            yield from ("The store holds none of the responses behind these personas.", "")
+    yield from ("## Templates", "")
+    yield from _table(
+        ("role", "file", "SHA-256"), [(item["role"], item["path"], item["sha256"]) for item in card["templates"]]
+    )
+    yield from _fence(json.dumps({"prompt": card["prompt"], **card["declared"]}, indent=2, ensure_ascii=False), "json")
+    yield from ("## Files", "")
+    yield from _table(("file", "SHA-256"), card["files"].items())
+    yield from ("## Samples", "")
+    for example in card["examples"]:
+        yield from _example(example, f"`{example['problem_id']}`", ("domain", "personas", "query"))
+    yield from _problems(card["problems"], "##")
+
+
+def _standing(standing: Mapping[str, Any]) -> Iterator[str]:
+    commit = standing["commit"]
+    yield f"Commit: `{commit}`." if commit else "Not in a git repository."
+    if standing["changed_files"]:
+        yield f"**Not as committed:** {', '.join(f'`{path}`' for path in standing['changed_files'])}."
+    if standing["changed_stages"] is None:
+        yield f"Whether dvc.lock describes these files cannot be told: {standing['unknown']}."
+    elif standing["changed_stages"]:
+        yield "**Not as dvc.lock says**, so templates and parameters here may not be those of the rows:"
+        yield ""
+        for stage, reasons in standing["changed_stages"].items():
+            yield f"- `{stage}`: {'; '.join(reasons)}"
+    else:
+        yield "The files are what dvc.lock says."
+    yield ""
+
+
+def _counts(count: int, one: str, many: str, head: str, parts: Mapping[str, int]) -> Iterator[str]:
+    yield from (f"{count or 'No'} {one if count in (0, 1) else many}{':' if parts else '.'}", "")
+    if parts:
+        yield from _table((head, "rows"), parts.items())
+
+
+def _example(example: Mapping[str, Any], title: str, fields: Sequence[str]) -> Iterator[str]:
+    yield from (title, "")
+    for name in fields:
+        if example.get(name):
+            yield from (f"{name}:", "")
+            texts = example[name] if isinstance(example[name], list) else [example[name]]
+            yield from _fence("\n\n".join(map(str, texts)), "text")
+
+
+def _details(step: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in step.items() if key not in ("step", "before", "after")}
+    return ", ".join(f"{key}: {_plain(value)}" for key, value in rest.items())
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(value) for value in row)} |"
+    yield ""
+
+
+def _cell(value: Any) -> str:
+    return " ".join(_plain(value).split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "-" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _fence(text: str, language: str) -> Iterator[str]:
+    """A code block whose fence is longer than any that the text holds."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield from (f"{fence}{language}", text, fence, "")

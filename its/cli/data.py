@@ -1,0 +1,255 @@
+"""`its data`: which data sets there are, what made them, how two states differ, and how they leave the study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from its.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from its.stages.study import Study
+
+FIRST = 5
+WIDTH = 160
+
+strategy_option = click.option("--strategy", help="With the personas and queries of this strategy.")
+
+
+@click.group("data")
+def data() -> None:
+    """Look at data sets, compare and export them.
+
+    Problems, personas and queries are versioned by DVC; what made them stands in data/cards/. See docs/data.md.
+    """
+
+
+@data.command("show")
+@click.argument("name", required=False)
+@json_option
+def show(name: str | None, as_json: bool) -> None:
+    """List the data sets, their steps and files.
+
+    \b
+    Reads   params.yaml, data/, dvc.lock
+    Writes  nothing
+    Example its data show
+    """
+    from its.stages.cards import overview
+
+    found = overview(_study(), name)
+    if as_json:
+        print_json(sets=found)
+        return
+    for item in found:
+        rows = "not prepared" if item["rows"] is None else f"{item['rows']} problems"
+        click.echo(f"{item['name']}  {item['kind']}, {rows}")
+        for step in item["steps"] or ():
+            click.echo(f"    {step['step']}: {step['before']} -> {step['after']}")
+        if item["quarantine"] or item["overlaps"]:
+            click.echo(f"    quarantine: {item['quarantine']}, overlaps: {item['overlaps']}")
+        if item["card"] not in ("read", "not prepared"):
+            click.echo(f"    no card: {item['card']}")
+        for file in item["files"]:
+            click.echo(f"  {_file_line(file)}")
+
+
+@data.command("card")
+@click.argument("name")
+@strategy_option
+@json_option
+def card(name: str, strategy: str | None, as_json: bool) -> None:
+    """Print the card of a data set in Markdown.
+
+    Without a strategy the card that `prepare` wrote; with one also who wrote the personas, with which templates and
+    sampling, and whether the files are what dvc.lock says.
+
+    \b
+    Reads   params.yaml, data/, recipes/, dvc.lock, the store
+    Writes  nothing
+    Example its data card arithmetic --strategy random
+    """
+    from its.cards.markdown import card_markdown
+
+    found = _card(_study(), name, strategy)
+    if as_json:
+        print_json(card=found)
+    else:
+        click.echo(card_markdown(found), nl=False)
+
+
+@data.command("diff")
+@click.argument("old")
+@click.argument("new", default="workspace")
+@click.option("--set", "set_name", help="Only problems and personas of this set.")
+@click.option("--strategy", help="Only personas under this strategy.")
+@json_option
+def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json: bool) -> None:
+    """Compare problems and personas of two states.
+
+    A state is a git revision, a DVC experiment, a folder with a study in it (written with a `/`), or `workspace`, the
+    files at hand; two files of rows may be compared as well. Old states are read from DVC's cache or remote, nothing is
+    checked out. Prints the first few rows that came, went or changed; --json has all.
+
+    \b
+    Reads   data/problems/ and data/personas/ of both states
+    Writes  nothing
+    Example its data diff HEAD~1 --set arithmetic
+    """
+    from its.stages.differences import compare
+    from its.stages.study import find_project
+
+    files = Path(old).is_file() or Path(new).is_file()
+    found = compare(Path() if files else find_project(), old, new, set_name, strategy)
+    if as_json:
+        print_json(old=old, new=new, files=found)
+        return
+    for file in found:
+        for line in _difference_lines(file):
+            click.echo(line)
+
+
+@data.command("lineage")
+@click.argument("row_id", metavar="ID")
+@click.option("--checkpoint", help="Of the response, where ID names a query.")
+@click.option("--sample", type=click.IntRange(min=0), help="Of the response, where ID names a query.")
+@json_option
+def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bool) -> None:
+    """Trace a row back to the line of its source.
+
+    ID is CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE (a response and its verdict), SET/PROBLEM/STRATEGY (a query or training
+    row), PROBLEM, or CHECKPOINT. Prints each step with the file and line where it stands.
+
+    \b
+    Reads   params.yaml, data/, models/, recipes/, dvc.lock, the store
+    Writes  nothing
+    Example its data lineage arithmetic/train_00000/random
+    """
+    from its.cards.build import shortened
+    from its.stages.lineage import lineage as trace_back
+
+    found = trace_back(_study(), row_id, checkpoint, sample)
+    if as_json:
+        print_json(lineage=found)
+        return
+    for step in found["steps"]:
+        where = f"  ({step['where']})" if step["where"] else ""
+        click.echo(f"{step['what']}  {step['id']}{where}")
+        for name, value in shortened(step["facts"]).items():
+            if value not in (None, [], {}, ""):
+                click.echo(_fact(name, value))
+    for line in _standing_lines(found["standing"]):
+        click.echo(line)
+
+
+@data.command("export")
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@strategy_option
+@click.option(
+    "--side",
+    type=click.Choice(["train", "test"]),
+    help="The split; train puts the solution into `messages`. Default: the side of the set.",
+)
+@click.option(
+    "--push", metavar="REPO_ID", help="Upload it to this dataset of the hub, with HF_TOKEN; new ones are private."
+)
+@json_option
+def export(name: str, out: Path, strategy: str | None, side: Any, push: str | None, as_json: bool) -> None:
+    """Write a data set as a Hugging Face dataset.
+
+    A folder with one Parquet file and the card as README.md, which `datasets.load_dataset(OUT)` reads. It must not
+    exist before.
+
+    \b
+    Reads   params.yaml, data/, recipes/, dvc.lock, the store
+    Writes  OUT; with --push the hub
+    Example its data export arithmetic exported --strategy random
+    """
+    from its.cards.markdown import card_markdown
+    from its.stages.export import export_dataset, hub_token, push_dataset
+
+    token = None if push is None else hub_token()  # before anything is written
+    study = _study()
+    document = _card(study, name, strategy)
+    licence = document.get("problems", document)["origin"].get("licence")
+    done = export_dataset(study, name, strategy, side, card_markdown(document), licence, out)
+    if push is not None and token is not None:
+        done["pushed"] = push_dataset(out, push, token)
+    if as_json:
+        print_json(exported=done)
+        return
+    click.echo(f"{done['folder']}: {done['rows']} rows, split `{done['split']}`")
+    if licence is None:
+        click.echo("warning: the licence of the source is not known; look before you publish", err=True)
+    if push is not None:
+        click.echo(f"pushed: {done['pushed']}")
+
+
+def _study() -> Study:
+    from its.stages.study import load_study
+
+    return load_study()
+
+
+def _card(study: Study, name: str, strategy: str | None) -> dict[str, Any]:
+    from its.stages.cards import problem_card, strategy_card
+
+    return problem_card(study, name) if strategy is None else strategy_card(study, name, strategy)
+
+
+def _file_line(file: dict[str, Any]) -> str:
+    if file["rows"] is None:
+        return f"{file['path']}  missing"
+    stage = f"written by {file['stage']}" if file["stage"] else "in no dvc.lock"
+    changed = ", changed since" if file["as_locked"] is False else ""
+    return f"{file['path']}  {file['rows']} rows, sha256 {file['sha256'][:12]}, {stage}{changed}"
+
+
+def _difference_lines(file: dict[str, Any]) -> Iterator[str]:
+    before, after = ("absent" if count is None else count for count in (file["before"], file["after"]))
+    came, went, changed = file["came"], file["went"], file["changed"]
+    counts = f"{len(came)} came, {len(went)} went, {len(changed)} changed" if came or went or changed else "equal"
+    yield f"{file['path']}: {before} -> {after} rows: {counts}"
+    for mark, rows in (("+", came), ("-", went)):
+        yield from (f"  {mark} {item['id']}  {_short(item['row'].get('text'))}" for item in rows[:FIRST])
+        yield from _more(mark, rows)
+    for item in changed[:FIRST]:
+        yield f"  ~ {item['id']}"
+        for name, (old, new) in item["fields"].items():
+            yield f"      {name}: {_short(old)}"
+            yield f"      {' ' * len(name)}> {_short(new)}"
+    yield from _more("~", changed)
+
+
+def _more(mark: str, rows: list[Any]) -> Iterator[str]:
+    if len(rows) > FIRST:
+        yield f"  {mark} {len(rows) - FIRST} more (--json has all)"
+
+
+def _standing_lines(standing: dict[str, Any]) -> Iterator[str]:
+    changed = f", changed since: {', '.join(standing['changed_files'])}" if standing["changed_files"] else ""
+    yield f"commit  {standing['commit'] or 'not in a git repository'}{changed}"
+    if standing["changed_stages"] is None:
+        yield f"dvc.lock  cannot be told: {standing['unknown']}"
+    elif not standing["changed_stages"]:
+        yield "dvc.lock  describes these files"
+    else:
+        yield "dvc.lock  describes other files than these:"
+        for stage, reasons in standing["changed_stages"].items():
+            yield from (f"    {stage}: {reason}" for reason in reasons)
+
+
+def _fact(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"    {name}: " + text.replace("\n", "\n        ")
+
+
+def _short(value: Any) -> str:
+    """A value on one line; where both ends matter, a long text keeps its beginning."""
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."

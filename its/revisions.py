@@ -1,0 +1,243 @@
+"""A study's files at another time or place, and how those at hand stand to git and DVC.
+
+The one module that imports DVC. It does so where it is called: reading a revision takes a second, help must not.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from its.errors import DataError, ItsError, MissingError
+
+WORKSPACE = "workspace"
+"""How DVC calls the files at hand; no revision may be called so."""
+
+
+class Files(Protocol):
+    """The files of a study at one revision; paths are relative to the folder of its dvc.yaml."""
+
+    @property
+    def name(self) -> str:
+        """How errors call the revision."""
+
+    def find(self, folder: str, ending: str) -> list[str]:
+        """Paths of all files below a folder with an ending, sorted; [] where there is no such folder."""
+
+    def read(self, path: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            MissingError: if it is not there, or is known to DVC and neither in its cache nor in its remote.
+        """
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A study's files as they lie in a folder."""
+
+    name: str
+    path: Path
+
+    def find(self, folder: str, ending: str) -> list[str]:
+        found = (item for item in (self.path / folder).rglob(f"*{ending}") if item.is_file())
+        return sorted(item.relative_to(self.path).as_posix() for item in found)
+
+    def read(self, path: str) -> bytes:
+        try:
+            return (self.path / path).read_bytes()
+        except FileNotFoundError as error:
+            raise MissingError(f"{self.path / path}: no such file", "`dvc repro` makes what a stage writes") from error
+
+
+class Revision:
+    """A study's files at a git revision or a DVC experiment, out of DVC's cache or remote, without a checkout.
+
+    Raises:
+        DataError: if git and DVC know no such revision.
+        MissingError: outside a DVC repository, or where git is not installed.
+    """
+
+    def __init__(self, project: Path, name: str) -> None:
+        from dvc.api import DVCFileSystem
+
+        root = repository_root(project)
+        if _git(project, "rev-parse", "--git-dir") is None:  # DVC would read the files at hand for any name
+            raise MissingError(f"{project}: not in a git repository, so there is no revision `{name}`", "`git init`")
+        self.name = name
+        self._inside = project.resolve().relative_to(root)
+        with _explained(name):
+            self._files: Any = DVCFileSystem(str(root), rev=name, config=_remotes(root))
+            self._files.ls("/", detail=False)  # the revision is looked up at the first use
+
+    def find(self, folder: str, ending: str) -> list[str]:
+        start = (self._inside / folder).as_posix()
+        with _explained(self.name):
+            if not self._files.isdir(start):
+                return []
+            found = [Path(path.lstrip("/")) for path in self._files.find(start)]
+        return sorted(path.relative_to(self._inside).as_posix() for path in found if path.name.endswith(ending))
+
+    def read(self, path: str) -> bytes:
+        with _explained(self.name):
+            content: bytes = self._files.cat_file((self._inside / path).as_posix())
+        return content
+
+
+def open_files(project: Path, name: str) -> Files:
+    """The files of a study: `workspace`, a folder with a study in it, or a git revision or DVC experiment.
+
+    A folder is one only if the name holds a `/` or begins with `.`: `data` is then a branch, `./data` a folder.
+
+    Raises:
+        DataError: if it is none of these.
+        MissingError: outside a DVC repository.
+    """
+    if name == WORKSPACE:
+        return Folder(name, project)
+    folder = Path(name).expanduser()
+    if folder.is_dir() and ("/" in name or name.startswith(".")):
+        return Folder(name, folder)
+    try:
+        return Revision(project, name)
+    except ItsError:
+        if folder.is_dir():
+            return Folder(name, folder)
+        raise
+
+
+def repository_root(project: Path) -> Path:
+    """The root of the DVC repository that holds a study.
+
+    Raises:
+        MissingError: if there is none.
+    """
+    here = project.resolve()
+    for folder in (here, *here.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise MissingError(f"{project}: not in a DVC repository", "`git init && dvc init`, or work in a clone of the study")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the files at hand stand to git and DVC.
+
+    Args:
+        commit: the full hash; None outside a git repository.
+        changed_files: tracked files that differ from the commit.
+        changed_stages: by stage, what DVC finds other than dvc.lock says; None where DVC cannot say.
+        unknown: why DVC cannot say.
+    """
+
+    commit: str | None
+    changed_files: list[str]
+    changed_stages: dict[str, list[str]] | None
+    unknown: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "commit": self.commit,
+            "changed_files": self.changed_files,
+            "changed_stages": self.changed_stages,
+            "unknown": self.unknown,
+        }
+
+
+def standing(project: Path, stages: Sequence[str]) -> Standing:
+    """How a study's files stand to its commit, and the outputs of some stages to dvc.lock.
+
+    Args:
+        stages: names as in dvc.yaml; of a matrix stage all its cells.
+    """
+    commit = _git(project, "rev-parse", "HEAD")
+    changed = _git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    files = [line[3:] for line in (changed or "").splitlines()]
+    try:
+        return Standing(commit, files, _changed_stages(project, stages))
+    except ItsError as error:
+        return Standing(commit, files, None, error.message)
+
+
+def _remotes(root: Path) -> dict[str, Any]:
+    """The remotes as configured now: DVC reads a revision's own, which may be older than any, without credentials."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        name = repo.config["core"].get("remote")
+        return {"core": {"remote": name} if name else {}, "remote": dict(repo.config["remote"])}
+
+
+def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]]:
+    from dvc.repo import Repo
+
+    root = repository_root(project)
+    with _explained(WORKSPACE), Repo(str(root)) as repo:
+        found = repo.status([f"{project.resolve() / 'dvc.yaml'}:{stage}" for stage in stages])
+    return {stage.rsplit(":", 1)[-1]: list(_reasons(entries)) for stage, entries in found.items()}
+
+
+def _reasons(entries: Sequence[Any]) -> Iterator[str]:
+    """DVC's own words: `changed deps: recipes/prompts (modified)`."""
+    for entry in entries:
+        if not isinstance(entry, dict):
+            yield str(entry)
+            continue
+        for kind, paths in entry.items():
+            for path, how in paths.items():
+                what = ", ".join(f"{name} {change}" for name, change in how.items()) if isinstance(how, dict) else how
+                yield f"{kind}: {path} ({what})"
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What DVC's failures mean to a user."""
+    from dvc.scm import RevError
+    from dvc_data.index import DataIndexDirError
+
+    nowhere = "is neither in DVC's cache nor in its remote"
+    remedy = (
+        "`dvc pull --all-commits` (an experiment: `dvc exp pull REMOTE NAME`), after a `dvc push` where it was made"
+    )
+    try:
+        yield
+    except RevError as error:
+        hint = "`git log --oneline` lists revisions, `dvc exp list` experiments; a folder wants a `/` in its name"
+        raise DataError(f"no git revision and no DVC experiment `{name}`", hint) from error
+    except DataIndexDirError as error:  # dvc-data 3.18: the list of a folder's files is missing
+        # It says `failed to load directory ('data', 'personas')`.
+        folder = "/".join(re.findall(r"'([^']*)'", str(error)))
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise MissingError(f"`{folder}` of `{name}` {nowhere}", remedy) from error
+        raise _unreadable(name, error.__cause__ or error) from error
+    except FileNotFoundError as error:
+        # dvc-data 3.18 says `[Errno 2] No storage files available: 'PATH'` where cache and remote lack the content.
+        path = error.filename or error
+        if "No storage files available" in str(error):
+            raise MissingError(f"`{path}` of `{name}` {nowhere}", remedy) from error
+        raise MissingError(f"`{name}` has no `{path}`", "`dvc repro` makes what a stage writes") from error
+    except ItsError:
+        raise
+    except Exception as error:  # a remote's file system fails in ways of its own: no package, no login, no network
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: BaseException) -> MissingError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return MissingError(
+        f"DVC cannot read `{name}`: {said}", "`dvc pull` tells more; docs/data.md has remotes and logins"
+    )
+
+
+def _git(project: Path, *words: str) -> str | None:
+    """What git prints, without the last line's end; None where it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None

@@ -1,0 +1,260 @@
+"""The data sets of a study as `its data` shows them: which there are, their cards, which stage wrote what."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from its.cards.build import CARD_VERSION, EXAMPLES, build_strategy_card
+from its.errors import DataError, ItsError, MissingError
+from its.recipe.load import read_document
+from its.recipe.schema import Strategy
+from its.revisions import standing
+from its.rows import count_lines, read_json, read_rows
+from its.stages.study import Study
+from its.store import Store
+from its.store.tracing import count_sessions
+from its.types import Query
+
+STAGES = ("prepare", "prepare_benchmark", "persona", "query")
+"""The stages of dvc.yaml that write what the cards tell of."""
+
+
+def overview(study: Study, name: str | None = None) -> list[dict[str, Any]]:
+    """Every set that params.yaml declares, with its steps, files and personas as they lie on the disk.
+
+    Args:
+        name: only this set.
+
+    Raises:
+        DataError: if params.yaml declares no such set.
+    """
+    written = _written_by(study.project)
+    out = []
+    for kind, set_name in _declared(study, name):
+        path = study.problems_path(set_name)
+        card, fault = _card_or_fault(study, set_name)
+        out.append(
+            {
+                "name": set_name,
+                "kind": kind,
+                "rows": count_lines(path) if path.is_file() else None,
+                "steps": card["steps"] if card else None,
+                "quarantine": card["quarantine"]["rows"] if card else None,
+                "overlaps": card["overlaps"]["rows"] if card else None,
+                "card": fault or "read",
+                "files": [_file(study.project, item, written) for item in _files(study, set_name)],
+            }
+        )
+    return out
+
+
+def problem_card(study: Study, name: str) -> dict[str, Any]:
+    """The card that stage `prepare` wrote for a set.
+
+    Raises:
+        DataError: if params.yaml declares no such set, or the card is of another version.
+        MissingError: if it was not prepared.
+    """
+    list(_declared(study, name))
+    path = study.card_path(name)
+    card: dict[str, Any] = read_json(path)
+    if card.get("card_version") != CARD_VERSION:
+        raise DataError(
+            f"{path}: `card_version` is `{card.get('card_version')}`, this version of ITS reads {CARD_VERSION}",
+            "`dvc repro -f prepare prepare_benchmark` writes it anew",
+        )
+    return card
+
+
+def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
+    """The card of a set under a strategy: its problems, who wrote the personas and how, the queries.
+
+    Raises:
+        DataError: if params.yaml declares no such set or strategy.
+        MissingError: if a stage that writes a part of it did not run.
+    """
+    recipe = study.recipe
+    card = problem_card(study, name)
+    if strategy not in recipe.strategies:
+        raise DataError(f"params.yaml declares no strategy `{strategy}`", f"declared: {', '.join(recipe.strategies)}")
+    side = "train" if name in recipe.datasets else "test"
+    queries_path, personas_path = study.queries_path(side, name, strategy), study.personas_path(name, strategy)
+    queries = {row.query_id: row for row in read_rows(queries_path, Query, key=lambda row: row.query_id)}
+    personas = study.personas(name, strategy)
+    chain = list(_chain(study, strategy))
+    asked = _author(study, strategy)
+    examples = []
+    for query in list(queries.values())[:EXAMPLES]:
+        own = personas.get(query.problem_id, [])
+        examples.append(
+            {
+                "problem_id": query.problem_id,
+                "personas": [row.text for row in own if row.text],
+                "domain": next((row.domain for row in own), None),
+                "query": "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
+            }
+        )
+    return build_strategy_card(
+        problems=card,
+        strategy=strategy,
+        declared={item: recipe.strategies[item].model_dump(exclude_none=True) for item in chain},
+        templates=list(_templates(study, recipe.strategies[strategy], asked)),
+        prompt=recipe.prompt.model_dump(exclude_none=True),
+        writer=None if asked is None else _writer(study),
+        sessions=_sessions(study, [row.request_key for rows in personas.values() for row in rows]),
+        personas=_summary(study, name, strategy),
+        rows=len(queries),
+        files={
+            path.relative_to(study.project).as_posix(): _sha256(path)
+            for path in (study.problems_path(name), personas_path, queries_path)
+        },
+        standing=standing(study.project, STAGES).as_json(),
+        examples=examples,
+    )
+
+
+def _declared(study: Study, name: str | None) -> Iterator[tuple[str, str]]:
+    """(kind, name) of the declared sets, or of one of them."""
+    recipe = study.recipe
+    found = [("dataset", item) for item in recipe.datasets] + [("benchmark", item) for item in recipe.benchmarks]
+    if name is not None and name not in [item for _, item in found]:
+        raise DataError(
+            f"params.yaml declares no dataset or benchmark `{name}`",
+            f"declared: {', '.join(item for _, item in found)}",
+        )
+    yield from ((kind, item) for kind, item in found if name in (None, item))
+
+
+def _card_or_fault(study: Study, name: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The card, or why there is none: a list of sets should not end at the first that is not prepared."""
+    try:
+        return problem_card(study, name), None
+    except MissingError:
+        return None, "not prepared"
+    except ItsError as error:
+        return None, error.message
+
+
+def _files(study: Study, name: str) -> list[Path]:
+    """The files of a set that the design has, whether they are there or not; then further personas that are."""
+    found = [study.problems_path(name)]
+    personas, queries = [], []
+    for side, set_name, strategies in study.sets():
+        if set_name == name:
+            personas += [study.personas_path(name, strategy) for strategy in strategies]
+            queries += [study.queries_path(side, name, strategy) for strategy in strategies]
+    return [*found, *personas, *queries]
+
+
+def _file(project: Path, path: Path, written: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """A file: its rows and hash, and the stage that wrote it, by dvc.lock."""
+    shown = path.relative_to(project).as_posix()
+    by = next((entry for out, entry in written.items() if shown == out or shown.startswith(f"{out}/")), None)
+    there = path.is_file()
+    own = by is not None and shown in written
+    return {
+        "path": shown,
+        "rows": count_lines(path) if there else None,
+        "sha256": _sha256(path) if there else None,
+        "stage": by["stage"] if by else None,
+        # A folder's hash in dvc.lock covers all its files; only a file's own can be compared here.
+        "as_locked": _md5(path) == by["md5"] if there and by is not None and own else None,
+    }
+
+
+def _written_by(project: Path) -> dict[str, dict[str, str]]:
+    """Output -> {stage, md5} of dvc.lock; {} where there is none."""
+    path = project / "dvc.lock"
+    if not path.is_file():
+        return {}
+    return {
+        out["path"]: {"stage": stage, "md5": str(out.get("md5", ""))}
+        for stage, entry in read_document(path).values.get("stages", {}).items()
+        for out in entry.get("outs", [])
+    }
+
+
+def _chain(study: Study, strategy: str) -> Iterator[str]:
+    """A strategy, then the one from which it takes personas (`noise.like`, `shuffled.of`), and so on."""
+    seen: list[str] = []
+    following: str | None = strategy
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        entry = study.recipe.strategies[following]
+        following = entry.noise.like if entry.noise else entry.shuffled.of if entry.shuffled else None
+
+
+def _author(study: Study, strategy: str) -> Strategy | None:
+    """The strategy by which a model wrote the personas; None where none did: words of `noise` are drawn."""
+    entry = study.recipe.strategies[strategy]
+    for _ in study.recipe.strategies:  # a circle is a fault of the recipe
+        if entry.shuffled is None:
+            break
+        entry = study.recipe.strategies[entry.shuffled.of]
+    return entry if entry.persona is not None else None
+
+
+def _templates(study: Study, strategy: Strategy, asked: Strategy | None) -> Iterator[dict[str, str]]:
+    if asked is not None and asked.persona is not None:
+        yield _template(study, "persona", asked.persona.template)
+    yield _template(study, "query", strategy.query)
+
+
+def _template(study: Study, role: str, path: str) -> dict[str, str]:
+    full = f"recipes/{path}"
+    return {"role": role, "path": full, "sha256": hashlib.sha256(study.template(path).encode()).hexdigest()}
+
+
+def _writer(study: Study) -> dict[str, Any]:
+    writer = study.recipe.writer
+    model = study.recipe.models[writer.model]
+    return {
+        "model": writer.model,
+        "source": model.source.model_dump(exclude_none=True),
+        "dtype": model.dtype,
+        "sampling": writer.sampling.model_dump(),
+        "attempts": writer.attempts,
+        "study seed": study.recipe.seed,
+    }
+
+
+def _sessions(study: Study, keys: list[str | None]) -> list[dict[str, Any]] | None:
+    """What the responses behind the personas were made with; None where there is no store."""
+    path = study.home / "store.sqlite"
+    if not path.is_file():
+        return None
+    with Store(path) as store:
+        counts = count_sessions(store, [key for key in keys if key])
+        known = {info.sha256: info for info in store.sessions()}
+    return [
+        {
+            "responses": count,
+            "engine": known[sha256].identity.get("engine"),
+            "model": known[sha256].identity.get("model"),
+            "environment lock": known[sha256].identity.get("environment"),
+            "session": sha256,
+        }
+        for sha256, count in counts.items()
+    ]
+
+
+def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
+    """What stage `persona` counted; None where the strategy has no personas."""
+    found = read_json(study.project / "data" / "personas" / "summary.json")
+    own = [row for row in found["personas"] if (row["set"], row["strategy"]) == (name, strategy)]
+    return {**own[0], "rules_version": found.get("rules_version")} if own else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()
+
+
+def _md5(path: Path) -> str:
+    """As DVC names a file's content; no protection is meant."""
+    with path.open("rb") as raw:
+        return hashlib.file_digest(raw, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

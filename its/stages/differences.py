@@ -1,0 +1,120 @@
+"""What came, went or changed between two states of a study's problems and personas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from its.errors import DataError, Fault
+from its.revisions import Files, Folder, open_files
+from its.rows import raise_faults
+
+FOLDERS = ("data/problems", "data/personas")
+Rows = dict[str, dict[str, Any]]
+
+
+def compare(project: Path, old: str, new: str, set_name: str | None, strategy: str | None) -> list[dict[str, Any]]:
+    """Every file of problems or personas in either state, with the rows that differ.
+
+    Rows are matched by problem_id, several of one problem by their order. A file that only one state has differs by
+    all its rows.
+
+    Args:
+        old, new: `workspace`, a folder or a revision as `open_files` takes it, or two files of rows.
+        set_name: only problems and personas of this set.
+        strategy: only personas under this strategy.
+
+    Returns:
+        For each file {path, before, after, came, went, changed}: `before` and `after` count rows (None: no such file),
+        `came` and `went` are {id, row}, `changed` {id, fields: {name: [old, new]}}.
+
+    Raises:
+        DataError: if there is no such revision, one is a file and the other none, or nothing matches.
+        FaultsError: with every line that is no row.
+        MissingError: if DVC has a file neither in its cache nor in its remote.
+    """
+    if Path(old).is_file() or Path(new).is_file():
+        return [_compare_files(Path(old), Path(new))]
+    left, right = open_files(project, old), open_files(project, new)
+    paths = sorted({*_paths(left, set_name, strategy), *_paths(right, set_name, strategy)})
+    if not paths:
+        wanted = " ".join(part for part in (set_name, strategy) if part) or "problems or personas"
+        raise DataError(f"neither `{old}` nor `{new}` has rows of {wanted}", "`its data show` lists the sets")
+    there = [{path for path in _paths(side, set_name, strategy)} for side in (left, right)]
+    return [
+        _difference(
+            path,
+            _rows(left, path) if path in there[0] else None,
+            _rows(right, path) if path in there[1] else None,
+        )
+        for path in paths
+    ]
+
+
+def _compare_files(old: Path, new: Path) -> dict[str, Any]:
+    for path, other in ((old, new), (new, old)):
+        if not path.is_file():
+            raise DataError(f"`{path}` is no file, `{other}` is one", "compare two files, or two states of a study")
+    left, right = (Folder(str(path), path.parent) for path in (old, new))
+    return _difference(str(new), _rows(left, old.name), _rows(right, new.name))
+
+
+def _paths(files: Files, set_name: str | None, strategy: str | None) -> Iterator[str]:
+    for folder in FOLDERS:
+        for path in files.find(folder, ".jsonl"):
+            parts = Path(path).with_suffix("").parts
+            personas = folder == "data/personas"
+            own_set, own_strategy = (parts[2], parts[-1]) if personas else (parts[-1], None)
+            if set_name not in (None, own_set) or (strategy is not None and own_strategy != strategy):
+                continue
+            yield path
+
+
+def _rows(files: Files, path: str) -> Rows:
+    """The rows by problem_id; a second one of a problem is `ID (2)`.
+
+    They are read as plain values: an old revision's rows may have fields that this version of ITS does not know.
+    """
+    faults: list[Fault] = []
+    out: Rows = {}
+    for number, raw in enumerate(files.read(path).split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        where = f"{files.name}:{path}:{number}" if not isinstance(files, Folder) else f"{files.path / path}:{number}"
+        try:
+            row = json.loads(raw)
+        except ValueError as error:
+            faults.append(Fault(where, f"broken JSON: {str(error).lower()}"))
+            continue
+        if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
+            faults.append(Fault(where, "no row of problems or personas: it has no `problem_id`"))
+            continue
+        name, count = row["problem_id"], 2
+        while name in out:
+            name, count = f"{row['problem_id']} ({count})", count + 1
+        out[name] = row
+    raise_faults(faults)
+    return out
+
+
+def _difference(path: str, old: Rows | None, new: Rows | None) -> dict[str, Any]:
+    left, right = old or {}, new or {}
+    return {
+        "path": path,
+        "before": None if old is None else len(old),
+        "after": None if new is None else len(new),
+        "came": [{"id": name, "row": row} for name, row in right.items() if name not in left],
+        "went": [{"id": name, "row": row} for name, row in left.items() if name not in right],
+        "changed": [
+            {"id": name, "fields": _fields(left[name], row)}
+            for name, row in right.items()
+            if name in left and left[name] != row
+        ],
+    }
+
+
+def _fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    names = [*old, *(name for name in new if name not in old)]
+    return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}

@@ -1,0 +1,180 @@
+"""A data set of the study as a folder that `datasets.load_dataset` reads, and its way to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from its.errors import DataError, MissingError, RunError
+from its.rows import read_rows
+from its.stages.study import Study, join_query_id
+from its.types import Problem, Query
+
+Side = Literal["train", "test"]
+BATCH_ROWS = 1000
+TOKEN_VARIABLE = "HF_TOKEN"
+PROBLEM_FIELDS = ("problem_id", "text", "reference", "solution", "source", "row")
+QUERY_FIELDS = ("query_id", "strategy", "domain")
+
+
+def export_dataset(
+    study: Study, name: str, strategy: str | None, side: Side | None, card: str, licence: str | None, out: Path
+) -> dict[str, Any]:
+    """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
+
+    With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. `meta`
+    is a text of JSON, since its fields may differ from row to row.
+
+    Args:
+        side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
+        card: Markdown, without front matter.
+        licence: the hub's name of a licence; None where it is not known.
+        out: a folder that does not exist; it appears whole or not at all.
+
+    Returns:
+        {folder, split, rows, file}.
+
+    Raises:
+        DataError: if `out` exists, or a row of the train side has no solution.
+        MissingError: if a stage that writes the rows did not run.
+        RunError: if the disk is full.
+    """
+    if out.exists() or out.is_symlink():
+        raise DataError(f"`{out}` exists", "name a folder that does not; nothing is overwritten")
+    own: Side = "train" if name in study.recipe.datasets else "test"
+    split: Side = side or own
+    rows = _problem_rows(study, name) if strategy is None else _query_rows(study, name, strategy, own, split)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
+    try:
+        file = temporary / "data" / f"{split}-00000-of-00001.parquet"
+        file.parent.mkdir()
+        count = _write_parquet(file, rows, with_messages=strategy is not None)
+        title = name if strategy is None else f"{name}, strategy {strategy}"
+        readme = f"---\n{_front_matter(title, split, count, licence)}\n---\n\n{card}"
+        (temporary / "README.md").write_text(readme, encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    except OSError as error:
+        raise RunError(f"{out}: {str(error.strerror).lower()}", "nothing was left behind") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return {"folder": str(out), "split": split, "rows": count, "file": f"data/{file.name}"}
+
+
+def hub_token() -> str:
+    """The token that `HF_TOKEN` of the environment holds; it is printed nowhere.
+
+    Raises:
+        MissingError: if there is none.
+    """
+    if token := os.environ.get(TOKEN_VARIABLE):
+        return token
+    what = f"`{TOKEN_VARIABLE}` is not set: the hub wants a token that may write"
+    raise MissingError(what, f"`export {TOKEN_VARIABLE}=...`, made at https://huggingface.co/settings/tokens")
+
+
+def push_dataset(folder: Path, repo_id: str, token: str) -> str:
+    """Upload an exported folder to the hub; a new repository is private. The address of the commit is returned.
+
+    Raises:
+        RunError: if the hub refuses or cannot be reached; the token is in no message.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repo_id, repo_type="dataset", folder_path=folder, commit_message=f"Upload {folder.name}"
+        )
+    except (HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
+        said = " ".join(str(error).split()).replace(token, "***")
+        raise RunError(
+            f"the hub did not take `{repo_id}`: {said or type(error).__name__}",
+            f"the export is complete in `{folder}`; `hf upload {repo_id} {folder} --repo-type dataset` tries again",
+        ) from error
+    return str(done.commit_url)
+
+
+def _problem_rows(study: Study, name: str) -> Iterator[dict[str, Any]]:
+    for problem in _problems(study, name):
+        yield _problem_row(problem)
+
+
+def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) -> Iterator[dict[str, Any]]:
+    personas = study.personas(name, strategy)
+    path = study.queries_path(own, name, strategy)
+    queries = {row.query_id: row for row in read_rows(path, Query, key=lambda row: row.query_id)}
+    for problem in _problems(study, name):
+        query = queries.get(join_query_id(name, problem.problem_id, strategy))
+        if query is None or problem.problem_id not in personas:
+            what = "query" if query is None else "persona"
+            raise DataError(f"{path}: no {what} of problem_id `{problem.problem_id}`", "`dvc repro query`")
+        written = personas[problem.problem_id]
+        messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+        if split == "train":
+            if not problem.solution:
+                raise DataError(
+                    f"{study.problems_path(name)}: `{problem.problem_id}` has no solution to end `messages` with",
+                    "export it with `--side test`",
+                )
+            messages.append({"role": "assistant", "content": problem.solution})
+        yield {
+            "query_id": query.query_id,
+            "strategy": strategy,
+            "domain": written[0].domain,
+            "personas": [row.text for row in written if row.text],
+            "messages": messages,
+            **_problem_row(problem),
+        }
+
+
+def _problems(study: Study, name: str) -> Iterator[Problem]:
+    return read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id)
+
+
+def _problem_row(problem: Problem) -> dict[str, Any]:
+    meta = json.dumps(problem.meta, ensure_ascii=False, sort_keys=True)
+    return {name: getattr(problem, name) for name in PROBLEM_FIELDS} | {"meta": meta}
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], with_messages: bool) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    text = pyarrow.string()
+    fields = [(name, text) for name in (*PROBLEM_FIELDS, "meta")]
+    if with_messages:
+        turns = pyarrow.list_(pyarrow.struct([("role", text), ("content", text)]))
+        personas = pyarrow.list_(text)
+        fields = [*((name, text) for name in QUERY_FIELDS), ("personas", personas), ("messages", turns), *fields]
+    count = 0
+    with pyarrow.parquet.ParquetWriter(path, pyarrow.schema(fields)) as writer:
+        while batch := list(islice(rows, BATCH_ROWS)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=writer.schema))
+            count += len(batch)
+    return count
+
+
+def _front_matter(title: str, split: Side, rows: int, licence: str | None) -> str:
+    """What the hub and `load_dataset` read above the card."""
+    from huggingface_hub import DatasetCardData
+
+    steps = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+    size = next((label for limit, label in steps if rows < limit), "1M<n<10M")
+    data = DatasetCardData(
+        pretty_name=title,
+        license=licence,
+        size_categories=[size],
+        configs=[{"config_name": "default", "data_files": [{"split": split, "path": f"data/{split}-*.parquet"}]}],
+    )
+    return str(data.to_yaml()).strip()

@@ -1,0 +1,290 @@
+"""Where a row comes from: from a verdict or a training row back to the line of the source, each step with its facts.
+
+Rows are read as plain values, so that a field which a later version adds is shown and not refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from its.errors import Fault, MissingError
+from its.recipe.schema import Strategy
+from its.revisions import standing
+from its.row_ids import SetIds, Target, find_target
+from its.rows import raise_faults, read_json, read_json_lines
+from its.stages.study import Checkpoint, Study, join_query_id
+from its.store import Store
+from its.store.tracing import Traced, trace
+
+Step = dict[str, Any]
+STAGES = ("prepare", "prepare_benchmark", "persona", "query", "train", "generate", "grade")
+_TRAINING_KEY = re.compile(r"\$ITS_HOME/training/([0-9a-f]{16})/")
+
+
+def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: int | None = None) -> dict[str, Any]:
+    """The way of a row back to its source.
+
+    Args:
+        row_id: as `its.row_ids` reads it.
+        checkpoint, sample: of the response, where the id names a query.
+
+    Returns:
+        {target, steps, standing}: each step is {what, id, where, facts}, `where` a `path:line` in the project or None;
+        what is missing on the way (the store, a training elsewhere) is a step whose facts say so.
+
+    Raises:
+        DataError: if no row or several have this id.
+        MissingError: if a stage that writes rows on the way did not run.
+        FaultsError: with every line of a file on the way that cannot be read.
+    """
+    checkpoints = {item.name: item for item in study.checkpoints()}
+    target = find_target(
+        row_id,
+        sets=_sets(study),
+        checkpoints=list(checkpoints),
+        samples=study.recipe.generation.n,
+        checkpoint=checkpoint,
+        sample=sample,
+    )
+    return {
+        "target": target.as_json(),
+        "steps": list(_Walk(study).steps(target, checkpoints.get(target.checkpoint or ""))),
+        "standing": standing(study.project, _stages(target)).as_json(),
+    }
+
+
+def _sets(study: Study) -> dict[str, SetIds]:
+    """The declared sets that were prepared; of those outside the design no queries are known."""
+    recipe = study.recipe
+    strategies = {name: found for _, name, found in study.sets()}
+    out = {}
+    for name in (*recipe.datasets, *recipe.benchmarks):
+        path = study.problems_path(name)
+        if path.is_file():
+            faults: list[Fault] = []
+            rows = [row for _, row in read_json_lines(path, faults)]
+            raise_faults(faults)
+            ids = {row["problem_id"]: None for row in rows if isinstance(row, dict) and "problem_id" in row}
+            out[name] = SetIds("train" if name in recipe.datasets else "test", ids, strategies.get(name, []))
+    if not out:
+        raise MissingError("no set of this study is prepared", "`dvc repro prepare prepare_benchmark`")
+    return out
+
+
+def _stages(target: Target) -> tuple[str, ...]:
+    """The stages that a row went through."""
+    ends = {"problem": 2, "query": 4, "checkpoint": 5, "response": 7}
+    return STAGES[: ends[target.kind]]
+
+
+class _Walk:
+    """One walk: the study, and its store if there is one."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.store_path = study.home / "store.sqlite"
+
+    def steps(self, target: Target, checkpoint: Checkpoint | None) -> Iterator[Step]:
+        if target.kind == "response" and checkpoint is not None:
+            yield from self._response(target, checkpoint)
+        if checkpoint is not None:
+            yield from self._checkpoint(checkpoint)
+        if target.kind == "checkpoint":
+            return
+        if target.kind in ("response", "query"):
+            yield from self._query(target)
+        yield from self._problem(target)
+
+    def _response(self, target: Target, checkpoint: Checkpoint) -> Iterator[Step]:
+        study = self.study
+        set_name, strategy = str(target.set_name), str(target.strategy)
+        query_id = join_query_id(set_name, str(target.problem_id), strategy)
+
+        def wanted(row: dict[str, Any]) -> bool:
+            return (row["query_id"], row["sample_index"]) == (query_id, target.sample)
+
+        name = f"{checkpoint.name}/{query_id}/{target.sample}"
+        path = study.verdicts_path(checkpoint, set_name, strategy)
+        if path.is_file():
+            yield from (self._row("verdict", name, path, wanted, drop=("query_id", "sample_index")))
+        else:
+            yield _step("verdict", name, None, {"missing": "not graded yet: `dvc repro grade`"})
+        found = list(self._row("response", name, study.responses_path(checkpoint, set_name, strategy), wanted))
+        yield from found
+        traced = self._trace(found[0]["facts"].get("request_key"))
+        yield from self._request("request", name, traced, found[0]["facts"].get("request_key"))
+        sessions = study.sessions_path()
+        facts = read_json(sessions).get(checkpoint.name) if sessions.is_file() else None
+        yield _step(
+            "engine session",
+            str(facts["session"]) if facts else checkpoint.name,
+            self._shown(sessions) if facts else None,
+            facts or {"missing": f"data/responses/sessions.json names no session of `{checkpoint.name}`"},
+        )
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> Iterator[Step]:
+        study = self.study
+        model = study.recipe.models[checkpoint.model]
+        facts: dict[str, Any] = {
+            "model": checkpoint.model,
+            "source": model.source.model_dump(exclude_none=True),
+        }
+        if checkpoint.train is None:
+            yield _step("checkpoint", checkpoint.name, None, facts | {"trained": "no: this is the base model"})
+            return
+        rows = study.queries_path("train", str(checkpoint.dataset), checkpoint.train)
+        config = study.model_path(checkpoint) / "axolotl.yaml"
+        key = _TRAINING_KEY.search(config.read_text(encoding="utf-8")) if config.is_file() else None
+        facts |= {
+            "training_key": key.group(1) if key else None,
+            "train_queries": self._shown(rows),
+            "train_queries_sha256": _sha256(rows) if rows.is_file() else None,
+            "dataset": checkpoint.dataset,
+            "train_strategy": checkpoint.train,
+            "training_seed": checkpoint.seed,
+        }
+        if key is None:
+            facts["missing"] = "the model is not here: `dvc pull`, or `dvc repro train`"
+        parity = study.model_path(checkpoint) / "its_parity.json"
+        if parity.is_file():
+            facts["parity"] = {name: value for name, value in read_json(parity).items() if name != "examples"}
+        yield _step("checkpoint", checkpoint.name, self._shown(config) if config.is_file() else None, facts)
+
+    def _query(self, target: Target) -> Iterator[Step]:
+        study = self.study
+        set_name, strategy = str(target.set_name), str(target.strategy)
+        query_id = join_query_id(set_name, str(target.problem_id), strategy)
+        path = study.queries_path(target.side, set_name, strategy)
+        found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
+        template = study.recipe.strategies[strategy].query
+        text = study.template(template)
+        found[0]["facts"] |= {
+            "template": f"recipes/{template}",
+            "template_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+        if target.side == "train" and target.kind == "query":
+            used = [c.name for c in study.checkpoints() if (c.dataset, c.train) == (set_name, strategy)]
+            found[0]["facts"]["trains"] = used
+        yield from found
+        yield from self._personas(set_name, str(target.problem_id), strategy)
+
+    def _personas(self, set_name: str, problem_id: str, strategy: str, seen: tuple[str, ...] = ()) -> Iterator[Step]:
+        """The problem's persona rows under a strategy, what was asked for each, and whose it is if it was taken."""
+        path = self.study.personas_path(set_name, strategy)
+        name = join_query_id(set_name, problem_id, strategy)
+        declared = self.study.recipe.strategies[strategy]
+        for step in self._row("persona", name, path, lambda row: row["problem_id"] == problem_id, drop=("strategy",)):
+            facts = step["facts"]
+            if facts.get("index") is not None:  # one of several
+                step["id"] = f"{name} ({facts['index']})"
+            yield step
+            basis = _basis(declared)
+            taken = facts.get("taken_from")
+            if basis is not None and basis not in seen:
+                other = taken if isinstance(taken, str) else problem_id
+                if self.study.personas_path(set_name, basis).is_file():
+                    yield from self._personas(set_name, other, basis, (*seen, strategy))
+                    continue
+            key = facts.get("request_key")
+            if key:
+                yield from self._request("persona request", step["id"], self._trace(key), key)
+
+    def _request(self, what: str, name: str, traced: Traced | None, key: Any) -> Iterator[Step]:
+        if traced is None:
+            why = "it is not in the store" if self.store_path.is_file() else f"there is no store {self.store_path.name}"
+            yield _step(what, name, None, {"request_key": key, "missing": f"{why}: `its store import` an export"})
+            return
+        facts = {
+            "request_key": traced.key,
+            **traced.determinants,
+            "completion": traced.response.get("text"),
+            "model": traced.identity.get("model"),
+            "engine": traced.identity.get("engine"),
+            "environment_lock": traced.identity.get("environment"),
+            "session": traced.session,
+        }
+        if what == "request":  # query and response say it already
+            facts = {name: value for name, value in facts.items() if name in ("sampling", "seed", "start", "session")}
+        yield _step(what, name, None, facts)
+
+    def _problem(self, target: Target) -> Iterator[Step]:
+        study, set_name = self.study, str(target.set_name)
+        path = study.problems_path(set_name)
+        name = f"{set_name}/{target.problem_id}"
+        found = list(self._row("problem", name, path, lambda row: row["problem_id"] == target.problem_id))
+        card_path = study.card_path(set_name)
+        card = read_json(card_path) if card_path.is_file() else None
+        if card is not None:
+            found[0]["facts"]["steps"] = [
+                f"{step['step']}: {step['before']} -> {step['after']}" for step in card["steps"]
+            ]
+        yield found[0]
+        yield self._source(found[0]["facts"], card)
+
+    def _source(self, problem: dict[str, Any], card: dict[str, Any] | None) -> Step:
+        """Where the problem stood in its source, and that line as it is now."""
+        row = problem.get("row")
+        facts: dict[str, Any] = dict(card["origin"]) if card else {"source": problem.get("source")}
+        place = re.fullmatch(r"(.+?)(?::(\d+)|\[(\d+)\])", row) if isinstance(row, str) else None
+        if place is None:
+            return _step("source row", str(row or problem.get("source")), None, facts)
+        path = self.study.project / place.group(1)
+        if not path.is_file():
+            return _step("source row", str(row), None, facts | {"missing": f"`{place.group(1)}` is not here"})
+        told = facts.get("sha256")
+        if told and told != _sha256(path):
+            facts["changed"] = "the file is not the one that was prepared (another SHA-256)"
+        if place.group(2) and path.suffix in (".jsonl", ".csv"):
+            facts["line"] = _line(path, int(place.group(2)))
+        return _step("source row", str(row), f"{self._shown(path)}:{place.group(2)}" if place.group(2) else None, facts)
+
+    def _row(self, what: str, name: str, path: Path, wanted: Any, drop: tuple[str, ...] = ()) -> Iterator[Step]:
+        """The rows of a file that are wanted, at least one."""
+        faults: list[Fault] = []
+        count = 0
+        for number, row in read_json_lines(path, faults):
+            try:
+                found = wanted(row)
+            except (KeyError, TypeError):
+                faults.append(Fault(f"{path}:{number}", f"no row of this kind ({what})", "`dvc repro` writes it anew"))
+                continue
+            if found:
+                count += 1
+                facts = {key: value for key, value in row.items() if key not in drop}
+                yield _step(what, name, f"{self._shown(path)}:{number}", facts)
+        raise_faults(faults)
+        if not count:
+            hint = "`dvc status` says which stage has to run again"
+            raise_faults([Fault(str(path), f"no {what} of `{name}`", hint)])
+
+    def _trace(self, key: Any) -> Traced | None:
+        if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{64}", key) or not self.store_path.is_file():
+            return None
+        with Store(self.store_path) as store:
+            return trace(store, key)
+
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self.study.project).as_posix() if path.is_relative_to(self.study.project) else str(path)
+
+
+def _basis(strategy: Strategy) -> str | None:
+    """The strategy whose personas another one starts from."""
+    return strategy.noise.like if strategy.noise else strategy.shuffled.of if strategy.shuffled else None
+
+
+def _step(what: str, name: str, where: str | None, facts: dict[str, Any]) -> Step:
+    return {"what": what, "id": name, "where": where, "facts": facts}
+
+
+def _line(path: Path, number: int) -> str | None:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return next((line.rstrip("\n") for index, line in enumerate(lines, start=1) if index == number), None)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as raw:
+        return hashlib.file_digest(raw, "sha256").hexdigest()
