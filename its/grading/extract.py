@@ -1,144 +1,253 @@
 """Response -> answer: where in a text the final answer stands.
 
 Every search is linear in the text, because a model that loops writes 100 kB of braces or digits. What is returned is
-the text as written; `its.grading.equal.normalise_answer` brings it into the form that is compared and voted on.
+the text as written; `its.grading.normalise.normalise_answer` brings it into the form that is compared and voted on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from its.grading.equal import is_choice, normalise_answer, parse_number
+from its.grading.boxes import last_box, run_of_boxes
+from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
 
-AnswerKind = Literal["integer", "math", "choice"]
+WHOLE_CHARACTERS = 200
+"""A response up to this long that is a number or a formula and nothing else is the answer."""
 
 # The lookahead inside the group keeps the match free of backtracking: 1,000,0001 is 1,000 and then 0001.
 # A sign counts only where nothing stands before it that it could subtract from: 16-3 ends in 3.
-_NUMBER = re.compile(
-    r"(?:(?<![0-9A-Za-z)\]}.])[-+\u2212\u2013])?\\?\$?"
-    r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|(?<![0-9.])\.[0-9]++)"
-)
-_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{|\\[\\{}]|[{}]")
+_SIGN = r"(?:(?<![0-9A-Za-z)\]}.])[-+\u2212\u2013])?\\?\$?"
+_PLAIN = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|(?<![0-9.])\.[0-9]++)"
+_RATIO = r"[0-9]{1,20}+/[0-9]++(?![/0-9])|\\[dtc]?frac\s?\{-?[0-9]{1,20}+\}\{[0-9]{1,20}+\}"
+_COMMA = r"(?<![0-9,.])[0-9]{1,20}+,[0-9]{1,2}+(?![0-9,])"
+_NUMBER: dict[str, re.Pattern[str]] = {
+    "integer": re.compile(_SIGN + _PLAIN),
+    "number": re.compile(_SIGN + f"(?:{_RATIO}|{_COMMA}|{_PLAIN})"),
+    "math": re.compile(_SIGN + f"(?:{_RATIO}|{_PLAIN})"),
+}
+_NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
 _MATH_SPAN = re.compile(
     r"\$\$([^$]++)\$\$"
-    r"|(?<!\\)\$(?!\s)([^$\n]++)(?<!\s)\$(?![0-9])"  # as pandoc: "$5 and $7" is money
+    r"|(?<!\\)\$(?!\s)((?:[^$\n\\]|\\[^\n])++)(?<!\s)\$(?![0-9])"  # as pandoc: "$5 and $7" is money
+    r"|(?<!\\)\$((?:[^$\n\\A-Za-z]|\\[A-Za-z]++(?:\{[A-Za-z |]++\})*+|\\.|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))++)\$"
+    r"(?![0-9])"
     r"|\\\(((?:[^\\]|\\[^()])*+)\\\)"
     r"|\\\[((?:[^\\]|\\[^\[\]])*+)\\\]"
 )
+_TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
 _FINAL = re.compile(r"final answer(?:\s*\*\*)?\s*(?:is\b|:|=|(?<=\*\*))[\s*:]*", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
 _SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z(}])")
+_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{[^{}]*\}")
+_SAID = re.compile(r"\b(?:is|are|equals|be)\b\s*:?")
 _CHOICE_SAID = re.compile(
-    r"answer\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$]*"
+    r"answer\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$\"'\u201c\u2018]*"
     r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?"
-    r"(?:\(\s*([A-Ja-j])\s*\)|(?-i:([A-J]))(?=\s*(?:[).:,;*$}\]\n]|$)|\s+(?:because|since|as)\b)|(?-i:([B-HJ]))\b)",
+    r"(?:\(\s*([A-Ja-j])\s*\)"
+    r"|(?-i:([A-J]))(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)|(?-i:([B-HJ]))\b)",
     re.IGNORECASE,
 )
 _CHOICE_LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extracted:
-    """An answer as written and the rule that found it.
+    """An answer as written, the rule that found it, and where: characters `start` to `end` of the response.
 
-    Rules: box, final_answer, hashes, last_number, last_math, last_letter.
+    Rules: box, boxes, tag, final_answer, hashes, whole, last_number, last_math, last_letter.
     """
 
     answer: str
     rule: str
+    start: int
+    end: int
 
 
-def extract_answer(text: str, kind: AnswerKind) -> Extracted | None:
+def answer_start(text: str, thinking: tuple[str, str]) -> int:
+    """Where the answer part of a text begins, behind the last of the marks that end thinking.
+
+    The end of the text if thinking was begun and not ended: then nothing in it is an answer.
+    """
+    start, end = thinking
+    ended, begun = text.rfind(end), text.rfind(start)
+    if begun > ended:
+        return len(text)
+    return ended + len(end) if ended >= 0 else 0
+
+
+def extract_answer(text: str, kind: AnswerKind, start: int = 0) -> Extracted | None:
     r"""The final answer of a response, or None where it gives none.
 
-    The first rule that finds something wins:
+    Said outright, and of these the last one in the text:
 
-    1. `box`: the last balanced, non-empty `\boxed{...}` or `\fbox{...}`; of nested boxes the innermost. An empty box
-       counts as none, so an earlier filled one is used. For `choice` it has to hold a letter A-J.
-    2. `final_answer`: what follows the last "final answer is" (integer: the first number of that sentence, after its
-       last equals sign); for `choice` the letter in "answer is (B)" or "Answer: B".
-    3. `hashes` (integer, math): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
-    4. integer: the last number; math: the last number or the last `$...$`, `\(...\)`, `\[...\]`, whichever ends later;
-       choice: a lone letter that ends the text.
+    - `box`: the last balanced, non-empty `\boxed{...}` or `\fbox{...}`; of nested boxes the innermost. An empty box
+      counts as none, so an earlier filled one is used. For `choice` it has to hold a letter A-J. `boxes` (math): a
+      run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
+    - `tag`: the last `<answer>...</answer>`; a box inside it is the answer.
+    - `final_answer`: what follows the last "final answer is", a box before all. math: the formula that it begins
+      with, else its last number or formula if it is prose, else all of it. integer, number: the first number of the
+      sentence, after its last equals sign. Behind a box it counts if it begins with a formula or a number. choice: the
+      letter in "answer is (B)" or "Answer: B".
 
-    Thinking is not cut off here: pass the text after it where a box inside it must not count.
+    Else, in this order:
+
+    - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
+    - `whole` (not choice): a short response that is nothing but a number or, for math, a formula.
+    - `last_number`; for math the last number or the last `$...$`, `\(...\)`, `\[...\]`, whichever ends later:
+      `last_math`; for choice a lone letter that ends the text: `last_letter`.
+
+    Args:
+        text: the response.
+        start: where its answer part begins, behind the thinking; see `answer_start`.
     """
-    boxed = _last_box(text, kind)
-    if boxed is not None:
-        return Extracted(boxed, "box")
+    if start:
+        found = extract_answer(text[start:], kind)
+        return found and Extracted(found.answer, found.rule, found.start + start, found.end + start)
+    text = ascii_digits(text)
+    box = last_box(text, kind == "choice")
+    tag = _last(_TAG.finditer(text)) if "</" in text else None
+    if tag is not None and (box is None or box.start < tag.start()):
+        return _in_tag(text, tag, kind) or (None if box is None else Extracted(box.content, "box", box.start, box.end))
     if kind == "choice":
-        return _said_choice(text)
-    final = _final_answer(text, kind) or _hashes(text, kind)
+        return Extracted(box.content, "box", box.start, box.end) if box is not None else _said_choice(text)
+    final = _final_answer(text, kind, box.end if box is not None else -1)
     if final is not None:
         return final
-    number = _last(_NUMBER.finditer(text))
-    span = _last(m for m in _MATH_SPAN.finditer(text) if _content(m)) if kind == "math" else None
-    if span is not None and (number is None or span.end() >= number.end()):
-        return Extracted(_content(span), "last_math")
-    return Extracted(number.group().strip(), "last_number") if number is not None else None
+    if box is not None:
+        if kind == "math" and (run := run_of_boxes(text, box)) is not None:
+            return Extracted(run.content, "boxes", run.start, run.end)
+        return Extracted(box.content, "box", box.start, box.end)
+    return _hashes(text, kind) or _whole(text, kind) or _last_said(text, kind)
 
 
-def _last_box(text: str, kind: AnswerKind) -> str | None:
-    """One pass with a stack; the box that starts last among those that close."""
-    stack: list[int] = []  # where the content of an open box starts; -1 for any other brace
-    best: tuple[int, str] | None = None
-    for match in _BRACE.finditer(text):
-        token = match.group()
-        if token == "{":
-            stack.append(-1)
-        elif token == "}":
-            start = stack.pop() if stack else -1
-            if start < 0 or (best is not None and start < best[0]):
-                continue
-            content = text[start : match.start()].strip()
-            if content.strip("$ \t\n") and (kind != "choice" or is_choice(content)):
-                best = (start, content)
-        elif token.endswith("{") and len(token) > 2:
-            stack.append(match.end())
-    return best[1] if best else None
+def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None:
+    start, end = tag.start() + len("<answer>"), tag.end() - len("</answer>")
+    content = text[start:end].strip()
+    if not content:
+        return None
+    if kind == "choice":
+        found = is_choice(content)
+        return Extracted(content, "tag", start, end) if found else None
+    if kind != "math" and parse_number(normalise_answer(content, kind), kind) is None:
+        inner = _last_number(content, kind)
+        if inner is not None:
+            return Extracted(inner.answer, "tag", start, end)
+    return Extracted(content, "tag", start, end)
 
 
-def _final_answer(text: str, kind: AnswerKind) -> Extracted | None:
-    lead = _last(_FINAL.finditer(text))
-    if lead is None:
+def _final_answer(text: str, kind: AnswerKind, after: int) -> Extracted | None:
+    """What "final answer is" says; behind a box, which ends at `after`, only what is a formula or a number at once."""
+    lead = _last(_FINAL.finditer(text)) if "nswer" in text or "NSWER" in text else None
+    if lead is None or lead.start() < after:
         return None
     span = _MATH_SPAN.match(text, lead.end())
     if span is not None and _content(span):
-        return Extracted(_content(span), "final_answer")
-    end = _SENTENCE_END.search(text, lead.end())
-    sentence = text[lead.end() : end.start() if end else len(text)].strip(" \t*")
-    if kind == "math":
-        return Extracted(sentence, "final_answer") if sentence.strip("$ .") else None
-    number = _NUMBER.search(sentence.rpartition("=")[2])
-    return Extracted(number.group().strip(), "final_answer") if number else None
+        return Extracted(_content(span), "final_answer", span.start(), span.end())
+    stop = _SENTENCE_END.search(text, lead.end())
+    end = stop.end() - 1 if stop else len(text)
+    sentence = text[lead.end() : end].strip(" \t*")
+    at = text.find(sentence, lead.end())
+    if kind != "math":
+        skipped = sentence.rfind("=") + 1
+        number = _NUMBER[kind].search(sentence, skipped)
+        if number is None or (after >= 0 and number.start() > 0):
+            return None
+        return Extracted(number.group().strip(), "final_answer", at + number.start(), at + number.end())
+    if not sentence.strip("$ ."):
+        return None
+    if not _PROSE.search(_TEXT.sub("", _MATH_SPAN.sub("", sentence))):
+        starts_right = after < 0 or _NUMBER["math"].match(sentence)
+        return Extracted(sentence, "final_answer", at, at + len(sentence)) if starts_right else None
+    if after >= 0:
+        return None
+    said = _last(_SAID.finditer(sentence))
+    tail = sentence[said.end() :] if said else sentence
+    found = _last_said(tail, "math")
+    if found is None:
+        return Extracted(sentence, "final_answer", at, at + len(sentence))
+    offset = at + len(sentence) - len(tail)
+    return Extracted(found.answer, "final_answer", offset + found.start, offset + found.end)
 
 
 def _hashes(text: str, kind: AnswerKind) -> Extracted | None:
-    mark = _last(_HASHES.finditer(text))
+    mark = _last(_HASHES.finditer(text)) if "####" in text else None
     if mark is None:
         return None
     answer = mark.group(1).strip()
-    wanted = bool(parse_number(normalise_answer(answer, kind))) if kind == "integer" else not text[mark.end() :].strip()
-    return Extracted(answer, "hashes") if answer and wanted else None
+    if kind == "math":
+        wanted = not text[mark.end() :].strip()
+    else:
+        wanted = parse_number(normalise_answer(answer, kind), kind) is not None
+    return Extracted(answer, "hashes", mark.start(1), mark.end(1)) if answer and wanted else None
+
+
+def _whole(text: str, kind: AnswerKind) -> Extracted | None:
+    answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
+    if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer or _PROSE.search(answer):
+        return None
+    if parse_number(normalise_answer(answer, kind), kind) is None and (
+        kind != "math" or not re.search(r"[0-9\\^=]", answer) or re.search(r"[.:?!] ", answer) or "$" in answer
+    ):
+        return None
+    at = text.index(answer)
+    return Extracted(answer, "whole", at, at + len(answer))
+
+
+def _last_said(text: str, kind: AnswerKind) -> Extracted | None:
+    number = _last_number(text, kind)
+    if kind != "math":
+        return number
+    span = _last(m for m in _MATH_SPAN.finditer(text) if _content(m))
+    if span is not None and (number is None or span.end() >= number.end):
+        return Extracted(_content(span), "last_math", span.start(), span.end())
+    return number
+
+
+def _last_number(text: str, kind: AnswerKind) -> Extracted | None:
+    """The number that ends last; one between letters (`K2A`) is part of a name.
+
+    The last run of what numbers are made of is searched first: it nearly always holds it.
+    """
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    if not end:
+        return None
+    start = stop = end
+    while start and text[start - 1] in _NUMERIC:
+        start -= 1
+    while stop < len(text) and text[stop] in _NUMERIC:
+        stop += 1
+    found = _last(_free(text, kind, start, stop)) or _last(_free(text, kind, 0, start))
+    return Extracted(found.group().strip(), "last_number", found.start(), found.end()) if found else None
+
+
+def _free(text: str, kind: AnswerKind, start: int, stop: int) -> Iterator[re.Match[str]]:
+    """Numbers that do not stand between letters."""
+    for match in _NUMBER[kind].finditer(text, start, stop):
+        before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+        if not (before.isalpha() and after.isalpha()):
+            yield match
 
 
 def _said_choice(text: str) -> Extracted | None:
     said = _last(_CHOICE_SAID.finditer(text))
     if said is not None:
-        return Extracted(next(group for group in said.groups() if group).upper(), "final_answer")
+        group = said.lastindex or 1
+        return Extracted(said.group(group).upper(), "final_answer", said.start(group), said.end(group))
     # Only the end can match, and `$` with a long run of blanks before it would be tried at each of them.
-    lone = _CHOICE_LAST.search(text.rstrip()[-20:])
-    return Extracted(lone.group(1), "last_letter") if lone else None
+    text = text.rstrip()
+    offset = max(0, len(text) - 20)
+    lone = _CHOICE_LAST.search(text[offset:])
+    return Extracted(lone.group(1), "last_letter", offset + lone.start(1), offset + lone.end(1)) if lone else None
 
 
 def _content(span: re.Match[str]) -> str:
     return next(group for group in span.groups() if group is not None).strip()
 
 
-def _last(matches: Iterator[re.Match[str]]) -> re.Match[str] | None:
+def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:
     found = None
     for found in matches:  # noqa: B007 - the last one is what is wanted
         pass

@@ -1,38 +1,173 @@
-"""Response -> verdict. A change here, in `extract` or in `equal` that can move a verdict bumps `GRADER_VERSION`."""
+"""Responses -> verdicts. A change in this room that can move a verdict bumps `GRADER_VERSION`."""
 
 from __future__ import annotations
 
-from its.grading.equal import GraderError, equivalent, normalise_answer
-from its.grading.extract import AnswerKind, extract_answer
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+
+from its.grading.equal import GraderError, compare_form
+from its.grading.extract import Extracted, answer_start, extract_answer
+from its.grading.normalise import AnswerKind, normalise_answer
+from its.grading.pool import Outcome, WorkerPool
 from its.types import Verdict, VerdictName
 
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
+WINDOW = 256
+"""Verdicts held back, in order, behind one that waits for algebra."""
+REMEMBERED = 10_000
+"""Pairs of answer and reference whose comparison is kept: samples of one problem repeat their answers."""
 
 
-def grade_response(
-    *,
-    query_id: str,
-    sample_index: int,
-    text: str,
-    reference: str,
-    kind: AnswerKind,
-    timeout_seconds: float = 5.0,
-) -> Verdict:
-    """The verdict on one response; its `answer` is normalised, as votes need it.
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One response to grade; `thinking` are the marks around a reasoning that still stands in `text`."""
 
-    No answer in the text is `no_answer`; a grader that could not decide is `grader_error`, which is not `incorrect`.
-    Call it in the main thread, one process per worker: see `equivalent`.
+    query_id: str
+    sample_index: int
+    text: str
+    reference: str
+    kind: AnswerKind
+    thinking: tuple[str, str] | None = None
+
+
+class Grader:
+    """Grades responses; a context manager, whose worker processes start with the first answer that needs algebra.
+
+    Equal answers to equal references get equal verdicts, in the order of the items, whatever the number of workers.
+    Any thread may use it, several at once too.
+
+    Args:
+        timeout_seconds: processor time of one comparison by math-verify, parsing included; what needs more is a
+            `grader_error`.
+        workers: processes for such comparisons; None for one a core.
     """
-    extracted = extract_answer(text, kind)
-    answer = (normalise_answer(extracted.answer, kind) or None) if extracted else None
-    verdict: VerdictName
-    if extracted is None or answer is None:
-        verdict = "no_answer"
-    else:
+
+    def __init__(self, timeout_seconds: float = 5.0, workers: int | None = None) -> None:
+        self._timeout, self._workers = timeout_seconds, workers
+        self._pool: WorkerPool | None = None
+        self._asked: OrderedDict[tuple[str, ...], Future[Outcome]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._asked.clear()
+        if pool is not None:
+            pool.close()
+
+    def grade(self, items: Iterable[Item]) -> Iterator[Verdict]:
+        """The verdict on each item, in order; streams, with at most `WINDOW` items held.
+
+        No answer in the text is `no_answer`; a grader that could not decide is `grader_error` with its reason, which
+        is not `incorrect`.
+        """
+        held: deque[Verdict | _Waiting] = deque()
+        for item in items:
+            found = self._begin(item)
+            if not held and isinstance(found, Verdict):
+                yield found
+                continue
+            held.append(found)
+            while held and (len(held) > WINDOW or _is_ready(held[0])):
+                yield _settled(held.popleft())
+        while held:
+            yield _settled(held.popleft())
+
+    def grade_one(self, item: Item) -> Verdict:
+        """The verdict on one item."""
+        return next(self.grade([item]))
+
+    def equivalent(self, answer: str, reference: str, kind: AnswerKind) -> bool:
+        """Whether an answer is the reference in another form.
+
+        Raises:
+            GraderError: the grader cannot tell, or the reference is not of its kind.
+        """
+        exact = compare_form(normalise_answer(answer, kind), reference, kind)
+        if exact is not None:
+            return exact
+        found, error = self._ask("equivalent", answer, reference).result()
+        if error is not None:
+            raise GraderError(error)
+        return bool(found)
+
+    def parse_fault(self, reference: str) -> str | None:
+        """Why algebra cannot read a reference of kind `math`; None if it can."""
+        found, error = self._ask("parse", reference).result()
+        return error or (str(found) if found else None)
+
+    def _begin(self, item: Item) -> Verdict | _Waiting:
+        start = answer_start(item.text, item.thinking) if item.thinking else 0
+        extracted = extract_answer(item.text, item.kind, start)
+        form = normalise_answer(extracted.answer, item.kind) if extracted else ""
+        if extracted is None or not form:
+            return _verdict(item, None, None, "no_answer")
         try:
-            verdict = "correct" if equivalent(extracted.answer, reference, kind, timeout_seconds) else "incorrect"
-        except GraderError:
-            verdict = "grader_error"
+            exact = compare_form(form, item.reference, item.kind)
+        except GraderError as error:
+            return _verdict(item, extracted, form, "grader_error", str(error))
+        if exact is None:
+            return _Waiting(item, extracted, form, self._ask("equivalent", extracted.answer, item.reference))
+        return _verdict(item, extracted, form, "correct" if exact else "incorrect")
+
+    def _ask(self, *task: str) -> Future[Outcome]:
+        with self._lock:
+            known = self._asked.get(task)
+            if known is not None:
+                self._asked.move_to_end(task)
+                return known
+            if self._pool is None:
+                self._pool = WorkerPool(self._timeout, self._workers)
+            found = self._asked[task] = self._pool.submit(task)
+            if len(self._asked) > REMEMBERED:
+                self._asked.popitem(last=False)
+            return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An item whose comparison is under way."""
+
+    item: Item
+    extracted: Extracted
+    form: str
+    outcome: Future[Outcome]
+
+
+def _is_ready(held: Verdict | _Waiting) -> bool:
+    return isinstance(held, Verdict) or held.outcome.done()
+
+
+def _settled(held: Verdict | _Waiting) -> Verdict:
+    if isinstance(held, Verdict):
+        return held
+    found, error = held.outcome.result()
+    if error is not None:
+        return _verdict(held.item, held.extracted, held.form, "grader_error", error)
+    return _verdict(held.item, held.extracted, held.form, "correct" if found else "incorrect")
+
+
+def _verdict(
+    item: Item, extracted: Extracted | None, form: str | None, verdict: VerdictName, reason: str | None = None
+) -> Verdict:
     return Verdict(
-        query_id=query_id, sample_index=sample_index, answer=answer, verdict=verdict, grader_version=GRADER_VERSION
+        query_id=item.query_id,
+        sample_index=item.sample_index,
+        answer=form,
+        verdict=verdict,
+        rule=extracted.rule if form is not None and extracted else None,
+        span=[extracted.start, extracted.end] if form is not None and extracted else None,
+        reason=reason,
+        grader_version=GRADER_VERSION,
     )

