@@ -13,27 +13,59 @@ def results() -> None:
 
 
 @results.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "latex", "markdown", "json"]),
+    default="text",
+    help="How to write it; LaTeX needs booktabs.",
+)
 @json_option
-def table(as_json: bool) -> None:
+def table(form: str, as_json: bool) -> None:
     """Print the train x test table and what it says.
 
-    Reads results/ of the last `dvc repro`.
+    Reads results/ of the last `dvc repro`. Text comes with the headline, the other formats are the table alone, with
+    its intervals and terms; `--json` is `--format json`.
 
-    Example: its results table
+    Example: its results table --format markdown
     """
-    from its.report.build import headline_sentences, text_table
+    from its.report.sentences import headline_sentences
+    from its.report.tables import TABLES
     from its.stages.report import summary
     from its.stages.study import load_study
 
     study = load_study()
     found = summary(study)
-    if as_json:
-        print_json(cells=found["cells"], blocks=found["blocks"], contrasts=found["contrasts"])
+    if as_json or form == "json":
+        kept = ("cells", "pairs", "blocks", "contrasts", "tests", "efficiency", "votes", "selection", "nested")
+        print_json(**{name: found[name] for name in kept})
         return
-    click.echo(text_table(found))
-    for sentence in headline_sentences(found):
+    click.echo(TABLES[form](found), nl=form == "text")
+    if form == "text":
+        for sentence in headline_sentences(found):
+            click.echo(sentence)
+        click.echo(f"report: {study.results('report.html').relative_to(study.project)}")
+
+
+@results.command()
+@json_option
+def best(as_json: bool) -> None:
+    """Print the pair to report and what it scores.
+
+    Reads results/ of the last `dvc repro`. The pair is chosen on the benchmarks with the role `select`. Where there is
+    none, the largest cell of a table is named only if `measure.maximum` is true, with what it overstates.
+
+    Example: its results best
+    """
+    from its.stages.report import best_pair
+    from its.stages.study import load_study
+
+    found, sentences = best_pair(load_study())
+    if as_json:
+        print_json(**found)
+        return
+    for sentence in sentences:
         click.echo(sentence)
-    click.echo(f"report: {study.results('report.html').relative_to(study.project)}")
 
 
 @click.command()

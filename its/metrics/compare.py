@@ -1,19 +1,20 @@
-"""Two blocks of cells compared, paired by problem, and the correction for looking at many."""
+"""Two blocks of cells compared, paired by problem, and the correction for looking at several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from its.metrics.intervals import bootstrap_bounds
+from its.errors import DataError
+from its.metrics.intervals import difference_bounds, difference_error
+from its.metrics.quantiles import t_quantile
 
 ALPHA = 0.05
-_POWER_80 = 2.8
-"""1.96 (two-sided 5 %) + 0.84 (80 % power), in standard errors."""
+POWER = 0.8
 _CHUNK = 2_000_000
 
 
@@ -23,6 +24,7 @@ class Contrast:
 
     `low` and `high` are the 95 % bounds of the difference, never adjusted. `within_noise` says that the p value at hand
     is at least 0.05. `detectable` is the smallest true difference that this many problems would show with 80 % power.
+    `test` is mcnemar (exact), sign_flip_exact or sign_flip (drawn).
     """
 
     name: str
@@ -33,19 +35,55 @@ class Contrast:
     problems: int
     within_noise: bool
     detectable: float
+    test: str = "sign_flip"
 
 
-def contrast(name: str, treated_P: Sequence[float], control_P: Sequence[float], *, seed: int, draws: int) -> Contrast:
+def paired(
+    treated: Mapping[str, float], control: Mapping[str, float], treated_name: str, control_name: str
+) -> tuple[list[float], list[float]]:
+    """The values of both sides in the order of the treated one, problem by problem.
+
+    Raises:
+        DataError: if a problem stands on one side alone; leaving it out would change what is compared.
+    """
+    faults = []
+    for one, other, has, lacks in (
+        (treated, control, treated_name, control_name),
+        (control, treated, control_name, treated_name),
+    ):
+        missing = [problem_id for problem_id in one if problem_id not in other]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            named = ", ".join(f"`{problem_id}`" for problem_id in missing[:3])
+            faults.append(f"{named}{more} of {has} missing from {lacks}")
+    if faults:
+        raise DataError(f"cells are compared problem by problem: {'; '.join(faults)}", "`dvc repro -f generate`")
+    return list(treated.values()), [control[problem_id] for problem_id in treated]
+
+
+def contrast(
+    name: str,
+    treated_P: Sequence[float] | NDArray[np.float64],
+    control_P: Sequence[float] | NDArray[np.float64],
+    *,
+    seed: int,
+    draws: int,
+    looks: int = 1,
+    limit: float = 1.0,
+) -> Contrast:
     """The difference of two blocks on the same problems.
 
-    The interval is a percentile bootstrap over problems; the p value is a two-sided sign-flip permutation test with the
-    observed arrangement counted in, so it is at least 1 / (draws + 1). With P problems it is about 2 / 2^P at best:
-    five problems do not reach 0.05. Where the differences have no spread, `detectable` is taken as if one problem had
-    differed (2.8 / P, at most 1), since a standard error of 0 would promise everything.
+    The interval is Student's t on an error that is never 0 (`intervals.difference_error`). The p value is two-sided,
+    of the sign-flip permutation test: exact where all problems that differ differ by as much (then it is McNemar's
+    exact test, as for two cells of one response) or where there are no more arrangements than `draws`, else drawn
+    with the observed arrangement counted in, so at least 1 / (draws + 1). With P problems it is 2 / 2^P at best: five
+    problems do not reach 0.05.
 
     Args:
         treated_P: mean correctness of the treated block on each problem.
-        control_P: the same of the control block, in the same order of problems.
+        control_P: the same of the control block, in the same order of problems (see `paired`).
+        looks: contrasts that are adjusted together; `detectable` is for the strictest of them.
+        limit: the largest difference there can be, where the bounds are cut.
 
     Raises:
         ValueError: if the lengths differ or are 0, a value is not finite, or draws < 1.
@@ -57,16 +95,33 @@ def contrast(name: str, treated_P: Sequence[float], control_P: Sequence[float], 
     differences_P = np.asarray(treated_P, dtype=np.float64) - np.asarray(control_P, dtype=np.float64)
     if not bool(np.all(np.isfinite(differences_P))):
         raise ValueError(f"contrast `{name}` holds a value that is not finite")
-    size = int(differences_P.size)
-    difference = float(differences_P.mean())
-    # Two streams, so that a change to one test does not move the other's numbers.
-    low, high = bootstrap_bounds(differences_P, np.random.default_rng([seed, 0]), draws)
-    if size == 1:
-        low, high = -1.0, 1.0  # one problem says nothing of others
-    p_value = _sign_flip(differences_P, np.random.default_rng([seed, 1]), draws)
-    error = float(differences_P.std(ddof=1)) / sqrt(size) if size > 1 else 0.0
-    detectable = _POWER_80 * error if error > 1e-12 else min(1.0, _POWER_80 / size)
-    return Contrast(name, difference, low, high, p_value, size, p_value >= ALPHA, detectable)
+    if draws < 1:
+        raise ValueError(f"draws = {draws}; at least 1 is needed")
+    low, high = difference_bounds(differences_P, limit=limit)
+    p_value, test = sign_flip(differences_P, np.random.default_rng(seed), draws)
+    return Contrast(
+        name,
+        float(differences_P.mean()),
+        low,
+        high,
+        p_value,
+        int(differences_P.size),
+        p_value >= ALPHA,
+        min(limit, detectable(differences_P, looks)),
+        test,
+    )
+
+
+def detectable(differences_P: NDArray[np.float64], looks: int = 1) -> float:
+    """The true difference that the test would call larger than the noise four times in five.
+
+    From the error seen, at level 0.05 / looks. One problem would show nothing: then it is 1.
+    """
+    size = differences_P.size
+    if size < 2:
+        return 1.0
+    critical = t_quantile(1 - ALPHA / looks / 2, size - 1)
+    return (critical + t_quantile(POWER, size - 1)) * difference_error(differences_P)
 
 
 def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
@@ -82,13 +137,32 @@ def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
     return [replace(c, p_value=p, within_noise=p >= ALPHA) for c, p in zip(contrasts, adjusted, strict=True)]
 
 
-def _sign_flip(differences_P: NDArray[np.float64], generator: np.random.Generator, draws: int) -> float:
+def sign_flip(differences_P: NDArray[np.float64], generator: np.random.Generator, draws: int) -> tuple[float, str]:
+    """The two-sided p value of a mean difference, and how it was found: mcnemar, sign_flip_exact or sign_flip.
+
+    Under the null either side of each pair could have been the treated one, so each difference could have had the
+    other sign. Problems without a difference say nothing.
+    """
+    some = differences_P[np.abs(differences_P) > 1e-12]
+    if not some.size or np.ptp(np.abs(some)) < 1e-9:
+        return _mcnemar(int((some > 0).sum()), int((some < 0).sum())), "mcnemar"
     # Sums of floats in another order differ in the last bits; equal arrangements have to count as equal.
-    observed = abs(float(differences_P.sum())) - 1e-9
-    size = int(differences_P.size)
-    step = max(1, _CHUNK // size)
+    observed = abs(float(some.sum())) - 1e-9
+    if 2**some.size <= draws:
+        sums = np.zeros(1)
+        for value in some:
+            sums = np.concatenate([sums + value, sums - value])
+        return float((np.abs(sums) >= observed).mean()), "sign_flip_exact"
+    step = max(1, _CHUNK // some.size)
     extreme = 0
     for start in range(0, draws, step):
-        signs = generator.integers(0, 2, size=(min(step, draws - start), size)) * 2 - 1
-        extreme += int(np.count_nonzero(np.abs(signs @ differences_P) >= observed))
-    return (extreme + 1) / (draws + 1)
+        signs = generator.integers(0, 2, size=(min(step, draws - start), some.size)) * 2.0 - 1
+        extreme += int(np.count_nonzero(np.abs(signs @ some) >= observed))
+    return (extreme + 1) / (draws + 1), "sign_flip"
+
+
+def _mcnemar(better: int, worse: int) -> float:
+    """The exact two-sided p value: `better` and `worse` problems, of those that differ, against a fair coin."""
+    total, most = better + worse, max(better, worse)
+    tail = sum(comb(total, count) for count in range(most, total + 1))
+    return float(min(1.0, 2 * tail / 2**total))

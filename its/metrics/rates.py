@@ -1,12 +1,10 @@
-"""How often a model is right: avg@n, pass@k, maj@k."""
+"""How often a model is right: avg@n, pass@k, all-k-correct, G-pass@k. What a majority gives is in `majority`."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
-from math import comb
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil, comb
 
 
 def avg_at_n(correct_P_N: Sequence[Sequence[bool]]) -> float:
@@ -40,57 +38,51 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         ValueError: if k > n; the estimate is undefined and a fallback of 1.0 would flatter the model. Also if k < 1 or
             c is not in [0, n].
     """
-    _check_k(n, k, "pass")
-    if not 0 <= c <= n:
-        raise ValueError(f"c = {c} correct of n = {n} is impossible")
+    _check(n, c, k, "pass")
     return 1.0 - comb(n - c, k) / comb(n, k)
 
 
-def maj_at_k(
-    answers_N: Sequence[str | None], correct: Mapping[str, bool], k: int, seed: int, draws: int = 1000
-) -> float:
-    """Chance that the most common answer of k responses, drawn from n without replacement, is correct.
+def all_at_k(n: int, c: int, k: int) -> float:
+    """Chance that all of k responses, drawn from n without replacement, are correct: what a user can rely on.
 
-    For one problem; average over problems. None (no answer) takes its place among the k but cannot win; a draw of
-    nothing else counts 0. On a tie the credit is the share of the tied answers that are correct, which is what a
-    random tie-break gives in expectation. Where there are no more than `draws` ways to choose (always for k == n), all
-    are counted and the result is exact; otherwise it is the mean of `draws` seeded draws.
-
-    Args:
-        answers_N: normalised answers, one per response.
-        correct: for every answer that occurs, whether it is correct.
-        k: 1 <= k <= n.
+    all@1 is avg@n; it falls with k where pass@k rises. all_at_k(n=16, c=12, k=4) is 0.272 (to 3 places).
 
     Raises:
-        ValueError: if k > n or k < 1 or draws < 1, or an answer is missing from `correct`.
+        ValueError: as `pass_at_k`.
     """
-    n = len(answers_N)
-    _check_k(n, k, "maj")
-    if draws < 1:
-        raise ValueError(f"draws = {draws}; at least 1 is needed")
-    unknown = {answer for answer in answers_N if answer is not None} - correct.keys()
-    if unknown:
-        raise ValueError(f"`correct` does not say whether `{min(unknown)[:80]}` is")
-    # Draws from C(n, k) sets; few sets are cheaper to count than to sample.
-    if comb(n, k) <= max(draws, 1):
-        credits = [_credit(chosen, correct) for chosen in combinations(answers_N, k)]
-    else:
-        generator = random.Random(seed)
-        credits = [_credit(generator.sample(answers_N, k), correct) for _ in range(draws)]
-    return sum(credits) / len(credits)
+    _check(n, c, k, "all")
+    return comb(c, k) / comb(n, k)
 
 
-def _credit(answers: Iterable[str | None], correct: Mapping[str, bool]) -> float:
-    counts = Counter(answer for answer in answers if answer is not None)
-    if not counts:
-        return 0.0
-    top = max(counts.values())
-    winners = [answer for answer, count in counts.items() if count == top]
-    return sum(correct[answer] for answer in winners) / len(winners)
+def g_pass_at_k(n: int, c: int, k: int, tau: float) -> float:
+    """Chance that at least tau x k of k responses, drawn from n without replacement, are correct.
+
+    G-pass@k of Liu et al. (arXiv 2412.13147): at least one is always wanted, so tau = 0 is pass@k, and tau = 1 is
+    all@k. tau x k is rounded up, exactly for the decimal that tau is written as.
+
+    Raises:
+        ValueError: as `pass_at_k`, or if tau is not in [0, 1].
+    """
+    _check(n, c, k, "g-pass")
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau = {tau} is not in [0, 1]")
+    least = max(1, ceil(Fraction(str(tau)) * k))
+    return sum(comb(c, i) * comb(n - c, k - i) for i in range(least, min(c, k) + 1)) / comb(n, k)
 
 
-def _check_k(n: int, k: int, metric: str) -> None:
+def mean_g_pass_at_k(n: int, c: int, k: int) -> float:
+    """mG-pass@k of the same paper: twice the area under G-pass@k over tau from one half to 1; 0 for k = 1.
+
+    Raises:
+        ValueError: as `pass_at_k`.
+    """
+    return 2 / k * sum(g_pass_at_k(n, c, k, i / k) for i in range(ceil(k / 2) + 1, k + 1)) if k > 1 else 0.0
+
+
+def _check(n: int, c: int, k: int, metric: str) -> None:
     if k < 1:
         raise ValueError(f"{metric}@{k} is undefined; k is at least 1")
     if k > n:
         raise ValueError(f"{metric}@{k} needs at least {k} responses per problem; n = {n}")
+    if not 0 <= c <= n:
+        raise ValueError(f"c = {c} correct of n = {n} is impossible")

@@ -1,11 +1,30 @@
-"""The answer that most responses agree on."""
+"""The answer that most responses agree on, of one model or of several."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from its.types import Vote
+from its.types import VerdictName, Vote
+
+CORRECT = "\0correct"
+"""The class of every answer that the grader found correct; no answer holds a NUL at its start."""
+
+
+def ballot_classes(ballots_N: Sequence[tuple[str | None, VerdictName]]) -> list[str | None]:
+    """What each ballot counts for: answers that are equivalent fall into one class, a blank is None.
+
+    All correct answers are equivalent to the reference and so to each other: they are one class, however they are
+    written, and so is an answer that equals a correct one but met a grader that could not decide. Wrong answers are
+    one class where they are equal after normalisation; two wrong forms of one value stay two classes, since nothing
+    compared them. That helps the correct answer, if it comes in several forms; `Tally.moved` counts how often.
+
+    Args:
+        ballots_N: normalised answer and verdict of each response to one problem.
+    """
+    correct = {answer for answer, verdict in ballots_N if verdict == "correct"}
+    return [None if answer is None else CORRECT if answer in correct else answer for answer, _ in ballots_N]
 
 
 def majority_vote(answers: Sequence[str | None]) -> Vote:
@@ -24,9 +43,77 @@ def majority_vote(answers: Sequence[str | None]) -> Vote:
     """
     if not answers:
         raise ValueError("a vote needs at least one answer")
-    counts = Counter(answer for answer in answers if answer is not None)
-    if not counts:
+    winners, top = _leaders(Counter(answer for answer in answers if answer is not None))
+    if not winners:
         return Vote(answer=None, share=0.0, tied=False)
-    top = max(counts.values())
-    winners = [answer for answer, count in counts.items() if count == top]  # a Counter keeps the order of first meeting
     return Vote(answer=winners[0], share=top / len(answers), tied=len(winners) > 1)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a vote on each problem of a benchmark came to.
+
+    `credit_P` is 1, 0 or, on a tie, the share of the tied classes that are correct: what a random tie-break gives in
+    expectation, and independent of the order of the members. `first` counts problems won if the class met first wins
+    ties (in the order of the members), `won` and `lost` if every tie that holds the correct class is won or lost.
+    `tied` counts problems where classes tie at the top, `blank` those where nobody answered, `moved` those where the
+    vote by strings alone would have another credit.
+    """
+
+    credit_P: list[float]
+    first: int
+    won: int
+    lost: int
+    tied: int
+    blank: int
+    moved: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of problems that the vote gets right, ties in expectation; blanks are in the denominator."""
+        return sum(self.credit_P) / len(self.credit_P)
+
+
+def tally(ballots_P: Iterable[Mapping[tuple[str | None, VerdictName], int]]) -> Tally:
+    """Count the votes on every problem.
+
+    Args:
+        ballots_P: for each problem, how many ballots of each (normalised answer, verdict), in the order of first
+            meeting. A blank has the answer None.
+
+    Raises:
+        ValueError: without problems, or for a problem without ballots.
+    """
+    credit_P: list[float] = []
+    first = won = lost = tied = blank = moved = 0
+    for place, ballots in enumerate(ballots_P):
+        if not ballots:
+            raise ValueError(f"problem {place} has no ballot")
+        kinds = list(ballots)
+        counts: Counter[str] = Counter()
+        strings: Counter[str] = Counter()
+        for kind, name in zip(kinds, ballot_classes(kinds), strict=True):
+            if name is not None:
+                counts[name] += ballots[kind]
+                strings[str(kind[0])] += ballots[kind]
+        winners, _ = _leaders(counts)
+        right = {answer for answer, verdict in kinds if verdict == "correct"}
+        credit = (CORRECT in winners) / len(winners) if winners else 0.0
+        by_string, _ = _leaders(strings)
+        plain = sum(answer in right for answer in by_string) / len(by_string) if by_string else 0.0
+        credit_P.append(credit)
+        first += winners[:1] == [CORRECT]
+        won += CORRECT in winners
+        lost += winners == [CORRECT]
+        tied += len(winners) > 1
+        blank += not winners
+        moved += abs(credit - plain) > 1e-12
+    if not credit_P:
+        raise ValueError("a vote needs at least one problem")
+    return Tally(credit_P, first, won, lost, tied, blank, moved)
+
+
+def _leaders(counts: Counter[str]) -> tuple[list[str], int]:
+    """The classes with the most ballots, in the order of first meeting, and how many ballots that is."""
+    top = max(counts.values(), default=0)
+    return [name for name, count in counts.items() if count == top], top

@@ -1,231 +1,242 @@
-"""Stage `measure`: verdicts -> `results/metrics.json`, `cells.json`, `comparisons.json`, `votes.json` and a plot."""
+"""Stage `measure`: verdicts -> results/: `cells`, `comparisons`, `votes`, `selection` and `metrics`, all `.json`.
+
+Files are read cell by cell and kept as counts: memory grows with problems and different answers, not with responses.
+"""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict, dataclass, field
-from statistics import fmean
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from its.errors import DataError
-from its.metrics.compare import Contrast, contrast, holm
-from its.metrics.intervals import cluster_bootstrap, interval_of, wilson
-from its.metrics.rates import avg_at_n, maj_at_k
+import numpy as np
+
+from its.errors import Fault
+from its.metrics.cells import Cell, cell_rows, check_k
+from its.metrics.intervals import mean_interval
+from its.metrics.loops import ends_in_loop
+from its.metrics.majority import maj_at_k
+from its.metrics.planned import PLANS, block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
+from its.metrics.reporting import nested_rows, selection_rows
 from its.metrics.settings import unlike_settings
-from its.metrics.votes import majority_vote
-from its.rows import atomic_file, read_json, read_rows, write_json
+from its.metrics.votes import CORRECT, ballot_classes, tally
+from its.rows import atomic_file, raise_faults, read_json, read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, load_study, split_query_id
-from its.types import Response, Verdict
+from its.types import Response, Verdict, VerdictName
 
 RESULTS_VERSION = 1
-BLOCKS = ("NN", "NX", "XN", "XX")
-
-
-@dataclass
-class _Cell:
-    """One cell's verdicts by problem, in sampling order; problems in the order of the benchmark."""
-
-    checkpoint: Checkpoint
-    benchmark: str
-    test: str
-    block: str
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
-    responses: list[Response] = field(default_factory=list)
-
-    @property
-    def correct_P_N(self) -> list[list[bool]]:
-        return [[verdict.verdict == "correct" for verdict in row] for row in self.verdicts.values()]
-
-    @property
-    def means_P(self) -> list[float]:
-        return [fmean(row) for row in self.correct_P_N]
+Ballots = dict[str, dict[tuple[str | None, VerdictName], int]]
+"""problem_id -> how many responses gave each (answer, verdict), in the order of first meeting."""
 
 
 def run() -> str:
-    """Measure every cell, compare blocks paired by problem, let checkpoints vote."""
+    """Measure every cell, compare blocks and cells paired by problem, choose a pair, let checkpoints vote."""
     study = load_study()
-    design = study.recipe.design
-    cells = [
-        _read(study, checkpoint, benchmark, test)
-        for checkpoint in study.checkpoints()
-        for benchmark in design.benchmarks
-        for test in design.test
-    ]
-    rows = [_row(study, cell) for cell in cells]
+    recipe, design, measure = study.recipe, study.recipe.design, study.recipe.measure
+    asked = {"maj": measure.maj_k, "pass": measure.pass_k, "all": measure.all_k}
+    check_k(asked, recipe.generation.n, design.benchmarks)
+    seed_of = partial(derive_seed, recipe.seed)
     settings = read_json(study.sessions_path())
-    blocks, comparisons, votes = [], [], []
+    cells: list[Cell] = []
+    rows: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    tokens: list[dict[str, Any]] = []
+    votes: list[dict[str, Any]] = []
     for benchmark in design.benchmarks:
-        own = [cell for cell in cells if cell.benchmark == benchmark]
-        means = {name: _block_means([cell for cell in own if cell.block == name]) for name in ("base", *BLOCKS)}
-        blocks += [_block(study, benchmark, name, means[name], own) for name in means if means[name]]
-        comparisons += [
-            {"benchmark": benchmark, **asdict(item), "unlike": _unlike(settings, item.name, own)}
-            for item in _contrasts(study, benchmark, means, own)
-        ]
-        votes += [_vote(study, benchmark, test, own) for test in design.test]
-    votes = [vote for vote in votes if vote]
-    write_json(study.results("cells.json"), {"version": RESULTS_VERSION, "cells": rows, "blocks": blocks})
-    write_json(study.results("comparisons.json"), {"version": RESULTS_VERSION, "comparisons": comparisons})
-    write_json(study.results("votes.json"), {"version": RESULTS_VERSION, "votes": votes})
-    write_json(study.results("metrics.json"), _metrics(rows, blocks, comparisons, votes))
+        own, ballots = _benchmark(study, benchmark)
+        cells += own
+        rows += cell_rows(
+            own, pass_k=measure.pass_k, all_k=measure.all_k, seed=seed_of("tokens", benchmark), draws=measure.draws
+        )
+        blocks += block_rows(own)
+        pairs += pair_rows(own)
+        contrasts = planned_contrasts(own, seed_of, measure.draws)
+        unlike = {plan.name: _unlike(settings, plan.blocks, own) for plan in PLANS}
+        comparisons += [{"benchmark": benchmark, **asdict(c), "unlike": unlike[c.name]} for c in contrasts]
+        found = efficiencies(own, {c.name: c for c in contrasts}, seed_of, measure.draws)
+        tokens += [{"benchmark": benchmark, **asdict(item)} for item in found]
+        tests += table_tests(own, seed_of, measure.draws)
+        votes += [vote for test in design.test if (vote := _vote(benchmark, test, ballots[test]))]
+    selection = selection_rows(cells)
+    nested = nested_rows(cells, seed_of, maximum=measure.maximum)
+    version = {"version": RESULTS_VERSION}
+    write_json(study.results("cells.json"), {**version, "cells": rows, "blocks": blocks, "pairs": pairs})
+    write_json(
+        study.results("comparisons.json"),
+        {**version, "comparisons": comparisons, "tests": tests, "efficiency": tokens},
+    )
+    write_json(study.results("votes.json"), {**version, "votes": votes})
+    write_json(study.results("selection.json"), {**version, "selection": selection, "nested": nested})
+    write_json(study.results("metrics.json"), _metrics(rows, blocks, comparisons, votes, selection, nested))
+    _write_plot(study, rows)
+    looks = f"{len(comparisons)} comparisons of blocks and {len(tests)} of cells"
+    return f"results: {len(rows)} cells, {looks}, {len(votes)} votes"
+
+
+def _benchmark(study: Study, benchmark: str) -> tuple[list[Cell], dict[str, dict[str, Ballots]]]:
+    """The cells of one benchmark, checkpoint by checkpoint, and by test strategy the ballots of each voter."""
+    everyone = study.recipe.vote.members == "all"
+    problem_ids = [problem.problem_id for problem in study.problems(benchmark)]
+    cells: list[Cell] = []
+    ballots: dict[str, dict[str, Ballots]] = {test: {} for test in study.recipe.design.test}
+    for checkpoint in study.checkpoints():
+        for test in study.recipe.design.test:
+            cell, cast = _read(study, checkpoint, benchmark, test, problem_ids)
+            cells.append(cell)
+            if everyone or checkpoint.train is not None:
+                ballots[test][checkpoint.name] = cast
+    return cells, ballots
+
+
+def _read(
+    study: Study, checkpoint: Checkpoint, benchmark: str, test: str, problem_ids: Sequence[str]
+) -> tuple[Cell, Ballots]:
+    """One cell from its verdicts and responses.
+
+    Raises:
+        FaultsError: naming every problem that has not n verdicts, and every row that does not belong.
+    """
+    recipe = study.recipe
+    n, strategies = recipe.generation.n, recipe.strategies
+    block = "base"
+    if checkpoint.train is not None:
+        block = "".join("X" if strategies[name].has_context else "N" for name in (checkpoint.train, test))
+    place_of = {problem_id: place for place, problem_id in enumerate(problem_ids)}
+    counts = {name: np.zeros(len(problem_ids), dtype=np.int64) for name in ("correct", "prompt", "thinking", "all")}
+    cast: dict[str, list[tuple[str | None, VerdictName]]] = {problem_id: [] for problem_id in problem_ids}
+    totals = dict.fromkeys(("no_answer", "grader_error", "truncated", "loops"), 0)
+    faults: list[Fault] = []
+    graders: dict[str, None] = {}
+    open_rows = set()
+    path = study.verdicts_path(checkpoint, benchmark, test)
+    for verdict in read_rows(path, Verdict, key=lambda row: (row.query_id, row.sample_index)):
+        problem_id = split_query_id(verdict.query_id)[1]
+        if problem_id not in place_of:
+            faults.append(Fault(f"{path}", f"`{problem_id}` is not a problem of `{benchmark}`", "`dvc repro -f grade`"))
+            continue
+        open_rows.add((verdict.query_id, verdict.sample_index))
+        cast[problem_id].append((verdict.answer, verdict.verdict))
+        counts["correct"][place_of[problem_id]] += verdict.verdict == "correct"
+        totals["no_answer"] += verdict.verdict == "no_answer"
+        totals["grader_error"] += verdict.verdict == "grader_error"
+        graders[verdict.grader_version] = None
+    for problem_id, given in cast.items():
+        if len(given) != n:
+            faults.append(
+                Fault(f"{path}", f"`{problem_id}` has {len(given)} verdicts, n is {n}", "`dvc repro -f generate`")
+            )
+    raise_faults(faults)
+    path = study.responses_path(checkpoint, benchmark, test)
+    for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):
+        key = (response.query_id, response.sample_index)
+        if key not in open_rows:
+            faults.append(Fault(f"{path}", f"sample {key[1]} of `{key[0]}` has no verdict", "`dvc repro -f grade`"))
+            continue
+        open_rows.remove(key)
+        place = place_of[split_query_id(response.query_id)[1]]
+        counts["prompt"][place] += response.prompt_tokens
+        counts["thinking"][place] += response.thinking_tokens
+        counts["all"][place] += response.completion_tokens
+        totals["truncated"] += response.finish_reason == "length"
+        # A model that loops while thinking never gets to a text.
+        totals["loops"] += ends_in_loop(response.text if response.text.strip() else response.thinking or "")
+    for query_id, index in sorted(open_rows):
+        faults.append(Fault(f"{path}", f"sample {index} of `{query_id}` has a verdict and no response", "`dvc repro`"))
+    raise_faults(faults)
+    cell = Cell(
+        checkpoint.name,
+        checkpoint.model,
+        checkpoint.dataset,
+        checkpoint.train,
+        checkpoint.seed,
+        benchmark,
+        recipe.benchmarks[benchmark].role,
+        test,
+        block,
+        n,
+        problem_ids,
+        counts["correct"],
+        counts["prompt"],
+        counts["thinking"],
+        counts["all"],
+        no_answer=totals["no_answer"],
+        truncated=totals["truncated"],
+        loops=totals["loops"],
+        grader_error=totals["grader_error"],
+        grader_version=", ".join(graders),
+    )
+    seed = derive_seed(recipe.seed, "maj", checkpoint.name, benchmark, test)
+    for k in recipe.measure.maj_k:
+        cell.maj_P[k] = [_majority(given, k, derive_seed(seed, problem_id)) for problem_id, given in cast.items()]
+    return cell, {problem_id: _counted(given) for problem_id, given in cast.items()}
+
+
+def _majority(given: Sequence[tuple[str | None, VerdictName]], k: int, seed: int) -> float:
+    classes = ballot_classes(given)
+    return maj_at_k(classes, {name: name == CORRECT for name in classes if name is not None}, k, seed)
+
+
+def _counted(given: Sequence[tuple[str | None, VerdictName]]) -> dict[tuple[str | None, VerdictName], int]:
+    out: dict[tuple[str | None, VerdictName], int] = {}
+    for ballot in given:
+        out[ballot] = out.get(ballot, 0) + 1
+    return out
+
+
+def _unlike(settings: dict[str, Any], blocks: Sequence[str], cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Where the cells of a comparison were generated under unlike settings: the setting and its values."""
+    compared = {cell.checkpoint for cell in cells if cell.block in blocks}
+    return unlike_settings([settings[checkpoint] for checkpoint in sorted(compared)])
+
+
+def _vote(benchmark: str, test: str, members: dict[str, Ballots]) -> dict[str, Any]:
+    """The vote of several checkpoints under one test strategy; {} with fewer than two members.
+
+    Each response is a ballot; `accuracy` counts a tie by the share of the tied answers that are correct.
+    """
+    if len(members) < 2:
+        return {}
+    merged: Ballots = {problem_id: {} for problem_id in next(iter(members.values()))}
+    for cast in members.values():
+        for problem_id, ballots in cast.items():
+            for ballot, count in ballots.items():
+                merged[problem_id][ballot] = merged[problem_id].get(ballot, 0) + count
+    found = tally(merged.values())
+    problems = len(found.credit_P)
+    interval = mean_interval(found.credit_P, responses=1)
+    return {
+        "benchmark": benchmark,
+        "name": f"ensemble@{len(members)}, test {test}",
+        "test": test,
+        "members": list(members),
+        "accuracy": found.accuracy,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.method,
+        "problems": problems,
+        "tie_rule": "a tie counts by the share of the tied answers that are correct",
+        "accuracy_first_wins": found.first / problems,
+        "accuracy_ties_won": found.won / problems,
+        "accuracy_ties_lost": found.lost / problems,
+        "tied": found.tied,
+        "blank": found.blank,
+        "moved_by_equivalence": found.moved,
+    }
+
+
+def _write_plot(study: Study, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_file(study.results("plots", "cells.csv")) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["benchmark", "train", "test", "accuracy", "low", "high"])
         for row in rows:
             name = "base" if row["train"] is None else f"{row['train']}, seed {row['seed']}"
             writer.writerow([row["benchmark"], name, row["test"], row["avg"], row["low"], row["high"]])
-    return f"results: {len(rows)} cells, {len(comparisons)} comparisons, {len(votes)} votes"
-
-
-def _read(study: Study, checkpoint: Checkpoint, benchmark: str, test: str) -> _Cell:
-    strategies = study.recipe.strategies
-    block = "base"
-    if checkpoint.train is not None:
-        block = "".join("X" if strategies[name].persona is not None else "N" for name in (checkpoint.train, test))
-    cell = _Cell(checkpoint, benchmark, test, block)
-    cell.verdicts = {problem.problem_id: [] for problem in study.problems(benchmark)}
-    path = study.verdicts_path(checkpoint, benchmark, test)
-    for verdict in read_rows(path, Verdict, key=lambda row: (row.query_id, row.sample_index)):
-        cell.verdicts[split_query_id(verdict.query_id)[1]].append(verdict)
-    n = study.recipe.generation.n
-    for problem_id, verdicts in cell.verdicts.items():
-        if len(verdicts) != n:
-            raise DataError(f"{path}: `{problem_id}` has {len(verdicts)} verdicts, n is {n}", "`dvc repro -f generate`")
-    cell.responses = list(read_rows(study.responses_path(checkpoint, benchmark, test), Response))
-    return cell
-
-
-def _row(study: Study, cell: _Cell) -> dict[str, Any]:
-    recipe, checkpoint = study.recipe, cell.checkpoint
-    verdicts = [verdict for row in cell.verdicts.values() for verdict in row]
-    correct = cell.correct_P_N
-    seed = derive_seed(recipe.seed, "interval", checkpoint.name, cell.benchmark, cell.test)
-    interval = interval_of(correct, seed=seed, draws=recipe.measure.draws)
-    maj = {
-        str(k): fmean(
-            maj_at_k(
-                [verdict.answer for verdict in row],
-                {verdict.answer: verdict.verdict == "correct" for verdict in row if verdict.answer is not None},
-                k,
-                derive_seed(seed, problem_id),
-            )
-            for problem_id, row in cell.verdicts.items()
-        )
-        for k in recipe.measure.maj_k
-    }
-    last = max(recipe.measure.maj_k, default=1)
-    count = len(verdicts)
-    return {
-        "checkpoint": checkpoint.name,
-        "model": checkpoint.model,
-        "dataset": checkpoint.dataset,
-        "train": checkpoint.train,
-        "seed": checkpoint.seed,
-        "benchmark": cell.benchmark,
-        "role": recipe.benchmarks[cell.benchmark].role,
-        "test": cell.test,
-        "block": cell.block,
-        "problems": len(cell.verdicts),
-        "n": recipe.generation.n,
-        "avg": avg_at_n(correct),
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.method,
-        "correct": sum(map(sum, correct)),
-        "maj": maj.get(str(last)),
-        "k": last,
-        "maj_at_k": maj,
-        "no_answer": sum(verdict.verdict == "no_answer" for verdict in verdicts) / count,
-        "truncated": sum(response.finish_reason == "length" for response in cell.responses) / count,
-        "grader_error": sum(verdict.verdict == "grader_error" for verdict in verdicts),
-        "prompt_tokens": fmean(response.prompt_tokens for response in cell.responses),
-        "completion_tokens": fmean(response.completion_tokens for response in cell.responses),
-        "grader_version": verdicts[0].grader_version,
-    }
-
-
-def _block_means(cells: list[_Cell]) -> list[float]:
-    """Mean correctness of a block on each problem, over its cells; [] for a block without cells."""
-    return [fmean(values) for values in zip(*(cell.means_P for cell in cells), strict=True)] if cells else []
-
-
-def _block(study: Study, benchmark: str, name: str, means: list[float], cells: list[_Cell]) -> dict[str, Any]:
-    seed = derive_seed(study.recipe.seed, "block", benchmark, name)
-    interval = cluster_bootstrap(means, seed=seed, draws=study.recipe.measure.draws)
-    count = sum(cell.block == name for cell in cells)
-    return {
-        "benchmark": benchmark,
-        "block": name,
-        "avg": fmean(means),
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.method,
-        "problems": len(means),
-        "cells": count,
-    }
-
-
-def _contrasts(study: Study, benchmark: str, means: dict[str, list[float]], cells: list[_Cell]) -> list[Contrast]:
-    """Planned comparisons of one benchmark, Holm-adjusted together; those whose blocks have no cell are left out."""
-    trained = _block_means([cell for cell in cells if cell.block != "base"])
-    pairs = [("trained - base", trained, means["base"])]
-    pairs += [(f"XX - {other}", means["XX"], means[other]) for other in ("NN", "NX", "XN")]
-    if all(means[name] for name in BLOCKS):
-        both = [[(a + b) for a, b in zip(means[x], means[y], strict=True)] for x, y in (("XX", "NN"), ("XN", "NX"))]
-        pairs.append(("co-design: (XX - XN) - (NX - NN)", both[0], both[1]))
-    done = [
-        contrast(
-            name,
-            treated,
-            control,
-            seed=derive_seed(study.recipe.seed, "contrast", benchmark, name),
-            draws=study.recipe.measure.draws,
-        )
-        for name, treated, control in pairs
-        if treated and control
-    ]
-    return holm(done) if done else []
-
-
-def _unlike(settings: dict[str, Any], name: str, cells: list[_Cell]) -> dict[str, list[str]]:
-    """Where the cells of a comparison were generated under unlike settings: the setting and its values."""
-    blocks = {"trained - base": ("base", *BLOCKS)}.get(name) or [block for block in BLOCKS if block in name]
-    compared = {cell.checkpoint.name for cell in cells if cell.block in blocks}
-    return unlike_settings([settings[checkpoint] for checkpoint in sorted(compared)])
-
-
-def _vote(study: Study, benchmark: str, test: str, cells: list[_Cell]) -> dict[str, Any]:
-    """The vote of several checkpoints under one test strategy; {} with fewer than two members.
-
-    Each response is a ballot; votes merge by normalised answer. Ties go to the answer met first, in the design's order
-    of checkpoints, and are counted; a blank never wins.
-    """
-    include_base = study.recipe.vote.members == "all"
-    members = [cell for cell in cells if cell.test == test and (include_base or cell.block != "base")]
-    if len(members) < 2:
-        return {}
-    right = tied = blank = 0
-    problem_ids = list(members[0].verdicts)
-    for problem_id in problem_ids:
-        ballots = [verdict for cell in members for verdict in cell.verdicts[problem_id]]
-        vote = majority_vote([ballot.answer for ballot in ballots])
-        tied += vote.tied
-        blank += vote.answer is None
-        right += any(ballot.answer == vote.answer and ballot.verdict == "correct" for ballot in ballots)
-    interval = wilson(right, len(problem_ids))
-    return {
-        "benchmark": benchmark,
-        "name": f"ensemble@{len(members)}, test {test}",
-        "test": test,
-        "members": [cell.checkpoint.name for cell in members],
-        "accuracy": right / len(problem_ids),
-        "low": interval.low,
-        "high": interval.high,
-        "problems": len(problem_ids),
-        "tied": tied,
-        "blank": blank,
-    }
 
 
 def _metrics(
@@ -233,6 +244,8 @@ def _metrics(
     blocks: list[dict[str, Any]],
     comparisons: list[dict[str, Any]],
     votes: list[dict[str, Any]],
+    selection: list[dict[str, Any]],
+    nested: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The small nested view that `dvc metrics show` and `dvc exp show` flatten to columns."""
     out: dict[str, Any] = {}
@@ -245,4 +258,10 @@ def _metrics(
         out[item["benchmark"]].setdefault("difference", {})[item["name"]] = round(item["difference"], 4)
     for vote in votes:
         out[vote["benchmark"]].setdefault("ensemble", {})[vote["test"]] = round(vote["accuracy"], 4)
+    for choice in selection:
+        for row in choice["report"]:
+            place = out[row["benchmark"]].setdefault("selected", {})
+            place[f"{choice['model']}-{choice['dataset']}"] = round(row["avg"], 4)
+    for row in nested:
+        out[row["benchmark"]].setdefault("nested", {})[f"{row['model']}-{row['dataset']}"] = round(row["estimate"], 4)
     return out

@@ -12,12 +12,13 @@ from typing import Any
 import its
 from its.engines.repeats import repeats
 from its.environments import find_environment
-from its.errors import ItsError
+from its.errors import DataError, ItsError
 from its.report.build import build_report
+from its.report.sentences import selection_sentences
 from its.rows import atomic_file, read_json, read_rows, write_json
 from its.sources.load import normalised
 from its.stages.study import Checkpoint, Study, join_query_id, load_study
-from its.types import Query, Response, Verdict
+from its.types import Persona, Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
 CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
@@ -37,6 +38,8 @@ def run() -> str:
 def summary(study: Study) -> dict[str, Any]:
     """What the table and the headline need: results alone, no model, no environment."""
     cells = read_json(study.results("cells.json"))
+    compared = read_json(study.results("comparisons.json"))
+    chosen = read_json(study.results("selection.json"))
     return {
         "recipe": study.recipe.recipe,
         "description": study.recipe.description,
@@ -44,9 +47,32 @@ def summary(study: Study) -> dict[str, Any]:
         "confidence": 0.95,
         "cells": cells["cells"],
         "blocks": cells["blocks"],
-        "contrasts": read_json(study.results("comparisons.json"))["comparisons"],
+        "pairs": cells["pairs"],
+        "contrasts": compared["comparisons"],
+        "tests": compared["tests"],
+        "efficiency": compared["efficiency"],
+        "selection": chosen["selection"],
+        "nested": chosen["nested"],
         "votes": read_json(study.results("votes.json"))["votes"],
     }
+
+
+def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
+    """The pair to report, as values and in sentences.
+
+    Raises:
+        DataError: if no benchmark chose a pair and the recipe does not allow the maximum of a table to be named.
+    """
+    found = summary(study)
+    named = [row for row in found["nested"] if "label" in row]
+    if not found["selection"] and not named:
+        cells = max((row["cells"] for row in found["nested"]), default=0)
+        raise DataError(
+            f"no benchmark has the role `select`; the largest of {cells} cells is not named: it is partly the luckiest",
+            "give a benchmark `role: select`, or set `measure.maximum: true` and see by how much it overstates",
+        )
+    kept = {"selection": found["selection"], "maximum": named}
+    return kept, selection_sentences({"selection": found["selection"], "nested": named})
 
 
 def collect(study: Study) -> dict[str, Any]:
@@ -68,6 +94,7 @@ def collect(study: Study) -> dict[str, Any]:
         "settings": _settings(study),
         "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
         "personas": read_json(study.project / "data" / "personas" / "summary.json")["personas"],
+        "cards": _cards(study),
         "parity": [
             {"checkpoint": checkpoint.name, **read_json(study.model_path(checkpoint) / "its_parity.json")}
             for checkpoint in trained
@@ -102,6 +129,17 @@ def _settings(study: Study) -> list[dict[str, str]]:
     ]
 
 
+def _cards(study: Study) -> list[dict[str, str]]:
+    """The cards of the study's problem sets, where there are some, as paths from the project."""
+    design = study.recipe.design
+    paths = {
+        name: study.project / "data" / "cards" / name / "card.md" for name in (*design.datasets, *design.benchmarks)
+    }
+    return [
+        {"set": name, "path": str(path.relative_to(study.project))} for name, path in paths.items() if path.is_file()
+    ]
+
+
 def _losses(study: Study, checkpoint: Checkpoint) -> list[dict[str, float]]:
     with study.results("loss", f"{checkpoint.name}.csv").open(encoding="utf-8") as source:
         return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(source)]
@@ -128,7 +166,7 @@ def _examples(study: Study) -> list[dict[str, Any]]:
                 "train": checkpoint.train,
                 "test": test,
                 "problem": problem.text,
-                "persona": study.personas(benchmark, test)[problem.problem_id].text,
+                "persona": _persona(study, benchmark, test, problem.problem_id),
                 "query": "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
                 "response": response.text,
                 "reference": problem.reference,
@@ -137,6 +175,12 @@ def _examples(study: Study) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _persona(study: Study, benchmark: str, test: str, problem_id: str) -> str:
+    """The personas of a problem under a strategy, one below the other; empty where it has none."""
+    rows = read_rows(study.personas_path(benchmark, test), Persona)
+    return "\n\n".join(row.text for row in rows if row.problem_id == problem_id and row.text)
 
 
 def _find(path: Path, row_type: Any, query_id: str) -> Any:
@@ -176,6 +220,8 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
                 f"{name}: {cell['truncated']:.0%} of the responses were cut at max_tokens "
                 f"({study.recipe.generation.max_tokens}): with more its accuracy could be higher"
             )
+        if cell["loops"] >= ODD_RATE:
+            out.append(f"{name}: {cell['loops']:.0%} of the responses end in a repetition loop")
         if cell["no_answer"] >= ODD_RATE:
             out.append(f"{name}: {cell['no_answer']:.0%} of the responses hold no answer")
         if cell["grader_error"]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import math
 import re
 from html.parser import HTMLParser
+from itertools import combinations
 from typing import Any
 
 import pytest
 
 from its.errors import DataError
-from its.report.build import build_report, headline_sentences, heat_style, percent, points, text_table
+from its.report.build import build_report, heat_style
+from its.report.numbers import percent, points
+from its.report.sentences import headline_sentences
+from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 RATES = {
@@ -47,9 +53,12 @@ def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[st
         "k": 1,
         "no_answer": 0.01,
         "truncated": 0.0,
+        "loops": 0.005,
         "grader_error": 0,
         "prompt_tokens": 52.1,
+        "thinking_tokens": 0.0,
         "completion_tokens": 43.2,
+        "correct_per_1000_tokens": 1000 * avg / 43.2,
         "grader_version": "1",
     }
     return {**row, **changes}
@@ -58,6 +67,37 @@ def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[st
 def contrast(name: str, difference: float, low: float, high: float, p: float, noise: bool = True) -> dict[str, Any]:
     row = {"benchmark": "sums", "name": name, "difference": difference, "low": low, "high": high, "p_value": p}
     return {**row, "problems": 200, "within_noise": noise, "detectable": 0.08}
+
+
+def pair_test(first: str, second: str, difference: float, p: float, noise: bool = True) -> dict[str, Any]:
+    row = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "first": first, "second": second}
+    row |= {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "p_value": p}
+    return {**row, "within_noise": noise, "detectable": 0.11}
+
+
+PAIR = ("none", "random")
+SELECTION = {
+    "model": "smollm2_135m",
+    "dataset": "arithmetic",
+    "train": "random",
+    "test": "none",
+    "cells": 4,
+    "tied": [],
+    "select": {"benchmarks": ["tuning"], "problems": 200, "avg": 0.3, "gain": 0.045},
+    "report": [{"benchmark": "sums", "avg": 0.255, "low": 0.199, "high": 0.32, "gain": 0.0, "shrinkage": 0.045}],
+}
+NESTED = {
+    "benchmark": "sums",
+    "model": "smollm2_135m",
+    "dataset": "arithmetic",
+    "cells": 4,
+    "estimate": 0.251,
+    "low": 0.18,
+    "high": 0.34,
+    "optimism": 0.019,
+    "chosen": {"none/none": 0.7, "random/none": 0.3},
+}
+EFFICIENCY = {"benchmark": "sums", "name": "XX - NN", "ratio": 0.8, "low": 0.7, "high": 0.92, "p_value": 0.004}
 
 
 @pytest.fixture
@@ -92,6 +132,13 @@ def study() -> dict[str, Any]:
             contrast("XX - NX", 0.005, -0.04, 0.05, 1.0),
             contrast("XX - XN", -0.005, -0.05, 0.04, 1.0),
         ],
+        "tests": [
+            *(pair_test(f"{c}/{d}", f"base/{d}", 0.22, 0.0001, noise=False) for c in PAIR for d in PAIR),
+            *(
+                pair_test("/".join(a), "/".join(b), 0.01, 0.9)
+                for a, b in combinations([(c, d) for c in PAIR for d in PAIR], 2)
+            ),
+        ],
         "votes": [
             {
                 "benchmark": "sums",
@@ -101,6 +148,8 @@ def study() -> dict[str, Any]:
                 "low": 0.222,
                 "high": 0.346,
                 "problems": 200,
+                "accuracy_ties_lost": 0.25,
+                "accuracy_ties_won": 0.31,
                 "tied": 12,
                 "blank": 0,
             }
@@ -204,12 +253,12 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         assert row["checkpoint"] in page.words
     for words in (
         "quickstart",
-        "random NX 24.5 % [19.0, 30.9] 49 of 200 24.5 % k=1 1.0 % 0.0 % 0 52.1 43.2",
+        "random NX 24.5 % [19.0, 30.9] 49 of 200 24.5 % k=1 1.0 % 0.0 % 0.5 % 0 52.1 0.0 43.2 5.67",
         "commit abc1234 , with uncommitted changes",
         "sums, 200 problems, n = 1, grader v1",
         "a 135M model shows the machinery, not the paper's effect",
         "2 personas are overlong",
-        "vote of 2 checkpoints, test none 28.0 % [22.2, 34.6] 200 12 0",
+        "vote of 2 checkpoints, test none 28.0 % [22.2, 34.6] [25.0, 31.0] 200 12 0",
         "overlong 2 solves 1",
         "You are a botanist",
         "a persona on both sides",
@@ -260,39 +309,114 @@ def test_headline_within_noise(study: dict[str, Any]) -> None:
     assert headline_sentences(study) == [
         "On sums (200 problems, n = 1, grader v1) smollm2_135m trained on arithmetic has 25.5 % on average over 4 "
         "trained cells (their intervals span [19.0, 33.5]), base 2.8 % on average over 2 test strategies (their "
-        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained cells 4 above base under the same test strategy with "
-        "intervals apart.",
+        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained pairs 4 above base under the same test strategy.",
         "On sums no difference larger than the noise: XX - NN = -2.0 points [-6.1, +2.0], p = 0.40; "
         "XX - NX = +0.5 points [-4.0, +5.0], p = 1.00; XX - XN = -0.5 points [-5.0, +4.0], p = 1.00; "
         "this design could have seen 8.0 points.",
         "Co-design predicts XX above NN, NX and XN by more than the noise; on sums this is not seen.",
+        "No two of the trained cells of sums differ by more than the noise of 6 looks; each could have shown "
+        "11.0 points.",
     ]
 
 
 def test_headline_beyond_noise(study: dict[str, Any]) -> None:
     study["contrasts"][0] = contrast("XX - NN", 0.09, 0.03, 0.15, 0.0004, noise=False)
-    _, loud, quiet, verdict = headline_sentences(study)
+    _, loud, quiet, verdict, _ = headline_sentences(study)
     assert loud == "On sums larger than the noise: XX - NN = +9.0 points [+3.0, +15.0], p < 0.001."
     assert quiet.startswith("On sums within the noise: XX - NX = +0.5 points")
     assert verdict.endswith("on sums this is seen against NN only.")
     assert "larger than the noise" in Page(build_report(study)).words
 
     study["contrasts"] = [contrast(f"XX - {b}", 0.09, 0.03, 0.15, 0.012, noise=False) for b in ("NN", "NX", "XN")]
-    assert headline_sentences(study)[-1].endswith("on sums this is seen.")
+    assert headline_sentences(study)[-2].endswith("on sums this is seen.")
     study["contrasts"] = [contrast("XX - NN", -0.09, -0.15, -0.03, 0.012, noise=False)]
-    assert headline_sentences(study)[-1].endswith("on sums this is not seen.")
+    assert headline_sentences(study)[-2].endswith("on sums this is not seen.")
 
 
 def test_headline_when_training_shows_nothing_or_harm(study: dict[str, Any]) -> None:
+    for test in study["tests"]:
+        test.update(difference=0.02, within_noise=True)
+    assert headline_sentences(study)[0].endswith(
+        "no pair differs from base under the same test strategy by more than the noise (each could have shown 11.0 "
+        "points)."
+    )
+    for test in study["tests"][:3]:
+        test.update(difference=-0.3, within_noise=False)
+    assert "of 4 trained pairs 3 below base" in headline_sentences(study)[0]
+    study["tests"][0]["difference"] = 0.3
+    assert "of 4 trained pairs 1 above and 2 below base" in headline_sentences(study)[0]
+    del study["tests"]
+    assert headline_sentences(study)[0].endswith("+22.8 points.")
+
+
+def test_the_chosen_pair_and_its_shrinkage_are_told(study: dict[str, Any]) -> None:
+    study["selection"] = [SELECTION]
+    study["nested"] = [NESTED]
+    assert headline_sentences(study)[1] == (
+        "Of the 4 pairs of smollm2_135m on arithmetic train random, test none is best on tuning (30.0 %) and was "
+        "therefore measured: sums 25.5 % [19.9, 32.0], +0.0 points above the mean of the cells against +4.5 where it "
+        "was chosen (shrinkage 4.5)."
+    )
+    assert not any("No benchmark has the role" in sentence for sentence in headline_sentences(study))
+    words = Page(build_report(study)).words
+    assert "random → none tuning best of 4 30.0 % +4.5 sums 25.5 % [19.9, 32.0] +0.0 4.5" in words
+    assert "25.1 % [18.0, 34.0] +1.9 none/none 70 % random/none 30 %" in words
+
+
+def test_no_maximum_is_named_unless_the_recipe_says_so(study: dict[str, Any]) -> None:
+    study["nested"] = [NESTED]
+    (sentence,) = (s for s in headline_sentences(study) if "No benchmark has the role `select`" in s)
+    assert "is worth 25.1 % [18.0, 34.0]" in sentence and "stands 1.9 points above that" in sentence
+    assert "none/none" not in sentence
+    label = "the largest of 4 cells, chosen on the problems it is measured on: about 1.9 points too high"
+    study["nested"] = [{**NESTED, "maximum": 0.27, "best": "none/none", "label": label}]
+    (sentence,) = (s for s in headline_sentences(study) if "the largest cell of" in s)
+    assert f"none/none with 27.0 %: {label}" in sentence and "25.1 %" in sentence
+    assert label in Page(build_report(study)).words
+
+
+def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dict[str, Any]) -> None:
+    words = Page(build_report(study)).words
+    assert "sums, smollm2_135m trained on arithmetic 10 looks" in words
+    assert "none/random base/random +22.0 [+12.0, +32.0] p < 0.001 11.0" in words
+    assert "The others are within the noise; a look could have seen 11.0 points." in words
+    study["tests"] = study["tests"][4:]
+    assert "None differs by more than the noise: the surest has p = 0.90." in Page(build_report(study)).words
+    study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.01, noise=False) for i in range(30)]
+    assert "10 more that differ are in comparisons.json" in Page(build_report(study)).words
+
+
+def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
+    study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, accuracy undecided", "shown": False}]
+    assert headline_sentences(study)[-1] == (
+        "Fewer tokens at equal or better accuracy is not shown on sums by any of 1 contrasts."
+    )
+    study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, equal accuracy", "shown": True}]
+    assert headline_sentences(study)[-1].endswith("shown on sums by XX - NN (-20 %, fewer tokens, equal accuracy).")
+    assert "XX - NN 0.80 [0.70, 0.92] p = 0.004 — fewer tokens, equal accuracy" in Page(build_report(study)).words
+
+
+def test_further_metrics_have_a_table(study: dict[str, Any]) -> None:
     for row in study["cells"]:
-        if row["train"] is None:
-            row.update(avg=0.25, low=0.195, high=0.314)
-    assert "no trained cell is clear of base" in headline_sentences(study)[0]
-    for row in study["cells"]:
-        if row["train"] is None:
-            row.update(avg=0.9, low=0.85, high=0.94)
-    assert "of 4 trained cells 4 below base" in headline_sentences(study)[0]
-    assert "-64.5 points" in headline_sentences(study)[0]
+        row.update(
+            n=4, pass_at_k={"4": 0.5}, all_at_k={"2": 0.1}, intervals={"pass@4": [0.43, 0.57], "all@2": [0.06, 0.15]}
+        )
+    words = Page(build_report(study)).words
+    assert "smollm2_135m-arithmetic-none-1 random 24.5 % 50.0 % [43, 57] 10.0 % [6, 15]" in words
+    assert "k=1" not in words
+
+
+def test_similarity_is_shown_where_it_was_measured(study: dict[str, Any]) -> None:
+    assert "AUC" not in Page(build_report(study)).words
+    found = {"mean": 0.12, "others": 0.05, "auc": 0.81, "auc_interval": [0.78, 0.84]}
+    study["personas"] += [{**study["personas"][0], "strategy": "similar", "similarity": found}]
+    words = Page(build_report(study)).words
+    assert "0.12, 0.05 81.0 % [78.0, 84.0]" in words and "—, — — —" in words
+
+
+def test_cards_are_named(study: dict[str, Any]) -> None:
+    study["cards"] = [{"set": "arithmetic", "path": "data/cards/arithmetic/card.md"}]
+    assert "data/cards/arithmetic/card.md" in Page(build_report(study)).words
 
 
 def test_headline_is_silent_on_the_select_benchmark(study: dict[str, Any]) -> None:
@@ -323,11 +447,46 @@ def test_text_table(study: dict[str, Any]) -> None:
     )
 
 
+def test_csv_table_has_a_line_a_cell_with_its_terms(study: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_table(study))))
+    assert len(rows) == 6
+    assert (rows[0]["train"], rows[0]["avg"], rows[0]["low"], rows[0]["n"]) == ("none", "0.27", "0.212", "1")
+    assert (rows[4]["train"], rows[4]["seed"], rows[4]["dataset"]) == ("base", "", "")
+
+
+def test_markdown_table(study: dict[str, Any]) -> None:
+    study["confidence"] = 0.95
+    assert markdown_table(study) == (
+        "**sums** (report), smollm2_135m trained on arithmetic: 200 problems, n = 1, grader v1, 95 % intervals\n\n"
+        "| train \\ test | none | random |\n|---|---:|---:|\n"
+        "| base | 3.0 [1.4, 6.4] | 2.5 [1.1, 5.7] |\n"
+        "| none | 27.0 [21.2, 33.5] | 24.5 [19.0, 30.9] |\n"
+        "| random | 25.5 [19.9, 32.0] | 25.0 [19.5, 31.4] |\n"
+    )
+
+
+def test_latex_table_escapes_and_marks_no_maximum(study: dict[str, Any]) -> None:
+    del study["cells"][3]
+    table = latex_table(study)
+    assert r"smollm2\_135m trained on arithmetic, sums (report): mean correctness in percent, intervals; 200" in table
+    assert "none & 27.0 & 24.5 \\\\\n" in table
+    assert " & {\\scriptsize [21.2, 33.5]} & {\\scriptsize [19.0, 30.9]} \\\\\n" in table
+    assert "random & 25.5 & -- \\\\\n" in table
+    assert "\\toprule" in table and "\\end{table}\n" in table and "textbf" not in table
+    assert all(format_table({}) for format_table in TABLES.values())
+
+
 def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> None:
     study["cells"].append(cell("none", "none", seed=2, avg=0.31, low=0.25, high=0.377))
     table = text_table(study)
     assert "none          29.0 % [21, 38]  24.5 % [19, 31]\n" in table
     assert table.endswith("mean over training seeds 1, 2; brackets span the intervals of all seeds\n")
+    pair = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "train": "none", "test": "none"}
+    study["pairs"] = [{**pair, "seeds": [1, 2], "avg": 0.29, "low": 0.15, "high": 0.45}]
+    table = text_table(study)
+    assert "none          29.0 % [15, 45]  24.5 % [19, 31]\n" in table
+    assert table.endswith("mean over training seeds 1, 2; intervals for other seeds and problems\n")
+    del study["pairs"]
     assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(study)).words
 
 
@@ -345,6 +504,12 @@ def test_models_and_datasets_have_tables_of_their_own_and_share_base(study: dict
 
 
 OPTIONAL = [
+    "pairs",
+    "tests",
+    "efficiency",
+    "selection",
+    "nested",
+    "cards",
     "contrasts",
     "votes",
     "losses",
@@ -364,9 +529,9 @@ OPTIONAL = [
 @pytest.mark.parametrize("how", ["absent", "empty", "null"])
 def test_each_piece_may_be_missing(study: dict[str, Any], name: str, how: str) -> None:
     if how == "absent":
-        del study[name]
+        study.pop(name, None)
     else:
-        study[name] = type(study[name])() if how == "empty" else None
+        study[name] = type(study.get(name, []))() if how == "empty" else None
     Page(build_report(study))
     assert headline_sentences(study)
     assert text_table(study).endswith("\n")
@@ -387,7 +552,7 @@ def test_nothing_at_all() -> None:
 
 def test_optional_fields_of_rows_become_dashes(study: dict[str, Any]) -> None:
     spare = {"role", "interval", "correct", "maj", "k", "no_answer", "truncated", "grader_error", "grader_version"}
-    spare |= {"prompt_tokens", "completion_tokens"}
+    spare |= {"prompt_tokens", "completion_tokens", "thinking_tokens", "loops", "correct_per_1000_tokens"}
     study["cells"] = [{key: value for key, value in row.items() if key not in spare} for row in study["cells"]]
     study["contrasts"][0].update(detectable=None, p_value=None)
     study["personas"] = [{"set": "arithmetic", "strategy": "random", "personas": 0}]
@@ -399,12 +564,12 @@ def test_optional_fields_of_rows_become_dashes(study: dict[str, Any]) -> None:
 
 
 def test_mixed_graders_are_told_apart(study: dict[str, Any]) -> None:
-    assert "43.2 v1" not in Page(build_report(study)).words
+    assert "6.25 v1" not in Page(build_report(study)).words
     study["cells"][1]["grader_version"] = "2"
     words = Page(build_report(study)).words
     assert "grader v1/2" in words
-    assert "43.2 v1" in words
-    assert "43.2 v2" in words
+    assert "6.25 v1" in words
+    assert "5.67 v2" in words
 
 
 def test_missing_fields_are_all_named(study: dict[str, Any]) -> None:

@@ -1,0 +1,290 @@
+"""Do the statistics keep their promises: coverage, false alarms, power, the choice of a pair, time.
+
+Everything is simulated from seeds, so the figures repeat. `nice -n 19 python benchmarks/calibration.py` takes some
+minutes; `--only coverage` and its like make one part, `--trials` sets how many tables are drawn. docs/statistics.md has
+the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from its.metrics.bootstrap import hierarchical_bootstrap, resampled_counts
+from its.metrics.cells import Cell, cell_rows
+from its.metrics.compare import contrast, detectable
+from its.metrics.intervals import mean_interval, seeds_interval, wilson
+from its.metrics.majority import maj_at_k
+from its.metrics.planned import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
+from its.metrics.quantiles import t_quantile
+from its.metrics.reporting import nested_rows, selection_rows
+from its.metrics.selection import choose, nested_estimate
+from its.metrics.table import compare_cells
+from its.seeds import derive_seed
+
+PROBLEMS = (30, 60, 500)
+SAMPLES = (1, 2, 4, 8, 16)
+RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
+SPREADS = {"equal": None, "beta 8": 8.0, "beta 2": 2.0, "beta 0.5": 0.5, "beta 0.1": 0.1}
+"""How unlike problems are: all of one rate, or rates from a beta distribution with this sum of parameters."""
+Bounds = tuple[float, float]
+
+
+def rates_of(generator: np.random.Generator, rate: float, spread: float | None, problems: int) -> NDArray[np.float64]:
+    """The rate of each problem; their mean in the long run is `rate`."""
+    if spread is None:
+        return np.full(problems, rate)
+    return generator.beta(rate * spread, (1 - rate) * spread, size=problems)
+
+
+def settings() -> Iterator[tuple[int, int, float, str]]:
+    """(problems, n, rate, spread) of the grid; one response has the same distribution whatever the spread."""
+    for problems in PROBLEMS:
+        for n in SAMPLES:
+            for rate in RATES:
+                for name in SPREADS if n > 1 else ("equal",):
+                    yield problems, n, rate, name
+
+
+def _ours(values: NDArray[np.float64], n: int) -> Bounds:
+    found = mean_interval(values, responses=n)
+    return found.low, found.high
+
+
+def _student(values: NDArray[np.float64], n: int) -> Bounds:
+    half = t_quantile(0.975, values.size - 1) * float(values.std(ddof=1)) / values.size**0.5
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def _every_response(values: NDArray[np.float64], n: int) -> Bounds:
+    found = wilson(round(float(values.sum()) * n), values.size * n)
+    return found.low, found.high
+
+
+def _percentile(values: NDArray[np.float64], n: int) -> Bounds:
+    counts = np.concatenate(list(resampled_counts(values.size, 400, np.random.default_rng(1))))
+    low, high = np.quantile(counts @ values / values.size, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def coverage(trials: int) -> dict[str, object]:
+    """Coverage of 95 % intervals over the grid; the percentile bootstrap on fewer trials, since it is slow."""
+    methods: dict[str, tuple[Callable[[NDArray[np.float64], int], Bounds], int]] = {
+        "its": (_ours, trials),
+        "student": (_student, trials),
+        "wilson, responses as independent": (_every_response, trials),
+        "percentile bootstrap": (_percentile, max(50, trials // 10)),
+    }
+    out: dict[str, object] = {}
+    for name, (bounds, times) in methods.items():
+        shares: dict[tuple[int, int, float, str], float] = {}
+        for problems, n, rate, spread in settings():
+            if name == "percentile bootstrap" and (problems == 500 or rate not in (0.1, 0.5, 0.9)):
+                continue
+            generator = np.random.default_rng(derive_seed("coverage", problems, n, str(rate), spread))
+            hits = 0
+            for _ in range(times):
+                values = generator.binomial(n, rates_of(generator, rate, SPREADS[spread], problems)) / n
+                low, high = bounds(values, n)
+                hits += low <= rate <= high
+            shares[problems, n, rate, spread] = hits / times
+        worst, best = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        out[name] = {
+            "trials": times,
+            "settings": len(shares),
+            "mean": _mean(shares.values()),
+            "by problems": {
+                p: _mean(v for k, v in shares.items() if k[0] == p) for p in PROBLEMS if any(k[0] == p for k in shares)
+            },
+            "by n": {n: _mean(v for k, v in shares.items() if k[1] == n) for n in SAMPLES},
+            "least": [round(shares[worst], 4), worst],
+            "most": [round(shares[best], 4), best],
+            "below 93.5 %": [[round(v, 4), k] for k, v in shares.items() if v < 0.935][:12],
+            "above 97 %": [[round(v, 4), k] for k, v in shares.items() if v > 0.97][:12],
+            "outside": sum(not 0.935 <= v <= 0.97 for v in shares.values()),
+        }
+    return out
+
+
+def differences(trials: int) -> dict[str, object]:
+    """Paired contrasts: coverage of their intervals, false alarms at 5 %, and how often `detectable` is detected."""
+    out = {}
+    for problems in (30, 60, 200):
+        for n in (1, 4, 16):
+            generator = np.random.default_rng(derive_seed("differences", problems, n))
+            covered = alarms = found = 0
+            for trial in range(trials):
+                rates = np.clip(generator.beta(2, 2, size=problems), 0.0, 0.6)
+                one, two = (generator.binomial(n, rates) / n for _ in range(2))
+                null = contrast("null", one, two, seed=trial, draws=400)
+                covered += null.low <= 0 <= null.high
+                alarms += not null.within_noise
+                gain = min(0.4, detectable(one - two))
+                better = generator.binomial(n, rates + gain) / n
+                found += not contrast("gain", better, two, seed=trial, draws=400).within_noise
+            shares = {"coverage": covered, "false alarms": alarms, "power at detectable": found}
+            out[f"{problems} problems, n = {n}"] = {key: round(value / trials, 4) for key, value in shares.items()}
+    return {"trials": trials, **out}
+
+
+def table(trials: int) -> dict[str, object]:
+    """Tables of 16 equal cells: how often any of 120 pairs is called different."""
+    out = {}
+    for problems, n in ((30, 1), (30, 16), (60, 4), (200, 1)):
+        generator = np.random.default_rng(derive_seed("table", problems, n))
+        alarms = raw = 0
+        for trial in range(trials):
+            rates = generator.beta(1, 1, size=problems)
+            values = {str(i): generator.binomial(n, rates) / n for i in range(16)}
+            tests = compare_cells(values, list(combinations(values, 2)), seed=trial, draws=1000)
+            alarms += any(not test.within_noise for test in tests)
+            raw += any(test.raw < 0.05 for test in tests)
+        out[f"{problems} problems, n = {n}"] = {"any": alarms / trials, "any, uncorrected": raw / trials}
+    return {"trials": trials, **out}
+
+
+def selection(trials: int) -> dict[str, object]:
+    """The best of 16 equal cells: what its own mean, a held-out benchmark and the nested estimate say of it, in points.
+
+    And 16 cells of unlike rates, where the truth is the rate of the cell that was chosen.
+    """
+    out = {}
+    for what, gaps in (("equal", np.zeros(16)), ("unlike", np.linspace(-0.1, 0.1, 16))):
+        for problems, n in ((30, 1), (30, 16), (60, 1), (500, 1)):
+            generator = np.random.default_rng(derive_seed("selection", what, problems, n))
+            errors: dict[str, list[float]] = {"maximum": [], "held-out benchmark": [], "nested": []}
+            covered = {"held-out benchmark": 0, "nested": 0}
+            for trial in range(trials):
+                tables = []
+                for _ in range(2):
+                    rates = np.clip(0.5 + generator.normal(0, 0.15, size=problems), 0.1, 0.9)
+                    tables.append({str(i): generator.binomial(n, rates + gaps[i]) / n for i in range(16)})
+                name = choose({key: float(value.mean()) for key, value in tables[0].items()}).name
+                truth = 0.5 + float(gaps[int(name)])
+                held = mean_interval(tables[1][name], responses=n)
+                nested = nested_estimate(tables[0], responses=n, seed=trial, repeats=20)
+                errors["maximum"].append(float(tables[0][name].mean()) - truth)
+                errors["held-out benchmark"].append(float(tables[1][name].mean()) - truth)
+                errors["nested"].append(nested.estimate - truth)
+                covered["held-out benchmark"] += held.low <= truth <= held.high
+                covered["nested"] += nested.low <= truth <= nested.high
+            out[f"{what}, {problems} problems, n = {n}"] = {
+                **{f"{key}, bias in points": round(100 * float(np.mean(value)), 2) for key, value in errors.items()},
+                **{f"{key}, coverage": round(value / trials, 3) for key, value in covered.items()},
+            }
+    return {"trials": trials, **out}
+
+
+def seeds(trials: int) -> dict[str, object]:
+    """Several training seeds: coverage for other seeds and problems, beside problems alone and the bootstrap."""
+    out = {}
+    for count in (2, 3, 5):
+        for spread in (0.0, 0.03):
+            generator = np.random.default_rng(derive_seed("seeds", count, str(spread)))
+            hits = dict.fromkeys(("its", "problems alone", "hierarchical percentile"), 0)
+            for trial in range(trials):
+                rates = np.clip(generator.beta(2, 2, size=60) + generator.normal(0, spread, size=(count, 1)), 0, 1)
+                correct = generator.binomial(16, rates)
+                both = seeds_interval(correct / 16, responses=16)
+                alone = mean_interval((correct / 16).mean(axis=0), responses=16 * count)
+                drawn = np.quantile(hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
+                hits["its"] += both.low <= 0.5 <= both.high
+                hits["problems alone"] += alone.low <= 0.5 <= alone.high
+                hits["hierarchical percentile"] += bool(drawn[0] <= 0.5 <= drawn[1])
+            out[f"{count} seeds, spread {100 * spread:g} points"] = {k: round(v / trials, 3) for k, v in hits.items()}
+    return {"trials": trials, **out}
+
+
+def speed(draws: int) -> dict[str, object]:
+    """All statistics of 4 x 4 strategies and base on four benchmarks, n = 16, and how much memory that takes."""
+    started, wall = time.process_time(), time.perf_counter()
+    generator = np.random.default_rng(1)
+    seed_of = partial(derive_seed, 1)
+    strategies = ("none", "similar", "unsimilar", "random")
+    cells: list[Cell] = []
+    for benchmark, problems, role in (
+        ("a", 30, "report"),
+        ("b", 30, "report"),
+        ("c", 198, "select"),
+        ("d", 500, "report"),
+    ):
+        rates = generator.beta(1, 1, size=problems)
+        for train in (None, *strategies):
+            for test in strategies:
+                correct = generator.binomial(16, rates)
+                wrong = [[f"{i}" for i in generator.integers(0, 6, size=16 - c)] for c in correct]
+                ballots = [["right"] * int(c) + w for c, w in zip(correct, wrong, strict=True)]
+                known = {"right": True, **{str(i): False for i in range(6)}}
+                block = "base" if train is None else "".join("N" if s == "none" else "X" for s in (train, test))
+                tokens = generator.poisson(9000, size=problems) * 16
+                cells.append(
+                    Cell(
+                        *(f"m-{train}", "m", None if train is None else "s", train, None if train is None else 1),
+                        *(benchmark, role, test, block, 16, [str(i) for i in range(problems)]),
+                        *(correct, tokens // 90, tokens // 2, tokens),
+                        maj_P={8: [maj_at_k(ballot, known, 8, seed=1) for ballot in ballots]},
+                    )
+                )
+    made, made_wall = time.process_time(), time.perf_counter()
+    tests = 0
+    for benchmark in "abcd":
+        own = [cell for cell in cells if cell.benchmark == benchmark]
+        cell_rows(own, pass_k=[1, 4, 16], all_k=[4], seed=1, draws=draws)
+        block_rows(own)
+        pair_rows(own)
+        contrasts = planned_contrasts(own, seed_of, draws)
+        efficiencies(own, {item.name: item for item in contrasts}, seed_of, draws)
+        tests += len(table_tests(own, seed_of, draws))
+    selection_rows(cells)
+    nested_rows(cells, seed_of, maximum=True)
+    return {
+        "cells": len(cells),
+        "tests of pairs": tests,
+        "draws": draws,
+        "processor seconds, drawing cells and maj@8": round(made - started, 2),
+        "processor seconds, statistics": round(time.process_time() - made, 2),
+        "wall seconds, all": round(time.perf_counter() - wall, 2),
+        "wall seconds, statistics": round(time.perf_counter() - made_wall, 2),
+        "peak memory, MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def _mean(values: Iterator[float] | object) -> float:
+    return round(float(np.mean(list(values))), 4)  # type: ignore[call-overload]
+
+
+def main() -> None:
+    """Print one JSON document for each part that was asked for."""
+    parts: dict[str, Callable[[int], dict[str, object]]] = {
+        "coverage": coverage,
+        "differences": differences,
+        "table": table,
+        "selection": selection,
+        "seeds": seeds,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000, help="simulated tables for each setting")
+    parser.add_argument("--draws", type=int, default=10_000, help="draws in the measurement of time")
+    parser.add_argument("--only", choices=[*parts, "speed"], action="append")
+    chosen = parser.parse_args()
+    for name, part in parts.items():
+        if not chosen.only or name in chosen.only:
+            print(json.dumps({name: part(chosen.trials)}, indent=1), flush=True)
+    if not chosen.only or "speed" in chosen.only:
+        print(json.dumps({"speed": speed(chosen.draws)}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()

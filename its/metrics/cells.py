@@ -1,0 +1,195 @@
+"""A cell as counts, and the row of `results/cells.json` that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from its.errors import DataError
+from its.metrics.bootstrap import ratio_bounds
+from its.metrics.intervals import mean_interval, seeds_interval
+from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
+
+TAUS = ("0.25", "0.5", "0.75")
+"""The tau of G-pass@k beside all@k, which is tau = 1."""
+
+
+@dataclass
+class Cell:
+    """What a table needs of one cell's responses: counts for each problem, no texts, however many responses.
+
+    Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
+    `completion`. `maj_P` holds maj@k of each problem, by k.
+    """
+
+    checkpoint: str
+    model: str
+    dataset: str | None
+    train: str | None
+    seed: int | None
+    benchmark: str
+    role: str
+    test: str
+    block: str
+    n: int
+    problem_ids: Sequence[str]
+    correct_P: NDArray[np.int64]
+    prompt_tokens_P: NDArray[np.int64]
+    thinking_tokens_P: NDArray[np.int64]
+    completion_tokens_P: NDArray[np.int64]
+    maj_P: dict[int, list[float]] = field(default_factory=dict)
+    no_answer: int = 0
+    truncated: int = 0
+    loops: int = 0
+    grader_error: int = 0
+    grader_version: str = ""
+
+    @property
+    def means_P(self) -> NDArray[np.float64]:
+        """avg@n of each problem."""
+        return self.correct_P / self.n
+
+    @property
+    def by_problem(self) -> dict[str, float]:
+        """avg@n by problem_id."""
+        return dict(zip(self.problem_ids, self.means_P.tolist(), strict=True))
+
+    @property
+    def tokens_by_problem(self) -> dict[str, float]:
+        """Completion tokens of a response, by problem_id."""
+        return dict(zip(self.problem_ids, (self.completion_tokens_P / self.n).tolist(), strict=True))
+
+    @property
+    def pair(self) -> str:
+        """`TRAIN/TEST`, the pair of strategies; `base/TEST` for the untrained model."""
+        return f"{self.train or 'base'}/{self.test}"
+
+
+def check_k(asked: Mapping[str, Sequence[int]], n: int, benchmarks: Sequence[str]) -> None:
+    """Refuse every k that has too few responses.
+
+    Args:
+        asked: metric (pass, all, maj) -> its k.
+
+    Raises:
+        DataError: naming all of them; an estimate from fewer responses than k is undefined.
+    """
+    many = [f"{metric}@{k}" for metric, ks in asked.items() for k in ks if k > n]
+    if many:
+        most = max(k for ks in asked.values() for k in ks)
+        raise DataError(
+            f"{', '.join(many)} needs at least {most} responses per problem; {', '.join(benchmarks)} has n = {n}",
+            f"set `generation.n: {most}` in the recipe, or ask for k <= {n}",
+        )
+
+
+def cell_rows(
+    cells: Sequence[Cell], *, pass_k: Sequence[int], all_k: Sequence[int], seed: int, draws: int
+) -> list[dict[str, Any]]:
+    """The rows of the cells of one benchmark: every rate with its interval and terms, tokens a response, what failed.
+
+    `intervals` holds the bounds of each further metric by its name (`pass@4`). Correct per 1,000 completion tokens is
+    a ratio of sums, its bounds a bootstrap over problems.
+    """
+    if not cells:
+        return []
+    low, high = ratio_bounds(
+        np.stack([cell.correct_P for cell in cells], axis=1).astype(np.float64),
+        np.stack([cell.completion_tokens_P for cell in cells], axis=1).astype(np.float64),
+        seed=seed,
+        draws=draws,
+    )
+    return [
+        {
+            **_row(cell, pass_k, all_k),
+            "correct_per_1000_tokens_low": 1000 * float(low[place]),
+            "correct_per_1000_tokens_high": 1000 * float(high[place]),
+        }
+        for place, cell in enumerate(cells)
+    ]
+
+
+def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int]) -> dict[str, Any]:
+    n, count = cell.n, cell.n * len(cell.problem_ids)
+    correct_P = cell.correct_P.tolist()
+    interval = mean_interval(cell.means_P, responses=n)
+    intervals: dict[str, list[float]] = {}
+
+    def rate(metric: str, k: int, values_P: Sequence[float]) -> float:
+        found = mean_interval(np.clip(values_P, 0, 1), responses=max(1.0, n / k))
+        intervals[f"{metric}@{k}"] = [found.low, found.high]
+        return fmean(values_P)
+
+    maj = {str(k): rate("maj", k, values_P) for k, values_P in cell.maj_P.items()}
+    passed = {str(k): rate("pass", k, [pass_at_k(n, c, k) for c in correct_P]) for k in pass_k}
+    whole = {str(k): rate("all", k, [all_at_k(n, c, k) for c in correct_P]) for k in all_k}
+    parts = {str(k): {tau: fmean(g_pass_at_k(n, c, k, float(tau)) for c in correct_P) for tau in TAUS} for k in all_k}
+    last = max(cell.maj_P, default=1)
+    tokens = int(cell.completion_tokens_P.sum())
+    correct = int(cell.correct_P.sum())
+    return {
+        "checkpoint": cell.checkpoint,
+        "model": cell.model,
+        "dataset": cell.dataset,
+        "train": cell.train,
+        "seed": cell.seed,
+        "benchmark": cell.benchmark,
+        "role": cell.role,
+        "test": cell.test,
+        "block": cell.block,
+        "problems": len(cell.problem_ids),
+        "n": n,
+        "avg": correct / count,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.method,
+        "correct": correct,
+        "maj": maj.get(str(last)),
+        "k": last,
+        "maj_at_k": maj,
+        "pass_at_k": passed,
+        "all_at_k": whole,
+        "g_pass_at_k": parts,
+        "intervals": intervals,
+        "no_answer": cell.no_answer / count,
+        "truncated": cell.truncated / count,
+        "loops": cell.loops / count,
+        "grader_error": cell.grader_error,
+        "prompt_tokens": int(cell.prompt_tokens_P.sum()) / count,
+        "thinking_tokens": int(cell.thinking_tokens_P.sum()) / count,
+        "response_tokens": (tokens - int(cell.thinking_tokens_P.sum())) / count,
+        "completion_tokens": tokens / count,
+        "correct_per_1000_tokens": 1000 * correct / tokens if tokens else 0.0,
+        "grader_version": cell.grader_version,
+    }
+
+
+def pair_row(cells: Sequence[Cell]) -> dict[str, Any]:
+    """A pair of strategies over its training seeds: the mean, and an interval for other seeds and other problems.
+
+    Args:
+        cells: of one model, dataset, pair and benchmark, one for each seed.
+    """
+    first = cells[0]
+    interval = seeds_interval(np.stack([cell.means_P for cell in cells]), responses=first.n)
+    return {
+        "model": first.model,
+        "dataset": first.dataset,
+        "train": first.train,
+        "test": first.test,
+        "benchmark": first.benchmark,
+        "role": first.role,
+        "block": first.block,
+        "seeds": [cell.seed for cell in cells if cell.seed is not None],
+        "problems": len(first.problem_ids),
+        "n": first.n,
+        "avg": float(np.mean([cell.means_P for cell in cells])),
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.method,
+    }

@@ -1,0 +1,178 @@
+"""The comparisons of one benchmark that were planned before anyone saw it: blocks, co-design, tokens, all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from its.metrics.cells import Cell, pair_row
+from its.metrics.compare import Contrast, contrast, holm, paired
+from its.metrics.efficiency import Efficiency, efficiency, token_contrast
+from its.metrics.intervals import mean_interval
+from its.metrics.table import compare_cells
+
+BLOCKS = ("NN", "NX", "XN", "XX")
+CO_DESIGN = "co-design: (XX - XN) - (NX - NN)"
+SeedOf = Callable[..., int]
+"""Parts that name a computation -> its seed, in the study at hand."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A contrast that was planned: its name and the blocks whose sum is treated and control."""
+
+    name: str
+    treated: tuple[str, ...]
+    control: tuple[str, ...]
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """All blocks that take part; `trained` is the four of them."""
+        return tuple(b for name in (*self.treated, *self.control) for b in (BLOCKS if name == "trained" else (name,)))
+
+
+PLANS = (
+    Plan("trained - base", ("trained",), ("base",)),
+    Plan("XX - NN", ("XX",), ("NN",)),
+    Plan("XX - NX", ("XX",), ("NX",)),
+    Plan("XX - XN", ("XX",), ("XN",)),
+    Plan(CO_DESIGN, ("XX", "NN"), ("XN", "NX")),
+)
+
+
+def block_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """A row for each block that has cells: its mean over cells and problems, with the interval over problems."""
+    out = []
+    for name, own in _blocks(cells).items():
+        if name == "trained":
+            continue
+        means = _means(own, "by_problem")
+        interval = mean_interval(list(means.values()), responses=own[0].n * len(own))
+        out.append(
+            {
+                "benchmark": own[0].benchmark,
+                "block": name,
+                "avg": fmean(means.values()),
+                "low": interval.low,
+                "high": interval.high,
+                "interval": interval.method,
+                "problems": len(means),
+                "cells": len(own),
+            }
+        )
+    return out
+
+
+def planned_contrasts(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> list[Contrast]:
+    """The planned contrasts of one benchmark, Holm-adjusted together; those whose blocks have no cell are left out.
+
+    Co-design is the interaction: what a persona at test time does to a model trained with personas, beyond what it does
+    to one trained without.
+
+    Raises:
+        DataError: if a problem is missing from one of two blocks that are compared.
+    """
+    plans = _possible(cells)
+    done = []
+    for plan in plans:
+        treated, control = _sides(cells, plan, "by_problem")
+        seed = seed_of("contrast", cells[0].benchmark, plan.name)
+        limit = float(len(plan.treated))
+        done.append(contrast(plan.name, treated, control, seed=seed, draws=draws, looks=len(plans), limit=limit))
+    return holm(done)
+
+
+def efficiencies(
+    cells: Sequence[Cell], accuracies: Mapping[str, Contrast], seed_of: SeedOf, draws: int
+) -> list[Efficiency]:
+    """Tokens of the planned contrasts between two blocks, Holm-adjusted together, beside what accuracy did."""
+    plans = [plan for plan in _possible(cells) if plan.name != CO_DESIGN]
+    done = []
+    for plan in plans:
+        treated, control = _sides(cells, plan, "tokens_by_problem")
+        seed = seed_of("tokens", cells[0].benchmark, plan.name)
+        done.append(token_contrast(plan.name, treated, control, seed=seed, draws=draws, looks=len(plans)))
+    return [efficiency(item, accuracies[item.name]) for item in holm(done)]
+
+
+def pairs_of(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Pair of strategies -> its cells over the seeds, in the order of the design; of one model and benchmark."""
+    out: dict[str, list[Cell]] = {}
+    for cell in cells:
+        out.setdefault(cell.pair, []).append(cell)
+    return out
+
+
+def tables_of(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells of one benchmark parted into tables: one a model and dataset, with the model's base in each."""
+    out = []
+    for model in dict.fromkeys(cell.model for cell in cells):
+        own = [cell for cell in cells if cell.model == model]
+        base = [cell for cell in own if cell.train is None]
+        datasets = list(dict.fromkeys(cell.dataset for cell in own if cell.train is not None))
+        out += [[*base, *(c for c in own if c.train is not None and c.dataset == d)] for d in datasets] or [base]
+    return out
+
+
+def pair_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Every trained pair of one benchmark over its seeds."""
+    return [
+        pair_row(own)
+        for table in tables_of(cells)
+        for own in pairs_of([cell for cell in table if cell.train is not None]).values()
+    ]
+
+
+def table_tests(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> list[dict[str, Any]]:
+    """All pairs of trained cells of each table, and each against base under its test strategy, corrected together."""
+    out = []
+    for table in tables_of(cells):
+        own = pairs_of(table)
+        trained = [name for name in own if not name.startswith("base/")]
+        looks = list(combinations(trained, 2))
+        looks += [(name, f"base/{own[name][0].test}") for name in trained if f"base/{own[name][0].test}" in own]
+        first = next(iter(own.values()))[0]
+        for one, other in looks:
+            paired(_means(own[one], "by_problem"), _means(own[other], "by_problem"), one, other)
+        values = {name: np.mean([cell.means_P for cell in members], axis=0) for name, members in own.items()}
+        dataset = next((cell.dataset for cell in table if cell.dataset is not None), None)
+        seed = seed_of("table", first.benchmark, first.model, str(dataset))
+        where = {"benchmark": first.benchmark, "model": first.model, "dataset": dataset}
+        out += [{**where, **asdict(test)} for test in compare_cells(values, looks, seed=seed, draws=draws)]
+    return out
+
+
+def _blocks(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Block -> its cells, for those that have some; `trained` is all but base."""
+    out = {name: [cell for cell in cells if cell.block == name] for name in ("base", *BLOCKS)}
+    out["trained"] = [cell for cell in cells if cell.block != "base"]
+    return {name: own for name, own in out.items() if own}
+
+
+def _possible(cells: Sequence[Cell]) -> list[Plan]:
+    there = _blocks(cells)
+    return [plan for plan in PLANS if all(name in there for name in (*plan.treated, *plan.control))]
+
+
+def _sides(cells: Sequence[Cell], plan: Plan, what: str) -> tuple[list[float], list[float]]:
+    blocks = _blocks(cells)
+    sides = []
+    for names in (plan.treated, plan.control):
+        means = [_means(blocks[name], what) for name in names]
+        for name, other in zip(names[1:], means[1:], strict=True):
+            paired(means[0], other, names[0], name)
+        sides.append({problem_id: sum(mean[problem_id] for mean in means) for problem_id in means[0]})
+    return paired(sides[0], sides[1], " + ".join(plan.treated), " + ".join(plan.control))
+
+
+def _means(cells: Sequence[Cell], what: str) -> dict[str, float]:
+    """The mean over cells of a value by problem."""
+    values = [getattr(cell, what) for cell in cells]
+    for cell, other in zip(cells[1:], values[1:], strict=True):
+        paired(values[0], other, cells[0].checkpoint, cell.checkpoint)
+    return {problem_id: fmean(value[problem_id] for value in values) for problem_id in values[0]}

@@ -1,0 +1,113 @@
+"""The pair of strategies to report: chosen on the `select` benchmarks, measured once on the `report` ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from its.metrics.cells import Cell, pair_row
+from its.metrics.planned import SeedOf, pairs_of, tables_of
+from its.metrics.selection import choose, nested_estimate
+
+
+def selection_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """For each model and dataset the pair that is best on the select benchmarks, and what it is on the others.
+
+    Select benchmarks weigh the same. `gain` is by how much the pair stands above the mean of the table's cells on the
+    same benchmark: benchmarks differ in difficulty, so gains can be compared and rates cannot. `shrinkage` is the gain
+    where the pair was chosen less the gain where it is reported. [] where no benchmark has the role `select`, or none
+    has `report`.
+    """
+    roles = {role: _tables([cell for cell in cells if cell.role == role]) for role in ("select", "report")}
+    out = []
+    for key, tables in roles["select"].items():
+        if key not in roles["report"]:
+            continue
+        rates = [_rates(table) for table in tables]
+        choice = choose({name: fmean(rate[name] for rate in rates) for name in rates[0]})
+        table_mean = fmean(fmean(rate.values()) for rate in rates)
+        gain = choice.value - table_mean
+        train, test = choice.name.split("/")
+        reported = []
+        for table in roles["report"][key]:
+            others = _rates(table)
+            here = others[choice.name] - fmean(others.values())
+            row = pair_row(pairs_of(table)[choice.name])
+            kept = ("benchmark", "problems", "n", "seeds", "avg", "low", "high", "interval")
+            reported.append({**{k: row[k] for k in kept}, "gain": here, "shrinkage": gain - here})
+        out.append(
+            {
+                "model": key[0],
+                "dataset": key[1],
+                "train": train,
+                "test": test,
+                "cells": len(rates[0]),
+                "tied": choice.tied[1:],
+                "select": {
+                    "benchmarks": [table[0].benchmark for table in tables],
+                    "problems": sum(len(table[0].problem_ids) for table in tables),
+                    "avg": choice.value,
+                    "gain": gain,
+                },
+                "report": reported,
+            }
+        )
+    return out
+
+
+def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> list[dict[str, Any]]:
+    """For each table of a report benchmark what choosing its best pair is worth, by repeated splits of its problems.
+
+    Args:
+        maximum: whether the best pair and its mean are named; then the row says how it was chosen.
+    """
+    out = []
+    for (model, dataset), tables in _tables([cell for cell in cells if cell.role == "report"]).items():
+        for table in tables:
+            own = pairs_of(table)
+            if len(own) < 2 or len(table[0].problem_ids) < 2:
+                continue
+            values = {name: np.mean([cell.means_P for cell in members], axis=0) for name, members in own.items()}
+            responses = table[0].n * min(len(members) for members in own.values())
+            seed = seed_of("nested", table[0].benchmark, model, str(dataset))
+            found = nested_estimate(values, responses=responses, seed=seed)
+            row: dict[str, Any] = {
+                "benchmark": table[0].benchmark,
+                "model": model,
+                "dataset": dataset,
+                "cells": len(own),
+                "problems": len(table[0].problem_ids),
+                "n": table[0].n,
+                "estimate": found.estimate,
+                "low": found.low,
+                "high": found.high,
+                "optimism": found.optimism,
+                "chosen": found.chosen,
+            }
+            if maximum:
+                row["maximum"] = found.maximum
+                row["best"] = choose({name: float(value.mean()) for name, value in values.items()}).name
+                row["label"] = (
+                    f"the largest of {len(own)} cells, chosen on the problems it is measured on: "
+                    f"about {100 * found.optimism:.1f} points too high"
+                )
+            out.append(row)
+    return out
+
+
+def _tables(cells: Sequence[Cell]) -> dict[tuple[str, str | None], list[list[Cell]]]:
+    """(model, dataset) -> its trained cells, a list for each benchmark."""
+    out: dict[tuple[str, str | None], list[list[Cell]]] = {}
+    for benchmark in dict.fromkeys(cell.benchmark for cell in cells):
+        trained = [cell for cell in cells if cell.benchmark == benchmark and cell.train is not None]
+        for table in tables_of(trained):
+            if table:
+                out.setdefault((table[0].model, table[0].dataset), []).append(table)
+    return out
+
+
+def _rates(table: Sequence[Cell]) -> dict[str, float]:
+    return {name: float(np.mean([cell.means_P for cell in own])) for name, own in pairs_of(table).items()}

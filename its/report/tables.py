@@ -1,0 +1,157 @@
+"""The train x test tables as papers and programs take them: text, CSV, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from its.report.check import check_study
+from its.report.matrix import Entry, Matrix, Row, matrices, terms
+from its.report.numbers import percent
+
+_CSV = (
+    *("benchmark", "role", "model", "dataset", "train", "test", "block", "seed", "problems", "n", "avg", "low", "high"),
+    *("interval", "maj", "k", "no_answer", "truncated", "loops", "grader_error", "prompt_tokens", "thinking_tokens"),
+    *("completion_tokens", "correct_per_1000_tokens", "grader_version"),
+)
+_LATEX = str.maketrans(
+    {
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
+
+
+def text_table(study: Row) -> str:
+    """The train x test tables for a terminal, one per benchmark, model and dataset; `-` where nothing was measured.
+
+    Raises:
+        DataError: as `build_report`.
+    """
+    tables = []
+    for matrix in _checked(study):
+        grid = [["train \\ test", *matrix.columns]]
+        for name, entries in zip(matrix.rows, matrix.entries, strict=True):
+            shown = [f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]" if e else "-" for e in entries]
+            grid.append([name or "base", *shown])
+        widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+        lines = [f"{matrix.benchmark} ({matrix.role}), {matrix.title}: {terms(matrix.cells)}"]
+        lines += ["  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip() for r in grid]
+        lines += [note] if (note := _seeds_note(matrix)) else []
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
+
+
+def csv_table(study: Row) -> str:
+    """One line a cell, shares in [0, 1], with the terms of each number; empty where there is none.
+
+    Raises:
+        DataError: as `build_report`.
+    """
+    check_study(study)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _CSV, extrasaction="ignore", restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**cell, "train": cell["train"] or "base"} for cell in study.get("cells") or [])
+    return out.getvalue()
+
+
+def markdown_table(study: Row) -> str:
+    """The tables for a README: percent, then the bounds; each with its terms above.
+
+    Raises:
+        DataError: as `build_report`.
+    """
+    tables = []
+    for matrix in _checked(study):
+        lines = [
+            f"**{matrix.benchmark}** ({matrix.role}), {matrix.title}: {terms(matrix.cells)}, {_interval(study)}",
+            "",
+        ]
+        lines.append("| " + " | ".join(["train \\ test", *map(_markdown, matrix.columns)]) + " |")
+        lines.append("|" + "---|" + "---:|" * len(matrix.columns))
+        for name, entries in zip(matrix.rows, matrix.entries, strict=True):
+            shown = [f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]" if e else "" for e in entries]
+            lines.append("| " + " | ".join([_markdown(name or "base"), *shown]) + " |")
+        lines += ["", note] if (note := _seeds_note(matrix)) else []
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
+
+
+def latex_table(study: Row) -> str:
+    """A `table` for each benchmark, model and dataset; it needs the package `booktabs`.
+
+    The bounds stand small under each mean, the terms in the caption. No cell is set bold: a bold maximum is a claim.
+
+    Raises:
+        DataError: as `build_report`.
+    """
+    tables = []
+    for matrix in _checked(study):
+        caption = (
+            f"{matrix.title}, {matrix.benchmark} ({matrix.role}): mean correctness in percent, {_interval(study)}; "
+        )
+        caption += terms(matrix.cells) + (f"; {note}" if (note := _seeds_note(matrix)) else "") + "."
+        rule = "l" + "c" * len(matrix.columns)
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption.translate(_LATEX)}}}",
+            rf"\begin{{tabular}}{{{rule}}}",
+        ]
+        lines += [
+            r"\toprule",
+            " & ".join([r"train $\backslash$ test", *map(_latex, matrix.columns)]) + r" \\",
+            r"\midrule",
+        ]
+        for name, entries in zip(matrix.rows, matrix.entries, strict=True):
+            lines.append(" & ".join([_latex(name or "base"), *map(_latex_mean, entries)]) + r" \\")
+            lines.append(" & ".join(["", *map(_latex_bounds, entries)]) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n" if tables else "% nothing was measured\n"
+
+
+TABLES: dict[str, Callable[[Row], str]] = {
+    "text": text_table,
+    "csv": csv_table,
+    "latex": latex_table,
+    "markdown": markdown_table,
+}
+"""Format -> what writes it."""
+
+
+def _checked(study: Row) -> list[Matrix]:
+    check_study(study)
+    return matrices(study)
+
+
+def _seeds_note(matrix: Matrix) -> str:
+    if len(matrix.seeds) < 2:
+        return ""
+    seeds: Sequence[str] = [str(seed) for seed in matrix.seeds]
+    what = "brackets span the intervals of all seeds" if matrix.spans else "intervals for other seeds and problems"
+    return f"mean over training seeds {', '.join(seeds)}; {what}"
+
+
+def _interval(study: Row) -> str:
+    return f"{100 * study['confidence']:g} % intervals" if study.get("confidence") else "intervals"
+
+
+def _markdown(name: str) -> str:
+    return name.replace("_", r"\_").replace("|", r"\|")
+
+
+def _latex(name: str) -> str:
+    return name.translate(_LATEX)
+
+
+def _latex_mean(entry: Entry | None) -> str:
+    return f"{100 * entry.avg:.1f}" if entry else "--"
+
+
+def _latex_bounds(entry: Entry | None) -> str:
+    return rf"{{\scriptsize [{100 * entry.low:.1f}, {100 * entry.high:.1f}]}}" if entry else ""

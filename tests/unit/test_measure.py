@@ -1,0 +1,295 @@
+"""The stage `measure` over verdicts and responses on disk: what it counts, compares, chooses, refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from its.cli.main import main
+from its.errors import DataError, FaultsError
+from its.rows import write_json, write_rows
+from its.seeds import derive_random
+from its.stages import measure
+from its.stages.report import best_pair, summary
+from its.stages.study import Checkpoint, Study, join_query_id, load_study
+from its.types import Problem, Response, Verdict
+
+Edit = Callable[..., None]
+Answer = tuple[str | None, str]
+RIGHT: Answer = ("1", "correct")
+WRONG: Answer = ("2", "incorrect")
+BLANK: Answer = (None, "no_answer")
+
+
+class Written:
+    """A study whose responses and verdicts are written by hand: `answers` says what a cell answers to a problem."""
+
+    def __init__(self, project: Path, problems: int = 12) -> None:
+        self.study: Study = load_study(project)
+        self.problems = problems
+        for name in self.study.recipe.design.benchmarks:
+            rows = [
+                Problem(problem_id=f"p{i}", text=f"problem {i}", reference="1", source=name) for i in range(problems)
+            ]
+            write_rows(self.study.problems_path(name), rows)
+        settings = {"model": "m", "session": "s", "arguments": {"dtype": "bfloat16"}}
+        write_json(self.study.sessions_path(), {c.name: settings for c in self.study.checkpoints()})
+
+    def cells(self) -> Iterator[tuple[Checkpoint, str, str]]:
+        design = self.study.recipe.design
+        for checkpoint in self.study.checkpoints():
+            for benchmark in design.benchmarks:
+                for test in design.test:
+                    yield checkpoint, benchmark, test
+
+    def write(self, answer: Callable[[Checkpoint, str, str, int, int], Answer], text: str = "It is 1.") -> None:
+        for checkpoint, benchmark, test in self.cells():
+            verdicts, responses = [], []
+            for place in range(self.problems):
+                query_id = join_query_id(benchmark, f"p{place}", test)
+                for index in range(self.study.recipe.generation.n):
+                    said, verdict = answer(checkpoint, benchmark, test, place, index)
+                    verdicts.append(
+                        Verdict(
+                            query_id=query_id,
+                            sample_index=index,
+                            answer=said,
+                            verdict=verdict,  # type: ignore[arg-type]
+                            grader_version="1",
+                        )
+                    )
+                    responses.append(
+                        Response(
+                            query_id=query_id,
+                            sample_index=index,
+                            text=text,
+                            finish_reason="length" if said is None else "stop",
+                            prompt_tokens=10,
+                            completion_tokens=20 if checkpoint.train == "random" else 40,
+                            thinking_tokens=5,
+                            seed=1,
+                            request_key="k",
+                        )
+                    )
+            write_rows(self.study.verdicts_path(checkpoint, benchmark, test), verdicts)
+            write_rows(self.study.responses_path(checkpoint, benchmark, test), reversed(responses))
+
+    def results(self, name: str) -> Any:
+        return json.loads(self.study.results(f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _second_benchmark(project: Path, edit: Edit, role: str) -> None:
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    start = text.index("  arithmetic_test:")
+    block = text[start : text.index("\nstrategies:")]
+    copy = block.replace("  arithmetic_test:", "  tuning:").replace("role: report", f"role: {role}")
+    edit(
+        ("\nstrategies:", f"{copy}\nstrategies:"),
+        ("  benchmarks: [arithmetic_test]", "  benchmarks: [tuning, arithmetic_test]"),
+    )
+
+
+@pytest.fixture
+def written(project: Path, edit: Edit) -> Written:
+    edit(
+        ("  draws: #", "  draws: 200"),
+        ("  n: 1\n", "  n: 4\n"),
+        ("  temperature: 0.0\n  top_p: 1.0\n  max_tokens: 256", "  temperature: 0.7\n  top_p: 1.0\n  max_tokens: 256"),
+    )
+    edit(("  maj_k: [1]", "  maj_k: [3]\n  pass_k: [2]\n  all_k: [2]"))
+    return Written(project)
+
+
+def _random(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index: int) -> Answer:
+    return RIGHT if derive_random(checkpoint.name, benchmark, test, place, index).random() < 0.5 else WRONG
+
+
+def test_every_number_of_a_cell(written: Written) -> None:
+    def half(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index: int) -> Answer:
+        return BLANK if index == 3 else RIGHT if index < 2 and place < 6 else WRONG
+
+    written.write(half, text="Again. " * 40)
+    assert measure.run() == "results: 6 cells, 5 comparisons of blocks and 10 of cells, 2 votes"
+    for row in written.results("cells")["cells"]:
+        assert (row["problems"], row["n"], row["correct"], row["avg"]) == (12, 4, 12, 0.25)
+        assert row["maj_at_k"]["3"] == row["maj"] == pytest.approx((1 + 1 + 1 / 2 + 1 / 2) / 4 / 2)
+        assert row["pass_at_k"]["2"] == pytest.approx(5 / 6 / 2) and row["all_at_k"]["2"] == pytest.approx(1 / 6 / 2)
+        assert (row["no_answer"], row["truncated"], row["loops"], row["grader_error"]) == (0.25, 0.25, 1.0, 0)
+        tokens = 20 if row["train"] == "random" else 40
+        assert (row["thinking_tokens"], row["response_tokens"], row["completion_tokens"]) == (5, tokens - 5, tokens)
+        assert row["correct_per_1000_tokens"] == 250 / tokens
+        assert row["low"] < row["avg"] < row["high"] and row["interval"] == "cluster_agresti_coull"
+    with written.study.results("plots", "cells.csv").open(encoding="utf-8") as lines:
+        assert len(list(csv.DictReader(lines))) == 6
+
+
+def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
+    written.write(lambda c, b, t, place, index: RIGHT if (c.train, t) == ("random", "random") else WRONG)
+    measure.run()
+    found = written.results("comparisons")
+    by_name = {item["name"]: item for item in found["comparisons"]}
+    assert by_name["XX - NN"]["difference"] == 1.0 and not by_name["XX - NN"]["within_noise"]
+    assert by_name["co-design: (XX - XN) - (NX - NN)"]["difference"] == 1.0
+    assert all(item["detectable"] > 0 and item["unlike"] == {} for item in found["comparisons"])
+    tests = {(t["first"], t["second"]): t for t in found["tests"]}
+    assert len(tests) == 6 + 4
+    loud = {pair for pair, test in tests.items() if not test["within_noise"]}
+    assert loud == {pair for pair in tests if pair[0] == "random/random" or pair[1] == "random/random"}
+    tokens = {item["name"]: item for item in found["efficiency"]}
+    assert tokens["XX - NN"]["ratio"] == pytest.approx(0.5)
+    assert (tokens["XX - NN"]["claim"], tokens["XX - NN"]["shown"]) == ("fewer tokens, better accuracy", True)
+    assert tokens["XX - XN"]["tokens"] == "undecided"
+    metrics = written.results("metrics")["arithmetic_test"]
+    assert metrics["block"] == {"base": 0.0, "NN": 0.0, "NX": 0.0, "XN": 0.0, "XX": 1.0}
+    assert metrics["difference"]["XX - NN"] == 1.0
+
+
+def test_noise_is_noise_and_says_what_could_have_been_seen(written: Written) -> None:
+    written.write(_random)
+    measure.run()
+    found = written.results("comparisons")
+    assert all(test["within_noise"] and 0.1 < test["detectable"] <= 1 for test in found["tests"])
+    again = {name: written.results(name) for name in ("cells", "comparisons", "votes", "selection", "metrics")}
+    measure.run()
+    assert again == {name: written.results(name) for name in again}
+
+
+def test_without_a_select_benchmark_no_best_cell_is_named(written: Written, edit: Edit) -> None:
+    written.write(_random)
+    measure.run()
+    found = written.results("selection")
+    assert found["selection"] == []
+    (nested,) = found["nested"]
+    assert nested["cells"] == 4 and nested["low"] < nested["estimate"] < nested["high"]
+    assert "maximum" not in nested and "best" not in nested
+    with pytest.raises(DataError, match=r"no benchmark has the role `select`; the largest of 4 cells is not named"):
+        best_pair(written.study)
+    edit(("  draws: 200", "  draws: 200\n  maximum: true"))
+    measure.run()
+    (nested,) = written.results("selection")["nested"]
+    best = max(c["avg"] for c in written.results("cells")["cells"] if c["train"] is not None)
+    assert nested["maximum"] == pytest.approx(best)
+    assert "chosen on the problems it is measured on" in nested["label"]
+    assert "points too high" in best_pair(written.study)[1][0]
+
+
+def test_the_pair_is_chosen_on_select_and_measured_on_report(project: Path, edit: Edit) -> None:
+    _second_benchmark(project, edit, "select")
+    edit(("  draws: #", "  draws: 200"))
+    made = Written(project)
+
+    def answer(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index: int) -> Answer:
+        best = {"tuning": ("none", "random"), "arithmetic_test": ("random", "none")}[benchmark]
+        return RIGHT if (checkpoint.train, test) == best or place < 3 else WRONG
+
+    made.write(answer)
+    measure.run()
+    (choice,) = made.results("selection")["selection"]
+    assert (choice["train"], choice["test"], choice["tied"]) == ("none", "random", [])
+    assert choice["select"] == {"benchmarks": ["tuning"], "problems": 12, "avg": 1.0, "gain": pytest.approx(9 / 16)}
+    (row,) = choice["report"]
+    assert (row["benchmark"], row["avg"]) == ("arithmetic_test", 0.25)
+    assert (row["gain"], row["shrinkage"]) == (pytest.approx(-3 / 16), pytest.approx(12 / 16))
+    assert made.results("metrics")["arithmetic_test"]["selected"] == {"smollm2_135m-arithmetic": 0.25}
+    assert [item["benchmark"] for item in made.results("selection")["nested"]] == ["arithmetic_test"]
+    assert "train none, test random is best on tuning" in best_pair(made.study)[1][0]
+
+
+def test_votes_state_their_ties(written: Written) -> None:
+    # Two members with 4 ballots each: they agree on even problems and are at odds on the others.
+    written.write(lambda c, b, t, place, index: RIGHT if place % 2 == 0 or c.train == "none" else WRONG)
+    measure.run()
+    for vote in written.results("votes")["votes"]:
+        assert vote["accuracy"] == 0.75 and (vote["tied"], vote["blank"]) == (6, 0)
+        assert (vote["accuracy_ties_lost"], vote["accuracy_ties_won"]) == (0.5, 1.0)
+        assert vote["accuracy_first_wins"] == 1.0
+        assert vote["members"] == ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"]
+
+
+def test_seeds_are_gathered_into_pairs(project: Path, edit: Edit) -> None:
+    edit(("  draws: #", "  draws: 200"), ("  seeds: [1]", "  seeds: [1, 2]"))
+    made = Written(project)
+    made.write(_random)
+    measure.run()
+    pairs = made.results("cells")["pairs"]
+    assert len(pairs) == 4 and all(pair["seeds"] == [1, 2] for pair in pairs)
+    cells = [c["avg"] for c in made.results("cells")["cells"] if (c["train"], c["test"]) == ("none", "none")]
+    assert pairs[0]["avg"] == pytest.approx(sum(cells) / 2)
+
+
+@pytest.mark.parametrize("kind", ["verdicts", "responses"])
+def test_a_missing_row_is_named(written: Written, kind: str) -> None:
+    written.write(_random)
+    paths = {"verdicts": written.study.verdicts_path, "responses": written.study.responses_path}
+    path = paths[kind](written.study.checkpoints()[1], "arithmetic_test", "none")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[1:-1]), encoding="utf-8")
+    wanted = {
+        "verdicts": r"`p0` has 3 verdicts, n is 4; .*`p11` has 3 verdicts, n is 4",
+        "responses": r"sample 0 of `arithmetic_test/p0/none` has a verdict and no response; .*sample 3 of .*p11",
+    }
+    with pytest.raises(FaultsError, match=wanted[kind]):
+        measure.run()
+
+
+def test_rows_that_do_not_belong_are_named(written: Written) -> None:
+    written.write(_random)
+    path = written.study.verdicts_path(written.study.checkpoints()[0], "arithmetic_test", "none")
+    path.write_text(path.read_text(encoding="utf-8").replace("/p3/", "/p33/"), encoding="utf-8")
+    with pytest.raises(FaultsError, match=r"`p33` is not a problem of `arithmetic_test`.*`p3` has 0 verdicts, n is 4"):
+        measure.run()
+
+
+def test_fewer_samples_than_k_is_one_clear_error(written: Written, edit: Edit) -> None:
+    written.write(_random)
+    edit(("  pass_k: [2]", "  pass_k: [2, 32]"))
+    with pytest.raises(DataError, match=r"pass@32 needs at least 32 responses per problem") as caught:
+        measure.run()
+    assert any("generation.n" in line for line in caught.value.lines())
+
+
+def test_memory_does_not_grow_with_the_texts(written: Written) -> None:
+    written.write(_random)
+    tracemalloc.start()
+    measure.run()
+    small = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    written.write(_random, text="It is 1. " + "x y " * 12_000)  # 288 responses of 48 kB
+    tracemalloc.reset_peak()
+    measure.run()
+    large = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert large < small + 3_000_000
+
+
+def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    written.write(_random)
+    measure.run()
+    capsys.readouterr()
+    starts = {
+        "csv": "benchmark,role,",
+        "latex": "\\begin{table}",
+        "markdown": "**arithmetic_test**",
+        "text": "arithmetic",
+    }
+    for form, start in starts.items():
+        with pytest.raises(SystemExit) as end:
+            main(["results", "table", "--format", form])
+        assert not end.value.code
+        assert capsys.readouterr().out.startswith(start)
+    for words in (["--json"], ["--format", "json"]):
+        with pytest.raises(SystemExit):
+            main(["results", "table", *words])
+        document = json.loads(capsys.readouterr().out)
+        assert len(document["cells"]) == 6 and len(document["tests"]) == 10
+    with pytest.raises(SystemExit) as end:
+        main(["results", "best"])
+    assert end.value.code == 3
+    assert "measure.maximum: true" in capsys.readouterr().err
+    assert summary(written.study)["pairs"]
