@@ -96,6 +96,29 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
     )
 
 
+def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> Path:
+    """The `tokenizer.json` of a model, without its weights where it lies on the hub.
+
+    Raises:
+        MissingError: if the model, its `tokenizer.json` or the network is missing.
+    """
+    if not isinstance(model.source, HubModelSource):
+        path = Path(ready_model(name, model, project, home, say).path) / "tokenizer.json"
+        if not path.is_file():
+            raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file alone")
+        return path
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(model.source.id, "tokenizer.json", revision=model.source.revision))
+    except (OSError, ValueError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise MissingError(
+            f"the tokenizer of `{name}` ({model.source.id}) cannot be had: {reason}",
+            "is the network there, and HF_TOKEN set if the model is gated?",
+        ) from error
+
+
 def folder_fingerprint(folder: Path, home: Path) -> str:
     """SHA-256 over names and contents of everything that a loader reads: weights, config, tokenizer, template.
 

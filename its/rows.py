@@ -131,6 +131,13 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     return count
 
 
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write one JSON value a line, atomically."""
+    with atomic_file(path) as out:
+        for value in values:
+            out.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON document atomically, indented, keys in the order given."""
     with atomic_file(path) as out:

@@ -10,12 +10,15 @@ from typing import NoReturn
 import click
 
 import its
+from its.cli.data import data
 from its.cli.env import doctor, env
+from its.cli.grade import regrade
 from its.cli.output import JSON_VERSION
 from its.cli.recipe import recipe
 from its.cli.results import prune, results
 from its.cli.stages import STAGES
 from its.cli.store import store
+from its.cli.strategy import strategy
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
 
 DISK_HINTS = {
@@ -23,7 +26,7 @@ DISK_HINTS = {
     errno.EACCES: "make the path writable, or set ITS_HOME to a folder that is",
     errno.EROFS: "set ITS_HOME to a folder on a disk that can be written",
 }
-ORDER = ["recipe", *STAGES, "results", "prune", "store", "env", "doctor"]
+ORDER = ["recipe", "strategy", *STAGES, "regrade", "results", "data", "store", "prune", "env", "doctor"]
 
 
 class _Ordered(click.Group):
@@ -44,7 +47,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (recipe, *STAGES.values(), results, prune, store, env, doctor):
+for command in (recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
     cli.add_command(command)
 
 

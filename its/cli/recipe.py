@@ -1,4 +1,4 @@
-"""Recipes: list, show, check, use, compare."""
+"""Recipes: list, show, check, use, compare, scaffold."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
-    in the sandbox and use only what they are given, that local files exist with the pinned hash, and that numbers fit
-    each other (k and n, batch sizes, context). Starts no engine and needs no network. With --engine it holds
+    in the sandbox and use only what they are given, that local files exist with the pinned hash, that `fields` can be
+    read and every reference at hand be graded against, and that numbers fit each other (k and n, batch sizes,
+    context). Starts no engine and needs no network: rows on the hub are checked by `prepare`. With --engine it holds
     `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
 
     Example: its recipe check quickstart
@@ -77,6 +78,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     from its.errors import Fault, FaultsError
     from its.recipe.apply import recipe_path, recipe_paths
     from its.recipe.load import read_document, validate
+    from its.stages.data_check import data_faults
 
     project = _project()
     paths = [recipe_path(project, name) for name in names]
@@ -94,6 +96,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
         faults += found
         if recipe is not None:
             valid.append((document, recipe))
+    faults += data_faults(project, valid)
     if engine:
         from its.stages.engine_check import engine_faults
 
@@ -150,6 +153,25 @@ def diff(name: str | None, as_json: bool) -> None:
         click.echo(f"{path}: {left} -> {right}")
     if not found:
         click.echo(f"params.yaml is recipe `{against}`")
+
+
+@recipe.command()
+@click.argument("name")
+@click.option(
+    "--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Begin with this one."
+)
+def new(name: str, source: str) -> None:
+    """Scaffold a recipe from another one.
+
+    Writes recipes/NAME.yaml, complete and valid, with a header that says what to edit. Overwrites nothing.
+
+    Example: its recipe new mine --from quickstart
+    """
+    from its.recipe.new import new_recipe
+
+    project = _project()
+    path = new_recipe(project, name, source)
+    click.echo(f"wrote {path.relative_to(project)}; edit it, then `its recipe use {name}`")
 
 
 @recipe.command()

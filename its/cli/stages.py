@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from its.cli.grade import grade
+
 
 @click.command()
 @click.argument("name")
 def prepare(name: str) -> None:
     """Load, filter and sample one dataset or benchmark.
 
-    Reads the declared source. Writes data/problems/NAME.jsonl and its card.
+    Reads the declared source. Writes data/problems/NAME.jsonl, and what is known of it to data/cards/NAME/.
 
     Example: python -m its prepare arithmetic
     """
@@ -71,19 +73,6 @@ def generate() -> None:
     Example: python -m its generate
     """
     from its.stages import generate as stage
-
-    click.echo(stage.run())
-
-
-@click.command()
-def grade() -> None:
-    """Give every response a verdict.
-
-    Reads data/responses/ and data/problems/. Writes data/verdicts/.
-
-    Example: python -m its grade
-    """
-    from its.stages import grade as stage
 
     click.echo(stage.run())
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from its.errors import ItsError
 from its.prompts.render import read_template, template_faults
+from its.recipe.presets import PRESETS
 from its.types import Problem
 
 Found = tuple[tuple[str | int, ...], str, str | None]
@@ -26,13 +27,20 @@ SAMPLE_PROBLEM = Problem(
     source="sample",
 )
 _SECRET = re.compile(r"(?i)(^|_)(token|(api|access|secret|auth)_?key|secret|passwd|password|credentials?)$")
-QUERY_VALUES = {"problem": SAMPLE_PROBLEM, "persona": "You are a botanist."}
+QUERY_VALUES = {
+    "problem": SAMPLE_PROBLEM,
+    "persona": "You are a botanist.\n\nYou are a poet.",
+    "personas": ["You are a botanist.", "You are a poet."],
+}
+FILE_ENDINGS = ".json, .jsonl, .csv (each also with .gz or .zst), .parquet"
+DERIVED = {"noise": "like", "shuffled": "of"}
+"""Way to a persona -> its field that names the strategy whose personas it starts from."""
 
 
 def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
     """Every fault beyond the schema, as (location, message, hint)."""
     out: list[Found] = []
-    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _engine):
+    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _judge, _engine):
         out.extend(check(values, project))
     return out
 
@@ -79,10 +87,43 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     for name, dataset in _section(values, "datasets").items():
         if name in _section(values, "benchmarks"):
             yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named by it: rename one"
-        against = dataset.get("decontaminate_against") if isinstance(dataset, Mapping) else None
+        if not isinstance(dataset, Mapping):
+            continue
+        against = _section(dataset, "decontamination").get("against")
         for index, item in enumerate(against if isinstance(against, list) else []):
-            location = ("datasets", name, "decontaminate_against", index)
+            location = ("datasets", name, "decontamination", "against", index)
             yield from _known(item, location, _section(values, "benchmarks"), "benchmark")
+        yield from _filters(dataset, name, values)
+
+
+def _filters(dataset: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> Iterator[Found]:
+    steps = dataset.get("filters")
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        here = ("datasets", name, "filters", index)
+        if step == "answer_agrees" and not _maps(dataset, "reference"):
+            yield here, f"`datasets.{name}` filters by `answer_agrees` and maps no `reference`", "add it to `fields`"
+        if not isinstance(step, Mapping):
+            continue
+        if "model" in step:
+            yield from _known(step["model"], (*here, "model"), _section(values, "models"), "model")
+        if step.get("name") == "tokens":
+            least, most = step.get("at_least"), step.get("at_most")
+            if least is None and most is None:
+                yield here, "`tokens` has no `at_least` and no `at_most`: it keeps everything", "give one of them"
+            if type(least) is int and type(most) is int and least > most:
+                yield (*here, "at_least"), f"`at_least` is {least}, above `at_most`, {most}", "swap them"
+
+
+def _maps(entry: Mapping[str, Any], field: str) -> bool:
+    """Whether the rows of a set get a field; the procedural source gives all of them."""
+    preset = entry.get("preset")
+    if isinstance(preset, str) and preset in PRESETS:
+        fields = PRESETS[preset].fields
+        return getattr(fields, field) is not None or (field == "reference" and fields.choices is not None)
+    declared = _section(entry, "fields")
+    return _section(entry, "source").get("kind") == "procedural" or bool(
+        declared.get(field) or (field == "reference" and declared.get("choices"))
+    )
 
 
 def _template(
@@ -112,6 +153,7 @@ def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             continue
         here = ("strategies", name)
         yield from _template(strategy.get("query"), (*here, "query"), project, "prompts", QUERY_VALUES)
+        yield from _derived(str(name), strategy, values)
         persona = strategy.get("persona")
         if not isinstance(persona, Mapping):
             continue
@@ -123,12 +165,61 @@ def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                     location = (*here, "persona", "examples", index)
                     yield location, f"`{'.'.join(map(str, location))}` needs a `domain`", "the strategy draws domains"
         yield from _template(persona.get("template"), (*here, "persona", "template"), project, "prompts", given)
-        if not strategy.get("limits"):
+        sampling = _section(_section(values, "writer"), "sampling")
+        if persona.get("count") and sampling.get("temperature") == 0 and not strategy.get("domains"):
+            yield (
+                (*here, "persona", "count"),
+                f"`strategies.{name}` asks for {persona['count']} personas at temperature 0: all the same",
+                "a temperature above 0, or `domains`",
+            )
+        limits = strategy.get("limits")
+        if not limits:
             yield (
                 here,
                 f"`strategies.{name}` writes personas but has no `limits`",
                 "add `limits: {max_words: 40, checks: [empty, overlong]}`",
             )
+        elif isinstance(limits, Mapping):
+            for check, field in (("brief", "min_words"), ("language", "language")):
+                if check in (limits.get("checks") or []) and limits.get(field) is None:
+                    yield (
+                        (*here, "limits"),
+                        f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
+                        f"add `{field}:`, or take `{check}` out of `checks`",
+                    )
+
+
+def _derived(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
+    """Faults of what a strategy stands on: one way to a persona, another strategy that is declared, no circle."""
+    here = ("strategies", name)
+    ways = [key for key in ("persona", *DERIVED) if strategy.get(key) is not None]
+    if len(ways) > 1:
+        yield here, f"`strategies.{name}` has {' and '.join(f'`{way}`' for way in ways)}", "keep one of them"
+        return
+    strategies = _section(values, "strategies")
+    for key, field in DERIVED.items():
+        other = _section(strategy, key).get(field)
+        location = (*here, key, field)
+        yield from _known(other, location, strategies, "strategy")
+        if not isinstance(other, str) or other not in strategies:
+            continue
+        source = strategies[other]
+        if isinstance(source, Mapping) and not any(source.get(way) for way in ("persona", *DERIVED)):
+            yield location, f"`strategies.{name}`: `{other}` has no personas", "name a strategy that has some"
+        path, step = [name], other
+        while step and step not in path:
+            path.append(step)
+            step = _basis(strategies.get(step))
+        if step == name:
+            yield location, f"`strategies.{name}` stands on itself: {' -> '.join([*path, name])}", "break the circle"
+
+
+def _basis(strategy: Any) -> str:
+    """The strategy on which another one stands; empty if on none."""
+    found = (
+        [_section(strategy, key).get(field) for key, field in DERIVED.items()] if isinstance(strategy, Mapping) else []
+    )
+    return next((item for item in found if isinstance(item, str)), "")
 
 
 def _prompt(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
@@ -170,14 +261,39 @@ def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             here = (section, name, "source")
             if source.get("kind") == "procedural":
                 yield from _procedural(source, here)
-            elif source.get("kind") in ("files", "hub") and not entry.get("fields"):
-                yield (
-                    here,
-                    f"`{section}.{name}` has no `fields`",
-                    "say where rows keep the problem: `fields: {problem: question}`",
-                )
+            elif source.get("kind") in ("files", "hub"):
+                yield from _mapping(entry, (section, name))
             if source.get("kind") == "files" and isinstance(source.get("path"), str):
                 yield from _file(source, here, project)
+
+
+def _mapping(entry: Mapping[str, Any], here: tuple[str, str]) -> Iterator[Found]:
+    """Faults of `preset`, `fields` and what leans on them."""
+    dotted, preset, fields = ".".join(here), entry.get("preset"), entry.get("fields")
+    if preset is None and not fields:
+        yield (
+            here,
+            f"`{dotted}` has no `fields` and no `preset`",
+            f"say where rows keep the problem: `fields: {{problem: question}}`; presets: {', '.join(PRESETS)}",
+        )
+    elif preset is not None and fields:
+        yield here, f"`{dotted}` has a `preset` and `fields`", "keep one; `its recipe fields` shows what they hold"
+    elif isinstance(preset, str) and preset not in PRESETS:
+        close = difflib.get_close_matches(preset, PRESETS, n=1)
+        guess = f"did you mean `{close[0]}`? " if close else ""
+        yield (*here, "preset"), f"`{dotted}.preset`: `{preset}` is no preset", f"{guess}known: {', '.join(PRESETS)}"
+    stratum = _section(entry, "sample").get("stratify_by")
+    kept = set(_section(fields, "meta")) if isinstance(fields, Mapping) else set()
+    if "overlaps" in kept:
+        yield (*here, "fields", "meta", "overlaps"), "`overlaps` is what decontamination writes", "take another name"
+    if isinstance(preset, str) and preset in PRESETS:
+        kept |= set(PRESETS[preset].fields.meta)
+    if isinstance(stratum, str) and stratum not in kept | {"source"}:
+        yield (
+            (*here, "sample", "stratify_by"),
+            f"`{dotted}.sample.stratify_by` is `{stratum}`, which `fields.meta` does not keep",
+            f"keep it: `meta: {{{stratum}: {stratum}}}`, or `source`",
+        )
 
 
 def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Iterator[Found]:
@@ -197,8 +313,8 @@ def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path)
     if not path.is_file():
         yield location, f"`{source['path']}`: no such file", "paths are relative to the folder of dvc.yaml"
         return
-    if path.suffix not in (".json", ".jsonl", ".parquet"):
-        yield location, f"`{source['path']}`: unknown ending `{path.suffix}`", "known: .json, .jsonl, .parquet"
+    if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name):
+        yield location, f"`{source['path']}`: unknown ending", f"known: {FILE_ENDINGS}"
         return
     inside = path.resolve().is_relative_to((project / "data" / "sources").resolve())
     if inside and not source.get("sha256"):
@@ -218,13 +334,14 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     generation = _section(values, "generation")
     n = generation.get("n")
     if type(n) is int:
-        for index, k in enumerate(_section(values, "measure").get("maj_k") or []):
-            if type(k) is int and k > n:
-                yield (
-                    ("measure", "maj_k", index),
-                    f"maj@{k} needs at least {k} responses per problem; `generation.n` is {n}",
-                    f"set `generation.n: {k}`, or ask for k <= {n}",
-                )
+        for metric in ("maj", "pass", "all"):
+            for index, k in enumerate(_section(values, "measure").get(f"{metric}_k") or []):
+                if type(k) is int and k > n:
+                    yield (
+                        ("measure", f"{metric}_k", index),
+                        f"{metric}@{k} needs at least {k} responses per problem; `generation.n` is {n}",
+                        f"set `generation.n: {k}`, or ask for k <= {n}",
+                    )
         if n > 1 and generation.get("temperature") == 0:
             yield (
                 ("generation", "n"),
@@ -242,6 +359,14 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
                 "leave room for the prompt",
             )
+
+
+def _judge(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    judge = _section(_section(values, "grading"), "judge")
+    here = ("grading", "judge")
+    yield from _known(judge.get("model"), (*here, "model"), _section(values, "models"), "model")
+    given = {"problem": SAMPLE_PROBLEM, "reference": SAMPLE_PROBLEM.reference, "answer": "\\frac{5}{1}"}
+    yield from _template(judge.get("template"), (*here, "template"), project, "prompts", given)
 
 
 def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:

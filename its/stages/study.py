@@ -73,6 +73,10 @@ class Study:
     def problems_path(self, name: str) -> Path:
         return self.project / "data" / "problems" / f"{name}.jsonl"
 
+    def card_path(self, name: str) -> Path:
+        """The card of a problem set; beside it lie `card.md`, `quarantine.jsonl` and `overlap.jsonl`."""
+        return self.project / "data" / "cards" / name / "card.json"
+
     def personas_path(self, name: str, strategy: str) -> Path:
         return self.project / "data" / "personas" / name / f"{strategy}.jsonl"
 
@@ -99,9 +103,12 @@ class Study:
         """The prepared problems of a set."""
         return list(read_rows(self.problems_path(name), Problem, key=lambda row: row.problem_id))
 
-    def personas(self, name: str, strategy: str) -> dict[str, Persona]:
-        """The personas of a set under a strategy, by problem_id."""
-        return {row.problem_id: row for row in read_rows(self.personas_path(name, strategy), Persona)}
+    def personas(self, name: str, strategy: str) -> dict[str, list[Persona]]:
+        """The personas of a set under a strategy, by problem_id; each problem has one row, or one an index."""
+        out: dict[str, list[Persona]] = {}
+        for row in read_rows(self.personas_path(name, strategy), Persona, key=lambda row: (row.problem_id, row.index)):
+            out.setdefault(row.problem_id, []).append(row)
+        return out
 
     def template(self, path: str) -> str:
         """A template file of the recipe."""

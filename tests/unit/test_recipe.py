@@ -100,7 +100,7 @@ CASES = {
         ("arith]", "`design.datasets.0`: dataset `arith` is not declared", "declared: `arithmetic`"),
     ),
     "benchmark not declared": (
-        ("decontaminate_against: [arithmetic_test]", "decontaminate_against: [aime24]"),
+        ("      against: [arithmetic_test]", "      against: [aime24]"),
         ("aime24]", "benchmark `aime24` is not declared", "declared: `arithmetic_test`"),
     ),
     "named twice": (
@@ -266,7 +266,7 @@ def test_yaml_is_read_as_dvc_reads_it(project: Path, edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [
-        ("{{ problem.text }} {{ problem_text }}", "undefined variable `problem_text`; given: `persona`, `problem`"),
+        ("{{ problem.text }} {{ problem_text }}", "`problem_text`; given: `persona`, `personas`, `problem`"),
         ("{{ problem.txt }}", "has no attribute 'txt'"),
         ("{% if %}", "template syntax"),
         ("{{ ''.__class__.__mro__ }}", "sandbox"),
@@ -296,7 +296,7 @@ def with_file(project: Path, edit: Edit) -> Callable[[str], None]:
     def change(path: str, more: str = "") -> None:
         text = _shipped(project)
         start = text.index("    source:\n      kind: procedural")
-        old = text[start : text.index("    decontaminate_against")]
+        old = text[start : text.index("    decontamination")]
         edit((old, FILE.format(path=path).replace("    fields", f"{more}    fields")))
 
     return change
@@ -310,11 +310,11 @@ def test_a_file_must_be_there(project: Path, with_file: Callable[..., None]) -> 
 
 
 def test_a_file_has_a_known_ending(project: Path, with_file: Callable[..., None]) -> None:
-    (project / "data" / "sources" / "a.csv").touch()
-    with_file("data/sources/a.csv")
-    assert _faults(project) == [
-        ("path", "`data/sources/a.csv`: unknown ending `.csv`", "known: .json, .jsonl, .parquet")
-    ]
+    (project / "data" / "sources" / "a.tsv").touch()
+    with_file("data/sources/a.tsv")
+    ((key, message, hint),) = _faults(project)
+    assert (key, message) == ("path", "`data/sources/a.tsv`: unknown ending")
+    assert hint.startswith("known: .json, .jsonl, .csv")
 
 
 def test_a_file_elsewhere_is_pinned(project: Path, tmp_path: Path, with_file: Callable[..., None]) -> None:
@@ -340,8 +340,107 @@ def test_a_file_needs_fields(project: Path, edit: Edit, with_file: Callable[...,
     with_file("data/sources/a.jsonl")
     edit(("    fields: {problem: q, reference: a, solution: s}\n", ""))
     ((_, message, hint),) = _faults(project)
-    assert message == "`datasets.arithmetic` has no `fields`"
+    assert message == "`datasets.arithmetic` has no `fields` and no `preset`"
     assert "`fields: {problem: question}`" in hint
+
+
+MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "wanted"),
+    [
+        (
+            "    preset: gsm9k\n",
+            ("preset", "`datasets.arithmetic.preset`: `gsm9k` is no preset", "did you mean `gsm8k`?"),
+        ),
+        (
+            f"    preset: gsm8k\n{MAPPED}",
+            ("arithmetic", "`datasets.arithmetic` has a `preset` and `fields`", "keep one"),
+        ),
+        (
+            f"{MAPPED}    sample: {{size: 1, seed: 1, stratify_by: level}}\n",
+            ("stratify_by", "`datasets.arithmetic.sample.stratify_by` is `level`", "keep it: `meta: {level: level}`"),
+        ),
+        (
+            "    fields: {problem: q, solution: s}\n    filters: [answer_agrees]\n",
+            ("answer_agrees", "`datasets.arithmetic` filters by `answer_agrees` and maps no `reference`", "add it"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: tokens, of: problem, model: smollm2_135m}}]\n",
+            ("{name", "`tokens` has no `at_least` and no `at_most`", "give one"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: tokens, of: problem, model: smollm, at_most: 9}}]\n",
+            ("model", "model `smollm` is not declared", "declared: `smollm2_135m`"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: tokens, of: problem, model: smollm2_135m, at_least: 9, at_most: 8}}]\n",
+            ("at_least", "`at_least` is 9, above `at_most`, 8", "swap"),
+        ),
+        (
+            f"{MAPPED}    filters: [has_bx]\n",
+            ("has_bx", "`datasets.arithmetic.filters.0` is `has_bx`: input should be ", "did you mean `has_box`?"),
+        ),
+        (
+            "    fields: {problem: q, solution: s, meta: {overlaps: o}}\n",
+            ("overlaps", "`overlaps` is what decontamination writes", "another name"),
+        ),
+    ],
+)
+def test_mapping_and_filters_fit_the_rows(
+    project: Path, edit: Edit, with_file: Callable[..., None], mapping: str, wanted: tuple[str, str, str]
+) -> None:
+    (project / "data" / "sources" / "a.jsonl").touch()
+    with_file("data/sources/a.jsonl")
+    edit((MAPPED, mapping))
+    ((key, message, hint),) = _faults(project)
+    assert key == wanted[0] or wanted[0] in key
+    assert wanted[1] in message
+    assert wanted[2] in hint
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        ("noise: {like: rndom}", ("like", "strategy `rndom` is not declared", "did you mean `random`?")),
+        ("noise: {like: none}", ("like", "`strategies.control`: `none` has no personas", "name a strategy")),
+        ("shuffled: {of: control}", ("of", "`strategies.control` stands on itself: control -> control", "break")),
+        ("noise: {like: random}\n    shuffled: {of: random}", ("control", "has `noise` and `shuffled`", "keep one")),
+    ],
+)
+def test_controls_stand_on_a_strategy_with_personas(
+    project: Path, edit: Edit, strategy: str, wanted: tuple[str, str, str]
+) -> None:
+    edit(("strategies:\n", f"strategies:\n  control:\n    query: prompts/query_plain.j2\n    {strategy}\n"))
+    ((key, message, hint),) = _faults(project)
+    assert key == wanted[0]
+    assert wanted[1] in message
+    assert wanted[2] in hint
+
+
+@pytest.mark.parametrize(("check", "field"), [("brief", "min_words"), ("language", "language")])
+def test_a_check_needs_its_bound(project: Path, check: str, field: str) -> None:
+    path = project / "params.yaml"
+    before, name, random = path.read_text(encoding="utf-8").partition("\n  random:\n")
+    path.write_text(before + name + random.replace("checks: [", f"checks: [{check}, ", 1), encoding="utf-8")
+    ((key, message, hint),) = _faults(project)
+    assert (key, message) == ("limits", f"`strategies.random.limits` checks `{check}` and has no `{field}`")
+    assert f"add `{field}:`" in hint
+
+
+def test_several_personas_at_temperature_0_are_one(project: Path, edit: Edit) -> None:
+    edit(
+        ("      start: You are a\n    domains:", "      start: You are a\n      count: 2\n    domains:"),
+        ("    temperature: 0.7\n", "    temperature: 0.0\n"),
+    )
+    assert _faults(project) == [], "each has a domain of its own"
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    start = text.index("    domains:\n")
+    end = text.index("    query: prompts/query_persona_first.j2", start)
+    (project / "params.yaml").write_text(text[:start] + text[end:], encoding="utf-8")
+    messages = [message for _, message, _ in _faults(project)]
+    assert any("asks for 2 personas at temperature 0: all the same" in message for message in messages)
 
 
 @pytest.mark.parametrize("steps", ["[1, 4]", "[2, 5]", "[4, 2]"])

@@ -16,6 +16,7 @@ from fakes.openai_server import FakeServer
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.rows import read_rows
+from its.seeds import derive_seed
 from its.stages import generate, grade, measure, persona, prepare, query, report, train
 from its.stages.study import Study, load_study
 from its.types import Persona, Problem, Query, Response, Verdict
@@ -119,7 +120,7 @@ def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: An
     for folder in ("data", "models", "results"):
         kept = study.project / folder
         if folder == "data":
-            for part in ("personas", "queries", "responses", "verdicts", "problems"):
+            for part in ("cards", "personas", "queries", "responses", "verdicts", "problems"):
                 shutil.rmtree(kept / part)
         else:
             shutil.rmtree(kept)
@@ -181,6 +182,127 @@ def test_a_bad_persona_is_asked_again_then_mended_or_flagged(study: Study, engin
     (own,) = (item for item in summary["personas"] if item["set"] == "arithmetic")
     assert own["flags"] == dict.fromkeys(flags, 1)
     assert (own["personas"], own["retried"], own["asked"]) == (8, 1, 7 + attempts)
+
+
+SIMILAR = """  similar:
+    persona:
+      template: prompts/persona_similar.j2
+"""
+NONE_TWICE = ("  train: [none, random]", "  train: [none]")
+
+
+def test_several_personas_are_checked_and_asked_again_alone(study: Study, engines: Any, edit: Edit) -> None:
+    edit(NONE_TWICE, ("  test: [none, random]", "  test: [similar]"), (SIMILAR, f"{SIMILAR}      count: 3\n"))
+    _prepare()
+    target = study.problems("arithmetic_test")[3]
+    told = [" man with hats.", " man with 731 shoes.", " man with gloves.", " man with socks."]
+    engines.tell(personas={target.text: told})
+    persona.run()
+    rows = list(read_rows(study.personas_path("arithmetic_test", "similar"), Persona))
+    assert [(row.problem_id, row.index) for row in rows] == [
+        (problem.problem_id, index) for problem in study.problems("arithmetic_test") for index in range(3)
+    ]
+    own = [row for row in rows if row.problem_id == target.problem_id]
+    texts = ["You are a man with hats.", "You are a man with socks.", "You are a man with gloves."]
+    assert [row.text for row in own] == texts
+    assert [row.attempts for row in own] == [1, 2, 1] and sum(row.attempts for row in rows) == 25
+    assert len({row.request_key for row in rows}) == 24
+    query.run()
+    queries = read_rows(study.queries_path("test", "arithmetic_test", "similar"), Query)
+    (shown,) = (row for row in queries if row.problem_id == target.problem_id)
+    assert shown.messages[-1].content == "\n\n".join([*texts, target.text])
+    seeds = {asked["seed"] for asked in engines.asked()}
+    parts = (study.recipe.seed, "persona", "arithmetic_test", target.problem_id, "similar")
+    assert {derive_seed(*parts, *last) for last in ((0, 0), (0, 1), (0, 2), (1, 1))} <= seeds
+    assert len(seeds) == 25
+    (found,) = _summary(study)
+    assert (found["problems"], found["personas"], found["asked"], found["at_once"]) == (8, 24, 25, 23)
+    assert found["rules"] == {"digits": {"attempts": 1, "retried": 1, "accepted": 1, "kept": 0}}
+
+
+def _summary(study: Study) -> list[dict[str, Any]]:
+    found = json.loads((study.project / "data" / "personas" / "summary.json").read_text(encoding="utf-8"))
+    assert found["rules_version"] == "2" and set(found["rules"]) > {"leaks", "copies"}
+    return list(found["personas"])
+
+
+def test_one_persona_is_asked_for_as_ever(study: Study, engines: Any) -> None:
+    """The seeds of a strategy without a count hold no index: what is stored stays valid."""
+    _prepare()
+    persona.run()
+    wanted = {
+        derive_seed(study.recipe.seed, "persona", name, problem.problem_id, "random", 0)
+        for name in ("arithmetic", "arithmetic_test")
+        for problem in study.problems(name)
+    }
+    assert {asked["seed"] for asked in engines.asked()} == wanted
+    line = study.personas_path("arithmetic", "random").read_text(encoding="utf-8").splitlines()[0]
+    assert list(json.loads(line)) == ["problem_id", "strategy", "text", "domain", "attempts", "flags", *KEYS]
+
+
+KEYS = ["request_key", "rejected_keys"]
+CONTROLS = """
+  noise:
+    noise: {like: similar}
+    query: prompts/query_persona_first.j2
+  shuffled:
+    shuffled: {of: similar}
+    query: prompts/query_persona_first.j2
+  half:
+    noise: {like: shuffled}
+    share: 0.5
+    query: prompts/query_persona_first.j2
+"""
+
+
+def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: Any, edit: Edit) -> None:
+    test = ("  test: [none, random]", "  test: [none, noise, shuffled, half]")
+    edit(NONE_TWICE, test, ("\ndesign:\n", f"{CONTROLS}\ndesign:\n"))
+    _prepare()
+    problems = study.problems("arithmetic_test")
+    words = ["calm", "quiet", "old", "young", "glad", "proud", "tall", "shy"]
+    engines.tell(personas={problem.text: [f" {word} potter."] for problem, word in zip(problems, words, strict=True)})
+    said = persona.run()
+    assert said.startswith("data/personas: 8 personas written, 0 kept with a flag")
+    assert len(engines.asked()) == 8
+    found = {
+        name: {row.problem_id: row for row in read_rows(study.personas_path("arithmetic_test", name), Persona)}
+        for name in ("similar", "noise", "shuffled", "half")
+    }
+    assert not study.personas_path("arithmetic", "similar").exists()
+    assert all(list(rows) == [problem.problem_id for problem in problems] for rows in found.values())
+    for problem_id, own in found["similar"].items():
+        noise, other = found["noise"][problem_id], found["shuffled"][problem_id]
+        assert len(noise.text.split()) == len(own.text.split()) and noise.text != own.text
+        assert other.taken_from not in (None, problem_id)
+        source = found["similar"][str(other.taken_from)]
+        assert (other.text, other.request_key) == (source.text, source.request_key)
+        half = found["half"][problem_id]
+        assert len(half.text.split()) == (0 if half.flags == ["not_in_share"] else len(other.text.split()))
+    assert {row.taken_from for row in found["shuffled"].values()} == set(found["similar"])
+    assert 0 < sum(bool(row.text) for row in found["half"].values()) < 8
+    summary = {item["strategy"]: item for item in _summary(study)}
+    assert set(summary) == {"similar", "noise", "shuffled", "half"}
+    assert (summary["shuffled"]["source"], summary["shuffled"]["own_text"]) == ("similar", 0)
+    assert (summary["noise"]["asked"], summary["noise"]["personas"], summary["noise"]["words"]) == (0, 8, 5.0)
+    assert summary["similar"]["similarity"]["personas"] == 8
+    query.run()
+    for name in ("noise", "shuffled"):
+        queries = list(read_rows(study.queries_path("test", "arithmetic_test", name), Query))
+        texts = [found[name][problem.problem_id].text for problem in problems]
+        wanted = [f"{text}\n\n{problem.text}" for text, problem in zip(texts, problems, strict=True)]
+        assert [row.messages[-1].content for row in queries] == wanted
+    assert not (study.project / "data" / "queries" / "test" / "arithmetic_test" / "similar.jsonl").exists()
+
+
+def test_a_persona_that_stands_twice_stops_the_queries(study: Study, engines: Any) -> None:
+    _prepare()
+    persona.run()
+    path = study.personas_path("arithmetic", "none")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[0]]), encoding="utf-8")
+    with pytest.raises(FaultsError, match=r"none\.jsonl:9: duplicate of line 1"):
+        query.run()
 
 
 def test_train_and_test_prompts_come_from_one_function(study: Study, engines: Any) -> None:
@@ -317,10 +439,17 @@ def test_a_missing_environment_is_named_with_its_remedy(study: Study) -> None:
 
 def test_the_card_tells_what_happened(study: Study) -> None:
     _prepare()
-    path = study.problems_path("arithmetic").with_suffix(".card.json")
-    card = json.loads(path.read_text(encoding="utf-8"))
-    assert [step["step"] for step in card["steps"]] == ["loaded", "not in arithmetic_test"]
+    card = json.loads(study.card_path("arithmetic").read_text(encoding="utf-8"))
+    assert [step["step"] for step in card["steps"]] == ["loaded", "decontamination (arithmetic_test)"]
     assert (card["rows"], card["with_reference"], card["with_solution"]) == (8, 8, 8)
+    folder = study.card_path("arithmetic").parent
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.json",
+        "card.md",
+        "overlap.jsonl",
+        "quarantine.jsonl",
+    ]
+    assert "8 problems" in (folder / "card.md").read_text(encoding="utf-8")
 
 
 def test_more_examples_than_problems(study: Study, engines: Any, edit: Edit) -> None:

@@ -1,0 +1,190 @@
+"""Stage `prepare` over files: mapping, tolerance, curation, references, tokens; and `recipe check` over the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from its.cli.main import main
+from its.errors import DataError, FaultsError
+from its.rows import read_rows
+from its.stages import prepare
+from its.stages.study import Study, load_study
+from its.types import Problem
+
+Rows = list[dict[str, Any]]
+SOURCE = """    source:
+      kind: procedural
+      generator: arithmetic
+      size: {size}
+      split: {split}
+      steps: [2, 4]
+      templates: [collection, boxes, purchase, sharing, journey]
+"""
+FILE = """    source: {{kind: files, path: data/sources/{name}.jsonl}}
+    fields: {{problem: q, reference: a, solution: s, meta: {{level: level}}}}
+"""
+
+
+@pytest.fixture
+def of_files(project: Path, edit: Callable[..., None]) -> Callable[..., Study]:
+    """The quickstart, its two sets read from files."""
+
+    def make(train: Rows, test: Rows, dataset: str = "", benchmark: str = "") -> Study:
+        for name, rows in (("train", train), ("test", test)):
+            lines = (json.dumps(row) + "\n" for row in rows)
+            (project / "data" / "sources" / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        text = (project / "params.yaml").read_text(encoding="utf-8")
+        sizes = [line.split()[1] for line in text.splitlines() if line.startswith("      size: ")]
+        edit(
+            (SOURCE.format(size=sizes[0], split="train"), FILE.format(name="train")),
+            (SOURCE.format(size=sizes[1], split="test"), FILE.format(name="test") + benchmark),
+        )
+        path = project / "params.yaml"
+        text = path.read_text(encoding="utf-8")
+        start, end = text.index("    decontamination:\n"), text.index("\nbenchmarks:\n")
+        path.write_text(text[:start] + dataset + text[end:], encoding="utf-8")
+        return load_study(project)
+
+    return make
+
+
+def _rows(count: int, start: int = 0) -> Rows:
+    words = ("river", "castle", "orchard", "harbour", "mountain", "violin", "planet", "kitchen")
+    return [
+        {
+            "q": f"Number {index}: how deep is the {words[index % 8]} of {words[index * 3 % 8]} row {index * 7}?",
+            "a": index,
+            "s": f"It is \\boxed{{{index}}}.",
+            "level": index % 2,
+        }
+        for index in range(start, start + count)
+    ]
+
+
+def _card(study: Study, name: str) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(study.card_path(name).read_text(encoding="utf-8"))
+    return card
+
+
+def test_steps_follow_each_other_and_are_counted(of_files: Callable[..., Study]) -> None:
+    train = _rows(20)
+    train[3]["s"] = "no box"
+    train[4]["a"] = 5  # its solution says 4
+    train.append(dict(train[5]))
+    test = _rows(4, 100)
+    train.append({**test[0], "level": 1})
+    more = """    filters: [has_box, answer_agrees]
+    duplicates: {kind: exact}
+    decontamination: {against: [arithmetic_test], action: drop}
+    sample: {size: 6, seed: 1, stratify_by: level}
+"""
+    study = of_files(train, test, more)
+    said = prepare.run("arithmetic")
+    steps = [
+        (step["step"].split(" (")[0], step["before"], step["after"]) for step in _card(study, "arithmetic")["steps"]
+    ]
+    assert steps == [
+        ("loaded", 22, 22),
+        ("filter has_box", 22, 21),
+        ("filter answer_agrees", 21, 20),
+        ("exact duplicates", 20, 19),
+        ("decontamination", 19, 18),
+        ("sample 6 by level", 18, 6),
+    ]
+    assert said.startswith("data/problems/arithmetic.jsonl: 6 problems (loaded: 22, ")
+    rows = list(read_rows(study.problems_path("arithmetic"), Problem))
+    assert [row.meta["level"] for row in rows].count(1) == 3
+    assert rows[0].row == f"data/sources/train.jsonl:{int(rows[0].problem_id) + 1}"
+    overlap = json.loads((study.card_path("arithmetic").parent / "overlap.jsonl").read_text(encoding="utf-8"))
+    assert (overlap["benchmark"], overlap["rule"]) == ("arithmetic_test", "same")
+    assert overlap["text"] == overlap["benchmark_text"] == test[0]["q"]
+
+
+def test_faulty_rows_stop_the_stage_or_are_put_aside(of_files: Callable[..., Study]) -> None:
+    train = _rows(5)
+    del train[1]["q"]
+    study = of_files(train, _rows(3, 100))
+    with pytest.raises(FaultsError, match=r"data/sources/train\.jsonl:2: no `q`"):
+        prepare.run("arithmetic")
+    assert not study.problems_path("arithmetic").exists()
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    path = "    source: {kind: files, path: data/sources/train.jsonl}\n"
+    (study.project / "params.yaml").write_text(
+        text.replace(path, f"{path}    tolerate: {{rows: 1}}\n"), encoding="utf-8"
+    )
+    assert "4 problems" in (said := prepare.run("arithmetic"))
+    assert said.endswith("; faulty rows in data/cards/arithmetic/quarantine.jsonl: 1")
+    rejected = json.loads((study.card_path("arithmetic").parent / "quarantine.jsonl").read_text(encoding="utf-8"))
+    assert rejected["row"] == "data/sources/train.jsonl:2"
+    assert _card(study, "arithmetic")["quarantine"]["rows"] == 1
+
+
+def test_a_reference_that_cannot_be_graded_against_stops_before_any_response(of_files: Callable[..., Study]) -> None:
+    test = _rows(3, 100)
+    test[1]["a"] = "a dozen"
+    study = of_files(_rows(5), test)
+    with pytest.raises(FaultsError, match=r"data/sources/test\.jsonl:2: .*a dozen"):
+        prepare.run("arithmetic_test")
+    assert not study.problems_path("arithmetic_test").exists()
+    with pytest.raises(SystemExit) as end:
+        main(["recipe", "check"])
+    assert end.value.code == 3
+
+
+def test_recipe_check_reads_expressions_and_references(
+    of_files: Callable[..., Study], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = of_files(_rows(5), _rows(3, 100))
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    broken = text.replace("{problem: q, reference: a,", "{problem: '{{ row.q | bxed }}', reference: a,", 1)
+    (study.project / "params.yaml").write_text(broken, encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["recipe", "check"])
+    assert end.value.code == 3
+    assert "`datasets.arithmetic.fields.problem`" in capsys.readouterr().err
+
+
+def test_a_split_of_one_source_is_no_contamination(of_files: Callable[..., Study]) -> None:
+    rows = _rows(40)
+    split = "    split: {{seed: 1, select: 0.25, keep: {}}}\n"
+    action = "    decontamination: {against: [arithmetic_test], action: fail}\n"
+    study = of_files(rows, rows, split.format("train") + action, split.format("select"))
+    prepare.run("arithmetic")
+    prepare.run("arithmetic_test")
+    sides = [{row.text for row in study.problems(name)} for name in ("arithmetic", "arithmetic_test")]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == {row["q"] for row in rows}
+
+
+def test_a_declared_overlap_can_stop_the_stage(of_files: Callable[..., Study]) -> None:
+    test = _rows(3, 100)
+    of_files([*_rows(5), test[2]], test, "    decontamination: {against: [arithmetic_test], action: fail}\n")
+    with pytest.raises(DataError, match=r"train\.jsonl:6 \(same: arithmetic_test/000002\)"):
+        prepare.run("arithmetic")
+
+
+def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], edit: Callable[..., None]) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    train = _rows(4)
+    train[2]["q"] += " and why" * 30
+    study = of_files(
+        train, _rows(3, 100), "    filters: [{name: tokens, of: problem, model: smollm2_135m, at_most: 20}]\n"
+    )
+    words = Tokenizer(models.WordLevel({"x": 0}, unk_token="x"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    (study.project / "base").mkdir()
+    (study.project / "base" / "config.json").write_text("{}", encoding="utf-8")
+    words.save(str(study.project / "base" / "tokenizer.json"))
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    start, end = text.index("    source:\n      kind: wheel"), text.index("    dtype: ")
+    changed = f"{text[:start]}    source: {{kind: folder, path: base}}\n{text[end:]}"
+    (study.project / "params.yaml").write_text(changed, encoding="utf-8")
+    prepare.run("arithmetic")
+    (_, step) = _card(study, "arithmetic")["steps"]
+    assert (step["before"], step["after"], step["note"]) == (4, 3, "over 20 tokens: 1")
