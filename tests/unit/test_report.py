@@ -253,7 +253,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         assert row["checkpoint"] in page.words
     for words in (
         "quickstart",
-        "random NX 24.5 % [19.0, 30.9] 49 of 200 24.5 % k=1 1.0 % 0.0 % 0.5 % 0 52.1 0.0 43.2 5.67",
+        "random NX 24.5 % [19.0, 30.9] 49 of 200 1.0 % 0.0 % 0.5 % 0 52.1 43.2 5.67",
         "commit abc1234 , with uncommitted changes",
         "sums, 200 problems, n = 1, grader v1",
         "a 135M model shows the machinery, not the paper's effect",
