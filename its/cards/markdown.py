@@ -118,8 +118,8 @@ def _example(example: Mapping[str, Any], title: str, fields: Sequence[str]) -> I
 
 
 def _details(step: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in step.items() if key not in ("step", "before", "after")}
-    return ", ".join(f"{key}: {_plain(value)}" for key, value in rest.items())
+    rest = {key: value for key, value in step.items() if key not in ("step", "before", "after") and value is not None}
+    return ", ".join(_plain(value) if key == "note" else f"{key}: {_plain(value)}" for key, value in rest.items())
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -106,7 +106,7 @@ def test_long_texts_are_cut_and_say_so() -> None:
 
 def test_markdown_shows_counts_source_and_samples() -> None:
     text = card_markdown(_card())
-    assert "| loaded | 5 | 5 |  |\n| filter has_box | 5 | 3 | note: 2 without \\| a box |" in text
+    assert "| loaded | 5 | 5 |  |\n| filter has_box | 5 | 3 | 2 without \\| a box |" in text
     assert "| revision | b60f446 |" in text
     assert "2 rows were rejected:" in text
     assert "| no answer | 2 |" in text
