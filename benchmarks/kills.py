@@ -55,7 +55,7 @@ def main() -> None:
     if process.wait():
         sys.exit("the last run failed")
     rows = [
-        json.loads(line)
+        (found, *(json.loads(line)[name] for name in ("query_id", "sample_index")))
         for found in sorted((study.project / "data" / "responses").glob("*/*/*.jsonl"))
         for line in found.read_text(encoding="utf-8").splitlines()
     ]
@@ -68,7 +68,7 @@ def main() -> None:
         "in_flight_at_a_kill": {"median": sorted(in_flight)[len(in_flight) // 2], "most": max(in_flight)},
         "asked_after_the_last_kill": sum(row.get("asked", 0) for row in cost),
         "rows": len(rows),
-        "rows_once_each": len({(row["request_key"], row["sample_index"]) for row in rows}) == len(rows),
+        "rows_once_each": len(set(rows)) == len(rows),
         "responses_new": len(_keys(path) - before),
         "sound": sound == len(_keys(path)),
         "processes_left_after_7_s": left,
