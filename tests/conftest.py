@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from its.cli.main import main
 from its.environments import spec_of
 from its.environments.find import RECORD, RECORD_VERSION, place_of
 
@@ -102,6 +103,19 @@ def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     fakes = FakeEngines(project, Path(os.environ["ITS_HOME"]), script, log)
     fakes.tell()
     return fakes
+
+
+@pytest.fixture
+def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `its WORDS` in this process: exit code, stdout, stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(list(words))
+        out = capsys.readouterr()
+        return int(caught.value.code or 0), out.out, out.err
+
+    return run
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Works on plain values, not on the validated model, so that a file with a misspel
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from its.errors import ItsError
 from its.prompts.render import read_template, template_faults
 from its.recipe.presets import PRESETS
+from its.rows import file_sha256
 from its.types import Problem
 
 Found = tuple[tuple[str | int, ...], str, str | None]
@@ -43,12 +43,6 @@ def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
     for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _judge, _engine):
         out.extend(check(values, project))
     return out
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from its.errors import DataError, MissingError
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, Fields, FilesSource, ProceduralSource
+from its.rows import file_sha256
 from its.seeds import derive_seed
 from its.sources.files import read_file
 from its.sources.hub import read_hub, resolve_revision
@@ -61,8 +61,7 @@ def load_problems(
         path, label = project / source.path, source.path
         table = read_file(path, label)
         try:
-            with path.open("rb") as raw:
-                origin["sha256"] = hashlib.file_digest(raw, "sha256").hexdigest()
+            origin["sha256"] = file_sha256(path)
         except OSError as error:
             raise MissingError(f"{label}: cannot be read: {error.strerror}", "are its permissions right?") from error
         if source.sha256 not in (None, origin["sha256"]):

@@ -12,7 +12,7 @@ from its.errors import DataError, ItsError, MissingError
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
-from its.rows import count_lines, read_json, read_rows
+from its.rows import count_lines, file_sha256, read_json, read_rows
 from its.stages.study import Study
 from its.store import Store
 from its.store.tracing import count_sessions
@@ -108,7 +108,7 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
         personas=_summary(study, name, strategy),
         rows=len(queries),
         files={
-            path.relative_to(study.project).as_posix(): _sha256(path)
+            path.relative_to(study.project).as_posix(): file_sha256(path)
             for path in (study.problems_path(name), personas_path, queries_path)
         },
         standing=standing(study.project, STAGES).as_json(),
@@ -158,7 +158,7 @@ def _file(project: Path, path: Path, written: dict[str, dict[str, str]]) -> dict
     return {
         "path": shown,
         "rows": count_lines(path) if there else None,
-        "sha256": _sha256(path) if there else None,
+        "sha256": file_sha256(path) if there else None,
         "stage": by["stage"] if by else None,
         # A folder's hash in dvc.lock covers all its files; only a file's own can be compared here.
         "as_locked": _md5(path) == by["md5"] if there and by is not None and own else None,
@@ -247,11 +247,6 @@ def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
     found = read_json(study.project / "data" / "personas" / "summary.json")
     own = [row for row in found["personas"] if (row["set"], row["strategy"]) == (name, strategy)]
     return {**own[0], "rules_version": found.get("rules_version")} if own else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as raw:
-        return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
 def _md5(path: Path) -> str:

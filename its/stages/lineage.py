@@ -15,7 +15,7 @@ from its.errors import Fault, MissingError
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
-from its.rows import raise_faults, read_json, read_json_lines
+from its.rows import file_sha256, raise_faults, read_json, read_json_lines
 from its.stages.study import Checkpoint, Study, join_query_id
 from its.store import Store
 from its.store.tracing import Traced, trace
@@ -142,7 +142,7 @@ class _Walk:
         facts |= {
             "training_key": key.group(1) if key else None,
             "train_queries": self._shown(rows),
-            "train_queries_sha256": _sha256(rows) if rows.is_file() else None,
+            "train_queries_sha256": file_sha256(rows) if rows.is_file() else None,
             "dataset": checkpoint.dataset,
             "train_strategy": checkpoint.train,
             "training_seed": checkpoint.seed,
@@ -236,7 +236,7 @@ class _Walk:
         if not path.is_file():
             return _step("source row", str(row), None, facts | {"missing": f"`{place.group(1)}` is not here"})
         told = facts.get("sha256")
-        if told and told != _sha256(path):
+        if told and told != file_sha256(path):
             facts["changed"] = "the file is not the one that was prepared (another SHA-256)"
         if place.group(2) and path.suffix in (".jsonl", ".csv"):
             facts["line"] = _line(path, int(place.group(2)))
@@ -283,8 +283,3 @@ def _step(what: str, name: str, where: str | None, facts: dict[str, Any]) -> Ste
 def _line(path: Path, number: int) -> str | None:
     with path.open(encoding="utf-8", errors="replace") as lines:
         return next((line.rstrip("\n") for index, line in enumerate(lines, start=1) if index == number), None)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as raw:
-        return hashlib.file_digest(raw, "sha256").hexdigest()

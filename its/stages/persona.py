@@ -21,7 +21,6 @@ from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_
 from its.strategies.persona import (
     best_attempt,
     draw_domain,
-    gives_persona,
     has_persona,
     persona_indices,
     persona_messages,
@@ -100,7 +99,7 @@ def run() -> str:
         for name in made.strategies:
             made.rows[name] = _rows(study, made, name)
             write_rows(study.personas_path(made.name, name), made.rows[name])
-            if gives_persona(recipe.strategies[name]):
+            if recipe.strategies[name].has_context:
                 summary.append(_summary(study, made, name, index))
     write_json(
         study.project / "data" / "personas" / "summary.json",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from its.grading.references import reference_faults
 from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
-from its.rows import atomic_file, raise_faults, write_json, write_json_lines, write_rows
+from its.rows import atomic_file, file_sha256, raise_faults, write_json, write_json_lines, write_rows
 from its.sources.load import load_problems
 from its.sources.records import Rejected
 from its.stages.study import Study, load_study
@@ -65,7 +64,7 @@ def run(name: str) -> str:
         tally=tally,
         quarantine=[row.model_dump() for row in rejected],
         overlaps=overlaps,
-        files={str(path.relative_to(study.project)): _sha256(path)},
+        files={str(path.relative_to(study.project)): file_sha256(path)},
         made_by={"its": its.__version__, "grader": GRADER_VERSION, **_locks(study.project)},
     )
     write_json(study.card_path(name), card)
@@ -143,9 +142,4 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
 def _locks(project: Path) -> dict[str, str]:
     """The SHA-256 of the core's lock, where it is there."""
     lock = project / "envs" / "core.txt"
-    return {"envs/core.txt": _sha256(lock)} if lock.is_file() else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    return {"envs/core.txt": file_sha256(lock)} if lock.is_file() else {}

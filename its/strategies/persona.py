@@ -11,11 +11,6 @@ from its.seeds import derive_random
 from its.types import Problem
 
 
-def gives_persona(strategy: Strategy) -> bool:
-    """Whether a strategy puts any text beside the problem: a persona, or a control in its place."""
-    return any(part is not None for part in (strategy.persona, strategy.noise, strategy.shuffled))
-
-
 def persona_indices(asked: PersonaRequest) -> list[int | None]:
     """The index of each persona that is written for a problem; [None] where there is one and no count is set."""
     return [None] if asked.count is None else list(range(asked.count))
@@ -39,7 +34,7 @@ def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index
 
 def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bool:
     """Whether this problem gets a persona: always, never, or with chance `share`, from its own seed."""
-    if not gives_persona(strategy):
+    if not strategy.has_context:
         return False
     return strategy.share is None or derive_random(seed, "share", name, problem_id).random() < strategy.share
 

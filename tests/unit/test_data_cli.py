@@ -15,22 +15,10 @@ from typing import Any
 import pytest
 from data_samples import TRAINED, edit_rows, problem, write_set, write_study
 
-from its.cli.main import main
 from its.rows import read_json
 from its.stages.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Its:
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe, read_document
 from its.recipe.schema import Recipe
-from its.strategies.persona import draw_domain, gives_persona, persona_messages
+from its.strategies.persona import draw_domain, persona_messages
 from its.strategies.query import query_messages
 from its.training.config import axolotl_config
 from its.types import Problem
@@ -50,7 +50,7 @@ def test_latex_passes_through_every_template(name: str) -> None:
     recipe = _recipe(name)
     for key, strategy in recipe.strategies.items():
         template = read_template(ROOT / "recipes" / strategy.query)
-        personas = [r"You love \LaTeX{} & {{ braces }}.", "You hate {# it #}."] if gives_persona(strategy) else []
+        personas = [r"You love \LaTeX{} & {{ braces }}.", "You hate {# it #}."] if strategy.has_context else []
         messages = query_messages(strategy, template, recipe.prompt, PROBLEM, personas)
         whole = "\n".join(turn.content for turn in messages)
         assert TEX in messages[-1].content, key

@@ -13,23 +13,11 @@ from typing import Any
 import pytest
 from store_samples import bodies, damage_body, fill, found
 
-from its.cli.main import main
 from its.errors import FaultsError
 from its.stages.cited import cited_keys
 from its.store import PutItem, Store
 
 Its = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Its:
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main(list(words))
-        out = capsys.readouterr()
-        return int(caught.value.code or 0), out.out, out.err
-
-    return run
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from its.recipe.schema import PersonaRequest, Prompt, Strategy
 from its.strategies.persona import (
     best_attempt,
     draw_domain,
-    gives_persona,
     has_persona,
     persona_indices,
     persona_messages,
@@ -103,7 +102,7 @@ def test_several_personas_are_counted_from_nought() -> None:
     [({}, False), (WRITES, True), ({"noise": {"like": "a"}}, True), ({"shuffled": {"of": "a"}}, True)],
 )
 def test_what_gives_a_persona_has_a_share_of_the_problems(strategy: dict[str, Any], gives: bool) -> None:
-    assert gives_persona(_strategy(**strategy)) == gives
+    assert _strategy(**strategy).has_context == gives
     chosen = sum(has_persona(_strategy(**strategy, share=0.5), "s", str(index), 1) for index in range(200))
     assert (70 < chosen < 130) if gives else not chosen
 
