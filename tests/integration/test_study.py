@@ -116,6 +116,29 @@ def test_forced_stage_starts_no_engine(clone: Clone, study: Facts) -> None:
     assert (clone.path / "data" / "responses" / NONE / "arithmetic_test" / "none.jsonl").read_bytes() == rows
 
 
+def test_regrade_tells_what_another_grader_changes(clone: Clone, study: Facts) -> None:
+    """Verdicts as a former grader would have left them: `its regrade` has DVC grade anew, and asks no model."""
+    clone.run("dvc", "repro")
+    cells, stored = read(clone.path / "results" / "cells.json"), clone.stored()
+    path = clone.path / "data" / "verdicts" / NONE / "arithmetic_test" / "none.jsonl"
+    sound = path.read_bytes()
+    rows = [row | {"grader_version": "1"} for row in lines(path)]
+    right = sum(row["verdict"] == "correct" for row in rows)
+    rows[0]["verdict"] = "incorrect" if rows[0]["verdict"] == "correct" else "correct"
+    path.unlink()  # DVC may have linked it to its cache
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    changed = path.read_bytes()
+    told = clone.run("its", "regrade", "--dry-run")
+    assert f"1 of {3 * 2 * TEST} verdicts would change" in told and path.read_bytes() == changed
+    told = clone.run("its", "regrade")
+    assert f"1 of {3 * 2 * TEST} verdicts changed" in told and "starting vLLM" not in told
+    assert f"{NONE}/arithmetic_test/none: correct " in told and f" -> {right}\n" in told
+    assert path.read_bytes() == sound and clone.stored() == stored
+    text = clone.run("dvc", "repro")
+    assert "Running stage 'generate" not in text and "Running stage 'grade" not in text
+    assert read(clone.path / "results" / "cells.json") == cells
+
+
 def test_fewer_test_strategies_train_nothing(clone: Clone, study: Facts) -> None:
     clone.run("dvc", "repro")
     text = clone.run("dvc", "exp", "run", "-S", "design.test=[none]")

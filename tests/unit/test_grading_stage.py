@@ -165,15 +165,15 @@ def test_the_judge_is_asked_once_an_answer_and_changes_no_verdict(
 ) -> None:
     grade.run()
     before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
-    template = study.project / "recipes" / "prompts" / "judge.j2"
-    template.write_text("{{ problem.text }} Known: {{ reference }}. Said: {{ answer }}.", encoding="utf-8")
+    assert (study.project / "recipes" / "prompts" / "judge.j2").is_file()  # the one that ships
     section = (
         "grading:\n  judge:\n    model: smollm2_135m\n    template: prompts/judge.j2\n"
         "    sampling: {temperature: 0, top_p: 1, max_tokens: 8}\n"
     )
     edit(("grading:\n", section))
     # Agrees on 1; calls a right 2 wrong; says nothing of the rest. Matched by the prompt's text.
-    engines.tell(answers={"Known: 1. Said: 1.": "correct", "Known: 2. Said: 2.": "incorrect"})
+    asked = "Reference answer: {}\n\nGiven answer: {}\n".format
+    engines.tell(answers={asked("1", "1"): "The same: correct", asked("2", "2"): "incorrect"})
     said = grade.run()
     cells = _count(study)
     assert f"judge smollm2_135m: 6 answers, {cells} of {6 * cells} verdicts disputed, {4 * cells} unclear" in said

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from its.prompts.render import read_template
+from its.prompts.render import read_template, render
 from its.recipe.load import load_recipe, read_document
 from its.recipe.schema import Recipe
 from its.strategies.persona import draw_domain, persona_messages
@@ -43,6 +43,12 @@ def test_a_recipe_begins_with_its_command(name: str) -> None:
     assert all(line.startswith("#") or not line for line in head.splitlines())
     assert "dvc repro" in head or "make quickstart" in head
     assert "Hardware" in head
+
+
+def test_the_judges_request_holds_problem_reference_and_answer() -> None:
+    template = read_template(ROOT / "recipes" / "prompts" / "judge.j2")
+    said = render(template, "judge.j2", {"problem": PROBLEM, "reference": r"\frac{{1}}{2}", "answer": "{{ 7 }}"})
+    assert TEX in said and r"Reference answer: \frac{{1}}{2}" in said and "Given answer: {{ 7 }}" in said
 
 
 @pytest.mark.parametrize("name", SHIPPED)
