@@ -3,13 +3,17 @@
 The methods were chosen by the coverage that `benchmarks/calibration.py` measures; docs/statistics.md has its table. A
 percentile bootstrap over 30 problems covers 93 % on average where 95 % are promised, below 90 % at rates near 0 and 1,
 and has no width at all where all problems agree.
+
+References: Agresti and Coull, American Statistician 52 (1998); Korn and Graubard, Survey Methodology 24 (1998), for the
+effective number of problems; Blyth and Still, JASA 78 (1983), for limits from runs of counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from functools import lru_cache
+from math import inf, lgamma, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +21,17 @@ from numpy.typing import ArrayLike, NDArray
 from its.metrics.quantiles import normal_quantile, t_quantile
 
 
+COUNTED_UP_TO = 500
+"""Beyond so many problems whole numbers no longer matter: Agresti and Coull's interval covers 94.4 to 95.9 % at 500."""
+TAIL_WEIGHT = 0.25
+"""What unequal tails cost beside a wrong coverage. 0.2 to 0.35 cover alike; without it limits near 1/2 grow long."""
+CANDIDATES = 32
+"""Counts that are tried for either end of a run: at 500 problems more than 2.5 standard deviations."""
+
+
 @dataclass(frozen=True)
 class Interval:
-    """Bounds in [0, 1]; `method` is agresti_coull, cluster_agresti_coull, seeds_and_problems, wilson or none.
+    """Bounds in [0, 1]; `method` is nearest_coverage, agresti_coull, cluster_agresti_coull, seeds_and_problems or none.
 
     `none` is one problem: nothing is known, and the bounds are 0 and 1.
     """
@@ -29,35 +41,18 @@ class Interval:
     method: str
 
 
-def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval for a share; honest at 0 and at `total`, where the normal one has no width.
-
-    Raises:
-        ValueError: if total < 1, correct is not in [0, total], or confidence not in (0, 1).
-    """
-    _check_confidence(confidence)
-    if total < 1 or not 0 <= correct <= total:
-        raise ValueError(f"{correct} correct of {total} is not a share")
-    z = normal_quantile((1 + confidence) / 2)
-    share = correct / total
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    low = 0.0 if correct == 0 else max(0.0, centre - half)
-    high = 1.0 if correct == total else min(1.0, centre + half)
-    return Interval(low, high, "wilson")
-
-
 def mean_interval(
     values_P: ArrayLike, *, responses: float, confidence: float = 0.95, inflation: float = 1.0
 ) -> Interval:
     """The interval of the mean over problems of a value in [0, 1], for the problems that could have been drawn.
 
-    Agresti and Coull's interval for a share, with the number of problems divided by the design effect: the variance
-    between problems as a part of the greatest that a mean allows. With one response the design effect is 1, known, and
-    this is Agresti and Coull's own; with many it is estimated from the problems, and the normal quantile gives way to
-    Student's t as 1 - 1/responses. It is at least 1/responses, what independent responses to equally hard problems
-    have. Where all values are 0, or all are 1, nothing is known of it and it is 1.
+    Where every value is 0 or 1 and rests on one response, the limits come from the counts (`_lower_limits`).
+
+    Everything else has Agresti and Coull's interval for a share, with the number of problems divided by the design
+    effect: the variance between problems as a part of the greatest that a mean allows. It is at least 1/responses, what
+    independent responses to equally hard problems have. Where all values are 0, or all are 1, nothing is known of it
+    and it is 1. The normal quantile gives way to Student's t by the share of the variance that is not the responses'
+    own, and the pull towards 1/2 is as much stronger as rates of unlike problems are skewed more than a count.
 
     Args:
         values_P: one value a problem: avg@n, or pass@k, maj@k, a mean over cells.
@@ -76,12 +71,18 @@ def mean_interval(
         raise ValueError(f"responses = {responses}; a value rests on at least 1")
     if values.size == 1:
         return Interval(0.0, 1.0, "none")
+    counted = responses == 1 and inflation == 1 and values.size <= COUNTED_UP_TO
+    if counted and bool(np.all((np.abs(values) < 1e-9) | (np.abs(values - 1) < 1e-9))):
+        limits, correct = _lower_limits(values.size, confidence), round(float(values.sum()))
+        return Interval(float(limits[correct]), 1 - float(limits[values.size - correct]), "nearest_coverage")
     mean, variance = float(values.mean()), float(values.var(ddof=1))
     effect = max(_design_effect(mean, variance, values.size), 1 / responses)
     z = normal_quantile((1 + confidence) / 2)
     t = t_quantile((1 + confidence) / 2, values.size - 1)
+    critical = z + (t - z) * (1 - 1 / (responses * effect))
     method = "agresti_coull" if responses == 1 else "cluster_agresti_coull"
-    return _agresti_coull(mean, values.size / (effect * inflation), z + (t - z) * (1 - 1 / responses), method)
+    size = values.size / (effect * inflation)
+    return _agresti_coull(mean, size, critical, method, skew=_relative_skew(responses, effect))
 
 
 def seeds_interval(values_S_P: ArrayLike, *, responses: float, confidence: float = 0.95) -> Interval:
@@ -167,11 +168,56 @@ def _design_effect(mean: float, variance: float, problems: int) -> float:
     return min(1.0, variance / greatest)
 
 
-def _agresti_coull(mean: float, total: float, critical: float, method: str) -> Interval:
-    size = total + critical**2
-    centre = (mean * total + critical**2 / 2) / size
-    half = critical * sqrt(max(0.0, centre * (1 - centre)) / size)
+def _relative_skew(responses: float, effect: float) -> float:
+    """How many times as skewed a mean is as a count of the same variance, if problems' rates have a beta distribution.
+
+    1 for one response a problem and for problems that are all alike, up to 2 / (1 + effect) for many responses.
+    """
+    if responses <= 1 or effect >= 1:
+        return 1.0
+    return (2 * responses * effect - effect - 1) / (effect * (responses + responses * effect - 2))
+
+
+def _agresti_coull(mean: float, total: float, critical: float, method: str, skew: float = 1.0) -> Interval:
+    added = critical**2
+    centre = (mean * total + skew * added / 2) / (total + skew * added)
+    half = critical * sqrt(max(0.0, centre * (1 - centre)) / (total + added))
     return Interval(max(0.0, centre - half), min(1.0, centre + half), method)
+
+
+@lru_cache(maxsize=64)
+def _lower_limits(total: int, confidence: float) -> NDArray[np.float64]:
+    """The lower limit of a share for each number correct, 0 to `total`; the upper one of x is 1 - lower of total - x.
+
+    Each rate is believed with a run of counts: the one whose chance comes nearest to `confidence` with nearly equal
+    chances on both sides, and neither end above that of a larger rate. A count's limits are the lowest and the highest
+    rate that are believed with it. Neighbours can share a limit. Coverage is within 93.5 to 97 % at every rate from 0.1
+    to 0.9 from 40 problems on, and at 99.5 % of those rates for 30, with intervals as long as Agresti and Coull's,
+    which is so at 90 % of them for 30 problems (docs/statistics.md).
+
+    Rates are taken in 4,034 steps, within which limits are rounded outwards.
+    """
+    steps, alpha = 2017, 1 - confidence  # a prime: no round rate lies between two steps
+    counts = np.arange(total + 1)
+    factorials = np.array([lgamma(count + 1) for count in counts])
+    choices = factorials[-1] - factorials - factorials[::-1]
+    lower, upper = np.full(total + 1, 0.5), np.full(total + 1, 0.5)
+    first, last = total, total
+    for step in range(steps - 1, -1, -1):
+        rate = (step + 0.5) / (2 * steps)
+        chances = np.exp(choices + counts * np.log(rate) + (total - counts) * np.log1p(-rate))
+        below = np.concatenate([[0.0], np.cumsum(chances)])
+        most = min(first, int(np.searchsorted(below, 2 * alpha, side="right")) - 1)
+        least = min(last, int(np.searchsorted(below, 1 - 2 * alpha)) - 1)
+        firsts = np.arange(max(0, most - CANDIDATES), most + 1)
+        lasts = np.arange(least, min(last, least + CANDIDATES) + 1)
+        under, over = below[firsts][:, None], 1 - below[lasts + 1][None, :]
+        loss = (alpha - under - over) ** 2 + TAIL_WEIGHT * (under - over) ** 2
+        best = np.unravel_index(int(np.argmin(loss)), loss.shape)
+        first, last = int(firsts[best[0]]), int(lasts[best[1]])
+        lower[: last + 1] = step / (2 * steps)
+        upper[:first] = step / (2 * steps)
+    return np.where(upper[::-1] < 0.5, 1 - upper[::-1], lower)
 
 
 def _check_confidence(confidence: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import combinations
-from math import log, sqrt
+from math import comb, log, sqrt
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from its.errors import DataError
 from its.metrics.bootstrap import hierarchical_bootstrap, ratio_bounds, resampled_counts
 from its.metrics.compare import Contrast, contrast, detectable, holm, paired
 from its.metrics.efficiency import efficiency, token_contrast
-from its.metrics.intervals import interval_of, mean_interval, seeds_interval, wilson
+from its.metrics.intervals import interval_of, mean_interval, seeds_interval
 from its.metrics.quantiles import t_quantile
 from its.metrics.selection import choose, nested_estimate
 from its.metrics.table import compare_cells
@@ -32,30 +32,44 @@ def test_t_known_values(probability: float, freedom: float, value: float) -> Non
         t_quantile(probability, 0)
 
 
-@pytest.mark.parametrize(
-    ("correct", "total", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1, 30, 0.0059, 0.1667)],
-)
-def test_wilson_known_values(correct: int, total: int, low: float, high: float) -> None:
-    interval = wilson(correct, total)
-    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+def chance_of(total: int, rate: float) -> list[float]:
+    return [comb(total, count) * rate**count * (1 - rate) ** (total - count) for count in range(total + 1)]
 
 
-def test_wilson_refuses_nonsense() -> None:
-    for correct, total in ((0, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="not a share"):
-            wilson(correct, total)
-    with pytest.raises(ValueError, match="confidence"):
-        wilson(1, 2, confidence=95)
+@pytest.mark.parametrize("total", [30, 60, 198, 500])
+def test_one_response_a_problem_covers_at_every_rate(total: int) -> None:
+    """Exact, no simulation: the chances of the counts whose interval holds the rate."""
+    found = [mean_interval([1.0] * correct + [0.0] * (total - correct), responses=1) for correct in range(total + 1)]
+    assert {interval.method for interval in found} == {"nearest_coverage"}
+    for rate in np.arange(0.1, 0.91, 0.05):
+        held = zip(chance_of(total, float(rate)), found, strict=True)
+        assert 0.935 <= sum(chance for chance, interval in held if interval.low <= rate <= interval.high) <= 0.97, rate
 
 
-def test_one_response_a_problem_is_agresti_and_coull() -> None:
-    z, size = 1.959964, 30
-    total, centre = size + z**2, (6 + z**2 / 2) / (size + z**2)
+def test_one_response_a_problem_by_counts() -> None:
+    found = [mean_interval([1.0] * correct + [0.0] * (30 - correct), responses=1) for correct in range(31)]
+    assert (found[0].low, found[30].high) == (0.0, 1.0) and 0.09 < found[0].high < 0.1
+    for correct, (interval, mirror) in enumerate(zip(found, found[::-1], strict=True)):
+        assert interval.low <= correct / 30 <= interval.high
+        assert (interval.low, interval.high) == pytest.approx((1 - mirror.high, 1 - mirror.low), abs=1e-12)
+    assert [interval.low for interval in found] == sorted(interval.low for interval in found)
+    wider = mean_interval([1.0] * 6 + [0.0] * 24, responses=1, confidence=0.99)
+    assert wider.low < found[6].low and wider.high > found[6].high
+
+
+@pytest.mark.parametrize(("problems", "inflation"), [(501, 1.0), (30, 1.0 + 1e-9)])
+def test_beyond_counts_one_response_is_agresti_and_coull(problems: int, inflation: float) -> None:
+    z, correct = 1.959964, problems // 5
+    total, centre = problems + z**2, (correct + z**2 / 2) / (problems + z**2)
     half = z * sqrt(centre * (1 - centre) / total)
-    found = mean_interval([1.0] * 6 + [0.0] * 24, responses=1)
+    found = mean_interval([1.0] * correct + [0.0] * (problems - correct), responses=1, inflation=inflation)
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-6)
     assert found.method == "agresti_coull"
+
+
+def test_confidence_is_a_share() -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        mean_interval([0.0, 1.0], responses=1, confidence=95)
 
 
 def test_the_problem_is_the_unit() -> None:
@@ -81,7 +95,9 @@ def test_an_interval_is_never_without_width() -> None:
         mean_interval([0.5, 0.5], responses=0.5)
 
 
-@pytest.mark.parametrize(("n", "rate", "spread"), [(1, 0.3, None), (4, 0.5, 2.0), (16, 0.7, None), (16, 0.2, 2.0)])
+@pytest.mark.parametrize(
+    ("n", "rate", "spread"), [(1, 0.3, None), (4, 0.5, 2.0), (16, 0.7, None), (16, 0.2, 2.0), (16, 0.1, 0.5)]
+)
 def test_intervals_cover(n: int, rate: float, spread: float | None) -> None:
     """Small; benchmarks/calibration.py has the whole grid. 800 trials: two standard errors are 1.5 points."""
     generator = np.random.default_rng(11)
