@@ -46,11 +46,16 @@ def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], obje
         if key is not None:
             name = key(row)
             if name in seen:
-                faults.append(Fault(f"{path}:{line_number}", f"duplicate of line {seen[name]}: `{name}`"))
+                faults.append(Fault(f"{path}:{line_number}", f"duplicate of line {seen[name]}: {_spoken(name)}"))
                 continue
             seen[name] = line_number
         yield row
     raise_faults(faults)
+
+
+def _spoken(name: object) -> str:
+    parts = name if isinstance(name, tuple) else (name,)
+    return ", ".join(f"`{part}`" for part in parts)
 
 
 def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]]:

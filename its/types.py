@@ -96,6 +96,14 @@ class Response(Row):
     seed: int
     request_key: str
 
+    @model_validator(mode="after")
+    def _thinking_is_part_of_completion(self) -> Response:
+        if self.thinking_tokens > self.completion_tokens:
+            raise ValueError(
+                f"`thinking_tokens` {self.thinking_tokens} of {self.completion_tokens} `completion_tokens`"
+            )
+        return self
+
 
 class Verdict(Row):
     """What the grader says of one response; `answer` is None exactly if `verdict` is `no_answer`.

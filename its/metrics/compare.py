@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import comb
+from math import comb, inf
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from its.errors import DataError
-from its.metrics.intervals import difference_bounds, difference_error
-from its.metrics.quantiles import t_quantile
+from its.metrics.intervals import difference_half, seed_variance
 
 ALPHA = 0.05
 POWER = 0.8
@@ -22,9 +21,11 @@ _CHUNK = 2_000_000
 class Contrast:
     """Treated minus control. `p_value` is raw from `contrast` and adjusted from `holm`.
 
-    `low` and `high` are the 95 % bounds of the difference, never adjusted. `within_noise` says that the p value at hand
-    is at least 0.05. `detectable` is the smallest true difference that this many problems would show with 80 % power.
-    `test` is mcnemar (exact), sign_flip_exact or sign_flip (drawn).
+    `low` and `high` are the 95 % bounds of the difference, each for itself, never adjusted; `sure_low` is what it is at
+    least, one-sided, at 5 % for all looks together. `within_noise` says that the p value at hand is at least 0.05.
+    `detectable` is the smallest true difference that this many problems would show with 80 % power; None where so few
+    can show none. `test` is mcnemar (exact), sign_flip_exact or sign_flip (drawn), or seeds, where training seeds
+    explain the difference better than problems do.
     """
 
     name: str
@@ -34,8 +35,10 @@ class Contrast:
     p_value: float
     problems: int
     within_noise: bool
-    detectable: float
+    detectable: float | None
+    sure_low: float
     test: str = "sign_flip"
+    seeds: int = 1
 
 
 def paired(
@@ -57,19 +60,14 @@ def paired(
             named = ", ".join(f"`{problem_id}`" for problem_id in missing[:3])
             faults.append(f"{named}{more} of {has} missing from {lacks}")
     if faults:
-        raise DataError(f"cells are compared problem by problem: {'; '.join(faults)}", "`dvc repro -f generate`")
+        raise DataError(
+            f"cells are compared problem by problem: {'; '.join(faults)}", "`dvc repro` makes what is missing"
+        )
     return list(treated.values()), [control[problem_id] for problem_id in treated]
 
 
 def contrast(
-    name: str,
-    treated_P: Sequence[float] | NDArray[np.float64],
-    control_P: Sequence[float] | NDArray[np.float64],
-    *,
-    seed: int,
-    draws: int,
-    looks: int = 1,
-    limit: float = 1.0,
+    name: str, treated: ArrayLike, control: ArrayLike, *, seed: int, draws: int, looks: int = 1, limit: float = 1.0
 ) -> Contrast:
     """The difference of two blocks on the same problems.
 
@@ -79,49 +77,72 @@ def contrast(
     with the observed arrangement counted in, so at least 1 / (draws + 1). With P problems it is 2 / 2^P at best: five
     problems do not reach 0.05.
 
+    With several training seeds both are for other seeds, too: the p value is then at least that at which the interval,
+    with the variance of seeds in it, begins to hold 0. With one seed they are for the checkpoints at hand.
+
     Args:
-        treated_P: mean correctness of the treated block on each problem.
-        control_P: the same of the control block, in the same order of problems (see `paired`).
-        looks: contrasts that are adjusted together; `detectable` is for the strictest of them.
+        treated: mean correctness of the treated block on each problem, or training seed by problem.
+        control: the same of the control block, in the same order of problems (see `paired`) and seeds.
+        looks: contrasts that are adjusted together; `detectable` and `sure_low` are for the strictest of them.
         limit: the largest difference there can be, where the bounds are cut.
 
     Raises:
-        ValueError: if the lengths differ or are 0, a value is not finite, or draws < 1.
+        ValueError: if the shapes differ or are empty, a value is not finite, or draws < 1.
     """
-    if len(treated_P) != len(control_P):
-        raise ValueError(f"contrast `{name}`: {len(treated_P)} problems against {len(control_P)}; pair them first")
-    if not len(treated_P):
+    sides = [np.atleast_2d(np.asarray(side, dtype=np.float64)) for side in (treated, control)]
+    if sides[0].shape != sides[1].shape:
+        raise ValueError(f"contrast `{name}`: {sides[0].shape} against {sides[1].shape}; pair problems and seeds first")
+    differences = sides[0] - sides[1]
+    if not differences.size:
         raise ValueError(f"contrast `{name}` has no problems")
-    differences_P = np.asarray(treated_P, dtype=np.float64) - np.asarray(control_P, dtype=np.float64)
-    if not bool(np.all(np.isfinite(differences_P))):
+    if not bool(np.all(np.isfinite(differences))):
         raise ValueError(f"contrast `{name}` holds a value that is not finite")
     if draws < 1:
         raise ValueError(f"draws = {draws}; at least 1 is needed")
-    low, high = difference_bounds(differences_P, limit=limit)
-    p_value, test = sign_flip(differences_P, np.random.default_rng(seed), draws)
+    seeds, problems = differences.shape
+    difference = float(differences.mean())
+    half, sure = inf, inf  # one problem says nothing
+    if problems > 1:
+        half, sure = (difference_half(differences, 1 - alpha) for alpha in (ALPHA / 2, ALPHA / looks))
+    p_value, test = sign_flip(differences.mean(axis=0), np.random.default_rng(seed), draws)
+    if seed_variance(differences) > 0 and (over_seeds := _p_of(differences)) > p_value:
+        p_value, test = over_seeds, "seeds"
+    seen = detectable(differences, looks)
     return Contrast(
         name,
-        float(differences_P.mean()),
-        low,
-        high,
+        difference,
+        max(-limit, difference - half),
+        min(limit, difference + half),
         p_value,
-        int(differences_P.size),
+        problems,
         p_value >= ALPHA,
-        min(limit, detectable(differences_P, looks)),
+        None if seen is None else min(limit, seen),
+        max(-limit, difference - sure),
         test,
+        seeds,
     )
 
 
-def detectable(differences_P: NDArray[np.float64], looks: int = 1) -> float:
+def detectable(differences_S_P: NDArray[np.float64], looks: int = 1) -> float | None:
     """The true difference that the test would call larger than the noise four times in five.
 
-    From the error seen, at level 0.05 / looks. One problem would show nothing: then it is 1.
+    From the error seen, at level 0.05 / looks. None if it could call none so: with P problems it reaches p = 2 / 2^P.
     """
-    size = differences_P.size
-    if size < 2:
-        return 1.0
-    critical = t_quantile(1 - ALPHA / looks / 2, size - 1)
-    return (critical + t_quantile(POWER, size - 1)) * difference_error(differences_P)
+    differences = np.atleast_2d(differences_S_P)
+    if 2 / 2 ** differences.shape[1] >= ALPHA / looks:
+        return None
+    return difference_half(differences, 1 - ALPHA / looks / 2) + difference_half(differences, POWER)
+
+
+def _p_of(differences_S_P: NDArray[np.float64]) -> float:
+    """The level at which the interval begins to hold 0."""
+    difference = abs(float(differences_S_P.mean()))
+    low, high = 1e-6, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        holds = middle >= 1 or difference_half(differences_S_P, 1 - middle / 2) >= difference
+        low, high = (middle, high) if holds else (low, middle)
+    return high
 
 
 def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:

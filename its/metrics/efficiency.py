@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from its.metrics.compare import Contrast, contrast
 
 MARGIN = 0.03
-"""Accuracy counts as equal if its 95 % interval stays above a loss of 3 points."""
+"""Accuracy counts as equal if a loss of 3 points or more is ruled out, at 5 % for all contrasts of a benchmark."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Efficiency:
     """Tokens and accuracy of one block against another.
 
     `ratio` is the geometric mean over problems of tokens of the treated block over those of the control, with its 95 %
-    bounds; `p_value` belongs to it. `tokens` is fewer, more or undecided; `accuracy` is better, worse, equal (the
-    interval of the difference stays above -3 points) or undecided. `shown` says whether fewer tokens at equal or better
-    accuracy was shown: `claim` is that in words.
+    bounds; `p_value` belongs to it. `tokens` is fewer, more or undecided; `accuracy` is better, worse, equal
+    (`difference_low`, the lower bound of its difference corrected for the number of contrasts, is above -3 points) or
+    undecided. `shown` says whether fewer tokens at equal or better accuracy was shown: `claim` is that in words.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Efficiency:
 
 
 def token_contrast(
-    name: str, treated_P: Sequence[float], control_P: Sequence[float], *, seed: int, draws: int, looks: int = 1
+    name: str, treated: ArrayLike, control: ArrayLike, *, seed: int, draws: int, looks: int = 1
 ) -> Contrast:
-    """The contrast of the logarithms of mean tokens a response, problem by problem.
+    """The contrast of the logarithms of mean tokens a response, problem by problem (or training seed by problem).
 
     Logarithms, because lengths differ by a factor: one problem of 16,000 tokens must not speak for all others. Means
     below one token count as one.
     """
-    logs = [np.log(np.maximum(np.asarray(side, dtype=np.float64), 1.0)) for side in (treated_P, control_P)]
+    logs = [np.log(np.maximum(np.asarray(side, dtype=np.float64), 1.0)) for side in (treated, control)]
     return contrast(name, logs[0], logs[1], seed=seed, draws=draws, looks=looks, limit=inf)
 
 
@@ -56,7 +56,7 @@ def efficiency(tokens: Contrast, accuracy: Contrast) -> Efficiency:
     if not accuracy.within_noise:
         gain = "better" if accuracy.difference > 0 else "worse"
     else:
-        gain = "equal" if accuracy.low >= -MARGIN else "undecided"
+        gain = "equal" if accuracy.sure_low >= -MARGIN else "undecided"
     shown = use == "fewer" and gain in ("better", "equal")
     words = {"undecided": "no difference in tokens", "fewer": "fewer tokens", "more": "more tokens"}[use]
     rest = {"equal": "equal accuracy", "better": "better accuracy", "worse": "worse accuracy"}.get(
@@ -72,7 +72,7 @@ def efficiency(tokens: Contrast, accuracy: Contrast) -> Efficiency:
         use,
         gain,
         accuracy.difference,
-        accuracy.low,
+        accuracy.sure_low,
         shown,
         f"{words}, {rest}",
     )

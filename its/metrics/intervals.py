@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, lgamma, sqrt
+from math import lgamma, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from its.metrics.quantiles import normal_quantile, t_quantile
-
 
 COUNTED_UP_TO = 500
 """Beyond so many problems whole numbers no longer matter: Agresti and Coull's interval covers 94.4 to 95.9 % at 500."""
@@ -107,19 +106,30 @@ def seeds_interval(values_S_P: ArrayLike, *, responses: float, confidence: float
     if seeds < 2 or problems < 2:
         return alone
     mean = float(values.mean())
-    by_problem = float(values.mean(axis=0).var(ddof=1)) / problems
-    by_seed = float(values.mean(axis=1).var(ddof=1)) / seeds
-    rest = values - values.mean(axis=0) - values.mean(axis=1)[:, None] + mean
-    both = float((rest**2).sum()) / ((seeds - 1) * (problems - 1)) / (seeds * problems)
     if not 0 < mean < 1:
         return alone
+    by_problem = float(values.mean(axis=0).var(ddof=1)) / problems
     t_problem, t_seed = (t_quantile((1 + confidence) / 2, size - 1) for size in (problems, seeds))
-    extra = min(by_seed, max(0.0, by_seed - both) + both / 2)
-    variance = by_problem + extra * (t_seed / t_problem) ** 2
+    variance = by_problem + seed_variance(values) * (t_seed / t_problem) ** 2
     if variance <= 0:
         return alone
     found = _agresti_coull(mean, mean * (1 - mean) / variance, t_problem, "seeds_and_problems")
     return Interval(min(found.low, alone.low), max(found.high, alone.high), found.method)
+
+
+def seed_variance(values_S_P: NDArray[np.float64]) -> float:
+    """What training seeds add to the variance of the mean over seeds and problems, beside what problems show.
+
+    The variance between seeds holds the interaction of seeds and problems, and so does that between problems: half of
+    it is taken off here. 0 with one seed or one problem.
+    """
+    seeds, problems = values_S_P.shape
+    if seeds < 2 or problems < 2:
+        return 0.0
+    by_seed = float(values_S_P.mean(axis=1).var(ddof=1)) / seeds
+    rest = values_S_P - values_S_P.mean(axis=0) - values_S_P.mean(axis=1)[:, None] + values_S_P.mean()
+    both = float((rest**2).sum()) / ((seeds - 1) * (problems - 1)) / (seeds * problems)
+    return float(min(by_seed, max(by_seed - both, 0.0) + both / 2))
 
 
 def interval_of(correct_P_N: Sequence[Sequence[bool]], confidence: float = 0.95) -> Interval:
@@ -149,15 +159,17 @@ def difference_error(differences_P: NDArray[np.float64]) -> float:
     return sqrt((float(((differences_P - differences_P.mean()) ** 2).sum()) + 2 * typical) / (size * (size + 1)))
 
 
-def difference_bounds(
-    differences_P: NDArray[np.float64], *, limit: float = inf, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Bounds of a mean paired difference: Student's t on `difference_error`, cut at -limit and limit."""
-    if differences_P.size < 2:
-        return -limit, limit
-    mean = float(differences_P.mean())
-    half = t_quantile((1 + confidence) / 2, differences_P.size - 1) * difference_error(differences_P)
-    return max(-limit, mean - half), min(limit, mean + half)
+def difference_half(differences_S_P: NDArray[np.float64], probability: float) -> float:
+    """How far the mean of paired differences may lie from the truth: a quantile, such as 0.975, of its error.
+
+    Student's t on `difference_error` of the means over seeds; with several training seeds their variance is added with
+    a t of its own, so that it is the error for other seeds, too. At least 2 problems.
+    """
+    seeds, problems = differences_S_P.shape
+    variance = (t_quantile(probability, problems - 1) * difference_error(differences_S_P.mean(axis=0))) ** 2
+    if seeds > 1:
+        variance += t_quantile(probability, seeds - 1) ** 2 * seed_variance(differences_S_P)
+    return float(np.sqrt(variance))
 
 
 def _design_effect(mean: float, variance: float, problems: int) -> float:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from its.metrics.cells import Cell, pair_row
 from its.metrics.compare import Contrast, contrast, holm, paired
@@ -133,7 +134,7 @@ def table_tests(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> list[dict
     out = []
     for table in tables_of(cells):
         own = pairs_of(table)
-        trained = [name for name in own if not name.startswith("base/")]
+        trained = [name for name, members in own.items() if members[0].train is not None]
         looks = list(combinations(trained, 2))
         looks += [(name, f"base/{own[name][0].test}") for name in trained if f"base/{own[name][0].test}" in own]
         first = next(iter(own.values()))[0]
@@ -159,7 +160,14 @@ def _possible(cells: Sequence[Cell]) -> list[Plan]:
     return [plan for plan in PLANS if all(name in there for name in (*plan.treated, *plan.control))]
 
 
-def _sides(cells: Sequence[Cell], plan: Plan, what: str) -> tuple[list[float], list[float]]:
+def _sides(cells: Sequence[Cell], plan: Plan, what: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Treated and control, training seed by problem; base, which has no seed, stands beside each."""
+    seeds: list[int | None] = [*dict.fromkeys(cell.seed for cell in cells if cell.seed is not None)] or [None]
+    found = [_paired_sides([cell for cell in cells if cell.seed in (None, seed)], plan, what) for seed in seeds]
+    return np.array([treated for treated, _ in found]), np.array([control for _, control in found])
+
+
+def _paired_sides(cells: Sequence[Cell], plan: Plan, what: str) -> tuple[list[float], list[float]]:
     blocks = _blocks(cells)
     sides = []
     for names in (plan.treated, plan.control):

@@ -14,6 +14,8 @@ from its.metrics.intervals import difference_error
 from its.metrics.quantiles import t_quantile
 
 _CHUNK = 2_000_000
+_ROOM = 1e-6
+"""Of what a statistic's square must stay below the number of problems; at that number all flips show one direction."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class PairTest:
     """`first` minus `second`. `p_value` is adjusted for all pairs of the table, `raw` is not.
 
     `low` and `high` hold for all pairs at once (95 %). `detectable` is the true difference that this test, corrected,
-    would show with 80 % power.
+    would show with 80 % power; None where so few problems can show none. All of it is for the checkpoints at hand.
     """
 
     first: str
@@ -33,7 +35,7 @@ class PairTest:
     raw: float
     problems: int
     within_noise: bool
-    detectable: float
+    detectable: float | None
 
 
 def compare_cells(
@@ -82,7 +84,9 @@ def compare_cells(
     raw[order] = (alone + 1) / (draws + 1)
     adjusted[order] = np.maximum.accumulate((together + 1) / (draws + 1))
     raw[~some], adjusted[~some] = 1.0, 1.0
-    critical = _as_t(float(np.quantile(np.concatenate(tops), 1 - ALPHA, method="higher")), size)
+    largest_flip = float(np.quantile(np.concatenate(tops), 1 - ALPHA, method="higher"))
+    critical = _as_t(largest_flip, size)
+    shows = size - largest_flip**2 > _ROOM and 2 / 2**size < ALPHA
     out = []
     for place, (first, second) in enumerate(pairs):
         difference, error = float(differences[place].mean()), difference_error(differences[place])
@@ -98,7 +102,7 @@ def compare_cells(
                 float(raw[place]),
                 size,
                 bool(adjusted[place] >= ALPHA),
-                min(1.0, (critical + power) * error),
+                min(1.0, (critical + power) * error) if shows else None,
             )
         )
     return out
@@ -114,4 +118,4 @@ def _as_t(statistic: float, size: int) -> float:
         return 2.0
     least = t_quantile(1 - ALPHA / 2, size - 1)
     room = size - statistic**2
-    return max(least, statistic * sqrt((size - 1) / room)) if room > 1e-6 else 2 * least
+    return max(least, statistic * sqrt((size - 1) / room)) if room > _ROOM else 2 * least

@@ -74,6 +74,8 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             yield from _known(name, ("design", key, index), _section(values, registry), word)
             if name in items[:index]:
                 yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
+    if "base" in _section(values, "strategies"):
+        yield ("strategies", "base"), "`base` is what tables call the untrained model", "give the strategy another name"
     seeds = design.get("seeds")
     if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
         yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"

@@ -131,7 +131,7 @@ def _test_groups(tests: Sequence[Row]) -> list[dict[str, Any]]:
                 "loud": loud[:MOST_TESTS],
                 "more": len(loud) - len(loud[:MOST_TESTS]),
                 "smallest": min(t["p_value"] for t in rows),
-                "seen": [min(t["detectable"] for t in rows), max(t["detectable"] for t in rows)],
+                "seen": [t["detectable"] for t in rows if t["detectable"] is not None],
             }
         )
     return out

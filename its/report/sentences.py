@@ -95,10 +95,8 @@ def _training(matrix: Matrix, study: Row) -> str:
         return f"{out}."
     loud = [test for test in tests if not test["within_noise"]]
     if not loud:
-        seen = max(test["detectable"] for test in tests)
         return (
-            f"{out}; no pair differs from base under the same test strategy by more than the noise "
-            f"(each could have shown {points(seen, signed=False)} points)."
+            f"{out}; no pair differs from base under the same test strategy by more than the noise ({_shows(tests)})."
         )
     above = sum(test["difference"] > 0 for test in loud)
     counts = [f"{count} {word}" for count, word in ((above, "above"), (len(loud) - above, "below")) if count]
@@ -137,11 +135,10 @@ def _tests(benchmark: str, tests: Sequence[Row]) -> list[str]:
     if not pairs:
         return []
     loud = [test for test in pairs if not test["within_noise"]]
-    seen = points(max(test["detectable"] for test in pairs), signed=False)
     if not loud:
         return [
             f"No two of the trained cells of {benchmark} differ by more than the noise of {len(pairs)} looks; "
-            f"each could have shown {seen} points."
+            f"{_shows(pairs)}."
         ]
     return [f"Of {len(pairs)} pairs of trained cells of {benchmark} {len(loud)} differ by more than the noise."]
 
@@ -166,9 +163,16 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def _shows(rows: Sequence[Row]) -> str:
+    seen = [row["detectable"] for row in rows if row["detectable"] is not None]
+    if not seen:
+        return "so few problems cannot show any"
+    return f"each could have shown {points(max(seen), signed=False)} points"
+
+
 def _seen(rows: Sequence[Row]) -> str:
     seen = [row["detectable"] for row in rows if row.get("detectable") is not None]
     if not seen:
-        return ""
+        return "; so few problems cannot show any"
     least, most = points(min(seen), signed=False), points(max(seen), signed=False)
     return f"; this design could have seen {least if least == most else f'{least} to {most}'} points"

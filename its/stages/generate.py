@@ -99,8 +99,9 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
             thought, text = head.removeprefix(thinking.start).strip(), tail.strip()
         elif thinking.start in text or completion.finish_reason == "length":
             thought, text = head.removeprefix(thinking.start).strip(), ""  # unfinished thinking is no answer
-    if counted is None:
-        # The engine counts the whole completion; the part in thinking is by its share of the characters.
+    if counted is None or counted > completion.completion_tokens:
+        # Most engines count the whole completion, and a server may count thinking beside it: then the part in thinking
+        # is by its share of the characters.
         whole = len(completion.text) + len(completion.thinking or "")
         counted = round(len(thought or "") / max(whole, 1) * completion.completion_tokens)
     return Response(

@@ -103,16 +103,17 @@ def _items(study: Study, cell: Cell) -> Iterator[Item]:
     `generate` took the thinking out already where it saw the model's marks; marks that still stand in a text without
     thinking (the recipe got them later) are taken out here.
     """
-    checkpoint, benchmark, _ = cell
+    checkpoint, benchmark, test = cell
     path = study.responses_path(*cell)
     references = {problem.problem_id: problem.reference for problem in study.problems(benchmark)}
     kind = study.recipe.benchmarks[benchmark].answer
     marks = study.recipe.models[checkpoint.model].thinking
     for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):
-        _, problem_id, _ = split_query_id(response.query_id)
+        set_name, problem_id, strategy = split_query_id(response.query_id)
         reference = references.get(problem_id)
-        if reference is None:
-            raise DataError(f"{path}: `{problem_id}` is not a problem of `{benchmark}`", "`dvc repro -f generate`")
+        if reference is None or (set_name, strategy) != (benchmark, test):
+            told = f"`{response.query_id}` is no query of `{benchmark}` under test strategy `{test}`"
+            raise DataError(f"{path}: {told}", "`dvc repro` makes the rows that belong")
         yield Item(
             query_id=response.query_id,
             sample_index=response.sample_index,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from its.errors import Fault
+from its.errors import DataError, Fault
 from its.metrics.cells import Cell, cell_rows, check_k
 from its.metrics.intervals import mean_interval
 from its.metrics.loops import ends_in_loop
@@ -28,6 +28,7 @@ from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.types import Response, Verdict, VerdictName
 
 RESULTS_VERSION = 1
+REMEDY = "`dvc repro` makes the rows of data/responses and data/verdicts that belong"
 Ballots = dict[str, dict[tuple[str | None, VerdictName], int]]
 """problem_id -> how many responses gave each (answer, verdict), in the order of first meeting."""
 
@@ -39,7 +40,7 @@ def run() -> str:
     asked = {"maj": measure.maj_k, "pass": measure.pass_k, "all": measure.all_k}
     check_k(asked, recipe.generation.n, design.benchmarks)
     seed_of = partial(derive_seed, recipe.seed)
-    settings = read_json(study.sessions_path())
+    settings = _settings(study)
     cells: list[Cell] = []
     rows: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
@@ -66,7 +67,8 @@ def run() -> str:
     selection = selection_rows(cells)
     nested = nested_rows(cells, seed_of, maximum=measure.maximum)
     version = {"version": RESULTS_VERSION}
-    write_json(study.results("cells.json"), {**version, "cells": rows, "blocks": blocks, "pairs": pairs})
+    named = {**version, "recipe": recipe.recipe}
+    write_json(study.results("cells.json"), {**named, "cells": rows, "blocks": blocks, "pairs": pairs})
     write_json(
         study.results("comparisons.json"),
         {**version, "comparisons": comparisons, "tests": tests, "efficiency": tokens},
@@ -77,6 +79,20 @@ def run() -> str:
     _write_plot(study, rows)
     looks = f"{len(comparisons)} comparisons of blocks and {len(tests)} of cells"
     return f"results: {len(rows)} cells, {looks}, {len(votes)} votes"
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """By checkpoint, what its responses were made with.
+
+    Raises:
+        DataError: if a checkpoint of the design is missing.
+    """
+    path = study.sessions_path()
+    settings: dict[str, Any] = read_json(path)
+    missing = [f"`{checkpoint.name}`" for checkpoint in study.checkpoints() if checkpoint.name not in settings]
+    if missing:
+        raise DataError(f"{path}: nothing on {', '.join(missing)}", REMEDY)
+    return settings
 
 
 def _benchmark(study: Study, benchmark: str) -> tuple[list[Cell], dict[str, dict[str, Ballots]]]:
@@ -115,10 +131,11 @@ def _read(
     graders: dict[str, None] = {}
     open_rows = set()
     path = study.verdicts_path(checkpoint, benchmark, test)
+    strangers: dict[str, int] = {}
     for verdict in read_rows(path, Verdict, key=lambda row: (row.query_id, row.sample_index)):
-        problem_id = split_query_id(verdict.query_id)[1]
-        if problem_id not in place_of:
-            faults.append(Fault(f"{path}", f"`{problem_id}` is not a problem of `{benchmark}`", "`dvc repro -f grade`"))
+        set_name, problem_id, strategy = split_query_id(verdict.query_id)
+        if (set_name, strategy) != (benchmark, test) or problem_id not in place_of:
+            strangers[verdict.query_id] = strangers.get(verdict.query_id, 0) + 1
             continue
         open_rows.add((verdict.query_id, verdict.sample_index))
         cast[problem_id].append((verdict.answer, verdict.verdict))
@@ -126,17 +143,18 @@ def _read(
         totals["no_answer"] += verdict.verdict == "no_answer"
         totals["grader_error"] += verdict.verdict == "grader_error"
         graders[verdict.grader_version] = None
+    for query_id, rows in strangers.items():
+        told = f"`{query_id}` ({rows} rows) is no query of `{benchmark}` under test strategy `{test}`"
+        faults.append(Fault(f"{path}", told, REMEDY))
     for problem_id, given in cast.items():
         if len(given) != n:
-            faults.append(
-                Fault(f"{path}", f"`{problem_id}` has {len(given)} verdicts, n is {n}", "`dvc repro -f generate`")
-            )
+            faults.append(Fault(f"{path}", f"`{problem_id}` has {len(given)} verdicts, n is {n}", REMEDY))
     raise_faults(faults)
     path = study.responses_path(checkpoint, benchmark, test)
     for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):
         key = (response.query_id, response.sample_index)
         if key not in open_rows:
-            faults.append(Fault(f"{path}", f"sample {key[1]} of `{key[0]}` has no verdict", "`dvc repro -f grade`"))
+            faults.append(Fault(f"{path}", f"sample {key[1]} of `{key[0]}` has no verdict", REMEDY))
             continue
         open_rows.remove(key)
         place = place_of[split_query_id(response.query_id)[1]]
@@ -147,7 +165,7 @@ def _read(
         # A model that loops while thinking never gets to a text.
         totals["loops"] += ends_in_loop(response.text if response.text.strip() else response.thinking or "")
     for query_id, index in sorted(open_rows):
-        faults.append(Fault(f"{path}", f"sample {index} of `{query_id}` has a verdict and no response", "`dvc repro`"))
+        faults.append(Fault(f"{path}", f"sample {index} of `{query_id}` has a verdict and no response", REMEDY))
     raise_faults(faults)
     cell = Cell(
         checkpoint.name,

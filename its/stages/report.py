@@ -37,9 +37,10 @@ def run() -> str:
 
 def summary(study: Study) -> dict[str, Any]:
     """What the table and the headline need: results alone, no model, no environment."""
-    cells = read_json(study.results("cells.json"))
-    compared = read_json(study.results("comparisons.json"))
-    chosen = read_json(study.results("selection.json"))
+    cells = _results(study, "cells", "cells", "blocks", "pairs")
+    compared = _results(study, "comparisons", "comparisons", "tests", "efficiency")
+    chosen = _results(study, "selection", "selection", "nested")
+    votes = _results(study, "votes", "votes")
     return {
         "recipe": study.recipe.recipe,
         "description": study.recipe.description,
@@ -53,8 +54,28 @@ def summary(study: Study) -> dict[str, Any]:
         "efficiency": compared["efficiency"],
         "selection": chosen["selection"],
         "nested": chosen["nested"],
-        "votes": read_json(study.results("votes.json"))["votes"],
+        "votes": votes["votes"],
     }
+
+
+def _results(study: Study, name: str, *keys: str) -> dict[str, Any]:
+    """A file of the stage `measure` that is whole and of the recipe at hand.
+
+    Raises:
+        DataError: if it lacks a key, or was measured of another recipe.
+    """
+    path = study.results(f"{name}.json")
+    found = read_json(path)
+    missing = [f"`{key}`" for key in keys if key not in found] if isinstance(found, dict) else ["an object"]
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(missing)}", "`dvc repro` measures anew")
+    of = found.get("recipe", study.recipe.recipe)
+    if of != study.recipe.recipe:
+        raise DataError(
+            f"{path}: measured of the recipe `{of}`; params.yaml holds `{study.recipe.recipe}`",
+            f"`dvc repro` runs it, `its recipe use {of}` goes back",
+        )
+    return dict(found)
 
 
 def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
@@ -66,7 +87,15 @@ def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
     found = summary(study)
     named = [row for row in found["nested"] if "label" in row]
     if not found["selection"] and not named:
-        cells = max((row["cells"] for row in found["nested"]), default=0)
+        roles = {study.recipe.benchmarks[name].role for name in study.recipe.design.benchmarks}
+        if roles == {"select"}:
+            raise DataError(
+                "every benchmark has the role `select`: the pair that they choose is measured on none that did not",
+                "give a benchmark `role: report`",
+            )
+        if not found["nested"]:
+            raise DataError("there is no choice: no table has two trained cells and two problems")
+        cells = max(row["cells"] for row in found["nested"])
         raise DataError(
             f"no benchmark has the role `select`; the largest of {cells} cells is not named: it is partly the luckiest",
             "give a benchmark `role: select`, or set `measure.maximum: true` and see by how much it overstates",

@@ -232,7 +232,7 @@ def join_query_id(set_name: str, problem_id: str, strategy: str) -> str:
 
 
 def split_query_id(query_id: str) -> tuple[str, str, str]:
-    """(set, problem_id, strategy) of what `join_query_id` made."""
-    set_name, rest = query_id.split("/", 1)
-    problem_id, strategy = rest.rsplit("/", 1)
+    """(set, problem_id, strategy) of what `join_query_id` made; the last two are empty where it did not make it."""
+    set_name, _, rest = query_id.partition("/")
+    problem_id, _, strategy = rest.rpartition("/")
     return set_name, problem_id, strategy

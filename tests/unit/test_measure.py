@@ -221,6 +221,7 @@ def test_seeds_are_gathered_into_pairs(project: Path, edit: Edit) -> None:
     assert len(pairs) == 4 and all(pair["seeds"] == [1, 2] for pair in pairs)
     cells = [c["avg"] for c in made.results("cells")["cells"] if (c["train"], c["test"]) == ("none", "none")]
     assert pairs[0]["avg"] == pytest.approx(sum(cells) / 2)
+    assert {item["seeds"] for item in made.results("comparisons")["comparisons"]} == {2}
 
 
 @pytest.mark.parametrize("kind", ["verdicts", "responses"])
@@ -238,12 +239,56 @@ def test_a_missing_row_is_named(written: Written, kind: str) -> None:
         measure.run()
 
 
-def test_rows_that_do_not_belong_are_named(written: Written) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("/p3/", "/p33/"), ('"arithmetic_test/', '"tuning/'), ("/none", "/random"), ("arithmetic_test/p3/none", "p3")],
+    ids=["problem", "benchmark", "strategy", "no query at all"],
+)
+def test_rows_of_another_cell_are_named(written: Written, old: str, new: str) -> None:
     written.write(_random)
     path = written.study.verdicts_path(written.study.checkpoints()[0], "arithmetic_test", "none")
-    path.write_text(path.read_text(encoding="utf-8").replace("/p3/", "/p33/"), encoding="utf-8")
-    with pytest.raises(FaultsError, match=r"`p33` is not a problem of `arithmetic_test`.*`p3` has 0 verdicts, n is 4"):
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    query = "arithmetic_test/p3/none".replace(old.strip('"'), new.strip('"'))
+    wanted = (
+        rf"`{query}` \(4 rows\) is no query of `arithmetic_test` under test strategy `none`.*has 0 verdicts, n is 4"
+    )
+    with pytest.raises(FaultsError, match=wanted):
         measure.run()
+
+
+def test_settings_of_a_checkpoint_that_are_missing_are_named(written: Written) -> None:
+    written.write(_random)
+    write_json(written.study.sessions_path(), {})
+    with pytest.raises(DataError, match=r"nothing on `smollm2_135m-base`, `smollm2_135m-arithmetic-none-1`"):
+        measure.run()
+
+
+def test_results_that_are_not_of_this_recipe_are_not_shown(written: Written, edit: Edit) -> None:
+    written.write(_random)
+    measure.run()
+    path = written.study.results("cells.json")
+    whole = path.read_text(encoding="utf-8")
+    write_json(path, {"version": 1})
+    with pytest.raises(DataError, match=r"cells\.json: lacks `cells`, `blocks`, `pairs`"):
+        summary(written.study)
+    path.write_text(whole.replace('"recipe": "quickstart"', '"recipe": "other"'), encoding="utf-8")
+    with pytest.raises(DataError, match=r"measured of the recipe `other`; params\.yaml holds `quickstart`"):
+        summary(written.study)
+
+
+def test_why_no_pair_is_named(project: Path, edit: Edit) -> None:
+    edit(("  draws: #", "  draws: 200\n  maximum: true #"), ("    role: report", "    role: select"))
+    made = Written(project)
+    made.write(_random)
+    measure.run()
+    with pytest.raises(DataError, match="every benchmark has the role `select`"):
+        best_pair(made.study)
+    edit(("    role: select", "    role: report"))
+    made = Written(project, problems=1)
+    made.write(_random)
+    measure.run()
+    with pytest.raises(DataError, match="no table has two trained cells and two problems"):
+        best_pair(made.study)
 
 
 def test_fewer_samples_than_k_is_one_clear_error(written: Written, edit: Edit) -> None:

@@ -205,14 +205,45 @@ def test_the_detectable_difference_is_detected_four_times_in_five() -> None:
 
 
 def test_contrast_refuses_what_is_not_paired() -> None:
-    with pytest.raises(ValueError, match="2 problems against 1"):
+    with pytest.raises(ValueError, match=r"\(1, 2\) against \(1, 1\); pair problems"):
         contrast("x", [1.0, 0.0], [1.0], seed=1, draws=10)
     with pytest.raises(ValueError, match="no problems"):
         contrast("x", [], [], seed=1, draws=10)
     with pytest.raises(ValueError, match="draws = 0"):
         contrast("x", [1.0, 0.0], [1.0, 0.5], seed=1, draws=0)
     one = contrast("x", [1.0], [0.0], seed=1, draws=10)
-    assert (one.low, one.high, one.within_noise, one.detectable) == (-1.0, 1.0, True, 1.0)
+    assert (one.low, one.high, one.within_noise, one.detectable) == (-1.0, 1.0, True, None)
+
+
+@pytest.mark.parametrize(("problems", "looks", "shows"), [(5, 1, False), (6, 1, True), (7, 5, False), (8, 5, True)])
+def test_so_few_problems_can_show_nothing(problems: int, looks: int, shows: bool) -> None:
+    """2 / 2^P is the smallest p value that sign flips reach; Holm multiplies it."""
+    found = contrast("few", [1.0] * problems, [0.0] * problems, seed=1, draws=20_000, looks=looks)
+    assert (found.p_value * looks < 0.05) == shows == (found.detectable is not None)
+    values = {"a": np.ones(problems), "b": np.zeros(problems)}
+    (test,) = compare_cells(values, [("a", "b")], seed=1, draws=4000)
+    assert (not test.within_noise) == (test.detectable is not None) == (problems > 5)
+
+
+def test_a_contrast_over_seeds_is_for_other_seeds_too() -> None:
+    """Equal strategies whose trainings differ by chance, by 4 points (one deviation): problems alone see a gain."""
+    generator = np.random.default_rng(8)
+    alarms, alone = 0, 0
+    for trial in range(200):
+        rates = generator.beta(4, 4, size=60)
+        sides = [
+            generator.binomial(16, np.clip(rates + generator.normal(0, 0.04, size=(3, 1)), 0, 1)) / 16 for _ in range(2)
+        ]
+        found = contrast("null", *sides, seed=trial, draws=200)
+        alarms += not found.within_noise
+        alone += not contrast("null", *(side.mean(axis=0) for side in sides), seed=trial, draws=200).within_noise
+        assert found.seeds == 3 and (found.low <= 0 <= found.high or not found.within_noise)
+    assert alarms / 200 < 0.07 and alone / 200 > 0.25
+
+
+def test_one_seed_is_the_contrast_of_its_problems() -> None:
+    one, two = [1.0, 0.5, 0.25, 1.0, 0.75, 1.0, 0.5], [0.5, 0.5, 0.0, 0.75, 0.5, 0.25, 0.25]
+    assert contrast("c", one, two, seed=1, draws=50) == contrast("c", [one], [two], seed=1, draws=50)
 
 
 def test_a_problem_missing_from_one_side_is_named() -> None:
@@ -222,7 +253,7 @@ def test_a_problem_missing_from_one_side_is_named() -> None:
 
 
 def made(p_value: float) -> Contrast:
-    return Contrast("c", 0.1, 0.0, 0.2, p_value, 30, p_value >= 0.05, 0.1)
+    return Contrast("c", 0.1, 0.0, 0.2, p_value, 30, p_value >= 0.05, 0.1, 0.01)
 
 
 def test_holm_known_values_keep_their_order() -> None:

@@ -107,6 +107,10 @@ CASES = {
         ("  test: [none, random]", "  test: [none, none]"),
         ("none]", "`design.test` names `none` twice", "remove one"),
     ),
+    "strategy base": (
+        ("strategies:\n", "strategies:\n  base: {query: prompts/query_plain.j2}\n"),
+        ("base", "`base` is what tables call the untrained model", "another name"),
+    ),
     "seed twice": (("  seeds: [1]", "  seeds: [1, 1]"), ("seeds", "`design.seeds` names a seed twice", "remove one")),
     "nothing to do": (
         ("  seeds: [1]", "  seeds: []"),
