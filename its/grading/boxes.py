@@ -11,6 +11,12 @@ _BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{|\\[\\{}]|[{}]")
 _OPEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{")
 _BETWEEN = re.compile(r"(?:[^.!?\n]|\n(?!\n)|\.(?=[0-9]))*")
 _LINKED = re.compile(r",|;|\band\b|\bor\b", re.IGNORECASE)
+_CORRECTS = re.compile(
+    r"\b(?:but|so|not|no|hence|thus|therefore|then|wait|actually|rather|instead|since|because|which|finally|get|gives?|"
+    r"answer|result|sum|total|product|difference)\b",
+    re.IGNORECASE,
+)
+"""Words between two boxes that make the later one no further element of a list."""
 _MARKS = re.compile(r"\\[()\[\]]|\$|\\q?quad\b|\\[,;:! ]|\s")
 MAX_BETWEEN = 40
 """More characters than this between two boxes, and they are not one list."""
@@ -45,8 +51,8 @@ def last_box(text: str, letters: bool = False) -> Box | None:
 def run_of_boxes(text: str, last: Box) -> Box | None:
     r"""The run of boxes that ends in `last`, as one list; None if it stands alone or all say the same.
 
-    `\boxed{1}, \boxed{2} and \boxed{3}` is `1, 2, 3`. A sentence's end, an empty line or many characters between two
-    boxes part them: a later box then corrects an earlier one.
+    `\boxed{1}, \boxed{2} and \boxed{3}` is `1, 2, 3`. A sentence's end, an empty line, a word such as `but` or many
+    characters between two boxes part them: a later box then corrects an earlier one.
     """
     contents, left, right = [last.content], last.left, last.right
     while len(contents) <= MAX_RUN:
@@ -57,6 +63,8 @@ def run_of_boxes(text: str, last: Box) -> Box | None:
         gap = head[before.right :]
         bare = _MARKS.sub("", gap)
         if len(gap) > MAX_BETWEEN or not _BETWEEN.fullmatch(gap) or (bare and not _LINKED.search(gap)):
+            break
+        if _CORRECTS.search(gap):
             break
         contents.insert(0, before.content)
         left -= len(head) - before.left
@@ -90,6 +98,8 @@ def _scan(text: str, letters: bool) -> Box | None:
         elif token == "}":
             left, start = stack.pop() if stack else (-1, -1)
             if start < 0 or (best is not None and start < best.start):
+                continue
+            if letters and match.start() - start > _REACH:
                 continue
             content = text[start : match.start()].strip()
             if content.strip("$ \t\n") and (not letters or is_choice(content)):

@@ -14,6 +14,7 @@ from its.grading.normalise import (
     AnswerKind,
     decimal_places,
     is_choice,
+    name_of,
     normalise_answer,
     parse_number,
 )
@@ -21,6 +22,11 @@ from its.grading.normalise import (
 SAME_PLACES = 6
 """A decimal of so many places, and so many digits that count, stands for the endless one that it was cut from."""
 
+FORMULA_CHARACTERS = 200
+"""Longer texts are no number of kind `integer` or `number` that waits to be worked out."""
+
+_WORKED_OUT = re.compile(r"[0-9].*[-+*/^!(]|[-+*/^(\\].*[0-9]", re.DOTALL)
+_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")  # of no command
 _NUMERIC_EXPONENT = re.compile(r"(?:\^|\*\*)\s*\{?\s*\(?\s*[-+]?\s*([0-9]+)")
 
 
@@ -29,7 +35,7 @@ class GraderError(Exception):
 
 
 def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | None:
-    """Whether an answer is the reference in another form; None where only algebra can tell (kind `math`).
+    """Whether an answer is the reference in another form; None where only algebra can tell.
 
     Numbers are compared as fractions. `integer` wants the very value; for `number` and `math` a decimal with at least
     six places and six digits that count also equals the endless one that it was cut or rounded from (0.333333 is 1/3,
@@ -42,14 +48,16 @@ def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | 
         GraderError: the reference is not of its kind, or a text holds what cannot be worked out: over 2,000
             characters, a tower of powers.
     """
-    return compare_form(normalise_answer(answer, kind), reference, kind)
+    return compare_form(normalise_answer(answer, kind), reference, kind, name_of(answer) if kind == "math" else None)
 
 
-def compare_form(form: str, reference: str, kind: AnswerKind) -> bool | None:
-    """As `exactly_equivalent`, for an answer that is normalised already."""
+def compare_form(form: str, reference: str, kind: AnswerKind, name: str | None = None) -> bool | None:
+    """As `exactly_equivalent`, for an answer that is normalised already; `name` is its `name_of`, kind `math` alone."""
     wanted, wanted_number, fault = _known(reference, kind)
     if fault is not None:
         raise GraderError(fault)
+    if name is not None and (wanted_name := name_of(reference)) is not None and name != wanted_name:
+        return False
     if form == wanted:
         return True
     if kind == "choice" or (wanted.isdecimal() and form.isdecimal()):
@@ -57,7 +65,7 @@ def compare_form(form: str, reference: str, kind: AnswerKind) -> bool | None:
     given_number = parse_number(form, kind)
     if given_number is not None and wanted_number is not None:
         return given_number == wanted_number or (kind != "integer" and _cut_from(given_number, wanted_number))
-    return _before_algebra(form, wanted) if kind == "math" else False
+    return _before_algebra(form, wanted) if kind == "math" or _is_formula(form) else False
 
 
 def reference_fault(reference: str, kind: AnswerKind) -> str | None:
@@ -90,10 +98,15 @@ def _cut_from(one: Fraction, other: Fraction) -> bool:
         places = decimal_places(short)
         if places is None or decimal_places(endless) is not None:
             continue
-        digits = len(str(abs(short.numerator) * 10**places // short.denominator))
-        if places >= SAME_PLACES and digits >= SAME_PLACES:
+        counting = abs(short.numerator) * 10**places // short.denominator
+        if places >= SAME_PLACES and counting >= 10 ** (SAME_PLACES - 1):
             return abs(short - endless) < Fraction(1, 10**places)
     return False
+
+
+def _is_formula(form: str) -> bool:
+    """Whether what should be a number may be one that is worked out: `5^2`, `\\sqrt{625}`, `20+5`; no letters."""
+    return len(form) <= FORMULA_CHARACTERS and bool(_WORKED_OUT.search(form)) and not _LETTERS.search(form)
 
 
 def _before_algebra(given: str, wanted: str) -> bool | None:

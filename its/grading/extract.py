@@ -44,13 +44,19 @@ _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z(}])")
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{[^{}]*\}")
 _SAID = re.compile(r"\b(?:is|are|equals|be)\b\s*:?")
 _CHOICE_SAID = re.compile(
-    r"answer\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$\"'\u201c\u2018]*"
+    r"(?:answer|option|choice)\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$\"'\u201c\u2018]*"
     r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?"
     r"(?:\(\s*([A-Ja-j])\s*\)"
-    r"|(?-i:([A-J]))(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)|(?-i:([B-HJ]))\b)",
+    r"|(?-i:([A-J]))(?!\s*(?:or|and)\s+\(?[A-J]\b)(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)|(?-i:([B-HJ]))\b(?!\s*(?:or|and)\s+\(?[A-J]\b))",
     re.IGNORECASE,
 )
+_CHOICE_IS = re.compile(
+    r"(?:option|choice)\s*[*\"'(]*(?-i:([A-J]))[*\"')]*\s+is\s+(?:the\s+)?(?:correct|right|best|answer)", re.IGNORECASE
+)
 _CHOICE_LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
+_NO_CHOICE = re.compile(r"\b(?:not|nor|or|and|neither|except)\s*[*(]*$", re.IGNORECASE)
+_PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
+_AND_NO_MORE = re.compile(r"\s*(?:\(|[,;:](?![0-9])|[A-Za-z]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +135,10 @@ def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None
     if not content:
         return None
     if kind == "choice":
-        found = is_choice(content)
-        return Extracted(content, "tag", start, end) if found else None
+        if is_choice(content):
+            return Extracted(content, "tag", start, end)
+        said = _said_choice(text[start:end])
+        return said and Extracted(said.answer, "tag", start + said.start, start + said.end)
     if kind != "math" and parse_number(normalise_answer(content, kind), kind) is None:
         inner = _last_number(content, kind)
         if inner is not None:
@@ -163,6 +171,9 @@ def _final_answer(text: str, kind: AnswerKind, after: int) -> Extracted | None:
         return Extracted(sentence, "final_answer", at, at + len(sentence)) if starts_right else None
     if after >= 0:
         return None
+    first = _NUMBER["math"].match(sentence)
+    if first is not None and _AND_NO_MORE.match(sentence, first.end()):  # `5 (since 3 + 2)`
+        return Extracted(first.group().strip(), "final_answer", at, at + first.end())
     said = _last(_SAID.finditer(sentence))
     tail = sentence[said.end() :] if said else sentence
     found = _last_said(tail, "math")
@@ -188,8 +199,13 @@ def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
     if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer or _PROSE.search(answer):
         return None
+    if "\\boxed" in answer or "\\fbox" in answer:
+        return None  # one that is empty or does not close
     if parse_number(normalise_answer(answer, kind), kind) is None and (
-        kind != "math" or not re.search(r"[0-9\\^=]", answer) or re.search(r"[.:?!] ", answer) or "$" in answer
+        kind != "math"
+        or not (re.search(r"[0-9\\^=]", answer) or _PRODUCT.fullmatch(answer))
+        or re.search(r"[.:?!] ", answer)
+        or "$" in answer
     ):
         return None
     at = text.index(answer)
@@ -232,7 +248,7 @@ def _free(text: str, kind: AnswerKind, start: int, stop: int) -> Iterator[re.Mat
 
 
 def _said_choice(text: str) -> Extracted | None:
-    said = _last(_CHOICE_SAID.finditer(text))
+    said = max((_last(rule.finditer(text)) for rule in (_CHOICE_SAID, _CHOICE_IS)), key=_place)
     if said is not None:
         group = said.lastindex or 1
         return Extracted(said.group(group).upper(), "final_answer", said.start(group), said.end(group))
@@ -240,7 +256,13 @@ def _said_choice(text: str) -> Extracted | None:
     text = text.rstrip()
     offset = max(0, len(text) - 20)
     lone = _CHOICE_LAST.search(text[offset:])
+    if lone and _NO_CHOICE.search(text[offset : offset + lone.start(1)]):
+        return None
     return Extracted(lone.group(1), "last_letter", offset + lone.start(1), offset + lone.end(1)) if lone else None
+
+
+def _place(match: re.Match[str] | None) -> int:
+    return match.start() if match else -1
 
 
 def _content(span: re.Match[str]) -> str:

@@ -11,11 +11,11 @@ from types import TracebackType
 
 from its.grading.equal import GraderError, compare_form
 from its.grading.extract import Extracted, answer_start, extract_answer
-from its.grading.normalise import AnswerKind, normalise_answer
+from its.grading.normalise import AnswerKind, name_of, normalise_answer
 from its.grading.pool import Outcome, WorkerPool
 from its.types import Verdict, VerdictName
 
-GRADER_VERSION = "2"
+GRADER_VERSION = "3"
 WINDOW = 256
 """Verdicts held back, in order, behind one that waits for algebra."""
 REMEMBERED = 10_000
@@ -94,10 +94,11 @@ class Grader:
         Raises:
             GraderError: the grader cannot tell, or the reference is not of its kind.
         """
-        exact = compare_form(normalise_answer(answer, kind), reference, kind)
+        form = normalise_answer(answer, kind)
+        exact = compare_form(form, reference, kind, name_of(answer) if kind == "math" else None)
         if exact is not None:
             return exact
-        found, error = self._ask("equivalent", answer, reference).result()
+        found, error = self._ask("equivalent", answer if kind == "math" else form, reference).result()
         if error is not None:
             raise GraderError(error)
         return bool(found)
@@ -108,17 +109,23 @@ class Grader:
         return error or (str(found) if found else None)
 
     def _begin(self, item: Item) -> Verdict | _Waiting:
-        start = answer_start(item.text, item.thinking) if item.thinking else 0
-        extracted = extract_answer(item.text, item.kind, start)
-        form = normalise_answer(extracted.answer, item.kind) if extracted else ""
-        if extracted is None or not form:
-            return _verdict(item, None, None, "no_answer")
+        extracted, form = None, ""
         try:
-            exact = compare_form(form, item.reference, item.kind)
+            start = answer_start(item.text, item.thinking) if item.thinking else 0
+            extracted = extract_answer(item.text, item.kind, start)
+            form = normalise_answer(extracted.answer, item.kind) if extracted else ""
+            if extracted is None or not form:
+                return _verdict(item, None, None, "no_answer")
+            name = name_of(extracted.answer) if item.kind == "math" else None
+            exact = compare_form(form, item.reference, item.kind, name)
         except GraderError as error:
             return _verdict(item, extracted, form, "grader_error", str(error))
+        except Exception as error:  # a fault of ours costs one verdict, never the run
+            reason = f"the grader failed: {type(error).__name__}: {error}"
+            return _verdict(item, extracted, form, "grader_error", reason)
         if exact is None:
-            return _Waiting(item, extracted, form, self._ask("equivalent", extracted.answer, item.reference))
+            asked = extracted.answer if item.kind == "math" else form
+            return _Waiting(item, extracted, form, self._ask("equivalent", asked, item.reference))
         return _verdict(item, extracted, form, "correct" if exact else "incorrect")
 
     def _ask(self, *task: str) -> Future[Outcome]:

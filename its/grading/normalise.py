@@ -28,26 +28,51 @@ _RATIO = re.compile(r"([-+]?)\s?([0-9]++)\s?/\s?([0-9]++)")
 _FRACTION = re.compile(
     r"([-+]?)\s?([0-9]*+)\s?\\frac\s?(?:\{\s?(-?[0-9]++)\s?\}\s?\{\s?(-?[0-9]++)\s?\}|([0-9])\s?([0-9]))"
 )
+_REPEATING = re.compile(r"([-+]?)\s?([0-9]*+)\.([0-9]*+)\s?\\(?:overline|bar)\s?\{\s?([0-9]++)\s?\}")
 _MIXED = re.compile(r"([-+]?)\s?([0-9]++) ([0-9]++)/([0-9]++)")
 
 _NOISE = re.compile(r"(?<!\\)\\(?:! ?|[,;: ])|\\q?quad\b|~|\\left(?![a-z])|\\right(?![a-z])|\\displaystyle(?![a-zA-Z])")
 _UPRIGHT = re.compile(r"\\(?:mathrm|operatorname)\s*\{\s*([eidCFP])\s*\}|\\(?:rm|mathrm)\s+([ei])(?![A-Za-z])")
 # Words after a number that change its value are no unit: 5 million, 2 pi, 3 p.m.
-_NO_UNIT = (
-    r"\s*(?:pi|sqrt|or|and|mod|dozen|hundred|thousand|[mbtr]+illion|factorial|squared|cubed|"
-    r"times|plus|minus|over|[ap]\.?m)\b"
+CHANGING_WORDS = (
+    r"(?:dozen|hundred|thousand|[mbtr]+illion|lakh|crore|factorial|(?:ten|hundred|thousand)ths?|squared|cubed|times|"
+    r"[ap]\.?m)"
 )
+_NO_UNIT = rf"\s*(?:{CHANGING_WORDS}|pi|sqrt|or|and|mod|plus|minus|over)\b"
+_POWER = r"(?:\^\s?\{?\s?[23]\s?\}?|[\u00b2\u00b3])?"
 _UNIT_TEXT = re.compile(
     r"(?<=[0-9}) ])\s*\\(?:text|textbf|textnormal|mathrm|mbox|textrm)\s*"
-    rf"\{{(?!{_NO_UNIT})[^{{}}]*\}}(?:\^\{{?[23]\}}?)?$"
+    rf"\{{(?!{_NO_UNIT})[^{{}}]*\}}{_POWER}$"
 )
-_UNIT_WORDS = re.compile(rf"(?<=[0-9]) (?!{_NO_UNIT})[A-Za-z]{{2,}}(?:[ /-][A-Za-z]+)*$")
+_UNIT_WORDS = re.compile(
+    rf"(?<=[0-9]) (?!{_NO_UNIT})(?:[A-Za-z]{{2,}}|[mgshlLNJWVK\u00b5]){_POWER}(?:[ /-][A-Za-z]+{_POWER})*$"
+)
 _UNIT_PERCENT = re.compile(r"(?<=[0-9}]) ?(?:percent(?:age)?|pct)$", re.IGNORECASE)
-_UNIT_SIGN = re.compile(r"(?<=[0-9])\s?(?:\\?%|°|\^\s?\{?\s?\\circ\s?\}?)$")
-_UNIT_SHORT = re.compile(r"(?<=[0-9])(?:[kcm]?m|km/h|mph|k?g|mg|l|ml|s|h|min)[\u00b2\u00b3]?$", re.IGNORECASE)
-_NAMED = re.compile(r"[A-Za-z]\s*=\s*([^=]*[0-9)}\]][^=]*)")
+_UNIT_SIGN = re.compile(
+    r"(?<=[0-9])\s?(?:\\?%|(?:\u00b0|\^\s?\{?\s?\\circ\s?\}?)\s?"
+    r"(?:[CF]|\\(?:text|textrm|mathrm)\s?\{\s?[CF]\s?\})?)$"
+)
+_UNIT_SHORT = re.compile(
+    r"(?<=[0-9])(?:(?:[kcmd]?m|[Kk]m|KM|CM|MM|ft|in|yd|mi|h|hrs?|min|s|ms)(?:/(?:h|s|min))?|mph|[km]?g|[kK]g|KG|lbs?|oz|"
+    rf"m?[lL]|[kM]?W|[kM]?J|N|V){_POWER}(?:/s{_POWER})?$"
+)
+_NAME = re.compile(r"([A-Za-z])\s*=")
+_EQUALS = re.compile(r"(?<![<>!])=|\\approx(?![A-Za-z])|\u2248")
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|boldsymbol|bm|underline|mbox|"
+    r"textcolor\s*\{[^{}]*\})\s*(\{.*)",
+    re.DOTALL,
+)
+_SWITCH = re.compile(r"\\(?:bf|rm|it|bfseries)(?![A-Za-z])\s*")
+_OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(\s*[A-J]\s*\)\s*\}?[\s:]*(?=[-+.0-9\\])")
+_ORDINAL = re.compile(
+    r"(?<=[0-9])\s?(?:\^\s?\{?\s?)?(?:\\(?:text|textrm|mathrm)\s?\{\s?)?(?:st|nd|rd|th)[\s}]*$", re.IGNORECASE
+)
+_QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+_DRESS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|boldsymbol|bf|rm)(?![A-Za-z])|[{}*$_]")
 _LETTER = re.compile(
-    r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s*\(?\s*([A-Ja-j])\s*\)?\s*\}?(?:\s*[).:].*|\s*\}.*)?", re.DOTALL
+    r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice)\s*)?:?\s*(?:\(\s*([A-J])\s*\).*|([A-J])\s*(?:[().:,].*)?)",
+    re.DOTALL | re.IGNORECASE,
 )
 _SIGNS = {0x2212: "-", 0x2013: "-", 0xFE63: "-", 0xFF0D: "-", 0xA0: " ", 0x202F: " ", 0x2009: " "}
 _SIGNS |= {0: None, 0x20AC: None, 0xA3: None, 0xA5: None}  # type: ignore[dict-item]
@@ -66,20 +91,20 @@ def normalise_answer(answer: str, kind: AnswerKind) -> str:
     if answer.isascii() and answer.isdigit() and len(answer) <= MAX_CHARACTERS and kind != "choice":
         return str(int(answer))
     if kind == "choice":
-        text = tidy(answer)
-        letter = _LETTER.fullmatch(text)
-        return letter.group(1).upper() if letter else text.upper()
-    text = without_unit(tidy(answer), kind)
-    if kind != "math" and "=" in text:
-        text = text.rpartition("=")[2].strip()
-    elif named := _NAMED.fullmatch(text):
-        # `x = 5` is 5, but the line `y = 2x + 1` keeps its name.
-        value = named.group(1).strip()
-        text = text if re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", value) else value
+        return _letter(tidy(answer))
+    text = tidy(answer)
     number = parse_number(text, kind)
     if number is None:
-        return _without_spaces(text) if kind == "math" else text
+        text = _name_and_value(without_unit(text, kind))[1] if kind == "math" else _value(text, kind)
+        number = parse_number(text, kind)
+    if number is None:
+        return without_spaces(text) if kind == "math" else text
     return number_form(number, kind)
+
+
+def name_of(answer: str) -> str | None:
+    """The letter whose value an answer of kind `math` says it is: `x` in `x = 5`; None where there is none."""
+    return _name_and_value(without_unit(tidy(answer), "math"))[0] if "=" in answer else None
 
 
 def number_form(number: Fraction, kind: AnswerKind) -> str:
@@ -113,8 +138,9 @@ def is_choice(answer: str) -> bool:
 
 
 def parse_number(text: str, kind: AnswerKind = "math") -> Fraction | None:
-    r"""The exact value of an integer, decimal, ratio, `\frac{a}{b}`, mixed number or `2 \times 10^{3}`; else None.
+    r"""The exact value of a text, or None where it is no number.
 
+    Numbers are integers, decimals (`0.1\overline{6}` too), ratios, `\frac{a}{b}`, mixed numbers, `2 \times 10^{3}`.
     A decimal comma counts for kind `number` alone, and only where it cannot part thousands (`0,5`, `1000,99`): in
     `math`, `1,22` is a list.
     """
@@ -145,6 +171,10 @@ def parse_number(text: str, kind: AnswerKind = "math") -> Fraction | None:
     elif kind == "number" and (match := _COMMA_DECIMAL.fullmatch(text)):
         sign, whole, places = match.groups()
         value = Fraction(f"{whole}.{places}")
+    elif "\\" in text and (match := _REPEATING.fullmatch(text)):
+        sign, whole, places, period = match.groups()
+        once = Fraction(int(places + period) - int(places or 0), 10 ** len(places) * (10 ** len(period) - 1))
+        value = int(whole or 0) + once
     else:
         return None
     return -value if sign == "-" else value
@@ -178,6 +208,59 @@ def without_unit(text: str, kind: AnswerKind) -> str:
     return _UNIT_SHORT.sub("", _UNIT_WORDS.sub("", text)) if kind != "math" else text
 
 
+def _name_and_value(text: str) -> tuple[str | None, str]:
+    """`x = 5` is 5, but the line `y = 2x + 1` keeps its name: ("x", "5") and (None, text)."""
+    named = _NAME.match(text)
+    value = text[named.end() :].strip() if named else ""
+    if named is None or "=" in value or not re.search(r"[0-9)}\]]", value):
+        return None, text
+    return (None, text) if re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", value) else (named.group(1), value)
+
+
+def _value(text: str, kind: AnswerKind) -> str:
+    """What a number is written in: without its name, its unit, its option's letter and what dresses it."""
+    if len(text) > MAX_CHARACTERS:
+        return text
+    text = _OPTION.sub("", _undressed(text), count=1)
+    said = None
+    for said in _EQUALS.finditer(text):  # noqa: B007 - the last one is what is wanted
+        pass
+    text = _undressed(text[said.end() :] if said else text)
+    return _undressed(without_unit(_ORDINAL.sub("", text), kind))
+
+
+def _undressed(text: str) -> str:
+    r"""Without `\text{...}` and its like, braces, parentheses or quotes around all of it, or marks behind it."""
+    for _ in range(8):
+        bare = _SWITCH.sub("", text.strip().removesuffix("\\checkmark")).rstrip(" \\,;:").strip(_QUOTES).strip()
+        if (wrapped := _WRAPPED.fullmatch(bare)) and _is_pair(wrapped.group(1)):
+            bare = wrapped.group(1)[1:-1]
+        elif bare[:1] in ("{", "(") and (bare[0] == "{" or "," not in bare) and _is_pair(bare):
+            bare = bare[1:-1]
+        if bare == text:
+            break
+        text = bare
+    return text
+
+
+def _is_pair(text: str) -> bool:
+    """Whether the first bracket is closed by the last character, and not before."""
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter in "({") - (letter in ")}")
+        if depth <= 0:
+            return place == len(text) - 1 and place > 0
+    return False
+
+
+def _letter(text: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        return text.upper()
+    bare = " ".join(_DRESS.sub(" ", unicodedata.normalize("NFKC", text)).split())
+    found = _LETTER.fullmatch(bare)
+    return (found.group(1) or found.group(2)).upper() if found else text.upper()
+
+
 def ascii_digits(text: str) -> str:
     """The text with every script's decimal digits as 0-9, character for character, so that places stay."""
     return text if text.isascii() else text.translate(_digits())
@@ -189,7 +272,7 @@ def _digits() -> dict[int, str]:
     return {ord(letter): str(unicodedata.decimal(letter)) for letter in wide if letter.isdecimal()}
 
 
-def _without_spaces(text: str) -> str:
+def without_spaces(text: str) -> str:
     r"""Spaces go, except where they part two numbers or words, end a command (`\pi r` is not `\pir`), or follow the
     comma of a list that would read as thousands (`32, 349`)."""
     return re.sub(

@@ -12,7 +12,7 @@ import re
 from itertools import chain
 
 from its.grading.equal import GraderError, exactly_equivalent
-from its.grading.normalise import tidy, without_unit
+from its.grading.normalise import CHANGING_WORDS, tidy, without_spaces, without_unit
 
 PLACES = 6  # math-verify compares decimals to so many places, as the exact path does
 
@@ -22,6 +22,10 @@ _MATRIX = re.compile(
     r"\(?\s*(?:\\(?:left)?\s*[\[(|]\s*|\[\s*)?\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr| ]*\})?(.*?)\\end\s*\{\1\}"
     r"\s*(?:\\(?:right)?\s*[\])|]|\])?\s*\)?",
     re.DOTALL,
+)
+_CHANGED = re.compile(
+    rf"(?<=[0-9)}}]) ?(?:\\(?:text|textbf|textrm|textnormal|mathrm|mbox)\s*\{{)?\s*({CHANGING_WORDS})\.?s?\s*\}}?$",
+    re.IGNORECASE,
 )
 _BASE = re.compile(r"[0-9A-Z]+_\{?([0-9]+)\}?")
 
@@ -57,6 +61,8 @@ def _same(given: str, wanted: str) -> bool:
         rows = matrices[0] if matrices[0] is not None else _as_column(given, matrices[1])
         if rows is not None:
             return _same_rows(rows, matrices[1])
+    elif matrices[0] is not None and (rows := _as_column(wanted, matrices[0])) is not None:
+        return _same_rows(matrices[0], rows)
     bases = _BASE.fullmatch(given), _BASE.fullmatch(wanted)
     if bases[0] and bases[1] and bases[0].group(1) != bases[1].group(1):
         return False  # math-verify drops the base: 21_3 would equal 21_5
@@ -89,8 +95,13 @@ def _verify(given: str, wanted: str) -> bool:
     from math_verify import verify  # type: ignore[import-untyped,unused-ignore]
 
     known = _parse(wanted)
-    if _plain(given) == _plain(wanted):
+    if _is_prose(given) and _is_prose(wanted) and _plain(given) == _plain(wanted):
         return True
+    one, other = without_spaces(given), without_spaces(wanted)
+    if one == other or one.casefold() == other.casefold():
+        return one == other  # math-verify takes R for r
+    if _changed(given) != _changed(wanted):
+        return False  # math-verify drops the word: 5 million would equal 5
     _readable(known, wanted)
     try:
         said = _parse(given)
@@ -142,6 +153,12 @@ def _whole(parsed: list[object], text: str) -> None:
 
 def _depth(text: str) -> int:
     return len(re.findall(r"(?<!\\)\{", text)) - len(re.findall(r"(?<!\\)\}", text))
+
+
+def _changed(text: str) -> str | None:
+    """The word behind a number that makes it another: `million`, `p.m`."""
+    found = _CHANGED.search(text)
+    return found.group(1).casefold().replace(".", "") if found else None
 
 
 def _word(text: str) -> str | None:
