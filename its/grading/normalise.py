@@ -64,7 +64,7 @@ _WRAPPED = re.compile(
     re.DOTALL,
 )
 _SWITCH = re.compile(r"\\(?:bf|rm|it|bfseries)(?![A-Za-z])\s*")
-_OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(\s*[A-J]\s*\)\s*\}?[\s:]*(?=[-+.0-9\\])")
+_OPTION = re.compile(r"\A(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?\(\s*[A-J]\s*\)\s*\}?[\s:]*(?=[-+.0-9\\])")
 _ORDINAL = re.compile(
     r"(?<=[0-9])\s?(?:\^\s?\{?\s?)?(?:\\(?:text|textrm|mathrm)\s?\{\s?)?(?:st|nd|rd|th)[\s}]*$", re.IGNORECASE
 )
@@ -221,7 +221,7 @@ def _value(text: str, kind: AnswerKind) -> str:
     """What a number is written in: without its name, its unit, its option's letter and what dresses it."""
     if len(text) > MAX_CHARACTERS:
         return text
-    text = _OPTION.sub("", _undressed(text), count=1)
+    text = _OPTION.sub("", _undressed(text))
     said = None
     for said in _EQUALS.finditer(text):  # noqa: B007 - the last one is what is wanted
         pass
