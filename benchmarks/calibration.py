@@ -242,22 +242,33 @@ def selection(trials: int) -> dict[str, object]:
 
 
 def seeds(trials: int) -> dict[str, object]:
-    """Several training seeds: coverage for other seeds and problems, beside problems alone and the bootstrap."""
+    """Several training seeds: coverage for other seeds and problems, and contrasts of two equal strategies."""
     out = {}
     for count in (2, 3, 5):
         for spread in (0.0, 0.03):
             generator = np.random.default_rng(derive_seed("seeds", count, str(spread)))
             hits = dict.fromkeys(("its", "problems alone", "hierarchical percentile"), 0)
+            alarms = {"its": 0, "problems alone": 0}
             for trial in range(trials):
-                rates = np.clip(generator.beta(2, 2, size=60) + generator.normal(0, spread, size=(count, 1)), 0, 1)
-                correct = generator.binomial(16, rates)
+                rates = generator.beta(2, 2, size=60)
+                correct, other = (
+                    generator.binomial(16, np.clip(rates + generator.normal(0, spread, size=(count, 1)), 0, 1))
+                    for _ in range(2)
+                )
                 both = seeds_interval(correct / 16, responses=16)
                 alone = mean_interval((correct / 16).mean(axis=0), responses=16 * count)
                 drawn = np.quantile(hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
                 hits["its"] += both.low <= 0.5 <= both.high
                 hits["problems alone"] += alone.low <= 0.5 <= alone.high
                 hits["hierarchical percentile"] += bool(drawn[0] <= 0.5 <= drawn[1])
-            out[f"{count} seeds, spread {100 * spread:g} points"] = {k: round(v / trials, 3) for k, v in hits.items()}
+                sides = other / 16, correct / 16
+                means = [side.mean(axis=0) for side in sides]
+                alarms["its"] += not contrast("null", *sides, seed=trial, draws=200).within_noise
+                alarms["problems alone"] += not contrast("null", *means, seed=trial, draws=200).within_noise
+            out[f"{count} seeds, spread {100 * spread:g} points"] = {
+                "coverage of a pair": {name: round(times / trials, 3) for name, times in hits.items()},
+                "false alarms of a contrast": {name: round(times / trials, 3) for name, times in alarms.items()},
+            }
     return {"trials": trials, **out}
 
 

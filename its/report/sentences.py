@@ -35,6 +35,9 @@ def headline_sentences(study: Row) -> list[str]:
         least = fewest(of(study, "cells", benchmark))
         if least and least < FEW_PROBLEMS:
             out.append(f"With the {least} problems of {benchmark} one problem is {100 / least:.1f} points.")
+    contrasts = study.get("contrasts") or []
+    if contrasts and all(c.get("seeds", 1) == 1 for c in contrasts):
+        out.append("One training seed: the differences are of these checkpoints; another seed would move them.")
     return out
 
 

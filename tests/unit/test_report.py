@@ -316,21 +316,26 @@ def test_headline_within_noise(study: dict[str, Any]) -> None:
         "Co-design predicts XX above NN, NX and XN by more than the noise; on sums this is not seen.",
         "No two of the trained cells of sums differ by more than the noise of 6 looks; each could have shown "
         "11.0 points.",
+        "One training seed: the differences are of these checkpoints; another seed would move them.",
     ]
+    for row in study["contrasts"]:
+        row["seeds"] = 2
+    assert not any("training seed" in sentence for sentence in headline_sentences(study))
+    assert "for other training seeds, too" in Page(build_report(study)).words
 
 
 def test_headline_beyond_noise(study: dict[str, Any]) -> None:
     study["contrasts"][0] = contrast("XX - NN", 0.09, 0.03, 0.15, 0.0004, noise=False)
-    _, loud, quiet, verdict, _ = headline_sentences(study)
+    _, loud, quiet, verdict, *_ = headline_sentences(study)
     assert loud == "On sums larger than the noise: XX - NN = +9.0 points [+3.0, +15.0], p < 0.001."
     assert quiet.startswith("On sums within the noise: XX - NX = +0.5 points")
     assert verdict.endswith("on sums this is seen against NN only.")
     assert "larger than the noise" in Page(build_report(study)).words
 
     study["contrasts"] = [contrast(f"XX - {b}", 0.09, 0.03, 0.15, 0.012, noise=False) for b in ("NN", "NX", "XN")]
-    assert headline_sentences(study)[-2].endswith("on sums this is seen.")
+    assert headline_sentences(study)[-3].endswith("on sums this is seen.")
     study["contrasts"] = [contrast("XX - NN", -0.09, -0.15, -0.03, 0.012, noise=False)]
-    assert headline_sentences(study)[-2].endswith("on sums this is not seen.")
+    assert headline_sentences(study)[-3].endswith("on sums this is not seen.")
 
 
 def test_headline_when_training_shows_nothing_or_harm(study: dict[str, Any]) -> None:
@@ -388,11 +393,11 @@ def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dic
 
 def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
     study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, accuracy undecided", "shown": False}]
-    assert headline_sentences(study)[-1] == (
+    assert headline_sentences(study)[-2] == (
         "Fewer tokens at equal or better accuracy is not shown on sums by any of 1 contrasts."
     )
     study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, equal accuracy", "shown": True}]
-    assert headline_sentences(study)[-1].endswith("shown on sums by XX - NN (-20 %, fewer tokens, equal accuracy).")
+    assert headline_sentences(study)[-2].endswith("shown on sums by XX - NN (-20 %, fewer tokens, equal accuracy).")
     assert "XX - NN 0.80 [0.70, 0.92] p = 0.004 — fewer tokens, equal accuracy" in Page(build_report(study)).words
 
 
@@ -432,7 +437,7 @@ def test_few_problems_say_what_one_is_worth(study: dict[str, Any]) -> None:
     assert "one problem is" not in Page(build_report(study)).words
     for row in study["cells"]:
         row["problems"] = 30
-    assert headline_sentences(study)[-1] == "With the 30 problems of sums one problem is 3.3 points."
+    assert headline_sentences(study)[-2] == "With the 30 problems of sums one problem is 3.3 points."
     assert "sums has 30 problems: one problem is 3.3 points" in Page(build_report(study)).words
 
 
