@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
-from its.errors import Fault, FaultsError, MissingError, RunError
+from its.errors import DataError, Fault, FaultsError, MissingError, RunError
 from its.types import Row
 
 RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
+_BOM = "\ufeff"
+_STAGE_HINT = "`dvc repro` makes what a stage writes"
 
 
 def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], object] | None = None) -> Iterator[RowType]:
@@ -59,23 +63,39 @@ def _spoken(name: object) -> str:
 
 
 def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of each JSON line; unreadable lines go to `faults`, blank ones are passed over."""
+    """Yield (line number, value) of each JSON line; unreadable lines go to `faults`, blank ones are passed over.
+
+    A byte order mark at the start of the file is passed over too. A lone surrogate, half of a character that a model
+    was stopped in, is legal in JSON and is kept.
+    """
     try:
         source = path.open("rb")
     except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", "`dvc repro` makes what a stage writes") from error
+        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
     with source:
         for line_number, raw in enumerate(source, start=1):
             if not raw.strip():
                 continue
             try:
-                yield line_number, json.loads(raw.decode("utf-8"))
+                text = raw.decode("utf-8")
+                if line_number == 1 and text.startswith(_BOM):
+                    text = text.removeprefix(_BOM)
+                    if not text.strip():
+                        continue
+                yield line_number, json.loads(text)
             except UnicodeDecodeError as error:
                 faults.append(Fault(f"{path}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file"))
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-                what = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-                faults.append(Fault(f"{path}:{line_number}{place}", f"broken JSON: {what}", "mend or remove this line"))
+                faults.append(Fault(f"{path}:{line_number}{place}", _json_fault(error), "mend or remove this line"))
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"broken JSON: {error.msg.lower()}"
+    if isinstance(error, RecursionError):
+        return "broken JSON: nested too deeply"
+    return f"an integer of more than {sys.get_int_max_str_digits()} digits is not read"  # Python's limit, no other
 
 
 def file_sha256(path: Path) -> str:
@@ -92,9 +112,10 @@ def count_lines(path: Path) -> int:
     """
     try:
         with path.open("rb") as source:
-            return sum(bool(line.strip()) for line in source)
+            first = source.readline().removeprefix(_BOM.encode())
+            return bool(first.strip()) + sum(bool(line.strip()) for line in source)
     except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", "`dvc repro` makes what a stage writes") from error
+        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
 
 
 def raise_faults(faults: list[Fault]) -> None:
@@ -107,18 +128,23 @@ def raise_faults(faults: list[Fault]) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[str]]:
+def atomic_file(path: Path, errors: str = "strict") -> Iterator[IO[str]]:
     """A text file that appears under `path` whole or not at all: temporary file, fsync, rename.
 
+    Whether it can be written there shows when it is opened, before any work.
+
+    Args:
+        errors: what `open` is to do with text that has no UTF-8, a lone surrogate; `backslashreplace` writes it as
+            JSON does (`\\ud800`), so it is for JSON alone.
+
     Raises:
-        RunError: if the disk is full; nothing is left behind.
+        DataError: a folder, a device or a pipe has that name, or a file stands where its folder would.
+        RunError: if the disk is full or cannot be written there; nothing is left behind.
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+        handle, temporary = _open_beside(path)
+        with os.fdopen(handle, "w", encoding="utf-8", errors=errors, newline="\n") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -133,26 +159,51 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
             temporary.unlink(missing_ok=True)
 
 
+def _open_beside(path: Path) -> tuple[int, Path]:
+    """A new temporary file in the folder of `path`, which is made if it is not there."""
+    try:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file"
+            raise DataError(f"{path}: is {what}, and a file is to be written there", "give another name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{path}: a file stands where its folder would", "give another name") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        what = str(error.strerror).lower()
+        raise RunError(f"{path}: cannot be written: {what}", "make its folder writable, or choose another") from error
+    return handle, Path(name)
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Write rows atomically, streaming; return how many."""
     count = 0
-    with atomic_file(path) as out:
+    with atomic_file(path, errors="backslashreplace") as out:
         for row in rows:
-            out.write(row.model_dump_json(exclude_none=True) + "\n")
+            out.write(_row_json(row) + "\n")
             count += 1
     return count
 
 
+def _row_json(row: Row) -> str:
+    try:
+        return row.model_dump_json(exclude_none=True)
+    except PydanticSerializationError:  # it writes no lone surrogate
+        return json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False, separators=(",", ":"))
+
+
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """Write one JSON value a line, atomically."""
-    with atomic_file(path) as out:
+    with atomic_file(path, errors="backslashreplace") as out:
         for value in values:
             out.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON document atomically, indented, keys in the order given."""
-    with atomic_file(path) as out:
+    with atomic_file(path, errors="backslashreplace") as out:
         out.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -161,13 +212,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         MissingError: if there is no such file.
-        FaultsError: if it is not JSON, with line and column.
+        FaultsError: if it is not JSON, with line and column where there is one.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", "`dvc repro` makes what a stage writes") from error
-    except json.JSONDecodeError as error:
-        raise FaultsError(
-            [Fault(f"{path}:{error.lineno}:{error.colno}", f"broken JSON: {error.msg.lower()}")]
-        ) from error
+        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
+    except UnicodeDecodeError as error:
+        raise FaultsError([Fault(str(path), f"not UTF-8 at byte {error.start}", "re-encode the file")]) from error
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise FaultsError([Fault(f"{path}{place}", _json_fault(error))]) from error

@@ -40,7 +40,7 @@ def grade(
         raise click.UsageError("FILE needs --output")
     from its.stages.grade_file import grade_file
 
-    counts = grade_file(file, output, kind, thinking)  # type: ignore[arg-type]  # click holds it to KINDS
+    counts = grade_file(file, output, kind, thinking, list_all=as_json)  # type: ignore[arg-type]  # click holds it to KINDS
     if as_json:
         print_json(output=str(output), verdicts=counts)
         return

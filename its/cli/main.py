@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
-from typing import NoReturn
+import threading
+from typing import Any, NoReturn
 
 import click
 
@@ -47,13 +49,24 @@ def cli(traceback: bool) -> None:
     """
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a command as Ctrl-C does, so that temporary files and processes go."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+    raise _Terminated
+
+
 for command in (recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
     cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 or 143 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    former = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
         cli.main(args=words, prog_name="its", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -64,9 +77,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             click.echo(json.dumps({"version": JSON_VERSION, "errors": faults}, indent=2, ensure_ascii=False))
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("error: interrupted; run the same command again to go on", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)  # click wraps it
+        sys.exit(128 + signal.SIGTERM if terminated else EXIT_INTERRUPTED)
     except ItsError as error:
         if "--traceback" in words:
             raise
@@ -81,4 +95,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo(f"error: {error.filename or 'the disk'}: {str(error.strerror).lower()}", err=True)
         click.echo(f"hint: {DISK_HINTS[error.errno]}; what was finished is kept", err=True)
         sys.exit(EXIT_RUN_FAILED)
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, former)
     sys.exit(0)

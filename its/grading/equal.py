@@ -68,11 +68,6 @@ def compare_form(form: str, reference: str, kind: AnswerKind, name: str | None =
     return _before_algebra(form, wanted) if kind == "math" or _is_formula(form) else False
 
 
-def reference_fault(reference: str, kind: AnswerKind) -> str | None:
-    """Why a reference cannot be one of its kind; None if it can, as far as no algebra is needed."""
-    return _known(reference, kind)[2]
-
-
 @lru_cache(maxsize=4096)
 def _known(reference: str, kind: AnswerKind) -> tuple[str, Fraction | None, str | None]:
     """A reference's form, its value if it is a number, and what is wrong with it."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from its.grading.equal import GraderError, compare_form
 from its.grading.extract import Extracted, answer_start, extract_answer
 from its.grading.normalise import AnswerKind, name_of, normalise_answer
-from its.grading.pool import Outcome, WorkerPool
+from its.grading.pool import Outcome, Task, WorkerPool
 from its.types import Verdict, VerdictName
 
 GRADER_VERSION = "3"
@@ -49,7 +49,7 @@ class Grader:
     def __init__(self, timeout_seconds: float = 5.0, workers: int | None = None) -> None:
         self._timeout, self._workers = timeout_seconds, workers
         self._pool: WorkerPool | None = None
-        self._asked: OrderedDict[tuple[str, ...], Future[Outcome]] = OrderedDict()
+        self._asked: OrderedDict[Task, Future[Outcome]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Grader:
@@ -98,15 +98,10 @@ class Grader:
         exact = compare_form(form, reference, kind, name_of(answer) if kind == "math" else None)
         if exact is not None:
             return exact
-        found, error = self._ask("equivalent", answer if kind == "math" else form, reference).result()
+        found, error = self._ask(answer if kind == "math" else form, reference).result()
         if error is not None:
             raise GraderError(error)
         return bool(found)
-
-    def parse_fault(self, reference: str) -> str | None:
-        """Why algebra cannot read a reference of kind `math`; None if it can."""
-        found, error = self._ask("parse", reference).result()
-        return error or (str(found) if found else None)
 
     def _begin(self, item: Item) -> Verdict | _Waiting:
         extracted, form = None, ""
@@ -125,10 +120,11 @@ class Grader:
             return _verdict(item, extracted, form, "grader_error", reason)
         if exact is None:
             asked = extracted.answer if item.kind == "math" else form
-            return _Waiting(item, extracted, form, self._ask("equivalent", asked, item.reference))
+            return _Waiting(item, extracted, form, self._ask(asked, item.reference))
         return _verdict(item, extracted, form, "correct" if exact else "incorrect")
 
-    def _ask(self, *task: str) -> Future[Outcome]:
+    def _ask(self, answer: str, reference: str) -> Future[Outcome]:
+        task = answer, reference
         with self._lock:
             known = self._asked.get(task)
             if known is not None:

@@ -21,10 +21,10 @@ from multiprocessing import Pipe
 
 from its.errors import RunError
 
-Task = tuple[str, ...]
-"""("equivalent", answer, reference) or ("parse", reference)."""
-Outcome = tuple[bool | str | None, str | None]
-"""What was found, and why nothing was."""
+Task = tuple[str, str]
+"""An answer and the reference that it may be in another form."""
+Outcome = tuple[bool | None, str | None]
+"""Whether it is, or None and why that could not be told."""
 
 START_SECONDS = 300.0
 WALL_FACTOR = 20

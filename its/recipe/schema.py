@@ -65,8 +65,8 @@ class SpecialTokens(Section):
 class Thinking(Section):
     """The marks around a model's reasoning."""
 
-    start: str
-    end: str
+    start: Annotated[str, Field(pattern=r"\S")]
+    end: Annotated[str, Field(pattern=r"\S")]
 
 
 class Model(Section):

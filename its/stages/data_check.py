@@ -42,11 +42,12 @@ def _faults(
     if isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
         return
     rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])
+    places: list[tuple[str, str | None]] = []
     try:
-        places = [(problem.row or f"`{name}/{problem.problem_id}`", problem.reference) for problem in rows]
-    except FaultsError as error:
+        for problem in rows:
+            places.append((problem.row or f"`{name}/{problem.problem_id}`", problem.reference))
+    except FaultsError as error:  # raised behind the last good row: their references are looked at all the same
         yield from error.faults
-        return
     except ItsError as error:
         yield Fault(document.where([section, name, "source"]), error.message, error.hint)
         return

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+import math
+import os
+import re
+import stat
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from its.errors import DataError, Fault
+from pydantic import ValidationError
+
+from its.errors import DataError, Fault, FaultsError, MissingError
 from its.grading.grade import GRADER_VERSION, Grader, Item
 from its.grading.normalise import AnswerKind
+from its.grading.references import HINTS, probe_references
 from its.progress import Progress
-from its.rows import atomic_file, raise_faults, read_json_lines
+from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
+from its.types import Verdict
 
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
-ADDED = ("answer", "verdict", "rule")
+ADDED = ("answer", "verdict", "rule", "span", "reason", "grader_version")
+"""The fields that a graded row ends in; `reason` only where the verdict is `grader_error`."""
+
+_ADDED = frozenset(ADDED)
+_HINTS = HINTS | {
+    "integer": "mend it, or give `--kind number` or `--kind math`",
+    "number": "mend it, or give `--kind math`",
+}
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def grade_file(
@@ -25,76 +40,210 @@ def grade_file(
     thinking: tuple[str, str] | None = None,
     timeout_seconds: float = 5.0,
     workers: int | None = None,
+    list_all: bool = False,
 ) -> dict[str, int]:
     """Write every row of a file with its answer, verdict and rule; return how many got which verdict.
 
-    Two passes, both streamed: the first finds every fault, so that none shows after an hour of grading.
+    Two passes, both streamed: the first finds every fault, so that none shows after an hour of grading. That `output`
+    cannot be written shows before it.
 
     Args:
-        source: JSON lines; `reference` is text or a number, `response` text, `kind` may say the row's answer kind.
+        source: JSON lines; `reference` is text or a number, `response` text, `kind` may say the row's answer kind. A
+            regular file, since it is read more than once.
         output: written atomically; the rows' other fields stay as they are.
         kind: of rows that do not say theirs.
         thinking: marks around reasoning, which is cut off.
+        list_all: name every fault, not the first 20 and how many more.
 
     Raises:
         MissingError: no such file.
-        FaultsError: every bad row as `path:line`; also a row whose field would be overwritten.
-        DataError: the file has no row, or output and source are one file.
+        FaultsError: every bad row as `path:line`; also a row whose field would be overwritten, and a reference that no
+            answer could be graded against.
+        DataError: the file has no row, is no regular file, changed meanwhile, or is the output; the output is a folder;
+            a mark of `thinking` is blank.
+        RunError: the output cannot be written.
     """
-    if output.exists() and source.exists() and output.samefile(source):
+    before = _state(source)
+    if os.path.exists(output) and output.samefile(source):
         raise DataError(f"{output}: is the file to grade", "give `--output` another name")
-    faults: list[Fault] = []
-    count = 0
-    for number, row in read_json_lines(source, faults):
-        count += 1
-        faults.extend(Fault(f"{source}:{number}", *fault) for fault in _row_faults(row, kind))
-    raise_faults(sorted(faults, key=lambda fault: int(fault.where.removeprefix(f"{source}:").split(":")[0])))
-    if not count:
-        raise DataError(f"{source}: no rows", "wanted JSON lines with `reference` and `response`")
+    if thinking is not None and not all(mark.strip() for mark in thinking):
+        raise DataError("a mark of `--thinking` is blank", "wanted what stands before and behind the reasoning")
     counts: Counter[str] = Counter()
-    with (
-        Progress("grade", count, "responses") as progress,
-        Grader(timeout_seconds, workers) as grader,
-        atomic_file(output) as out,
-    ):
-        # Read twice in step: the grader holds some rows back, and their texts are not to be held here too.
-        verdicts = grader.grade(_items(source, kind, thinking))
-        for (_, row), verdict in zip(read_json_lines(source, []), verdicts, strict=True):
-            row |= {"answer": verdict.answer, "verdict": verdict.verdict, "rule": verdict.rule, "span": verdict.span}
-            row |= {"reason": verdict.reason} if verdict.reason else {}
-            out.write(json.dumps(row | {"grader_version": GRADER_VERSION}, ensure_ascii=False) + "\n")
-            counts[verdict.verdict] += 1
-            progress.add()
+
+    def graded(grader: Grader) -> Iterator[dict[str, Any]]:
+        count = _checked(source, kind, grader, list_all)
+        with Progress("grade", count, "responses") as progress:
+            held: deque[dict[str, Any]] = deque()  # of no more rows than the grader holds back
+
+            def items() -> Iterator[Item]:
+                for number, row in _good_rows(source, kind):
+                    held.append(row)
+                    yield _item(number, row, kind, thinking)
+
+            for verdict in grader.grade(items()):
+                yield _with_verdict(held.popleft(), verdict)
+                counts[verdict.verdict] += 1
+                progress.add()
+        if counts.total() != count or _state(source) != before:
+            raise _changed(source)
+
+    with Grader(timeout_seconds, workers) as grader:
+        write_json_lines(output, graded(grader))  # which opens the output first
     return dict(counts.most_common())
 
 
-def _items(source: Path, kind: AnswerKind | None, thinking: tuple[str, str] | None) -> Iterator[Item]:
-    for number, row in read_json_lines(source, []):
-        yield Item(str(number), 0, row["response"], _text(row["reference"]), row.get("kind", kind), thinking)
+def _state(source: Path) -> tuple[int, ...]:
+    """What differs once a file was replaced or written to.
+
+    Raises:
+        MissingError: no such file.
+        DataError: it is no regular file, or cannot be read.
+    """
+    try:
+        found = source.stat()
+    except FileNotFoundError as error:
+        raise MissingError(f"{source}: no such file", "give the path of the JSON lines to grade") from error
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read: {str(error.strerror).lower()}", "mend the path") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{source}: is a folder, wanted a file of JSON lines", "name a file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(
+            f"{source}: is no regular file, and grading reads it more than once",
+            "write what comes out of a pipe to a file first, and grade that",
+        )
+    if not os.access(source, os.R_OK):
+        raise DataError(f"{source}: cannot be read: permission denied", f"`chmod u+r {source}`")
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _changed(source: Path) -> DataError:
+    return DataError(f"{source}: changed while it was graded", "let it be written to its end, then grade it again")
+
+
+def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bool) -> int:
+    """How many rows there are, once all of them were found good."""
+    faults: list[Fault] = []
+    count = 0
+
+    def references() -> Iterator[tuple[str, str, AnswerKind]]:
+        nonlocal count
+        for number, row in read_json_lines(source, faults):
+            count += 1
+            place = f"{source}:{number}"
+            found = dict(_row_faults(row, kind))
+            if found:
+                faults.extend(Fault(place, *fault) for fault in found.values())
+            if not found or not found.keys() & {"row", "reference", "kind"}:
+                yield place, _text(row["reference"]), _kind(row, kind)
+
+    faults += probe_references(references(), grader, _HINTS)
+    faults.sort(key=lambda fault: int(fault.where.removeprefix(f"{source}:").split(":")[0]))
+    if list_all and faults:
+        raise FaultsError(faults)
+    if len(faults) > MAX_FAULTS:
+        more = Fault(str(source), f"{len(faults) - MAX_FAULTS} more faults", "`--json` lists them all")
+        raise FaultsError([*faults[:MAX_FAULTS], more])
+    raise_faults(faults)
+    if not count:
+        raise DataError(f"{source}: no rows", "wanted JSON lines with `reference` and `response`")
+    return count
+
+
+def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file that was found good.
+
+    Raises:
+        DataError: if it is not any more.
+    """
+    faults: list[Fault] = []
+    try:
+        for number, row in read_json_lines(source, faults):
+            if faults or any(_row_faults(row, kind)):
+                break
+            yield number, row
+        else:
+            if not faults:
+                return
+    except MissingError:
+        pass
+    raise _changed(source)
+
+
+def _item(number: int, row: dict[str, Any], kind: AnswerKind | None, thinking: tuple[str, str] | None) -> Item:
+    # Half a character has no UTF-8 and is no text to most libraries. One for one, so that `span` fits the response.
+    text = row["response"] if row["response"].isascii() else _HALF.sub("\ufffd", row["response"])
+    return Item(str(number), 0, text, _text(row["reference"]), _kind(row, kind), thinking)
+
+
+def _with_verdict(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    graded = {name: value for name, value in row.items() if name not in _ADDED}  # a former `reason` goes, too
+    graded |= {"answer": verdict.answer, "verdict": verdict.verdict, "rule": verdict.rule, "span": verdict.span}
+    graded |= {"reason": verdict.reason} if verdict.reason else {}
+    return graded | {"grader_version": GRADER_VERSION}
 
 
 def _text(reference: Any) -> str:
     return str(int(reference)) if isinstance(reference, float) and reference.is_integer() else str(reference)
 
 
-def _row_faults(row: Any, kind: AnswerKind | None) -> Iterator[tuple[str, str | None]]:
+def _kind(row: dict[str, Any], kind: AnswerKind | None) -> AnswerKind:
+    said: AnswerKind | None = row.get("kind")
+    said = kind if said is None else said
+    assert said is not None, "rows without a kind are faults"
+    return said
+
+
+def _row_faults(row: Any, kind: AnswerKind | None) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    """What the fault is of, and the fault: message and hint."""
     if not isinstance(row, dict):
-        yield f"a {type(row).__name__}, wanted an object with `reference` and `response`", None
+        wanted = "wanted an object with `reference` and `response`"
+        yield "row", (f"a {type(row).__name__}, {wanted}", None)
         return
-    has = ", ".join(f"`{name}`" for name in row) or "nothing"
     if "response" not in row:
-        yield f"no `response`; the row has: {has}", "rename the field that holds the model's text"
+        yield "response", (f"no `response`; {_has(row)}", "rename the field that holds the model's text")
     elif not isinstance(row["response"], str):
-        yield f"`response` is a {type(row['response']).__name__}, wanted text", None
+        yield "response", (f"`response` is a {type(row['response']).__name__}, wanted text", None)
     if "reference" not in row:
-        yield f"no `reference`; the row has: {has}", "rename the field that holds the known answer"
-    elif isinstance(row["reference"], bool) or not isinstance(row["reference"], str | int | float):
-        yield f"`reference` is a {type(row['reference']).__name__}, wanted text or a number", None
-    said = row.get("kind", kind)
+        yield "reference", (f"no `reference`; {_has(row)}", "rename the field that holds the known answer")
+    elif (fault := _reference_fault(row["reference"])) is not None:
+        yield "reference", (fault, None)
+    said = row.get("kind")
+    said = kind if said is None else said
     if said is None:
-        yield "no `kind`", f"give `--kind`, one of {', '.join(KINDS)}"
+        yield "kind", ("no `kind`", f"give `--kind`, one of {', '.join(KINDS)}")
     elif said not in KINDS:
-        yield f"`kind` is `{said}`", f"known: {', '.join(KINDS)}"
-    taken = [name for name in ADDED if name in row]
-    if taken and "grader_version" not in row:  # rows that were graded before are ours to grade again
-        yield f"has {' and '.join(f'`{name}`' for name in taken)} already, which would be overwritten", "rename it"
+        yield "kind", (f"`kind` is `{said}`", f"known: {', '.join(KINDS)}")
+    if not _ADDED.isdisjoint(row) and not _is_graded(row):  # rows that were graded before are ours to grade again
+        named = " and ".join(f"`{name}`" for name in ADDED if name in row)
+        yield "added", (f"has {named} already, which would be overwritten", "rename it")
+
+
+def _has(row: dict[str, Any]) -> str:
+    return f"the row has: {', '.join(f'`{name}`' for name in row) or 'nothing'}"
+
+
+def _reference_fault(reference: Any) -> str | None:
+    if isinstance(reference, bool) or not isinstance(reference, str | int | float):
+        return f"`reference` is a {type(reference).__name__}, wanted text or a number"
+    if isinstance(reference, float) and not math.isfinite(reference):
+        return f"`reference` is {reference}, wanted text or a finite number"
+    if isinstance(reference, str) and not reference.isascii() and _HALF.search(reference):
+        return "`reference` holds half a character (a lone surrogate)"
+    return None
+
+
+def _is_graded(row: dict[str, Any]) -> bool:
+    """Whether a row's verdict is one that was written here, by whatever version, and not fields of somebody else."""
+    if not all(name in row for name in ADDED if name != "reason"):
+        return False
+    try:
+        known = Verdict(query_id="", sample_index=0, **{name: row[name] for name in ADDED if name in row})
+    except ValidationError:
+        return False
+    found = known.answer is not None
+    return (
+        (known.rule is not None) == (known.span is not None) == found
+        and (known.reason is not None) == (known.verdict == "grader_error")
+        and known.grader_version.isdecimal()
+    )

@@ -70,7 +70,7 @@ def test_what_changes_a_number_is_no_unit(grader: Grader, answer: str) -> None:
         ("\\begin{pmatrix}1 2\\\\3\\end{pmatrix}", "\\begin{pmatrix}12\\\\3\\end{pmatrix}"),
         *(("2I", "2i"), ("\\pi R^2", "\\pi r^2"), ("\\Delta", "\\delta"), ("2N", "2n"), ("x=2", "y=2"), ("z=0", "x=0")),
         *(("5 \\text{ million}", "5"), ("2\\text{ thousand}", "2"), ("3 \\text{ dozen}", "3")),
-        *(("5\\text{ squared}", "5"), ("2\\text{ a.m.}", "2\\text{ p.m.}")),
+        *(("5\\text{ squared}", "5"), ("2\\text{ a.m.}", "2\\text{ p.m.}"), ("4:00", "3:00")),
     ],
 )
 def test_what_differs_is_not_equal(grader: Grader, answer: str, reference: str) -> None:
@@ -84,7 +84,7 @@ def test_what_differs_is_not_equal(grader: Grader, answer: str, reference: str) 
         ("(1,2)", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
         ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)"),
         *(("0.\\overline{3}", "\\frac13"), ("0.1\\overline{6}", "\\frac16"), ("-1.\\overline{27}", "-\\frac{14}{11}")),
-        *(("evelyn", "Evelyn"), ("x = 2", "2"), ("2", "x=2"), ("X=2", "2")),
+        *(("evelyn", "Evelyn"), ("3:00", "3:00"), ("3 : 00", "3:00"), ("x = 2", "2"), ("2", "x=2"), ("X=2", "2")),
         *(("x \\cdot y", "xy"), ("2\\sqrt{3}", "\\sqrt{12}")),
     ],
 )

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from its.errors import FaultsError, MissingError, RunError
-from its.rows import MAX_FAULTS, atomic_file, count_lines, read_json, read_rows, write_json, write_rows
+from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
+from its.rows import (
+    MAX_FAULTS,
+    atomic_file,
+    count_lines,
+    read_json,
+    read_json_lines,
+    read_rows,
+    write_json,
+    write_json_lines,
+    write_rows,
+)
 from its.seeds import derive_random, derive_seed
 from its.types import Persona, Problem, Verdict
 
@@ -126,10 +136,75 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_fault_of_the_disk_is_not_called_full(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (".", DataError, "is a folder, and a file is to be written there"),
+        ("pipe", DataError, "is no regular file"),
+        ("file/x", DataError, "a file stands where its folder would"),
+        ("x" * 300, RunError, "cannot be written: file name too long"),
+    ],
+)
+def test_a_place_that_cannot_be_written_shows_before_any_work(
+    tmp_path: Path, name: str, error: type[ItsError], message: str
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"Not a directory|File exists"), atomic_file(tmp_path / "file" / "x"):
-        pass
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(error, match=message) as caught, atomic_file(tmp_path / name):
+        pytest.fail("it was opened")
+    assert caught.value.hint
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "pipe"]
+
+
+def test_a_folder_without_permission_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**kwargs: object) -> None:  # a real one would not refuse root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("its.rows.tempfile.mkstemp", refuse)
+    with pytest.raises(RunError, match=r"out\.json: cannot be written: permission denied"):
+        write_json(tmp_path / "out.json", {})
+
+
+def test_an_integer_beyond_the_limit_of_python_is_a_fault(tmp_path: Path) -> None:
+    number = b"9" * 5000
+    path = _lines(tmp_path / "rows.jsonl", ROW, b'{"problem_id": ' + number + b"}\n", b"{\n")
+    assert _faults(path) == [
+        ":2 an integer of more than 4300 digits is not read",
+        ":3:1 broken JSON: expecting property name enclosed in double quotes",
+    ]
+    (tmp_path / "a.json").write_bytes(number)
+    with pytest.raises(FaultsError, match=r"a\.json: an integer of more than 4300 digits"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_byte_order_mark_is_passed_over_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    path = _lines(tmp_path / "rows.jsonl", mark, ROW, b'{"text": "\xff"}\n', b'{"problem_id": }\n', mark + b"{}\n")
+    assert _faults(path) == [
+        ":2 not UTF-8 at byte 10",
+        ":3:16 broken JSON: expecting value",
+        ":4:1 broken JSON: unexpected utf-8 bom (decode using utf-8-sig)",
+    ]
+    path.write_bytes(mark + b"\n" + json.dumps(ROW).encode())
+    assert [row.problem_id for row in read_rows(path, Problem)] == ["a"]
+    assert count_lines(path) == 1
+    path.write_bytes(mark + b'{"text": "\xff"}\n')
+    assert _faults(path) == [":1 not UTF-8 at byte 13"]
+
+
+def test_half_a_character_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    values = [{"a": "cut \ud83d", "\udc00": ["\U0001f600", "\\ud83d", "\u00e9"]}]
+    write_json_lines(path, values)
+    assert path.read_bytes() == '{"a": "cut \\ud83d", "\\udc00": ["\U0001f600", "\\\\ud83d", "\u00e9"]}\n'.encode()
+    assert [value for _, value in read_json_lines(path, [])] == values
+    write_json(path, values)
+    assert read_json(path) == values
+    row = Verdict(query_id="a", sample_index=0, answer="x \ud83d", verdict="incorrect", grader_version="1")
+    write_rows(path, [row, row.model_copy(update={"answer": "x"})])
+    first, second = path.read_bytes().splitlines()
+    assert first == second.replace(b'"x"', b'"x \\ud83d"')
+    assert next(read_rows(path, Verdict)) == row
 
 
 def test_a_json_document_names_line_and_column(tmp_path: Path) -> None:

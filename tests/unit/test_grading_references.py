@@ -1,0 +1,100 @@
+"""References that no answer can be graded against, and those that only look so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from its.grading.normalise import AnswerKind
+from its.grading.references import reference_faults
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("9^{9^{9^9}}", "the reference `9^{9^{9^9}}`: a tower of powers"),
+        ("2^{100000}", "the reference `2^{100000}`: a power of 100000"),
+        ("1/0", "the reference `1/0`: math-verify failed"),
+        ("\\frac{1}{0}", "the reference `\\frac{1}{0}`: math-verify failed"),
+        ("?", "cannot be parsed"),
+        ("2\\sqrt{", "the reference `2\\sqrt{` cannot be parsed: a `{` is not closed"),
+        ("\\frac{1}{2}}", "a `}` closes nothing"),
+        ("\\begin{cases} 1 \\\\ 2", "a `\\begin{cases}` is not closed"),
+        ("{1 \\end{cases}}", "a `\\end{cases}` closes nothing"),
+        ("nan", "the reference `nan` stands for a missing value"),
+        ("None", "stands for a missing value"),
+        ("$NULL$", "stands for a missing value"),
+        ("n/a", "stands for a missing value"),
+        ("Infinity", "the reference `Infinity` is not a value"),
+        ("-inf", "the reference `-inf` is not a value"),
+        (str(json.loads("NaN")), "stands for a missing value"),
+        (str(json.loads("-Infinity")), "is not a value"),
+        ("see solution", "the reference `see solution` is words about an answer"),
+        ("The answer is 5", "is words about an answer"),
+        ("\\text{The final answer is } 5", "is words about an answer"),
+        ("proof", "is words about an answer"),
+    ],
+)
+def test_no_answer_could_be_told_right(reference: str, message: str) -> None:
+    (fault,) = reference_faults([("p.jsonl:1", reference)], "math", workers=1)
+    assert fault.where == "p.jsonl:1"
+    assert message in fault.message
+    assert fault.hint
+
+
+GOOD = [
+    "7",
+    "8",
+    "-\\infty",
+    "\\text{None}",  # of the above
+    "no solution",
+    "\\text{no solutions}",
+    "infinitely many solutions",
+    "\\text{Evelyn}",
+    "\\text{Monday}, the 3rd",
+    "\\{1, 2\\}",
+    "[0,1)",
+    "\\left[0,\\frac{1}{2}\\right)",
+    "\\begin{pmatrix} 1 & 2 \\\\ {3} & 4 \\end{pmatrix}",
+    "x \\in (-\\infty, 0) \\cup (0, \\infty)",
+    "y = 2x + 3",
+    "2^{100}",
+    "\\sqrt[3]{2}",
+]
+
+
+def test_what_can_be_graded_passes() -> None:
+    faults = reference_faults(((text, text) for text in GOOD), "math", workers=1)
+    assert [(fault.where, fault.message) for fault in faults] == []
+
+
+@pytest.mark.parametrize("kind", ["integer", "number", "choice"])
+def test_other_kinds_say_what_they_want(kind: AnswerKind) -> None:
+    faults = reference_faults([("p:1", "None"), ("p:2", "inf"), ("p:3", "nan"), ("p:4", None)], kind)
+    assert [fault.where for fault in faults] == ["p:1", "p:2", "p:3", "p:4"]
+
+
+def test_faults_come_in_the_order_of_the_rows() -> None:
+    texts = ["nan", "1/0", "x+1", "", "see proof", "?", "{", "5"]
+    faults = reference_faults(((f"p:{n}", text) for n, text in enumerate(texts, 1)), "math", workers=2)
+    assert [fault.where for fault in faults] == ["p:1", "p:2", "p:4", "p:5", "p:6", "p:7"]
+
+
+def test_recipe_check_names_faulty_rows_and_faulty_references_at_once(
+    project: Path, edit: Callable[..., None], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    rows = [("1", "5"), ("2", ""), ("3", "many"), ("\u0007", "6"), ("5", "nan")]
+    lines = "".join(json.dumps({"q": text, "a": reference}) + "\n" for text, reference in rows)
+    (project / "data" / "sources" / "test.jsonl").write_text(lines, encoding="utf-8")
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    source = re.search(r"  arithmetic_test:\n(    source:\n(?:      .*\n)+)", text)
+    assert source
+    file = "    source: {kind: files, path: data/sources/test.jsonl}\n    fields: {problem: q, reference: a}\n"
+    edit((source.group(), f"  arithmetic_test:\n{file}"))
+    code, _, said = its("recipe", "check", "params.yaml")
+    assert code == 3
+    assert re.findall(r"test\.jsonl:(\d+): ", said) == ["2", "4", "3", "5"], said
