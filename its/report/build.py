@@ -20,6 +20,12 @@ from its.report.matrix import Matrix, Row, fewest, matrices, of, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, headline_sentences
 
+INTERVALS = {
+    "nearest_coverage": "over problems, from the counts",
+    "agresti_coull": "over problems, Agresti-Coull",
+    "cluster_agresti_coull": "over problems, Agresti-Coull with the design effect",
+    "none": "unknown: one problem",
+}
 BLOCKS = {
     "base": "the untrained model",
     "NN": "trained without a persona, tested without",
@@ -138,7 +144,8 @@ def _test_groups(tests: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _interval_name(study: Mapping[str, Any]) -> str:
-    methods = ", ".join(distinct(c["interval"] for c in study.get("cells") or [] if c.get("interval")))
+    found = distinct(c["interval"] for c in study.get("cells") or [] if c.get("interval"))
+    methods = "; ".join(INTERVALS.get(name, name) for name in found)
     level = f"{100 * study['confidence']:g} % " if study.get("confidence") else ""
     return f"{level}interval" + (f" ({methods})" if methods else "")
 

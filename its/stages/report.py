@@ -246,13 +246,13 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
         name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
         if cell["truncated"] >= ODD_RATE:
             out.append(
-                f"{name}: {cell['truncated']:.0%} of the responses were cut at max_tokens "
+                f"{name}: {100 * cell['truncated']:.0f} % of the responses were cut at max_tokens "
                 f"({study.recipe.generation.max_tokens}): with more its accuracy could be higher"
             )
         if cell["loops"] >= ODD_RATE:
-            out.append(f"{name}: {cell['loops']:.0%} of the responses end in a repetition loop")
+            out.append(f"{name}: {100 * cell['loops']:.0f} % of the responses end in a repetition loop")
         if cell["no_answer"] >= ODD_RATE:
-            out.append(f"{name}: {cell['no_answer']:.0%} of the responses hold no answer")
+            out.append(f"{name}: {100 * cell['no_answer']:.0f} % of the responses hold no answer")
         if cell["grader_error"]:
             out.append(f"{name}: the grader failed on {cell['grader_error']} responses; they count as not correct")
     return out
