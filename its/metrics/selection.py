@@ -1,7 +1,7 @@
 """Which pair of strategies to report, and what it would score on problems that did not choose it.
 
 The best of many cells is partly the luckiest: on 30 problems with one response each, the best of 16 equal cells stands
-8 to 10 points above what it is worth. So a pair is chosen on some problems and measured on others.
+15 points above what it is worth (docs/statistics.md). So a pair is chosen on some problems and measured on others.
 """
 
 from __future__ import annotations
@@ -70,10 +70,9 @@ def nested_estimate(
     """Repeated cross-validation of the choice: the best cell on 4 / 5 of the problems is measured on the rest.
 
     Each problem is left out once a repeat; its value is the mean over repeats of what the cells that the others chose
-    had on it, cells that tie sharing the choice. The interval is `mean_interval` of those values, at
-    twice their variance. For equal cells the
-    estimate has no bias; where one cell is truly best it is a little low, as a fifth of the problems did not help to
-    find it.
+    had on it, cells that tie sharing the choice. The interval is `mean_interval` of those values, at twice their
+    variance. For equal cells the estimate has no bias; where one cell is truly best it is a little low, as a fifth of
+    the problems did not help to find it.
 
     Args:
         values_P: cell -> mean correctness on each problem, the same problems in the same order.
