@@ -48,15 +48,15 @@ def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | 
         GraderError: the reference is not of its kind, or a text holds what cannot be worked out: over 2,000
             characters, a tower of powers.
     """
-    return compare_form(normalise_answer(answer, kind), reference, kind, name_of(answer) if kind == "math" else None)
+    return compare_form(normalise_answer(answer, kind), reference, kind, name_of(answer, kind))
 
 
 def compare_form(form: str, reference: str, kind: AnswerKind, name: str | None = None) -> bool | None:
-    """As `exactly_equivalent`, for an answer that is normalised already; `name` is its `name_of`, kind `math` alone."""
+    """As `exactly_equivalent`, for an answer that is normalised already; `name` is its `name_of`."""
     wanted, wanted_number, fault = _known(reference, kind)
     if fault is not None:
         raise GraderError(fault)
-    if name is not None and (wanted_name := name_of(reference)) is not None and name != wanted_name:
+    if name is not None and (wanted_name := name_of(reference, kind)) is not None and name != wanted_name:
         return False
     if form == wanted:
         return True

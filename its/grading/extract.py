@@ -43,11 +43,14 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z(}])")
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{[^{}]*\}")
 _SAID = re.compile(r"\b(?:is|are|equals|be)\b\s*:?")
+_NO_OTHER = r"(?!\s*(?:or|and)\s+\(?[A-J]\b)"  # `B or C` is no choice
 _CHOICE_SAID = re.compile(
     r"(?:answer|option|choice)\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$\"'\u201c\u2018]*"
     r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?"
     r"(?:\(\s*([A-Ja-j])\s*\)"
-    r"|(?-i:([A-J]))(?!\s*(?:or|and)\s+\(?[A-J]\b)(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)|(?-i:([B-HJ]))\b(?!\s*(?:or|and)\s+\(?[A-J]\b))",
+    rf"|(?-i:([A-J])){_NO_OTHER}"
+    r"(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)"
+    rf"|(?-i:([B-HJ]))\b{_NO_OTHER})",
     re.IGNORECASE,
 )
 _CHOICE_IS = re.compile(

@@ -95,7 +95,7 @@ class Grader:
             GraderError: the grader cannot tell, or the reference is not of its kind.
         """
         form = normalise_answer(answer, kind)
-        exact = compare_form(form, reference, kind, name_of(answer) if kind == "math" else None)
+        exact = compare_form(form, reference, kind, name_of(answer, kind))
         if exact is not None:
             return exact
         found, error = self._ask(answer if kind == "math" else form, reference).result()
@@ -111,8 +111,7 @@ class Grader:
             form = normalise_answer(extracted.answer, item.kind) if extracted else ""
             if extracted is None or not form:
                 return _verdict(item, None, None, "no_answer")
-            name = name_of(extracted.answer) if item.kind == "math" else None
-            exact = compare_form(form, item.reference, item.kind, name)
+            exact = compare_form(form, item.reference, item.kind, name_of(extracted.answer, item.kind))
         except GraderError as error:
             return _verdict(item, extracted, form, "grader_error", str(error))
         except Exception as error:  # a fault of ours costs one verdict, never the run

@@ -102,9 +102,9 @@ def normalise_answer(answer: str, kind: AnswerKind) -> str:
     return number_form(number, kind)
 
 
-def name_of(answer: str) -> str | None:
+def name_of(answer: str, kind: AnswerKind) -> str | None:
     """The letter whose value an answer of kind `math` says it is: `x` in `x = 5`; None where there is none."""
-    return _name_and_value(without_unit(tidy(answer), "math"))[0] if "=" in answer else None
+    return _name_and_value(without_unit(tidy(answer), kind))[0] if kind == "math" and "=" in answer else None
 
 
 def number_form(number: Fraction, kind: AnswerKind) -> str:
