@@ -42,7 +42,7 @@ test: engines
 	pytest
 
 test-unit: setup
-	pytest -m 'not integration' tests/unit
+	pytest -m "not integration" tests/unit tests/hostile
 
 clean:
 	rm -rf $(VENV) .its/envs
