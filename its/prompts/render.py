@@ -1,7 +1,7 @@
-"""The one renderer of templates: sandboxed, strict, without autoescape.
+"""The one renderer of templates: sandboxed, bounded, strict, without autoescape.
 
-Templates come with recipes that others wrote, so they run in Jinja's immutable sandbox. Data passes through untouched
-(LaTeX's braces, `<`); an undefined variable is an error, never an empty string.
+Templates come with recipes that others wrote (`its.prompts.sandbox` says what they can do). Data passes through
+untouched (LaTeX's braces, `<`); an undefined variable is an error, never an empty string.
 """
 
 from __future__ import annotations
@@ -12,25 +12,38 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel
 
 from its.errors import DataError, Fault
+from its.prompts.sandbox import RefusedError, Sandbox, rendered
+from its.prompts.work import WorkError, charge_value
 
 _FRAME = "<template>"
 
 
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template sees: rows and sections as mappings of their fields, so that there is nothing to call."""
+    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in values.items()}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        charge_value(value, 2)
+    elif value is not None and not isinstance(value, Undefined | str | int | float):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return str(value)  # raises for what is undefined, and says what it is
+
+
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
-    )
+def _environment() -> Sandbox:
+    return Sandbox(_written, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False)
 
 
 @lru_cache(maxsize=256)
 def _compiled(source: str) -> Template:
-    return _environment().from_string(source)
+    return _environment().ready(source)
 
 
 def read_template(path: Path) -> str:
@@ -53,14 +66,15 @@ def render(source: str, name: str, values: Mapping[str, Any]) -> str:
     Args:
         source: the template.
         name: how errors call it, e.g. its path.
-        values: what it may use.
+        values: what it may use: rows, sections of a recipe, plain data.
 
     Raises:
-        DataError: `name:line` with an undefined variable, a syntax error or an attempt to leave the sandbox.
+        DataError: `name:line` with an undefined variable, a syntax error, an attempt to leave the sandbox, or more
+            work than a template is allowed.
     """
     try:
-        return _compiled(source).render(values).strip()
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OverflowError, RecursionError) as error:
+        return rendered(_compiled(source), _plain(values)).strip()
+    except Exception as error:  # whatever a stranger's template raises is a fault of the template
         fault = _fault(error, name, sorted(values))
         raise DataError(f"{fault.where}: {fault.message}", fault.hint) from error
 
@@ -70,12 +84,11 @@ def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fa
 
     `given` holds sample values; a template that renders with them and names nothing else has no fault.
     """
-    environment = _environment()
     try:
-        tree = environment.parse(source)
+        tree = _environment().checked(source)
+        unknown = meta.find_undeclared_variables(tree) - set(given)
     except TemplateSyntaxError as error:
-        return [Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")]
-    unknown = meta.find_undeclared_variables(tree) - set(given)
+        return [_fault(error, name, sorted(given))]
     faults = []
     for node in tree.find_all(nodes.Name):
         if node.name in unknown and node.ctx == "load":
@@ -83,8 +96,8 @@ def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fa
     if faults:
         return faults
     try:
-        _compiled(source).render(given)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, OverflowError, RecursionError) as error:
+        rendered(_compiled(source), _plain(given))
+    except Exception as error:  # as in `render`
         return [_fault(error, name, sorted(given))]
     return []
 
@@ -100,16 +113,18 @@ def _hint(variable: str) -> str | None:
 def _fault(error: Exception, name: str, given: list[str]) -> Fault:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FRAME]
     where = f"{name}:{lines[-1] if lines else 1}"
+    if isinstance(error, RefusedError):
+        return Fault(f"{name}:{error.lineno}", error.message or "refused", error.hint)
     if isinstance(error, TemplateSyntaxError):
         return Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")
+    if isinstance(error, WorkError):
+        return Fault(where, str(error), "templates arrange what they are given, and no more")
     if isinstance(error, SecurityError):
-        return Fault(
-            where, f"the template tries to leave the sandbox: {error.message}", "templates may only read values"
-        )
+        return Fault(where, str(error.message), "templates may only read values")
     if isinstance(error, UndefinedError):
         message = error.message or "undefined"
         if message.endswith("is undefined"):
             variable = message.split("'")[1]
             return Fault(where, _undefined(variable, given), _hint(variable))
         return Fault(where, message, "`problem` has text, problem_id, reference, solution and meta")
-    return Fault(where, f"the template fails: {type(error).__name__.lower()}: {error}")
+    return Fault(where, f"the template fails: {type(error).__name__.lower()}: {str(error)[:200]}")

@@ -1,7 +1,7 @@
 """Values of a row: dotted paths, and Jinja2 expressions over `row` where a path does not reach.
 
-Expressions come with recipes that others wrote, so they run in Jinja's immutable sandbox, with strict undefined and
-without autoescape. Filters beside Jinja's own:
+Expressions come with recipes that others wrote, so they run in the sandbox of templates (`its.prompts.sandbox`), with
+strict undefined and without autoescape. Filters beside those of `its.prompts.filters`:
 
     boxed            what stands in the last `\\boxed{...}` with balanced braces; an empty box holds nothing
     before(mark)     what stands before the last `mark`; before + mark + after is the whole text
@@ -18,9 +18,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, Undefined, UndefinedError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, meta
 
+from its.prompts.filters import charged_filter
+from its.prompts.sandbox import RefusedError, Sandbox, rendered
 from its.sources.records import RowFault
 from its.sources.text import as_text
 
@@ -49,14 +50,6 @@ class _Nothing(Exception):
     """Raised within a rendering whose value is None."""
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        # `row.items` is the column of that name, not the method of the mapping.
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
-
-
 def _written(value: Any) -> str:
     """How a value is written into the text of an expression."""
     if isinstance(value, Undefined):
@@ -67,14 +60,21 @@ def _written(value: Any) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{...}` with balanced braces; None where there is none, or an empty one."""
-    for start in reversed([found.end() for found in re.finditer(r"\\boxed\s*\{", text)]):
-        depth = 1
-        for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-            depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-            if depth == 0:
-                return text[start : start + brace.start()].strip() or None
-    return None
+    """What stands in the last `\\boxed{...}` with balanced braces; None where there is none, or an empty one.
+
+    The text is read once, however many boxes are opened in it.
+    """
+    starts = {box.end() for box in re.finditer(r"\\boxed\s*\{", text)}
+    last: tuple[int, int] | None = None
+    opened = []  # where the content of each open brace begins
+    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, min(starts, default=len(text)) - 1):
+        if brace.group() == "{":
+            opened.append(brace.end())
+        elif brace.group() == "}" and opened:
+            begin = opened.pop()
+            if begin in starts and (last is None or begin > last[0]):
+                last = (begin, brace.start())
+    return None if last is None else text[last[0] : last[1]].strip() or None
 
 
 def _before(text: str, mark: str) -> str | None:
@@ -92,6 +92,10 @@ def _tag(text: str, name: str) -> str | None:
     return None if head is None else _after(head, f"<{name}>")
 
 
+def _stripped(text: str) -> str:
+    return text.strip()
+
+
 def _on_text(act: Callable[..., str | None]) -> Callable[..., str | None]:
     def filtered(value: Any, *args: Any) -> str | None:
         if isinstance(value, Undefined):
@@ -101,15 +105,15 @@ def _on_text(act: Callable[..., str | None]) -> Callable[..., str | None]:
     return filtered
 
 
-_ENVIRONMENT = _Environment(
-    undefined=StrictUndefined, autoescape=False, finalize=_written, keep_trailing_newline=True, cache_size=0
-)
-_ENVIRONMENT.filters.update(
-    boxed=_on_text(boxed),
-    before=_on_text(_before),
-    after=_on_text(_after),
-    tag=_on_text(_tag),
-    strip=_on_text(str.strip),
+_FILTERS: dict[str, Callable[..., str | None]] = {
+    "boxed": boxed,
+    "before": _before,
+    "after": _after,
+    "tag": _tag,
+    "strip": _stripped,
+}
+_ENVIRONMENT = Sandbox(
+    _written, {name: charged_filter(_on_text(act)) for name, act in _FILTERS.items()}, keep_trailing_newline=True
 )
 
 
@@ -121,12 +125,12 @@ def is_expression(source: str) -> bool:
 def expression_fault(source: str) -> RowFault | None:
     """What is wrong with an expression before any row is seen: its syntax, a filter or a name that does not exist."""
     try:
-        tree = _ENVIRONMENT.parse(source)
-        _ENVIRONMENT.from_string(source)
+        tree = _ENVIRONMENT.checked(source)
+        _ENVIRONMENT.ready(source)
+    except RefusedError as error:
+        return RowFault(f"expression: {error.message}", error.hint)
     except TemplateSyntaxError as error:
-        return RowFault(f"expression syntax: {error.message}", None)
-    except TemplateError as error:
-        return RowFault(f"expression: {error.message}", "filters: boxed, before, after, tag, strip and Jinja's own")
+        return RowFault(f"expression syntax: {error.message}", "filters: boxed, before, after, tag, strip, split, ...")
     unknown = sorted(meta.find_undeclared_variables(tree) - {"row"})
     if unknown:
         return RowFault(f"undefined variable `{unknown[0]}`; given: `row`", f"perhaps `row.{unknown[0]}`")
@@ -145,23 +149,21 @@ def getter(source: str) -> Getter:
     fault = expression_fault(source)
     if fault is not None:
         raise ExpressionError(fault)
-    template = _ENVIRONMENT.from_string(source)
+    template = _ENVIRONMENT.ready(source)
     return lambda row: _evaluate(template, row)
 
 
 def _evaluate(template: Template, row: Any) -> str | _Absent:
     try:
-        return template.render(row=row)
+        return rendered(template, {"row": row})
     except _Nothing:
         return ABSENT
     except UndefinedError as error:
         keys = ", ".join(f"`{key}`" for key in row) if isinstance(row, Mapping) else "none"
-        raise ExpressionError(
-            RowFault(f"expression: {error.message}; the row has: {keys}", "mend `fields:`")
-        ) from error
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+        raise ExpressionError(RowFault(f"expression: {error.message}; the row has: {keys}", "fix `fields:`")) from error
+    except Exception as error:  # whatever a stranger's expression raises is a fault of the expression
         what = str(error) or type(error).__name__
-        raise ExpressionError(RowFault(f"expression fails: {what.splitlines()[0]}", "mend `fields:`")) from error
+        raise ExpressionError(RowFault(f"expression fails: {what.splitlines()[0][:200]}", "fix `fields:`")) from error
 
 
 def _reach(row: Any, path: str, parts: list[str]) -> Any:

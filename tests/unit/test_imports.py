@@ -25,7 +25,7 @@ ALLOWED = {
     "store": BASE,
     "prompts": BASE,
     "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "rows", "seeds", "recipe"},  # of recipe the schema alone, below
+    "sources": {*BASE, "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},

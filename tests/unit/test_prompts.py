@@ -44,8 +44,9 @@ def test_outer_white_space_is_stripped_and_blocks_leave_no_lines() -> None:
         ("\n\n{% for %}", r"^q\.j2:3: template syntax: Expected", None),
         ("{{ problem.meta.x.y }}", r"^q\.j2:1: ", None),
         ("{{ persona + 1 }}", r"^q\.j2:1: the template fails: typeerror", None),
-        ("{{ range(10 ** 9) }}", r"^q\.j2:1: the template fails: overflowerror", None),
-        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"^q\.j2:1: the template fails: recursionerror", None),
+        ("{{ range(10 ** 9) }}", r"^q\.j2:1: templates have no calls", "filters do what methods do"),
+        ("\n{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"^q\.j2:\d: templates have no ", None),
+        ("\n{{ 1 / 0 }}", r"^q\.j2:2: the template fails: zerodivisionerror", None),
     ],
 )
 def test_a_fault_names_template_and_line(source: str, message: str, hint: str | None) -> None:
@@ -70,7 +71,7 @@ def test_a_fault_names_template_and_line(source: str, message: str, hint: str | 
     ],
 )
 def test_no_way_out_of_the_sandbox(source: str) -> None:
-    with pytest.raises(DataError, match=r"^q\.j2:1: (the template tries to leave the sandbox|.*undefined|.*has no)"):
+    with pytest.raises(DataError, match=r"^q\.j2:1: (the template tries to leave the sandbox|templates have no calls)"):
         render(source, "q.j2", {"problem": PROBLEM})
     assert template_faults(source, "q.j2", {"problem": PROBLEM})
     assert PROBLEM.meta == {"level": 3}

@@ -126,6 +126,7 @@ CASES = {
     ),
 }
 NO_PROBLEMS = {
+    "grading/field_cases.jsonl": "reference and response alone",
     "grading/gsm8k_four_models.jsonl": "gold and response alone",
     "grading/processbench_gsm8k.jsonl": "gold and response alone",
 }

@@ -1,0 +1,83 @@
+"""Whether a chat template that a recipe brings can be used: it parses, renders in bounded time, and shows its turns.
+
+Chat templates are written for the environment of transformers, which knows more than the sandbox of ITS: methods of
+texts, `namespace`, `macro`. Those that need none of it are tried in the sandbox; the others in a process of their own
+whose processor time and memory the kernel limits. The engines render them in transformers' sandbox, per conversation.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from its.errors import DataError, Fault
+from its.prompts.render import render
+from its.prompts.sandbox import MAX_CHARACTERS
+
+TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
+TRIAL_SECONDS = 30.0  # wall time; the trial's own limits are shorter, but a busy machine may be slow to start it
+
+_QUESTION, _ANSWER = "What is 6 times 7?", "The answer is 42."
+_CHATS: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": _QUESTION}], "add_generation_prompt": True},
+    {
+        "messages": [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}],
+        "add_generation_prompt": False,
+    },
+]
+_TOKENS = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+
+
+@lru_cache(maxsize=32)
+def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
+    """Every fault of a chat template that two short conversations show.
+
+    Args:
+        source: the template.
+        name: how faults call it, e.g. its path.
+    """
+    if len(source) > MAX_CHARACTERS:
+        return (Fault(f"{name}:1", f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}"),)
+    texts = _texts(source, name)
+    if isinstance(texts, str):
+        return (Fault(f"{name}:1", texts, "it is rendered as transformers renders chat templates"),)
+    for chat, text in zip(_CHATS, texts, strict=True):
+        for turn in chat["messages"]:
+            if turn["content"] not in text:
+                message = f"the chat template does not show the turn of the {turn['role']}"
+                return (Fault(f"{name}:1", message, "every turn's `content` has to stand in the text"),)
+    return ()
+
+
+def _texts(source: str, name: str) -> list[str] | str:
+    """The text of each conversation, or what is wrong with the template."""
+    chats = [chat | _TOKENS for chat in _CHATS]
+    try:
+        return [render(source, name, chat) for chat in chats]
+    except DataError:
+        return _tried(source, chats)
+
+
+def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
+    """The same, in a process of its own and as transformers does it."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(TRIAL)],
+            input=json.dumps({"source": source, "chats": chats}).encode(),
+            capture_output=True,
+            env={},
+            timeout=TRIAL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"the chat template is not done within {TRIAL_SECONDS:.0f} s"
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        return "the chat template takes more than 2 s of processor time or 1 GiB of memory"
+    texts: list[str] | str = found["fault"] if "fault" in found else found["texts"]
+    return texts
