@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from its.prompts.filters import charged_operator, declared_filters, declared_tests
-from its.prompts.work import ITEM_UNITS, allowance, charge, charge_value
+from its.prompts.work import ITEM_UNITS, MAX_BITS, allowance, charge, charge_value
 
 MAX_CHARACTERS = 100_000
 """Of a template: twenty worked examples of reasoning, say."""
@@ -206,6 +206,8 @@ def _check(tree: nodes.Template) -> None:
             raise RefusedError(f"the template tries to leave the sandbox: `{node.name}`", line)
         if isinstance(node, nodes.Filter | nodes.Test) and (node.dyn_args is not None or node.dyn_kwargs is not None):
             raise RefusedError("templates have no `*` and `**` before arguments", line)
+        if isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
+            raise RefusedError(f"the template has an integer of more than {MAX_BITS} bits", line)
         if isinstance(node, nodes.For):
             loops += 1
             if node.recursive:

@@ -1,0 +1,259 @@
+"""Templates of strangers: nothing runs, nothing is read, nothing hangs, in any place that takes a template."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import StrictUndefined
+from jinja2.runtime import LoopContext
+from outcomes import Tally
+from ruamel.yaml import YAML
+
+from its.errors import DataError
+from its.prompts import render as rendering
+from its.prompts.chat import chat_template_faults
+from its.prompts.filters import declared_filters, declared_tests
+from its.prompts.render import render, template_faults
+from its.recipe.references import QUERY_VALUES, SAMPLE_PROBLEM
+from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
+from its.sources import expressions
+from its.sources.expressions import ExpressionError, expression_fault, getter
+from its.strategies.persona import persona_messages
+from its.strategies.query import query_messages
+from its.types import Problem
+
+CASES = YAML(typ="safe").load(Path(__file__).with_name("data") / "templates.yaml")
+SECRET = "the-secret-of-the-machine"
+PROBLEM = Problem(problem_id="p", text="What is 6 x 7?", reference="42", solution="42", source="s", meta={"level": 3})
+TRAIN = Train.model_validate(
+    {
+        "template": "axolotl/full_cpu.yaml.j2",
+        **{"hardware": "cpu", "launcher": "python", "epochs": 1.0, "learning_rate": 1e-4, "lr_scheduler": "cosine"},
+        **{"warmup_ratio": 0.1, "weight_decay": 0.0, "global_batch_size": 8, "micro_batch_size": 8, "devices": 1},
+        "sequence_length": 512,
+    }
+)
+GIVEN: dict[str, dict[str, Any]] = {
+    "query": dict(QUERY_VALUES),
+    "persona": {"problem": PROBLEM, "domain": "botany"},
+    "frame": {"query": "What is 6 x 7?"},
+    "judge": {"problem": PROBLEM, "reference": "42", "answer": "42"},
+    "axolotl": {"train": TRAIN, "rows": "rows.jsonl", "seed": 1},
+}
+ROW = {"question": "What is 6 x 7?", "answer": "#### 42", "problem": {"text": "x", "meta": {}}}
+
+
+def _text(template: str | list[Any]) -> str:
+    parts = [template] if isinstance(template, str) else template
+    return "".join(part if isinstance(part, str) else part[0] * part[1] for part in parts)
+
+
+def _places(source: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Every place that takes a template, as something to run that gives text or raises an ItsError."""
+
+    def rendered(given: dict[str, Any]) -> str:
+        faults = template_faults(source, "t.j2", given)
+        try:
+            text = render(source, "t.j2", given)
+        except DataError:
+            assert faults, "the check passes it and the run does not"
+            raise
+        if faults:  # a name that is not given, in a branch that is not taken
+            raise DataError(faults[0].message)
+        return text
+
+    for place, given in GIVEN.items():
+        yield place, lambda given=given: rendered(given)
+    if "{{" in source:
+        yield "fields", lambda: _expression(source)
+
+
+def _expression(source: str) -> str:
+    fault = expression_fault(source)
+    try:
+        found = getter(source)(ROW)
+    except ExpressionError as error:
+        raise DataError(error.fault.message) from error
+    assert fault is None
+    return str(found)
+
+
+@pytest.mark.parametrize("name", CASES["refused"])
+def test_a_hostile_template_is_refused_everywhere(
+    name: str, tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, secret = tmp_path / "marker", tmp_path / "secret.json"
+    secret.write_text(f'{{"problem_id": "p", "text": "{SECRET}", "source": "s"}}', encoding="utf-8")
+    monkeypatch.setenv("ITS_HOSTILE_SECRET", SECRET)
+    source = _text(CASES["refused"][name]).replace("{marker}", str(marker)).replace("{secret_file}", str(secret))
+    for place, act in _places(source):
+        began = time.process_time()
+        error = tally("templates", act)
+        assert error is not None, f"{place} takes it"
+        assert SECRET not in error.message
+        assert len(error.message) < 1000
+        assert time.process_time() - began < 2, f"{place} takes long to refuse it"
+    if marker.exists():
+        tally.escaped("templates", f"{name} wrote a file")
+
+
+@pytest.mark.parametrize("name", CASES["harmless"])
+def test_a_harmless_template_renders_everywhere(name: str, tally: Tally) -> None:
+    for place, act in _places(_text(CASES["harmless"][name])):
+        assert tally("templates", act) is None, place
+
+
+PIECES = (
+    *("problem", "persona", "personas", "loop", "a", "self", "''", "'x'", "[1, 2]", "{'k': 1}", "1", "1.5", "none"),
+    *("(", ")", "[", "]", "{", "}", ".", ",", ":", "|", "~", "+", "-", "*", "**", "/", "//", "%", "==", "<", "="),
+    *("in", "not", "and", "or", "is", "if", "else", "text", "meta", "__class__", "__init__", "__globals__", "mro"),
+    *("parse_raw", "model_dump", "format", "upper", "[0]", "[1:]", "['__class__']", "('x')", "()", "attribute="),
+    *("{{", "}}", "{%", "%}", "{#", "#}", "for", "endfor", "endif", "set", "endset", "macro", "include", "-%}"),
+    *(*declared_filters(), *declared_tests(), "attr", "random", "lipsum", "range", "cycler", "namespace"),
+)
+
+
+def test_templates_made_at_random(tally: Tally) -> None:
+    drawn = random.Random(11)
+    for _ in range(1500):
+        inner = " ".join(drawn.choice(PIECES) for _ in range(drawn.randint(1, 8)))
+        shape = drawn.choice(
+            ["{{{{ {} }}}}", "{{{{ problem.text | {} }}}}", "{{% for a in {} %}}x{{% endfor %}}", "{}"]
+        )
+        source = shape.format(inner)
+        for _, act in _places(source):
+            error = tally("templates", act, seconds=2)
+            if error is None and "object at 0x" in str(act()):
+                tally.escaped("templates", f"{source} shows an object")
+
+
+PLAIN = (str, int, float, bool, type(None), dict, list, tuple, Decimal)
+
+
+def _walk(value: Any) -> Iterator[Any]:
+    yield value
+    parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+    for part in parts if isinstance(value, dict | list | tuple) else ():
+        yield from _walk(part)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The values that templates are given, as they come to the sandbox."""
+    found: list[dict[str, Any]] = []
+    for module in (rendering, expressions):
+        inner = module.rendered
+        monkeypatch.setattr(
+            module, "rendered", lambda template, values, inner=inner: found.append(values) or inner(template, values)
+        )
+    return found
+
+
+def test_templates_see_plain_data_alone(seen: list[dict[str, Any]]) -> None:
+    strategy = Strategy.model_validate({"query": "prompts/q.j2", "persona": {"template": "prompts/p.j2"}})
+    query_messages(strategy, "{{ problem.text }}", Prompt(user="{% if query %}{{ query }}{% endif %}"), PROBLEM, ["x"])
+    persona_messages(PersonaRequest(template="prompts/p.j2"), "{{ problem.text }}", PROBLEM, "botany")
+    for given in GIVEN.values():
+        render("x", "t", given)
+    getter("{{ row.question }}")(ROW)
+    assert len(seen) == 3 + len(GIVEN) + 1
+    for value in (item for values in seen for item in _walk(values)):
+        assert type(value) in PLAIN, f"a template is given a {type(value).__name__}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        PROBLEM,
+        TRAIN,
+        SAMPLE_PROBLEM,
+        "text",
+        1,
+        1.5,
+        True,
+        None,
+        [1],
+        (1,),
+        {"k": 1},
+        Decimal("1.5"),
+        len,
+        os,
+        object(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_attribute_of_anything_is_read(value: Any) -> None:
+    plain = value.model_dump() if isinstance(value, Problem | Train) else {}
+    for name in dir(value):
+        if name not in plain:
+            assert template_faults(f"{{{{ x.{name} }}}}", "t", {"x": value}), name
+            assert template_faults(f"{{{{ x['{name}'] }}}}", "t", {"x": value}), name
+            assert template_faults(f"{{{{ x.{name}() }}}}", "t", {"x": value}), name
+            with pytest.raises(ExpressionError):
+                getter(f"{{{{ row.x.{name} }}}}")({"x": value})
+
+
+def test_of_a_loop_only_its_place_is_read() -> None:
+    shown = [
+        name
+        for name in dir(LoopContext([1], StrictUndefined))
+        if not template_faults(
+            f"{{% for a in [1] %}}{{% if loop.{name} is defined %}}{{% endif %}}{{% endfor %}}", "t", {}
+        )
+        and render(f"{{% for a in [1] %}}{{{{ loop.{name} is defined }}}}{{% endfor %}}", "t", {}) == "True"
+    ]
+    assert sorted(shown) == ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"]
+
+
+def test_an_honest_template_of_a_long_problem_renders() -> None:
+    problem = Problem(problem_id="p", text="0123456789 " * 500_000, source="s")
+    source = "{{ problem.text | trim | replace('0', 'zero') | upper }}{{ problem.text if '9' in problem.text }}"
+    assert len(render(source, "t", {"problem": problem})) > 10_000_000
+
+
+def test_the_allowance_does_not_depend_on_what_was_rendered_before() -> None:
+    hostile = "{% set l = '0123456789' * 1000 %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}"
+    for _ in range(3):
+        assert template_faults(hostile, "t", {})
+        assert render("{{ 'x' * 1000 }}", "t", {}) == "x" * 1000
+
+
+CHATS = {
+    "broken": ("{% for m in messages %}{{ m }", "template syntax"),
+    "no user": ("{{ bos_token }}", "does not show the turn of the user"),
+    "no assistant": ("{{ messages[0].content }}", "does not show the turn of the assistant"),
+    "an undefined name": ("{{ nothing.x }}", "'nothing' is undefined"),
+    "raises": ("{{ raise_exception('not for you') }}", "not for you"),
+    "class": ("{{ ''.__class__.__mro__ }}", "unsafe"),
+    "memory": ("{{ 'a' * 10**10 }}", "takes more than"),
+    "endless": ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes more than"),
+    "long": ("x" * 200_000, "the limit is"),
+}
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_broken_chat_template_is_found(name: str, tally: Tally) -> None:
+    source, message = CHATS[name]
+    found: list[Any] = []
+    assert tally("templates", lambda: found.extend(chat_template_faults(source, "c.jinja"))) is None
+    assert message in found[0].message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + '\n' }}{% endfor %}",
+        "{% set n = namespace(x='') %}{% for m in messages %}{{ m.content.strip() }}{% set n.x = m.role %}{% endfor %}",
+        "{% macro turn(m) %}{{ m.content }}{% endmacro %}{% for m in messages %}{{ turn(m) }}{% endfor %}",
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}{{ strftime_now('%d') }}",
+    ],
+)
+def test_a_chat_template_may_use_what_transformers_gives(source: str) -> None:
+    assert chat_template_faults(source, "c.jinja") == ()
