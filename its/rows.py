@@ -6,12 +6,13 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -23,6 +24,84 @@ RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
 _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
+_KERNEL_FOLDERS = ("/proc/", "/sys/")
+_UNOPENED = {
+    errno.ELOOP: "symbolic links lead in a circle",
+    errno.ENAMETOOLONG: "the name is too long for a file",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+}
+
+
+def open_regular(path: Path, label: str | None = None, hint: str | None = None) -> BinaryIO:
+    """Open a file to read its bytes, if it is a regular one; nothing else is ever opened or waited for.
+
+    Symbolic links are followed. What the kernel makes up in /proc and /sys counts as no regular file: there reading
+    may wait for ever, or give the environment of this process.
+
+    Args:
+        label: how errors call it; None is the path.
+        hint: what to do where there is no such file.
+
+    Raises:
+        MissingError: if there is no such file.
+        DataError: if it is a folder, a device, a pipe or a socket, may not be read, or if no file can have that name.
+    """
+    name = printable(str(path) if label is None else label)
+    try:
+        _require_regular(os.stat(path).st_mode, name)  # to open a device can have effects of its own
+        # Should a pipe have taken its place since, opening it does not wait, and it is told from a file once more.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingError(f"{name}: no such file", hint) from error
+    except OSError as error:
+        why = _UNOPENED.get(error.errno or 0, str(error.strerror).lower())
+        raise DataError(f"{name}: cannot be read: {why}", "name a file that can be read") from error
+    except ValueError as error:  # NUL, or half a character that has no bytes
+        raise DataError(f"{name}: no file can have that name", "mend the path") from error
+    try:
+        _require_regular(os.fstat(handle).st_mode, name)
+        if _real_name(handle).startswith(_KERNEL_FOLDERS):
+            raise DataError(f"{name}: is no file on a disk but made by the kernel", "name a regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _require_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{name}: is a folder, wanted a file", "name a file in it")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name}: is no regular file (a device, a pipe or a socket)", "name a regular file")
+
+
+def _real_name(handle: int) -> str:
+    """The path of an open file without symbolic links; empty where the system cannot say."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError:
+        return ""
+
+
+def read_regular(path: Path, limit: int, label: str | None = None, hint: str | None = None) -> bytes:
+    """The bytes of a regular file that has at most `limit` of them.
+
+    Raises:
+        MissingError, DataError: as `open_regular`; also DataError if it is larger.
+    """
+    with open_regular(path, label, hint) as source:
+        content = source.read(limit + 1)
+        if len(content) > limit:
+            size = max(os.fstat(source.fileno()).st_size, len(content))
+            name = printable(str(path) if label is None else label)
+            raise DataError(f"{name}: has {size} bytes, and at most {limit} are read", "is it the right file?")
+    return content
+
+
+def printable(text: str) -> str:
+    """A name as an error can show it: what a terminal would obey, or could not write, stands as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], object] | None = None) -> Iterator[RowType]:
