@@ -11,17 +11,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from its.errors import DataError, Fault, FaultsError, MissingError, RunError
+from its.errors import DataError, Fault, FaultsError, MissingError, RunError, printable
 from its.types import Row
 
 RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Rows with reasoning traces are below 1 MB: a longer line belongs to a file without line ends."""
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""Of JSON that is read whole: the largest are the tokenizers of models, below 40 MB."""
 _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
 _KERNEL_FOLDERS = ("/proc/", "/sys/")
@@ -33,7 +38,7 @@ _UNOPENED = {
 }
 
 
-def open_regular(path: Path, label: str | None = None, hint: str | None = None) -> BinaryIO:
+def open_regular(path: Path, label: str | None = None, hint: str | None = None) -> BufferedReader:
     """Open a file to read its bytes, if it is a regular one; nothing else is ever opened or waited for.
 
     Symbolic links are followed. What the kernel makes up in /proc and /sys counts as no regular file: there reading
@@ -99,11 +104,6 @@ def read_regular(path: Path, limit: int, label: str | None = None, hint: str | N
     return content
 
 
-def printable(text: str) -> str:
-    """A name as an error can show it: what a terminal would obey, or could not write, stands as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], object] | None = None) -> Iterator[RowType]:
     """Yield the rows of a file in order.
 
@@ -113,7 +113,7 @@ def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], obje
         key: if given, two rows with one key are a fault.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`.
         FaultsError: after the last good row, naming every bad line (the first 20 and how many more).
     """
     faults: list[Fault] = []
@@ -146,14 +146,18 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
 
     A byte order mark at the start of the file is passed over too. A lone surrogate, half of a character that a model
     was stopped in, is legal in JSON and is kept.
+
+    Raises:
+        MissingError, DataError: as `open_regular`; DataError at a line over MAX_LINE_BYTES.
     """
-    try:
-        source = path.open("rb")
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
-    with source:
-        for line_number, raw in enumerate(source, start=1):
-            if not raw.strip():
+    with open_regular(path, hint=_STAGE_HINT) as source:
+        line_number = 0
+        while raw := source.readline(MAX_LINE_BYTES + 1):
+            line_number += 1
+            if len(raw) > MAX_LINE_BYTES:
+                what = f"the line has more than {MAX_LINE_BYTES} bytes"
+                raise DataError(f"{path}:{line_number}: {what}", "a row is one line: is it a file of JSON lines?")
+            if raw.isspace():
                 continue
             try:
                 text = raw.decode("utf-8")
@@ -178,8 +182,12 @@ def _json_fault(error: ValueError | RecursionError) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as source:
+    """The SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        MissingError, DataError: as `open_regular`.
+    """
+    with open_regular(path) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -187,14 +195,11 @@ def count_lines(path: Path) -> int:
     """How many rows a file holds, by its lines that are not blank.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`.
     """
-    try:
-        with path.open("rb") as source:
-            first = source.readline().removeprefix(_BOM.encode())
-            return bool(first.strip()) + sum(bool(line.strip()) for line in source)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
+    with open_regular(path, hint=_STAGE_HINT) as source:
+        first = source.readline().removeprefix(_BOM.encode())
+        return bool(first.strip()) + sum(not line.isspace() for line in source)
 
 
 def raise_faults(faults: list[Fault]) -> None:
@@ -290,13 +295,12 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`; DataError if it is larger than MAX_DOCUMENT_BYTES.
         FaultsError: if it is not JSON, with line and column where there is one.
     """
+    content = read_regular(path, MAX_DOCUMENT_BYTES, hint=_STAGE_HINT)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
+        return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FaultsError([Fault(str(path), f"not UTF-8 at byte {error.start}", "re-encode the file")]) from error
     except (ValueError, RecursionError) as error:

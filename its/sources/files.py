@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from its.errors import DataError
-from its.rows import open_regular
+from its.rows import MAX_LINE_BYTES, open_regular
 from its.sources.arrays import elements, reason
-from its.sources.lines import MAX_LINE_BYTES, PATH_HINT, bounded_lines, opened, unpacked_name
+from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
 from its.sources.parquet import read_parquet
 from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, shown
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from its.errors import DataError
-from its.rows import open_regular
+from its.rows import MAX_LINE_BYTES, open_regular
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is a fault: rows of reasoning traces are below 1 MB, so it is a file without line ends."""
 MAX_BLANK_LINES = 1_000_000
 """In a row: nobody writes so many, and an archive of 1 MB holds a thousand times as many."""
 UNPACKED_TIMES = 1000

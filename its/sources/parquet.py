@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from its.errors import DataError
-from its.rows import open_regular
-from its.sources.lines import MAX_LINE_BYTES, PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
+from its.rows import MAX_LINE_BYTES, open_regular
+from its.sources.lines import PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
 from its.sources.records import Record, RowFault
 
 MEMORY_BYTES = 4 * 1024**3

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from its.errors import Fault, FaultsError
-from its.rows import MAX_FAULTS, printable
+from its.errors import Fault, FaultsError, printable
+from its.rows import MAX_FAULTS
 from its.types import Row
 
 RAW_CHARACTERS = 2000
