@@ -86,3 +86,10 @@ class FaultsError(DataError):
 
     def as_json(self) -> list[dict[str, str | None]]:
         return [{"where": f.where, "message": f.message, "hint": f.hint} for f in self.faults]
+
+
+def printable(text: str) -> str:
+    """Foreign text as an error can show it: what a terminal would obey, or could not write, stands as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

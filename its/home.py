@@ -12,9 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from its.errors import MissingError
+from its.errors import DataError, MissingError, printable
 
 _EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC 3.67 puts the workspaces of `--temp` and of the queue here
+_SHOWN_CHARACTERS = 200
 
 
 def its_home(start: Path | None = None) -> Path:
@@ -29,11 +30,12 @@ def its_home(start: Path | None = None) -> Path:
 
     Raises:
         MissingError: if nothing names a home and no `dvc.yaml` is above `start`.
+        DataError: if `ITS_HOME` or `DVC_ROOT` names what is no folder and cannot become one.
     """
     if chosen := os.environ.get("ITS_HOME"):
-        return Path(chosen).expanduser().absolute()
+        return _named_folder("ITS_HOME", chosen)
     if root := os.environ.get("DVC_ROOT"):
-        return _main_checkout(Path(root).absolute()) / ".its"
+        return _main_checkout(_named_folder("DVC_ROOT", root)) / ".its"
     begin = (start or Path.cwd()).absolute()
     main = _main_checkout(begin)
     if main != begin:
@@ -42,6 +44,39 @@ def its_home(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").is_file():
             return next((root for root in (folder, *folder.parents) if (root / ".dvc").is_dir()), folder) / ".its"
     raise MissingError(f"no `dvc.yaml` in {begin} or above", "run inside a study's folder, or set `ITS_HOME`")
+
+
+def _named_folder(variable: str, value: str) -> Path:
+    """The folder that an environment variable names, absolute; it need not exist.
+
+    Raises:
+        DataError: if it cannot.
+    """
+    shown = printable(value[:_SHOWN_CHARACTERS]) + ("..." if len(value) > _SHOWN_CHARACTERS else "")
+    try:
+        path = Path(value).expanduser().absolute()
+        beside = next(folder for folder in (path, *path.parents) if _exists(folder))
+    except RuntimeError as error:
+        raise DataError(f"`{variable}` is `{shown}`: there is no such user", "write the path out") from error
+    except (OSError, ValueError) as error:
+        why = str(error.strerror).lower() if isinstance(error, OSError) else str(error)
+        raise DataError(f"`{variable}` is `{shown}`: {why}", "name a folder that can be made") from error
+    if not beside.is_dir():
+        raise DataError(f"`{variable}` is `{shown}`: `{beside}` is no folder", "name a folder that can be made")
+    return path
+
+
+def _exists(path: Path) -> bool:
+    """Whether anything has that name; a symbolic link that leads nowhere or in a circle counts.
+
+    Raises:
+        OSError: if no file can have it, or it may not be asked for.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _main_checkout(path: Path) -> Path:

@@ -19,11 +19,13 @@ from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
 from its.home import key_lock
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
-from its.rows import atomic_file, file_sha256, read_json, write_json
+from its.rows import atomic_file, file_sha256, read_json, read_regular, write_json
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
 REMEMBERED_BYTES = 2**20
+MAX_TEMPLATE_BYTES = 2**20
+"""Chat templates that models come with have below 20 kB."""
 _SAVERS = (
     *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
     *("use_cache", "is_local", "local_files_only"),
@@ -161,10 +163,17 @@ def swap_group(folder: Path) -> str:
         "config": {key: value for key, value in config.items() if key not in _SAVERS},
         "tokenizer": {key: value for key, value in tokenizer.items() if key not in _SAVERS},
         "eos": sorted(eos) if isinstance(eos, list) else [eos],
-        "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()],
-        "template": [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))],
+        "files": [file_sha256(path) for path in files if path.is_file()],
+        "template": [_template(path) for path in sorted(folder.glob("*.jinja"))],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _template(path: Path) -> str:
+    try:
+        return read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
 
 
 def _converted(

@@ -5,6 +5,7 @@ The one module that imports DVC. It does so where it is called: reading a revisi
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from its.errors import DataError, ItsError, MissingError
+from its.rows import open_regular
 
 WORKSPACE = "workspace"
 """How DVC calls the files at hand; no revision may be called so."""
@@ -33,6 +35,7 @@ class Files(Protocol):
         """A file's content.
 
         Raises:
+            DataError: if it is no regular file.
             MissingError: if it is not there, or is known to DVC and neither in its cache nor in its remote.
         """
 
@@ -49,10 +52,8 @@ class Folder:
         return sorted(item.relative_to(self.path).as_posix() for item in found)
 
     def read(self, path: str) -> bytes:
-        try:
-            return (self.path / path).read_bytes()
-        except FileNotFoundError as error:
-            raise MissingError(f"{self.path / path}: no such file", "`dvc repro` makes what a stage writes") from error
+        with open_regular(self.path / path, hint="`dvc repro` makes what a stage writes") as source:
+            return source.read()
 
 
 class Revision:
@@ -100,7 +101,7 @@ def open_files(project: Path, name: str) -> Files:
     """
     if name == WORKSPACE:
         return Folder(name, project)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # unlike Path's own it leaves `~` where there is no such user
     if folder.is_dir() and ("/" in name or name.startswith(".")):
         return Folder(name, folder)
     try:

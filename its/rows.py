@@ -6,23 +6,102 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from its.errors import DataError, Fault, FaultsError, MissingError, RunError
+from its.errors import DataError, Fault, FaultsError, MissingError, RunError, printable
 from its.types import Row
 
 RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Rows with reasoning traces are below 1 MB: a longer line belongs to a file without line ends."""
+MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
+"""Of JSON that is read whole: the largest are the tokenizers of models, below 40 MB."""
 _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
+_KERNEL_FOLDERS = ("/proc/", "/sys/")
+_UNOPENED = {
+    errno.ELOOP: "symbolic links lead in a circle",
+    errno.ENAMETOOLONG: "the name is too long for a file",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+}
+
+
+def open_regular(path: Path, label: str | None = None, hint: str | None = None) -> BufferedReader:
+    """Open a file to read its bytes, if it is a regular one; nothing else is ever opened or waited for.
+
+    Symbolic links are followed. What the kernel makes up in /proc and /sys counts as no regular file: there reading
+    may wait for ever, or give the environment of this process.
+
+    Args:
+        label: how errors call it; None is the path.
+        hint: what to do where there is no such file.
+
+    Raises:
+        MissingError: if there is no such file.
+        DataError: if it is a folder, a device, a pipe or a socket, may not be read, or if no file can have that name.
+    """
+    name = printable(str(path) if label is None else label)
+    try:
+        _require_regular(os.stat(path).st_mode, name)  # to open a device can have effects of its own
+        # Should a pipe have taken its place since, opening it does not wait, and it is told from a file once more.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingError(f"{name}: no such file", hint) from error
+    except OSError as error:
+        why = _UNOPENED.get(error.errno or 0, str(error.strerror).lower())
+        raise DataError(f"{name}: cannot be read: {why}", "name a file that can be read") from error
+    except ValueError as error:  # NUL, or half a character that has no bytes
+        raise DataError(f"{name}: no file can have that name", "mend the path") from error
+    try:
+        _require_regular(os.fstat(handle).st_mode, name)
+        if _real_name(handle).startswith(_KERNEL_FOLDERS):
+            raise DataError(f"{name}: is no file on a disk but made by the kernel", "name a regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _require_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{name}: is a folder, wanted a file", "name a file in it")
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name}: is no regular file (a device, a pipe or a socket)", "name a regular file")
+
+
+def _real_name(handle: int) -> str:
+    """The path of an open file without symbolic links; empty where the system cannot say."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError:
+        return ""
+
+
+def read_regular(path: Path, limit: int, label: str | None = None, hint: str | None = None) -> bytes:
+    """The bytes of a regular file that has at most `limit` of them.
+
+    Raises:
+        MissingError, DataError: as `open_regular`; also DataError if it is larger.
+    """
+    with open_regular(path, label, hint) as source:
+        content = source.read(limit + 1)
+        if len(content) > limit:
+            size = max(os.fstat(source.fileno()).st_size, len(content))
+            name = printable(str(path) if label is None else label)
+            raise DataError(f"{name}: has {size} bytes, and at most {limit} are read", "is it the right file?")
+    return content
 
 
 def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], object] | None = None) -> Iterator[RowType]:
@@ -34,7 +113,7 @@ def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], obje
         key: if given, two rows with one key are a fault.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`.
         FaultsError: after the last good row, naming every bad line (the first 20 and how many more).
     """
     faults: list[Fault] = []
@@ -67,14 +146,18 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
 
     A byte order mark at the start of the file is passed over too. A lone surrogate, half of a character that a model
     was stopped in, is legal in JSON and is kept.
+
+    Raises:
+        MissingError, DataError: as `open_regular`; DataError at a line over MAX_LINE_BYTES.
     """
-    try:
-        source = path.open("rb")
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
-    with source:
-        for line_number, raw in enumerate(source, start=1):
-            if not raw.strip():
+    with open_regular(path, hint=_STAGE_HINT) as source:
+        line_number = 0
+        while raw := source.readline(MAX_LINE_BYTES + 1):
+            line_number += 1
+            if len(raw) > MAX_LINE_BYTES:
+                what = f"the line has more than {MAX_LINE_BYTES} bytes"
+                raise DataError(f"{path}:{line_number}: {what}", "a row is one line: is it a file of JSON lines?")
+            if raw.isspace():
                 continue
             try:
                 text = raw.decode("utf-8")
@@ -99,8 +182,12 @@ def _json_fault(error: ValueError | RecursionError) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as source:
+    """The SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        MissingError, DataError: as `open_regular`.
+    """
+    with open_regular(path) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -108,14 +195,11 @@ def count_lines(path: Path) -> int:
     """How many rows a file holds, by its lines that are not blank.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`.
     """
-    try:
-        with path.open("rb") as source:
-            first = source.readline().removeprefix(_BOM.encode())
-            return bool(first.strip()) + sum(bool(line.strip()) for line in source)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
+    with open_regular(path, hint=_STAGE_HINT) as source:
+        first = source.readline().removeprefix(_BOM.encode())
+        return bool(first.strip()) + sum(not line.isspace() for line in source)
 
 
 def raise_faults(faults: list[Fault]) -> None:
@@ -211,13 +295,12 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        MissingError: if there is no such file.
+        MissingError, DataError: as `open_regular`; DataError if it is larger than MAX_DOCUMENT_BYTES.
         FaultsError: if it is not JSON, with line and column where there is one.
     """
+    content = read_regular(path, MAX_DOCUMENT_BYTES, hint=_STAGE_HINT)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", _STAGE_HINT) from error
+        return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FaultsError([Fault(str(path), f"not UTF-8 at byte {error.start}", "re-encode the file")]) from error
     except (ValueError, RecursionError) as error:

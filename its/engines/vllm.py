@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from its.engines.pipe import WORKERS
 from its.engines.protocol import EngineModel
+from its.rows import read_json
 
 WORKER = WORKERS / "vllm_worker.py"
 
@@ -54,7 +54,7 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], b
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:
         return arguments
-    rank = max(json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))["r"] for path in adapters)
+    rank = max(read_json(path / "adapter_config.json")["r"] for path in adapters)
     needed = {
         "enable_lora": True,
         "max_lora_rank": next((allowed for allowed in LORA_RANKS if allowed >= rank), rank),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, MissingError
+from its.errors import DataError
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, Fields, FilesSource, ProceduralSource
-from its.rows import file_sha256
 from its.seeds import derive_seed
 from its.sources.files import read_file
 from its.sources.hub import read_hub, resolve_revision
@@ -38,7 +38,8 @@ def load_problems(
         seed: of the study.
         project: what local paths are relative to; places name paths as the recipe does.
         required: fields beside `problem` that every row needs (`reference` for a benchmark, `solution` for a dataset).
-        origin: gets what the source really is: `sha256` of a file, `revision` of a hub dataset.
+        origin: gets what the source really is: `sha256` of a file, over the very bytes that the rows came from, once
+            the last of them was read; `revision` of a hub dataset.
         rejected: gets the faulty rows, at most `declared.tolerate.rows`; whole once the last problem was yielded.
 
     Raises:
@@ -58,17 +59,8 @@ def load_problems(
         )
         return
     if isinstance(source, FilesSource):
-        path, label = project / source.path, source.path
-        table = read_file(path, label)
-        try:
-            origin["sha256"] = file_sha256(path)
-        except OSError as error:
-            raise MissingError(f"{label}: cannot be read: {error.strerror}", "are its permissions right?") from error
-        if source.sha256 not in (None, origin["sha256"]):
-            raise DataError(
-                f"{label}: its sha256 is `{origin['sha256']}`, the recipe pins `{source.sha256}`",
-                "the file has changed: get the pinned one, or pin this one",
-            )
+        label = source.path
+        table = read_file(project / label, label, partial(_pinned, source, origin))
     else:
         label = f"hub:{source.id}"
         origin["revision"] = resolve_revision(source.id, source.revision)
@@ -81,6 +73,20 @@ def load_problems(
         tolerated=declared.tolerate.rows if declared.tolerate else 0,
         rejected=rejected,
     )
+
+
+def _pinned(source: FilesSource, origin: dict[str, Any], digest: str) -> None:
+    """Note the digest of a file whose rows are read.
+
+    Raises:
+        DataError: if the recipe pins another.
+    """
+    if source.sha256 not in (None, digest):
+        raise DataError(
+            f"{source.path}: its sha256 is `{digest}`, the recipe pins `{source.sha256}`",
+            "the file has changed: get the pinned one, or pin this one",
+        )
+    origin["sha256"] = digest
 
 
 def declared_fields(declared: Dataset | Benchmark) -> Fields:

@@ -55,7 +55,7 @@ def map_problems(
             ids.claim(values.texts.get("problem_id"), record.number)
             problem = _problem(values, source, place, f"{index:06d}")
         except FaultyRow as error:
-            quarantine.reject(place, error.faults, record.raw if record.fault else shown(record.value))
+            quarantine.reject(table.name, place, error.faults, record.raw if record.fault else shown(record.value))
             continue
         yield problem
     quarantine.close(table.name)

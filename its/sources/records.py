@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from its.errors import Fault, FaultsError
+from its.errors import Fault, FaultsError, printable
 from its.rows import MAX_FAULTS
 from its.types import Row
 
 RAW_CHARACTERS = 2000
 """How much of a faulty row the quarantine keeps: enough to find it, whatever its size."""
+MAX_FAULTY_ROWS = 100_000
+"""Beyond those tolerated; then the reading ends: nobody mends so many one by one, and it is another file."""
+_MESSAGE_CHARACTERS = 1000
+"""Of one fault: a row can have a column whose name is as long as a line."""
 
 
 class RowFault(NamedTuple):
@@ -70,18 +74,25 @@ class Quarantine:
     count: int = 0
     faults: list[Fault] = field(default_factory=list)
 
-    def reject(self, place: str, faults: Sequence[RowFault], raw: str) -> None:
-        """Note a faulty row."""
+    def reject(self, source: str, place: str, faults: Sequence[RowFault], raw: str) -> None:
+        """Note a faulty row.
+
+        Raises:
+            FaultsError: as `close`, early, if MAX_FAULTY_ROWS more than tolerated are faulty.
+        """
         self.rows += 1
         self.count += len(faults)
-        self.faults.extend(Fault(place, item.message, item.hint) for item in faults[: MAX_FAULTS - len(self.faults)])
+        self.faults.extend(
+            Fault(place, _told(item.message), item.hint) for item in faults[: MAX_FAULTS - len(self.faults)]
+        )
         if self.rows <= self.tolerated:
             remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
-            self.rejected.append(
-                Rejected(row=place, reasons=[item.message for item in faults], remedies=remedies, raw=raw)
-            )
+            reasons = [_told(item.message) for item in faults]
+            self.rejected.append(Rejected(row=place, reasons=reasons, remedies=remedies, raw=raw))
+        elif self.rows - self.tolerated == MAX_FAULTY_ROWS:
+            self.close(source, "; the rest was not read")
 
-    def close(self, source: str) -> None:
+    def close(self, source: str, rest: str = "") -> None:
         """End of the source.
 
         Raises:
@@ -91,17 +102,32 @@ class Quarantine:
             return
         faults = list(self.faults)
         if self.count > len(faults):
-            faults.append(Fault(source, f"{self.count - len(faults)} more faults; {self.rows} rows are faulty"))
+            faults.append(Fault(source, f"{self.count - len(faults)} more faults; {self.rows} rows are faulty{rest}"))
         if self.tolerated:
             message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
             faults.append(Fault(source, message, "mend the source, or raise it after reading the faults above"))
         raise FaultsError(faults)
 
 
+def _told(message: str) -> str:
+    """What is said of a row holds pieces of it, which are anybody's: cut, and safe for a terminal and a page."""
+    return printable(message[:_MESSAGE_CHARACTERS]) + ("..." if len(message) > _MESSAGE_CHARACTERS else "")
+
+
 def shown(value: Any) -> str:
     """A value or a text as the quarantine keeps it: ASCII JSON, or the text itself; safe to write, cut where long."""
     if isinstance(value, str):
-        text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = value[: RAW_CHARACTERS + 1].encode("utf-8", "backslashreplace").decode("utf-8")
     else:
-        text = json.dumps(value, ensure_ascii=True, default=str)
+        try:
+            text = json.dumps(value, ensure_ascii=True, default=_described)
+        except (ValueError, TypeError, RecursionError) as error:
+            text = f"(a row that JSON cannot hold: {type(error).__name__})"
     return text if len(text) <= RAW_CHARACTERS else f"{text[:RAW_CHARACTERS]}..."
+
+
+def _described(value: Any) -> str:
+    try:
+        return str(value)
+    except (ValueError, OverflowError):
+        return f"({type(value).__name__})"

@@ -25,46 +25,57 @@ _SOFT = re.compile(
     r"|\r(?:ight(?:arrow)?|ceil|floor|ho|angle)(?![a-z])(?! [A-Z])"
 )
 _COMMAND = re.compile("[a-zA-Z]+")
+_HALF = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 4300
 """Python's own limit on the digits of an integer; a number beyond it is no answer but a mistake."""
+_BOUND = 10**_MAX_DIGITS
+_MAX_DEPTH = 100
+"""Of lists and objects in `meta`: what writes them, and whoever reads them, nests no deeper than a few hundred."""
 
 
 def as_text(value: Any) -> str:
-    """Text of a scalar: `27.0` becomes `27` (AMC answers are floats), integers of any size and other numbers exactly.
+    """Text of a scalar: `27.0` becomes `27` (AMC answers are floats), other numbers exactly.
 
     Raises:
-        TypeError: if the value is neither text nor a finite number (NaN is how tables write "missing").
+        TypeError: if the value is neither text nor a finite number (NaN is how tables write "missing"), or is a number
+            with more than 4,300 digits before the point, or zeros behind it.
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
-        raise TypeError(type(value).__name__)
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):  # first: one of 309 digits is no float
+        if abs(value) >= _BOUND:
+            raise TypeError(f"number of more than {_MAX_DIGITS} digits")
         return str(value)
+    if not isinstance(value, float | Decimal) or not math.isfinite(value):
+        raise TypeError(type(value).__name__)
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if number and abs(number.adjusted()) > _MAX_DIGITS:
         raise TypeError(f"number of more than {_MAX_DIGITS} digits")
     return str(int(number)) if number == number.to_integral_value() else format(number, "f")
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: Any, depth: int = 0) -> Any:
     """A value as JSON holds it, to be kept in `meta`; a decimal that no float holds is kept as its digits.
 
     Raises:
         TypeError: with the type that JSON has no word for, or a text that cannot be written.
     """
     if isinstance(value, str):
-        if not value.isascii() and re.search("[\ud800-\udfff]", value):
+        if not value.isascii() and _HALF.search(value):
             raise TypeError("text with a lone surrogate")
         return value
+    if isinstance(value, int) and abs(value) >= _BOUND:
+        raise TypeError(f"number of more than {_MAX_DIGITS} digits")
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float | Decimal) and math.isfinite(value):
         return value if isinstance(value, float) else str(value)
+    if depth == _MAX_DEPTH:
+        raise TypeError(f"value nested more than {_MAX_DEPTH} deep")
     if isinstance(value, Mapping):
-        return {as_json(str(key)): as_json(item) for key, item in value.items()}
+        return {as_json(str(key)): as_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
+        return [as_json(item, depth + 1) for item in value]
     raise TypeError(type(value).__name__)
 
 

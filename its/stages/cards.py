@@ -12,7 +12,7 @@ from its.errors import DataError, ItsError, MissingError
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
-from its.rows import count_lines, file_sha256, read_json, read_rows
+from its.rows import count_lines, file_sha256, open_regular, read_json, read_rows
 from its.stages.study import Study
 from its.store import Store
 from its.store.tracing import count_sessions
@@ -251,5 +251,5 @@ def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
 
 def _md5(path: Path) -> str:
     """As DVC names a file's content; no protection is meant."""
-    with path.open("rb") as raw:
+    with open_regular(path) as raw:
         return hashlib.file_digest(raw, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,21 +80,24 @@ def _rows(files: Files, path: str) -> Rows:
     """
     faults: list[Fault] = []
     out: Rows = {}
+    seen: Counter[str] = Counter()
     for number, raw in enumerate(files.read(path).split(b"\n"), start=1):
         if not raw.strip():
             continue
         where = f"{files.name}:{path}:{number}" if not isinstance(files, Folder) else f"{files.path / path}:{number}"
         try:
             row = json.loads(raw)
-        except ValueError as error:
-            faults.append(Fault(where, f"broken JSON: {str(error).lower()}"))
+        except (ValueError, RecursionError) as error:
+            what = "nested too deeply" if isinstance(error, RecursionError) else str(error).lower()
+            faults.append(Fault(where, f"broken JSON: {what}"))
             continue
         if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
             faults.append(Fault(where, "no row of problems or personas: it has no `problem_id`"))
             continue
-        name, count = row["problem_id"], 2
+        name = row["problem_id"]
         while name in out:
-            name, count = f"{row['problem_id']} ({count})", count + 1
+            seen[row["problem_id"]] += 1
+            name = f"{row['problem_id']} ({seen[row['problem_id']] + 1})"
         out[name] = row
     raise_faults(faults)
     return out

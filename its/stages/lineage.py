@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,16 @@ from its.errors import Fault, MissingError
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
-from its.rows import file_sha256, raise_faults, read_json, read_json_lines
+from its.rows import (
+    MAX_DOCUMENT_BYTES,
+    MAX_LINE_BYTES,
+    file_sha256,
+    open_regular,
+    raise_faults,
+    read_json,
+    read_json_lines,
+    read_regular,
+)
 from its.stages.study import Checkpoint, Study, join_query_id
 from its.store import Store
 from its.store.tracing import Traced, trace
@@ -68,7 +78,11 @@ def _sets(study: Study) -> dict[str, SetIds]:
             faults: list[Fault] = []
             rows = [row for _, row in read_json_lines(path, faults)]
             raise_faults(faults)
-            ids = {row["problem_id"]: None for row in rows if isinstance(row, dict) and "problem_id" in row}
+            ids = {
+                row["problem_id"]: None
+                for row in rows
+                if isinstance(row, dict) and isinstance(row.get("problem_id"), str)
+            }
             out[name] = SetIds("train" if name in recipe.datasets else "test", ids, strategies.get(name, []))
     if not out:
         raise MissingError("no set of this study is prepared", "`dvc repro prepare prepare_benchmark`")
@@ -138,7 +152,8 @@ class _Walk:
             return
         rows = study.queries_path("train", str(checkpoint.dataset), checkpoint.train)
         config = study.model_path(checkpoint) / "axolotl.yaml"
-        key = _TRAINING_KEY.search(config.read_text(encoding="utf-8")) if config.is_file() else None
+        text = read_regular(config, MAX_DOCUMENT_BYTES).decode("utf-8", "replace") if config.is_file() else ""
+        key = _TRAINING_KEY.search(text)
         facts |= {
             "training_key": key.group(1) if key else None,
             "train_queries": self._shown(rows),
@@ -281,5 +296,9 @@ def _step(what: str, name: str, where: str | None, facts: dict[str, Any]) -> Ste
 
 
 def _line(path: Path, number: int) -> str | None:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return next((line.rstrip("\n") for index, line in enumerate(lines, start=1) if index == number), None)
+    """One line of a file; None where it has fewer, or the line is longer than a row may be."""
+    with open_regular(path) as source:
+        for index, line in enumerate(iter(partial(source.readline, MAX_LINE_BYTES), b""), start=1):
+            if index == number:
+                return line.decode("utf-8", "replace").rstrip("\n")
+    return None

@@ -15,7 +15,7 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.report.build import build_report
 from its.report.sentences import selection_sentences
-from its.rows import atomic_file, read_json, read_rows, write_json
+from its.rows import MAX_DOCUMENT_BYTES, atomic_file, read_json, read_regular, read_rows, write_json
 from its.sources.load import normalised
 from its.stages.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Persona, Query, Response, Verdict
@@ -170,8 +170,12 @@ def _cards(study: Study) -> list[dict[str, str]]:
 
 
 def _losses(study: Study, checkpoint: Checkpoint) -> list[dict[str, float]]:
-    with study.results("loss", f"{checkpoint.name}.csv").open(encoding="utf-8") as source:
-        return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(source)]
+    path = study.results("loss", f"{checkpoint.name}.csv")
+    try:
+        lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
+        return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(lines)]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
 
 
 def _examples(study: Study) -> list[dict[str, Any]]:

@@ -91,7 +91,8 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path: Path, packing: str, harm
     ("name", "content", "error", "message"),
     [
         ("a.json", b'[{"q": 1},\n {]', FaultsError, r"a\.json:2:3: broken JSON"),
-        ("a.json", b'{"q": 1}\n{"q": 2}\n', FaultsError, r"a\.json:2:1: broken JSON: extra data"),
+        ("a.json", b'{"q": 1}\n{"q": 2}\n', DataError, r"a\.json:1: not an array but a dict"),
+        ("a.json", b"[{}] []", FaultsError, r"a\.json:1:6: broken JSON: extra data"),
         ("a.json", b'[\n"\xff"]', FaultsError, r"a\.json:2: not UTF-8 at byte 3"),
         ("a.json", b'{"q": 1}', DataError, r"a\.json:1: not an array but a dict"),
         ("a.json", b"[" * 100_000, DataError, r"a\.json: JSON: nested too deeply"),
@@ -114,7 +115,7 @@ def test_a_broken_file_is_one_clear_error(
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="is a folder"):
+    with pytest.raises(DataError, match="is a folder"):
         read_file(tmp_path)
 
 
