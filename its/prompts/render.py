@@ -17,8 +17,9 @@ from jinja2.exceptions import SecurityError
 from pydantic import BaseModel
 
 from its.errors import DataError, Fault
-from its.prompts.sandbox import RefusedError, Sandbox, rendered
+from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered
 from its.prompts.work import WorkError, charge_value
+from its.rows import read_regular
 
 _FRAME = "<template>"
 
@@ -50,12 +51,11 @@ def read_template(path: Path) -> str:
     """The text of a template file.
 
     Raises:
-        DataError: if there is no such file or it is not UTF-8.
+        MissingError, DataError: if there is no such file, or none that is regular, of a template's size and UTF-8.
     """
+    content = read_regular(path, 4 * MAX_CHARACTERS, hint="templates lie under `recipes/`")
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such template", "templates lie under `recipes/prompts/`") from error
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
 

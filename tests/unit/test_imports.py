@@ -23,7 +23,7 @@ ALLOWED = {
     "home": {"errors"},
     "rows": BASE,
     "store": BASE,
-    "prompts": BASE,
+    "prompts": {*BASE, "rows"},
     "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
     "sources": {*BASE, "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
     "language": set(),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from its.errors import DataError
+from its.errors import DataError, MissingError
 from its.prompts.render import read_template, render, template_faults
 from its.types import Problem
 
@@ -89,7 +89,7 @@ def test_a_good_template_has_no_fault() -> None:
 
 
 def test_a_template_that_is_not_there_or_not_utf8(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"x\.j2: no such template"):
+    with pytest.raises(MissingError, match=r"x\.j2: no such file"):
         read_template(tmp_path / "x.j2")
     (tmp_path / "x.j2").write_bytes(b"a\xff")
     with pytest.raises(DataError, match=r"x\.j2: not UTF-8 at byte 1"):
