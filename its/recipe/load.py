@@ -4,66 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from its.errors import Fault, FaultsError, MissingError
+from its.errors import Fault, FaultsError
+from its.recipe.document import Document, read_document
+from its.recipe.plain import Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
-from its.recipe.schema import RECIPE_VERSION, Recipe
+from its.recipe.scalars import quoted
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, Recipe
 
-Location = tuple[str | int, ...]
+__all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
 
+MAX_FAULTS = 50
+"""Shown of one file; how many more there are is said."""
+MAX_WORDS = 1_000
+"""Characters of a fault's message and of its hint: a line of text, whatever the recipe declares."""
 
-@dataclass(frozen=True)
-class Document:
-    """A YAML file: plain values, and where each stands."""
-
-    path: Path
-    values: dict[str, Any]
-    tree: Any
-
-    def where(self, location: Sequence[str | int]) -> str:
-        """`path:line:column` of a key or item; of the nearest parent that exists if it is absent."""
-        node, line, column = self.tree, 1, 1
-        for part in location:
-            try:
-                position = node.lc.item(part) if isinstance(part, int) else node.lc.key(part)
-                node = node[part]
-            except (AttributeError, KeyError, IndexError, TypeError):
-                break
-            line, column = position[0] + 1, position[1] + 1
-        return f"{self.path}:{line}:{column}"
-
-
-def read_document(path: Path) -> Document:
-    """Parse a YAML mapping (YAML 1.2: `5e-6` is a number, `no` is a word).
-
-    Raises:
-        MissingError: if there is no such file.
-        FaultsError: on broken YAML, a duplicate key, or a file that is not a mapping.
-    """
-    yaml = YAML(typ="rt")
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", "`its recipe list` names the recipes") from error
-    except UnicodeDecodeError as error:
-        raise FaultsError([Fault(f"{path}:1:1", f"not UTF-8 at byte {error.start}", "re-encode the file")]) from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else f"{path}:1:1"
-        problem = str(error.problem or "broken YAML").splitlines()[0]
-        raise FaultsError([Fault(where, f"broken YAML: {problem}")]) from error
-    except YAMLError as error:  # a character that YAML does not allow
-        raise FaultsError([Fault(f"{path}:1:1", f"broken YAML: {' '.join(str(error).split())}")]) from error
-    if not isinstance(tree, Mapping):
-        raise FaultsError([Fault(f"{path}:1:1", "not a mapping", "a recipe begins with `recipe_version: 1`")])
-    return Document(path, _plain(tree), tree)
+Validated = tuple[Recipe | None, list[Fault]]
 
 
 def load_recipe(path: Path, project: Path) -> Recipe:
@@ -75,41 +36,108 @@ def load_recipe(path: Path, project: Path) -> Recipe:
 
     Raises:
         MissingError: if there is no such file.
+        DataError: if it is no regular file, or too large.
         FaultsError: with every fault, in the order of the file.
     """
-    document = read_document(path)
-    recipe, faults = validate(document, project)
+    recipe, faults = validate(read_document(path), project)
     if recipe is None:
         raise FaultsError(faults)
     return recipe
 
 
-def validate(document: Document, project: Path) -> tuple[Recipe | None, list[Fault]]:
-    """The recipe, or None and every fault of it."""
-    version = document.values.get("recipe_version")
+def validate(document: Document, project: Path, templates: Mapping[Path, str] | None = None) -> Validated:
+    """The recipe, or None and every fault of it (the first `MAX_FAULTS` and how many more).
+
+    Args:
+        project: the folder that holds `recipes/` and `data/`.
+        templates: texts of templates that are not written yet, by their path.
+    """
+    values = document.values
+    found = list(islice(plain_faults(values), MAX_FAULTS))
+    if found:
+        return None, _placed(document, found)
+    version = values.get("recipe_version")
     if version != RECIPE_VERSION or isinstance(version, bool):
-        seen = "missing" if version is None else f"`{version}`"
-        return None, [
-            Fault(
-                document.where(["recipe_version"]),
-                f"`recipe_version` is {seen}; this version of ITS reads {RECIPE_VERSION}",
-                f"begin the file with `recipe_version: {RECIPE_VERSION}` and see docs/design.md for what changed",
-            )
-        ]
-    found: list[tuple[Location, str, str | None]] = []
-    recipe = None
-    try:
-        recipe = Recipe.model_validate(document.values)
-    except ValidationError as error:
-        found.extend(_schema_fault(document.values, dict(item)) for item in error.errors())
-    found.extend(reference_faults(document.values, project))
-    name = document.values.get("recipe")
+        said = "missing" if version is None else seen(version)
+        message = f"`recipe_version` is {said}; this version of ITS reads {RECIPE_VERSION}"
+        hint = f"begin the file with `recipe_version: {RECIPE_VERSION}` and see docs/design.md for what changed"
+        return None, _placed(document, [(("recipe_version",), message, hint)])
+    recipe, errors = _modelled(values)
+    located = sorted(((_real_location(values, item["loc"]), item) for item in errors), key=_place_in(document))
+    found = [_schema_fault(location, item) for location, item in located[:MAX_FAULTS]]
+    sound = values if recipe is not None else _without(values, located)
+    found.extend(islice(reference_faults(sound, project, templates), MAX_FAULTS))
+    name = values.get("recipe")
     if document.path.resolve().parent == (project / "recipes").resolve() and name != document.path.stem:
-        found.append((("recipe",), f"`recipe` is `{name}` but the file is `{document.path.name}`", "let both agree"))
-    faults = [Fault(document.where(location), message, hint) for location, message, hint in found]
-    faults = list({(fault.where, fault.message): fault for fault in faults}.values())
-    faults.sort(key=lambda fault: tuple(int(part) for part in fault.where.rsplit(":", 2)[1:]))
+        wrong = f"`recipe` is {seen(name)} but the file is {quoted(document.path.name)}"
+        found.append((("recipe",), wrong, "let both agree"))
+    faults = _placed(document, found, more=len(located[MAX_FAULTS:]))
     return (None if faults else recipe), faults
+
+
+def _modelled(values: Mapping[str, Any]) -> tuple[Recipe | None, list[dict[str, Any]]]:
+    try:
+        return Recipe.model_validate(values), []
+    except ValidationError as error:
+        return None, [dict(item) for item in error.errors(include_url=False)]
+
+
+def _place_in(document: Document) -> Any:
+    return lambda item: _line_and_column(document.where(item[0]))
+
+
+def _line_and_column(where: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in where.rsplit(":", 2)[1:])
+
+
+def _placed(document: Document, found: Sequence[Found], more: int = 0) -> list[Fault]:
+    """Faults in the order of the file, each once, none longer than a line of text."""
+    faults = {
+        (where, message): Fault(where, _cut(message), None if hint is None else _cut(hint))
+        for location, message, hint in found
+        for where in (document.where(location),)
+    }
+    ordered = sorted(faults.values(), key=lambda fault: _line_and_column(fault.where))
+    more += len(ordered[MAX_FAULTS:])
+    if more:
+        last = ordered[min(MAX_FAULTS, len(ordered)) - 1]
+        return [*ordered[:MAX_FAULTS], Fault(last.where, f"{more} more faults", "mend these first")]
+    return ordered
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}..."
+
+
+def _without(values: Mapping[str, Any], located: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Any]:
+    """The values with None in place of all that the schema refuses, so that what is left has the schema's types."""
+    sound = _copy(values)
+    for location, item in located:
+        if item["type"] != "missing":
+            _clear(sound, location)
+    for item in _modelled(sound)[1]:
+        if item["type"] != "missing" and item.get("input") is not None:  # refused for what stands deeper in it
+            _clear(sound, item["loc"][:1])
+    return sound
+
+
+def _clear(values: Any, location: Sequence[str | int]) -> None:
+    node = values
+    for part in location[:-1]:
+        node = node[part] if _holds(node, part) else None
+    if location and _holds(node, location[-1]):
+        node[location[-1]] = None
+
+
+def _holds(node: Any, part: str | int) -> bool:
+    return part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
+
+
+def _copy(value: Any) -> Any:
+    """A copy in which nothing is shared; what an alias names twice is there twice."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def section_fields(location: Sequence[str | int]) -> list[str]:
@@ -139,35 +167,37 @@ def _leaves(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _schema_fault(values: Any, item: dict[str, Any]) -> tuple[Location, str, str | None]:
-    location = _real_location(values, item["loc"])
-    dotted = ".".join(str(part) for part in location)
+def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
+    name = dotted(location)
     parent, last = location[:-1], str(location[-1]) if location else ""
-    known = section_fields(parent)
-    shown = ".".join(str(part) for part in parent)
+    shown = dotted(parent)
     listing = f"`its recipe fields {shown}` lists them all" if shown else "`its recipe fields` lists them all"
-    kind, seen = item["type"], item.get("input")
-    hint: str | None
+    kind, given = item["type"], item.get("input")
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(last, known, n=1)
-        hint = f"did you mean `{close[0]}`? {listing}" if close else listing
-        return location, f"unknown field `{dotted}`", hint
+        close = _nearest(last, section_fields(parent))
+        return location, f"unknown field `{name}`", f"did you mean `{close}`? {listing}" if close else listing
     if kind == "missing":
-        return location, f"missing field `{dotted}`", f"add `{last}:`; {listing}"
-    if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == r"^[a-z0-9_]+$":
+        return location, f"missing field `{name}`", f"add `{last}:`; {listing}"
+    if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
+        near = "".join(c if c.isalnum() and c.isascii() else "_" for c in given[:MAX_NAME].lower())
         return (
             location,
-            f"`{seen}` is not a name: names are [a-z0-9_]+",
-            f"for example `{''.join(c if c.isalnum() else '_' for c in str(seen).lower())}`; DVC joins names with `-`",
+            f"{seen(given)} is not a name: names are [a-z0-9_]+",
+            f"for example `{near or 'mine'}`; DVC joins names with `-`",
         )
-    shown_value = f"`{seen}`" if isinstance(seen, str | int | float | bool) or seen is None else f"a {_kind(seen)}"
-    message = f"`{dotted}` is {shown_value}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    if kind == "name":
+        return location, f"{seen(given)} {item['msg']}", f"for example `{('a_' + given)[:MAX_NAME]}`"
     hint = None
-    if kind == "literal_error" and isinstance(seen, str):
+    if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        close = difflib.get_close_matches(seen, options, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else None
-    return location, message, hint
+        close = _nearest(given, options)
+        hint = f"did you mean `{close}`?" if close else None
+    return location, f"`{name}` is {seen(given)}: {item['msg'][0].lower()}{item['msg'][1:]}", hint
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that is meant, if there is one; a long text is none."""
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None) if len(word) <= MAX_NAME else None
 
 
 def _real_location(values: Any, loc: Sequence[str | int]) -> Location:
@@ -177,30 +207,10 @@ def _real_location(values: Any, loc: Sequence[str | int]) -> Location:
     for index, part in enumerate(loc):
         if part == "[key]":
             continue
-        if isinstance(node, Mapping) and part not in node and node.get("kind") == part:
+        if isinstance(node, Mapping) and part not in node and part in (node.get("kind"), node.get("name")):
             continue
         if not isinstance(node, Mapping | list) and index:
             continue
         out.append(part)
-        try:
-            node = node[part]
-        except (KeyError, IndexError, TypeError):
-            node = None
+        node = node[part] if _holds(node, part) else None
     return tuple(out)
-
-
-def _kind(value: Any) -> str:
-    return {"dict": "mapping", "list": "list"}.get(type(value).__name__, type(value).__name__)
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {str(key) if isinstance(key, str) else key: _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (str, int, float):
-        if isinstance(node, kind):
-            return kind(node)
-    return node

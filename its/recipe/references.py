@@ -1,48 +1,45 @@
 """What a recipe refers to: names within it, templates and files beside it, numbers that must fit each other.
 
 Works on plain values, not on the validated model, so that a file with a misspelt key still gets all its other faults.
+What is there has the type that the schema says: `its.recipe.load` puts None in place of what the schema refuses.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from its.errors import ItsError
-from its.prompts.render import read_template, template_faults
+from its.recipe.plain import Found, Location
 from its.recipe.presets import PRESETS
-from its.rows import file_sha256
-from its.types import Problem
+from its.recipe.scalars import quoted
+from its.recipe.templates import DERIVED, Templates, template_reference_faults
+from its.rows import file_sha256, open_regular
 
-Found = tuple[tuple[str | int, ...], str, str | None]
-
-SAMPLE_PROBLEM = Problem(
-    problem_id="sample",
-    text=r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #}, what is $x$?",
-    reference="5",
-    solution=r"The final answer is \boxed{5}.",
-    source="sample",
-)
 _SECRET = re.compile(r"(?i)(^|_)(token|(api|access|secret|auth)_?key|secret|passwd|password|credentials?)$")
-QUERY_VALUES = {
-    "problem": SAMPLE_PROBLEM,
-    "persona": "You are a botanist.\n\nYou are a poet.",
-    "personas": ["You are a botanist.", "You are a poet."],
-}
+MAX_CHECKPOINTS = 10_000
+"""Trained in one study; lists of a thousand names each would fill the memory with their product."""
+LISTED = 100
+"""Declared names that a hint lists."""
 FILE_ENDINGS = ".json, .jsonl, .csv (each also with .gz or .zst), .parquet"
-DERIVED = {"noise": "like", "shuffled": "of"}
-"""Way to a persona -> its field that names the strategy whose personas it starts from."""
 
 
-def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
-    """Every fault beyond the schema, as (location, message, hint)."""
-    out: list[Found] = []
-    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _judge, _engine):
-        out.extend(check(values, project))
-    return out
+def reference_faults(
+    values: Mapping[str, Any], project: Path, unwritten: Mapping[Path, str] | None = None
+) -> Iterator[Found]:
+    """Every fault beyond the schema, as (location, message, hint).
+
+    Args:
+        unwritten: texts of templates that are not written yet, by their path.
+    """
+    for check in (_names, _strategies, _train, _sources, _numbers, _engine):
+        yield from check(values, project)
+    yield from template_reference_faults(values, Templates(project, unwritten or {}))
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -50,10 +47,12 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()} if isinstance(section, Mapping) else {}
 
 
-def _known(name: Any, location: tuple[str | int, ...], registry: Mapping[str, Any], word: str) -> Iterator[Found]:
+def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
     if isinstance(name, str) and name not in registry:
-        close = difflib.get_close_matches(name, registry, n=1)
-        known = ", ".join(f"`{item}`" for item in registry) or "none"
+        listed = list(islice(registry, LISTED))  # whoever declares more is not searched: it would take seconds
+        close = difflib.get_close_matches(name, listed, n=1)
+        known = ", ".join(f"`{item}`" for item in listed) or "none"
+        known += f" and {len(registry) - LISTED} more" if len(registry) > LISTED else ""
         hint = f"did you mean `{close[0]}`? declared: {known}" if close else f"declared: {known}"
         yield location, f"`{'.'.join(map(str, location))}`: {word} `{name}` is not declared", hint
 
@@ -70,16 +69,20 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
         items = design.get(key)
         if not isinstance(items, list):
             continue
+        declared, before = _section(values, registry), set()
         for index, name in enumerate(items):
-            yield from _known(name, ("design", key, index), _section(values, registry), word)
-            if name in items[:index]:
+            yield from _known(name, ("design", key, index), declared, word)
+            if name in before and name is not None:
                 yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
+            before.add(name)
     if "base" in _section(values, "strategies"):
         yield ("strategies", "base"), "`base` is what tables call the untrained model", "give the strategy another name"
     seeds = design.get("seeds")
     if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
         yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"
+    judge = _section(_section(values, "grading"), "judge")
     yield from _known(_section(values, "writer").get("model"), ("writer", "model"), _section(values, "models"), "model")
+    yield from _known(judge.get("model"), ("grading", "judge", "model"), _section(values, "models"), "model")
     for name, dataset in _section(values, "datasets").items():
         if name in _section(values, "benchmarks"):
             yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named by it: rename one"
@@ -122,45 +125,20 @@ def _maps(entry: Mapping[str, Any], field: str) -> bool:
     )
 
 
-def _template(
-    path: Any, location: tuple[str | int, ...], project: Path, folder: str, given: Mapping[str, Any] | None
-) -> Iterator[Found]:
-    """Faults of one template file; `given` None skips rendering."""
-    if not isinstance(path, str):
-        return
-    full = project / "recipes" / path
-    dotted = ".".join(map(str, location))
-    if not path.startswith(f"{folder}/") or ".." in Path(path).parts:
-        yield location, f"`{dotted}` is `{path}`: outside `recipes/{folder}/`", "the graph watches that folder only"
-        return
-    try:
-        source = read_template(full)
-    except ItsError as error:
-        yield location, f"`{dotted}`: {error.message}".replace(f"{project}/", ""), error.hint
-        return
-    if given is not None:
-        for fault in template_faults(source, f"recipes/{path}", given):
-            yield location, f"`{dotted}`: {fault.where}: {fault.message}", fault.hint
-
-
 def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     for name, strategy in _section(values, "strategies").items():
         if not isinstance(strategy, Mapping):
             continue
         here = ("strategies", name)
-        yield from _template(strategy.get("query"), (*here, "query"), project, "prompts", QUERY_VALUES)
         yield from _derived(str(name), strategy, values)
         persona = strategy.get("persona")
         if not isinstance(persona, Mapping):
             continue
-        given: dict[str, Any] = {"problem": SAMPLE_PROBLEM}
         if strategy.get("domains"):
-            given["domain"] = "botany"
             for index, example in enumerate(persona.get("examples") or []):
                 if isinstance(example, Mapping) and not example.get("domain"):
                     location = (*here, "persona", "examples", index)
                     yield location, f"`{'.'.join(map(str, location))}` needs a `domain`", "the strategy draws domains"
-        yield from _template(persona.get("template"), (*here, "persona", "template"), project, "prompts", given)
         sampling = _section(_section(values, "writer"), "sampling")
         if persona.get("count") and sampling.get("temperature") == 0 and not strategy.get("domains"):
             yield (
@@ -202,9 +180,9 @@ def _derived(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) 
         source = strategies[other]
         if isinstance(source, Mapping) and not any(source.get(way) for way in ("persona", *DERIVED)):
             yield location, f"`strategies.{name}`: `{other}` has no personas", "name a strategy that has some"
-        path, step = [name], other
+        path, step = {name: None}, other
         while step and step not in path:
-            path.append(step)
+            path[step] = None
             step = _basis(strategies.get(step))
         if step == name:
             yield location, f"`strategies.{name}` stands on itself: {' -> '.join([*path, name])}", "break the circle"
@@ -218,25 +196,8 @@ def _basis(strategy: Any) -> str:
     return next((item for item in found if isinstance(item, str)), "")
 
 
-def _prompt(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
-    user = _section(values, "prompt").get("user")
-    if isinstance(user, str):
-        for fault in template_faults(user, "prompt.user", {"query": SAMPLE_PROBLEM.text}):
-            yield ("prompt", "user"), f"`prompt.user`: {fault.message}", fault.hint or "the frame may use `query`"
-        if "query" not in user:
-            yield (
-                ("prompt", "user"),
-                "`prompt.user` does not use `query`: every prompt would be the same",
-                "add `{{ query }}`",
-            )
-    for name, model in _section(values, "models").items():
-        if isinstance(model, Mapping) and model.get("chat_template") is not None:
-            yield from _template(model["chat_template"], ("models", name, "chat_template"), project, "prompts", None)
-
-
 def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     train = _section(values, "train")
-    yield from _template(train.get("template"), ("train", "template"), project, "axolotl", None)
     sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
     if all(type(size) is int and size > 0 for size in sizes):
         whole, micro, devices = (int(str(size)) for size in sizes)
@@ -306,8 +267,10 @@ def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Itera
 def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path) -> Iterator[Found]:
     path = project / source["path"]
     location = (*here, "path")
-    if not path.is_file():
-        yield location, f"`{source['path']}`: no such file", "paths are relative to the folder of dvc.yaml"
+    try:
+        open_regular(path, quoted(source["path"]), "paths are relative to the folder of dvc.yaml").close()
+    except ItsError as error:
+        yield location, error.message, error.hint
         return
     if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name):
         yield location, f"`{source['path']}`: unknown ending", f"known: {FILE_ENDINGS}"
@@ -327,6 +290,14 @@ def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path)
 
 
 def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    lists = [_section(values, "design").get(key) or [] for key in ("models", "datasets", "train", "seeds")]
+    checkpoints = math.prod(map(len, lists))
+    if checkpoints > MAX_CHECKPOINTS:
+        yield (
+            ("design",),
+            f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
+            f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
+        )
     generation = _section(values, "generation")
     n = generation.get("n")
     if type(n) is int:
@@ -355,14 +326,6 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
                 "leave room for the prompt",
             )
-
-
-def _judge(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
-    judge = _section(_section(values, "grading"), "judge")
-    here = ("grading", "judge")
-    yield from _known(judge.get("model"), (*here, "model"), _section(values, "models"), "model")
-    given = {"problem": SAMPLE_PROBLEM, "reference": SAMPLE_PROBLEM.reference, "answer": "\\frac{5}{1}"}
-    yield from _template(judge.get("template"), (*here, "template"), project, "prompts", given)
 
 
 def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:

@@ -2,19 +2,81 @@
 
 Strict and closed: no silent conversion, no unknown key. None means absent. Nothing that changes a result has a hidden
 default, except where absence itself is the plain meaning (no system turn, no thinking marks, no limit).
+
+Every number and list has an upper bound, far above what any study needs, so that no recipe makes a stage work for ever
+or fill the memory; a bound without a reason beside it is one of size alone.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 RECIPE_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9_]+$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+MAX_NAME = 64
+"""Four names and what joins them are the name of a folder (`MODEL-DATASET-STRATEGY-SEED`): 255 bytes on most disks."""
+MANY = 1_000
+"""Declared models, sets and strategies, and the items of a list of the design."""
+FEW = 100
+"""Items of a list that a person writes: examples (each adds a turn to every request), caveats, servers."""
+MAX_TOKENS = 10**8
+"""Ten times the longest context of any model."""
+MAX_ROWS = 10**9
+
+_READ_OTHERWISE = re.compile(r"[0-9_]+(e[0-9_]+)?|0x[0-9a-f_]+|0o[0-7_]+|0b[01_]+|true|false|null|yes|no|on|off|y|n")
+"""Names that some reader of YAML takes for a number, a truth value or nothing, where they stand unquoted."""
+
+
+def name_fault(name: str) -> str | None:
+    """Why a text is no name of a model, set, strategy or recipe, or None; the text follows `NAME_PATTERN`."""
+    if len(name) > MAX_NAME:
+        return f"has {len(name)} characters: a name has at most {MAX_NAME}, since folders are named by it"
+    if _READ_OTHERWISE.fullmatch(name):
+        return "is no name: unquoted, YAML reads it as a number, a truth value or nothing"
+    return None
+
+
+def _name(name: str) -> str:
+    fault = name_fault(name)
+    if fault:
+        raise PydanticCustomError("name", "{fault}", {"fault": fault})
+    return name
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken address, a port beyond 65535
+        good = False
+    if not good:
+        raise PydanticCustomError("url", "its host or port is none")
+    return url
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(_name)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 """An integer is a number too (YAML writes 1 where 1.0 is meant); text is not."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Never given to an engine or a generator: what they get is derived from it, 31 bits (`its.seeds`)."""
+Count = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+Draws = Annotated[int, Field(ge=1, le=100_000)]
+"""Responses for a query, and the k of a metric over them; published studies draw 10,000."""
+FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\t\r\n]+$")]
+_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_WORDS = r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
+HubId = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}/{_WORD}$")]
+"""`owner/name`; a path would be loaded as a folder."""
+HubRevision = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}(/{_WORD})*$")]
+HubSubset = Annotated[str, Field(max_length=200, pattern=f"^{_WORDS}(/{_WORDS})*$")]
+HubSplit = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$")]
+ServedName = Annotated[str, Field(min_length=1, max_length=512)]
 
 PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]
 AnswerKind = Literal["integer", "number", "math", "choice"]
@@ -42,7 +104,7 @@ class HubModelSource(Section):
     """A model on the Hugging Face hub; `revision` is a commit: a branch would move under the stored responses."""
 
     kind: Literal["hub"]
-    id: str
+    id: HubId
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
 
 
@@ -50,7 +112,7 @@ class FolderSource(Section):
     """A local folder in the Hugging Face layout."""
 
     kind: Literal["folder"]
-    path: str
+    path: FilePath
 
 
 class SpecialTokens(Section):
@@ -74,19 +136,19 @@ class Model(Section):
 
     source: Annotated[WheelSource | HubModelSource | FolderSource, Field(discriminator="kind")]
     dtype: Literal["bfloat16", "float16", "float32"]
-    context_length: Annotated[int, Field(ge=64)]
+    context_length: Annotated[int, Field(ge=64, le=MAX_TOKENS)]
     special_tokens: SpecialTokens
-    chat_template: str | None = None
+    chat_template: FilePath | None = None
     thinking: Thinking | None = None
 
 
 class Sampling(Section):
     """How one response is drawn; temperature 0 is greedy."""
 
-    temperature: Annotated[Number, Field(ge=0)]
+    temperature: Annotated[Number, Field(ge=0, le=100)]
     top_p: Annotated[Number, Field(gt=0, le=1)]
-    max_tokens: Annotated[int, Field(ge=1)]
-    stop: list[str] = Field(default_factory=list)
+    max_tokens: Tokens
+    stop: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
 
 
 class Writer(Section):
@@ -98,14 +160,17 @@ class Writer(Section):
 
 
 class ProceduralSource(Section):
-    """Arithmetic word problems made on the spot; see `its.sources.procedural`."""
+    """Arithmetic word problems made on the spot; see `its.sources.procedural`.
+
+    The generator makes 100,000 in 3 s, which `its recipe check` waits for, and runs out of others some time later.
+    """
 
     kind: Literal["procedural"]
     generator: Literal["arithmetic"]
-    size: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1, le=100_000)]
     split: Literal["train", "test"]
     steps: Annotated[list[int], Field(min_length=2, max_length=2)]
-    templates: Annotated[list[TemplateName], Field(min_length=1)]
+    templates: Annotated[list[TemplateName], Field(min_length=1, max_length=FEW)]
 
 
 class FilesSource(Section):
@@ -115,7 +180,7 @@ class FilesSource(Section):
     """
 
     kind: Literal["files"]
-    path: str
+    path: FilePath
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
@@ -123,17 +188,17 @@ class HubSource(Section):
     """A dataset on the Hugging Face hub."""
 
     kind: Literal["hub"]
-    id: str
-    subset: str | None = None
-    split: str
-    revision: str | None = None
+    id: HubId
+    subset: HubSubset | None = None
+    split: HubSplit
+    revision: HubRevision | None = None
 
 
 class Choices(Section):
     """Where a multiple-choice row keeps its options; they are shuffled by a seed of the problem's own."""
 
     correct: str
-    wrong: Annotated[list[str], Field(min_length=1)]
+    wrong: Annotated[list[str], Field(min_length=1, max_length=FEW)]
 
 
 class Fields(Section):
@@ -150,13 +215,16 @@ class Fields(Section):
     thinking: str | None = None
     problem_id: str | None = None
     choices: Choices | None = None
-    meta: dict[Name, str] = Field(default_factory=dict)
+    meta: Annotated[dict[Name, str], Field(max_length=FEW)] = Field(default_factory=dict)
 
 
 class Tolerance(Section):
-    """How many rows may be faulty; each goes to the quarantine file with the reason. One more stops the stage."""
+    """How many rows may be faulty; each goes to the quarantine file with the reason. One more stops the stage.
 
-    rows: Annotated[int, Field(ge=1)]
+    They are held in memory until the file is written.
+    """
+
+    rows: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Sample(Section):
@@ -165,8 +233,8 @@ class Sample(Section):
     `stratify_by` is `source` or a name of `fields.meta`: each value keeps its share of the rows.
     """
 
-    size: Annotated[int, Field(ge=1)]
-    seed: int
+    size: Count
+    seed: Seed
     stratify_by: Name | None = None
 
 
@@ -176,7 +244,7 @@ class Split(Section):
     A dataset and a benchmark with one source and one `split` but for `keep` share no problem.
     """
 
-    seed: int
+    seed: Seed
     select: Annotated[Number, Field(gt=0, lt=1)]
     keep: Literal["train", "select"]
 
@@ -198,15 +266,15 @@ class TokensFilter(Section):
     name: Literal["tokens"]
     of: Literal["problem", "solution"]
     model: Name
-    at_least: Annotated[int, Field(ge=1)] | None = None
-    at_most: Annotated[int, Field(ge=1)] | None = None
+    at_least: Tokens | None = None
+    at_most: Tokens | None = None
 
 
 class LanguageFilter(Section):
     """Keeps problems in one of some languages (ISO 639-1)."""
 
     name: Literal["language"]
-    keep: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)]
+    keep: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1, max_length=FEW)]
 
 
 PlainFilter = Literal["has_box", "has_final_answer", "complete_trace", "no_figure", "answer_agrees", "solution_parses"]
@@ -240,15 +308,15 @@ class Decontamination(Section):
     `rules` are those that count (None: all); problems made from templates are alike and want `same` alone.
     """
 
-    against: Annotated[list[Name], Field(min_length=1)]
-    rules: Annotated[list[OverlapRule], Field(min_length=1)] | None = None
+    against: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    rules: Annotated[list[OverlapRule], Field(min_length=1, max_length=FEW)] | None = None
     action: Literal["drop", "flag", "fail"]
 
 
 class Dataset(ProblemSet):
     """Problems to train on; every row needs a solution."""
 
-    filters: list[Filter] = Field(default_factory=list)
+    filters: Annotated[list[Filter], Field(max_length=FEW)] = Field(default_factory=list)
     duplicates: Duplicates | None = None
     decontamination: Decontamination | None = None
 
@@ -263,7 +331,7 @@ class Benchmark(ProblemSet):
 class PersonaExample(Section):
     """One worked turn shown to the writer."""
 
-    problem: str
+    problem: Annotated[str, Field(min_length=1)]
     persona: str
     domain: str | None = None
 
@@ -274,9 +342,9 @@ class PersonaRequest(Section):
     `count` personas are written for each problem (None: one), each from a seed of its own.
     """
 
-    template: str
+    template: FilePath
     system: str | None = None
-    examples: list[PersonaExample] = Field(default_factory=list)
+    examples: Annotated[list[PersonaExample], Field(max_length=FEW)] = Field(default_factory=list)
     start: str | None = None
     count: Annotated[int, Field(ge=2, le=20)] | None = None
 
@@ -298,10 +366,10 @@ class Limits(Section):
     `brief` fewer than `min_words`, `language` one that is not `language` (ISO 639-1).
     """
 
-    max_words: Annotated[int, Field(ge=1)]
-    min_words: Annotated[int, Field(ge=1)] | None = None
+    max_words: Tokens
+    min_words: Tokens | None = None
     language: Annotated[str, Field(pattern=r"^[a-z]{2}$")] | None = None
-    checks: list[PersonaCheck]
+    checks: Annotated[list[PersonaCheck], Field(max_length=FEW)]
 
 
 class Strategy(Section):
@@ -319,9 +387,9 @@ class Strategy(Section):
     persona: PersonaRequest | None = None
     noise: Noise | None = None
     shuffled: Shuffled | None = None
-    query: str
+    query: FilePath
     place: Literal["user", "system"] = "user"
-    domains: Annotated[list[str], Field(min_length=1)] | None = None
+    domains: Annotated[list[str], Field(min_length=1, max_length=100_000)] | None = None
     share: Annotated[Number, Field(gt=0, le=1)] | None = None
     limits: Limits | None = None
 
@@ -329,12 +397,12 @@ class Strategy(Section):
 class Design(Section):
     """Which cells exist: every checkpoint (model, dataset, train strategy, seed) under every test strategy."""
 
-    models: Annotated[list[Name], Field(min_length=1)]
-    datasets: Annotated[list[Name], Field(min_length=1)]
-    train: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
-    benchmarks: Annotated[list[Name], Field(min_length=1)]
-    test: Annotated[list[Name], Field(min_length=1)]
+    models: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    datasets: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    train: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MANY)]
+    benchmarks: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    test: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     base: bool
 
 
@@ -348,20 +416,20 @@ class Prompt(Section):
 class Train(Section):
     """Supervised fine-tuning, handed to Axolotl as `template` rendered, then overlaid with `axolotl`."""
 
-    template: str
+    template: FilePath
     hardware: Literal["cpu", "gpu"]
     launcher: Literal["python", "accelerate", "torchrun"]
-    launcher_args: list[str] = Field(default_factory=list)
-    epochs: Annotated[Number, Field(gt=0)]
-    learning_rate: Annotated[Number, Field(gt=0)]
+    launcher_args: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
+    epochs: Annotated[Number, Field(gt=0, le=10_000)]
+    learning_rate: Annotated[Number, Field(gt=0, le=100)]
     lr_scheduler: Literal["cosine", "linear", "constant"]
     warmup_ratio: Annotated[Number, Field(ge=0, lt=1)]
-    weight_decay: Annotated[Number, Field(ge=0)]
-    global_batch_size: Annotated[int, Field(ge=1)]
-    micro_batch_size: Annotated[int, Field(ge=1)]
-    devices: Annotated[int, Field(ge=1)]
-    sequence_length: Annotated[int, Field(ge=16)]
-    save_every_steps: Annotated[int, Field(ge=1)] | None = None
+    weight_decay: Annotated[Number, Field(ge=0, le=100)]
+    global_batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    micro_batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    devices: Annotated[int, Field(ge=1, le=100_000)]
+    sequence_length: Annotated[int, Field(ge=16, le=MAX_TOKENS)]
+    save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS)] | None = None
     axolotl: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -371,15 +439,15 @@ class Server(Section):
     `key_variable` names the environment variable that holds its key: the key itself stands in no file.
     """
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")]
-    key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s@?#]+$"), AfterValidator(_address)]
+    key_variable: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
 
 class Price(Section):
     """What a million tokens cost, in the currency of the bill."""
 
-    prompt: Annotated[Number, Field(ge=0)]
-    completion: Annotated[Number, Field(ge=0)]
+    prompt: Annotated[Number, Field(ge=0, le=1e9)]
+    completion: Annotated[Number, Field(ge=0, le=1e9)]
 
 
 class OpenAISection(Section):
@@ -390,10 +458,10 @@ class OpenAISection(Section):
     often one request is tried again.
     """
 
-    servers: Annotated[list[Server], Field(min_length=1)]
-    served: dict[str, str] = Field(default_factory=dict)
+    servers: Annotated[list[Server], Field(min_length=1, max_length=FEW)]
+    served: Annotated[dict[ServedName, ServedName], Field(max_length=MANY)] = Field(default_factory=dict)
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 64
-    timeout_seconds: Annotated[Number, Field(gt=0)] = 600.0
+    timeout_seconds: Annotated[Number, Field(gt=0, le=604_800)] = 600.0
     retries: Annotated[int, Field(ge=0, le=100)] = 8
     price: Price | None = None
 
@@ -414,21 +482,21 @@ class EngineSection(Section):
 class Generation(Sampling):
     """How test responses are drawn: n for each query."""
 
-    n: Annotated[int, Field(ge=1)]
+    n: Draws
 
 
 class Judge(Section):
     """A model that gives a second opinion on every answer; its disagreements are listed, the verdict stays."""
 
     model: Name
-    template: str
+    template: FilePath
     sampling: Sampling
 
 
 class Grading(Section):
     """`timeout_seconds` bounds one comparison by math-verify, done in `workers` processes (None: one a core)."""
 
-    timeout_seconds: Annotated[Number, Field(gt=0)]
+    timeout_seconds: Annotated[Number, Field(gt=0, le=86_400)]
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     judge: Judge | None = None
 
@@ -442,13 +510,15 @@ class VoteSection(Section):
 class Measure(Section):
     """Which k of maj@k, pass@k and all@k (each at most generation.n); `draws` of the bootstrap and permutation tests.
 
-    `maximum` allows the best cell of a report benchmark to be named, with a label that says how it was chosen.
+    `maximum` allows the best cell of a report benchmark to be named, with a label that says how it was chosen. Each
+    draw is kept, 8 bytes for every column, and costs time for every problem: a million, a hundred times what the
+    recipes that ship ask for, is a matter of minutes.
     """
 
-    maj_k: list[Annotated[int, Field(ge=1)]]
-    pass_k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    all_k: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
-    draws: Annotated[int, Field(ge=100)]
+    maj_k: Annotated[list[Draws], Field(max_length=FEW)]
+    pass_k: Annotated[list[Draws], Field(max_length=FEW)] = Field(default_factory=list)
+    all_k: Annotated[list[Draws], Field(max_length=FEW)] = Field(default_factory=list)
+    draws: Annotated[int, Field(ge=100, le=1_000_000)]
     maximum: bool = False
 
 
@@ -456,7 +526,7 @@ class ReportSection(Section):
     """`examples` problems to read side by side; `caveats` are printed on top."""
 
     examples: Annotated[int, Field(ge=0, le=100)]
-    caveats: list[str] = Field(default_factory=list)
+    caveats: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
 
 
 class Recipe(Section):
@@ -465,12 +535,12 @@ class Recipe(Section):
     recipe_version: Literal[1]
     recipe: Name
     description: str
-    seed: int
-    models: dict[Name, Model]
+    seed: Seed
+    models: Annotated[dict[Name, Model], Field(max_length=MANY)]
     writer: Writer
-    datasets: dict[Name, Dataset]
-    benchmarks: dict[Name, Benchmark]
-    strategies: dict[Name, Strategy]
+    datasets: Annotated[dict[Name, Dataset], Field(max_length=MANY)]
+    benchmarks: Annotated[dict[Name, Benchmark], Field(max_length=MANY)]
+    strategies: Annotated[dict[Name, Strategy], Field(max_length=MANY)]
     design: Design
     prompt: Prompt
     train: Train

@@ -1,0 +1,82 @@
+"""What no place of a recipe takes, whatever the schema says there: half characters, control characters, huge values.
+
+The tables that pass through (`engine.options`, `train.axolotl`) hold anything, and go into JSON, hashes and file names.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from its.recipe.document import MAX_DEPTH
+from its.recipe.scalars import quoted
+
+Location = tuple[str | int, ...]
+Found = tuple[Location, str, str | None]
+
+MAX_TEXT = 32 * 1024
+"""Characters of one text: a page has 3,000, the longest system prompts in use some 20,000."""
+MAX_KEY = 512
+"""Characters of a key; the longest in use name checkpoints: four names of 64 with what joins them."""
+MAX_BITS = 64
+"""Of an integer: nothing behind a recipe takes more."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line end, and halves of characters, which UTF-8 does not have."""
+
+
+def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
+    """Every fault that needs no schema; no recursion, so that values of any depth can be asked."""
+    waiting: list[tuple[Location, Any]] = [((), values)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, Mapping | list) and len(location) >= MAX_DEPTH:
+            yield location, f"more than {MAX_DEPTH} mappings and lists within each other", "a recipe has 6"
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    yield location, f"a key is {seen(key)}, and keys are words", "quote it"
+                elif wrong := _text_fault(key, MAX_KEY):
+                    yield (*location, key), f"the key {quoted(key)} {wrong}", "take another name"
+                else:
+                    waiting.append(((*location, key), item))
+        elif isinstance(value, list):
+            waiting.extend(((*location, index), item) for index, item in enumerate(value))
+        elif wrong := _scalar_fault(value):
+            yield location, f"`{dotted(location)}` {wrong}", None
+
+
+def dotted(location: Location) -> str:
+    """A place as errors write it: `design.train.1`."""
+    return quoted(".".join(map(str, location))).strip("`")
+
+
+def seen(value: Any) -> str:
+    """A value as errors name it, whatever it is."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool | int | float):
+        return f"`{value}`"
+    return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _scalar_fault(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _text_fault(value, MAX_TEXT)
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int):
+        return None if value.bit_length() <= MAX_BITS else f"is {seen(value)}: at most {MAX_BITS} are read"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is `{value}`: a number must be finite"
+    return f"is {seen(value)}: a recipe holds texts, numbers, truth values, lists and mappings"
+
+
+def _text_fault(text: str, most: int) -> str | None:
+    if len(text) > most:
+        return f"has {len(text)} characters: at most {most} are read"
+    found = _CONTROL.search(text)
+    return f"holds the character U+{ord(found[0]):04X}, which no text here has" if found else None
