@@ -14,7 +14,9 @@ from typing import Any
 from its.errors import ItsError
 from its.prompts.render import read_template, template_faults
 from its.recipe.presets import PRESETS
+from its.recipe.trust import code_faults
 from its.rows import file_sha256
+from its.secrets import secrets_in
 from its.types import Problem
 
 Found = tuple[tuple[str | int, ...], str, str | None]
@@ -26,7 +28,6 @@ SAMPLE_PROBLEM = Problem(
     solution=r"The final answer is \boxed{5}.",
     source="sample",
 )
-_SECRET = re.compile(r"(?i)(^|_)(token|(api|access|secret|auth)_?key|secret|passwd|password|credentials?)$")
 QUERY_VALUES = {
     "problem": SAMPLE_PROBLEM,
     "persona": "You are a botanist.\n\nYou are a poet.",
@@ -40,7 +41,7 @@ DERIVED = {"noise": "like", "shuffled": "of"}
 def reference_faults(values: Mapping[str, Any], project: Path) -> list[Found]:
     """Every fault beyond the schema, as (location, message, hint)."""
     out: list[Found] = []
-    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _judge, _engine):
+    for check in (_names, _strategies, _prompt, _train, _sources, _numbers, _judge, _engine, _secrets, code_faults):
         out.extend(check(values, project))
     return out
 
@@ -369,15 +370,6 @@ def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     engine = _section(values, "engine")
     if engine.get("kind") == "openai" and not engine.get("openai"):
         yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
-    names = {"engine.environment": engine.get("environment"), "engine.options": engine.get("options")}
-    for section, table in names.items():
-        for name in table if isinstance(table, Mapping) else ():
-            if _SECRET.search(str(name)):
-                yield (
-                    (*section.split("."), name),
-                    f"`{section}.{name}` looks like a secret: recipes are committed, settings kept with responses",
-                    "leave it in the environment of the shell; a server's is named by `key_variable`",
-                )
     openai = engine.get("openai")
     served = openai.get("served") if isinstance(openai, Mapping) else None
     design = _section(values, "design")
@@ -388,4 +380,15 @@ def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 ("engine", "openai", "served", name),
                 f"`engine.openai.served` names `{name}`, which is no model or checkpoint of the design",
                 "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+            )
+
+
+def _secrets(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    for section, content in values.items():
+        # Elsewhere names are the recipe's own (a dataset, a field that rows have), and values are texts of problems.
+        for location, why in secrets_in(content, (section,), names=section in ("engine", "train")):
+            yield (
+                location,
+                f"`{'.'.join(map(str, location))}` {why}: recipes are committed, settings kept with responses",
+                "leave it in the environment of the shell; a server's is named by `key_variable`",
             )
