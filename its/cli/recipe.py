@@ -70,7 +70,8 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox and use only what they are given, that local files exist with the pinned hash, that `fields` can be
     read and every reference at hand be graded against, and that numbers fit each other (k and n, batch sizes,
-    context). Starts no engine and needs no network: rows on the hub are checked by `prepare`. With --engine it holds
+    context), and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
+    allowed is listed, and which key goes to which server). Starts no engine and needs no network: rows on the hub are checked by `prepare`. With --engine it holds
     `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
 
     Example: its recipe check quickstart
@@ -78,6 +79,8 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     from its.errors import Fault, FaultsError
     from its.recipe.apply import recipe_path, recipe_paths
     from its.recipe.load import read_document, validate
+    from its.recipe.trust import allowances
+    from its.shown import shown
     from its.stages.data_check import data_faults
 
     project = _project()
@@ -105,11 +108,14 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
+    allowed = {name: allowances(document.values) for name, (document, _) in zip(good, valid, strict=True)}
     if as_json:
-        print_json(valid=good, errors=[])
+        print_json(valid=good, errors=[], allowed=allowed)
         return
     for name in good:
         click.echo(f"{name}: valid")
+        for line in allowed[name]:
+            click.echo(f"  {shown(line)}")
 
 
 @recipe.command()

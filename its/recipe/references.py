@@ -19,9 +19,10 @@ from its.recipe.plain import Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.templates import DERIVED, Templates, template_reference_faults
+from its.recipe.trust import code_faults
 from its.rows import file_sha256, open_regular
+from its.secrets import secrets_in
 
-_SECRET = re.compile(r"(?i)(^|_)(token|(api|access|secret|auth)_?key|secret|passwd|password|credentials?)$")
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
 LISTED = 100
@@ -37,7 +38,7 @@ def reference_faults(
     Args:
         unwritten: texts of templates that are not written yet, by their path.
     """
-    for check in (_names, _strategies, _train, _sources, _numbers, _engine):
+    for check in (_names, _strategies, _train, _sources, _numbers, _engine, _secrets, code_faults):
         yield from check(values, project)
     yield from template_reference_faults(values, Templates(project, unwritten or {}))
 
@@ -332,15 +333,6 @@ def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     engine = _section(values, "engine")
     if engine.get("kind") == "openai" and not engine.get("openai"):
         yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
-    names = {"engine.environment": engine.get("environment"), "engine.options": engine.get("options")}
-    for section, table in names.items():
-        for name in table if isinstance(table, Mapping) else ():
-            if _SECRET.search(str(name)):
-                yield (
-                    (*section.split("."), name),
-                    f"`{section}.{name}` looks like a secret: recipes are committed, settings kept with responses",
-                    "leave it in the environment of the shell; a server's is named by `key_variable`",
-                )
     openai = engine.get("openai")
     served = openai.get("served") if isinstance(openai, Mapping) else None
     design = _section(values, "design")
@@ -351,4 +343,15 @@ def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 ("engine", "openai", "served", name),
                 f"`engine.openai.served` names `{name}`, which is no model or checkpoint of the design",
                 "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+            )
+
+
+def _secrets(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    for section, content in values.items():
+        # Elsewhere names are the recipe's own (a dataset, a field that rows have), and values are texts of problems.
+        for location, why in secrets_in(content, (section,), names=section in ("engine", "train")):
+            yield (
+                location,
+                f"`{'.'.join(map(str, location))}` {why}: recipes are committed, settings kept with responses",
+                "leave it in the environment of the shell; a server's is named by `key_variable`",
             )

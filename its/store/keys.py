@@ -12,13 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from its.store.neutral import (
-    ARGUMENT_GROUPS,
-    SAME_WEIGHTS_FORMATS,
-    SECRET_NAME,
-    VARIABLE_GROUPS,
-    VARIABLE_PREFIXES,
-)
+from its.secrets import without_secrets as without_secrets
+from its.store.neutral import ARGUMENT_GROUPS, SAME_WEIGHTS_FORMATS, VARIABLE_GROUPS, VARIABLE_PREFIXES
 
 PROMPT_FIELDS = ("messages", "start")
 """The determinants of a request that its prompt is made of; everything else is a detail of one response."""
@@ -106,16 +101,6 @@ def vllm_identity(
         ),
         "environment": environment_lock,
     }
-
-
-def without_secrets(value: Any) -> Any:
-    """The value without what a mapping at any depth holds under the name of a secret (`hf_token`, `api_key`, ...)."""
-    if isinstance(value, Mapping):
-        kept = {name: item for name, item in value.items() if not SECRET_NAME.search(str(name))}
-        return {name: without_secrets(item) for name, item in kept.items()}
-    if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
-    return value
 
 
 def _argument_counts(name: str, value: Any) -> bool:

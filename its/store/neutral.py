@@ -13,8 +13,6 @@ is resumed batches what is left, and not what it batched at first.
 
 from __future__ import annotations
 
-import re
-
 ARGUMENT_GROUPS: dict[str, tuple[str, ...]] = {
     "which requests share a batch, and when": (
         "async_scheduling",
@@ -216,11 +214,3 @@ VARIABLE_GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 VARIABLE_PREFIXES = ("VLLM_LOGGING_",)
-
-SECRET_NAME = re.compile(
-    r"^token$|(?:^|_)(?:(?:api|access|auth|bearer|github|hf|hub|private|secret|session)_?(?:key|token)"
-    r"|authorization|credentials?|password|secret)(?:_id)?$",
-    re.IGNORECASE,
-)
-"""Names of settings whose values must never be written down: `hf_token`, `VLLM_API_KEY`, `S3_ACCESS_KEY_ID`. Not among
-them are `eos_token` and its like, which determine a response."""

@@ -21,8 +21,8 @@ from its.prompts import render as rendering
 from its.prompts.chat import chat_template_faults
 from its.prompts.filters import declared_filters, declared_tests
 from its.prompts.render import render, template_faults
-from its.recipe.references import QUERY_VALUES, SAMPLE_PROBLEM
 from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
+from its.recipe.templates import PERSONAS, SAMPLE_PROBLEM
 from its.sources import expressions
 from its.sources.expressions import ExpressionError, expression_fault, getter
 from its.strategies.persona import persona_messages
@@ -41,7 +41,7 @@ TRAIN = Train.model_validate(
     }
 )
 GIVEN: dict[str, dict[str, Any]] = {
-    "query": dict(QUERY_VALUES),
+    "query": {"problem": PROBLEM, "persona": "You are a poet.", "personas": PERSONAS},
     "persona": {"problem": PROBLEM, "domain": "botany"},
     "frame": {"query": "What is 6 x 7?"},
     "judge": {"problem": PROBLEM, "reference": "42", "answer": "42"},

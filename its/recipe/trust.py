@@ -1,0 +1,218 @@
+"""What of a recipe may run code, reach other files or other machines, and who may allow it.
+
+A recipe is data, and may be a stranger's. Settings that are known to be harmless stand in `its.recipe.harmless`; every
+other one is refused, unless the owner of the machine names it in `ITS_ALLOW_CODE`, a variable that no recipe can set:
+
+    export ITS_ALLOW_CODE=engine.options.trust_remote_code,train.axolotl.plugins
+
+An allowance is of a setting, whatever its value and whichever recipe has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, TRANSFORMERS, VARIABLES, VLLM, Rule
+from its.recipe.harmless_axolotl import AXOLOTL, DATASET
+
+VARIABLE = "ITS_ALLOW_CODE"
+OPTIONS = {"vllm": VLLM, "transformers": TRANSFORMERS}
+Location = tuple[str | int, ...]
+_NAMEABLE = re.compile(r"[A-Za-z0-9_.-]+")
+_IMPORTS = "imports and runs what it names"
+_PICKLES = "unpickles what comes from there, which runs code"
+_NETWORK = "opens connections to other machines"
+_FILES = "reads or writes files of its choice"
+REASONS = {
+    **dict.fromkeys(["trust_remote_code", "use_kernels", "custom_generate"], "runs code that comes with a download"),
+    **dict.fromkeys(["worker_cls", "worker_extension_cls", "scheduler_cls", "logits_processors", "plugins"], _IMPORTS),
+    **dict.fromkeys(["trainer_cls", "model_class_overrides", "reward_funcs", "type", "input_transform"], _IMPORTS),
+    **dict.fromkeys(["inductor_passes", "io_processor_plugin", "reasoning_parser_plugin"], _IMPORTS),
+    **dict.fromkeys(["distributed_executor_backend", "auto_map"], _IMPORTS),
+    **dict.fromkeys(["load_format", "weights_only", "use_safetensors"], "may unpickle weights, which runs their code"),
+    **dict.fromkeys(["lisa_layers_attribute"], "is evaluated as Python"),
+    **dict.fromkeys(["attn_implementation", "eval_causal_lm_metrics"], "may name code to download"),
+    **dict.fromkeys(["master_addr", "data_parallel_address", "MASTER_ADDR", "--master_addr"], _PICKLES),
+    **dict.fromkeys(["--rdzv_endpoint", "--main_process_ip", "VLLM_HOST_IP"], _PICKLES),
+    **dict.fromkeys(["otlp_traces_endpoint", "kv_transfer_config", "HF_ENDPOINT", "hub_model_id"], _NETWORK),
+    **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
+    **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
+    **dict.fromkeys(["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP"], "has other code loaded"),
+    **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something else than the training"),
+}
+UNKNOWN = "is not known to be harmless"
+
+# A recipe says which variable goes to which server. These belong to others than servers of models.
+_OTHERS = re.compile(
+    r"(?i)^(aws|azure|google|gcp|gcloud|github|gh|gitlab|git|ci|npm|pypi|twine|docker|kube|ssh|gpg|vault|slack|database|db"
+    r"|pg|postgres|mysql|redis|mongo|wandb|mlflow|comet|dvc|s3|sentry|stripe|secret|its)(_|$)"
+)
+_KEY = re.compile(r"(?i)(key|token|secret|password|auth)")
+_HUGGING_FACE = re.compile(r"(^|\.)(huggingface\.co|huggingface\.cloud|hf\.space)$")
+
+
+class Code(NamedTuple):
+    """A setting that may run code: `name` is what an allowance calls it, `where` the place in the recipe."""
+
+    where: Location
+    name: str
+    why: str
+
+
+def code_settings(values: Mapping[str, Any]) -> list[Code]:
+    """Every setting of a recipe that needs an allowance, granted or not; of plain values, valid or not."""
+    engine, train = _table(values.get("engine")), _table(values.get("train"))
+    out: list[Code] = []
+    kind = engine.get("kind")
+    if isinstance(kind, str) and kind in OPTIONS:  # `openai` sends its options to servers, `replay` uses none
+        out += _listed(_table(engine.get("options")), OPTIONS[kind], ("engine", "options"))
+        out += _listed(_table(engine.get("environment")), VARIABLES, ("engine", "environment"))
+    if kind == "openai":
+        out += _servers(_table(engine.get("openai")).get("servers"))
+    out += _listed(_table(train.get("axolotl")), _axolotl_rules(None), ("train", "axolotl"))
+    out += _launcher(train.get("launcher_args"))
+    return out
+
+
+def axolotl_code(config: Mapping[str, Any], rows: str | None = None) -> list[Code]:
+    """Of a configuration of Axolotl, what needs an allowance; named as if it stood in `train.axolotl`.
+
+    Args:
+        config: as the template and the recipe make it, before ITS adds its own plugin.
+        rows: the one file that `datasets` may name.
+    """
+    return list(_listed(config, _axolotl_rules(rows), ("train", "axolotl")))
+
+
+def allowed_names() -> frozenset[str]:
+    """What the owner of the machine allows."""
+    return frozenset(filter(None, (name.strip() for name in os.environ.get(VARIABLE, "").split(","))))
+
+
+def refused(settings: Sequence[Code]) -> list[Code]:
+    """Those that the owner of the machine does not allow."""
+    allowed = allowed_names()
+    return [item for item in settings if item.name not in allowed or not _NAMEABLE.fullmatch(item.name)]
+
+
+def told(item: Code) -> tuple[str, str]:
+    """(message, hint) for a setting that is refused."""
+    message = f"`{item.name}` {item.why}: refused unless the owner of this machine allows it"
+    if not _NAMEABLE.fullmatch(item.name):
+        return message, "take it out"
+    return message, f"take it out; or, if you trust it, `export {VARIABLE}={item.name}` (a list, with commas)"
+
+
+def code_faults(values: Mapping[str, Any], project: Any = None) -> Iterator[tuple[Location, str, str | None]]:
+    """The faults of settings that are refused, as (location, message, hint)."""
+    for item in refused(code_settings(values)):
+        message, hint = told(item)
+        yield item.where, message, hint
+    environment = _table(_table(values.get("engine")).get("environment"))
+    for name, value in environment.items():
+        if isinstance(value, str) and not _passable(value):
+            where = ("engine", "environment", name)
+            yield where, f"`{'.'.join(where)}` holds characters that no variable can hold", "take them out"
+
+
+def allowances(values: Mapping[str, Any]) -> list[str]:
+    """What a recipe may do by the owner's allowance, and which variable it sends to which server: a line each."""
+    settings = code_settings(values)
+    bad = set(refused(settings))
+    out = [f"runs code: {item.name} ({item.why}), allowed by {VARIABLE}" for item in settings if item not in bad]
+    engine = _table(values.get("engine"))
+    servers = _table(engine.get("openai")).get("servers") if engine.get("kind") == "openai" else None
+    for server in servers if isinstance(servers, list) else []:
+        if isinstance(server, Mapping) and server.get("key_variable"):
+            out.append(f"sends ${server['key_variable']} to {server.get('url')}")
+    return list(dict.fromkeys(out))
+
+
+def _axolotl_rules(rows: str | None) -> dict[str, Rule]:
+    dataset: dict[str, Rule] = {**DATASET, "path": lambda value: rows is not None and value == rows}
+    return {**AXOLOTL, "datasets": {"*": dataset}}
+
+
+def _listed(table: Mapping[str, Any], rules: Mapping[str, Rule], here: Location) -> Iterator[Code]:
+    """The entries of a table that its rules do not know, or not with this value."""
+    for key, value in table.items():
+        rule = rules.get(str(key))
+        where = (*here, key if isinstance(key, str | int) else str(key))
+        if value is None:
+            continue  # nothing is set
+        if isinstance(rule, Mapping) and isinstance(value, Mapping):
+            yield from _listed(value, rule, where)
+        elif isinstance(rule, Mapping) and "*" in rule and isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _entry(item, rule["*"], (*where, index))
+        elif isinstance(rule, Mapping):
+            if not isinstance(value, bool | int | float):  # `deepspeed: false`, `compilation_config: 3`
+                yield _code(where)
+        elif rule is None or not rule(value):
+            yield _code(where)
+
+
+def _entry(item: Any, rule: Rule, where: Location) -> Iterator[Code]:
+    if isinstance(rule, Mapping) and isinstance(item, Mapping):
+        yield from _listed(item, rule, where)
+    else:
+        yield _code(where)
+
+
+def _code(where: Location, why: str | None = None) -> Code:
+    name = ".".join(str(part) for part in where if not isinstance(part, int))
+    return Code(where, name, why or REASONS.get(str(where[-1]), UNKNOWN))
+
+
+def _launcher(arguments: Any) -> Iterator[Code]:
+    """Arguments of torchrun or `accelerate launch` other than known options with harmless values."""
+    here: Location = ("train", "launcher_args")
+    rest = list(enumerate(arguments)) if isinstance(arguments, list) else []
+    while rest:
+        index, item = rest.pop(0)
+        if not isinstance(item, str):
+            continue  # a fault of the schema
+        name, equals, value = item.partition("=")
+        plain = "--" + name[2:].replace("-", "_") if name.startswith("--") else name
+        if plain in LAUNCHER_FLAGS and not equals:
+            continue
+        rule = LAUNCHER_OPTIONS.get(plain)
+        if not equals and rule is not None and rest and not str(rest[0][1]).startswith("-"):
+            value = str(rest.pop(0)[1])
+        if rule is None or isinstance(rule, Mapping) or not value or not rule(value):
+            shown = plain if name.startswith("-") else "positional"
+            yield Code((*here, index), f"train.launcher_args.{shown}", REASONS.get(shown, UNKNOWN))
+
+
+def _servers(servers: Any) -> Iterator[Code]:
+    """Keys that a recipe would send to a server, and that are no server's of models."""
+    for index, server in enumerate(servers if isinstance(servers, list) else []):
+        variable, url = _table(server).get("key_variable"), _table(server).get("url")
+        if not isinstance(variable, str) or not isinstance(url, str):
+            continue
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            continue  # no address; the engine says so
+        foreign = _OTHERS.search(variable) or not _KEY.search(variable)
+        foreign = foreign or (variable.upper().startswith(("HF_", "HUGGING")) and not _HUGGING_FACE.search(host))
+        if foreign:
+            where = ("engine", "openai", "servers", index, "key_variable")
+            name = f"engine.openai.servers.key_variable.{variable}"
+            yield Code(where, name, f"sends `${variable}`, which is not the key of a server of models, to `{host}`")
+
+
+def _passable(value: str) -> bool:
+    """Whether the operating system takes it as the value of a variable."""
+    try:
+        return "\0" not in value and bool(value.encode("utf-8") or True)
+    except UnicodeEncodeError:
+        return False
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

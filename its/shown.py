@@ -1,0 +1,38 @@
+"""Text that others wrote (a server, a model, a file's name) as it may stand on a terminal or in a log."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 4000
+"""Characters of one line that is printed for a reader: far above any message of ours, and a screen at most."""
+
+# What a terminal acts on instead of showing: C0 and C1 controls (escape sequences begin with one), marks that turn the
+# direction of what follows, line and paragraph separators, invisible characters, tags, halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_IN_LINES = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """The text with every character that a terminal would act on written as its escape (`\\x1b`, `\\u202e`).
+
+    Nothing else is changed: letters of any script, marks and emoji stay, joiners within words and emoji too.
+
+    Args:
+        lines: whether line ends and tabs are meant and stay; else they are escaped too, and the result is one line.
+    """
+    return (_IN_LINES if lines else _CONTROLS).sub(_escape, text)
+
+
+def bounded(text: str, length: int = LONGEST) -> str:
+    """The text, cut where it is longer, with a word on how much is missing."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text) - length} more characters)"
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return named or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
