@@ -68,11 +68,12 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
-    in the sandbox and use only what they are given, that local files exist with the pinned hash, that `fields` can be
-    read and every reference at hand be graded against, and that numbers fit each other (k and n, batch sizes,
-    context), and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
-    allowed is listed, and which key goes to which server). Starts no engine and needs no network: rows on the hub are checked by `prepare`. With --engine it holds
-    `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
+    in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
+    `fields` can be read and every reference at hand be graded against, that numbers fit each other (k and n, batch
+    sizes, context), that nothing looks like a secret, and that nothing may run code that the owner of this machine
+    does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Starts no engine
+    and needs no network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
+    `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
 
     Example: its recipe check quickstart
     """
@@ -108,7 +109,10 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
-    allowed = {name: allowances(document.values) for name, (document, _) in zip(good, valid, strict=True)}
+    allowed = {
+        name: allowances(document.values, template_code(project, recipe.train))
+        for name, (document, recipe) in zip(good, valid, strict=True)
+    }
     if as_json:
         print_json(valid=good, errors=[], allowed=allowed)
         return

@@ -11,10 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, ItsError, MissingError
+from pydantic import ValidationError
+
+from its.errors import DataError, FaultsError, ItsError, MissingError
+from its.prompts.chat import chat_template_faults
 from its.prompts.render import read_template, render, template_faults
+from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
 from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
+from its.recipe.schema import Train
 from its.rows import open_regular
 from its.types import Problem
 
@@ -78,7 +83,7 @@ def template_reference_faults(values: Mapping[str, Any], templates: Templates) -
     for name, model in _table(values, "models").items():
         if isinstance(model, Mapping):
             yield from _chat(model.get("chat_template"), ("models", name, "chat_template"), templates)
-    yield from _read(_table(values, "train").get("template"), ("train", "template"), templates, "axolotl", [])
+    yield from _axolotl(_table(values, "train"), templates)
     yield from _judge(_table(_table(values, "grading"), "judge").get("template"), templates)
 
 
@@ -146,7 +151,28 @@ def _chat(path: Any, here: Location, templates: Templates) -> Iterator[Found]:
     """Faults of a model's chat template, which an engine renders in an environment of its own."""
     texts: list[str] = []
     yield from _read(path, here, templates, "prompts", texts)
-    # its.prompts.chat.chat_template_faults(texts[0], f"recipes/{path}") belongs here
+    for text in texts:
+        for fault in chat_template_faults(text, f"recipes/{path}"):
+            yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
+
+
+def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
+    """Faults of the template that Axolotl's settings come from; it renders only with a sound `train`."""
+    here: Location = ("train", "template")
+    texts: list[str] = []
+    yield from _read(train.get("template"), here, templates, "axolotl", texts)
+    try:
+        section = Train.model_validate(train)
+    except ValidationError:
+        return
+    for text in texts:
+        try:
+            rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
+        except FaultsError as error:
+            for fault in error.faults:
+                yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
+        except ItsError as error:
+            yield here, f"`{dotted(here)}`: {error.message}", error.hint
 
 
 def _judge(path: Any, templates: Templates) -> Iterator[Found]:

@@ -119,9 +119,13 @@ def code_faults(values: Mapping[str, Any], project: Any = None) -> Iterator[tupl
             yield where, f"`{'.'.join(where)}` holds characters that no variable can hold", "take them out"
 
 
-def allowances(values: Mapping[str, Any]) -> list[str]:
-    """What a recipe may do by the owner's allowance, and which variable it sends to which server: a line each."""
-    settings = code_settings(values)
+def allowances(values: Mapping[str, Any], rendered: Sequence[Code] = ()) -> list[str]:
+    """What a recipe may do by the owner's allowance, and which variable it sends to which server: a line each.
+
+    Args:
+        rendered: settings of its Axolotl template.
+    """
+    settings = [*code_settings(values), *rendered]
     bad = set(refused(settings))
     out = [f"runs code: {item.name} ({item.why}), allowed by {VARIABLE}" for item in settings if item not in bad]
     engine = _table(values.get("engine"))

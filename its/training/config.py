@@ -6,10 +6,8 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
-from its.errors import DataError
-from its.prompts.render import render
+from its.recipe.axolotl import rendered_settings
 from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"
@@ -32,17 +30,10 @@ def axolotl_config(
     overridden: paths, the plugin that proves prompt parity, and the seed.
 
     Raises:
-        DataError: if the template does not render to a YAML mapping.
+        DataError: as `rendered_settings`.
     """
     name = f"recipes/{train.template}"
-    text = render(template, name, {"train": train, "rows": rows, "seed": seed})
-    try:
-        config = YAML(typ="safe").load(text)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{name}:{line}: the rendered template is not YAML: {error.problem}") from error
-    if not isinstance(config, dict):
-        raise DataError(f"{name}:1: the rendered template is not a mapping")
+    config = rendered_settings(template, name, train, rows, seed)
     config |= {
         "num_epochs": train.epochs,
         "learning_rate": train.learning_rate,

@@ -21,6 +21,7 @@ from its.prompts import render as rendering
 from its.prompts.chat import chat_template_faults
 from its.prompts.filters import declared_filters, declared_tests
 from its.prompts.render import render, template_faults
+from its.recipe.axolotl import rendered_settings
 from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
 from its.recipe.templates import PERSONAS, SAMPLE_PROBLEM
 from its.sources import expressions
@@ -257,3 +258,42 @@ def test_a_broken_chat_template_is_found(name: str, tally: Tally) -> None:
 )
 def test_a_chat_template_may_use_what_transformers_gives(source: str) -> None:
     assert chat_template_faults(source, "c.jinja") == ()
+
+
+AXOLOTL = {
+    "plugins: [evil.Plugin]": "`train.axolotl.plugins` imports and runs what it names",
+    "trust_remote_code: true": "`train.axolotl.trust_remote_code` runs code",
+    "datasets: [{path: /etc/passwd, type: chat_template}]": "`train.axolotl.datasets.path`",
+    "datasets: [{path: {{ rows | tojson }}, type: evil.strategy}]": "`train.axolotl.datasets.type`",
+    "{% if train.epochs > 0 %}wandb_project: x{% endif %}": "`train.axolotl.wandb_project`",
+    "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\n" + "c: [" + "*b, " * 9000 + "]": "",
+    "a: !!python/object/apply:os.system [true]": "",
+    "{{ train.parse_raw }}: 1": "has no attribute",
+    "- a": "not a mapping",
+    "[" * 500: "",
+    "": "not a mapping",
+}
+
+
+@pytest.mark.parametrize("text", AXOLOTL, ids=range(len(AXOLOTL)))
+def test_an_axolotl_template_is_rendered_by_the_check(
+    text: str, project: Path, its: Callable[..., tuple[int, str, str]], tally: Tally
+) -> None:
+    (project / "recipes" / "axolotl" / "full_cpu.yaml.j2").write_text(text, encoding="utf-8")
+    found: list[Any] = []
+    assert tally("templates", lambda: found.append(its("recipe", "check", "quickstart"))) is None
+    code, _, said = found[0]
+    assert code == 3 and "`train.template`: recipes/axolotl/full_cpu.yaml.j2" in said and AXOLOTL[text] in said
+    with pytest.raises(DataError):
+        rendered_settings(text, "t.yaml.j2", TRAIN, "rows.jsonl", 1)
+
+
+def test_the_owner_of_the_machine_may_allow_a_plugin(
+    project: Path, its: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project / "recipes" / "axolotl" / "full_cpu.yaml.j2"
+    path.write_text(path.read_text(encoding="utf-8") + "plugins: [my.Plugin]\n", encoding="utf-8")
+    assert its("recipe", "check", "quickstart")[0] == 3
+    monkeypatch.setenv("ITS_ALLOW_CODE", "train.axolotl.plugins")
+    code, said, _ = its("recipe", "check", "quickstart")
+    assert code == 0 and "runs code: train.axolotl.plugins" in said

@@ -118,7 +118,7 @@ CASES = {
     ),
     "template missing": (
         ("template: prompts/persona_similar.j2", "template: prompts/persona_simlar.j2"),
-        ("template", "`strategies.similar.persona.template`: recipes/prompts/persona_simlar.j2: no such file", ""),
+        ("template", "`strategies.similar.persona.template`: recipes/prompts/persona_simlar.j2: no such template", ""),
     ),
     "template outside": (
         ("    chat_template: prompts/chatml.jinja", "    chat_template: prompts/../../x.jinja"),

@@ -126,8 +126,8 @@ def test_checkpoints_are_kept_only_if_asked() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("a: 1\nb: [", r"^recipes/axolotl/t\.yaml\.j2:\d: the rendered template is not YAML"),
-        ("- a", r"^recipes/axolotl/t\.yaml\.j2:1: the rendered template is not a mapping"),
+        ("a: 1\nb: [", r"^recipes/axolotl/t\.yaml\.j2:\d:\d: rendered: broken YAML"),
+        ("- a", r"^recipes/axolotl/t\.yaml\.j2:1:1: rendered: not a mapping"),
         ("a: {{ lr }}", r"^recipes/axolotl/t\.yaml\.j2:1: undefined variable `lr`; given: `rows`, `seed`, `train`"),
     ],
 )
