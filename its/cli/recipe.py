@@ -79,6 +79,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     """
     from its.errors import Fault, FaultsError
     from its.recipe.apply import recipe_path, recipe_paths
+    from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
     from its.shown import shown
