@@ -22,7 +22,7 @@ ALLOWED = {
     "progress": set(),
     "home": {"errors"},
     "rows": BASE,
-    "store": BASE,
+    "store": {*BASE, "rows"},  # an export appears whole, as every file of ITS does
     "prompts": BASE,
     "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
     "sources": {*BASE, "rows", "seeds", "recipe"},  # of recipe the schema alone, below
@@ -30,7 +30,7 @@ ALLOWED = {
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
     "engines": {*BASE, "rows", "store", "environments"},
-    "environments": {"errors", "home"},
+    "environments": {"errors", "home", "rows"},
     "models": {*BASE, "rows", "home", "environments", "engines", "recipe"},
     "training": {*BASE, "rows", "home", "environments", "engines", "prompts", "recipe"},
     "grading": BASE,
