@@ -10,6 +10,9 @@ from typing import Any
 from its.store.connection import explained, is_damage
 
 WINDOW = 256
+FAR = 1000
+"""Windows that are tried one after another where no row can be read. A damaged page that leads to others covers up to
+some ten thousand rows; a damaged number of a row may lie 2^62 further, so from there the steps double."""
 
 
 def explained_rows(
@@ -35,13 +38,14 @@ def readable_rows(
 
     Args:
         table: with a column `id` that numbers it.
-        lost: is told each id that lies on a damaged page; some may never have been given to a row.
+        lost: receives each id that lies on a damaged page; some may never have been given to a row.
         where: which rows are wanted.
 
     Raises:
         sqlite3.DatabaseError: if not even the last id can be found.
     """
-    start, last = 1, last_id(db, table)
+    start, last = first_id(db, table), last_id(db, table)
+    barren = 0  # windows in a row without a row that can be read
     while start <= last:
         try:
             rows = db.execute(
@@ -52,9 +56,14 @@ def readable_rows(
             if not is_damage(error):
                 raise
             end = min(start + WINDOW - 1, last)
-            yield from _one_by_one(db, f"SELECT id, {columns} FROM {table} WHERE id = ? AND {where}", start, end, lost)
-            start = end + 1
+            barren += 1
+            query = f"SELECT id, {columns} FROM {table} WHERE id = ? AND {where}"
+            for row in _one_by_one(db, query, start, end, lost):
+                barren = 0
+                yield row
+            start = end + 1 + (WINDOW << (barren - FAR) if barren > FAR else 0)
             continue
+        barren = 0
         yield from rows
         if len(rows) < WINDOW:
             return
@@ -74,6 +83,16 @@ def _one_by_one(
             continue
         if row is not None:
             yield row
+
+
+def first_id(db: sqlite3.Connection, table: str) -> int:
+    """The smallest id of a table: 1 where nothing is damaged, and where it cannot be read."""
+    try:
+        return min(1, db.execute(f"SELECT min(id) FROM {table}").fetchone()[0] or 1)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return 1
 
 
 def last_id(db: sqlite3.Connection, table: str) -> int:
