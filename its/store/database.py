@@ -18,7 +18,7 @@ from its.store.connection import connect, explained, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
-from its.store.sound import shown, sound_session
+from its.store.sound import SESSION_COLUMNS, shown, sound_session
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
 
@@ -166,12 +166,12 @@ class Store:
         """Every stored session, oldest first, also those of which nothing but the number is known."""
         with explained(self.path):
             rows = self.db.execute(
-                "SELECT id, sha256, identity, about, (SELECT count(*) FROM responses WHERE session = sessions.id) "
+                f"SELECT id, {SESSION_COLUMNS}, (SELECT count(*) FROM responses WHERE session = sessions.id) "
                 "FROM sessions ORDER BY id"
             ).fetchall()
-        for row_id, sha256, identity, about, responses in rows:
+        for row_id, *columns, responses in rows:
             try:
-                found = sound_session(sha256, identity, about)
+                found = sound_session(columns)
             except ValueError:
                 yield DamagedSession(row_id, responses)
             else:
@@ -248,7 +248,6 @@ class Store:
             for item, (session, hashed, prompt, details, body) in zip(items, rows, strict=True):
                 key = bytes.fromhex(item.key)
                 prompt_id = insert_prompt(self.db, self.packer, bytes.fromhex(hashed), prompt)
-                assert prompt_id is not None
                 new += insert_response(self.db, key, sessions[session], prompt_id, details, created, body)
                 self.db.execute("DELETE FROM claims WHERE key = ?", (key,))
         return new
@@ -334,7 +333,7 @@ class Store:
         if row is None:
             return None
         try:
-            return row[0], sound_session(sha256, *row).about
+            return row[0], sound_session((sha256, *row)).about
         except ValueError:
             return row[0], {}
 

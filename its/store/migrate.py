@@ -85,7 +85,6 @@ def _carry_over(
         raise ValueError("not a date")
     session, hashed = session_sha256(identity), prompt_sha256(prompt)
     prompt_id = insert_prompt(db, packer, bytes.fromhex(hashed), prompt)
-    assert prompt_id is not None
     insert_response(
         db,
         bytes.fromhex(join_key(session, hashed, details)),

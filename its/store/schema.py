@@ -83,11 +83,11 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> None:
+    check_schema(db, path)
     found = _held(db)
     if found == _made(TABLES):  # another process was first, or the number is damaged
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return
-    check_schema(db, path)
     if found:
         # Schema 1 wrote its version after its table; a process killed between the two left version 0.
         db.execute("ALTER TABLE responses RENAME TO responses_1")

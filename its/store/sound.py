@@ -7,7 +7,7 @@ for what its column says before it was judged here; each fault is a ValueError i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ LAST_SECOND = 2**36
 """Of the year 4147: when a response was made must lie before."""
 MAX_LABELS = 10_000
 """Of one list: a session is labelled with each checkpoint of its weights, in each study."""
+MAX_SEARCHES = 10
+"""Of damaged identities in one store: each takes a second at most."""
+SESSION_COLUMNS = "sha256, identity, about"
+RESPONSE_COLUMNS = "key, session, prompt, details, created, checksum, body"
 _SHOWN = 60
 _SEARCHED_BYTES = 2048  # of an identity: the longest takes a second, the usual 600 bytes a tenth
 
@@ -38,15 +42,17 @@ class Session:
     fault: str | None
 
 
-def sound_session(sha256: object, identity: object, about: object, search: bool = False) -> Session:
+def sound_session(row: Sequence[Any], search: bool = False) -> Session:
     """A session out of its columns. Labels determine nothing, so that damaged ones are dropped.
 
     Args:
+        row: its SESSION_COLUMNS.
         search: for an identity of which one byte is damaged: its hash tells what it was. It takes up to a second.
 
     Raises:
         ValueError: if nothing says any more what the identity was.
     """
+    sha256, identity, about = row
     faults = []
     value, digest = _identity(identity)
     if digest is None or digest != sha256:
@@ -117,12 +123,16 @@ def check_prompt(value: object) -> None:
         raise ValueError("`start` is no text")
 
 
-def sound_response(packer: Packer, key: object, details: object, created: object, told: object, body: object) -> bytes:
+def sound_response(packer: Packer, row: Sequence[Any]) -> bytes:
     """The body of a response, unpacked; all of its row is sound but the key, which `check_key` judges.
+
+    Args:
+        row: its RESPONSE_COLUMNS.
 
     Raises:
         ValueError: if not, with what is damaged.
     """
+    key, session, prompt, details, created, told, body = row
     if not isinstance(key, bytes) or not isinstance(body, bytes) or checksum(key, body) != told:
         raise ValueError("its body does not have its checksum")
     try:
@@ -134,6 +144,8 @@ def sound_response(packer: Packer, key: object, details: object, created: object
         raise ValueError("its date is damaged")
     if not isinstance(details, str):
         raise ValueError("its details are damaged")
+    if type(session) is not int or type(prompt) is not int:
+        raise ValueError(f"its {'session' if type(session) is not int else 'prompt'} is missing")
     return raw
 
 

@@ -47,7 +47,7 @@ def trace(store: Store, key: str) -> Traced | None:
     if row is None or response is None:
         return None
     try:
-        session = sound_session(*row[3:])
+        session = sound_session(row[3:])
         prompt, text = sound_prompt(store.packer, *row[1:3])
         check_key(bytes.fromhex(key), session.sha256, prompt, str(row[0]))
         determinants = decode(text.encode("utf-8", "surrogatepass")) | decode(str(row[0]).encode())
