@@ -203,7 +203,7 @@ def _opened(make: bool = False) -> Store:
     from its.store import Store
 
     path = its_home() / "store.sqlite"
-    if not make and not path.is_file():
+    if not make and not path.exists():
         raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it, or `its store import FILE`")
     return Store(path)
 

@@ -290,6 +290,11 @@ class Store:
             self._owner.leave()
             self._owner = None
 
+    def discard(self, key: str) -> None:
+        """Delete a response, so that it is asked again."""
+        with explained(self.path), writing(self.db):
+            self.db.execute("DELETE FROM responses WHERE key = ?", (bytes.fromhex(key),))
+
     def stats(self) -> dict[str, Any]:
         """What the store holds; see `its.store.counting`."""
         from its.store.counting import stats

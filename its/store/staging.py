@@ -34,6 +34,7 @@ MAX_RATIO = 2000
 """Unpacked bytes for each packed one, above FREE_BYTES. An export of reasoning has 8; one in which every response of
 100 kB repeats a word has 900, since keys and hashes do not pack."""
 FREE_BYTES = 2**28
+_CACHE_KIB = 16 * 1024
 AGAIN = "fetch or export the file again"
 
 _TABLES = """
@@ -64,6 +65,7 @@ class Staged:
             self.db.execute("PRAGMA journal_mode = OFF")
             self.db.execute("PRAGMA synchronous = OFF")
             self.db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self.db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             for statement in _TABLES.strip().split(";"):
                 self.db.execute(statement)
         finally:
