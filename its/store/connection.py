@@ -15,6 +15,12 @@ from pathlib import Path
 from its.errors import RunError
 
 BUSY_SECONDS = 60.0
+
+
+class DamagedError(RunError):
+    """The store's file is damaged, or was made by another program, so that it cannot be used as it is."""
+
+
 # Pages of 16 kB hold responses of 8 kB (packed 3) in a fifth less room, but an insert, which writes a page of every
 # index, takes a tenth longer; pages of 4 kB gain nothing.
 PAGE_BYTES = 8192
@@ -165,8 +171,6 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
     # Where SQLite cannot grow one of the files beside the store it says no more than `disk I/O error`.
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _free_bytes(path) < _NO_ROOM_BYTES:
         return _full(path)
-    if code == sqlite3.SQLITE_NOTADB:
-        return RunError(f"{path}: the store is damaged: {error}", "move it away; what is lost is asked again")
     if code in _DAMAGE:
         return _damaged(path, str(error))
     if is_busy(error):
@@ -180,9 +184,9 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
 
 
 def _damaged(path: Path, what: str) -> RunError:
-    return RunError(
+    return DamagedError(
         f"{path}: the store is damaged: {what}",
-        "`its store export saved.zst` saves what can be read; then move the store away and "
+        "`its store export saved.zst` saves what can be read; then move it away and "
         "`its store import saved.zst`; what is lost is asked again",
     )
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from its.errors import RunError
-from its.store.connection import is_busy, writing
+from its.store.connection import DamagedError, is_busy, writing
 from its.store.migrate import migrate
 from its.store.sound import shown
 
@@ -40,6 +40,12 @@ _PLAUSIBLE = 100  # another number of a schema is damage; a store is known by it
 
 _Schema = frozenset[tuple[object, ...]]
 """(type, name, table, statement) of all that a database holds."""
+
+
+def make_tables(db: sqlite3.Connection, tables: str = TABLES) -> None:
+    """The tables of a store in an empty database."""
+    for statement in tables.strip().split(";"):
+        db.execute(statement)
 
 
 def prepare(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> None:
@@ -76,9 +82,9 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
     if found and found not in (_made(TABLES), _made(_TABLES_1)):
         # Of what is not as it should be, the first.
         kind, name, *_ = min(found - _made(TABLES) or _made(TABLES) - found, key=str)
-        raise RunError(
-            f"{path}: is no store of ITS: its {shown(kind)} `{shown(name)}` is not as ITS makes it",
-            "move it away, or set `ITS_HOME` to another folder; `its store import` takes what an export wrote",
+        raise DamagedError(
+            f"{path}: is no store of ITS, or damaged: its {shown(kind)} `{shown(name)}` is not as ITS makes it",
+            "`its store export saved.zst` saves what can be read; then move it away and `its store import saved.zst`",
         )
 
 
@@ -91,16 +97,11 @@ def _upgrade(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> 
     if found:
         # Schema 1 wrote its version after its table; a process killed between the two left version 0.
         db.execute("ALTER TABLE responses RENAME TO responses_1")
-    _make(db, TABLES)
+    make_tables(db, TABLES)
     if found:
         migrate(db, path, say)
         db.execute("DROP TABLE responses_1")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _make(db: sqlite3.Connection, tables: str) -> None:
-    for statement in tables.strip().split(";"):
-        db.execute(statement)
 
 
 def _held(db: sqlite3.Connection) -> _Schema:
@@ -112,7 +113,7 @@ def _held(db: sqlite3.Connection) -> _Schema:
 def _made(tables: str) -> _Schema:
     """What SQLite itself makes of our statements."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        _make(db, tables)
+        make_tables(db, tables)
         return _held(db)
 
 
