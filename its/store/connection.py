@@ -30,6 +30,7 @@ WAL_BYTES = 64 * 2**20  # what is left of a log that a long reader made long
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files of a store: its own, and what SQLite keeps beside it."""
 
+_LEAST_BYTES = 512  # of a database: a page of the smallest size
 _NO_ROOM_BYTES = 2**20
 # How a rollback journal ends that names a super-journal, which SQLite 3 deletes after a rollback.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
@@ -87,6 +88,8 @@ def _check_files(path: Path) -> None:
     if os.path.exists(path) and not path.is_file():
         what = "a folder" if path.is_dir() else "no regular file"
         raise RunError(f"{path}: is {what}, and the store is to lie there", "set `ITS_HOME` to another folder")
+    if os.path.exists(path) and 0 < path.stat().st_size < _LEAST_BYTES:  # SQLite would take it for a new one
+        raise _damaged(path, "file is not a database")
     real = os.path.realpath(path)  # SQLite keeps its logs there
     for suffix in SUFFIXES[1:]:
         beside = Path(real + suffix)

@@ -12,7 +12,7 @@ from typing import Any
 
 from its.store import PutItem, Store, response_key, vllm_identity
 
-PROMPTS, SAMPLES = 60, 4
+SAMPLES = 4
 MODELS = ("sha256:aa", "sha256:bb", "sha256:cc")
 SAMPLING = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 64, "stop": []}
 Content = dict[str, tuple[Any, ...]]
@@ -33,12 +33,12 @@ def item(store: Store, session: str, prompt: int, sample: int, model: str) -> Pu
     return PutItem(response_key(session, asked), session, asked, body)
 
 
-def fill(store: Store) -> None:
+def fill(store: Store, count: int) -> None:
     """Responses of three models to the same prompts; two in five prompts are asked of one model alone."""
     for number, model in enumerate(MODELS):
         identity = vllm_identity(model, {"dtype": "bfloat16"}, {"VLLM_CPU_OMP_THREADS_BIND": "0-1"}, "lock")
         session = store.register(identity, {"checkpoints": [f"m{number}-base"], "versions": {"vllm": "0.32"}})
-        prompts = [prompt for prompt in range(PROMPTS) if prompt % 5 > 1 or prompt % 3 == number]
+        prompts = [prompt for prompt in range(count) if prompt % 5 > 1 or prompt % 3 == number]
         store.put_many([item(store, session, prompt, sample, model) for prompt in prompts for sample in range(SAMPLES)])
 
 
@@ -49,6 +49,11 @@ def content(store: Store) -> Content:
         "FROM responses JOIN sessions ON session = sessions.id JOIN prompts ON prompt = prompts.id"
     )
     return {row[0].hex(): (*row[1:7], store.packer.unpack(row[7]), store.packer.unpack(row[8])) for row in rows}
+
+
+def essence(found: Content) -> Content:
+    """Without labels and dates, which determine nothing and which no hash covers."""
+    return {key: (row[0], row[1], *row[3:5], *row[6:]) for key, row in found.items()}
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,10 @@ class Sample:
         return int.from_bytes(self.file[16:18], "big")
 
 
-def make(folder: Path) -> Sample:
+def make(folder: Path, prompts: int) -> Sample:
     path = folder / "store.sqlite"
     with Store(path) as store:
-        fill(store)
+        fill(store, prompts)
         known = content(store)
     assert not path.with_name("store.sqlite-wal").exists()
     file = path.read_bytes()

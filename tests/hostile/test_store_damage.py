@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from store_truth import ON_DISK, Content, Sample, content, make, undamaged
+from store_truth import ON_DISK, Content, Sample, content, essence, make, undamaged
 
 from its.errors import ItsError
 from its.store import Store
@@ -27,7 +27,7 @@ Tally = Callable[..., ItsError | None]
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    return make(tmp_path_factory.mktemp("sample"))
+    return make(tmp_path_factory.mktemp("sample"), prompts=30)
 
 
 def _exported(path: Path, folder: Path) -> Content:
@@ -42,13 +42,13 @@ def _exported(path: Path, folder: Path) -> Content:
         return content(other)
 
 
-def _used(path: Path, keys: list[str], said: list[Any]) -> None:
+def _used(path: Path, known: Content) -> None:
     with Store(path) as store:
-        said.append(store.stats())
-        store.contains(keys[::2])
-        found = dict(store.find(keys))
-        said.append(found)
+        store.stats()
         store.sessions(checkpoint="m0-base")
+        store.contains(list(known)[::2])
+        for key, body in store.find(list(known)):
+            assert body == json.loads(known[key][-2]), "what was found is not what was stored"
 
 
 def _verified(path: Path, repair: bool) -> list[Damage]:
@@ -66,10 +66,10 @@ def test_whatever_a_disk_does(sample: Sample, tmp_path: Path, tally: Tally, numb
     kind = list(ON_DISK)[number % len(ON_DISK)]
     file = bytearray(sample.file)
     ON_DISK[kind](file, random.Random(f"{kind} {number}"))
-    _try_all(sample, tmp_path, tally, bytes(file))
+    _try_all(sample, tmp_path, tally, bytes(file), kind)
 
 
-def _try_all(sample: Sample, folder: Path, tally: Tally, file: bytes) -> None:
+def _try_all(sample: Sample, folder: Path, tally: Tally, file: bytes, kind: str) -> None:
     path = folder / "home" / "store.sqlite"
     path.parent.mkdir()
 
@@ -85,11 +85,12 @@ def _try_all(sample: Sample, folder: Path, tally: Tally, file: bytes) -> None:
     error = tally("damaged store", lambda: saved.append(_exported(path, folder)))
     assert error is None or not left, f"{len(left)} undamaged responses, and no export: {error}"
     for exported in saved:
-        assert exported.items() <= sample.content.items(), "what was exported is not what was stored"
+        assert essence(exported).items() <= essence(sample.content).items(), "what was exported is not what was stored"
         assert left <= exported.keys(), f"{len(left - exported.keys())} undamaged responses are not in the export"
+        if kind in ("the head of the file", "the schema"):  # SQLite reads nothing of it, and no row is damaged
+            assert exported == sample.content
     tally("damaged store", lambda: _verified(path, repair=False))
-    found: list[Any] = []
-    tally("damaged store", lambda: _used(path, list(sample.content), found))
+    tally("damaged store", lambda: _used(path, sample.content))
     restored()
     before: list[list[Damage]] = []
     after: list[list[Damage]] = []
