@@ -27,6 +27,11 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Rows with reasoning traces are below 1 MB: a longer line belongs to a file without line ends."""
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 """Of JSON that is read whole: the largest are the tokenizers of models, below 40 MB."""
+HOME_FOLDERS = frozenset({"envs", "fingerprints", "locks", "logs", "models", "training", "wheels"})
+"""What the ITS home holds beside the store."""
+_NEW = 0o644
+_LOGS = ("-wal", "-shm", "-journal")
+_DATABASE_MARKS = (b"SQLite format 3\0", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # a database, its write-ahead log
 _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
 _KERNEL_FOLDERS = ("/proc/", "/sys/")
@@ -212,30 +217,50 @@ def raise_faults(faults: list[Fault]) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, errors: str = "strict") -> Iterator[IO[str]]:
+def atomic_file(path: Path, errors: str = "strict", typed: bool = False) -> Iterator[IO[str]]:
     """A text file that appears under `path` whole or not at all: temporary file, fsync, rename.
 
-    Whether it can be written there shows when it is opened, before any work.
+    Whether it can be written there shows when it is opened, before any work. A file that was there keeps its
+    permissions; a new one can be read by all.
 
     Args:
         errors: what `open` is to do with text that has no UTF-8, a lone surrogate; `backslashreplace` writes it as
             JSON does (`\\ud800`), so it is for JSON alone.
+        typed: a person typed the path. Then a link to a file stays a link and the file behind it is replaced, and what
+            ITS keeps in its home is refused. Otherwise a link is replaced by the file, and what it points at (DVC's
+            cache, a place that a stranger chose) stays as it is.
 
     Raises:
-        DataError: a folder, a device or a pipe has that name, or a file stands where its folder would.
+        DataError: a folder, a device, a pipe, a socket or a database has that name, or a file stands where its folder
+            would.
         RunError: if the disk is full or cannot be written there; nothing is left behind.
     """
+    with _whole_file(path, typed, "w", encoding="utf-8", errors=errors, newline="\n") as out:
+        yield out
+
+
+@contextmanager
+def atomic_binary_file(path: Path, typed: bool = False) -> Iterator[IO[bytes]]:
+    """`atomic_file` for bytes."""
+    with _whole_file(path, typed, "wb") as out:
+        yield out
+
+
+@contextmanager
+def _whole_file(path: Path, typed: bool, mode: str, **how: Any) -> Iterator[IO[Any]]:
+    """Every file of ITS that must appear whole is written here."""
     temporary = None
     try:
-        handle, temporary = _open_beside(path)
-        with os.fdopen(handle, "w", encoding="utf-8", errors=errors, newline="\n") as out:
+        target, permissions = _checked_target(path, typed)
+        handle, temporary = _open_beside(path, target)
+        with os.fdopen(handle, mode, **how) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        temporary.chmod(permissions)
+        temporary.replace(target)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise RunError(f"{path}: no space left on the disk", "free some space and run again") from error
         raise
     finally:
@@ -243,22 +268,76 @@ def atomic_file(path: Path, errors: str = "strict") -> Iterator[IO[str]]:
             temporary.unlink(missing_ok=True)
 
 
-def _open_beside(path: Path) -> tuple[int, Path]:
-    """A new temporary file in the folder of `path`, which is made if it is not there."""
+def _checked_target(path: Path, typed: bool) -> tuple[Path, int]:
+    """(the file to replace, its permissions); refuses what a file must not replace."""
+    target = Path(os.path.realpath(path)) if typed else path
     try:
-        if path.exists() and not path.is_file():
-            what = "a folder" if path.is_dir() else "no regular file"
-            raise DataError(f"{path}: is {what}, and a file is to be written there", "give another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except (FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"{path}: a file stands where its folder would", "give another name") from error
+        found = os.stat(path)
+    except FileNotFoundError:
+        found = None
+    except NotADirectoryError as error:
+        raise _no_folder(path) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        raise _unwritable(path, error) from error
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise DataError(f"{path}: is {what}, and a file is to be written there", "give another name")
+    if _is_database(target):
+        raise DataError(f"{path}: belongs to a database, and a file is to be written there", "give another name")
+    if typed and (home := _home_above(target)) is not None:
+        raise DataError(f"{path}: lies in the home of ITS, {home}", "give a path outside of it")
+    permissions = _NEW if found is None else stat.S_IMODE(found.st_mode) & 0o777 | 0o600
+    return target, permissions
+
+
+def _is_database(path: Path) -> bool:
+    """Whether it is an SQLite database, or has the name of a log that SQLite keeps beside one."""
+    names = [path.name]
+    names += [path.name[: -len(end)] for end in _LOGS if path.name.lower().endswith(end)]
+    for name in names:
+        try:
+            with open(path.with_name(name), "rb", opener=_without_waiting) as file:
+                if file.read(16).startswith(_DATABASE_MARKS if name == path.name else _DATABASE_MARKS[:1]):
+                    return True
+        except (OSError, ValueError):  # it is not there, or is no name
+            continue
+    return False
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # for a pipe, `open` would wait
+
+
+def _home_above(path: Path) -> Path | None:
+    """The ITS home in one of whose own folders the path lies; a home is known by its store."""
+    for folder in path.parents:
+        inside = path.relative_to(folder).parts
+        if len(inside) > 1 and inside[0].lower() in HOME_FOLDERS and (folder / "store.sqlite").exists():
+            return folder
+    return None
+
+
+def _open_beside(path: Path, target: Path) -> tuple[int, Path]:
+    """A new temporary file in the folder of `target`, which is made if it is not there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _no_folder(path) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        what = str(error.strerror).lower()
-        raise RunError(f"{path}: cannot be written: {what}", "make its folder writable, or choose another") from error
+        raise _unwritable(path, error) from error
     return handle, Path(name)
+
+
+def _no_folder(path: Path) -> DataError:
+    return DataError(f"{path}: a file stands where its folder would", "give another name")
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    what = str(error.strerror).lower()
+    return RunError(f"{path}: cannot be written: {what}", "make its folder writable, or choose another")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
@@ -278,9 +357,9 @@ def _row_json(row: Row) -> str:
         return json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False, separators=(",", ":"))
 
 
-def write_json_lines(path: Path, values: Iterable[Any]) -> None:
-    """Write one JSON value a line, atomically."""
-    with atomic_file(path, errors="backslashreplace") as out:
+def write_json_lines(path: Path, values: Iterable[Any], typed: bool = False) -> None:
+    """Write one JSON value a line, atomically; `typed` as for `atomic_file`."""
+    with atomic_file(path, errors="backslashreplace", typed=typed) as out:
         for value in values:
             out.write(json.dumps(value, ensure_ascii=False) + "\n")
 

@@ -105,9 +105,10 @@ def export(file: Path, used: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from its.store.exporting import export_store
+    from its.store.rescue import readable_store
 
     project = _project() if used else None
-    with _opened() as opened:
+    with readable_store(_path()) as opened:
         found = export_store(opened, file, _cited(project), _progress("export"))
     if as_json:
         print_json(file=str(file), exported=asdict(found))
@@ -198,14 +199,19 @@ def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
 
 
 def _opened(make: bool = False) -> Store:
-    from its.errors import MissingError
-    from its.home import its_home
     from its.store import Store
 
+    return Store(_path(make))
+
+
+def _path(make: bool = False) -> Path:
+    from its.errors import MissingError
+    from its.home import its_home
+
     path = its_home() / "store.sqlite"
-    if not make and not path.is_file():
+    if not make and not path.exists():
         raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it, or `its store import FILE`")
-    return Store(path)
+    return path
 
 
 def _project() -> Path:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from its.engines.protocol import Completion, Engine, EngineModel, Request, SwapError, Tally
 from its.errors import RunError
 from its.store import Store, response_key
+from its.store.bodies import check_response
 from its.store.database import PutItem
 
 CHUNK = 512  # keys looked up at once, and the most requests held before they are asked or passed over
@@ -19,6 +20,9 @@ POLL_SECONDS = 1.0
 OTHERS_SECONDS = 0.5  # how often to look for what another process is asking
 
 FIRST = 32  # requests claimed before an engine runs
+
+_TOLD = ("text", "finish_reason", "prompt_tokens", "completion_tokens")  # by every engine
+_MAYBE_TOLD = ("prompt_sha256", "thinking", "thinking_tokens")
 
 Finished = Callable[[Request, int], None]
 
@@ -90,7 +94,7 @@ class Session:
         """Yield (request, key, completion) of requests whose responses are stored, in their order.
 
         Raises:
-            RunError: if one is not: it was damaged or removed since `ensure`.
+            RunError: if one is not: it was damaged or removed since `ensure`, or was no completion and is removed now.
         """
         for chunk in chunks(requests):
             keyed = [(self.key_of(request), request) for request in chunk]
@@ -101,8 +105,14 @@ class Session:
                         f"the response to `{request.request_id}` was in the store a moment ago and is damaged or gone",
                         "run the stage again: it is asked again",
                     )
-                weights = self.models[request.model].fingerprint
-                yield request, key, Completion(request_id=request.request_id, weights=weights, **found[key])
+                completion = _completion(request, self.models[request.model].fingerprint, found[key])
+                if completion is None:
+                    self.store.discard(key)
+                    raise RunError(
+                        f"what is stored for `{request.request_id}` is no completion, and was removed from the store",
+                        "run the stage again: it is asked again",
+                    )
+                yield request, key, completion
 
     def engine_of(self, model: str) -> Engine:
         """The running engine if it serves the model, else the one of its group, started now."""
@@ -274,6 +284,18 @@ def _body(completion: Completion) -> dict[str, Any]:
     if completion.thinking_tokens is not None:
         body["thinking_tokens"] = completion.thinking_tokens
     return body
+
+
+def _completion(request: Request, weights: str, body: Mapping[str, Any]) -> Completion | None:
+    """A stored response; None where it came from elsewhere and lacks what every engine tells."""
+    told: dict[str, Any] = {name: body.get(name) for name in (*_TOLD, *_MAYBE_TOLD)}
+    try:
+        check_response(body)
+    except ValueError:
+        return None
+    if any(told[name] is None for name in _TOLD):
+        return None
+    return Completion(request_id=request.request_id, weights=weights, **told)
 
 
 def chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:

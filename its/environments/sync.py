@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import json
-import os
 import platform
 import re
 import shutil
@@ -32,6 +30,7 @@ from its.environments.find import (
 )
 from its.errors import ItsError, MissingError, RunError
 from its.home import key_lock
+from its.rows import write_json
 
 PROGRESS_SECONDS = 15.0
 TORCH_CPU_PAGE = "https://download.pytorch.org/whl/cpu/torch/"
@@ -150,7 +149,7 @@ class _Sync:
             "seconds": round(seconds, 1),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        _write_atomically(self._path / RECORD, json.dumps(record, indent=2) + "\n")
+        write_json(self._path / RECORD, record)
         environment = complete_environment(spec, self._path, self._lock_sha256)
         if environment is None:
             raise RunError(f"{self._path}: there is no `bin/python`; see {self._log}")
@@ -330,12 +329,3 @@ def _last_line(output: str) -> str:
 
 def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -50,9 +50,10 @@ def export_dataset(
     own: Side = "train" if name in study.recipe.datasets else "test"
     split: Side = side or own
     rows = _problem_rows(study, name) if strategy is None else _query_rows(study, name, strategy, own, split)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
+    temporary = None
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
         file = temporary / "data" / f"{split}-00000-of-00001.parquet"
         file.parent.mkdir()
         count = _write_parquet(file, rows, with_messages=strategy is not None)
@@ -64,7 +65,8 @@ def export_dataset(
     except OSError as error:
         raise RunError(f"{out}: {str(error.strerror).lower()}", "nothing was left behind") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
     return {"folder": str(out), "split": split, "rows": count, "file": f"data/{file.name}"}
 
 

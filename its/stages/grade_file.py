@@ -88,7 +88,7 @@ def grade_file(
             raise _changed(source)
 
     with Grader(timeout_seconds, workers) as grader:
-        write_json_lines(output, graded(grader))  # which opens the output first
+        write_json_lines(output, graded(grader), typed=True)  # which opens the output first
     return dict(counts.most_common())
 
 

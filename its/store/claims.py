@@ -13,6 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+NO_OWNER = "(typeof(owner) <> 'text' OR length(owner) <> 32 OR owner GLOB '*[^0-9a-f]*')"
+"""The condition on claims whose owner is no name that `Owner` gives: nobody holds those, and it names no file."""
+
 
 class Owner:
     """One holder of claims, alive until `leave` or until its process ends, however it ends."""
@@ -33,7 +36,7 @@ class Owner:
 def is_alive(folder: Path, name: str) -> bool:
     """Whether the owner still holds its lock; the file of a dead one is removed. Within a writing transaction only."""
     path = _lock_path(folder, name)
-    if not path.exists():
+    if not path.is_file() or path.is_symlink():  # a link's file is somebody else's
         return False
     lock = _lock(path)
     try:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from its.store.connection import explained, file_bytes
+from its.store.database import DamagedSession, SessionInfo
 from its.store.schema import SCHEMA_VERSION
+from its.store.sound import LAST_SECOND, shown
 
 if TYPE_CHECKING:
     from its.store.database import Store
@@ -26,7 +28,7 @@ def stats(store: Store) -> dict[str, Any]:
         prompts = store.db.execute("SELECT count(*) FROM prompts").fetchone()[0]
         claims = store.db.execute("SELECT count(*) FROM claims").fetchone()[0]
         compression = _compression(store)
-    sessions = store.sessions()
+    sessions = list(store.all_sessions())
     return {
         "path": str(store.path),
         "schema": SCHEMA_VERSION,
@@ -38,15 +40,19 @@ def stats(store: Store) -> dict[str, Any]:
         "first": _day(first),
         "last": _day(last),
         "claims": claims,
-        "by_session": [
-            {
-                "session": session.sha256,
-                "model": session.label,
-                "engine": session.identity.get("engine"),
-                "responses": session.responses,
-            }
-            for session in sessions
-        ],
+        "by_session": [_told(session) for session in sessions],
+    }
+
+
+def _told(session: SessionInfo | DamagedSession) -> dict[str, Any]:
+    if isinstance(session, DamagedSession):
+        return {"session": None, "model": "damaged", "engine": None, "responses": session.responses}
+    engine = session.identity.get("engine")
+    return {
+        "session": session.sha256,
+        "model": session.label,
+        "engine": None if engine is None else shown(engine),
+        "responses": session.responses,
     }
 
 
@@ -56,14 +62,13 @@ def _compression(store: Store) -> float | None:
     stored = raw = 0
     for row_id in range(1, last + 1, step):
         row = store.db.execute("SELECT body FROM responses WHERE id = ?", (row_id,)).fetchone()
-        if row is not None:
+        if row is not None and isinstance(row[0], bytes):
             stored += len(row[0])
             raw += store.packer.unpacked_bytes(row[0])
     return round(raw / stored, 2) if stored else None
 
 
-def _day(seconds: int | None) -> str | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()
-    except (ValueError, OverflowError, OSError):
-        return None  # a damaged date; `its store verify` names its row
+def _day(seconds: object) -> str | None:
+    if type(seconds) is not int or not 0 <= seconds < LAST_SECOND:
+        return None  # there is none, or it is damaged; `its store verify` names its row
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()

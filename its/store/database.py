@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from its.errors import RunError
-from its.store.bodies import Packer, checksum, decode, encode
-from its.store.claims import Owner, is_alive
-from its.store.connection import connect, explained, writing
+from its.errors import DataError, RunError
+from its.store.bodies import MAX_BYTES, Packer, checksum, decode, encode
+from its.store.claims import NO_OWNER, Owner, is_alive
+from its.store.connection import connect, explained, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
-from its.store.schema import prepare
+from its.store.schema import check_schema, prepare
+from its.store.sound import SESSION_COLUMNS, shown, sound_session
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
 
@@ -50,9 +51,17 @@ class SessionInfo:
 
     @property
     def label(self) -> str:
-        """Its checkpoints by name, else the beginning of the model's fingerprint."""
-        names = self.about.get("checkpoints")
-        return ", ".join(map(str, names)) if names else str(self.identity.get("model", self.sha256))[:23]
+        """Its checkpoints by name, else the beginning of the model's fingerprint; as it may be printed."""
+        names = ", ".join(self.about.get("checkpoints", []))
+        return shown(names, 1000) if names else shown(self.identity.get("model", self.sha256), 23).removesuffix("...")
+
+
+@dataclass(frozen=True)
+class DamagedSession:
+    """A stored session of which nothing says any more what it was."""
+
+    row_id: int
+    responses: int
 
 
 class Store:
@@ -67,7 +76,7 @@ class Store:
         damaged: how many damaged responses were met and deleted, so that they are asked again.
 
     Raises:
-        RunError: if the file is damaged, of a later schema, or the disk is full.
+        RunError: if the file is damaged, no store of ITS, of a later schema, or the disk is full.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None] | None = None) -> None:
@@ -80,6 +89,8 @@ class Store:
         self.db = connect(path)
         try:
             with explained(path):
+                check_schema(self.db, path)
+                share(self.db, path)
                 prepare(self.db, path, say or _say)
         except BaseException:
             self.db.close()  # nobody else can: there is no store yet
@@ -98,8 +109,8 @@ class Store:
 
     @property
     def locks(self) -> Path:
-        """The folder of the owners' locks."""
-        return self.path.absolute().parent / "locks"
+        """The folder of the owners' locks, beside the file itself: two links to one store have the same owners."""
+        return Path(os.path.realpath(self.path)).parent / "locks"
 
     @property
     def owner(self) -> str | None:
@@ -115,9 +126,13 @@ class Store:
             identity: everything that determines a response beside its request. What stands in it, or in `about`,
                 under the name of a secret is neither stored nor hashed.
             about: labels that determine nothing. Lists are united with those stored; of other values the last one wins.
+
+        Raises:
+            DataError: if a setting holds half a character (a surrogate), which no column takes.
+            ValueError: if one is NaN or an infinity.
         """
         identity, about = without_secrets(identity), without_secrets(about)
-        text, sha256 = canonical(identity), session_sha256(identity)
+        text, sha256 = _storable(identity), session_sha256(identity)
         with explained(self.path):
             stored = self._session_row(sha256)
             if stored is None or stored != (text, _merged(stored[1], about)):
@@ -126,31 +141,41 @@ class Store:
                     labels = _merged((self._session_row(sha256) or (text, {}))[1], about)
                     self.db.execute(
                         "UPDATE sessions SET identity = ?, about = ? WHERE sha256 = ?",
-                        (text, canonical(labels), sha256),
+                        (text, _storable(labels), sha256),
                     )
                 stored = text, labels
         self._registered[sha256] = stored
         return sha256
 
     def sessions(self, model: str | None = None, checkpoint: str | None = None) -> list[SessionInfo]:
-        """Every stored session, oldest first.
+        """Every stored session, oldest first; `its store verify` names those that are damaged and so left out.
 
         Args:
             model: only those whose identity has this fingerprint as `model`.
             checkpoint: only those that were registered with this name among their `checkpoints`.
         """
-        with explained(self.path):
-            rows = self.db.execute(
-                "SELECT sha256, identity, about, (SELECT count(*) FROM responses WHERE session = sessions.id) "
-                "FROM sessions ORDER BY id"
-            ).fetchall()
-        found = [SessionInfo(row[0], json.loads(row[1]), json.loads(row[2]), row[3]) for row in rows]
         return [
             session
-            for session in found
-            if (model is None or session.identity.get("model") == model)
+            for session in self.all_sessions()
+            if isinstance(session, SessionInfo)
+            and (model is None or session.identity.get("model") == model)
             and (checkpoint is None or checkpoint in session.about.get("checkpoints", ()))
         ]
+
+    def all_sessions(self) -> Iterator[SessionInfo | DamagedSession]:
+        """Every stored session, oldest first, also those of which nothing but the number is known."""
+        with explained(self.path):
+            rows = self.db.execute(
+                f"SELECT id, {SESSION_COLUMNS}, (SELECT count(*) FROM responses WHERE session = sessions.id) "
+                "FROM sessions ORDER BY id"
+            ).fetchall()
+        for row_id, *columns, responses in rows:
+            try:
+                found = sound_session(columns)
+            except ValueError:
+                yield DamagedSession(row_id, responses)
+            else:
+                yield SessionInfo(found.sha256, found.identity, found.about, responses)
 
     def session_id(self, sha256: str) -> int:
         """The number of a registered session; within a writing transaction, since it may have to be written again.
@@ -198,6 +223,8 @@ class Store:
             How many were new.
 
         Raises:
+            DataError: if the determinants hold half a character outside of the prompt, or a text is longer than
+                `bodies.MAX_BYTES`.
             ValueError: if a key is not that of its session and determinants, or a session was not registered.
         """
         created = int(time.time())
@@ -207,14 +234,20 @@ class Store:
             hashed = prompt_sha256(prompt)
             if join_key(item.session_sha256, hashed, details) != item.key:
                 raise ValueError(f"`{item.key}` is not the key of its session and determinants")
-            rows.append((item.session_sha256, hashed, prompt, details, self.packer.pack(encode(item.response))))
+            _check_storable(details)
+            raw = encode(item.response)
+            if max(len(raw), len(prompt)) > MAX_BYTES:
+                raise DataError(
+                    f"a response or its prompt has {max(len(raw), len(prompt))} bytes; the store takes {MAX_BYTES}",
+                    "a smaller `max_tokens`, or a shorter template",
+                )
+            rows.append((item.session_sha256, hashed, prompt, details, self.packer.pack(raw)))
         new = 0
         with explained(self.path), writing(self.db):
             sessions = {sha256: self.session_id(sha256) for sha256 in {row[0] for row in rows}}
             for item, (session, hashed, prompt, details, body) in zip(items, rows, strict=True):
                 key = bytes.fromhex(item.key)
                 prompt_id = insert_prompt(self.db, self.packer, bytes.fromhex(hashed), prompt)
-                assert prompt_id is not None
                 new += insert_response(self.db, key, sessions[session], prompt_id, details, created, body)
                 self.db.execute("DELETE FROM claims WHERE key = ?", (key,))
         return new
@@ -236,6 +269,7 @@ class Store:
             for chunk in _chunks(keys):
                 marks = _marks(chunk)
                 stored = {row[0] for row in self.db.execute(f"SELECT key FROM responses WHERE key IN ({marks})", chunk)}
+                self.db.execute(f"DELETE FROM claims WHERE key IN ({marks}) AND {NO_OWNER}", chunk)
                 claims = self.db.execute(f"SELECT key, owner FROM claims WHERE key IN ({marks})", chunk).fetchall()
                 for name in {name for _, name in claims} - alive.keys():
                     alive[name] = is_alive(self.locks, name)
@@ -256,6 +290,11 @@ class Store:
             self._owner.leave()
             self._owner = None
 
+    def discard(self, key: str) -> None:
+        """Delete a response, so that it is asked again."""
+        with explained(self.path), writing(self.db):
+            self.db.execute("DELETE FROM responses WHERE key = ?", (bytes.fromhex(key),))
+
     def stats(self) -> dict[str, Any]:
         """What the store holds; see `its.store.counting`."""
         from its.store.counting import stats
@@ -270,9 +309,9 @@ class Store:
                 rows = self.db.execute(
                     f"SELECT id, key, body, checksum FROM responses WHERE key IN ({_marks(chunk)})", chunk
                 ).fetchall()
-            sound = [(row_id, key, body) for row_id, key, body, told in rows if checksum(key, body) == told]
+            sound = [(row_id, key, body) for row_id, key, body, told in rows if _has_checksum(key, body, told)]
             if len(sound) < len(rows):
-                self._delete_damaged([row[0] for row in rows if checksum(row[1], row[2]) != row[3]])
+                self._delete_damaged([row[0] for row in rows if not _has_checksum(*row[1:])])
             yield sound
 
     def _delete_damaged(self, row_ids: Sequence[int]) -> None:
@@ -284,16 +323,24 @@ class Store:
                     self.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
         self.damaged += len(row_ids)
 
-    def _is_sound(self, key: bytes, body: bytes, told: int) -> bool:
+    def _is_sound(self, key: object, body: object, told: object) -> bool:
+        if not (_has_checksum(key, body, told) and isinstance(body, bytes)):
+            return False
         try:
             decode(self.packer.unpack(body))
         except ValueError:
             return False
-        return checksum(key, body) == told
+        return True
 
-    def _session_row(self, sha256: str) -> tuple[str, dict[str, Any]] | None:
+    def _session_row(self, sha256: str) -> tuple[object, dict[str, Any]] | None:
+        """(identity, labels) as they are stored; no labels where those are damaged."""
         row = self.db.execute("SELECT identity, about FROM sessions WHERE sha256 = ?", (sha256,)).fetchone()
-        return None if row is None else (row[0], json.loads(row[1]))
+        if row is None:
+            return None
+        try:
+            return row[0], sound_session((sha256, *row)).about
+        except ValueError:
+            return row[0], {}
 
 
 def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,7 +348,8 @@ def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
     for name, value in new.items():
         old = out.get(name)
         if isinstance(value, list | tuple) and isinstance(old, list):
-            out[name] = [*old, *(item for item in dict.fromkeys(value) if item not in old)]
+            known = set(old)
+            out[name] = [*old, *(item for item in dict.fromkeys(value) if item not in known)]
         else:
             out[name] = list(value) if isinstance(value, tuple) else value
     return out
@@ -310,6 +358,25 @@ def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
 def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
     for start in range(0, len(keys), CHUNK):
         yield [bytes.fromhex(key) for key in keys[start : start + CHUNK]]
+
+
+def _has_checksum(key: object, body: object, told: object) -> bool:
+    """Whether a row is as it was written; a column may hold any type."""
+    return type(key) is bytes and type(body) is bytes and checksum(key, body) == told
+
+
+def _storable(value: Mapping[str, Any]) -> str:
+    text = canonical(value)
+    _check_storable(text)
+    return text
+
+
+def _check_storable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        what = f"a setting holds half of a character (a surrogate): {shown(text[max(0, error.start - 20) : error.end])}"
+        raise DataError(what, "write the whole character") from error
 
 
 def _marks(chunk: Sequence[bytes]) -> str:

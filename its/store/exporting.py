@@ -8,13 +8,10 @@ all bytes before it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.metadata
-import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,18 +21,28 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from its.errors import DataError, RunError
-from its.store.bodies import LEVEL, checksum, decode, encode
-from its.store.connection import explained, is_damage
-from its.store.keys import join_key, prompt_sha256, session_sha256
+from its.errors import DataError
+from its.rows import HOME_FOLDERS, atomic_binary_file
+from its.store.bodies import LEVEL, decode, encode
+from its.store.connection import SUFFIXES, explained, is_damage
 from its.store.salvage import explained_rows, readable_rows
+from its.store.sound import (
+    MAX_SEARCHES,
+    RESPONSE_COLUMNS,
+    SESSION_COLUMNS,
+    Session,
+    check_key,
+    sound_prompt,
+    sound_response,
+    sound_session,
+)
 
 if TYPE_CHECKING:
     from its.store.database import Store
 
 FORMAT = "its-store"
 VERSION = 1
-_COLUMNS = "key, session, prompt, details, created, checksum, body"
+_NEAR = 2**26  # ids of prompts up to which a byte each is kept
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,11 @@ def export_store(
         progress: is told (rows done, rows in all) now and then.
 
     Raises:
-        DataError: if `path` is the store's own file.
+        DataError: if `path` is no place for a file, or belongs to the store or its home.
         RunError: if the disk is full or the store cannot be read at all; nothing is left behind.
     """
-    if path.absolute() == store.path.absolute() or (path.exists() and path.samefile(store.path)):
-        raise DataError(f"{path}: this is the store itself", "name another file")
-    with _snapshot(store, keys) as (where, wanted), _whole_file(path) as sink:
+    _refuse_own(store, path)
+    with _snapshot(store, keys) as (where, wanted), atomic_binary_file(path, typed=True) as sink:
         writer = _Writer(sink)
         found = _write(store, writer, where, progress)
         writer.trailer(found["prompts"], found["responses"])
@@ -79,9 +85,27 @@ def export_store(
     return Exported(**found, missing=missing, bytes=path.stat().st_size)
 
 
+def _refuse_own(store: Store, path: Path) -> None:
+    """Refuse every name of the store's own files, whether they are there now or not, and what ITS keeps beside it."""
+    own, target = Path(os.path.realpath(store.path)), Path(os.path.realpath(path))
+    names = {f"{own.name}{suffix}".casefold() for suffix in SUFFIXES}
+    try:
+        beside = target.parent.samefile(own.parent)
+        linked = target.exists() and any(
+            target.samefile(file) for suffix in SUFFIXES if (file := Path(f"{own}{suffix}")).exists()
+        )
+        inside = next((folder for folder in target.parents if folder.parent.samefile(own.parent)), None)
+    except OSError:
+        return  # there is no such folder: it can be no name of ours
+    if linked or (beside and target.name.casefold() in names):
+        raise DataError(f"{path}: this is the store itself", "name another file")
+    if inside is not None and inside.name.casefold() in HOME_FOLDERS:
+        raise DataError(f"{path}: lies in `{inside.name}`, a folder of the home of ITS", "name another file")
+
+
 def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, int], None]) -> dict[str, int]:
     sessions = _sessions(store, where)
-    hashes = {row_id: session["sha256"] for row_id, session in sessions.items()}
+    unique = {session.sha256: session for session in sessions.values()}
     total = _count(store, where)
     writer.line(
         {
@@ -89,30 +113,28 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             "version": VERSION,
             "its": _own_version(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "counts": {"responses": total, "sessions": len(sessions)},
-            "sessions": list(sessions.values()),
+            "counts": {"responses": total, "sessions": len(unique)},
+            "sessions": [
+                {"sha256": sha256, "identity": session.identity, "about": session.about}
+                for sha256, session in unique.items()
+            ],
         }
     )
-    counts = {"responses": 0, "prompts": 0, "sessions": len(sessions), "damaged": 0, "unreadable": 0}
+    counts = {"responses": 0, "prompts": 0, "sessions": len(unique), "damaged": 0, "unreadable": 0}
     prompts = _Prompts(store)
 
     def lost(row_id: int) -> None:
         counts["unreadable"] += 1
 
-    for _, key, session, prompt_id, details, created, told, body in explained_rows(
-        store.db, store.path, "responses", _COLUMNS, lost, where
-    ):
+    for _, *row in explained_rows(store.db, store.path, "responses", RESPONSE_COLUMNS, lost, where):
+        key, session_id, prompt_id, details, created = row[:5]
         try:
-            if checksum(key, body) != told:
-                raise ValueError("another checksum")
-            raw = store.packer.unpack(body)
-            decode(raw)
+            raw = sound_response(store.packer, row)
             prompt, text = prompts.get(prompt_id)
-            told_session = hashes[session]
-            if join_key(told_session, prompt, details) != key.hex():
-                raise ValueError("another key")  # the import would refuse the whole file for it
-            when = datetime.fromtimestamp(created, UTC).isoformat()
-        except (ValueError, KeyError, TypeError, OverflowError, OSError):
+            session = sessions[session_id].sha256
+            check_key(key, session, prompt, details)  # the import would refuse the whole file for it
+            wanted = decode(details.encode())
+        except (ValueError, KeyError):
             counts["damaged"] += 1
             continue
         if text is not None:
@@ -122,12 +144,12 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
         head = {
             "kind": "response",
             "key": key.hex(),
-            "session": told_session,
+            "session": session,
             "prompt": prompt,
-            "details": json.loads(details),
-            "created": when,
+            "details": wanted,
+            "created": datetime.fromtimestamp(created, UTC).isoformat(),
         }
-        writer.raw(encode(head)[:-1] + b', "body": ' + raw + b"}\n")
+        writer.raw(encode(head)[:-1] + b', "body": ' + (raw if b"\n" not in raw else encode(decode(raw))) + b"}\n")
         counts["responses"] += 1
         if counts["responses"] % 1000 == 0:
             progress(counts["responses"], total)
@@ -140,6 +162,7 @@ class _Prompts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._written = bytearray()  # by id
+        self._written_far: set[int] = set()  # ids that no store has which grew row by row
         self._recent: dict[int, str] = {}  # hashes of those that are written
 
     def get(self, row_id: int) -> tuple[str, bytes | None]:
@@ -154,20 +177,26 @@ class _Prompts:
             raise KeyError(row_id) from error
         if row is None:
             raise KeyError(row_id)
-        sha256, text = row[0].hex(), self._store.packer.unpack(row[1])
-        if prompt_sha256(text.decode("utf-8", "surrogatepass")) != sha256:
-            raise ValueError("another hash")
-        if row_id >= len(self._written) or not self._written[row_id]:
-            return sha256, encode(json.loads(text))
+        sha256, text = sound_prompt(self._store.packer, *row)
+        if not self._is_written(row_id):
+            return sha256, encode(decode(text.encode("utf-8", "surrogatepass")))
         if len(self._recent) >= 10_000:
             self._recent.clear()
         self._recent[row_id] = sha256
         return sha256, None
 
     def written(self, row_id: int) -> None:
+        if not 0 <= row_id < _NEAR:
+            self._written_far.add(row_id)
+            return
         if row_id >= len(self._written):
             self._written.extend(bytes(row_id + 1 - len(self._written)))
         self._written[row_id] = 1
+
+    def _is_written(self, row_id: int) -> bool:
+        if not 0 <= row_id < _NEAR:
+            return row_id in self._written_far
+        return row_id < len(self._written) and bool(self._written[row_id])
 
 
 class _Writer:
@@ -233,46 +262,25 @@ def _count(store: Store, where: str) -> int:
         return 0  # it only tells how far the export is
 
 
-def _sessions(store: Store, where: str) -> dict[int, dict[str, Any]]:
+def _sessions(store: Store, where: str) -> dict[object, Session]:
     """The sessions of the rows by id; all that can be read, where the rows cannot say."""
-    used: set[int] | None = None
+    used: set[object] | None = None
+    found: dict[object, Session] = {}
     with explained(store.path):
         try:
             used = {row[0] for row in store.db.execute(f"SELECT DISTINCT session FROM responses WHERE {where}")}
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-        found = {}
-        for row_id, sha256, identity, about in readable_rows(
-            store.db, "sessions", "sha256, identity, about", lambda row_id: None
-        ):
+        searches = 0
+        for row_id, *row in readable_rows(store.db, "sessions", SESSION_COLUMNS, lambda row_id: None):
+            if used is not None and row_id not in used:
+                continue
             try:
-                session = {"sha256": sha256, "identity": json.loads(identity), "about": json.loads(about)}
+                session = sound_session(row, search=searches < MAX_SEARCHES)
             except ValueError:
+                searches += 1
                 continue  # its responses are damaged: nothing says any more what determined them
-            if (used is None or row_id in used) and session_sha256(session["identity"]) == sha256:
-                found[row_id] = session
+            searches += session.fault is not None
+            found[row_id] = session
     return found
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when all of it is on the disk, or not at all."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(f"{path}: no space left on the disk", "free some space and run again") from error
-        raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from its.errors import MissingError, RunError
-from its.store.claims import is_alive, owners
+from its.store.claims import NO_OWNER, is_alive, owners
 from its.store.connection import explained, file_bytes, is_busy, writing
 from its.store.database import Store
 from its.store.exporting import fill_temporary
@@ -85,8 +85,11 @@ def _count(store: Store, keep: str) -> dict[str, int]:
         return int(store.db.execute(query).fetchone()[0])
 
     with writing(store.db):
-        claimants = store.db.execute("SELECT owner, count(*) FROM claims GROUP BY owner").fetchall()
-        claims = sum(number for name, number in claimants if not _lives(store, name))
+        claims = count(f"SELECT count(*) FROM claims WHERE {NO_OWNER}")
+        claimants = store.db.execute(
+            f"SELECT owner, count(*) FROM claims WHERE NOT {NO_OWNER} GROUP BY owner"
+        ).fetchall()
+        claims += sum(number for name, number in claimants if not _lives(store, name))
     return {
         "claims": claims,
         "responses": count(f"SELECT count(*) FROM responses WHERE NOT {keep}"),
@@ -101,16 +104,20 @@ def _remove(store: Store, keep: str) -> dict[str, int]:
     db = store.db
     counts = {"claims": 0, "responses": 0, "prompts": 0, "sessions": 0}
     with writing(db):
+        counts["claims"] += db.execute(f"DELETE FROM claims WHERE {NO_OWNER}").rowcount
         names = {row[0] for row in db.execute("SELECT DISTINCT owner FROM claims")} | set(owners(store.locks))
         for name in names:
             if not _lives(store, name):
                 counts["claims"] += db.execute("DELETE FROM claims WHERE owner = ?", (name,)).rowcount
     if keep != "1":
+        # What comes in from here on is cited by no row yet. Ids may lie far apart, so they are not counted through.
         last = db.execute("SELECT max(id) FROM responses").fetchone()[0] or 0
-        for start in range(1, last + 1, STEP):
+        removed = STEP
+        while removed == STEP:
             with writing(db):
-                query = f"DELETE FROM responses WHERE id >= ? AND id < ? AND NOT {keep}"
-                counts["responses"] += db.execute(query, (start, start + STEP)).rowcount
+                query = f"SELECT id FROM responses WHERE id <= ? AND NOT {keep} LIMIT {STEP}"
+                removed = db.execute(f"DELETE FROM responses WHERE id IN ({query})", (last,)).rowcount
+                counts["responses"] += removed
     with writing(db):
         # A response and its prompt are stored in one transaction, and whoever registered a session writes it again.
         query = "DELETE FROM prompts WHERE id NOT IN (SELECT prompt FROM responses)"

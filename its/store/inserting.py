@@ -33,19 +33,27 @@ def session_id(db: sqlite3.Connection, sha256: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def insert_prompt(db: sqlite3.Connection, packer: Packer, sha256: bytes, prompt: str | None) -> int | None:
-    """The id of a prompt, written where it is new.
+def insert_prompt(db: sqlite3.Connection, packer: Packer, sha256: bytes, prompt: str) -> int:
+    """The id of a prompt in canonical JSON, written where it is new."""
+    found = _prompt_id(db, sha256)
+    return _new_prompt(db, sha256, packer.pack(prompt.encode("utf-8", "surrogatepass"))) if found is None else found
 
-    Args:
-        prompt: canonical JSON; None only looks the prompt up, and gives None where it is not stored.
-    """
+
+def insert_packed_prompt(db: sqlite3.Connection, sha256: bytes, body: bytes) -> int:
+    """The id of a prompt, written where it is new."""
+    found = _prompt_id(db, sha256)
+    return _new_prompt(db, sha256, body) if found is None else found
+
+
+def _prompt_id(db: sqlite3.Connection, sha256: bytes) -> int | None:
     row = db.execute("SELECT id FROM prompts WHERE sha256 = ?", (sha256,)).fetchone()
-    if row is not None:
-        return int(row[0])
-    if prompt is None:
-        return None
-    body = packer.pack(prompt.encode("utf-8", "surrogatepass"))
-    return db.execute("INSERT INTO prompts (sha256, body) VALUES (?, ?)", (sha256, body)).lastrowid
+    return None if row is None else int(row[0])
+
+
+def _new_prompt(db: sqlite3.Connection, sha256: bytes, body: bytes) -> int:
+    row_id = db.execute("INSERT INTO prompts (sha256, body) VALUES (?, ?)", (sha256, body)).lastrowid
+    assert row_id is not None
+    return row_id
 
 
 def insert_response(

@@ -6,7 +6,6 @@ all of it: a seed in the key of a greedy response, settings that change nothing 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import RunError
-from its.store.bodies import Packer, encode
+from its.store.bodies import Packer, check_response, decode, encode
 from its.store.connection import is_damage
 from its.store.inserting import insert_prompt, insert_response, insert_session
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, vllm_identity
+from its.store.sound import LAST_SECOND, check_prompt, storable
 
 LONG_SECONDS = 3.0
 AGAIN_SECONDS = 30.0
@@ -37,8 +37,8 @@ def migrate(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> N
         count = db.execute("SELECT count(*) FROM responses_1").fetchone()[0]
         for request, response, created in db.execute("SELECT request, response, created FROM responses_1"):
             try:
-                _carry_over(db, packer, json.loads(request), json.loads(response), created)
-            except (KeyError, TypeError, ValueError, AttributeError):
+                _carry_over(db, packer, decode(_raw(request)), decode(_raw(response)), created)
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
                 unknown += 1
             done += 1
             if time.monotonic() > next_word:
@@ -57,6 +57,10 @@ def migrate(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> N
         say(f"{path}: the store has schema 2 now")
 
 
+def _raw(column: object) -> bytes:
+    return column.encode() if isinstance(column, str) else b""
+
+
 def _carry_over(
     db: sqlite3.Connection, packer: Packer, request: dict[str, Any], response: dict[str, Any], created: str
 ) -> None:
@@ -73,12 +77,14 @@ def _carry_over(
             "start": request["start"],
         }
     )
-    if not isinstance(response, dict):
-        raise TypeError("not a response")
+    check_response(response)
+    check_prompt(decode(prompt.encode("utf-8", "surrogatepass")))
+    storable({"identity": identity, "details": details})
     when = int(datetime.fromisoformat(created).timestamp())
+    if not 0 <= when < LAST_SECOND:
+        raise ValueError("not a date")
     session, hashed = session_sha256(identity), prompt_sha256(prompt)
     prompt_id = insert_prompt(db, packer, bytes.fromhex(hashed), prompt)
-    assert prompt_id is not None
     insert_response(
         db,
         bytes.fromhex(join_key(session, hashed, details)),

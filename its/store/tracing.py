@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from its.store.bodies import decode
 from its.store.connection import explained
+from its.store.sound import check_key, sound_prompt, sound_session
 
 if TYPE_CHECKING:
     from its.store.database import Store
@@ -39,7 +39,7 @@ def trace(store: Store, key: str) -> Traced | None:
     """The response of a key with its request and session; None where it is not stored or is damaged."""
     with explained(store.path):
         row = store.db.execute(
-            "SELECT details, prompts.body, sessions.sha256, identity, about FROM responses "
+            "SELECT details, prompts.sha256, prompts.body, sessions.sha256, identity, about FROM responses "
             "JOIN prompts ON prompts.id = prompt JOIN sessions ON sessions.id = session WHERE key = ?",
             (bytes.fromhex(key),),
         ).fetchone()
@@ -47,10 +47,13 @@ def trace(store: Store, key: str) -> Traced | None:
     if row is None or response is None:
         return None
     try:
-        determinants = decode(store.packer.unpack(row[1])) | json.loads(row[0])
+        session = sound_session(row[3:])
+        prompt, text = sound_prompt(store.packer, *row[1:3])
+        check_key(bytes.fromhex(key), session.sha256, prompt, str(row[0]))
+        determinants = decode(text.encode("utf-8", "surrogatepass")) | decode(str(row[0]).encode())
     except ValueError:
         return None  # `its store verify` names it
-    return Traced(key, determinants, row[2], json.loads(row[3]), json.loads(row[4]), response)
+    return Traced(key, determinants, session.sha256, session.identity, session.about, response)
 
 
 def count_sessions(store: Store, keys: Iterable[str]) -> dict[str, int]:
@@ -61,13 +64,10 @@ def count_sessions(store: Store, keys: Iterable[str]) -> dict[str, int]:
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
             marks = ",".join("?" * len(chunk))
-            found.update(
-                dict(
-                    store.db.execute(
-                        "SELECT sha256, count(*) FROM responses JOIN sessions ON sessions.id = session "
-                        f"WHERE key IN ({marks}) GROUP BY sha256",
-                        chunk,
-                    ).fetchall()
-                )
-            )
+            counted = store.db.execute(
+                "SELECT sha256, count(*) FROM responses JOIN sessions ON sessions.id = session "
+                f"WHERE key IN ({marks}) GROUP BY sha256",
+                chunk,
+            ).fetchall()
+            found.update({sha256: count for sha256, count in counted if isinstance(sha256, str)})
     return dict(found.most_common())

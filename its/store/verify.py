@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from its.store.bodies import checksum, decode
-from its.store.connection import explained, is_damage, writing
+from its.store.connection import explained, file_bytes, is_busy, is_damage, writing
 from its.store.database import SessionInfo, Store
-from its.store.keys import join_key, prompt_sha256, session_sha256
 from its.store.salvage import explained_rows, last_id
+from its.store.sound import (
+    MAX_SEARCHES,
+    RESPONSE_COLUMNS,
+    SESSION_COLUMNS,
+    Session,
+    check_key,
+    shown,
+    sound_prompt,
+    sound_response,
+    sound_session,
+    storable,
+)
 
 MAX_PAGE_FAULTS = 100
-_LAST_SECOND = 2**36  # of the year 4147; no checksum covers when a response was made
-_COLUMNS = "key, session, prompt, details, created, checksum, body"
 _SAVE = "unless `--repair` mends it: export what can be read, move the store away, import"
 
 
@@ -46,32 +55,76 @@ def verify_store(
     and its details. Other processes may go on using the store.
 
     Args:
-        repair: delete damaged rows, in transactions of their own. Damaged pages cannot be repaired in place.
-        progress: is told (responses done, at most so many) now and then.
+        repair: write anew what the rest of a row tells, delete other damaged rows, build indexes anew, each in a
+            transaction of its own. Pages that cannot be read cannot be repaired in place. A session whose identity is
+            lost stays where it has responses: the next run with it writes it anew.
+        progress: receives (responses done, at most so many) now and then.
     """
-    yield from _page_faults(store, repair)
-    sessions: dict[int, tuple[str, str]] = {}
-    yield from _session_faults(store, sessions)
-    bad_prompts: dict[int, bytes] = {}
-    yield from _prompt_faults(store, bad_prompts, repair)
-    yield from _response_faults(store, sessions, bad_prompts, repair, progress)
+    with _tolerant(store, repair):
+        faults = _integrity(store)
+        if repair and faults:
+            _reindex(store)
+        elif not repair:
+            yield from (Damage(f"the file: {fault}; {_SAVE}") for fault in faults)
+        lost: dict[str, int] = {}
+        sessions: dict[object, tuple[str, str]] = {}
+        yield from _session_faults(store, sessions, repair, lost)
+        bad_prompts: set[int] = set()
+        yield from _prompt_faults(store, bad_prompts, repair, lost)
+        yield from _response_faults(store, sessions, bad_prompts, repair, lost, progress)
+        if repair and faults:
+            yield from _page_repairs(store, faults, lost)
+        for kind, count in lost.items():
+            yield Damage(f"up to {count} {kind} on damaged pages cannot be read; {_SAVE}")
 
 
-def _page_faults(store: Store, repair: bool) -> Iterator[Damage]:
-    faults = left = _integrity(store)
-    if faults and repair:
-        with explained(store.path):
-            try:
-                store.db.execute("REINDEX")
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error) and not isinstance(error, sqlite3.IntegrityError):
-                    raise
+@contextmanager
+def _tolerant(store: Store, repair: bool) -> Iterator[None]:
+    """A row that a damaged index does not list can be deleted: SQLite calls that damage unless the schema is open."""
+    if not repair:
+        yield
+        return
+    with explained(store.path):
+        store.db.execute("PRAGMA writable_schema = ON")
+    try:
+        yield
+    finally:
+        store.db.execute("PRAGMA writable_schema = OFF")
+
+
+def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iterator[Damage]:
+    """Rows are repaired; now the indexes, and the file itself where all of it could be read."""
+    _reindex(store)
+    left = _integrity(store)
+    if left and not lost and shutil.disk_usage(store.path.absolute().parent).free > 2 * file_bytes(store.path):
+        _try(store, "VACUUM", or_busy=True)  # pages that belong to nothing
         left = _integrity(store)
     for fault in faults:
         if fault not in left:
             yield Damage(f"the file: {fault}", repaired=True)
     for fault in left:
         yield Damage(f"the file: {fault}; {_SAVE}")
+
+
+def _reindex(store: Store) -> None:
+    if not _try(store, "REINDEX"):
+        # Two rows have one key, which only a damaged or forged index let happen. The first stays.
+        for table, column in (("responses", "key"), ("prompts", "sha256"), ("sessions", "sha256")):
+            first = f"SELECT min(id) FROM {table} NOT INDEXED GROUP BY {column}"
+            _try(store, f"DELETE FROM {table} WHERE id NOT IN ({first})")
+        _try(store, "REINDEX")
+
+
+def _try(store: Store, statement: str, or_busy: bool = False) -> bool:
+    """Whether a statement went through; False where damage, or another process if that is allowed, stopped it."""
+    with explained(store.path):
+        try:
+            store.db.execute(statement)
+        except sqlite3.DatabaseError as error:
+            if not (is_damage(error) or (or_busy and is_busy(error))):
+                raise
+            return False
+    return True
 
 
 def _integrity(store: Store) -> list[str]:
@@ -83,56 +136,104 @@ def _integrity(store: Store) -> list[str]:
                 raise
             return [str(error)]
     # One row may hold several lines, the first of which names the database.
-    lines = [line for (text,) in rows for line in text.splitlines() if not line.startswith("*** in database")]
+    lines = [line for (text,) in rows for line in _lines(text) if not line.startswith("*** in database")]
     return [] if lines == ["ok"] else lines
 
 
-def _session_faults(store: Store, sessions: dict[int, tuple[str, str]]) -> Iterator[Damage]:
+def _lines(text: object) -> list[str]:
+    return [shown(line, 200) for line in (text if isinstance(text, str) else shown(text, 200)).splitlines()]
+
+
+def _session_faults(
+    store: Store, sessions: dict[object, tuple[str, str]], repair: bool, lost: dict[str, int]
+) -> Iterator[Damage]:
     """Fill `sessions` with (hash, label) by id."""
-    lost: list[int] = []
-    for row_id, sha256, identity, about in explained_rows(
-        store.db, store.path, "sessions", "sha256, identity, about", lost.append
-    ):
-        label = sha256[:12]
+    searches = 0
+    for row_id, *row in explained_rows(store.db, store.path, "sessions", SESSION_COLUMNS, _counter(lost, "sessions")):
+        name = f"the session `{shown(row[0], 64)}`"
         try:
-            session = SessionInfo(sha256, json.loads(identity), json.loads(about), 0)
-            label = session.label
-            if session_sha256(session.identity) != sha256:
-                raise ValueError("another hash")
-        except (ValueError, AttributeError):
-            what = f"the session `{sha256}`: its identity or labels are damaged; the next run with it writes them anew"
-            yield Damage(what, session=label)
-        sessions[row_id] = sha256, label
-    yield from _unread(lost, "sessions")
-
-
-def _prompt_faults(store: Store, bad: dict[int, bytes], repair: bool) -> Iterator[Damage]:
-    """Fill `bad` with the bodies of damaged prompts by id."""
-    lost: list[int] = []
-    for row_id, sha256, body in explained_rows(store.db, store.path, "prompts", "sha256, body", lost.append):
-        try:
-            text = store.packer.unpack(body).decode("utf-8", "surrogatepass")
-            if prompt_sha256(text) == sha256.hex():
-                continue
+            session = sound_session(row, search=repair and searches < MAX_SEARCHES)
         except ValueError:
-            pass
-        bad[row_id] = body
-        yield Damage(f"the prompt `{sha256.hex()}`: its content does not fit its hash", repaired=repair)
-    yield from _unread(lost, "prompts")
+            searches += 1
+            sessions[row_id] = shown(row[0], 64), shown(row[0], 12)
+            what = f"{name}: its identity or labels are damaged; the next run with it writes them anew"
+            yield Damage(what, session=shown(row[0], 12), repaired=repair and _forget(store, row_id))
+            continue
+        label = SessionInfo(session.sha256, session.identity, session.about, 0).label
+        sessions[row_id] = session.sha256, label
+        if session.fault is not None:
+            searches += 1
+            repaired = repair and _restore(store, row_id, session)
+            yield Damage(f"{name}: {session.fault}", session=label, repaired=repaired)
+
+
+def _forget(store: Store, row_id: int) -> bool:
+    """Delete a session of which nothing is known, unless it has responses: a run may know it and find them."""
+    query = "DELETE FROM sessions WHERE id = ? AND NOT EXISTS (SELECT 1 FROM responses WHERE session = sessions.id)"
+    return _changed(store, lambda db: db.execute(query, (row_id,)).rowcount == 1)
+
+
+def _restore(store: Store, row_id: int, session: Session) -> bool:
+    """Write a session's columns anew; its responses go to its twin if a run wrote one meanwhile."""
+
+    def change(db: sqlite3.Connection) -> bool:
+        row = db.execute(f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?", (row_id,)).fetchone()
+        twin = db.execute("SELECT id FROM sessions WHERE sha256 = ? AND id <> ?", (session.sha256, row_id)).fetchone()
+        if twin is not None:
+            db.execute("UPDATE responses SET session = ? WHERE session = ?", (twin[0], row_id))
+            db.execute("DELETE FROM sessions WHERE id = ?", (row_id,))
+        elif row is not None:
+            columns = (session.sha256, session.text, storable(session.about), row_id)
+            db.execute("UPDATE sessions SET sha256 = ?, identity = ?, about = ? WHERE id = ?", columns)
+        return True
+
+    return _changed(store, change)
+
+
+def _prompt_faults(store: Store, bad: set[int], repair: bool, lost: dict[str, int]) -> Iterator[Damage]:
+    """Fill `bad` with the ids of prompts that are lost."""
+    for row_id, sha256, body in explained_rows(
+        store.db, store.path, "prompts", "sha256, body", _counter(lost, "prompts")
+    ):
+        name = f"the prompt `{sha256.hex() if isinstance(sha256, bytes) else shown(sha256)}`"
+        try:
+            digest, _ = sound_prompt(store.packer, sha256, body)
+        except ValueError:
+            bad.add(row_id)
+            yield Damage(f"{name}: its content does not fit its hash", repaired=repair)
+            continue
+        if not isinstance(sha256, bytes) or sha256.hex() != digest:
+            yield Damage(f"{name}: its hash is damaged", repaired=repair and _restore_prompt(store, row_id, digest))
+
+
+def _restore_prompt(store: Store, row_id: int, digest: str) -> bool:
+    def change(db: sqlite3.Connection) -> bool:
+        sha256 = bytes.fromhex(digest)
+        twin = db.execute("SELECT id FROM prompts WHERE sha256 = ? AND id <> ?", (sha256, row_id)).fetchone()
+        if twin is not None:
+            db.execute("UPDATE responses SET prompt = ? WHERE prompt = ?", (twin[0], row_id))
+            db.execute("DELETE FROM prompts WHERE id = ?", (row_id,))
+        else:
+            db.execute("UPDATE prompts SET sha256 = ? WHERE id = ?", (sha256, row_id))
+        return True
+
+    return _changed(store, change)
 
 
 def _response_faults(
     store: Store,
-    sessions: dict[int, tuple[str, str]],
-    bad_prompts: dict[int, bytes],
+    sessions: dict[object, tuple[str, str]],
+    bad_prompts: set[int],
     repair: bool,
+    lost: dict[str, int],
     progress: Callable[[int, int], None],
 ) -> Iterator[Damage]:
-    lost: list[int] = []
     with explained(store.path):
         total = last_id(store.db, "responses")
     done = 0
-    for row_id, *row in explained_rows(store.db, store.path, "responses", _COLUMNS, lost.append):
+    for row_id, *row in explained_rows(
+        store.db, store.path, "responses", RESPONSE_COLUMNS, _counter(lost, "responses")
+    ):
         done += 1
         if done % 1000 == 0:
             progress(done, total)
@@ -140,59 +241,83 @@ def _response_faults(
         what = "its prompt is damaged" if prompt in bad_prompts else None
         with explained(store.path):
             what = what or _fault(store, row)
-            if what is None:
-                continue
-            repaired = repair and (prompt in bad_prompts or _delete(store, row_id))
-        yield Damage(what, key.hex(), sessions.get(session, (None, None))[1], repaired)
+        if what is None:
+            continue
+        repaired = repair and (prompt in bad_prompts or _delete(store, row_id))
+        named = key.hex() if isinstance(key, bytes) else None
+        yield Damage(what, named, sessions.get(session, (None, None))[1], repaired)
     if repair and bad_prompts:
-        # At once: a damaged prompt must not be found by its hash and get another response in between.
-        with explained(store.path), writing(store.db):
-            numbers = ",".join(map(str, bad_prompts))
-            store.db.execute(f"DELETE FROM responses WHERE prompt IN ({numbers})")
-            store.db.executemany("DELETE FROM prompts WHERE id = ? AND body = ?", bad_prompts.items())
-    yield from _unread(lost, "responses")
+        _delete_prompts(store, bad_prompts)
 
 
-def _delete(store: Store, row_id: int) -> bool:
-    """Delete a row that is still damaged: other processes may have put things right meanwhile."""
+def _delete_prompts(store: Store, bad: set[int]) -> None:
+    """With their responses, and at once: a damaged prompt must not be found by its hash and get another in between."""
+
+    def change(db: sqlite3.Connection) -> bool:
+        for row_id in bad:
+            row = db.execute("SELECT sha256, body FROM prompts WHERE id = ?", (row_id,)).fetchone()
+            if row is not None and not _is_prompt(store, row):
+                db.execute("DELETE FROM prompts WHERE id = ?", (row_id,))
+        db.execute("DELETE FROM responses WHERE prompt NOT IN (SELECT id FROM prompts)")
+        return True
+
+    _changed(store, change)
+
+
+def _is_prompt(store: Store, row: Sequence[Any]) -> bool:
     try:
-        with writing(store.db):
-            row = store.db.execute(f"SELECT {_COLUMNS} FROM responses WHERE id = ?", (row_id,)).fetchone()
-            if row is not None and _fault(store, row):
-                store.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            raise
+        sound_prompt(store.packer, *row)
+    except ValueError:
         return False
     return True
 
 
-def _fault(store: Store, row: Sequence[Any]) -> str | None:
-    key, session, prompt, details, created, told, body = row
-    if checksum(key, body) != told:
-        return "its body does not have its checksum"
-    try:
-        decode(store.packer.unpack(body))
-    except ValueError as error:
-        return f"its body cannot be read: {error}"
-    if not isinstance(created, int) or not 0 <= created < _LAST_SECOND:
-        return "its date is damaged"
-    hashes = []
-    for table, row_id in (("session", session), ("prompt", prompt)):
+def _delete(store: Store, row_id: int) -> bool:
+    """Delete a row that is still damaged: other processes may have put things right meanwhile."""
+
+    def change(db: sqlite3.Connection) -> bool:
+        row = db.execute(f"SELECT {RESPONSE_COLUMNS} FROM responses WHERE id = ?", (row_id,)).fetchone()
+        if row is not None and _fault(store, row):
+            db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
+        return True
+
+    return _changed(store, change)
+
+
+def _changed(store: Store, change: Callable[[sqlite3.Connection], bool]) -> bool:
+    """One transaction; False where a damaged page does not allow it."""
+    with explained(store.path):
         try:
-            found = store.db.execute(f"SELECT sha256 FROM {table}s WHERE id = ?", (row_id,)).fetchone()
+            with writing(store.db):
+                return change(store.db)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            return f"its {table} is on a damaged page"
-        if found is None:
-            return f"its {table} is missing"
-        hashes.append(found[0])
-    if join_key(hashes[0], hashes[1].hex(), details) != key.hex():
-        return "its key is not that of its session, prompt and details"
+            return False
+
+
+def _fault(store: Store, row: Sequence[Any]) -> str | None:
+    try:
+        sound_response(store.packer, row)
+        key, session, prompt, details = row[:4]
+        hashes = []
+        for table, row_id in (("session", session), ("prompt", prompt)):
+            found = store.db.execute(f"SELECT sha256 FROM {table}s WHERE id = ?", (row_id,)).fetchone()
+            if found is None:
+                return f"its {table} is missing"
+            hashes.append(found[0].hex() if isinstance(found[0], bytes) else str(found[0]))
+        check_key(key, hashes[0], hashes[1], details)
+    except ValueError as error:
+        return str(error)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return "its session or its prompt is on a damaged page"
     return None
 
 
-def _unread(lost: list[int], kind: str) -> Iterator[Damage]:
-    if lost:
-        yield Damage(f"up to {len(lost)} {kind} on damaged pages cannot be read; {_SAVE}")
+def _counter(lost: dict[str, int], kind: str) -> Callable[[int], None]:
+    def count(row_id: int) -> None:
+        lost[kind] = lost.get(kind, 0) + 1
+
+    return count

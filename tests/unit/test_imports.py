@@ -24,15 +24,15 @@ ALLOWED = {
     "progress": set(),
     "home": {"errors"},
     "rows": BASE,
-    "store": BASE,
     "prompts": {*BASE, "rows"},
+    "store": {*BASE, "rows"},  # an export appears whole, as every file of ITS does
     "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
     "sources": {*BASE, "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
     "engines": {*BASE, "rows", "store", "environments"},
-    "environments": {"errors", "home"},
+    "environments": {"errors", "home", "rows"},
     "models": {*BASE, "rows", "home", "environments", "engines", "recipe"},
     "training": {*BASE, "rows", "home", "environments", "engines", "prompts", "recipe"},
     "grading": BASE,

@@ -1,0 +1,528 @@
+"""A store that a stranger wrote: rows of any type, schemas that would run something, links that lead elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from store_truth import Content, Sample, content, essence, item, make
+
+from its.cli.main import main
+from its.errors import ItsError
+from its.store import Store
+from its.store.exporting import export_store
+from its.store.garbage import collect_garbage
+from its.store.importing import import_store
+from its.store.rescue import readable_store
+from its.store.tracing import count_sessions, trace
+from its.store.verify import verify_store
+
+Tally = Callable[..., ItsError | None]
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return make(tmp_path_factory.mktemp("sample"), prompts=8)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Sample) -> Path:
+    path = tmp_path / "home" / "store.sqlite"
+    path.parent.mkdir()
+    path.write_bytes(sample.file)
+    monkeypatch.setenv("ITS_HOME", str(path.parent))
+    return path
+
+
+@contextlib.contextmanager
+def _loosened(path: Path) -> Any:
+    """The store's file without its rules, which stand again afterwards."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        rules = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '')")
+        db.execute("PRAGMA writable_schema = RESET")
+        yield db
+        db.execute("PRAGMA writable_schema = ON")
+        db.executemany("UPDATE sqlite_master SET sql = ? WHERE name = ?", [(sql, name) for name, sql in rules])
+        db.execute("PRAGMA writable_schema = RESET")
+
+
+def _exported(path: Path, folder: Path) -> Content:
+    with readable_store(path) as store:
+        export_store(store, folder / "saved.zst")
+    with Store(folder / "other.sqlite") as other:
+        import_store(other, folder / "saved.zst")
+        assert list(verify_store(other)) == []
+        return content(other)
+
+
+def _use(path: Path, keys: list[str]) -> None:
+    """What commands and stages do with a store."""
+    with Store(path) as store:
+        json.dumps(store.stats())
+        for key in keys[:3]:
+            trace(store, key)
+        count_sessions(store, keys)
+        store.claim(keys[:5])
+        store.contains(keys)
+        for _, body in store.find(keys):
+            json.dumps(body)
+        store.sessions(checkpoint="m0-base")
+        for session in store.sessions():
+            store.register(session.identity, {"checkpoints": ["another"]})
+        collect_garbage(store, dry_run=True)
+
+
+def _run(*words: str) -> None:
+    """A command as a user types it: an error in words has a code, anything else is a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(words))
+    assert caught.value.code in (0, 1, 3, 4)
+
+
+# Rows
+
+TEXTS = [
+    None,
+    5,
+    -(2**63),
+    1.5,
+    float("inf"),
+    b"",
+    b"\xff\xfe",
+    b"\x00" * 200,
+    "",
+    "x",
+    "\x00",
+    ESCAPES,
+    "[]",
+    '"x"',
+    "null",
+    "{}",
+    '{"checkpoints": 5}',
+    '{"checkpoints": [[]]}',
+    '{"checkpoints": {"a": 1}}',
+    json.dumps({"checkpoints": [ESCAPES], "engine": ESCAPES, "model": ESCAPES}),
+    '{"model": [1], "engine": {}}',
+    '{"a": NaN}',
+    '{"a": 1e999}',
+    '{"a": ' + "9" * 5000 + "}",
+    '{"a": "\\ud800"}',
+    "[" * 100_000,
+    '{"a":' * 5000 + "1" + "}" * 5000,
+    "x" * 100_000,
+]
+COLUMNS = [
+    ("sessions", "sha256"),
+    ("sessions", "identity"),
+    ("sessions", "about"),
+    ("prompts", "sha256"),
+    ("prompts", "body"),
+    ("responses", "key"),
+    ("responses", "session"),
+    ("responses", "prompt"),
+    ("responses", "details"),
+    ("responses", "created"),
+    ("responses", "checksum"),
+    ("responses", "body"),
+]
+_OF = {"sessions": "session = 2", "prompts": "prompt = 2", "responses": "id = 2"}
+
+
+def _affected(path: Path, table: str) -> set[str]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return {row[0].hex() for row in db.execute(f"SELECT key FROM responses WHERE {_OF[table]}")}
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_any_value_in_any_column(
+    sample: Sample, path: Path, tmp_path: Path, tally: Tally, table: str, column: str
+) -> None:
+    affected = _affected(path, table)
+    for number, value in enumerate(TEXTS):
+        path.write_bytes(sample.file)
+        with _loosened(path) as db:
+            # Every other one as a text that is no UTF-8.
+            cast = "CAST(? AS TEXT)" if isinstance(value, bytes) and number % 2 else "?"
+            db.execute(f"UPDATE {table} SET {column} = {cast} WHERE id = 2", (value,))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _try(sample, path, folder, tally, affected)
+        with Store(path) as store:
+            assert tally("stranger's store", lambda store=store: list(verify_store(store, repair=True))) is None
+            left = [damage.what for damage in verify_store(store)]
+            if column == "identity":  # the next run knows it
+                left = [what for what in left if "writes them anew" not in what and "NULL value" not in what]
+            assert left == [], value
+            kept = {row[0].hex() for row in store.db.execute("SELECT key FROM responses")}
+        assert sample.content.keys() - affected <= kept
+
+
+def test_nothing_of_a_stranger_reaches_the_terminal(
+    path: Path, tmp_path: Path, tally: Tally, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names and texts that clear the screen or turn the line around are shown, and do nothing."""
+    with Store(path) as store:
+        session = store.register({"model": ESCAPES, "engine": ESCAPES}, {"checkpoints": [ESCAPES, "ours"]})
+        one = item(store, session, 1, 1, ESCAPES)
+        store.put_many([one, item(store, session, 1, 2, ESCAPES)])
+        store.register({"model": ESCAPES, "engine": ESCAPES, "more": 1}, {})
+        store.db.execute("UPDATE responses SET checksum = 5 WHERE key = ?", (bytes.fromhex(one.key),))
+        store.db.execute("UPDATE sessions SET sha256 = ? WHERE id = 2", (ESCAPES,))
+    for words in (["stats"], ["stats", "--json"], ["verify"], ["verify", "--json"], ["verify", "--repair"], ["stats"]):
+        tally("stranger's store", lambda words=words: _run("store", *words))
+        shown = "".join(capsys.readouterr())
+        assert "owned" in shown or "m0-base" in shown
+        assert [sign for sign in shown if not (sign.isprintable() or sign == "\n")] == []
+
+
+def _try(sample: Sample, path: Path, folder: Path, tally: Tally, affected: set[str]) -> None:
+    saved: list[Content] = []
+    assert tally("stranger's store", lambda: saved.append(_exported(path, folder))) is None
+    kept = {key: row for key, row in sample.content.items() if key not in affected}
+    exported = essence(saved[0])
+    assert essence(kept).items() <= exported.items(), "an undamaged response is not in the export"
+    assert exported.items() <= essence(sample.content).items(), "what was exported was never stored"
+    assert tally("stranger's store", lambda: _use(path, list(sample.content))) is None
+
+
+def test_one_bad_byte_of_an_identity_loses_nothing(sample: Sample, path: Path, tmp_path: Path) -> None:
+    at = sample.file.index(b'"dtype":"bfloat16"')
+    for offset in (0, 3, 12, 17):
+        file = bytearray(sample.file)
+        file[at + offset] = 0xFF
+        path.write_bytes(file)
+        folder = tmp_path / str(offset)
+        folder.mkdir()
+        assert _exported(path, folder) == sample.content
+        with Store(path) as store:
+            assert [damage.repaired for damage in verify_store(store, repair=True)] == [True]
+            assert list(verify_store(store)) == []
+            assert content(store) == sample.content
+
+
+# Bodies whose checksum is right
+
+
+def _frame(size: int, told: bool) -> bytes:
+    compressor = zstandard.ZstdCompressor(write_content_size=told).compressobj(size=size if told else -1)
+    piece = bytes(2**20)
+    return b"".join(compressor.compress(piece) for _ in range(size // 2**20)) + compressor.flush()
+
+
+BODIES = {
+    "nothing": b"",
+    "no json": b"x",
+    "a list": b"[]",
+    "a text": b'"x"',
+    "no text": b"{}",
+    "a text of another type": b'{"text": 5}',
+    "a count of another type": b'{"text": "x", "prompt_tokens": "5"}',
+    "a count below nothing": b'{"text": "x", "prompt_tokens": -5}',
+    "a count that is true": b'{"text": "x", "completion_tokens": true}',
+    "a count without end": b'{"text": "x", "completion_tokens": ' + b"9" * 400 + b"}",
+    "a reason of another type": b'{"text": "x", "finish_reason": []}',
+    "thinking of another type": b'{"text": "x", "thinking": 5}',
+    "NaN": b'{"text": NaN}',
+    "NaN elsewhere": b'{"text": "x", "more": NaN}',
+    "an infinity": b'{"text": "x", "more": [1e999]}',
+    "nested": b'{"text": "x", "more": ' + b"[" * 150_000 + b"]" * 150_000 + b"}",
+    "nested a little less": b'{"text": "\\ud800", "more": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "a large number": b'{"text": "x", "more": ' + b"9" * 100_000 + b"}",
+    "another encoding": '{"text": "x"}'.encode("utf-16"),
+    "no encoding": b'{"text": "\xff"}',
+    "a bomb": _frame(2**30, told=True),
+    "a bomb that does not tell its size": _frame(2**30, told=False),
+    "a frame that tells another size": b"\x28\xb5\x2f\xfd\xe0" + (2**60).to_bytes(8, "little") + bytes(20),
+    "a frame of nothing": zstandard.FRAME_HEADER,
+}
+
+
+def test_bodies_with_the_right_checksum(sample: Sample, path: Path, tmp_path: Path, tally: Tally) -> None:
+    for number, (name, body) in enumerate(BODIES.items()):
+        path.write_bytes(sample.file)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            (key,) = db.execute("SELECT key FROM responses WHERE id = 2").fetchone()
+            row = (body, zlib.crc32(body, zlib.crc32(key)))
+            db.execute("UPDATE responses SET body = ?, checksum = ? WHERE id = 2", row)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Store(path) as store:
+            (damage,) = verify_store(store)
+            assert damage.key == key.hex(), name
+            assert [damage.repaired for damage in verify_store(store, repair=True)] == [True]
+            assert list(verify_store(store)) == []
+        path.write_bytes(sample.file)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("UPDATE responses SET body = ?, checksum = ? WHERE id = 2", row)
+        _try(sample, path, folder, tally, {key.hex()})
+
+
+def test_a_body_on_many_lines_is_exported_on_one(sample: Sample, path: Path, tmp_path: Path) -> None:
+    body = b'{"text":\n"x"\n}\n'
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        (key,) = db.execute("SELECT key FROM responses WHERE id = 2").fetchone()
+        db.execute(
+            "UPDATE responses SET body = ?, checksum = ? WHERE id = 2", (body, zlib.crc32(body, zlib.crc32(key)))
+        )
+    assert json.loads(_exported(path, tmp_path)[key.hex()][-2]) == {"text": "x"}
+
+
+# Schemas
+
+SCHEMAS = [
+    "CREATE VIEW more AS SELECT * FROM responses",
+    "CREATE TRIGGER more AFTER INSERT ON claims BEGIN DELETE FROM responses; END",
+    "CREATE TRIGGER more BEFORE DELETE ON responses BEGIN SELECT load_extension('/tmp/x.so'); END",
+    "CREATE TABLE more (a)",
+    "CREATE INDEX more ON responses (hex(body))",
+    "ALTER TABLE responses ADD COLUMN more TEXT",
+    "ALTER TABLE responses ADD COLUMN more AS (length(body))",
+    "ALTER TABLE responses DROP COLUMN checksum",
+    "ALTER TABLE responses RENAME COLUMN body TO text",
+    "DROP INDEX responses_by_session",
+    "DROP TABLE claims",
+    "DROP TABLE sessions",
+    "DROP TABLE prompts; CREATE VIEW prompts AS SELECT 1 AS id, x'00' AS sha256, randomblob(1000000000) AS body",
+    "DROP TABLE responses; CREATE VIEW responses AS SELECT * FROM prompts, prompts, prompts, prompts, prompts",
+    "DROP TABLE responses; CREATE TABLE responses (a)",
+    "DROP TABLE claims; CREATE TABLE claims (key BLOB PRIMARY KEY CHECK (abs(random()) > 5), owner TEXT NOT NULL)",
+    "CREATE VIRTUAL TABLE more USING fts5(a)",
+    "CREATE VIRTUAL TABLE more USING rtree(a, b, c)",
+    "ANALYZE",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version = 99",
+]
+
+
+@pytest.mark.parametrize("statements", SCHEMAS)
+def test_a_schema_that_is_not_ours(path: Path, tally: Tally, statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        try:
+            db.executescript(statements)
+        except sqlite3.OperationalError as error:
+            if "no such module" not in str(error):
+                raise
+            pytest.skip(f"this SQLite has it not: {error}")
+    before = path.read_bytes()
+    for words in (["stats"], ["verify", "--repair"], ["gc"]):
+        error = tally("stranger's store", lambda: Store(path))
+        assert error is not None
+        _run("store", *words)
+    assert path.read_bytes() == before, "it was written to"
+    assert not path.with_name("store.sqlite-wal").exists()
+
+
+@pytest.mark.parametrize("version", [0, 1, -1, 2**31 - 1, -(2**31), 100])
+def test_a_number_that_no_schema_has_is_damage(sample: Sample, path: Path, tally: Tally, version: int) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    with Store(path) as store:
+        assert content(store) == sample.content
+        assert list(verify_store(store)) == []
+
+
+def test_rows_come_out_of_a_foreign_schema_all_the_same(sample: Sample, path: Path, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TRIGGER more AFTER INSERT ON claims BEGIN DELETE FROM responses; END")
+    assert _exported(path, tmp_path) == sample.content
+
+
+ODD_IDS = [2**62, -5, 0, -(2**63), 2**63 - 1]
+
+
+@pytest.mark.parametrize("row_id", ODD_IDS)
+def test_ids_that_lie_far_apart(sample: Sample, path: Path, tmp_path: Path, tally: Tally, row_id: int) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE responses SET id = ? WHERE id = 7", (row_id,))
+        db.execute("UPDATE responses SET prompt = ? WHERE prompt = 3", (row_id,))
+        db.execute("UPDATE prompts SET id = ? WHERE id = 3", (row_id,))
+    with Store(path) as store:
+        assert tally("stranger's store", lambda: store.stats()) is None
+        assert list(verify_store(store, repair=True)) == []
+        collect_garbage(store)
+        collect_garbage(store, used=list(sample.content))
+    assert _exported(path, tmp_path) == sample.content
+
+
+def test_claims_of_nobody(sample: Sample, path: Path, tmp_path: Path, tally: Tally) -> None:
+    keys = [bytes([number]) * 32 for number in range(len(TEXTS))]
+    with _loosened(path) as db:
+        for number, (key, owner) in enumerate(zip(keys, TEXTS, strict=True)):
+            cast = "CAST(? AS TEXT)" if isinstance(owner, bytes) and number % 2 else "?"
+            db.execute(f"INSERT INTO claims VALUES (?, {cast})", (key, owner))
+        db.execute("INSERT INTO claims VALUES (x'aa', '../../../../../../etc/passwd')")
+    with Store(path) as store:
+        assert tally("stranger's store", lambda: store.claim([key.hex() for key in keys])) is None
+        assert collect_garbage(store).claims == 1
+        assert store.stats()["claims"] == len(keys)
+
+
+# Schema 1
+
+
+@pytest.mark.parametrize("column", ["key", "request", "response", "created"])
+def test_an_old_store_with_any_value(tmp_path: Path, tally: Tally, column: str) -> None:
+    request = {
+        "model": "m",
+        "engine": "vllm",
+        "arguments": {},
+        "variables": {},
+        "environment": "l",
+        "messages": [{"role": "user", "content": "x"}],
+        "sampling": {"temperature": 0.7},
+        "seed": 1,
+        "sample_index": 0,
+        "start": None,
+    }
+    values = (None, 5, [], {}, "x", "\ud800")
+    odd = [*TEXTS, *(json.dumps({**request, name: value}) for name in request for value in values)]
+    path = tmp_path / "store.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(
+            "CREATE TABLE responses "
+            "(key TEXT PRIMARY KEY, request TEXT NOT NULL, response TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID"
+        )
+        db.execute("PRAGMA user_version = 1")
+        for number, value in enumerate(odd):
+            row = {
+                "key": f"{number:064x}",
+                "request": json.dumps({**request, "seed": 1000 + number}),
+                "response": '{"text": "x"}',
+                "created": "2026-05-01T10:00:00+00:00",
+            } | {column: value}
+            with contextlib.suppress(sqlite3.IntegrityError):
+                db.execute("INSERT INTO responses VALUES (:key, :request, :response, :created)", row)
+        db.execute("INSERT INTO responses VALUES ('z', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT))")
+    said: list[str] = []
+
+    def opened() -> None:
+        with Store(path, said.append) as store:
+            assert list(verify_store(store)) == []
+            store.stats()
+
+    assert tally("stranger's store", opened) is None
+    assert "are no responses of an engine and were left out" in said[-1]
+
+
+# Files beside the store
+
+
+def _hot_journal(store: bytes, victim: Path) -> bytes:
+    """A rollback journal that names a super-journal, which SQLite deletes after it rolled back."""
+    magic = bytes.fromhex("d9d505f920a163d7")
+    size = int.from_bytes(store[16:18], "big")
+    page = store[:size]
+    head = (magic + struct.pack(">IIIII", 1, 0, len(store) // size, 512, size)).ljust(512, b"\0")
+    checksum = sum(page[index] for index in range(size - 200, 0, -200))
+    name = str(victim).encode()
+    tail = struct.pack(">I", 2**30 // size + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
+    return head + struct.pack(">I", 1) + page + struct.pack(">I", checksum) + tail
+
+
+def test_a_journal_deletes_nothing(sample: Sample, path: Path, tmp_path: Path, tally: Tally) -> None:
+    victim = tmp_path / "thesis.tex"
+    victim.write_text("years of work")
+    path.with_name("store.sqlite-journal").write_bytes(_hot_journal(sample.file, victim))
+    for words in (["stats"], ["verify", "--repair"], ["export", str(tmp_path / "out.zst")], ["gc"]):
+        assert tally("stranger's store", lambda: Store(path)) is not None
+        _run("store", *words)
+    if not victim.exists():
+        tally.escaped("stranger's store", "the journal deleted a file")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "dangling"])
+def test_what_lies_beside_leads_nowhere(path: Path, tmp_path: Path, tally: Tally, suffix: str, kind: str) -> None:
+    victim, beside = tmp_path / "thesis.tex", path.with_name(f"store.sqlite{suffix}")
+    victim.write_text("years of work")
+    if kind == "link":
+        beside.symlink_to(victim)
+    elif kind == "dangling":
+        beside.symlink_to(tmp_path / "new")
+    elif kind == "pipe":
+        os.mkfifo(beside)
+    else:
+        beside.mkdir()
+
+    def used() -> None:
+        with Store(path) as store:
+            store.register({"model": "x"}, {})
+
+    assert tally("stranger's store", used) is not None
+    assert victim.read_text() == "years of work"
+    assert not (tmp_path / "new").exists()
+
+
+# Places that are no store
+
+
+def _place(path: Path, kind: str) -> None:
+    path.unlink()
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/null")
+    elif kind == "an endless device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a loop":
+        path.symlink_to(path)
+    elif kind == "a file in the place of its folder":
+        path.parent.rmdir()
+        path.parent.write_text("")
+    elif kind in FILES:
+        path.write_bytes(FILES[kind])
+
+
+FILES = {"an empty file": b"", "a byte": b"S", "a text": b"text\n" * 1000, "a head": b"SQLite format 3\0"}
+REFUSED = {
+    "a folder": True,
+    "a pipe": True,
+    "a device": True,
+    "an endless device": True,
+    "a loop": True,
+    "a file in the place of its folder": True,
+    "a byte": True,
+    "a text": True,
+    "a head": True,
+    "an empty file": False,
+    "nothing there": False,
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_place_that_is_no_store(path: Path, tmp_path: Path, tally: Tally, kind: str) -> None:
+    _place(path, kind)
+
+    def used() -> None:
+        with Store(path) as store:
+            store.stats()
+
+    assert (tally("stranger's store", used) is not None) == REFUSED[kind]
+    for words in (["stats"], ["verify"], ["export", str(tmp_path / "x")], ["import", str(tmp_path / "y")], ["gc"]):
+        _run("store", *words)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read and write anything")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_file_without_permission(path: Path, tally: Tally, mode: int) -> None:
+    path.chmod(mode)
+
+    def used() -> None:
+        with Store(path) as store:
+            store.register({"model": "x"}, {})
+
+    assert tally("stranger's store", used) is not None
