@@ -69,10 +69,11 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox and use only what they are given, that local files exist with the pinned hash, that `fields` can be
-    read and every reference at hand be graded against, and that numbers fit each other (k and n, batch sizes,
-    context), and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
-    allowed is listed, and which key goes to which server). Starts no engine and needs no network: rows on the hub are checked by `prepare`. With --engine it holds
-    `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
+    read and every reference at hand be graded against, that numbers fit each other (k and n, batch sizes, context),
+    and that nothing may run code but what the owner of this machine allows in ITS_ALLOW_CODE; that is listed, and
+    which key goes to which server. Starts no engine and needs no network: rows on the hub are checked by `prepare`.
+    With --engine it holds `engine.options` and `engine.environment` of vllm against vLLM's classes, in vLLM's
+    environment; no GPU is needed.
 
     Example: its recipe check quickstart
     """
