@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from its.secrets import redacted
-from its.shown import bounded, shown
+from its.shown import LONGEST, bounded, shown
 
 EXIT_RUN_FAILED = 1
 EXIT_INVALID = 3
@@ -88,4 +88,4 @@ class FaultsError(DataError):
 
 def _lines(message: str, hint: str | None) -> list[str]:
     lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
-    return [bounded(shown(redacted(line))) for line in lines]
+    return [bounded(shown(redacted(line[: 2 * LONGEST]))) for line in lines]

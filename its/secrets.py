@@ -33,11 +33,11 @@ _VALUE = re.compile(
     r"|(?i:\b(?:bearer|basic)\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/-]{12,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#'\"`]+@")
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#'\"`]{1,500}@")
 _ASSIGNED = re.compile(
     r"(?i)((?:^|[?&;\s,'\"`(]|--)(?:"
     r"(?:[a-z0-9]+[_-])*(?:api|access|auth|bearer|hf|hub|private|secret|session)[_-]?(?:key|token)"
-    r"|token|passwd|password|secret)=)(?!\.\.\.)[^\s&;,'\"`)]+"
+    r"|token|passwd|password|secret)=)(?!\.\.\.)[^\s&;,'\"`)]{1,500}"
 )
 
 

@@ -13,6 +13,7 @@ _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+_JOINERS = re.compile("[\u034f\u200c\u200d\ufe00-\ufe0f]")
 _IN_LINES = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
 
@@ -25,6 +26,11 @@ def shown(text: str, *, lines: bool = False) -> str:
         lines: whether line ends and tabs are meant and stay; else they are escaped too, and the result is one line.
     """
     return (_IN_LINES if lines else _CONTROLS).sub(_escape, text)
+
+
+def without_controls(text: str) -> str:
+    """The text without those characters, and without the joiners that `shown` leaves: what a reader sees of it."""
+    return _JOINERS.sub("", _CONTROLS.sub("", text))
 
 
 def shown_json(text: str) -> str:

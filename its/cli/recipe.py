@@ -110,7 +110,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
         raise FaultsError(faults)
     allowed = {name: allowances(document.values) for name, (document, _) in zip(good, valid, strict=True)}
     if as_json:
-        print_json(valid=good, errors=[], allowed=allowed)
+        print_json(valid=good, errors=[], **({"allowed": allowed} if any(allowed.values()) else {}))
         return
     for name in good:
         click.echo(f"{name}: valid")
