@@ -127,11 +127,10 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         text = ""  # cut while it was still thinking
     if not isinstance(text, str):
         return "the message has no text"
-    if not isinstance(finish_reason, str) or finish_reason in BROKEN_OFF:
-        said = (
-            finish_reason if finish_reason is None or isinstance(finish_reason, str) else type(finish_reason).__name__
-        )
-        return f"broken off: finish_reason is {said!r}"
+    if finish_reason is not None and not isinstance(finish_reason, str):
+        return "finish_reason is no text"
+    if finish_reason is None or finish_reason in BROKEN_OFF:
+        return f"broken off: finish_reason is {finish_reason!r}"
     if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
         return f"finish_reason is no word: {finish_reason[:SHOWN]!r}"
     try:
