@@ -42,7 +42,7 @@ class ItsError(Exception):
 
     def as_json(self) -> list[dict[str, str | None]]:
         """The error as the `--json` document lists it."""
-        return [{"message": redacted(self.message), "hint": self.hint}]
+        return [_json(self.message, self.hint)]
 
 
 class RunError(ItsError):
@@ -83,7 +83,11 @@ class FaultsError(DataError):
         return [line for fault in self.faults for line in _lines(f"{fault.where}: {fault.message}", fault.hint)]
 
     def as_json(self) -> list[dict[str, str | None]]:
-        return [{"where": f.where, "message": redacted(f.message), "hint": f.hint} for f in self.faults]
+        return [{"where": fault.where, **_json(fault.message, fault.hint)} for fault in self.faults]
+
+
+def _json(message: str, hint: str | None) -> dict[str, str | None]:
+    return {"message": redacted(message), "hint": hint and redacted(hint)}
 
 
 def _lines(message: str, hint: str | None) -> list[str]:

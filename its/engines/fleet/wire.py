@@ -132,7 +132,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
     if finish_reason is None or finish_reason in BROKEN_OFF:
         return f"broken off: finish_reason is {finish_reason!r}"
     if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
-        return f"finish_reason is no word: {finish_reason[:SHOWN]!r}"
+        return f"finish_reason is no word: {finish_reason}"
     try:
         (text + (thinking or "")).encode()
     except UnicodeEncodeError:
@@ -251,7 +251,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         if not stream.eof and len(body) <= ANSWER_BYTES:
             raise ValueError("the packed body is cut")
     elif kind not in ("", "identity"):
-        raise ValueError(f"the body is packed as {kind[:SHOWN]!r}, which was not asked for")
+        raise ValueError(f"the body is packed as `{kind}`, which was not asked for")
     if len(body) > ANSWER_BYTES:
         raise ValueError(f"the body is larger than {ANSWER_BYTES} bytes")
     return body
