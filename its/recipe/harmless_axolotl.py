@@ -16,8 +16,9 @@ from its.recipe.harmless import MODEL_CONFIG, Rule, anything, off, one_of, phras
 SHIPPED_PLUGINS = (
     "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin",
     "axolotl.integrations.liger.LigerPlugin",
+    "its_axolotl.ItsPlugin",
 )
-"""Kernels that come with Axolotl itself: their names run what is installed, nothing of a recipe's."""
+"""Kernels that come with Axolotl itself, and the plugin of ITS: their names run nothing of a recipe's."""
 
 
 def _plugins(value: Any) -> bool:

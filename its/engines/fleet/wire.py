@@ -37,7 +37,7 @@ MOST_TOKENS = 10**9
 """Of one prompt or completion. Contexts have 10**7; sums and costs stay exact."""
 MOST_NAMES = 10_000
 """Models of one server. Large gateways list 500."""
-NAME_LENGTH = 200
+NAME_LENGTH = 500  # servers of a folder call the model by its path
 SCRUBBED = 8192  # characters of a text that are looked at before it is cut
 WRITTEN = ("temperature", "top_p", "max_tokens", "stop", "seed", "n", "stream")
 CONTINUED = ("continue_final_message", "add_generation_prompt")
@@ -332,8 +332,13 @@ def model_names(body: bytes, scrub: Scrub) -> set[str] | str:
         return "answers `/models` with something else than a list of models"
     if len(rows) > MOST_NAMES:
         return f"lists more than {MOST_NAMES} models"
-    # A name that scrubbing changes is no model's: it holds a key or controls.
-    return {quoted(row["id"], scrub, NAME_LENGTH) for row in rows}
+    return {_name(row["id"], scrub) for row in rows}
+
+
+def _name(text: str, scrub: Scrub) -> str:
+    """A model's name as it may be shown: one that holds a key or controls, or has no end, is that of no model."""
+    plain = len(text) <= NAME_LENGTH and text.isprintable() and scrub(text) == " ".join(text.split())
+    return text if plain else quoted(text, scrub, NAME_LENGTH)
 
 
 def scrubber(keys: Iterable[str]) -> Scrub:
