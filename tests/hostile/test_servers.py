@@ -277,3 +277,88 @@ def test_scrubbing_takes_no_time(tally: Any, unit: str) -> None:
 
     text = unit.replace("KEY", KEY[:11]) * (10**6 // len(unit))
     assert tally("server", lambda: quoted(text, scrubber([KEY])), 1) is None
+
+
+ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, float("nan"), float("inf"), "", "x", "\x00\x1b[31m", "\u202e"]
+ODD += ["\ud800", "9" * 5000, [], [[]], [None], {}, {"a": 1}, {"content": "x"}, [1, "a"], "x" * 10**5, {"": {"": []}}]
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _paths(item, (*path, key))
+
+
+def _with(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    copied[path[0]] = _with(value[path[0]], path[1:], odd)
+    return copied
+
+
+FULL: dict[str, Any] = {
+    **GOOD,
+    "prompt_token_ids": [1, 2],
+    "choices": [
+        {"message": {"content": "fine", "reasoning": "r", "reasoning_content": None}, "finish_reason": "stop"},
+    ],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 3}},
+}
+
+
+def test_every_field_may_be_anything(tally: Any) -> None:
+    from its.engines.fleet.wire import failure_of, model_names, parsed_answer, scrubber
+
+    scrub = scrubber([KEY])
+    for path in _paths(FULL):
+        for odd in ODD:
+            body = json.dumps(_with(FULL, path, odd)).encode()
+            found: list[Any] = []
+            assert tally("server", lambda body=body, found=found: found.append(parsed_answer(body, "r", "w"))) is None
+            (answer,) = found
+            if isinstance(answer, Completion):
+                json.dumps([answer.text, answer.thinking]).encode()
+                (answer.text + (answer.thinking or "")).encode()
+                assert 0 <= answer.prompt_tokens <= 10**9 and 0 <= answer.completion_tokens <= 10**9
+                assert re.fullmatch(r"[\w.:/-]+", answer.finish_reason)
+            tally("server", lambda body=body: failure_of(500, {}, body, scrub))
+    names = {"data": [{"id": "m"}]}
+    for path in _paths(names):
+        for odd in ODD:
+            body = json.dumps(_with(names, path, odd)).encode()
+            tally("server", lambda body=body: model_names(body, scrub))
+
+
+@pytest.mark.parametrize("status", [100, 199, 201, 204, 300, 304, 399, 400, 401, 403, 404, 429, 503, 599, 600, 999])
+def test_every_status_and_wait_is_understood(tally: Any, status: int) -> None:
+    from its.engines.fleet.wire import failure_of, scrubber
+
+    waits = [
+        "",
+        " ",
+        "1e300",
+        "-1e300",
+        "nan",
+        "inf",
+        "-inf",
+        "0x10",
+        "1_0",
+        "٣",
+        "9" * 400,
+        "Mon",
+        "Mon, 1 Jan",
+        "\x00",
+    ]
+    waits += ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 99999 23:59:59 GMT", "Fri, 00 Foo 0000 99:99:99 +9999"]
+    waits += ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -99999999999", "1" * 10**5, "-", "\ud800"]
+    for wait in waits:
+        found: list[Any] = []
+        headers = {"retry-after": wait, "location": wait}
+
+        def act(headers: dict[str, str] = headers, found: list[Any] = found) -> None:
+            found.append(failure_of(status, headers, b"\xff\x1b", scrubber([])))
+
+        assert tally("server", act) is None
+        assert found[0].message == shown(found[0].message)
+        assert found[0].wait_seconds is None or found[0].wait_seconds >= 0

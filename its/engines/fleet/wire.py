@@ -33,6 +33,8 @@ ANSWER_BYTES = 16 * 2**20
 logprobs each 15 MB; the lists of models of large gateways are 2 MB. 64 requests at once then take 1 GB at worst."""
 ERROR_BYTES = 64 * 2**10
 """Of the body of an answer without status 200; the rest is not read."""
+MOST_TEXT = 4 * 2**20
+"""Characters of one response with its thinking: a million tokens. Each is stored, and graded."""
 MOST_TOKENS = 10**9
 """Of one prompt or completion. Contexts have 10**7; sums and costs stay exact."""
 MOST_NAMES = 10_000
@@ -133,6 +135,8 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         return f"broken off: finish_reason is {finish_reason!r}"
     if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
         return f"finish_reason is no word: {finish_reason}"
+    if len(text) + len(thinking or "") > MOST_TEXT:
+        return f"the text is longer than {MOST_TEXT} characters"
     try:
         (text + (thinking or "")).encode()
     except UnicodeEncodeError:
