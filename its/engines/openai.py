@@ -24,8 +24,9 @@ import httpx2
 
 from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
+from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, request_body, scrubber
+from its.engines.fleet.wire import check_options, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 

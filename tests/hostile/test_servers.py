@@ -262,7 +262,7 @@ def _holds_no_key(said: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_key_is_scrubbed_in_every_way_of_writing_it(way: str) -> None:
-    from its.engines.fleet.wire import quoted, scrubber
+    from its.engines.fleet.scrub import quoted, scrubber
 
     scrub = scrubber([KEY])
     for text in ("{}", "a {} b", "{0} {0}", "x={}", "\n{}\n", "é" * 200 + "{}", "w " * 5000 + "{}"):
@@ -273,7 +273,7 @@ def test_a_key_is_scrubbed_in_every_way_of_writing_it(way: str) -> None:
     "unit", ["a://", "bearer ", "token=", "eyJ", "sk-", "a_", "a@", "--", "KEY", "\x1b[", "&secret="]
 )
 def test_scrubbing_takes_no_time(tally: Any, unit: str) -> None:
-    from its.engines.fleet.wire import quoted, scrubber
+    from its.engines.fleet.scrub import quoted, scrubber
 
     text = unit.replace("KEY", KEY[:11]) * (10**6 // len(unit))
     assert tally("server", lambda: quoted(text, scrubber([KEY])), 1) is None
@@ -308,7 +308,8 @@ FULL: dict[str, Any] = {
 
 
 def test_every_field_may_be_anything(tally: Any) -> None:
-    from its.engines.fleet.wire import failure_of, model_names, parsed_answer, scrubber
+    from its.engines.fleet.scrub import scrubber
+    from its.engines.fleet.wire import failure_of, model_names, parsed_answer
 
     scrub = scrubber([KEY])
     for path in _paths(FULL):
@@ -332,7 +333,8 @@ def test_every_field_may_be_anything(tally: Any) -> None:
 
 @pytest.mark.parametrize("status", [100, 199, 201, 204, 300, 304, 399, 400, 401, 403, 404, 429, 503, 599, 600, 999])
 def test_every_status_and_wait_is_understood(tally: Any, status: int) -> None:
-    from its.engines.fleet.wire import failure_of, scrubber
+    from its.engines.fleet.scrub import scrubber
+    from its.engines.fleet.wire import failure_of
 
     waits = [
         "",

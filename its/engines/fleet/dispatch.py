@@ -17,8 +17,9 @@ from typing import Any, TextIO
 
 from its.engines.fleet.errors import check_served, exhausted, key_refused, refused, stuck, unreachable
 from its.engines.fleet.pacing import backoff
+from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import Failure, Scrub, exchange, model_names, parsed_answer, quoted
+from its.engines.fleet.wire import Failure, exchange, model_names, parsed_answer
 from its.engines.protocol import Completion
 from its.errors import ItsError
 

@@ -7,7 +7,6 @@ what went through a `Scrub` is ever shown or logged.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import email.utils
 import hashlib
@@ -15,19 +14,16 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeGuard
-from urllib.parse import quote
+from typing import Any, Literal, TypeGuard
 
 import httpx2
 
+from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.protocol import Completion, Request
 from its.errors import DataError
-from its.secrets import redacted
-from its.shown import shown, without_controls
 
-SHOWN = 300  # characters of a server's message that an error or a log line quotes
 ANSWER_BYTES = 16 * 2**20
 """Of the body of an answer, as sent and as unpacked. 32,768 tokens are 0.2 MB of text, with their ids and five
 logprobs each 15 MB; the lists of models of large gateways are 2 MB. 64 requests at once then take 1 GB at worst."""
@@ -40,15 +36,12 @@ MOST_TOKENS = 10**9
 MOST_NAMES = 10_000
 """Models of one server. Large gateways list 500."""
 NAME_LENGTH = 500  # servers of a folder call the model by its path
-SCRUBBED = 8192  # characters of a text that are looked at before it is cut
 WRITTEN = ("temperature", "top_p", "max_tokens", "stop", "seed", "n", "stream")
 CONTINUED = ("continue_final_message", "add_generation_prompt")
 # Neither is an answer: vLLM aborts what is under way when it is paused or stopped, and gateways write `error` when
 # the server behind them broke off. The text is then a part of what the model would have said.
 BROKEN_OFF = ("abort", "error")
 AGAIN = (408, 409, 425)
-Scrub: TypeAlias = Callable[[str], str]
-"""Makes one line of a server's text that may be shown: no key in it, no character that a terminal acts on."""
 
 
 @dataclass(frozen=True)
@@ -303,14 +296,6 @@ def message_of(body: bytes) -> str:
         return text
 
 
-def quoted(text: str, scrub: Scrub, length: int = SHOWN) -> str:
-    """A server's text as it may be shown: scrubbed first, so that no part of a key stays, then cut to `length`."""
-    if len(text) > SCRUBBED:  # then without the last word, which may be the beginning of a key
-        text = text[:SCRUBBED].rsplit(None, 1)[0]
-    line = scrub(text)
-    return line if len(line) <= length else f"{line[:length]}..."
-
-
 def wait_seconds(header: str | None) -> float | None:
     """The seconds that a Retry-After asks for, whether given as a number or as a date; None where it says nothing."""
     if header is None:
@@ -343,37 +328,3 @@ def _name(text: str, scrub: Scrub) -> str:
     """A model's name as it may be shown: one that holds a key or controls, or has no end, is that of no model."""
     plain = len(text) <= NAME_LENGTH and text.isprintable() and scrub(text) == " ".join(text.split())
     return text if plain else quoted(text, scrub, NAME_LENGTH)
-
-
-def scrubber(keys: Iterable[str]) -> Scrub:
-    """The one way by which a server's text may be shown: a line without keys and without control characters.
-
-    Keys are found also percent-encoded, escaped as in JSON, in base64, in other case, with their end cut off, and with
-    characters in between that do not show. What looks like another's key goes too.
-    """
-    forms: set[str] = set()
-    for key in filter(None, keys):
-        packed = base64.b64encode(key.encode()).decode().rstrip("=")
-        for form in {key, quote(key, safe=""), json.dumps(key)[1:-1], key.replace("/", "\\/"), packed}:
-            # Messages cut a long key; its first 12 characters are as good a sign, and what follows is its rest.
-            forms.add(rf"{re.escape(form[:12])}[\w+/=.~%\\-]*" if len(form) >= 20 else re.escape(form))
-    pattern = re.compile("|".join(sorted(forms, key=len, reverse=True)), re.IGNORECASE) if forms else None
-    long = re.compile("|".join(re.escape(key[:12]) for key in keys if len(key) >= 20) or r"(?!)", re.IGNORECASE)
-
-    def scrub(text: str) -> str:
-        text = without_controls(" ".join(text.split())) if _hidden(text, pattern, long) else " ".join(text.split())
-        if pattern is not None:
-            text = pattern.sub("[key]", text)
-            if long.search("".join(text.split())):
-                return "[a message with the key in it]"
-        return shown(redacted(text))
-
-    return scrub
-
-
-def _hidden(text: str, pattern: re.Pattern[str] | None, long: re.Pattern[str]) -> bool:
-    """Whether a key shows only once the characters that do not show are taken out."""
-    if pattern is None:
-        return False
-    plain = without_controls(text)
-    return plain != text and (pattern.search(plain) is not None or long.search("".join(plain.split())) is not None)
