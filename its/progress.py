@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from its.shown import shown as visible
+
 PLAIN_INTERVAL_SECONDS = 30.0
 
 
@@ -61,5 +63,5 @@ class Progress:
 
 
 def say(text: str) -> None:
-    """One plain line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One plain line on stderr, whatever others wrote into it."""
+    print(visible(text), file=sys.stderr, flush=True)

@@ -33,11 +33,11 @@ _VALUE = re.compile(
     r"|(?i:\b(?:bearer|basic)\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/-]{12,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#'\"`]+@")
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#'\"`]{1,500}@")
 _ASSIGNED = re.compile(
     r"(?i)((?:^|[?&;\s,'\"`(]|--)(?:"
     r"(?:[a-z0-9]+[_-])*(?:api|access|auth|bearer|hf|hub|private|secret|session)[_-]?(?:key|token)"
-    r"|token|passwd|password|secret)=)(?!\.\.\.)[^\s&;,'\"`)]+"
+    r"|token|passwd|password|secret)=)(?!\.\.\.)[^\s&;,'\"`)]{1,500}"
 )
 
 
@@ -70,10 +70,16 @@ def writable(value: Any) -> Any:
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _redacted(item) for name, item in value.items()}
+        return {redacted(name) if isinstance(name, str) else name: _redacted(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_redacted(item) for item in value]
+        after = [False, *(isinstance(item, str) and _names_secret(item) for item in value)]
+        return ["[key]" if hidden else _redacted(item) for item, hidden in zip(value, after, strict=False)]
     return redacted(value) if isinstance(value, str) else value
+
+
+def _names_secret(argument: str) -> bool:
+    """Whether an argument of a command line is an option whose value, the next argument, is a secret."""
+    return argument.startswith("--") and SECRET_NAME.search(argument) is not None
 
 
 def secrets_in(
@@ -100,5 +106,5 @@ def secrets_in(
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from secrets_in(item, (*location, index), names=names)
-    elif isinstance(value, str) and (looks_secret(value) or (value.startswith("--") and SECRET_NAME.search(value))):
+    elif isinstance(value, str) and (looks_secret(value) or _names_secret(value)):
         yield location, "holds what looks like a key or a password"

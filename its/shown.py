@@ -13,6 +13,7 @@ _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+_JOINERS = re.compile("[\u034f\u200c\u200d\ufe00-\ufe0f]")
 _IN_LINES = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
 
@@ -27,6 +28,16 @@ def shown(text: str, *, lines: bool = False) -> str:
     return (_IN_LINES if lines else _CONTROLS).sub(_escape, text)
 
 
+def without_controls(text: str) -> str:
+    """The text without those characters, and without the joiners that `shown` leaves: what a reader sees of it."""
+    return _JOINERS.sub("", _CONTROLS.sub("", text))
+
+
+def shown_json(text: str) -> str:
+    """A JSON document with the same characters written as JSON's own escapes: it means what it meant."""
+    return _IN_LINES.sub(_escape_json, text)
+
+
 def bounded(text: str, length: int = LONGEST) -> str:
     """The text, cut where it is longer, with a word on how much is missing."""
     return text if len(text) <= length else f"{text[:length]}... ({len(text) - length} more characters)"
@@ -36,3 +47,9 @@ def _escape(found: re.Match[str]) -> str:
     code = ord(found.group())
     named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
     return named or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def _escape_json(found: re.Match[str]) -> str:
+    """As half surrogates where it takes two; a half that stands alone already is written as it is."""
+    units = found.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from its.stages.study import Study
@@ -79,7 +79,7 @@ def card(name: str, strategy: str | None, as_json: bool) -> None:
     if as_json:
         print_json(card=found)
     else:
-        click.echo(card_markdown(found), nl=False)
+        echo(card_markdown(found), nl=False)
 
 
 @data.command("diff")
@@ -110,7 +110,7 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
         return
     for file in found:
         for line in _difference_lines(file):
-            click.echo(line)
+            echo(line)
 
 
 @data.command("lineage")
@@ -138,12 +138,12 @@ def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bo
         return
     for step in found["steps"]:
         where = f"  ({step['where']})" if step["where"] else ""
-        click.echo(f"{step['what']}  {step['id']}{where}")
+        echo(f"{step['what']}  {step['id']}{where}")
         for name, value in shortened(step["facts"]).items():
             if value not in (None, [], {}, ""):
-                click.echo(_fact(name, value))
+                echo(_fact(name, value))
     for line in _standing_lines(found["standing"]):
-        click.echo(line)
+        echo(line)
 
 
 @data.command("export")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
 
 KINDS = ("integer", "number", "math", "choice")
 EXAMPLES = 10
@@ -98,7 +98,7 @@ def regrade(dry_run: bool, as_json: bool) -> None:
             click.echo(f"{cell}: correct {known} -> {count}")
     for item in changes.listed[:EXAMPLES]:
         former_answer, answer = item.former.answer, item.new.answer
-        click.echo(
+        echo(
             f"{item.cell} {item.new.query_id} [{item.new.sample_index}]: {former_answer!r} {item.former.verdict} -> "
             f"{answer!r} {item.new.verdict} ({item.new.rule or 'no rule'})"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ import its
 from its.cli.data import data
 from its.cli.env import doctor, env
 from its.cli.grade import regrade
-from its.cli.output import JSON_VERSION
+from its.cli.output import print_json
 from its.cli.recipe import recipe
 from its.cli.results import prune, results
 from its.cli.stages import STAGES
@@ -74,7 +73,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         if "--json" in words:
             faults = [{"message": error.format_message(), "hint": None}]
-            click.echo(json.dumps({"version": JSON_VERSION, "errors": faults}, indent=2, ensure_ascii=False))
+            print_json(errors=faults)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
@@ -85,7 +84,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if "--traceback" in words:
             raise
         if "--json" in words:
-            click.echo(json.dumps({"version": JSON_VERSION, "errors": error.as_json()}, indent=2, ensure_ascii=False))
+            print_json(errors=error.as_json())
         for line in error.lines():
             click.echo(line, err=True)
         sys.exit(error.exit_code)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from its.shown import shown, shown_json
+
 JSON_VERSION = 1
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,5 +20,10 @@ def json_option(function: Function) -> Function:
 
 
 def print_json(**content: Any) -> None:
-    """Print one versioned document on stdout."""
-    click.echo(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False))
+    """Print one versioned document on stdout; what a terminal would act on is escaped, and so the text exact."""
+    click.echo(shown_json(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)))
+
+
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print text that others wrote (a model, a server, a recipe): a terminal shows it and does not act on it."""
+    click.echo(shown(text, lines=True), nl=nl)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
 
 
 def _project() -> Path:
@@ -38,7 +38,7 @@ def list_(as_json: bool) -> None:
         return
     width = max((len(name) for name, _ in found), default=0)
     for name, text in found:
-        click.echo(f"{name:{width}}  {text}")
+        echo(f"{name:{width}}  {text}")
 
 
 @recipe.command()
@@ -57,7 +57,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json(recipe=document.values)
     else:
-        click.echo(path.read_text(encoding="utf-8"), nl=False)
+        echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @recipe.command()
@@ -82,7 +82,6 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
-    from its.shown import shown
     from its.stages.data_check import data_faults
 
     project = _project()
@@ -115,12 +114,12 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
         for name, (document, recipe) in zip(good, valid, strict=True)
     }
     if as_json:
-        print_json(valid=good, errors=[], allowed=allowed)
+        print_json(valid=good, errors=[], **({"allowed": allowed} if any(allowed.values()) else {}))
         return
     for name in good:
         click.echo(f"{name}: valid")
         for line in allowed[name]:
-            click.echo(f"  {shown(line)}")
+            echo(f"  {line}")
 
 
 @recipe.command()
@@ -161,7 +160,7 @@ def diff(name: str | None, as_json: bool) -> None:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
         return
     for path, left, right in found:
-        click.echo(f"{path}: {left} -> {right}")
+        echo(f"{path}: {left} -> {right}")
     if not found:
         click.echo(f"params.yaml is recipe `{against}`")
 

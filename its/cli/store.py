@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from its.store import Store
@@ -46,7 +46,7 @@ def stats(as_json: bool) -> None:
     for name, value in found.items():
         click.echo(f"{name:<12} {'-' if value is None else value}")
     for session in sessions:
-        click.echo(f"{session['responses']:>12} {session['engine'] or '-':<12} {session['model']}")
+        echo(f"{session['responses']:>12} {session['engine'] or '-':<12} {session['model']}")
 
 
 @store.command("verify")
@@ -74,7 +74,7 @@ def verify(repair: bool, as_json: bool) -> None:
             found.append(damage)
             if not as_json:
                 of = ", ".join(part for part in (damage.session, damage.key) if part)
-                click.echo(f"{'repaired' if damage.repaired else 'damaged'}: {damage.what}{f' ({of})' if of else ''}")
+                echo(f"{'repaired' if damage.repaired else 'damaged'}: {damage.what}{f' ({of})' if of else ''}")
         count = opened.stats()["responses"] if not any(item.key is None for item in found) else None
     left = sum(not damage.repaired for damage in found)
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from its.stages.study import Study
@@ -71,9 +71,9 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
     if as_json:
         print_json(**found)
         return
-    click.echo(looks.as_yaml(found["strategy"]), nl=False)
+    echo(looks.as_yaml(found["strategy"]), nl=False)
     for path, text in found["templates"].items():
-        click.echo(f"\n{path}:\n{_indented(text)}")
+        echo(f"\n{path}:\n{_indented(text)}")
 
 
 @strategy.command()
@@ -150,34 +150,34 @@ def preview(
 
 def _print(found: dict[str, Any]) -> None:
     for note in found["notes"]:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
     if found["taken_from"] is not None:
-        click.echo(f"note: the persona is that of problem `{found['taken_from']}`")
+        echo(f"note: the persona is that of problem `{found['taken_from']}`")
     shown: list[list[dict[str, str]]] = []
     for request in found["requests"]:
-        click.echo(f"\n--- to the writer, `{found['writer']}`{_number(request)}")
+        echo(f"\n--- to the writer, `{found['writer']}`{_number(request)}")
         if request["messages"] in shown:
-            click.echo("[the same chat, with a seed of its own]")
+            echo("[the same chat, with a seed of its own]")
             continue
         shown.append(request["messages"])
         _print_chat(request["messages"])
         if request["start"]:
-            click.echo(f"[assistant, begun]\n{_indented(request['start'])}")
+            echo(f"[assistant, begun]\n{_indented(request['start'])}")
     for item in found["personas"] or []:
-        click.echo(f"\n--- from the writer{_number(item)}")
+        echo(f"\n--- from the writer{_number(item)}")
         for attempt, tried in enumerate(item["attempts"], start=1):
             broken = f"breaks {', '.join(tried['flags'])}" if tried["flags"] else "breaks no rule"
-            click.echo(f"[attempt {attempt}: {broken}]\n{_indented(tried['text'])}")
+            echo(f"[attempt {attempt}: {broken}]\n{_indented(tried['text'])}")
         kept = f"kept, breaks {', '.join(item['flags'])}" if item["flags"] else "kept"
         auc = "" if item["auc"] is None else f", above that to {item['auc']:.0%} of the other problems"
-        click.echo(f"[{kept}; similarity to the problem {item['similarity']:.3f}{auc}]\n{_indented(item['text'])}")
-    click.echo(f"\n--- the query, {found['strategy']}")
+        echo(f"[{kept}; similarity to the problem {item['similarity']:.3f}{auc}]\n{_indented(item['text'])}")
+    echo(f"\n--- the query, {found['strategy']}")
     _print_chat(found["query"])
 
 
 def _print_chat(messages: list[dict[str, str]]) -> None:
     for turn in messages:
-        click.echo(f"[{turn['role']}]\n{_indented(turn['content'])}")
+        echo(f"[{turn['role']}]\n{_indented(turn['content'])}")
 
 
 def _number(item: dict[str, Any]) -> str:

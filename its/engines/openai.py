@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +24,9 @@ import httpx2
 
 from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
+from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, request_body, scrubber
+from its.engines.fleet.wire import check_options, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
@@ -224,14 +225,23 @@ def _key(server: OpenAIServer) -> str | None:
     return key
 
 
+class _NoCookies(CookieJar):
+    """Takes no cookie: a load balancer's would bind every request to one of the machines behind it.
+
+    A policy that allows none would still have them all parsed.
+    """
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        pass
+
+
 def _client(url: str, key: str | None, context: ssl.SSLContext) -> httpx2.AsyncClient:
     try:
         httpx2.URL(url)
         return httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else None,
             verify=context,
-            # A cookie of a load balancer would bind every request to one of the machines behind it.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            cookies=_NoCookies(),
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),  # the fleet bounds the whole
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
             trust_env=not _is_local(url),  # no proxy leads to this machine

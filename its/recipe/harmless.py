@@ -193,6 +193,8 @@ VLLM: dict[str, Rule] = {
         ),
         "method": one_of("ngram", "ngram_gpu", "suffix", "mtp", "deepseek_mtp", "qwen3_next_mtp", "glm4_moe_mtp"),
     },
+    "quantization_config": words,
+    "structured_outputs_config": _each(word, "backend disable_additional_properties disable_any_whitespace"),
     "spec_method": one_of("ngram", "ngram_gpu", "suffix", "mtp"),
     "spec_tokens": word,
     "compilation_config": {

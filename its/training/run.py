@@ -23,6 +23,7 @@ from its.errors import RunError
 from its.home import key_lock
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import atomic_file, read_json, write_json
+from its.secrets import writable
 from its.training.config import axolotl_config, yaml_text
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
@@ -102,7 +103,7 @@ def train_checkpoint(
             _run(folder, config, messages, train, tokens, environment, base.offline, progress)
             if (served := _served_folder(folder / "model", base)) is not None:
                 _check_stops(served, tokens)
-            write_json(done, {"seconds": round(time.monotonic() - began, 1), "identity": identity})
+            write_json(done, {"seconds": round(time.monotonic() - began, 1), "identity": writable(identity)})
         return Trained(
             folder=folder / "model",
             losses=_losses(folder / "progress.jsonl"),

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 FAULTS = (
@@ -51,6 +51,10 @@ def seeded(seed: int, rate: float, faults: Sequence[str] = FAULTS) -> Script:
     return script
 
 
+Raw = Callable[[bytes], AsyncIterator[bytes]]
+"""(body of the request) -> what is written to the connection as it is, head and all; then the connection is cut."""
+
+
 class FakeServer:
     """The server; `with FakeServer() as server` starts and stops it.
 
@@ -61,6 +65,7 @@ class FakeServer:
         delay_seconds: of every good answer.
         extra: changes an answer (an object as Python) before it is sent.
         error: the message in its error bodies.
+        raw: by path (`/models`, `/chat/completions`), what it writes instead of an answer; see `Raw`.
     """
 
     def __init__(
@@ -75,11 +80,14 @@ class FakeServer:
         extra: Callable[[dict[str, Any]], None] = lambda answer: None,
         error: str = "a fault of the script",
         quota: int | None = None,
+        raw: Mapping[str, Raw] | None = None,
     ) -> None:
         self.models, self.key, self.script = models, key, script
         self.delay_seconds, self.stall_seconds, self.retry_after = delay_seconds, stall_seconds, retry_after
         self.extra, self.error = extra, error
         self.quota = quota  # requests at once; beyond it answers 429
+        self.raw = raw or {}
+        self.written = 0  # bytes of raw answers
         self.seen: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
@@ -149,10 +157,16 @@ class FakeServer:
             writer.transport.abort()
 
     async def _answer(
-        self, writer: asyncio.StreamWriter, method: str, path: str, headers: dict[str, str], raw: bytes
+        self, writer: asyncio.StreamWriter, method: str, path: str, headers: dict[str, str], content: bytes
     ) -> bool:
         """Answer one request; False cuts the connection."""
         self.paths.append(path)
+        if (raw := self.raw.get(path.removeprefix("/v1"))) is not None:
+            async for chunk in raw(content):
+                writer.write(chunk)
+                self.written += len(chunk)
+                await writer.drain()
+            return False
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             said = f"{self.error}: you sent {headers.get('authorization', 'nothing')}"
             return await _send(writer, 401, {"error": {"message": said}})
@@ -164,7 +178,7 @@ class FakeServer:
             return await _send(writer, 200, {"object": "list", "data": [{"id": name} for name in self.models]})
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await _send(writer, 404, {"detail": "Not Found"})
-        body = json.loads(raw)
+        body = json.loads(content)
         text = next(turn["content"] for turn in reversed(body["messages"]) if turn["role"] == "user")
         fault = self.script(text, self.seen[text])
         self.seen[text] += 1

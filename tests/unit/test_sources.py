@@ -136,7 +136,7 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], int]], No
             code = act(Path(words[words.index("--dest") + 1]))
             return subprocess.CompletedProcess(words, code, "", "WARNING: retrying\nERROR: No matching distribution\n")
 
-        monkeypatch.setattr("its.models.subprocess.run", run)
+        monkeypatch.setattr("its.wheels.subprocess.run", run)
 
     return use
 
@@ -147,7 +147,7 @@ def _ready(tmp_path: Path) -> None:
 
 def test_a_wheel_that_pip_cannot_fetch(tmp_path: Path, pip: Callable[..., None]) -> None:
     pip(lambda folder: 1)
-    with pytest.raises(MissingError, match=r"`its-no-such-package==1\.0` cannot be had: ERROR: No matching") as caught:
+    with pytest.raises(MissingError, match=r"`its-no-such-package==1\.0` is not available: ERROR: No") as caught:
         _ready(tmp_path)
     assert caught.value.exit_code == 4
     assert "network" in str(caught.value.hint)

@@ -17,8 +17,9 @@ from typing import Any, TextIO
 
 from its.engines.fleet.errors import check_served, exhausted, key_refused, refused, stuck, unreachable
 from its.engines.fleet.pacing import backoff
+from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import Failure, exchange, model_names, parsed_answer, shortened
+from its.engines.fleet.wire import Failure, exchange, model_names, parsed_answer
 from its.engines.protocol import Completion
 from its.errors import ItsError
 
@@ -40,7 +41,7 @@ class Fleet:
 
     Args:
         tell: takes completions, one-line notices, and the exception that ends the run.
-        scrub: takes keys out of a text.
+        scrub: what every text of a server goes through.
         log: JSON lines, one for each failed attempt.
     """
 
@@ -51,7 +52,7 @@ class Fleet:
         rules: Rules,
         *,
         tell: Callable[[Completion | str | BaseException], None],
-        scrub: Callable[[str], str],
+        scrub: Scrub,
         log: Path | None,
     ) -> None:
         self._servers, self._routes, self._rules = servers, routes, rules
@@ -194,7 +195,7 @@ class Fleet:
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:
-                outcome = Failure("garbage", f"gave no usable answer: {shortened(self._scrub(parsed))}", 200)
+                outcome = Failure("garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200)
         now = time.monotonic()
         if isinstance(outcome, Completion):
             server.pace.answered(began, now, outcome.completion_tokens)
@@ -276,11 +277,11 @@ class Fleet:
             seconds = min(LOOK_SECONDS, self._rules.timeout_seconds)
             found = await exchange(server.client, "GET", f"{server.url}/models", seconds, self._scrub)
             if isinstance(found, bytes):
-                names = model_names(found)
-                if names is not None:
+                names = model_names(found, self._scrub)
+                if not isinstance(names, str):
                     server.names = names
                     return None
-                found = Failure("garbage", "answers `/models` with something else than a list of models", 200)
+                found = Failure("garbage", names, 200)
             elif found.status in (404, 405, 501):
                 server.names = None
                 return None

@@ -15,6 +15,7 @@ OVERHEAD_TOKENS = 32
 SAMPLES = 8  # answers before a mean is trusted
 FORGET = 1.001  # the best is forgotten by this factor an answer: prompts grow longer, other users come
 LONGEST = 120  # a wait is never longer than this many times the first one: 0.5 s doubles up to 60 s
+LEAST_TOLD_SECONDS = 0.05  # one below this says nothing: a busy server that is asked again at once stays busy
 LONGEST_TOLD_SECONDS = 300.0  # a Retry-After beyond this is cut: asking is cheap, sleeping through a recovery is not
 SET_ASIDE_AFTER = 5  # failures in a row
 
@@ -92,7 +93,7 @@ class Pace:
         together are one.
         """
         self.late(began, now)
-        if told_seconds is not None:
+        if told_seconds is not None and told_seconds >= LEAST_TOLD_SECONDS:
             self.rests_until = max(self.rests_until, now + min(told_seconds, LONGEST_TOLD_SECONDS))
         elif began >= self._held_at:
             self._held += 1

@@ -1,24 +1,41 @@
-"""What goes over the wire to an OpenAI-compatible server: a request's body, an answer's parts, what a failure means."""
+"""What goes over the wire to an OpenAI-compatible server: a request's body, an answer's parts, what a failure means.
+
+A server is a stranger. Its answers are read up to a limit and taken apart by the strict rules here; of its words only
+what went through a `Scrub` is ever shown or logged.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
-from urllib.parse import quote
 
 import httpx2
 
+from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.protocol import Completion, Request
 from its.errors import DataError
 
-SHOWN = 300  # characters of a server's message that an error or a log line quotes
+ANSWER_BYTES = 16 * 2**20
+"""Of the body of an answer, as sent and as unpacked. 32,768 tokens are 0.2 MB of text, with their ids and five
+logprobs each 15 MB; the lists of models of large gateways are 2 MB. 64 requests at once then take 1 GB at worst."""
+ERROR_BYTES = 64 * 2**10
+"""Of the body of an answer without status 200; the rest is not read."""
+MOST_TEXT = 4 * 2**20
+"""Characters of one response with its thinking: a million tokens. Each is stored, and graded."""
+MOST_TOKENS = 10**9
+"""Of one prompt or completion. Contexts have 10**7; sums and costs stay exact."""
+MOST_NAMES = 10_000
+"""Models of one server. Large gateways list 500."""
+NAME_LENGTH = 500  # servers of a folder call the model by its path
 WRITTEN = ("temperature", "top_p", "max_tokens", "stop", "seed", "n", "stream")
 CONTINUED = ("continue_final_message", "add_generation_prompt")
 # Neither is an answer: vLLM aborts what is under way when it is paused or stopped, and gateways write `error` when
@@ -86,9 +103,9 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
     it is no answer.
     """
     try:
-        answer = json.loads(body)
-    except ValueError:
-        return "the body is not JSON"
+        answer = read_json(body)
+    except ValueError as error:
+        return f"the body is not JSON: {error}"
     if not isinstance(answer, dict):
         return "the body is not an object"
     choices = answer.get("choices")
@@ -105,8 +122,14 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         text = ""  # cut while it was still thinking
     if not isinstance(text, str):
         return "the message has no text"
-    if not isinstance(finish_reason, str) or finish_reason in BROKEN_OFF:
+    if finish_reason is not None and not isinstance(finish_reason, str):
+        return "finish_reason is no text"
+    if finish_reason is None or finish_reason in BROKEN_OFF:
         return f"broken off: finish_reason is {finish_reason!r}"
+    if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
+        return f"finish_reason is no word: {finish_reason}"
+    if len(text) + len(thinking or "") > MOST_TEXT:
+        return f"the text is longer than {MOST_TEXT} characters"
     try:
         (text + (thinking or "")).encode()
     except UnicodeEncodeError:
@@ -123,7 +146,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if isinstance(ids, list) else None,
+        prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None,
         thinking=thinking,
         thinking_tokens=thought if _count(thought) else None,
         weights=weights,
@@ -135,7 +158,32 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+
+
+def _token_ids(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item <= MOST_TOKENS for item in value)
+
+
+def read_json(body: bytes) -> Any:
+    """A server's JSON.
+
+    Raises:
+        ValueError: if it is none, is nested too deeply, or names a field of an object twice (which one is meant?).
+    """
+    try:
+        return json.loads(body, object_pairs_hook=_object_of)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        raise ValueError("a field stands twice in one object")
+    return out
 
 
 async def exchange(
@@ -143,30 +191,67 @@ async def exchange(
     method: str,
     url: str,
     seconds: float,
-    scrub: Callable[[str], str],
+    scrub: Scrub,
     content: bytes | None = None,
 ) -> bytes | Failure:
-    """The body of an answer with status 200, or why there is none.
+    """The body of an answer with status 200, or why there is none; never more than `ANSWER_BYTES` of it are read.
 
     Args:
         seconds: for the whole, to the last byte; a late answer finds its connection closed.
-        scrub: takes keys out of a text.
     """
-    headers = {"Content-Type": "application/json"} if content is not None else None
+    # No packing: it saves nothing on answers of this size, and a packed byte may stand for a million.
+    headers = {"Accept-Encoding": "identity"}
+    if content is not None:
+        headers["Content-Type"] = "application/json"
     try:
         async with asyncio.timeout(seconds):
-            answer = await client.request(method, url, content=content, headers=headers)
+            async with client.stream(method, url, content=content, headers=headers) as answer:
+                good = answer.status_code == 200
+                body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
+            if not good:
+                return failure_of(answer.status_code, answer.headers, body[:ERROR_BYTES], scrub)
+            return _unpacked(body, answer.headers.get("content-encoding", ""))
     except TimeoutError:
         return Failure("timeout", f"did not answer within {seconds:g} s")
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-        return Failure("unreachable", f"cannot be reached ({scrub(_cause(error))})")
-    except httpx2.DecodingError as error:
-        return Failure("garbage", f"gave no usable answer: {scrub(_cause(error))}")
-    except httpx2.HTTPError as error:
-        return Failure("dropped", f"broke the connection ({scrub(_cause(error))})")
-    if answer.status_code != 200:
-        return failure_of(answer.status_code, answer.headers, answer.content, scrub)
-    return answer.content
+        return Failure("unreachable", f"cannot be reached ({quoted(_cause(error), scrub)})")
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+        return Failure("dropped", f"broke the connection ({quoted(_cause(error), scrub)})")
+    except ValueError as error:  # ours, and what a header raises that is no text
+        return Failure("garbage", f"gave no usable answer: {quoted(str(error), scrub)}", 200)
+
+
+async def _read(answer: httpx2.Response, limit: int) -> bytes:
+    """The body as it was sent, at most `limit` bytes and one: whether there is more shows."""
+    out = bytearray()
+    async with contextlib.aclosing(answer.aiter_raw()) as chunks:
+        async for chunk in chunks:
+            out += chunk[: limit + 1 - len(out)]
+            if len(out) > limit:
+                break
+    return bytes(out)
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """A body unpacked within the limit, though none is asked to be packed: some gateways do it all the same.
+
+    Raises:
+        ValueError: if it is larger than the limit, cut, or packed in another way than gzip or deflate.
+    """
+    kind = encoding.strip().lower()
+    if kind in ("gzip", "x-gzip", "deflate"):
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        try:
+            body = stream.decompress(body, ANSWER_BYTES + 1)
+        except zlib.error as error:
+            raise ValueError(f"the body is not {kind}") from error
+        if not stream.eof and len(body) <= ANSWER_BYTES:
+            raise ValueError("the packed body is cut")
+    elif kind not in ("", "identity"):
+        raise ValueError(f"the body is packed as `{kind}`, which was not asked for")
+    if len(body) > ANSWER_BYTES:
+        raise ValueError(f"the body is larger than {ANSWER_BYTES} bytes")
+    return body
 
 
 def _cause(error: BaseException) -> str:
@@ -180,15 +265,11 @@ def _cause(error: BaseException) -> str:
     return said
 
 
-def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Callable[[str], str]) -> Failure:
-    """What an answer with a status other than 200 means.
-
-    Args:
-        scrub: takes keys out of a text; applied before the message is cut, so that no part of a key stays.
-    """
-    said = shortened(scrub(message_of(body))) or "no message"
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scrub) -> Failure:
+    """What an answer with a status other than 200 means."""
+    said = quoted(message_of(body), scrub) or "no message"
     if status in (429, 503):
-        if b'"insufficient_quota"' in body:  # OpenAI's 429 that no waiting mends
+        if b'"insufficient_quota"' in body:  # OpenAI's 429 that no waiting makes good
             return Failure("refused", f"no credit is left ({status}): {said}", status)
         return Failure("busy", f"answered {status}: {said}", status, wait_seconds(headers.get("retry-after")))
     if status in AGAIN or status >= 500:
@@ -196,7 +277,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Call
     if status in (401, 403):
         return Failure("key", f"answered {status}: {said}", status)
     if 300 <= status < 400:
-        return Failure("refused", f"answered {status} and points to `{scrub(headers.get('location', '?'))}`", status)
+        there = quoted(headers.get("location", "?"), scrub)
+        return Failure("refused", f"answered {status} and points to `{there}`", status)
     return Failure("refused", f"answered {status}: {said}", status)
 
 
@@ -204,20 +286,14 @@ def message_of(body: bytes) -> str:
     """The message in a server's error body, in the forms that servers use; otherwise the body as text."""
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = read_json(body)
+        for _ in range(3):
+            if not isinstance(found, dict):
+                break
+            found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), text)
+        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    except (ValueError, RecursionError):
         return text
-    for _ in range(3):
-        if not isinstance(found, dict):
-            break
-        found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), text)
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-
-def shortened(text: str, length: int = SHOWN) -> str:
-    """The text on one line, cut where it is too long to quote."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[:length]}..."
 
 
 def wait_seconds(header: str | None) -> float | None:
@@ -229,31 +305,26 @@ def wait_seconds(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, TypeError, OverflowError, IndexError, OSError):
             return None
     return max(0.0, seconds) if seconds == seconds else None  # `nan` is a float too
 
 
-def model_names(body: bytes) -> set[str] | None:
-    """The names in an answer of `/models`; None if it is no list of models."""
+def model_names(body: bytes, scrub: Scrub) -> set[str] | str:
+    """The names in an answer of `/models`, as they may be shown, or what is wrong with it."""
     try:
-        found = json.loads(body)
+        found = read_json(body)
     except ValueError:
-        return None
+        found = None
     rows = found.get("data") if isinstance(found, dict) else found
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
-        return None
-    return {row["id"] for row in rows}
+        return "answers `/models` with something else than a list of models"
+    if len(rows) > MOST_NAMES:
+        return f"lists more than {MOST_NAMES} models"
+    return {_name(row["id"], scrub) for row in rows}
 
 
-def scrubber(keys: Iterable[str]) -> Callable[[str], str]:
-    """A function that takes keys out of a text, also percent-encoded, escaped as in JSON, or with their end cut off."""
-    forms: set[str] = set()
-    for key in filter(None, keys):
-        for form in {key, quote(key, safe=""), json.dumps(key)[1:-1], key.replace("/", "\\/")}:
-            # Messages cut a long key; its first 12 characters are as good a sign, and what follows is its rest.
-            forms.add(rf"{re.escape(form[:12])}[\w+/=.~%\\-]*" if len(form) >= 20 else re.escape(form))
-    if not forms:
-        return lambda text: text
-    pattern = re.compile("|".join(sorted(forms, key=len, reverse=True)))
-    return lambda text: pattern.sub("[key]", text)
+def _name(text: str, scrub: Scrub) -> str:
+    """A model's name as it may be shown: one that holds a key or controls, or has no end, is that of no model."""
+    plain = len(text) <= NAME_LENGTH and text.isprintable() and scrub(text) == " ".join(text.split())
+    return text if plain else quoted(text, scrub, NAME_LENGTH)

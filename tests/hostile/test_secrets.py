@@ -1,0 +1,95 @@
+"""A secret in a recipe is refused wherever it stands and under whatever name; it is shown and written nowhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from its.errors import FaultsError, RunError
+from its.recipe.load import Document, read_document, validate
+from its.secrets import redacted, writable
+from its.store import vllm_identity
+
+PROJECT = Path(__file__).parents[2]
+CASES = YAML(typ="safe").load((Path(__file__).parent / "secrets" / "cases.yaml").read_text(encoding="utf-8"))
+QUICKSTART = read_document(PROJECT / "recipes" / "quickstart.yaml").values
+PLAIN = "Zx9QwErTy77Pl"
+SECRETS = (
+    PLAIN,
+    "abcdefghijABCDEFGHIJ",
+    "AKIAABCDEFGHIJKLMNOP",
+    "xoxb-0123456789",
+    "abcdef0123456789abcdef",
+    "dozjgNry",
+)
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item) for item in value]
+    return value.replace("PLAIN", PLAIN) if isinstance(value, str) else value
+
+
+def _values(case: dict[str, Any]) -> dict[str, Any]:
+    values = copy.deepcopy(QUICKSTART)
+    values["engine"] |= {"options": {}, "environment": {}}
+    values["train"] |= {"axolotl": {}, "launcher_args": []}
+    *path, last = case["set"].split(".")
+    place = values
+    for part in path:
+        place = place[part]
+    place[last] = _filled(case["to"])
+    return values
+
+
+def _check(values: dict[str, Any]) -> None:
+    _, faults = validate(Document(PROJECT / "elsewhere" / "params.yaml", values, values), PROJECT)
+    if faults:
+        raise FaultsError(faults)
+
+
+def _id(case: dict[str, Any]) -> str:
+    return f"{case['set']} = {case['to']!r}"[:80]
+
+
+@pytest.mark.parametrize("case", CASES["secret"], ids=_id)
+def test_a_secret_is_refused_and_neither_shown_nor_written(tally: Any, case: dict[str, Any]) -> None:
+    values = _values(case)
+    error = tally("secret", lambda: _check(values))
+    assert isinstance(error, FaultsError)
+    assert any("recipes are committed" in fault.message for fault in error.faults)
+    engine = values["engine"]
+    identity = vllm_identity("f", engine["options"], engine["environment"], "lock")
+    for said in ("\n".join(error.lines()), json.dumps(error.as_json()), json.dumps(writable(values))):
+        assert not any(secret in said for secret in SECRETS), said
+    assert PLAIN not in json.dumps(writable(identity))
+
+
+@pytest.mark.parametrize("case", CASES["plain"], ids=_id)
+def test_what_is_no_secret_is_not_taken_for_one(tally: Any, case: dict[str, Any]) -> None:
+    values = _values(case)
+    error = tally("secret", lambda: _check(values))
+    assert not any("recipes are committed" in fault.message for fault in getattr(error, "faults", []))
+    if case["to"] not in (True, False, None):
+        assert writable(values) == json.loads(json.dumps(values))
+
+
+def test_an_error_hides_a_key_that_it_quotes() -> None:
+    error = RunError("`https://user:pass1234@host/x?api_key=abcd1234` failed", "`export HF_TOKEN=...`")
+    said = " ".join(error.lines())
+    assert "pass1234" not in said and "abcd1234" not in said
+    assert "HF_TOKEN=..." in said
+
+
+@pytest.mark.parametrize(
+    "unit", ["a://", "bearer ", "token=", "eyJ", "sk-", "a_", "a@", "--", "api_", "?", "-----BEGIN "]
+)
+def test_looking_for_secrets_takes_no_time(tally: Any, unit: str) -> None:
+    assert tally("secret", lambda: redacted(unit * (10**6 // len(unit))), 3) is None
