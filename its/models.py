@@ -177,7 +177,7 @@ def _template(path: Path) -> str:
 def _converted(
     name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
 ) -> Path:
-    template = (project / "recipes" / model.chat_template).read_text(encoding="utf-8") if model.chat_template else None
+    template = _template(project / "recipes" / model.chat_template) if model.chat_template else None
     spec: dict[str, Any] = {
         "dtype": model.dtype,
         "special_tokens": {key: value for key, value in model.special_tokens.model_dump().items() if value},

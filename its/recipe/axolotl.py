@@ -13,6 +13,7 @@ from its.prompts.render import read_template, render
 from its.recipe.document import parse_document
 from its.recipe.schema import Train
 from its.recipe.trust import Code, axolotl_code, refused, told
+from its.secrets import secrets_in
 
 SAMPLE_ROWS = "/home/its/training/key/rows.jsonl"
 
@@ -25,12 +26,15 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
         rows: the path of the file to train on, the only one that `datasets` may name.
 
     Raises:
-        DataError: if the template does not render to a YAML mapping (lines are those of the rendered text), or sets
-            what may run code and the owner of the machine does not allow.
+        DataError: if the template does not render to a YAML mapping (lines are those of the rendered text), holds
+            what looks like a secret, or sets what may run code and the owner of the machine does not allow.
     """
     settings = _settings(template, name, train, rows, seed)
-    if code := refused(axolotl_code(settings, rows)):
-        raise FaultsError([Fault(f"{name}:1", *told(item)) for item in code])
+    faults = [Fault(f"{name}:1", *told(item)) for item in refused(axolotl_code(settings, rows))]
+    for location, why in secrets_in(settings):
+        faults.append(Fault(f"{name}:1", f"`{'.'.join(map(str, location))}` {why}", "leave it in the environment"))
+    if faults:
+        raise FaultsError(faults)
     return settings
 
 

@@ -268,6 +268,7 @@ AXOLOTL = {
     "{% if train.epochs > 0 %}wandb_project: x{% endif %}": "`train.axolotl.wandb_project`",
     "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\n" + "c: [" + "*b, " * 9000 + "]": "",
     "a: !!python/object/apply:os.system [true]": "",
+    "hf_token: abc": "looks like a secret",
     "{{ train.parse_raw }}: 1": "has no attribute",
     "- a": "not a mapping",
     "[" * 500: "",
