@@ -11,7 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from its.errors import FaultsError, RunError
-from its.recipe.load import Document, read_document, validate
+from its.recipe.document import Document, Node
+from its.recipe.load import read_document, validate
 from its.secrets import redacted, writable
 from its.store import vllm_identity
 
@@ -50,7 +51,7 @@ def _values(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(values: dict[str, Any]) -> None:
-    _, faults = validate(Document(PROJECT / "elsewhere" / "params.yaml", values, values), PROJECT)
+    _, faults = validate(Document(PROJECT / "elsewhere" / "params.yaml", values, Node(values, 1, 1)), PROJECT)
     if faults:
         raise FaultsError(faults)
 
@@ -64,7 +65,8 @@ def test_a_secret_is_refused_and_neither_shown_nor_written(tally: Any, case: dic
     values = _values(case)
     error = tally("secret", lambda: _check(values))
     assert isinstance(error, FaultsError)
-    assert any("recipes are committed" in fault.message for fault in error.faults)
+    # An address with a password or a key has another form than the schema takes, which finds it first.
+    assert any("recipes are committed" in fault.message or ".url`" in fault.message for fault in error.faults)
     engine = values["engine"]
     identity = vllm_identity("f", engine["options"], engine["environment"], "lock")
     for said in ("\n".join(error.lines()), json.dumps(error.as_json()), json.dumps(writable(values))):

@@ -30,7 +30,7 @@ from its.strategies.persona import persona_messages
 from its.strategies.query import query_messages
 from its.types import Problem
 
-CASES = YAML(typ="safe").load(Path(__file__).with_name("data") / "templates.yaml")
+CASES = YAML(typ="safe").load(Path(__file__).with_name("templates") / "cases.yaml")
 SECRET = "the-secret-of-the-machine"
 PROBLEM = Problem(problem_id="p", text="What is 6 x 7?", reference="42", solution="42", source="s", meta={"level": 3})
 TRAIN = Train.model_validate(
