@@ -14,7 +14,7 @@ from typing import Any, Self
 from its.errors import DataError, RunError
 from its.store.bodies import MAX_BYTES, Packer, checksum, decode, encode
 from its.store.claims import NO_OWNER, Owner, is_alive
-from its.store.connection import connect, explained, share, writing
+from its.store.connection import connect, explained, limited, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
@@ -164,7 +164,7 @@ class Store:
 
     def all_sessions(self) -> Iterator[SessionInfo | DamagedSession]:
         """Every stored session, oldest first, also those of which nothing but the number is known."""
-        with explained(self.path):
+        with explained(self.path), limited(self.db, self.path):
             rows = self.db.execute(
                 f"SELECT id, {SESSION_COLUMNS}, (SELECT count(*) FROM responses WHERE session = sessions.id) "
                 "FROM sessions ORDER BY id"
