@@ -110,7 +110,7 @@ def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iter
 
 
 def _reindex(store: Store) -> None:
-    if not _try(store, "REINDEX"):
+    if isinstance(_try(store, "REINDEX"), sqlite3.IntegrityError):
         # Two rows have one key, which only a damaged or forged index let happen. The first stays.
         for table, column in (("responses", "key"), ("prompts", "sha256"), ("sessions", "sha256")):
             first = f"SELECT min(id) FROM {table} NOT INDEXED GROUP BY {column}"
@@ -118,8 +118,8 @@ def _reindex(store: Store) -> None:
         _try(store, "REINDEX")
 
 
-def _try(store: Store, statement: str, or_busy: bool = False) -> bool:
-    """Whether a statement went through; False where damage, or another process if that is allowed, stopped it."""
+def _try(store: Store, statement: str, or_busy: bool = False) -> sqlite3.Error | None:
+    """Run a statement; the error where damage, or another process if that is allowed, stopped it."""
     with explained(store.path):
         try:
             with limited(store.db, store.path):
@@ -127,8 +127,8 @@ def _try(store: Store, statement: str, or_busy: bool = False) -> bool:
         except sqlite3.DatabaseError as error:
             if not (is_damage(error) or (or_busy and is_busy(error))):
                 raise
-            return False
-    return True
+            return error
+    return None
 
 
 def _integrity(store: Store) -> list[str]:
