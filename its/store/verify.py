@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,7 +92,8 @@ def _tolerant(store: Store, repair: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        store.db.execute("PRAGMA writable_schema = OFF")
+        with suppress(sqlite3.ProgrammingError):  # the store was closed before the last damage was asked for
+            store.db.execute("PRAGMA writable_schema = OFF")
 
 
 def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iterator[Damage]:
