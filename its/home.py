@@ -115,7 +115,9 @@ def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | N
             on_wait(f"waiting for {_describe(holder)}, which holds `{name}`")
         lock.acquire()
     try:
-        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
+        holder.unlink(missing_ok=True)  # of a dead process, or a link that leads elsewhere
+        with holder.open("x", encoding="utf-8") as out:
+            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, out)
         yield
     finally:
         holder.unlink(missing_ok=True)

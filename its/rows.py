@@ -291,17 +291,23 @@ def _checked_target(path: Path, typed: bool) -> tuple[Path, int]:
 
 
 def _is_database(path: Path) -> bool:
-    """Whether it is an SQLite database, or has the name of a log that SQLite keeps beside one."""
-    names = [path.name]
-    names += [path.name[: -len(end)] for end in _LOGS if path.name.lower().endswith(end)]
-    for name in names:
-        try:
-            with open(path.with_name(name), "rb", opener=_without_waiting) as file:
-                if file.read(16).startswith(_DATABASE_MARKS if name == path.name else _DATABASE_MARKS[:1]):
-                    return True
-        except (OSError, ValueError):  # it is not there, or is no name
-            continue
-    return False
+    """Whether it is an SQLite database or a log of one, or has the name of a log beside one, in any case."""
+    if _begins_with(path, _DATABASE_MARKS):
+        return True
+    name = path.name.casefold()
+    owners = {name.removesuffix(end) for end in _LOGS if name.endswith(end)}
+    if not owners or not path.parent.is_dir():
+        return False
+    beside = [file for file in path.parent.iterdir() if file.name.casefold() in owners]
+    return any(_begins_with(file, _DATABASE_MARKS[:1]) for file in beside)
+
+
+def _begins_with(path: Path, marks: tuple[bytes, ...]) -> bool:
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            return file.read(16).startswith(marks)
+    except OSError:  # it is not there, or is no file
+        return False
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -229,13 +229,13 @@ def _sessions(study: Study, keys: list[str | None]) -> list[dict[str, Any]] | No
         return None
     with Store(path) as store:
         counts = count_sessions(store, [key for key in keys if key])
-        known = {info.sha256: info for info in store.sessions()}
+        known = {info.sha256: info.identity for info in store.sessions()}  # without those that are damaged
     return [
         {
             "responses": count,
-            "engine": known[sha256].identity.get("engine"),
-            "model": known[sha256].identity.get("model"),
-            "environment lock": known[sha256].identity.get("environment"),
+            "engine": known.get(sha256, {}).get("engine"),
+            "model": known.get(sha256, {}).get("model"),
+            "environment lock": known.get(sha256, {}).get("environment"),
             "session": sha256,
         }
         for sha256, count in counts.items()

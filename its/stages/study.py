@@ -149,7 +149,7 @@ class Study:
             return self.engine_model(checkpoint)
         except MissingError as error:
             named = [info for info in store.sessions() if checkpoint.name in info.about.get("checkpoints", [])]
-            found = sorted({str(info.identity["model"]) for info in named})
+            found = sorted({str(info.identity.get("model")) for info in named})
             if len(found) != 1:
                 what = f"{len(found)} models of that name" if found else "no model of that name"
                 raise MissingError(

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 from its.errors import RunError
 
 BUSY_SECONDS = 60.0
+LEAST_SECONDS = 5.0
+SLOWEST_BYTES_PER_SECOND = 5 * 10**6
 
 
 class DamagedError(RunError):
@@ -41,6 +44,7 @@ _DAMAGE = frozenset(
         sqlite3.SQLITE_TOOBIG,
         sqlite3.SQLITE_CONSTRAINT,
         sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_INTERRUPT,  # by `limited`
     }
 )
 
@@ -120,6 +124,22 @@ def _use_write_ahead_log(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
+def limited(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Let statements that walk a whole table take no longer than a slow disk would.
+
+    The pages of a forged file may lead to each other again and again, so that a table of three pages has 10^50 rows.
+    """
+    timer = threading.Timer(LEAST_SECONDS + file_bytes(path) / SLOWEST_BYTES_PER_SECOND, db.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # the connection may be closed next
+
+
+@contextmanager
 def writing(db: sqlite3.Connection) -> Iterator[None]:
     """One transaction that may write from its start: all of it is kept, or none where anything fails in it."""
     db.execute("BEGIN IMMEDIATE")
@@ -141,7 +161,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file's own structure is broken.
 
     That is also where a row breaks a rule of its table, which only a damaged index lets happen, or has a length that no
-    row can have.
+    row can have, and where a statement does not come to an end.
     """
     return _code(error) in _DAMAGE
 
@@ -174,6 +194,11 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
     # Where SQLite cannot grow one of the files beside the store it says no more than `disk I/O error`.
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _free_bytes(path) < _NO_ROOM_BYTES:
         return _full(path)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return RunError(
+            f"{path}: reading it takes longer than any store of its size: its pages are damaged, or the disk is busy",
+            "`its store verify` tells which",
+        )
     if code in _DAMAGE:
         return _damaged(path, str(error))
     if is_busy(error):

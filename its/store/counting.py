@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from its.store.connection import explained, file_bytes
+from its.store.connection import explained, file_bytes, limited
 from its.store.database import DamagedSession, SessionInfo
 from its.store.schema import SCHEMA_VERSION
 from its.store.sound import LAST_SECOND, shown
@@ -21,7 +21,7 @@ def stats(store: Store) -> dict[str, Any]:
 
     `compression` is how many times longer the bodies are than what is stored of them, by a sample of a thousand.
     """
-    with explained(store.path):
+    with explained(store.path), limited(store.db, store.path):
         responses, first, last = store.db.execute(
             "SELECT count(*), min(created), max(created) FROM responses"
         ).fetchone()

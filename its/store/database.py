@@ -14,7 +14,7 @@ from typing import Any, Self
 from its.errors import DataError, RunError
 from its.store.bodies import MAX_BYTES, Packer, checksum, decode, encode
 from its.store.claims import NO_OWNER, Owner, is_alive
-from its.store.connection import connect, explained, share, writing
+from its.store.connection import connect, explained, limited, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
@@ -164,7 +164,7 @@ class Store:
 
     def all_sessions(self) -> Iterator[SessionInfo | DamagedSession]:
         """Every stored session, oldest first, also those of which nothing but the number is known."""
-        with explained(self.path):
+        with explained(self.path), limited(self.db, self.path):
             rows = self.db.execute(
                 f"SELECT id, {SESSION_COLUMNS}, (SELECT count(*) FROM responses WHERE session = sessions.id) "
                 "FROM sessions ORDER BY id"
@@ -236,11 +236,12 @@ class Store:
                 raise ValueError(f"`{item.key}` is not the key of its session and determinants")
             _check_storable(details)
             raw = encode(item.response)
-            if max(len(raw), len(prompt)) > MAX_BYTES:
-                raise DataError(
-                    f"a response or its prompt has {max(len(raw), len(prompt))} bytes; the store takes {MAX_BYTES}",
-                    "a smaller `max_tokens`, or a shorter template",
-                )
+            for what, size in (("response", len(raw)), ("prompt", _bytes(prompt))):
+                if size > MAX_BYTES:
+                    raise DataError(
+                        f"a {what} has {size} bytes; the store takes {MAX_BYTES}",
+                        "a smaller `max_tokens`" if what == "response" else "a shorter template, or shorter problems",
+                    )
             rows.append((item.session_sha256, hashed, prompt, details, self.packer.pack(raw)))
         new = 0
         with explained(self.path), writing(self.db):
@@ -363,6 +364,11 @@ def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
 def _has_checksum(key: object, body: object, told: object) -> bool:
     """Whether a row is as it was written; a column may hold any type."""
     return type(key) is bytes and type(body) is bytes and checksum(key, body) == told
+
+
+def _bytes(text: str) -> int:
+    """How long a text is in UTF-8, at most; exactly where that matters."""
+    return len(text) if len(text) * 4 <= MAX_BYTES else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _storable(value: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ import zstandard
 from its.errors import DataError
 from its.rows import HOME_FOLDERS, atomic_binary_file
 from its.store.bodies import LEVEL, decode, encode
-from its.store.connection import SUFFIXES, explained, is_damage
+from its.store.connection import SUFFIXES, explained, is_damage, limited
 from its.store.salvage import explained_rows, readable_rows
 from its.store.sound import (
     MAX_SEARCHES,
@@ -255,7 +255,8 @@ def _own_version() -> str:
 
 def _count(store: Store, where: str) -> int:
     try:
-        return int(store.db.execute(f"SELECT count(*) FROM responses WHERE {where}").fetchone()[0])
+        with limited(store.db, store.path):
+            return int(store.db.execute(f"SELECT count(*) FROM responses WHERE {where}").fetchone()[0])
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
@@ -268,7 +269,8 @@ def _sessions(store: Store, where: str) -> dict[object, Session]:
     found: dict[object, Session] = {}
     with explained(store.path):
         try:
-            used = {row[0] for row in store.db.execute(f"SELECT DISTINCT session FROM responses WHERE {where}")}
+            with limited(store.db, store.path):
+                used = {row[0] for row in store.db.execute(f"SELECT DISTINCT session FROM responses WHERE {where}")}
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise

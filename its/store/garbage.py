@@ -13,6 +13,7 @@ from its.store.claims import NO_OWNER, is_alive, owners
 from its.store.connection import explained, file_bytes, is_busy, writing
 from its.store.database import Store
 from its.store.exporting import fill_temporary
+from its.store.salvage import is_whole
 
 STEP = 10_000  # rows looked at in one transaction, so that others are not kept from writing for long
 _GIB = 2**30
@@ -40,11 +41,17 @@ def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bo
 
     Raises:
         MissingError: if `used` names nothing, or what is not stored: then it is not this store that it speaks of.
-        RunError: with `used`, while another process is asking for responses that no row can cite yet.
+        RunError: with `used`, while another process is asking for responses that no row can cite yet; where pages are
+            damaged, since what cannot be read may need what seems to be needed by nothing.
     """
     before = file_bytes(store.path)
     keep = "1"
     with explained(store.path):
+        if not is_whole(store.db):
+            raise RunError(
+                f"{store.path}: the store is damaged, and nothing is removed from it before it is repaired",
+                "`its store verify --repair`",
+            )
         if used is not None:
             keep = "key IN (SELECT key FROM temp.used)"
             _check_used(store, fill_temporary(store.db, "used", used))

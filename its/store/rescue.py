@@ -34,18 +34,19 @@ def readable_store(path: Path) -> Iterator[Store]:
     try:
         store = Store(path)
     except DamagedError as error:
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent, prefix=".rescue-", suffix=".tmp") as folder,
-            _rescued(path, Path(folder), error) as rescued,
-        ):
-            yield rescued
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".rescue-", suffix=".tmp") as folder:
+            rescued = _rescued(path, Path(folder))
+            if rescued is None:
+                raise error
+            with rescued:
+                yield rescued
     else:
         with store:
             yield store
 
 
-@contextlib.contextmanager
-def _rescued(path: Path, folder: Path, error: DamagedError) -> Iterator[Store]:
+def _rescued(path: Path, folder: Path) -> Store | None:
+    """The copy with the first of the first pages under which a session can be read."""
     copy = folder / path.name
     with open(path, "rb") as file:
         first = file.read(2**16)
@@ -56,12 +57,13 @@ def _rescued(path: Path, folder: Path, error: DamagedError) -> Iterator[Store]:
                     shutil.copyfile(f"{os.path.realpath(path)}{suffix}", f"{copy}{suffix}")
             with open(copy, "r+b") as file:
                 file.write(page)
-        with contextlib.suppress(DamagedError), Store(copy) as store:
+        with contextlib.suppress(DamagedError), contextlib.ExitStack() as opened:
+            store = opened.enter_context(Store(copy))
             if any(isinstance(session, SessionInfo) for session in store.all_sessions()):
+                opened.pop_all()
                 store.path = path  # of which messages speak, and which an export must not replace
-                yield store
-                return
-    raise error
+                return store
+    return None
 
 
 def _first_pages(first: bytes, size: int, folder: Path) -> Iterator[bytes]:

@@ -41,7 +41,7 @@ def readable_rows(
         where: which rows are wanted.
     """
     start: int | None = None
-    while _is_whole(db, table) if start is None else True:
+    while start is not None or is_whole(db, f"quick_check('{table}')"):
         try:
             rows = db.execute(
                 f"SELECT id, {columns} FROM {table} WHERE id >= ? AND {where} ORDER BY id LIMIT {WINDOW}",
@@ -61,10 +61,10 @@ def readable_rows(
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
 
-def _is_whole(db: sqlite3.Connection, table: str) -> bool:
-    """Whether no page of a table is damaged; it reads as fast as the disk does."""
+def is_whole(db: sqlite3.Connection, check: str = "integrity_check(1)") -> bool:
+    """Whether no page of a database is damaged and its indexes list its rows; or what another check of SQLite says."""
     try:
-        return [row[0] for row in db.execute(f"PRAGMA quick_check('{table}')")] == ["ok"]
+        return [row[0] for row in db.execute(f"PRAGMA {check}")] == ["ok"]
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise

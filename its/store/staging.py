@@ -105,9 +105,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         what = str(getattr(error, "strerror", None) or error).lower()
         raise DataError(f"{path}: cannot be read: {what}", "give the path of an export") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DataError(f"{path}: is no regular file, and an export is one", "write it to a file first")
     with os.fdopen(handle, "rb") as source:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise DataError(f"{path}: is no regular file, and an export is one", "write it to a file first")
         yield source
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from its.store.connection import explained, file_bytes, is_busy, is_damage, writing
+from its.store.connection import explained, file_bytes, is_busy, is_damage, limited, writing
 from its.store.database import SessionInfo, Store
 from its.store.salvage import explained_rows, last_id
 from its.store.sound import (
@@ -68,10 +68,13 @@ def verify_store(
             yield from (Damage(f"the file: {fault}; {_SAVE}") for fault in faults)
         lost: dict[str, int] = {}
         sessions: dict[object, tuple[str, str]] = {}
-        yield from _session_faults(store, sessions, repair, lost)
+        unknown: dict[int, Damage] = {}
+        yield from _session_faults(store, sessions, unknown, repair, lost)
         bad_prompts: set[int] = set()
         yield from _prompt_faults(store, bad_prompts, repair, lost)
         yield from _response_faults(store, sessions, bad_prompts, repair, lost, progress)
+        for row_id, damage in unknown.items():
+            yield replace(damage, repaired=repair and _forget(store, row_id))
         if repair and faults:
             yield from _page_repairs(store, faults, lost)
         for kind, count in lost.items():
@@ -89,7 +92,8 @@ def _tolerant(store: Store, repair: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        store.db.execute("PRAGMA writable_schema = OFF")
+        with suppress(sqlite3.ProgrammingError):  # the store was closed before the last damage was asked for
+            store.db.execute("PRAGMA writable_schema = OFF")
 
 
 def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iterator[Damage]:
@@ -107,7 +111,7 @@ def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iter
 
 
 def _reindex(store: Store) -> None:
-    if not _try(store, "REINDEX"):
+    if isinstance(_try(store, "REINDEX"), sqlite3.IntegrityError):
         # Two rows have one key, which only a damaged or forged index let happen. The first stays.
         for table, column in (("responses", "key"), ("prompts", "sha256"), ("sessions", "sha256")):
             first = f"SELECT min(id) FROM {table} NOT INDEXED GROUP BY {column}"
@@ -115,16 +119,17 @@ def _reindex(store: Store) -> None:
         _try(store, "REINDEX")
 
 
-def _try(store: Store, statement: str, or_busy: bool = False) -> bool:
-    """Whether a statement went through; False where damage, or another process if that is allowed, stopped it."""
+def _try(store: Store, statement: str, or_busy: bool = False) -> sqlite3.Error | None:
+    """Run a statement; the error where damage, or another process if that is allowed, stopped it."""
     with explained(store.path):
         try:
-            store.db.execute(statement)
+            with limited(store.db, store.path):
+                store.db.execute(statement)
         except sqlite3.DatabaseError as error:
             if not (is_damage(error) or (or_busy and is_busy(error))):
                 raise
-            return False
-    return True
+            return error
+    return None
 
 
 def _integrity(store: Store) -> list[str]:
@@ -145,9 +150,13 @@ def _lines(text: object) -> list[str]:
 
 
 def _session_faults(
-    store: Store, sessions: dict[object, tuple[str, str]], repair: bool, lost: dict[str, int]
+    store: Store,
+    sessions: dict[object, tuple[str, str]],
+    unknown: dict[int, Damage],
+    repair: bool,
+    lost: dict[str, int],
 ) -> Iterator[Damage]:
-    """Fill `sessions` with (hash, label) by id."""
+    """Fill `sessions` with (hash, label) by id, `unknown` with those of which nothing tells what they were."""
     searches = 0
     for row_id, *row in explained_rows(store.db, store.path, "sessions", SESSION_COLUMNS, _counter(lost, "sessions")):
         name = f"the session `{shown(row[0], 64)}`"
@@ -157,7 +166,7 @@ def _session_faults(
             searches += 1
             sessions[row_id] = shown(row[0], 64), shown(row[0], 12)
             what = f"{name}: its identity or labels are damaged; the next run with it writes them anew"
-            yield Damage(what, session=shown(row[0], 12), repaired=repair and _forget(store, row_id))
+            unknown[row_id] = Damage(what, session=shown(row[0], 12))
             continue
         label = SessionInfo(session.sha256, session.identity, session.about, 0).label
         sessions[row_id] = session.sha256, label
@@ -169,8 +178,15 @@ def _session_faults(
 
 def _forget(store: Store, row_id: int) -> bool:
     """Delete a session of which nothing is known, unless it has responses: a run may know it and find them."""
-    query = "DELETE FROM sessions WHERE id = ? AND NOT EXISTS (SELECT 1 FROM responses WHERE session = sessions.id)"
-    return _changed(store, lambda db: db.execute(query, (row_id,)).rowcount == 1)
+
+    def change(db: sqlite3.Connection) -> bool:
+        for column, nothing in (("identity", ""), ("about", "{}")):  # SQLite takes `IS NULL` to be false here
+            query = f"UPDATE sessions SET {column} = ? WHERE id = ? AND typeof({column}) = 'null'"
+            db.execute(query, (nothing, row_id))
+        query = "DELETE FROM sessions WHERE id = ? AND NOT EXISTS (SELECT 1 FROM responses WHERE session = sessions.id)"
+        return db.execute(query, (row_id,)).rowcount == 1
+
+    return _changed(store, change)
 
 
 def _restore(store: Store, row_id: int, session: Session) -> bool:
@@ -288,7 +304,7 @@ def _changed(store: Store, change: Callable[[sqlite3.Connection], bool]) -> bool
     """One transaction; False where a damaged page does not allow it."""
     with explained(store.path):
         try:
-            with writing(store.db):
+            with limited(store.db, store.path), writing(store.db):
                 return change(store.db)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):

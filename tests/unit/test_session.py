@@ -125,6 +125,27 @@ def test_each_request_gets_its_own_answer_once(store: Store) -> None:
     assert (tally.requests, tally.asked, tally.from_store, tally.tokens, tally.engines) == (50, 50, 0, 100, 1)
 
 
+@pytest.mark.parametrize(
+    "body", [{"text": "x"}, {"text": "x", "finish_reason": "stop", "prompt_tokens": 1}, {"text": 5}, {}]
+)
+def test_what_is_stored_and_no_completion_is_asked_again(store: Store, body: dict[str, Any]) -> None:
+    (request,) = _requests("r")
+    session = _session(store, Recorded())
+    store.put(session.key_of(request), session.sessions["m"], request.determinants(), body)
+    with pytest.raises(RunError, match="what is stored for `r` is no completion, and was removed") as caught:
+        _ask(session, [request])
+    assert caught.value.hint == "run the stage again: it is asked again"
+    assert _ask(session, [request]) == {"r": "m to r"}
+
+
+def test_parts_that_a_later_version_stores_are_passed_over(store: Store) -> None:
+    (request,) = _requests("r")
+    session = _session(store, Recorded())
+    body = {"text": "x", "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "more": {"a": [1]}}
+    store.put(session.key_of(request), session.sessions["m"], request.determinants(), body)
+    assert _ask(session, [request]) == {"r": "x"}
+
+
 def test_rows_come_back_in_the_order_asked_for(store: Store) -> None:
     session = _session(store, Recorded())
     names = [f"r{index}" for index in range(40)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from store_samples import IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
 
-from its.errors import RunError
+from its.errors import DataError, RunError
 from its.store import SCHEMA_VERSION, PutItem, Store, response_key
 
 
@@ -485,3 +485,35 @@ def test_a_copy_of_the_file_is_a_store(store: Store, path: Path, tmp_path: Path)
     shutil.copy(path, tmp_path / "copy.sqlite")
     with Store(tmp_path / "copy.sqlite") as copy:
         assert found(copy, items) == bodies(items)
+
+
+def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path: Path) -> None:
+    """Also for claims, whose locks lie beside the file: what one has claimed the other does not ask."""
+    link = tmp_path / "elsewhere" / "store.sqlite"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    key = "ab" * 32
+    assert store.claim([key]) == {key}
+    with Store(link) as other:
+        assert other.claim([key]) == set()
+        assert other.put_many([item(other.register(IDENTITY, {}))]) == 1
+    assert store.stats()["responses"] == 1
+
+
+def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.store.database.MAX_BYTES", 1000)
+    session = store.register(IDENTITY, {})
+    with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes 1000"):
+        store.put_many([item(session, text="x" * 1000)])
+    with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes 1000"):
+        store.put_many([item(session, messages=[{"role": "user", "content": "\u00e9" * 500}], text="x")])
+    assert store.stats()["responses"] == 0
+
+
+def test_half_a_character_in_a_setting_is_refused_in_words(store: Store) -> None:
+    """In a prompt it is kept, since a model may have stopped in it; of a setting it is a slip."""
+    with pytest.raises(DataError, match=r"half of a character .*\\ud800"):
+        store.register({"model": "\ud800"}, {})
+    session = store.register(IDENTITY, {})
+    with pytest.raises(DataError, match="half of a character"):
+        store.put_many([item(session, sampling={"stop": ["\ud800"]})])

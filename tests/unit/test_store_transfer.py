@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from store_samples import IDENTITY, bodies, damage_body, damage_page, determinants, fill, found, item
+from store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, determinants, fill, found, item
 
 from its.errors import DataError, MissingError, RunError
 from its.store import Store, response_key
@@ -200,6 +201,36 @@ def test_the_store_is_not_written_over_itself(store: Store) -> None:
     with pytest.raises(DataError, match="this is the store itself"):
         export_store(store, store.path.parent / ".." / "one" / "store.sqlite")
     assert found(store, items) == bodies(items)
+
+
+@pytest.mark.parametrize(("name", "calls", "left"), [("stage", 1, 0), ("insert", 5, 2800)])
+def test_an_import_that_is_killed_goes_on(
+    store: Store, other: Store, file: Path, name: str, calls: int, left: int
+) -> None:
+    """Killed while it checks the file it leaves nothing, while it inserts whole transactions; no hidden copy stays."""
+    items = fill(store, 700, samples=8)
+    export_store(store, file)
+    code = (
+        "import its.store.importing as m\n"
+        "done, insert, stage = [], m._insert_batch, m.stage\n"
+        "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def dying(*words):\n"
+        "    done.append(1)\n"
+        "    if len(done) == int(sys.argv[4]): die()\n"
+        "    return insert(*words)\n"
+        "m._insert_batch, m.BATCH = dying, 700\n"
+        "if sys.argv[3] == 'stage': m.stage = lambda *words: (stage(*words), die())\n"
+        "with Store(Path(sys.argv[1])) as s: m.import_store(s, Path(sys.argv[2]))\n"
+    )
+    processes = Processes()
+    try:
+        assert processes.start(code, other.path, file, name, calls).wait(60) == -signal.SIGKILL
+    finally:
+        processes.kill_all()
+    assert other.stats()["responses"] == left
+    assert [path.name for path in other.path.parent.iterdir() if "import" in path.name] == []
+    assert import_store(other, file).new == 5600 - left
+    assert found(other, items) == bodies(items)
 
 
 # Damage of the file
