@@ -67,7 +67,7 @@ def _prepared(folder: Path, name: str, tolerated: int) -> int:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """What a case may take beside what this process has: a row may take 64 MiB of text, and several times that parsed."""
+    """What a case may take beside what this process has: a row may have 64 MiB, and take several times that parsed."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     former = resource.getrlimit(resource.RLIMIT_AS)
     if pages:
