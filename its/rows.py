@@ -25,6 +25,8 @@ RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Rows with reasoning traces are below 1 MB: a longer line belongs to a file without line ends."""
+MAX_DEPTH = 200
+"""Of lists and objects in a row: what is read near Python's own limit could not be written any more."""
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 """Of JSON that is read whole: the largest are the tokenizers of models, below 40 MB."""
 HOME_FOLDERS = frozenset({"envs", "fingerprints", "locks", "logs", "models", "training", "wheels"})
@@ -170,12 +172,26 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
                     text = text.removeprefix(_BOM)
                     if not text.strip():
                         continue
-                yield line_number, json.loads(text)
+                value = json.loads(text)
+                if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(value):
+                    raise RecursionError
+                yield line_number, value
             except UnicodeDecodeError as error:
                 faults.append(Fault(f"{path}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file"))
             except (ValueError, RecursionError) as error:
                 place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 faults.append(Fault(f"{path}:{line_number}{place}", _json_fault(error), "mend or remove this line"))
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects nest beyond MAX_DEPTH."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        holders = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [item for holder in holders for item in holder]
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _json_fault(error: ValueError | RecursionError) -> str:

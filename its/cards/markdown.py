@@ -1,4 +1,8 @@
-"""A card as Markdown: what a reader wants to know first comes first, texts stand in fences as they are."""
+"""A card as Markdown: what a reader wants to know first comes first, texts stand in fences as they are.
+
+Whatever came with a source is shown and not obeyed, by Markdown, by HTML within it or by a terminal: outside of fences
+it stands on one line with its marks escaped, within them control characters stand as their escapes.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+MAX_INLINE = 500
+"""Characters of a foreign text outside of a fence."""
+# Control characters but line ends and tabs, marks that change the direction of what follows, separators of lines.
+_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARKS = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
+_BARE_LINK = re.compile(r"(?i)(:|\bwww)([/.])")
+"""Where GitHub would make a link of what is none: `http://`, `www.`."""
+
 
 def card_markdown(card: Mapping[str, Any]) -> str:
     """The Markdown of a card, of problems alone or under a strategy."""
     lines = _strategy(card) if "strategy" in card else _problems(card, "#")
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     origin = card["origin"]
-    yield from (f"{level} {card['name']}", "")
-    yield f"A {card['kind']} of {card['rows']} problems; {card['with_reference']} have a reference answer, "
+    yield from (f"{level} {_inline(card['name'])}", "")
+    yield f"A {_inline(card['kind'])} of {card['rows']} problems; {card['with_reference']} have a reference answer, "
     yield from (f"{card['with_solution']} a worked solution. Seed of the study: {card['seed']}.", "")
     yield from (f"{level}# Source", "")
     yield from _table(("what", "value"), origin.items())
@@ -46,13 +58,14 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield from _table(("file", "SHA-256"), card["files"].items())
     yield from (f"{level}# Samples", "")
     for example in card["examples"]:
-        yield from _example(example, f"`{example['problem_id']}`", ("text", "reference", "solution"))
+        yield from _example(example, _code(example["problem_id"]), ("text", "reference", "solution"))
 
 
 def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"# {card['name']} with strategy {card['strategy']}", "")
-    yield f"{card['rows']} queries: each problem of the {card['problems']['kind']} `{card['name']}` with its persona"
-    yield from (f"under the strategy `{card['strategy']}`. The problems' own card is below.", "")
+    yield from (f"# {_inline(card['name'])} with strategy {_inline(card['strategy'])}", "")
+    name, strategy = _code(card["name"]), _code(card["strategy"])
+    yield f"{card['rows']} queries: each problem of the {_inline(card['problems']['kind'])} {name} with its persona"
+    yield from (f"under the strategy {strategy}. The problems' own card is below.", "")
     yield from _standing(card["standing"])
     yield from ("## Personas", "")
     if card["personas"] is None:
@@ -81,22 +94,22 @@ def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("file", "SHA-256"), card["files"].items())
     yield from ("## Samples", "")
     for example in card["examples"]:
-        yield from _example(example, f"`{example['problem_id']}`", ("domain", "personas", "query"))
+        yield from _example(example, _code(example["problem_id"]), ("domain", "personas", "query"))
     yield from _problems(card["problems"], "##")
 
 
 def _standing(standing: Mapping[str, Any]) -> Iterator[str]:
     commit = standing["commit"]
-    yield f"Commit: `{commit}`." if commit else "Not in a git repository."
+    yield f"Commit: {_code(commit)}." if commit else "Not in a git repository."
     if standing["changed_files"]:
-        yield f"**Not as committed:** {', '.join(f'`{path}`' for path in standing['changed_files'])}."
+        yield f"**Not as committed:** {', '.join(map(_code, standing['changed_files']))}."
     if standing["changed_stages"] is None:
-        yield f"Whether dvc.lock describes these files cannot be told: {standing['unknown']}."
+        yield f"Whether dvc.lock describes these files cannot be told: {_inline(standing['unknown'])}."
     elif standing["changed_stages"]:
         yield "**Not as dvc.lock says**, so templates and parameters here may not be those of the rows:"
         yield ""
         for stage, reasons in standing["changed_stages"].items():
-            yield f"- `{stage}`: {'; '.join(reasons)}"
+            yield f"- {_code(stage)}: {_inline('; '.join(reasons))}"
     else:
         yield "The files are what dvc.lock says."
     yield ""
@@ -123,15 +136,11 @@ def _details(step: Mapping[str, Any]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join(map(_inline, heads))} |"
     yield f"|{'---|' * len(heads)}"
     for row in rows:
-        yield f"| {' | '.join(_cell(value) for value in row)} |"
+        yield f"| {' | '.join(_inline(_plain(value)) for value in row)} |"
     yield ""
-
-
-def _cell(value: Any) -> str:
-    return " ".join(_plain(value).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _plain(value: Any) -> str:
@@ -142,6 +151,33 @@ def _plain(value: Any) -> str:
 
 def _fence(text: str, language: str) -> Iterator[str]:
     """A code block whose fence is longer than any that the text holds."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    yield from (f"{fence}{language}", text, fence, "")
+    fence = "`" * max(3, _longest(text) + 1)
+    yield from (f"{fence}{language}", _UNSEEN.sub(_escaped, text), fence, "")
+
+
+def _inline(value: Any) -> str:
+    """Foreign text between our own: one line, with nothing in it that Markdown or HTML would take for a mark."""
+    text = _UNSEEN.sub(_escaped, _shortened(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return _BARE_LINK.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", text))
+
+
+def _code(value: Any) -> str:
+    """Foreign text as a code span; not for tables, where a `|` would end the cell."""
+    text = _UNSEEN.sub(_escaped, _shortened(value))
+    ticks = "`" * (_longest(text) + 1)
+    return f"{ticks} {text} {ticks}" if "`" in text else f"{ticks}{text or ' '}{ticks}"
+
+
+def _shortened(value: Any) -> str:
+    """On one line, and cut: a name with 100,000 letters would widen a table beyond reading."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= MAX_INLINE else f"{text[:MAX_INLINE]}..."
+
+
+def _longest(text: str) -> int:
+    """The longest run of backticks."""
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")

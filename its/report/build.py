@@ -16,7 +16,7 @@ from markupsafe import Markup
 from its.report.charts import loss_charts
 from its.report.check import REQUIRED, check_study
 from its.report.grouping import distinct, grouped
-from its.report.matrix import Matrix, Row, fewest, matrices, of, terms
+from its.report.matrix import Entry, Matrix, Row, fewest, matrices, of, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, headline_sentences
 
@@ -64,24 +64,29 @@ def build_report(study: Mapping[str, Any]) -> str:
         duration=duration,
         p_value=p_value,
         text=text,
+        metric=metric_value,
     )
+    page = environment.get_template("report.html.j2").render(page_values(study))
+    # JSON may hold NUL and lone surrogates (a model wrote the text); neither may stop the page from being written.
+    return page.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def page_values(study: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the template is given: texts, numbers, lists and mappings, nothing that can be called."""
     tables = matrices(study)
     scales = {
         name: _scale([m for m in tables if m.benchmark == name]) for name in distinct(m.benchmark for m in tables)
     }
-    page = environment.get_template("report.html.j2").render(
+    return dict(
         css=Markup(files("its.report").joinpath("style.css").read_text(encoding="utf-8")),
         study={**dict.fromkeys(_OPTIONAL), **study},
         recipe=study.get("recipe") or "unnamed",
         headline=headline_sentences(study),
-        matrices=tables,
+        matrices=[_plain(matrix, scales[matrix.benchmark]) for matrix in tables],
         scales=scales,
-        heat=lambda entry, name: heat_style(entry.avg, *scales[name]),
         swatches=[heat_style(i / 10, 0.0, 1.0) for i in range(11)],
         terms={name: terms(of(study, "cells", name)) for name in scales},
-        seeds=lambda entry: [f"seed {c['seed']}: {percent(c['avg'])}" for c in entry.cells],
         cell_groups=grouped(study.get("cells") or [], lambda cell: cell["benchmark"]),
-        metric=metric_value,
         metrics={name: _metrics(of(study, "cells", name)) for name in scales},
         intervals=_interval_name(study),
         few=[(n, p) for n in scales for p in [fewest(of(study, "cells", n))] if p and p < FEW_PROBLEMS],
@@ -97,8 +102,27 @@ def build_report(study: Mapping[str, Any]) -> str:
         },
         provenance=_provenance(study.get("provenance") or {}),
     )
-    # JSON may hold NUL and lone surrogates (a model wrote the text); neither may stop the page from being written.
-    return page.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
+    """A table as the template reads it: values alone, as everything that it is given."""
+
+    def field(entry: Entry | None) -> dict[str, Any] | None:
+        if entry is None:
+            return None
+        seeds = [f"seed {cell['seed']}: {percent(cell['avg'])}" for cell in entry.cells] if len(entry.cells) > 1 else []
+        style = heat_style(entry.avg, *scale)
+        return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds}
+
+    return {
+        "benchmark": matrix.benchmark,
+        "role": matrix.role,
+        "title": matrix.title,
+        "seeds": matrix.seeds,
+        "rows": matrix.rows,
+        "columns": matrix.columns,
+        "entries": [[field(entry) for entry in row] for row in matrix.entries],
+    }
 
 
 def heat_style(value: float, low: float, high: float) -> str:

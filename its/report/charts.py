@@ -72,7 +72,7 @@ def loss_charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "series": series,
                 "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
                 "y_ticks": [(frame.y(t), f"{t:g}") for t in y_ticks],
-                "box": frame,
+                "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},
                 "lost": [f"{name}: {lost}" for name, dots, lost in curves if not dots],
             }
         )

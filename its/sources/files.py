@@ -17,6 +17,8 @@ from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
 from its.sources.parquet import read_parquet
 from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, shown
 
+MAX_ROW_LINES = 1_000_000
+"""Of a CSV file in one row: reasoning traces have below 100,000."""
 Reader = Callable[[Path, str, Callable[[str], None]], Iterator[Record]]
 
 
@@ -171,8 +173,8 @@ class _CsvLines:
             # Its columns cannot be counted, so no later row can be trusted either.
             raise DataError(f"{self._name}:{self._number}: {_too_long(length)}", "is it a CSV file?")
         self._taken += len(line)
-        if self._taken > MAX_LINE_BYTES:
-            message = f"the row that begins here has more than {MAX_LINE_BYTES} bytes"
+        if self._taken > MAX_LINE_BYTES or self._number - self._begun >= MAX_ROW_LINES:
+            message = f"the row that begins here has more than {MAX_LINE_BYTES} bytes or {MAX_ROW_LINES} lines"
             raise DataError(f"{self._name}:{self._begun}: {message}", "is a quote left open, or not doubled?")
         return line.decode("utf-8", "surrogateescape")
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from its.errors import DataError
+from its.errors import DataError, printable
 from its.rows import MAX_LINE_BYTES, open_regular
 from its.sources.lines import PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
 from its.sources.records import Record, RowFault
 
-MEMORY_BYTES = 4 * 1024**3
+MEMORY_BYTES = 3 * 1024**3
 """Of the reading process, Arrow itself and a batch of rows within: 64 rows of 10 MB take 2 GB."""
 BATCH_ROWS = 64
 MAX_COLUMNS = 10_000
@@ -23,6 +23,7 @@ MAX_COLUMNS = 10_000
 WORKER = Path(__file__).parent / "workers" / "parquet_rows.py"
 _SECONDS, _BYTES_PER_SECOND = 60, 10_000_000
 """Of CPU for what every file takes, and how slowly the slowest unpack: an honest file takes a hundredth."""
+_SHOWN_CHARACTERS = 500
 _TOO_LARGE = f"reading it takes more than {MEMORY_BYTES // 1024**3} GiB of memory"
 
 
@@ -89,4 +90,5 @@ def _messages(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
 
 def _unreadable(name: str, index: int, what: str) -> DataError:
     where = f"{name}[{index}]" if index else name
+    what = printable(what[:_SHOWN_CHARACTERS])
     return DataError(f"{where}: not a readable Parquet file: {what}", "get the file again")

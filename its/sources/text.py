@@ -46,12 +46,17 @@ def as_text(value: Any) -> str:
         if abs(value) >= _BOUND:
             raise TypeError(f"number of more than {_MAX_DIGITS} digits")
         return str(value)
-    if not isinstance(value, float | Decimal) or not math.isfinite(value):
+    if not _is_finite(value):
         raise TypeError(type(value).__name__)
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if number and abs(number.adjusted()) > _MAX_DIGITS:
         raise TypeError(f"number of more than {_MAX_DIGITS} digits")
     return str(int(number)) if number == number.to_integral_value() else format(number, "f")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a float or a decimal with a value; a decimal may be one that no float holds."""
+    return value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)
 
 
 def as_json(value: Any, depth: int = 0) -> Any:
@@ -68,7 +73,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
         raise TypeError(f"number of more than {_MAX_DIGITS} digits")
     if value is None or isinstance(value, bool | int):
         return value
-    if isinstance(value, float | Decimal) and math.isfinite(value):
+    if _is_finite(value):
         return value if isinstance(value, float) else str(value)
     if depth == _MAX_DEPTH:
         raise TypeError(f"value nested more than {_MAX_DEPTH} deep")

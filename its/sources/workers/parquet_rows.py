@@ -152,7 +152,7 @@ def _rows(blocks: Blocks, settings: dict[str, Any], bound: int, send: Callable[[
             repeated = next(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(f"two columns are called `{repeated}`")
         for batch in table.iter_batches(batch_size=settings["batch"], use_threads=False):
-            for message in _messages(batch, settings["row_bytes"]):
+            for message in _messages(_decoded(batch), settings["row_bytes"]):
                 taken += len(message)
                 send(message)
             taken += ROW_BYTES * batch.num_rows
@@ -164,21 +164,32 @@ def _rows(blocks: Blocks, settings: dict[str, Any], bound: int, send: Callable[[
 
 def _messages(batch: Any, row_bytes: int) -> Iterator[bytes]:
     """The rows of a batch, at once, or one by one where they are large."""
-    try:
-        rows = batch.to_pylist()
-    except MemoryError:
-        raise
-    except Exception:  # a value that Python has no word for: which row has it?
-        rows = [_value(batch.slice(index, 1)) for index in range(batch.num_rows)]
-    message = packed("rows", rows)
-    if len(message) <= row_bytes:
+    if batch.nbytes <= row_bytes:
+        try:
+            message = packed("rows", batch.to_pylist())
+        except MemoryError:
+            raise
+        except Exception:  # a value that Python has no word for: which row has it?
+            message = b""
+        if 0 < len(message) <= row_bytes:
+            yield message
+            return
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        message = b"" if row.nbytes > row_bytes else packed("rows", [_value(row)])
+        if not 0 < len(message) <= row_bytes:
+            message = packed("rows", [f"the row has {max(row.nbytes, len(message))} bytes; the limit is {row_bytes}"])
         yield message
-        return
-    for row in rows:
-        message = packed("rows", [row])
-        if len(message) > row_bytes:
-            message = packed("rows", [f"the row has {len(message)} bytes; the limit is {row_bytes}"])
-        yield message
+
+
+def _decoded(batch: Any) -> Any:
+    """The batch with categories as the values that they stand for: else all of them count, and cost, in every batch."""
+    import pyarrow
+
+    columns = [
+        column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _value(row: Any) -> Any:
