@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from its.errors import Fault, FaultsError
 from its.recipe.document import Document, read_document
-from its.recipe.plain import Found, Location, dotted, plain_faults, seen
+from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
 from its.recipe.scalars import quoted
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, Recipe
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, WANTED, Recipe
 
 __all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
 
@@ -119,23 +119,26 @@ def _cut(text: str) -> str:
 
 
 def _without(values: Mapping[str, Any], located: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Any]:
-    """The values with None in place of all that the schema refuses, so that what is left has the schema's types."""
+    """The values with REFUSED in place of all that the schema refuses, so that what is left has the schema's types."""
     sound: dict[str, Any] = _copy(values)
     for location, item in located:
         if item["type"] != "missing":
-            _clear(sound, location)
+            _refuse(sound, location, whole=item["loc"][-1] == "[key]")
     for item in _modelled(sound)[1]:
-        if item["type"] != "missing" and item.get("input") is not None:  # refused for what stands deeper in it
-            _clear(sound, item["loc"][:1])
+        if item["type"] != "missing" and item["input"] is not REFUSED:  # refused for what stands deeper in it
+            _refuse(sound, item["loc"][:1])
     return sound
 
 
-def _clear(values: Any, location: Sequence[str | int]) -> None:
+def _refuse(values: Any, location: Sequence[str | int], whole: bool = False) -> None:
+    """Put REFUSED there; `whole` takes the key out too."""
     node = values
     for part in location[:-1]:
         node = node[part] if _holds(node, part) else None
     if location and _holds(node, location[-1]):
-        node[location[-1]] = None
+        node[location[-1]] = REFUSED
+        if whole and isinstance(node, dict):
+            del node[location[-1]]
 
 
 def _holds(node: Any, part: str | int) -> bool:
@@ -201,7 +204,15 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = _nearest(given, options)
         hint = f"did you mean `{close}`?" if close else None
-    return location, f"`{name}` is {seen(given)}: {item['msg'][0].lower()}{item['msg'][1:]}", hint
+    said = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        said = "input should be a mapping"
+    elif kind == "union_tag_not_found":
+        said = "a filter is a word, or a mapping with `name: tokens` or `name: language`"
+        said = said if parent[-1:] == ("filters",) else "its `kind` is missing"
+    elif kind == "string_pattern_mismatch":
+        said = WANTED.get(item["ctx"]["pattern"], said)
+    return location, f"`{name}` is {seen(given)}: {said}", hint
 
 
 def _nearest(word: str, known: Sequence[str]) -> str | None:

@@ -22,6 +22,8 @@ MAX_KEY = 512
 """Characters of a key; the longest in use name checkpoints: four names of 64 with what joins them."""
 MAX_BITS = 64
 """Of an integer: nothing behind a recipe takes more."""
+REFUSED = type("Refused", (), {})()
+"""Stands in place of what the schema refuses: something is there, and has no type that a check could use."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and line end, and halves of characters, which UTF-8 does not have."""
 
@@ -44,7 +46,7 @@ def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
         elif isinstance(value, list):
             waiting.extend(((*location, index), item) for index, item in enumerate(value))
         elif wrong := _scalar_fault(value):
-            yield location, f"`{dotted(location)}` {wrong}", None
+            yield location, f"`{dotted(location)}` {wrong}", "take it out"
 
 
 def dotted(location: Location) -> str:
@@ -58,7 +60,9 @@ def seen(value: Any) -> str:
         return quoted(value)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
         return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool):
+        return "`null`" if value is None else f"`{str(value).lower()}`"
+    if isinstance(value, int | float):
         return f"`{value}`"
     return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 

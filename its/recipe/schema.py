@@ -70,14 +70,26 @@ Count = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Draws = Annotated[int, Field(ge=1, le=100_000)]
 """Responses for a query, and the k of a metric over them; published studies draw 10,000."""
-FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\t\r\n]+$")]
-_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_WORDS = r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
-HubId = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}/{_WORD}$")]
-"""`owner/name`; a path would be loaded as a folder."""
-HubRevision = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}(/{_WORD})*$")]
-HubSubset = Annotated[str, Field(max_length=200, pattern=f"^{_WORDS}(/{_WORDS})*$")]
-HubSplit = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$")]
+_WORD, _WORDS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
+_PATH = r"^[^\t\r\n]+$"
+_HUB_ID = f"^{_WORD}/{_WORD}$"
+_HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
+_HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
+_HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
+WANTED = {
+    _PATH: "a path is one line",
+    _HUB_ID: "`owner/name` of the hub is wanted, and no path",
+    _HUB_REVISION: "a commit, branch or tag is wanted",
+    _HUB_SUBSET: "the name of a subset is wanted",
+    _HUB_SPLIT: "the name of a split is wanted",
+}
+"""What a pattern wants, in words."""
+
+FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=_PATH)]
+HubId = Annotated[str, Field(max_length=200, pattern=_HUB_ID)]
+HubRevision = Annotated[str, Field(max_length=200, pattern=_HUB_REVISION)]
+HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
+HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
 
 PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]

@@ -76,7 +76,7 @@ def template_reference_faults(values: Mapping[str, Any], templates: Templates) -
     strategies = _table(values, "strategies")
     for name, strategy in strategies.items():
         if isinstance(strategy, Mapping):
-            in_prompt = strategy.get("place") != "system" and _gets_personas(strategy, strategies)
+            in_prompt = strategy.get("place", "user") == "user" and _gets_personas(strategy, strategies)
             yield from _query(name, strategy, templates, in_prompt)
             yield from _persona(name, strategy, templates)
     yield from _frame(_table(values, "prompt").get("user"))
