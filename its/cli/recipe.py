@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -88,7 +89,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     paths = [recipe_path(project, name) for name in names]
     if not paths:
         params = project / "params.yaml"
-        paths = [*recipe_paths(project), *([params] if params.is_file() else [])]
+        paths = [*recipe_paths(project), *([params] if os.path.lexists(params) else [])]
     faults: list[Fault] = []
     valid = []
     for path in paths:

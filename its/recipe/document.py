@@ -27,13 +27,12 @@ from ruamel.yaml.events import (
 )
 
 from its.errors import Fault, FaultsError, printable
+from its.recipe.plain import MAX_DEPTH, MAX_KEY, MAX_TEXT, text_fault
 from its.recipe.scalars import CORE, KINDS, SHOWN, ScalarError, quoted, scalar_kind, scalar_value, tag_error
 from its.rows import raise_faults, read_regular
 
 MAX_BYTES = 256 * 1024
 """Of a recipe's file: the largest that ships has 12 KiB, and ruamel reads 256 KiB in a third of a second."""
-MAX_DEPTH = 32
-"""Mappings and lists within each other: recipes have 6, DeepSpeed's settings in `train.axolotl` as many again."""
 NODE_SIZE = 32
 """Characters that a key or a value counts beside its own text: 16,000 of them are read in half a second, and the
 largest recipe that ships has 700."""
@@ -86,7 +85,7 @@ def read_document(path: Path, limit: int = MAX_BYTES) -> Document:
         MissingError: if there is no such file.
         DataError: if it is no regular file, or too large.
         FaultsError: on broken YAML, what is not plain YAML (tags, dates, keys that are no text), a duplicate key,
-            aliases or nesting beyond the bounds, or a file that is not a mapping.
+            texts, aliases or nesting beyond the bounds, or a file that is not a mapping.
     """
     content = read_regular(path, limit, hint="`its recipe list` names the recipes")
     try:
@@ -177,6 +176,8 @@ class _Reader:
             node = Node(None, line, column)
             kind, node.value = self._scalar(event)
             self._remember(event.anchor, node, before)
+            if kind == "str" and (wrong := text_fault(event.value, MAX_KEY if self._is_key() else MAX_TEXT)):
+                self._fault(event, f"{'the key' if self._is_key() else 'the text'} {quoted(event.value)} {wrong}")
             if self._is_key() and kind in KINDS:
                 hint = f'quote it: `"{printable(event.value[:SHOWN])}"`'
                 self._fault(event, f"the key {quoted(event.value)} is read as {KINDS[kind]}", hint)

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from its.recipe.document import MAX_DEPTH
 from its.recipe.scalars import quoted
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str, str | None]
 
+MAX_DEPTH = 32
+"""Mappings and lists within each other: recipes have 6, DeepSpeed's settings in `train.axolotl` as many again."""
 MAX_TEXT = 32 * 1024
 """Characters of one text: a page has 3,000, the longest system prompts in use some 20,000."""
 MAX_KEY = 512
@@ -39,7 +40,7 @@ def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
             for key, item in value.items():
                 if not isinstance(key, str):
                     yield location, f"a key is {seen(key)}, and keys are words", "quote it"
-                elif wrong := _text_fault(key, MAX_KEY):
+                elif wrong := text_fault(key, MAX_KEY):
                     yield (*location, key), f"the key {quoted(key)} {wrong}", "take another name"
                 else:
                     waiting.append(((*location, key), item))
@@ -69,7 +70,7 @@ def seen(value: Any) -> str:
 
 def _scalar_fault(value: Any) -> str | None:
     if isinstance(value, str):
-        return _text_fault(value, MAX_TEXT)
+        return text_fault(value, MAX_TEXT)
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):
@@ -79,7 +80,8 @@ def _scalar_fault(value: Any) -> str | None:
     return f"is {seen(value)}: a recipe holds texts, numbers, truth values, lists and mappings"
 
 
-def _text_fault(text: str, most: int) -> str | None:
+def text_fault(text: str, most: int) -> str | None:
+    """What is wrong with a text wherever it stands, to follow its name; None if nothing is."""
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
     found = _CONTROL.search(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,7 +211,7 @@ def load_study(project: Path | None = None) -> Study:
         FaultsError: with every fault of params.yaml.
     """
     project = project or find_project()
-    if not (project / "params.yaml").is_file():
+    if not os.path.lexists(project / "params.yaml"):
         raise MissingError(f"{project / 'params.yaml'}: no such file", "`its recipe use quickstart` writes it")
     return Study(project, checked_recipe(read_document(project / "params.yaml"), project, {}))
 
