@@ -87,6 +87,7 @@ WANTED = {
 
 FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=_PATH)]
 HubId = Annotated[str, Field(max_length=200, pattern=_HUB_ID)]
+"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
 HubRevision = Annotated[str, Field(max_length=200, pattern=_HUB_REVISION)]
 HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
 HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
@@ -149,10 +150,6 @@ class WheelSource(Section):
     version: Annotated[str, Field(max_length=64), AfterValidator(_version)]
     file: Annotated[str, Field(max_length=300), AfterValidator(_member)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
-"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
 
 
 class HubModelSource(Section):

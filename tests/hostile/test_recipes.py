@@ -24,6 +24,7 @@ from its.recipe.document import MAX_BYTES, Document, Node, parse_document, read_
 from its.recipe.load import MAX_FAULTS, MAX_WORDS, load_recipe, validate
 from its.recipe.new import new_recipe, new_strategy
 from its.recipe.schema import Recipe
+from its.shown import shown
 from its.stages.data_check import data_checked
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ NAMES = _lines("names.jsonl")
 
 
 def _bounded(text: str | None) -> bool:
-    return text is None or (len(text) <= MAX_WORDS + 3 and text.isprintable())
+    return text is None or (len(text) <= MAX_WORDS + 3 and shown(text) == text)
 
 
 def _judge(document: Document, project: Path) -> Recipe:
