@@ -157,13 +157,14 @@ def diff(name: str | None, as_json: bool) -> None:
 
     Example: its recipe diff
     """
-    from its.recipe.apply import departures, recipe_path
+    from its.recipe.apply import departures, own_path, recipe_path
     from its.recipe.load import read_document
 
     project = _project()
     params = read_document(project / "params.yaml").values
-    against = name or str(params.get("recipe"))
-    found = departures(read_document(recipe_path(project, against)).values, params)
+    against = str(params.get("recipe")) if name is None else name
+    file = own_path(project, against) if name is None else recipe_path(project, name)
+    found = departures(read_document(file).values, params)
     if as_json:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
         return

@@ -28,14 +28,26 @@ def recipe_paths(project: Path) -> list[Path]:
 
 
 def recipe_path(project: Path, name: str) -> Path:
-    """The file of a recipe by its name, or a path as given.
+    """The file of a recipe by its name, or a path as a person typed it; of a name that a file holds, see `own_path`.
 
     Raises:
         MissingError: if there is none, naming those that are.
-        DataError: if a link leads from its name out of `recipes/`.
+        DataError: if a link leads from `recipes/` elsewhere.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
+    if not name.endswith((".yaml", ".yml")):
+        return own_path(project, name)
+    if Path(os.path.abspath(name)).parent == project / "recipes":
+        require_own(Path(name), project)
+    return Path(name)
+
+
+def own_path(project: Path, name: str) -> Path:
+    """The file of a recipe of `recipes/` by its name, and no other file, whatever the name.
+
+    Raises:
+        MissingError: if there is none, naming those that are.
+        DataError: if a link leads from it elsewhere.
+    """
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
         known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
@@ -104,7 +116,7 @@ def use_recipe(project: Path, path: Path, force: bool, check: Check = checked) -
 def _would_be_lost(project: Path, current: Document) -> list[tuple[str, Any, Any]]:
     """What params.yaml holds that its own recipe does not."""
     try:
-        own = recipe_path(project, str(current.values.get("recipe")))
+        own = own_path(project, str(current.values.get("recipe")))
         return departures(read_document(own).values, current.values)
     except MissingError:
         return [("recipe", None, None)]

@@ -27,6 +27,8 @@ from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
+MAX_MADE = 200_000
+"""Rows of all procedural sources; `its recipe check` makes those of benchmarks, 25,000 in a second."""
 LISTED = 100
 """Declared names that a hint lists."""
 FILE_ENDINGS = ".json, .jsonl, .csv (each also with .gz or .zst), .parquet"
@@ -221,6 +223,7 @@ def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
 
 
 def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    made = 0
     for section in ("datasets", "benchmarks"):
         for name, entry in _section(values, section).items():
             source = entry.get("source") if isinstance(entry, Mapping) else None
@@ -229,6 +232,10 @@ def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             here = (section, name, "source")
             if source.get("kind") == "procedural":
                 yield from _procedural(source, here)
+                size = source.get("size")
+                made += size if type(size) is int else 0
+                if made > MAX_MADE:
+                    yield (*here, "size"), f"the study has {made} rows of procedural sources", f"at most {MAX_MADE}"
                 for key in ("preset", "fields"):
                     if entry.get(key) is not None:
                         yield (

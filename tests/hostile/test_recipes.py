@@ -425,6 +425,13 @@ def _run(*words: str) -> int:
     return int(caught.value.code or 0)
 
 
+def _ended(ends: list[int], *words: str) -> None:
+    """Run a command and keep its exit code; one that is not 0 counts as refused."""
+    ends.append(_run(*words))
+    if ends[-1]:
+        raise DataError(f"exit {ends[-1]}")
+
+
 def _leave_quickstart(project: Path) -> None:
     for path in (project / "recipes").glob("*.yaml"):
         if path.stem != "quickstart":
@@ -459,7 +466,7 @@ def test_one_broken_recipe_hides_no_other(
     assert "quickstart" in dict(described(project)[0])
     for words in ("list", "list --json", "check", "show bad", "show bad --json", "use bad", "new b --from bad"):
         ends: list[int] = []
-        tally("recipes", lambda words=words, ends=ends: ends.append(_run("recipe", *words.split())), SECONDS * 5)
+        tally("recipes", lambda words=words, ends=ends: _ended(ends, "recipe", *words.split()), SECONDS * 5)
         out = capsys.readouterr()
         assert "\x1b" not in out.out + out.err and "root:" not in out.out + out.err
         if name == "a recipe that is a number" and words.split()[0] in ("list", "show"):
@@ -479,7 +486,7 @@ def test_params_that_is_no_file(project: Path, tally: Tally, name: str) -> None:
     FILES[name](project / "params.yaml")
     passwords, ends = Path("/etc/passwd").read_bytes(), []
     for words in ("recipe diff", "recipe diff --json", "strategy list", "recipe check", "query"):
-        tally("recipes", lambda words=words: ends.append(_run(*words.split())), SECONDS * 5)
+        tally("recipes", lambda words=words: _ended(ends, *words.split()), SECONDS * 5)
     assert set(ends) <= {3, 4}, ends
     path = recipe_path(project, "quickstart")
     for force in (False, True):
@@ -508,8 +515,57 @@ def test_params_that_is_no_file(project: Path, tally: Tally, name: str) -> None:
 )
 def test_paths_as_recipes(project: Path, tally: Tally, capsys: pytest.CaptureFixture[str], path: str) -> None:
     for command in (["use"], ["check"], ["show"], ["diff"]):
-        assert tally("recipes", lambda command=command: _run("recipe", *command, "--", path), SECONDS) is None
+        ends: list[int] = []
+        tally("recipes", lambda command=command, ends=ends: _ended(ends, "recipe", *command, "--", path), SECONDS)
+        assert ends[0] in (3, 4)
         assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_recipe_names_no_file_elsewhere(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = project.parent / "secret.yaml"
+    secret.write_text("password: hunter2\n", encoding="utf-8")
+    params = project / "params.yaml"
+    for named in (str(secret), "../../secret.yaml", "../../secret"):
+        params.write_text(f"recipe: {named}\n", encoding="utf-8")
+        assert _run("recipe", "diff") == 4
+        assert _run("recipe", "use", "quickstart") == 3
+    link = project / "recipes" / "bad.yaml"
+    link.symlink_to(secret)
+    for words in (
+        ["use", "bad"],
+        ["use", "recipes/bad.yaml"],
+        ["show", str(link)],
+        ["list"],
+        ["check"],
+        ["diff", "bad"],
+    ):
+        assert _run("recipe", *words) == 3, words
+    said = capsys.readouterr()
+    assert "hunter2" not in said.out + said.err and "password" not in said.out + said.err
+
+
+def test_many_slow_templates_stop_the_check(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.recipe.templates.CHECK_SECONDS", 0.0)
+    with pytest.raises(FaultsError, match="take more than 0 s to render"):
+        load_recipe(project / "params.yaml", project)
+
+
+def test_many_rows_to_make_are_refused(project: Path) -> None:
+    values = copy.deepcopy(BASE)
+    for index in range(5):
+        values["benchmarks"][f"more_{index}"] = copy.deepcopy(values["benchmarks"]["sums_test"])
+        values["benchmarks"][f"more_{index}"]["source"]["size"] = 50_000
+    with pytest.raises(FaultsError, match="has 250060 rows of procedural sources"):
+        _judge(_document(project / "params.yaml", values), project)
+
+
+def test_many_checkpoints_are_refused(project: Path) -> None:
+    values = copy.deepcopy(BASE)
+    values["design"]["seeds"] = list(range(1000))
+    values["strategies"] |= {f"s{index}": values["strategies"]["none"] for index in range(20)}
+    values["design"]["train"] = list(values["strategies"])
+    with pytest.raises(FaultsError, match="has 24000 checkpoints to train"):
+        _judge(_document(project / "params.yaml", values), project)
 
 
 DATA_CASES = {
