@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -25,20 +26,21 @@ def recipe() -> None:
 def list_(as_json: bool) -> None:
     """List the recipes with what they do.
 
-    Reads recipes/*.yaml.
+    Reads recipes/*.yaml. Those that cannot be read are named behind the others (exit 3).
 
     Example: its recipe list
     """
-    from its.recipe.apply import recipe_paths
-    from its.recipe.load import read_document
+    from its.recipe.apply import described
 
-    found = [(path.stem, str(read_document(path).values.get("description", ""))) for path in recipe_paths(_project())]
-    if as_json:
+    found, error = described(_project())
+    if as_json and error is None:
         print_json(recipes=[{"name": name, "description": text} for name, text in found])
-        return
-    width = max((len(name) for name, _ in found), default=0)
-    for name, text in found:
-        echo(f"{name:{width}}  {text}")
+    elif not as_json:
+        width = max((len(name) for name, _ in found), default=0)
+        for name, text in found:
+            echo(f"{name:{width}}  {text}")
+    if error is not None:
+        raise error
 
 
 @recipe.command()
@@ -50,14 +52,13 @@ def show(name: str, as_json: bool) -> None:
     Example: its recipe show quickstart
     """
     from its.recipe.apply import recipe_path
-    from its.recipe.load import read_document
+    from its.recipe.document import read_document
 
-    path = recipe_path(_project(), name)
-    document = read_document(path)
+    document = read_document(recipe_path(_project(), name))
     if as_json:
         print_json(recipe=document.values)
     else:
-        echo(path.read_text(encoding="utf-8"), nl=False)
+        echo(document.text, nl=False)
 
 
 @recipe.command()
@@ -77,8 +78,8 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
 
     Example: its recipe check quickstart
     """
-    from its.errors import Fault, FaultsError
-    from its.recipe.apply import recipe_path, recipe_paths
+    from its.errors import Fault, FaultsError, ItsError, MissingError
+    from its.recipe.apply import recipe_path, recipe_paths, require_own
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
@@ -88,15 +89,21 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     paths = [recipe_path(project, name) for name in names]
     if not paths:
         params = project / "params.yaml"
-        paths = [*recipe_paths(project), *([params] if params.is_file() else [])]
+        paths = [*recipe_paths(project), *([params] if os.path.lexists(params) else [])]
     faults: list[Fault] = []
     valid = []
     for path in paths:
         try:
+            if path.parent == project / "recipes":
+                require_own(path, project)
             document = read_document(path)
             recipe, found = validate(document, project)
         except FaultsError as error:
             recipe, found = None, error.faults
+        except ItsError as error:  # no regular file, too large, a link that leads out
+            if names and isinstance(error, MissingError):
+                raise
+            recipe, found = None, [Fault(f"{path}:1:1", error.message, error.hint)]
         faults += found
         if recipe is not None:
             valid.append((document, recipe))
@@ -133,9 +140,10 @@ def use(name: str, force: bool) -> None:
     Example: its recipe use quickstart
     """
     from its.recipe.apply import recipe_path, use_recipe
+    from its.stages.data_check import data_checked
 
     project = _project()
-    chosen = use_recipe(project, recipe_path(project, name), force)
+    chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
 
 
@@ -149,13 +157,14 @@ def diff(name: str | None, as_json: bool) -> None:
 
     Example: its recipe diff
     """
-    from its.recipe.apply import departures, recipe_path
+    from its.recipe.apply import departures, own_path, recipe_path
     from its.recipe.load import read_document
 
     project = _project()
     params = read_document(project / "params.yaml").values
-    against = name or str(params.get("recipe"))
-    found = departures(read_document(recipe_path(project, against)).values, params)
+    against = str(params.get("recipe")) if name is None else name
+    file = own_path(project, against) if name is None else recipe_path(project, name)
+    found = departures(read_document(file).values, params)
     if as_json:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
         return
@@ -178,9 +187,10 @@ def new(name: str, source: str) -> None:
     Example: its recipe new mine --from quickstart
     """
     from its.recipe.new import new_recipe
+    from its.stages.data_check import data_checked
 
     project = _project()
-    path = new_recipe(project, name, source)
+    path = new_recipe(project, name, source, data_checked)
     click.echo(f"wrote {path.relative_to(project)}; edit it, then `its recipe use {name}`")
 
 

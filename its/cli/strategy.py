@@ -16,13 +16,13 @@ recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="A recip
 
 def _study(recipe: str | None) -> Study:
     from its.recipe.apply import recipe_path
-    from its.recipe.load import load_recipe
-    from its.stages.study import Study, find_project, load_study
+    from its.recipe.document import read_document
+    from its.stages.study import Study, checked_recipe, find_project, load_study
 
     if recipe is None:
         return load_study()
     project = find_project()
-    return Study(project, load_recipe(recipe_path(project, recipe), project))
+    return Study(project, checked_recipe(read_document(recipe_path(project, recipe)), project, {}))
 
 
 @click.group()
@@ -88,10 +88,11 @@ def new(name: str, recipe: str | None) -> None:
     Example: its strategy new witness
     """
     from its.recipe.new import new_strategy
+    from its.stages.data_check import data_checked
     from its.stages.study import find_project
 
     project = find_project()
-    made = new_strategy(project, name, recipe)
+    made = new_strategy(project, name, recipe, data_checked)
     for path in made.templates:
         click.echo(f"wrote {path.relative_to(project)}")
     if made.recipe is not None:

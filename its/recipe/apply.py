@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, MissingError
-from its.recipe.load import load_recipe, read_document
-from its.recipe.schema import Recipe
+from its.errors import DataError, Fault, FaultsError, ItsError, MissingError, printable
+from its.recipe.document import Document
+from its.recipe.load import checked, read_document
+from its.recipe.plain import seen
+from its.recipe.scalars import quoted
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
 from its.rows import atomic_file
+
+MAX_DESCRIBED = 300
+"""Characters of a description in a list: three lines of a terminal."""
+Check = Callable[[Document, Path, Mapping[Path, str]], Recipe]
+"""(document, project, texts of unwritten templates by path) -> the recipe; raises with every fault of it."""
 
 
 def recipe_paths(project: Path) -> list[Path]:
@@ -18,18 +28,57 @@ def recipe_paths(project: Path) -> list[Path]:
 
 
 def recipe_path(project: Path, name: str) -> Path:
-    """The file of a recipe by its name, or a path as given.
+    """The file of a recipe by its name, or a path as a person typed it; of a name that a file holds, see `own_path`.
 
     Raises:
-        MissingError: if there is none, naming the nearest.
+        MissingError: if there is none, naming those that are.
+        DataError: if a link leads from `recipes/` elsewhere.
     """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
+    if not name.endswith((".yaml", ".yml")):
+        return own_path(project, name)
+    if Path(os.path.abspath(name)).parent == project / "recipes":
+        require_own(Path(name), project)
+    return Path(name)
+
+
+def own_path(project: Path, name: str) -> Path:
+    """The file of a recipe of `recipes/` by its name, and no other file, whatever the name.
+
+    Raises:
+        MissingError: if there is none, naming those that are.
+        DataError: if a link leads from it elsewhere.
+    """
     path = project / "recipes" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)) or "none"
-        raise MissingError(f"no recipe `{name}` under recipes/", f"there are: {known}")
+    if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
+        known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", f"there are: {known}")
+    require_own(path, project)
     return path
+
+
+def require_own(path: Path, project: Path) -> None:
+    """Refuse a recipe of `recipes/` that is a link to a file elsewhere.
+
+    Raises:
+        DataError: if it is one.
+    """
+    if not Path(os.path.realpath(path)).is_relative_to(Path(os.path.realpath(project)) / "recipes"):
+        raise DataError(f"{path}: a link leads out of recipes/", "copy the file there")
+
+
+def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]:
+    """(name, description) of every recipe that can be read, and what is wrong with the others."""
+    found, faults = [], []
+    for path in recipe_paths(project):
+        try:
+            require_own(path, project)
+            text = read_document(path).values.get("description", "")
+            found.append((path.stem, printable(str(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]))
+        except FaultsError as error:
+            faults += error.faults
+        except ItsError as error:
+            faults.append(Fault(f"{path}:1:1", error.message, error.hint))
+    return found, FaultsError(faults) if faults else None
 
 
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -37,31 +86,40 @@ def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tup
     return list(_differ(recipe, params, ""))
 
 
-def use_recipe(project: Path, path: Path, force: bool) -> Recipe:
+def use_recipe(project: Path, path: Path, force: bool, check: Check = checked) -> Recipe:
     """Validate a recipe and write it to params.yaml, comments and all.
+
+    Args:
+        check: what the recipe has to pass before anything is written.
 
     Raises:
         FaultsError: if the recipe has faults; params.yaml stays as it is.
         DataError: if params.yaml departs from its own recipe and would be lost, unless `force`.
     """
-    recipe = load_recipe(path, project)
+    document = read_document(path)
+    recipe = check(document, project, {})
     target = project / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    if target.is_file() and target.read_text(encoding="utf-8") == text:
+    current = read_document(target) if target.is_file() and not force else None
+    if current is not None and current.text == document.text:
         return recipe
-    if target.is_file() and not force:
-        current = read_document(target).values
-        own = project / "recipes" / f"{current.get('recipe')}.yaml"
-        changed = departures(read_document(own).values, current) if own.is_file() else [("recipe", None, None)]
-        if changed:
-            names = ", ".join(f"`{name}`" for name, _, _ in changed[:5])
-            raise DataError(
-                f"params.yaml departs from its recipe `{current.get('recipe')}` ({names}) and would be overwritten",
-                "keep it as a recipe of its own, or add `--force`; `its recipe diff` shows all",
-            )
+    if current is not None and (changed := _would_be_lost(project, current)):
+        own, names = seen(current.values.get("recipe")), ", ".join(quoted(name) for name, _, _ in changed[:5])
+        raise DataError(
+            f"params.yaml departs from its recipe {own} ({names}) and would be overwritten",
+            "keep it as a recipe of its own, or add `--force`; `its recipe diff` shows all",
+        )
     with atomic_file(target) as out:
-        out.write(text)
+        out.write(document.text)
     return recipe
+
+
+def _would_be_lost(project: Path, current: Document) -> list[tuple[str, Any, Any]]:
+    """What params.yaml holds that its own recipe does not."""
+    try:
+        own = own_path(project, str(current.values.get("recipe")))
+        return departures(read_document(own).values, current.values)
+    except MissingError:
+        return [("recipe", None, None)]
 
 
 def _differ(left: Any, right: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

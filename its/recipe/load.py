@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from its.errors import Fault, FaultsError
 from its.recipe.document import Document, read_document
-from its.recipe.plain import Found, Location, dotted, plain_faults, seen
+from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
 from its.recipe.scalars import quoted
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, Recipe
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, WANTED, Recipe
 
 __all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
 
@@ -39,18 +39,27 @@ def load_recipe(path: Path, project: Path) -> Recipe:
         DataError: if it is no regular file, or too large.
         FaultsError: with every fault, in the order of the file.
     """
-    recipe, faults = validate(read_document(path), project)
+    return checked(read_document(path), project)
+
+
+def checked(document: Document, project: Path, unwritten: Mapping[Path, str] | None = None) -> Recipe:
+    """The recipe of a document; arguments as of `validate`.
+
+    Raises:
+        FaultsError: with every fault, in the order of the file.
+    """
+    recipe, faults = validate(document, project, unwritten)
     if recipe is None:
         raise FaultsError(faults)
     return recipe
 
 
-def validate(document: Document, project: Path, templates: Mapping[Path, str] | None = None) -> Validated:
+def validate(document: Document, project: Path, unwritten: Mapping[Path, str] | None = None) -> Validated:
     """The recipe, or None and every fault of it (the first `MAX_FAULTS` and how many more).
 
     Args:
         project: the folder that holds `recipes/` and `data/`.
-        templates: texts of templates that are not written yet, by their path.
+        unwritten: texts of templates that are not written yet, by their path.
     """
     values = document.values
     found = list(islice(plain_faults(values), MAX_FAULTS))
@@ -66,7 +75,7 @@ def validate(document: Document, project: Path, templates: Mapping[Path, str] | 
     located = sorted(((_real_location(values, item["loc"]), item) for item in errors), key=_place_in(document))
     found = [_schema_fault(location, item) for location, item in located[:MAX_FAULTS]]
     sound = values if recipe is not None else _without(values, located)
-    found.extend(islice(reference_faults(sound, project, templates), MAX_FAULTS))
+    found.extend(islice(reference_faults(sound, project, unwritten), MAX_FAULTS))
     name = values.get("recipe")
     if document.path.resolve().parent == (project / "recipes").resolve() and name != document.path.stem:
         wrong = f"`recipe` is {seen(name)} but the file is {quoted(document.path.name)}"
@@ -110,23 +119,26 @@ def _cut(text: str) -> str:
 
 
 def _without(values: Mapping[str, Any], located: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Any]:
-    """The values with None in place of all that the schema refuses, so that what is left has the schema's types."""
-    sound = _copy(values)
+    """The values with REFUSED in place of all that the schema refuses, so that what is left has the schema's types."""
+    sound: dict[str, Any] = _copy(values)
     for location, item in located:
         if item["type"] != "missing":
-            _clear(sound, location)
+            _refuse(sound, location, whole=item["loc"][-1] == "[key]")
     for item in _modelled(sound)[1]:
-        if item["type"] != "missing" and item.get("input") is not None:  # refused for what stands deeper in it
-            _clear(sound, item["loc"][:1])
+        if item["type"] != "missing" and item["input"] is not REFUSED:  # refused for what stands deeper in it
+            _refuse(sound, item["loc"][:1])
     return sound
 
 
-def _clear(values: Any, location: Sequence[str | int]) -> None:
+def _refuse(values: Any, location: Sequence[str | int], whole: bool = False) -> None:
+    """Put REFUSED there; `whole` takes the key out too."""
     node = values
     for part in location[:-1]:
         node = node[part] if _holds(node, part) else None
     if location and _holds(node, location[-1]):
-        node[location[-1]] = None
+        node[location[-1]] = REFUSED
+        if whole and isinstance(node, dict):
+            del node[location[-1]]
 
 
 def _holds(node: Any, part: str | int) -> bool:
@@ -172,7 +184,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     parent, last = location[:-1], str(location[-1]) if location else ""
     shown = dotted(parent)
     listing = f"`its recipe fields {shown}` lists them all" if shown else "`its recipe fields` lists them all"
-    kind, given = item["type"], item.get("input")
+    kind, given = item["type"], item["input"]
     if kind == "extra_forbidden":
         close = _nearest(last, section_fields(parent))
         return location, f"unknown field `{name}`", f"did you mean `{close}`? {listing}" if close else listing
@@ -187,12 +199,20 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         )
     if kind == "name":
         return location, f"{seen(given)} {item['msg']}", f"for example `{('a_' + given)[:MAX_NAME]}`"
-    hint = None
+    hint: str | None = None
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = _nearest(given, options)
         hint = f"did you mean `{close}`?" if close else None
-    return location, f"`{name}` is {seen(given)}: {item['msg'][0].lower()}{item['msg'][1:]}", hint
+    said = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        said = "input should be a mapping"
+    elif kind == "union_tag_not_found":
+        said = "a filter is a word, or a mapping with `name: tokens` or `name: language`"
+        said = said if parent[-1:] == ("filters",) else "its `kind` is missing"
+    elif kind == "string_pattern_mismatch":
+        said = WANTED.get(item["ctx"]["pattern"], said)
+    return location, f"`{name}` is {seen(given)}: {said}", hint
 
 
 def _nearest(word: str, known: Sequence[str]) -> str | None:

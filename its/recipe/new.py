@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from its.errors import DataError
-from its.recipe.apply import recipe_path
-from its.recipe.load import Document, load_recipe, read_document
-from its.recipe.schema import NAME_PATTERN
+from its.recipe.apply import Check, recipe_path
+from its.recipe.document import Document, parse_document, read_document
+from its.recipe.load import checked
+from its.recipe.scalars import quoted
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, name_fault
 from its.rows import atomic_file
 
 HEADER = """\
@@ -55,8 +59,11 @@ STRATEGY = """\
 """
 
 
-def new_recipe(project: Path, name: str, source: str) -> Path:
+def new_recipe(project: Path, name: str, source: str, check: Check = checked) -> Path:
     """Write `recipes/NAME.yaml`, a copy of a valid recipe under its own name, with a header that says what to edit.
+
+    Args:
+        check: what source and copy have to pass before anything is written.
 
     Raises:
         DataError: if the name is none or taken.
@@ -66,17 +73,19 @@ def new_recipe(project: Path, name: str, source: str) -> Path:
     _check_name(name, "recipe")
     target = project / "recipes" / f"{name}.yaml"
     _check_free(target, project)
-    path = recipe_path(project, source)
-    recipe = load_recipe(path, project)
-    document = read_document(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    document = read_document(recipe_path(project, source))
+    recipe = check(document, project, {})
+    lines = document.text.splitlines()
     for key, value in (("recipe", name), ("description", f"{name}, begun from {recipe.recipe}")):
         first, behind = _lines_of(document, lines, key)
         lines[first:behind] = [f"{key}: {value}", *[""] * (behind - first - 1)]
-    begin = min(document.tree.lc.key(key)[0] for key in document.tree)
-    with atomic_file(target) as out:
-        out.write(HEADER.format(name=name, source=recipe.recipe) + "\n".join(lines[begin:]) + "\n")
-    load_recipe(target, project)
+    begin = min(line for line, _ in document.node.keys.values()) - 1
+    text = HEADER.format(name=name, source=recipe.recipe) + "\n".join(lines[begin:]) + "\n"
+    copy = check(parse_document(target, text), project, {})
+    changed = {"recipe": name, "description": copy.description}
+    if copy != recipe.model_copy(update=changed):
+        raise DataError(f"{document.path}: cannot be copied line by line", "give each key of it a line of its own")
+    _write_all({target: text})
     return target
 
 
@@ -89,17 +98,18 @@ class NewStrategy:
     recipe: Path | None
 
 
-def new_strategy(project: Path, name: str, recipe: str | None) -> NewStrategy:
+def new_strategy(project: Path, name: str, recipe: str | None, check: Check = checked) -> NewStrategy:
     """Write the two templates of a strategy and, if a recipe is named, put its lines at the end of `strategies`.
 
-    The lines go in as text, found by where ruamel saw the section, so that every other line of the recipe stays as it
-    is; a round trip through ruamel moves blank lines and comments that follow the section.
+    The lines go in as text, found by where the section stands, so that every other line of the recipe stays as it is;
+    a round trip through ruamel moves blank lines and comments that follow the section.
 
     Args:
         recipe: a name or a path.
+        check: what the recipe with the strategy in it has to pass before anything is written.
 
     Raises:
-        DataError: if the name is none, a template or the strategy is there already; nothing is written then.
+        DataError: if the name is none, a template or the strategy is there already.
         MissingError: if there is no such recipe.
         FaultsError: if the recipe is no YAML, or has faults with the strategy in it.
     """
@@ -111,15 +121,18 @@ def new_strategy(project: Path, name: str, recipe: str | None) -> NewStrategy:
     for path in templates:
         _check_free(path, project)
     lines = STRATEGY.format(name=name)
-    target = None if recipe is None else recipe_path(project, recipe)
-    text = None if target is None else _with_strategy(read_document(target), name, lines)
-    for path, content in templates.items():
-        with atomic_file(path) as out:
-            out.write(content)
-    if target is not None and text is not None:
-        with atomic_file(target) as out:
-            out.write(text)
-        load_recipe(target, project)
+    if recipe is None:
+        _write_all(templates)
+        return NewStrategy(list(templates), lines, None)
+    target = recipe_path(project, recipe)
+    document = read_document(target)
+    text = _with_strategy(document, name, lines)
+    longer = parse_document(target, text)
+    check(longer, project, templates)
+    strategies = document.values["strategies"] | parse_document(target, lines).values
+    if longer.values != document.values | {"strategies": strategies}:
+        raise DataError(f"{target}: cannot be changed line by line", "put the strategy in by hand")
+    _write_all(templates | {target: text})
     return NewStrategy(list(templates), lines, target)
 
 
@@ -130,25 +143,25 @@ def _with_strategy(document: Document, name: str, lines: str) -> str:
         raise DataError(f"{document.where(['strategies'])}: no strategies to add one to", "begin it with `strategies:`")
     if name in strategies:
         raise DataError(f"{where}: strategy `{name}` is there already", "choose another name")
-    tree = document.tree["strategies"]
-    column = min(tree.lc.key(key)[1] for key in tree)
-    if tree.fa.flow_style() or column == 0:
+    section = document.node.items["strategies"]
+    indent = min(column for _, column in section.keys.values()) - 1
+    if section.flow or indent < 2:
         raise DataError(
             f"{document.where(['strategies'])}: `strategies` is not an indented block", "put one on each line"
         )
-    kept = document.path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = document.text.splitlines(keepends=True)
     _, behind = _lines_of(document, kept, "strategies")
     if not kept[behind - 1].endswith("\n"):
         kept[behind - 1] += "\n"
-    shifted = "".join(f"{' ' * (column - 2)}{line}" for line in lines.splitlines(keepends=True))
+    shifted = "".join(f"{' ' * (indent - 2)}{line}" for line in lines.splitlines(keepends=True))
     return "".join([*kept[:behind], shifted, *kept[behind:]])
 
 
 def _lines_of(document: Document, lines: list[str], key: str) -> tuple[int, int]:
     """First line of a top key, and the line behind its last one; blank lines and comments behind belong to the next."""
-    first = document.tree.lc.key(key)[0]
-    following = [line for other in document.tree if (line := document.tree.lc.key(other)[0]) > first]
-    behind = min(following, default=len(lines))
+    places = document.node.keys
+    first = places[key][0] - 1
+    behind = min((line - 1 for line, _ in places.values() if line - 1 > first), default=len(lines))
     while behind > first + 1 and re.match(r"\s*$|#", lines[behind - 1]):
         behind -= 1
     return first, behind
@@ -157,9 +170,34 @@ def _lines_of(document: Document, lines: list[str], key: str) -> tuple[int, int]
 def _check_name(name: str, word: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
         near = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name.lower()) or "mine"
-        raise DataError(f"`{name}` is no name of a {word}: names are [a-z0-9_]+", f"for example `{near}`")
+        raise DataError(
+            f"{quoted(name)} is no name of a {word}: names are [a-z0-9_]+", f"for example `{near[:MAX_NAME]}`"
+        )
+    if fault := name_fault(name):
+        raise DataError(f"{quoted(name)} {fault}", f"for example `{f'a_{name}'[:MAX_NAME]}`")
+    if word == "strategy" and name == "base":
+        raise DataError("`base` is what tables call the untrained model", "give the strategy another name")
 
 
 def _check_free(path: Path, project: Path) -> None:
-    if path.exists():
+    if os.path.lexists(path):
         raise DataError(f"{path.relative_to(project)}: already there", "choose another name, or remove it first")
+    if not Path(os.path.realpath(path)).is_relative_to(Path(os.path.realpath(project)) / "recipes"):
+        raise DataError(f"{path.relative_to(project)}: a link leads out of recipes/", "make it a folder")
+
+
+def _write_all(files: Mapping[Path, str]) -> None:
+    """Write files in this order, all or none; only the last may be there already, and is replaced."""
+    written: list[Path] = []
+    try:
+        for path, content in files.items():
+            written.append(path)
+            with atomic_file(path) as out:
+                out.write(content)
+    except BaseException:
+        last = list(files)[-1]
+        if written[-1] != last or last.read_text(encoding="utf-8") != files[last]:
+            for path in written:
+                if path != last:
+                    path.unlink(missing_ok=True)
+        raise

@@ -10,18 +10,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from its.recipe.document import MAX_DEPTH
 from its.recipe.scalars import quoted
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str, str | None]
 
+MAX_DEPTH = 32
+"""Mappings and lists within each other: recipes have 6, DeepSpeed's settings in `train.axolotl` as many again."""
 MAX_TEXT = 32 * 1024
 """Characters of one text: a page has 3,000, the longest system prompts in use some 20,000."""
 MAX_KEY = 512
 """Characters of a key; the longest in use name checkpoints: four names of 64 with what joins them."""
 MAX_BITS = 64
 """Of an integer: nothing behind a recipe takes more."""
+REFUSED = type("Refused", (), {})()
+"""Stands in place of what the schema refuses: something is there, and has no type that a check could use."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and line end, and halves of characters, which UTF-8 does not have."""
 
@@ -37,14 +40,14 @@ def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
             for key, item in value.items():
                 if not isinstance(key, str):
                     yield location, f"a key is {seen(key)}, and keys are words", "quote it"
-                elif wrong := _text_fault(key, MAX_KEY):
+                elif wrong := text_fault(key, MAX_KEY):
                     yield (*location, key), f"the key {quoted(key)} {wrong}", "take another name"
                 else:
                     waiting.append(((*location, key), item))
         elif isinstance(value, list):
             waiting.extend(((*location, index), item) for index, item in enumerate(value))
         elif wrong := _scalar_fault(value):
-            yield location, f"`{dotted(location)}` {wrong}", None
+            yield location, f"`{dotted(location)}` {wrong}", "take it out"
 
 
 def dotted(location: Location) -> str:
@@ -58,14 +61,16 @@ def seen(value: Any) -> str:
         return quoted(value)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
         return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool):
+        return "`null`" if value is None else f"`{str(value).lower()}`"
+    if isinstance(value, int | float):
         return f"`{value}`"
     return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
 def _scalar_fault(value: Any) -> str | None:
     if isinstance(value, str):
-        return _text_fault(value, MAX_TEXT)
+        return text_fault(value, MAX_TEXT)
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):
@@ -75,7 +80,8 @@ def _scalar_fault(value: Any) -> str | None:
     return f"is {seen(value)}: a recipe holds texts, numbers, truth values, lists and mappings"
 
 
-def _text_fault(text: str, most: int) -> str | None:
+def text_fault(text: str, most: int) -> str | None:
+    """What is wrong with a text wherever it stands, to follow its name; None if nothing is."""
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
     found = _CONTROL.search(text)

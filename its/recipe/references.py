@@ -1,13 +1,15 @@
 """What a recipe refers to: names within it, templates and files beside it, numbers that must fit each other.
 
 Works on plain values, not on the validated model, so that a file with a misspelt key still gets all its other faults.
-What is there has the type that the schema says: `its.recipe.load` puts None in place of what the schema refuses.
+What is there has the type that the schema says, is None, or is `its.recipe.plain.REFUSED`, which `its.recipe.load`
+puts in place of what the schema refuses.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import ItsError
-from its.recipe.plain import Found, Location
+from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.templates import DERIVED, Templates, template_reference_faults
@@ -25,6 +27,8 @@ from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
+MAX_MADE = 200_000
+"""Rows of all procedural sources; `its recipe check` makes those of benchmarks, 25,000 in a second."""
 LISTED = 100
 """Declared names that a hint lists."""
 FILE_ENDINGS = ".json, .jsonl, .csv (each also with .gz or .zst), .parquet"
@@ -48,6 +52,11 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()} if isinstance(section, Mapping) else {}
 
 
+def _list(values: Mapping[str, Any], name: str) -> list[Any]:
+    found = values.get(name)
+    return found if isinstance(found, list) else []
+
+
 def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
     if isinstance(name, str) and name not in registry:
         listed = list(islice(registry, LISTED))  # whoever declares more is not searched: it would take seconds
@@ -67,19 +76,17 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
         ("train", "strategies", "strategy"),
         ("test", "strategies", "strategy"),
     ):
-        items = design.get(key)
-        if not isinstance(items, list):
-            continue
         declared, before = _section(values, registry), set()
-        for index, name in enumerate(items):
-            yield from _known(name, ("design", key, index), declared, word)
-            if name in before and name is not None:
+        for index, name in enumerate(_list(design, key)):
+            if values.get(registry) is not REFUSED:
+                yield from _known(name, ("design", key, index), declared, word)
+            if name in before and isinstance(name, str):
                 yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
             before.add(name)
     if "base" in _section(values, "strategies"):
         yield ("strategies", "base"), "`base` is what tables call the untrained model", "give the strategy another name"
-    seeds = design.get("seeds")
-    if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
+    seeds = [seed for seed in _list(design, "seeds") if seed is not REFUSED]
+    if len(set(seeds)) < len(seeds):
         yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"
     judge = _section(_section(values, "grading"), "judge")
     yield from _known(_section(values, "writer").get("model"), ("writer", "model"), _section(values, "models"), "model")
@@ -89,16 +96,14 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named by it: rename one"
         if not isinstance(dataset, Mapping):
             continue
-        against = _section(dataset, "decontamination").get("against")
-        for index, item in enumerate(against if isinstance(against, list) else []):
+        for index, item in enumerate(_list(_section(dataset, "decontamination"), "against")):
             location = ("datasets", name, "decontamination", "against", index)
             yield from _known(item, location, _section(values, "benchmarks"), "benchmark")
         yield from _filters(dataset, name, values)
 
 
 def _filters(dataset: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> Iterator[Found]:
-    steps = dataset.get("filters")
-    for index, step in enumerate(steps if isinstance(steps, list) else []):
+    for index, step in enumerate(_list(dataset, "filters")):
         here = ("datasets", name, "filters", index)
         if step == "answer_agrees" and not _maps(dataset, "reference"):
             yield here, f"`datasets.{name}` filters by `answer_agrees` and maps no `reference`", "add it to `fields`"
@@ -127,21 +132,23 @@ def _maps(entry: Mapping[str, Any], field: str) -> bool:
 
 
 def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
-    for name, strategy in _section(values, "strategies").items():
+    strategies = _section(values, "strategies")
+    bases = {name: _basis(strategy) for name, strategy in strategies.items()}
+    for name, strategy in strategies.items():
         if not isinstance(strategy, Mapping):
             continue
         here = ("strategies", name)
-        yield from _derived(str(name), strategy, values)
+        yield from _derived(name, strategy, strategies, bases)
         persona = strategy.get("persona")
         if not isinstance(persona, Mapping):
             continue
         if strategy.get("domains"):
-            for index, example in enumerate(persona.get("examples") or []):
+            for index, example in enumerate(_list(persona, "examples")):
                 if isinstance(example, Mapping) and not example.get("domain"):
                     location = (*here, "persona", "examples", index)
                     yield location, f"`{'.'.join(map(str, location))}` needs a `domain`", "the strategy draws domains"
         sampling = _section(_section(values, "writer"), "sampling")
-        if persona.get("count") and sampling.get("temperature") == 0 and not strategy.get("domains"):
+        if type(persona.get("count")) is int and sampling.get("temperature") == 0 and not strategy.get("domains"):
             yield (
                 (*here, "persona", "count"),
                 f"`strategies.{name}` asks for {persona['count']} personas at temperature 0: all the same",
@@ -156,7 +163,7 @@ def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             )
         elif isinstance(limits, Mapping):
             for check, field in (("brief", "min_words"), ("language", "language")):
-                if check in (limits.get("checks") or []) and limits.get(field) is None:
+                if check in _list(limits, "checks") and limits.get(field) is None:
                     yield (
                         (*here, "limits"),
                         f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
@@ -164,14 +171,19 @@ def _strategies(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                     )
 
 
-def _derived(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
-    """Faults of what a strategy stands on: one way to a persona, another strategy that is declared, no circle."""
+def _derived(
+    name: str, strategy: Mapping[str, Any], strategies: Mapping[str, Any], bases: Mapping[str, str]
+) -> Iterator[Found]:
+    """Faults of what a strategy stands on: one way to a persona, another strategy that is declared, no circle.
+
+    Args:
+        bases: by strategy, the one on which it stands; empty if on none.
+    """
     here = ("strategies", name)
     ways = [key for key in ("persona", *DERIVED) if strategy.get(key) is not None]
     if len(ways) > 1:
         yield here, f"`strategies.{name}` has {' and '.join(f'`{way}`' for way in ways)}", "keep one of them"
         return
-    strategies = _section(values, "strategies")
     for key, field in DERIVED.items():
         other = _section(strategy, key).get(field)
         location = (*here, key, field)
@@ -184,7 +196,7 @@ def _derived(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) 
         path, step = {name: None}, other
         while step and step not in path:
             path[step] = None
-            step = _basis(strategies.get(step))
+            step = bases.get(step, "")
         if step == name:
             yield location, f"`strategies.{name}` stands on itself: {' -> '.join([*path, name])}", "break the circle"
 
@@ -211,6 +223,7 @@ def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
 
 
 def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
+    made = 0
     for section in ("datasets", "benchmarks"):
         for name, entry in _section(values, section).items():
             source = entry.get("source") if isinstance(entry, Mapping) else None
@@ -219,10 +232,32 @@ def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
             here = (section, name, "source")
             if source.get("kind") == "procedural":
                 yield from _procedural(source, here)
+                size = source.get("size")
+                made += size if type(size) is int else 0
+                if made > MAX_MADE:
+                    yield (*here, "size"), f"the study has {made} rows of procedural sources", f"at most {MAX_MADE}"
+                for key in ("preset", "fields"):
+                    if entry.get(key) is not None:
+                        yield (
+                            (section, name, key),
+                            f"`{section}.{name}` is made here: no rows to map",
+                            f"remove `{key}`",
+                        )
             elif source.get("kind") in ("files", "hub"):
                 yield from _mapping(entry, (section, name))
             if source.get("kind") == "files" and isinstance(source.get("path"), str):
                 yield from _file(source, here, project)
+            yield from _hub(source, here, project)
+    for name, model in _section(values, "models").items():
+        if isinstance(model, Mapping):
+            yield from _hub(_section(model, "source"), ("models", name, "source"), project)
+
+
+def _hub(source: Mapping[str, Any], here: Location, project: Path) -> Iterator[Found]:
+    """A fault if the libraries that load `id` would find a folder of that name before they ask the hub."""
+    name = source.get("id")
+    if isinstance(name, str) and os.path.lexists(project / name):
+        yield (*here, "id"), f"`{name}` is a path of this project, which would be loaded in its place", "rename it"
 
 
 def _mapping(entry: Mapping[str, Any], here: tuple[str, str]) -> Iterator[Found]:
@@ -279,10 +314,10 @@ def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path)
     inside = path.resolve().is_relative_to((project / "data" / "sources").resolve())
     if inside and not source.get("sha256"):
         return
-    digest = file_sha256(path)
-    if not source.get("sha256"):
+    digest, pinned = file_sha256(path), source.get("sha256")
+    if not pinned:
         yield location, f"`{source['path']}` is outside `data/sources/` and has no `sha256`", f"add `sha256: {digest}`"
-    elif source["sha256"] != digest:
+    elif isinstance(pinned, str) and pinned != digest:
         yield (
             (*here, "sha256"),
             f"`{source['path']}` has changed: its sha256 is `{digest}`",
@@ -291,8 +326,8 @@ def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path)
 
 
 def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
-    lists = [_section(values, "design").get(key) or [] for key in ("models", "datasets", "train", "seeds")]
-    checkpoints = math.prod(map(len, lists))
+    design = _section(values, "design")
+    checkpoints = math.prod(len(_list(design, key)) for key in ("models", "datasets", "train", "seeds"))
     if checkpoints > MAX_CHECKPOINTS:
         yield (
             ("design",),
@@ -303,7 +338,7 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     n = generation.get("n")
     if type(n) is int:
         for metric in ("maj", "pass", "all"):
-            for index, k in enumerate(_section(values, "measure").get(f"{metric}_k") or []):
+            for index, k in enumerate(_list(_section(values, "measure"), f"{metric}_k")):
                 if type(k) is int and k > n:
                     yield (
                         ("measure", f"{metric}_k", index),
@@ -316,8 +351,7 @@ def _numbers(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 f"`generation.n` is {n} at temperature 0: the same response {n} times",
                 "set `n: 1`, or a temperature above 0",
             )
-    design = _section(values, "design").get("models")
-    for name in design if isinstance(design, list) else []:
+    for name in _list(_section(values, "design"), "models"):
         model = _section(values, "models").get(str(name))
         length = model.get("context_length") if isinstance(model, Mapping) else None
         tokens = generation.get("max_tokens")
@@ -336,7 +370,7 @@ def _engine(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     openai = engine.get("openai")
     served = openai.get("served") if isinstance(openai, Mapping) else None
     design = _section(values, "design")
-    known = {str(_section(values, "writer").get("model")), *map(str, design.get("models") or [])}
+    known = {str(_section(values, "writer").get("model")), *map(str, _list(design, "models"))}
     for name in served if isinstance(served, Mapping) else ():
         if str(name).split("-")[0] not in known:
             yield (

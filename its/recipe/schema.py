@@ -70,14 +70,27 @@ Count = Annotated[int, Field(ge=1, le=MAX_ROWS)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Draws = Annotated[int, Field(ge=1, le=100_000)]
 """Responses for a query, and the k of a metric over them; published studies draw 10,000."""
-FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\t\r\n]+$")]
-_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_WORDS = r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
-HubId = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}/{_WORD}$")]
-"""`owner/name`; a path would be loaded as a folder."""
-HubRevision = Annotated[str, Field(max_length=200, pattern=f"^{_WORD}(/{_WORD})*$")]
-HubSubset = Annotated[str, Field(max_length=200, pattern=f"^{_WORDS}(/{_WORDS})*$")]
-HubSplit = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$")]
+_WORD, _WORDS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
+_PATH = r"^[^\t\r\n]+$"
+_HUB_ID = f"^{_WORD}/{_WORD}$"
+_HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
+_HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
+_HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
+WANTED = {
+    _PATH: "a path is one line",
+    _HUB_ID: "`owner/name` of the hub is wanted, and no path",
+    _HUB_REVISION: "a commit, branch or tag is wanted",
+    _HUB_SUBSET: "the name of a subset is wanted",
+    _HUB_SPLIT: "the name of a split is wanted",
+}
+"""What a pattern wants, in words."""
+
+FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=_PATH)]
+HubId = Annotated[str, Field(max_length=200, pattern=_HUB_ID)]
+"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
+HubRevision = Annotated[str, Field(max_length=200, pattern=_HUB_REVISION)]
+HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
+HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
 
 PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]
@@ -137,10 +150,6 @@ class WheelSource(Section):
     version: Annotated[str, Field(max_length=64), AfterValidator(_version)]
     file: Annotated[str, Field(max_length=300), AfterValidator(_member)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
-"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
 
 
 class HubModelSource(Section):
@@ -539,7 +548,7 @@ class Judge(Section):
 class Grading(Section):
     """`timeout_seconds` bounds one comparison by math-verify, done in `workers` processes (None: one a core)."""
 
-    timeout_seconds: Annotated[Number, Field(gt=0, le=86_400)]
+    timeout_seconds: Annotated[Number, Field(gt=0, le=600)]
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     judge: Judge | None = None
 

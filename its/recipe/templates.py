@@ -7,7 +7,8 @@ with samples that differ in one thing, which has to make a difference.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ SAMPLE_PROBLEM = Problem(
 OTHER_PROBLEM = SAMPLE_PROBLEM.model_copy(update={"text": SAMPLE_PROBLEM.text.replace("braces", "hearts")})
 """Differs in the middle of its text alone; its length is the same."""
 PERSONAS = ["You are a botanist.", "You are a poet."]
+CHECK_SECONDS = 10.0
+"""For all templates of a recipe: each is bounded, but there may be a thousand."""
 OTHER_PERSONAS = ["You are a musician.", "You are a cook."]
 DERIVED = {"noise": "like", "shuffled": "of"}
 """Way to a persona -> its field that names the strategy whose personas it starts from."""
@@ -73,18 +76,27 @@ class Templates:
 
 def template_reference_faults(values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
     """Every fault of the templates that a recipe names; of values whose types are the schema's, or None."""
-    strategies = _table(values, "strategies")
+    begin, strategies = time.monotonic(), _table(values, "strategies")
     for name, strategy in strategies.items():
-        if isinstance(strategy, Mapping):
-            in_prompt = strategy.get("place") != "system" and _gets_personas(strategy, strategies)
+        if isinstance(strategy, Mapping) and not (yield from _late(("strategies", name), begin)):
+            in_prompt = strategy.get("place", "user") == "user" and _gets_personas(strategy, strategies)
             yield from _query(name, strategy, templates, in_prompt)
             yield from _persona(name, strategy, templates)
     yield from _frame(_table(values, "prompt").get("user"))
     for name, model in _table(values, "models").items():
-        if isinstance(model, Mapping):
+        if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
             yield from _chat(model.get("chat_template"), ("models", name, "chat_template"), templates)
     yield from _axolotl(_table(values, "train"), templates)
     yield from _judge(_table(_table(values, "grading"), "judge").get("template"), templates)
+
+
+def _late(here: Location, begin: float) -> Generator[Found, None, bool]:
+    """Whether the time for all templates is over, and the fault that says so."""
+    late = time.monotonic() - begin > CHECK_SECONDS
+    if late:
+        wrong = f"the templates before `{dotted(here)}` take more than {CHECK_SECONDS:g} s to render a few times"
+        yield here, wrong, "honest ones take milliseconds"
+    return late
 
 
 def _gets_personas(strategy: Mapping[str, Any], strategies: Mapping[str, Any]) -> bool:

@@ -20,6 +20,8 @@ from its.types import Query
 
 STAGES = ("prepare", "prepare_benchmark", "persona", "query")
 """The stages of dvc.yaml that write what the cards tell of."""
+LOCK_BYTES = 64 * 1024 * 1024
+"""Of dvc.lock: some KiB a stage, and a study has a stage for every training."""
 
 
 def overview(study: Study, name: str | None = None) -> list[dict[str, Any]]:
@@ -170,11 +172,14 @@ def _written_by(project: Path) -> dict[str, dict[str, str]]:
     path = project / "dvc.lock"
     if not path.is_file():
         return {}
-    return {
-        out["path"]: {"stage": stage, "md5": str(out.get("md5", ""))}
-        for stage, entry in read_document(path).values.get("stages", {}).items()
-        for out in entry.get("outs", [])
-    }
+    try:
+        return {
+            out["path"]: {"stage": stage, "md5": str(out.get("md5", ""))}
+            for stage, entry in read_document(path, LOCK_BYTES).values.get("stages", {}).items()
+            for out in entry.get("outs", [])
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: is no lock file of DVC", "`dvc repro` writes it") from error
 
 
 def _chain(study: Study, strategy: str) -> Iterator[str]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from its.errors import Fault, FaultsError, ItsError
 from its.grading.references import reference_faults
-from its.recipe.load import Document
-from its.recipe.schema import Benchmark, Dataset, HubSource, ProceduralSource, Recipe
-from its.sources.fields import field_faults
-from its.sources.load import declared_fields, load_problems
+from its.recipe.document import Document
+from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe
+from its.sources.declared import mapping_faults, required_fields
+from its.sources.load import load_problems
+from its.stages.study import checked_recipe
+
+
+def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
+    """The recipe of a document that has passed every check of `its recipe check`; arguments as of `validate`.
+
+    Raises:
+        FaultsError: with every fault; of the rows only if the recipe itself has none.
+    """
+    recipe = checked_recipe(document, project, unwritten)
+    faults = data_faults(project, [(document, recipe)])
+    if faults:
+        raise FaultsError(faults)
+    return recipe
 
 
 def data_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
@@ -30,17 +44,11 @@ def data_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> li
 def _faults(
     document: Document, recipe: Recipe, section: str, name: str, declared: Dataset | Benchmark, project: Path
 ) -> Iterator[Fault]:
-    required = ("reference",) if isinstance(declared, Benchmark) else ("solution",)
-    if not isinstance(declared.source, ProceduralSource):
-        found = field_faults(declared_fields(declared), required)
-        for field, fault in found:
-            here = [section, name, *(["fields", *field.split(".")] if declared.fields else ["preset"])]
-            dotted = ".".join(here)
-            yield Fault(document.where(here), f"`{dotted}`: {fault.message}", fault.hint)
-        if found:
-            return
-    if isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
+    found = mapping_faults(section, name, declared)
+    yield from (Fault(document.where(here), message, hint) for here, message, hint in found)
+    if found or isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
         return
+    required = required_fields(declared)
     rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])
     places: list[tuple[str, str | None]] = []
     try:

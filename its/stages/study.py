@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
-from its.errors import MissingError
+from its.errors import Fault, FaultsError, MissingError
 from its.home import its_home
 from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.render import read_template
-from its.recipe.load import load_recipe
+from its.recipe.document import Document, read_document
+from its.recipe.load import checked
 from its.recipe.schema import Recipe
 from its.rows import read_rows
+from its.sources.declared import mapping_faults
 from its.store import Store
 from its.types import Persona, Problem
 
@@ -208,9 +211,27 @@ def load_study(project: Path | None = None) -> Study:
         FaultsError: with every fault of params.yaml.
     """
     project = project or find_project()
-    if not (project / "params.yaml").is_file():
+    if not os.path.lexists(project / "params.yaml"):
         raise MissingError(f"{project / 'params.yaml'}: no such file", "`its recipe use quickstart` writes it")
-    return Study(project, load_recipe(project / "params.yaml", project))
+    return Study(project, checked_recipe(read_document(project / "params.yaml"), project, {}))
+
+
+def checked_recipe(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
+    """The recipe of a document that has passed every check that needs no rows; arguments as of `validate`.
+
+    Raises:
+        FaultsError: with every fault, in the order of the file.
+    """
+    recipe = checked(document, project, unwritten)
+    faults = [
+        Fault(document.where(here), message, hint)
+        for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
+        for name, declared in sets.items()
+        for here, message, hint in mapping_faults(section, name, declared)
+    ]
+    if faults:
+        raise FaultsError(faults)
+    return recipe
 
 
 def find_project(start: Path | None = None) -> Path:
