@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from its.store.connection import explained, file_bytes, limited
 from its.store.database import DamagedSession, SessionInfo
 from its.store.schema import SCHEMA_VERSION
-from its.store.sound import LAST_SECOND, shown
+from its.store.sound import LAST_SECOND, quoted
 
 if TYPE_CHECKING:
     from its.store.database import Store
@@ -51,7 +51,7 @@ def _told(session: SessionInfo | DamagedSession) -> dict[str, Any]:
     return {
         "session": session.sha256,
         "model": session.label,
-        "engine": None if engine is None else shown(engine),
+        "engine": None if engine is None else quoted(engine),
         "responses": session.responses,
     }
 

@@ -18,7 +18,7 @@ from its.store.connection import connect, explained, limited, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
-from its.store.sound import SESSION_COLUMNS, shown, sound_session
+from its.store.sound import SESSION_COLUMNS, quoted, sound_session
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
 
@@ -53,7 +53,7 @@ class SessionInfo:
     def label(self) -> str:
         """Its checkpoints by name, else the beginning of the model's fingerprint; as it may be printed."""
         names = ", ".join(self.about.get("checkpoints", []))
-        return shown(names, 1000) if names else shown(self.identity.get("model", self.sha256), 23).removesuffix("...")
+        return quoted(names, 1000) if names else quoted(self.identity.get("model", self.sha256), 23).removesuffix("...")
 
 
 @dataclass(frozen=True)
@@ -381,7 +381,9 @@ def _check_storable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        what = f"a setting holds half of a character (a surrogate): {shown(text[max(0, error.start - 20) : error.end])}"
+        what = (
+            f"a setting holds half of a character (a surrogate): {quoted(text[max(0, error.start - 20) : error.end])}"
+        )
         raise DataError(what, "write the whole character") from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from its.errors import RunError
 from its.store.connection import DamagedError, is_busy, writing
 from its.store.migrate import migrate
-from its.store.sound import shown
+from its.store.sound import quoted
 
 SCHEMA_VERSION = 2
 
@@ -83,7 +83,7 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
         # Of what is not as it should be, the first.
         kind, name, *_ = min(found - _made(TABLES) or _made(TABLES) - found, key=str)
         raise DamagedError(
-            f"{path}: is no store of ITS, or damaged: its {shown(kind)} `{shown(name)}` is not as ITS makes it",
+            f"{path}: is no store of ITS, or damaged: its {quoted(kind)} `{quoted(name)}` is not as ITS makes it",
             "`its store export saved.zst` saves what can be read; then move it away and `its store import saved.zst`",
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from its.shown import shown
 from its.store.bodies import Packer, check_response, checksum, decode
 from its.store.keys import PROMPT_FIELDS, canonical, join_key, prompt_sha256, session_sha256
 
@@ -90,7 +91,7 @@ def check_labels(about: object) -> None:
         raise ValueError("`about.checkpoints` is no list of names")
     for label, item in about.items():
         if isinstance(item, list) and (len(item) > MAX_LABELS or any(isinstance(part, dict | list) for part in item)):
-            raise ValueError(f"`about.{shown(label)}` is no list of at most {MAX_LABELS} labels")
+            raise ValueError(f"`about.{quoted(label)}` is no list of at most {MAX_LABELS} labels")
 
 
 def sound_prompt(packer: Packer, sha256: object, body: object) -> tuple[str, str]:
@@ -175,13 +176,10 @@ def storable(value: Mapping[str, Any]) -> str:
     return text
 
 
-def shown(value: object, limit: int = _SHOWN) -> str:
+def quoted(value: object, limit: int = _SHOWN) -> str:
     """A text of the store or of a file as it may be printed: on one line, short, without control characters."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in cut
-    )
+    return shown(text if len(text) <= limit else text[:limit] + "...")
 
 
 def _is_turn(turn: object) -> bool:

@@ -6,13 +6,11 @@ that reading, verify and export make of stored rows: what goes in here cannot tu
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import sqlite3
-import stat
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,12 +19,13 @@ from typing import IO, Any, NoReturn
 
 import zstandard
 
-from its.errors import DataError, MissingError
+from its.errors import DataError
+from its.rows import open_regular
 from its.store.bodies import MAX_BYTES, Packer, check_response, decode, encode
 from its.store.connection import explained
 from its.store.exporting import FORMAT, VERSION
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, without_secrets
-from its.store.sound import LAST_SECOND, check_labels, check_prompt, shown, storable
+from its.store.sound import LAST_SECOND, check_labels, check_prompt, quoted, storable
 
 MAX_SESSIONS = 10_000
 """A thousand checkpoints under ten settings each."""
@@ -83,7 +82,7 @@ def stage(store_path: Path, packer: Packer, path: Path) -> Staged:
         DataError: if it is not what an export wrote, named by its line.
         RunError: if the disk of the store is full.
     """
-    with _opened(path) as source, explained(store_path):
+    with open_regular(path, hint="`its store export FILE` writes one") as source, explained(store_path):
         staged = Staged(Path(os.path.realpath(store_path)).parent)
         try:
             staged.db.execute("BEGIN")
@@ -93,23 +92,6 @@ def stage(store_path: Path, packer: Packer, path: Path) -> Staged:
             staged.close()
             raise
     return staged
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file, which must be a regular one: a pipe could wait for ever, and a device has no end."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file", "`its store export FILE` writes one") from error
-    except (OSError, ValueError) as error:
-        what = str(getattr(error, "strerror", None) or error).lower()
-        raise DataError(f"{path}: cannot be read: {what}", "give the path of an export") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise DataError(f"{path}: is no regular file, and an export is one", "write it to a file first")
-    with os.fdopen(handle, "rb") as source:
-        yield source
 
 
 class _Reader:
@@ -136,7 +118,7 @@ class _Reader:
             except json.JSONDecodeError as error:
                 refuse(self._path, number, f"broken JSON: {error.msg.lower()}")
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-                what = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else shown(error, 200)
+                what = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else quoted(error, 200)
                 refuse(self._path, number, what)
             digest.update(line)
         if trailer is None:
@@ -160,13 +142,13 @@ class _Reader:
         elif value["kind"] == "response":
             self._response(value, self._sessions)
         else:
-            raise ValueError(f"an unknown kind `{shown(value['kind'])}`")
+            raise ValueError(f"an unknown kind `{quoted(value['kind'])}`")
 
     def _manifest(self, value: dict[str, Any]) -> set[str]:
         if value.get("format") != FORMAT:
             raise ValueError("not the first line of an export")
         if value.get("version") != VERSION:
-            version = shown(value.get("version"))
+            version = quoted(value.get("version"))
             raise DataError(f"{self._path}: an export of version {version}; this ITS reads {VERSION}", "update ITS")
         if not isinstance(value["sessions"], list) or len(value["sessions"]) > MAX_SESSIONS:
             raise ValueError(f"`sessions` is no list of at most {MAX_SESSIONS}")
@@ -177,7 +159,7 @@ class _Reader:
                 raise TypeError("`identity` is no object")
             storable(identity)
             if session_sha256(without_secrets(identity)) != sha256:
-                raise ValueError(f"the session `{shown(sha256)}` has another identity")
+                raise ValueError(f"the session `{quoted(sha256)}` has another identity")
             check_labels(about)
             if sha256 in found:
                 raise ValueError(f"the session `{sha256}` stands twice")
@@ -189,7 +171,7 @@ class _Reader:
         check_prompt(value["body"])
         text = canonical(value["body"])
         if prompt_sha256(text) != value["sha256"]:
-            raise ValueError(f"the prompt `{shown(value['sha256'], 64)}` has another content")
+            raise ValueError(f"the prompt `{quoted(value['sha256'], 64)}` has another content")
         sha256 = bytes.fromhex(value["sha256"])
         if sha256 not in self._prompts:
             self._prompts.add(sha256)
@@ -202,18 +184,18 @@ class _Reader:
         details = storable(value["details"])
         key, session, prompt = value["key"], value["session"], value["prompt"]
         if join_key(session, prompt, details) != key:
-            raise ValueError(f"the key `{shown(key, 64)}` is not that of its session, prompt and details")
+            raise ValueError(f"the key `{quoted(key, 64)}` is not that of its session, prompt and details")
         if session not in sessions:
-            raise ValueError(f"no session `{shown(session, 64)}` in the manifest")
+            raise ValueError(f"no session `{quoted(session, 64)}` in the manifest")
         if bytes.fromhex(prompt) not in self._prompts:
-            raise ValueError(f"no prompt `{shown(prompt, 64)}` before its response")
+            raise ValueError(f"no prompt `{quoted(prompt, 64)}` before its response")
         body = value["body"]
         if not isinstance(body, dict):
             raise TypeError("`body` is no object")
         check_response(body)
         created = int(datetime.fromisoformat(value["created"]).timestamp())
         if not 0 <= created < LAST_SECOND:
-            raise ValueError(f"`created` is out of range: {shown(value['created'])}")
+            raise ValueError(f"`created` is out of range: {quoted(value['created'])}")
         packed = self._packer.pack(encode(body))
         row = (bytes.fromhex(key), session, bytes.fromhex(prompt), details, created, packed)
         try:

@@ -18,7 +18,7 @@ from its.store.sound import (
     SESSION_COLUMNS,
     Session,
     check_key,
-    shown,
+    quoted,
     sound_prompt,
     sound_response,
     sound_session,
@@ -146,7 +146,7 @@ def _integrity(store: Store) -> list[str]:
 
 
 def _lines(text: object) -> list[str]:
-    return [shown(line, 200) for line in (text if isinstance(text, str) else shown(text, 200)).splitlines()]
+    return [quoted(line, 200) for line in (text if isinstance(text, str) else quoted(text, 200)).splitlines()]
 
 
 def _session_faults(
@@ -159,14 +159,14 @@ def _session_faults(
     """Fill `sessions` with (hash, label) by id, `unknown` with those of which nothing tells what they were."""
     searches = 0
     for row_id, *row in explained_rows(store.db, store.path, "sessions", SESSION_COLUMNS, _counter(lost, "sessions")):
-        name = f"the session `{shown(row[0], 64)}`"
+        name = f"the session `{quoted(row[0], 64)}`"
         try:
             session = sound_session(row, search=repair and searches < MAX_SEARCHES)
         except ValueError:
             searches += 1
-            sessions[row_id] = shown(row[0], 64), shown(row[0], 12)
+            sessions[row_id] = quoted(row[0], 64), quoted(row[0], 12)
             what = f"{name}: its identity or labels are damaged; the next run with it writes them anew"
-            unknown[row_id] = Damage(what, session=shown(row[0], 12))
+            unknown[row_id] = Damage(what, session=quoted(row[0], 12))
             continue
         label = SessionInfo(session.sha256, session.identity, session.about, 0).label
         sessions[row_id] = session.sha256, label
@@ -211,7 +211,7 @@ def _prompt_faults(store: Store, bad: set[int], repair: bool, lost: dict[str, in
     for row_id, sha256, body in explained_rows(
         store.db, store.path, "prompts", "sha256, body", _counter(lost, "prompts")
     ):
-        name = f"the prompt `{sha256.hex() if isinstance(sha256, bytes) else shown(sha256)}`"
+        name = f"the prompt `{sha256.hex() if isinstance(sha256, bytes) else quoted(sha256)}`"
         try:
             digest, _ = sound_prompt(store.packer, sha256, body)
         except ValueError:
