@@ -75,12 +75,14 @@ def validate(document: Document, project: Path, unwritten: Mapping[Path, str] | 
     located = sorted(((_real_location(values, item["loc"]), item) for item in errors), key=_place_in(document))
     found = [_schema_fault(location, item) for location, item in located[:MAX_FAULTS]]
     sound = values if recipe is not None else _without(values, located)
-    found.extend(islice(reference_faults(sound, project, unwritten), MAX_FAULTS))
+    beyond = iter(reference_faults(sound, project, unwritten))
+    found.extend(islice(beyond, MAX_FAULTS))
+    unnamed = next(beyond, None) is not None
     name = values.get("recipe")
     if document.path.resolve().parent == (project / "recipes").resolve() and name != document.path.stem:
         wrong = f"`recipe` is {seen(name)} but the file is {quoted(document.path.name)}"
         found.append((("recipe",), wrong, "let both agree"))
-    faults = _placed(document, found, more=len(located[MAX_FAULTS:]))
+    faults = _placed(document, found, len(located[MAX_FAULTS:]), unnamed)
     return (None if faults else recipe), faults
 
 
@@ -99,19 +101,23 @@ def _line_and_column(where: str) -> tuple[int, ...]:
     return tuple(int(part) for part in where.rsplit(":", 2)[1:])
 
 
-def _placed(document: Document, found: Sequence[Found], more: int = 0) -> list[Fault]:
-    """Faults in the order of the file, each once, none longer than a line of text."""
+def _placed(document: Document, found: Sequence[Found], more: int = 0, unnamed: bool = False) -> list[Fault]:
+    """Faults in the order of the file, each once, none longer than a line of text.
+
+    Args:
+        more: how many there are beside `found`.
+        unnamed: whether there are others still, uncounted.
+    """
     faults = {
         (where, message): Fault(where, _cut(message), None if hint is None else _cut(hint))
         for location, message, hint in found
         for where in (document.where(location),)
     }
     ordered = sorted(faults.values(), key=lambda fault: _line_and_column(fault.where))
-    more += len(ordered[MAX_FAULTS:])
+    kept, more = ordered[:MAX_FAULTS], more + len(ordered[MAX_FAULTS:]) + unnamed
     if more:
-        last = ordered[min(MAX_FAULTS, len(ordered)) - 1]
-        return [*ordered[:MAX_FAULTS], Fault(last.where, f"{more} more faults", "mend these first")]
-    return ordered
+        kept.append(Fault(kept[-1].where, f"{'at least ' if unnamed else ''}{more} more faults", "fix these first"))
+    return kept
 
 
 def _cut(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from its.errors import DataError
+from its.errors import DataError, FaultsError
 from its.recipe.apply import Check, recipe_path
 from its.recipe.document import Document, parse_document, read_document
 from its.recipe.load import checked
@@ -75,16 +75,20 @@ def new_recipe(project: Path, name: str, source: str, check: Check = checked) ->
     _check_free(target, project)
     document = read_document(recipe_path(project, source))
     recipe = check(document, project, {})
-    lines = document.text.splitlines()
+    lines = document.text.splitlines(keepends=True)
     for key, value in (("recipe", name), ("description", f"{name}, begun from {recipe.recipe}")):
         first, behind = _lines_of(document, lines, key)
-        lines[first:behind] = [f"{key}: {value}", *[""] * (behind - first - 1)]
+        lines[first:behind] = [f"{key}: {value}\n", *["\n"] * (behind - first - 1)]
     begin = min(line for line, _ in document.node.keys.values()) - 1
-    text = HEADER.format(name=name, source=recipe.recipe) + "\n".join(lines[begin:]) + "\n"
-    copy = check(parse_document(target, text), project, {})
-    changed = {"recipe": name, "description": copy.description}
-    if copy != recipe.model_copy(update=changed):
-        raise DataError(f"{document.path}: cannot be copied line by line", "give each key of it a line of its own")
+    text = HEADER.format(name=name, source=recipe.recipe) + "".join(lines[begin:])
+    text += "" if text.endswith("\n") else "\n"
+    try:
+        copy = check(parse_document(target, text), project, {})
+        same = copy == recipe.model_copy(update={"recipe": name, "description": copy.description})
+    except FaultsError:  # of what passed before: its lines are not where its keys are
+        same = False
+    if not same:
+        raise DataError(f"{document.path}: cannot be copied line by line", "give each of its keys a line of its own")
     _write_all({target: text})
     return target
 

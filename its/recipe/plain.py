@@ -85,4 +85,4 @@ def text_fault(text: str, most: int) -> str | None:
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
     found = _CONTROL.search(text)
-    return f"holds the character U+{ord(found[0]):04X}, which no text here has" if found else None
+    return f"holds the character U+{ord(found[0]):04X}, which no text may hold" if found else None

@@ -568,6 +568,44 @@ def test_many_checkpoints_are_refused(project: Path) -> None:
         _judge(_document(project / "params.yaml", values), project)
 
 
+SHAPES: dict[str, Callable[[str], str]] = {
+    "JSON": lambda text: json.dumps(BASE | {"recipe": "odd"}),
+    "indented JSON": lambda text: json.dumps(BASE | {"recipe": "odd"}, indent=1),
+    "CR": lambda text: text.replace("\n", "\r"),
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "line separators": lambda text: text.replace("You are a", "You\u2028are a").replace("a small", "a\u2028small"),
+    "NEL": lambda text: text.replace("You are a", "You\x85are a"),
+    "byte order mark": lambda text: "\ufeff" + text,
+    "document marks": lambda text: f"---\n{text}...\n",
+    "an anchor": lambda text: text.replace("strategies:\n", "strategies: &s\n"),
+    "a tag": lambda text: text.replace("strategies:\n", "strategies: !!map\n"),
+    "no last line end": lambda text: text.rstrip("\n"),
+    "quoted keys": lambda text: text.replace("strategies:\n", '"strategies":\n').replace(
+        "recipe: odd", "'recipe': odd"
+    ),
+    "flow strategies": lambda text: text.replace(
+        "strategies:\n", "strategies: {a: {query: prompts/query_plain.j2}}\nx:\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_changed_line_by_line_stays_valid_or_as_it_was(project: Path, tally: Tally, name: str) -> None:
+    text = (DATA / "base.yaml").read_text(encoding="utf-8").replace("recipe: base", "recipe: odd")
+    path = project / "recipes" / "odd.yaml"
+    path.write_bytes(SHAPES[name](text).encode())
+    for act, made in (
+        (lambda: new_recipe(project, "mine", "odd"), project / "recipes" / "mine.yaml"),
+        (lambda: new_strategy(project, "witness", "odd"), path),
+    ):
+        before = _snapshot(project)
+        if tally("recipes", act, SECONDS) is None:
+            load_recipe(made, project)
+            assert made == path or path.read_bytes() == before[path]
+        else:
+            assert _snapshot(project) == before
+
+
 DATA_CASES = {
     "a field that is no expression": (
         "fields: {problem: '{{ row. }}', reference: a}",
