@@ -47,17 +47,20 @@ def _compiled(source: str) -> Template:
     return _environment().ready(source)
 
 
-def read_template(path: Path) -> str:
+def read_template(path: Path, label: str | None = None) -> str:
     """The text of a template file.
+
+    Args:
+        label: how errors call it; None is the path.
 
     Raises:
         MissingError, DataError: if there is no such file, or none that is regular, of a template's size and UTF-8.
     """
-    content = read_regular(path, 4 * MAX_CHARACTERS, hint="templates lie under `recipes/`")
+    content = read_regular(path, 4 * MAX_CHARACTERS, label, "templates lie under `recipes/`")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
+        raise DataError(f"{label or path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
 
 
 def render(source: str, name: str, values: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
 from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
 from its.recipe.schema import Train
-from its.rows import open_regular
 from its.types import Problem
 
 SAMPLE_PROBLEM = Problem(
@@ -68,10 +67,9 @@ class Templates:
             hint = "copy the file there: the graph watches that folder only"
             raise DataError(f"{label}: a link leads out of `recipes/{folder}/`", hint)
         try:
-            open_regular(full, label).close()
+            return read_template(full, label)
         except MissingError as error:
             raise DataError(f"{label}: no such template", f"templates lie under `recipes/{folder}/`") from error
-        return read_template(full)
 
 
 def template_reference_faults(values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
