@@ -17,7 +17,7 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
-from its.home import key_lock
+from its.home import key_lock, remove
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import atomic_file, file_sha256, read_json, read_regular, write_json
 
@@ -197,7 +197,7 @@ def _converted(
         if target.is_dir():
             return target
         work = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
         work.mkdir(parents=True)
         spec["gguf"] = str(_unpacked(source, home, say))
         spec["output"] = str(work)

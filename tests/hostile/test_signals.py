@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM at any moment of a short command: the usual line and 130 or 143, never a traceback.
 
 A signal counts from when ITS could take it: in the first file of ITS that Python runs, after its first lines. Before,
-while Python itself starts, Python answers: it dies of the signal, or says what it was doing. The moment is told by a file
-that a `sitecustomize` in the test's folder writes when `its.cli.main` is looked for.
+while Python itself starts, Python answers: it dies of the signal, or says what it was doing. The moment is told by a
+file that a `sitecustomize` in the test's folder writes when `its.cli.main` is looked for.
 """
 
 from __future__ import annotations
