@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,14 @@ def _main_checkout(path: Path) -> Path:
         if parts[index : index + len(_EXPERIMENTS)] == _EXPERIMENTS:
             return Path(*parts[:index])
     return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all in it, or a symbolic link, never what it names; nothing there is no error."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)  # it follows no links
 
 
 @contextmanager

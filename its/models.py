@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
-from its.home import key_lock
+from its.home import key_lock, remove
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import atomic_file, file_sha256, read_json, read_regular, write_json
 from its.wheels import unpacked_file
@@ -195,7 +194,7 @@ def _converted(
         if target.is_dir():
             return target
         work = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
         work.mkdir(parents=True)
         spec["gguf"] = str(unpacked_file(source, home, say))
         spec["output"] = str(work)

@@ -1,0 +1,9 @@
+"""The command line. Where this process is the command `its`, signals are taken care of before the imports."""
+
+import os.path
+import sys
+
+from its.interrupts import end_at_once
+
+if os.path.basename(sys.argv[0]) == "its":
+    end_at_once()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
-import threading
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -21,6 +19,7 @@ from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
+from its.interrupts import LINE, Signalled, Signals
 
 DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
@@ -48,26 +47,30 @@ def cli(traceback: bool) -> None:
     """
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM; it ends a command as Ctrl-C does, so that temporary files and processes go."""
-
-
-def _terminate(number: int, frame: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
-    raise _Terminated
-
-
 for command in (recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
     cli.add_command(command)
+
+
+def _run(words: list[str]) -> None:
+    """Run a command; a signal ends it, whatever its exception became on its way.
+
+    Raises:
+        Signalled: if one came and the command failed.
+    """
+    with Signals() as signals:
+        try:
+            cli.main(args=words, prog_name="its", standalone_mode=False)
+        except BaseException as error:
+            if signals.received is None:
+                raise
+            raise Signalled(signals.received) from error
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 or 143 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    former = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
-        cli.main(args=words, prog_name="its", standalone_mode=False)
+        _run(words)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -76,10 +79,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             print_json(errors=faults)
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt) as error:
-        click.echo("error: interrupted; run the same command again to go on", err=True)
-        terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)  # click wraps it
-        sys.exit(128 + signal.SIGTERM if terminated else EXIT_INTERRUPTED)
+    except Signalled as error:
+        click.echo(LINE, err=True)
+        sys.exit(128 + int(error.args[0]))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(LINE, err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except ItsError as error:
         if "--traceback" in words:
             raise
@@ -94,7 +99,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         click.echo(f"error: {error.filename or 'the disk'}: {str(error.strerror).lower()}", err=True)
         click.echo(f"hint: {DISK_HINTS[error.errno]}; what was finished is kept", err=True)
         sys.exit(EXIT_RUN_FAILED)
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, former)
     sys.exit(0)

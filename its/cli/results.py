@@ -74,28 +74,18 @@ def prune(dry_run: bool) -> None:
     """Remove checkpoints that left the design.
 
     Reads params.yaml. Removes models/CHECKPOINT and its files under results/ where the design has no such checkpoint;
-    DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses.
+    DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses. Symbolic
+    links are not followed: one goes, what it names stays; what lies behind a linked folder is left and named.
 
     Example: its prune --dry-run
     """
-    import shutil
-
+    from its.stages.prune import prune as prune_study
     from its.stages.study import load_study
 
-    study = load_study()
-    kept = {checkpoint.name for checkpoint in study.checkpoints()}
-    found = [path for path in (study.project / "models").glob("*-*-*-*") if path.name not in kept]
-    found += [path for path in study.results("loss").glob("*.csv") if path.stem not in kept]
-    found += [
-        path for path in study.results("cost").glob("train-*.json") if path.stem.removeprefix("train-") not in kept
-    ]
-    for path in sorted(found):
-        click.echo(f"{'would remove' if dry_run else 'removed'} {path.relative_to(study.project)}")
-        if dry_run:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    if not found:
+    removed, left = prune_study(load_study(), dry_run)
+    for path in removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+    for path, why in left.items():
+        click.echo(f"left {path}: {why}", err=True)
+    if not removed and not left:
         click.echo("nothing is out of the design")

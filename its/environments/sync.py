@@ -29,7 +29,7 @@ from its.environments.find import (
     spec_of,
 )
 from its.errors import ItsError, MissingError, RunError
-from its.home import key_lock
+from its.home import key_lock, remove
 from its.rows import write_json
 
 PROGRESS_SECONDS = 15.0
@@ -130,7 +130,7 @@ class _Sync:
         self._check_platform()
         if self._path.exists():
             self._say(f"removing what an interrupted sync left in {self._path}")
-            shutil.rmtree(self._path)
+            remove(self._path)
         self._check_disk()
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_text("", encoding="utf-8")

@@ -20,7 +20,7 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import Environment, die_with_parent, environment_variables
 from its.errors import RunError
-from its.home import key_lock
+from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import atomic_file, read_json, write_json
 from its.secrets import writable
@@ -116,13 +116,13 @@ def train_checkpoint(
 def copy_model(source: Path, target: Path) -> None:
     """Copy what a loader needs; `target` appears whole or not at all."""
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove(partial)
     partial.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         if path.is_file() and path.suffix in KEPT:
             shutil.copy2(path, partial / path.name)
             (partial / path.name).chmod(0o644)
-    shutil.rmtree(target, ignore_errors=True)
+    remove(target)  # a link to another disk becomes a folder here
     partial.rename(target)
 
 
@@ -142,7 +142,7 @@ def _run(
     (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
     steps, parity, log = folder / "progress.jsonl", folder / "parity.json", folder / "axolotl.log"
     if not any((folder / "model").glob("checkpoint-*")):
-        shutil.rmtree(folder / "model", ignore_errors=True)
+        remove(folder / "model")
         steps.unlink(missing_ok=True)
     parity.unlink(missing_ok=True)
     settings = folder / "its.json"

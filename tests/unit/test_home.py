@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from its.errors import MissingError
+from its.errors import DataError, MissingError
 from its.home import its_home, key_lock
 
 
@@ -136,3 +136,43 @@ def test_kill_9_of_the_holder_frees_the_key(tmp_path: Path) -> None:
         assert time.monotonic() - began < 5
     holder.stdout.close()
     assert told == [f"waiting for process {holder.pid}, which holds `train-k`"]
+
+
+@pytest.mark.parametrize("variable", ["ITS_HOME", "DVC_ROOT"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("~nosuchuser", "there is no such user"),
+        ("~nosuchuser/x", "there is no such user"),
+        ("{folder}/file", "is no folder"),
+        ("{folder}/file/below", "is no folder"),
+        ("{folder}/pipe", "is no folder"),
+        ("{folder}/pipe/below", "is no folder"),
+        ("{folder}/circle/below", "too many levels of symbolic links"),
+        ("{folder}/dangling", "is no folder"),
+        ("/dev/null", "is no folder"),
+        ("a" * 300, "file name too long"),
+        ("a/" * 2600, "file name too long"),
+        ("\x1b[31m" + "a" * 300, "file name too long"),
+    ],
+)
+def test_a_home_that_cannot_be_is_one_clear_error(
+    variable: str, value: str, message: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    monkeypatch.setenv(variable, value.format(folder=tmp_path))
+    with pytest.raises(DataError, match=message) as caught:
+        its_home(study)
+    assert variable in caught.value.message
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 1000
+
+
+def test_a_home_behind_a_link_is_taken(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    monkeypatch.setenv("ITS_HOME", str(tmp_path / "link" / "new" / "home"))
+    assert its_home(study) == tmp_path / "link" / "new" / "home"
