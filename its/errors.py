@@ -93,8 +93,3 @@ def _json(message: str, hint: str | None) -> dict[str, str | None]:
 def _lines(message: str, hint: str | None) -> list[str]:
     lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
     return [bounded(shown(redacted(line[: 2 * LONGEST]))) for line in lines]
-
-
-def printable(text: str) -> str:
-    """Foreign text as an error can show it."""
-    return shown(text)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from its.errors import DataError, MissingError, printable
+from its.errors import DataError, MissingError
+from its.shown import shown
 
 _EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC 3.67 puts the workspaces of `--temp` and of the queue here
 _SHOWN_CHARACTERS = 200
@@ -53,17 +54,17 @@ def _named_folder(variable: str, value: str) -> Path:
     Raises:
         DataError: if it cannot.
     """
-    shown = printable(value[:_SHOWN_CHARACTERS]) + ("..." if len(value) > _SHOWN_CHARACTERS else "")
+    told = shown(value[:_SHOWN_CHARACTERS]) + ("..." if len(value) > _SHOWN_CHARACTERS else "")
     try:
         path = Path(value).expanduser().absolute()
         beside = next(folder for folder in (path, *path.parents) if _exists(folder))
     except RuntimeError as error:
-        raise DataError(f"`{variable}` is `{shown}`: there is no such user", "write the path out") from error
+        raise DataError(f"`{variable}` is `{told}`: there is no such user", "write the path out") from error
     except (OSError, ValueError) as error:
         why = str(error.strerror).lower() if isinstance(error, OSError) else str(error)
-        raise DataError(f"`{variable}` is `{shown}`: {why}", "name a folder that can be made") from error
+        raise DataError(f"`{variable}` is `{told}`: {why}", "name a folder that can be made") from error
     if not beside.is_dir():
-        raise DataError(f"`{variable}` is `{shown}`: `{beside}` is no folder", "name a folder that can be made")
+        raise DataError(f"`{variable}` is `{told}`: `{beside}` is no folder", "name a folder that can be made")
     return path
 
 

@@ -13,9 +13,10 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
+from its.files import atomic_file, file_sha256, read_regular
 from its.home import key_lock, remove
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
-from its.rows import atomic_file, file_sha256, read_json, read_regular, write_json
+from its.rows import read_json, write_json
 from its.wheels import unpacked_file
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from its.errors import DataError, ItsError, MissingError
-from its.rows import open_regular
+from its.files import open_regular
 
 WORKSPACE = "workspace"
 """How DVC calls the files at hand; no revision may be called so."""

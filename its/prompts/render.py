@@ -17,9 +17,9 @@ from jinja2.exceptions import SecurityError
 from pydantic import BaseModel
 
 from its.errors import DataError, Fault
+from its.files import read_regular
 from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered
 from its.prompts.work import WorkError, charge_value
-from its.rows import read_regular
 
 _FRAME = "<template>"
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, Fault, FaultsError, ItsError, MissingError, printable
+from its.errors import DataError, Fault, FaultsError, ItsError, MissingError
+from its.files import atomic_file
 from its.recipe.document import Document
 from its.recipe.load import checked, read_document
 from its.recipe.plain import seen
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
-from its.rows import atomic_file
+from its.shown import shown
 
 MAX_DESCRIBED = 300
 """Characters of a description in a list: three lines of a terminal."""
@@ -73,7 +74,7 @@ def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]
         try:
             require_own(path, project)
             text = read_document(path).values.get("description", "")
-            found.append((path.stem, printable(str(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]))
+            found.append((path.stem, shown(str(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]))
         except FaultsError as error:
             faults += error.faults
         except ItsError as error:

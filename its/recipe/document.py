@@ -26,10 +26,12 @@ from ruamel.yaml.events import (
     ScalarEvent,
 )
 
-from its.errors import Fault, FaultsError, printable
+from its.errors import Fault, FaultsError
+from its.files import read_regular
 from its.recipe.plain import MAX_DEPTH, MAX_KEY, MAX_TEXT, text_fault
 from its.recipe.scalars import CORE, KINDS, SHOWN, ScalarError, quoted, scalar_kind, scalar_value, tag_error
-from its.rows import raise_faults, read_regular
+from its.rows import raise_faults
+from its.shown import shown
 
 MAX_BYTES = 256 * 1024
 """Of a recipe's file: the largest that ships has 12 KiB, and ruamel reads 256 KiB in a third of a second."""
@@ -105,9 +107,9 @@ def parse_document(path: Path, text: str, limit: int = MAX_BYTES) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else f"{path}:1:1"
         problem = str(error.problem or "broken YAML").splitlines()[0]
-        raise FaultsError([Fault(where, f"broken YAML: {printable(problem)}")]) from error
+        raise FaultsError([Fault(where, f"broken YAML: {shown(problem)}")]) from error
     except YAMLError as error:  # a character that YAML does not allow
-        words = printable(" ".join(str(error).split()))
+        words = shown(" ".join(str(error).split()))
         raise FaultsError([Fault(f"{path}:1:1", f"broken YAML: {words}")]) from error
     except (
         ValueError,
@@ -179,7 +181,7 @@ class _Reader:
             if kind == "str" and (wrong := text_fault(event.value, MAX_KEY if self._is_key() else MAX_TEXT)):
                 self._fault(event, f"{'the key' if self._is_key() else 'the text'} {quoted(event.value)} {wrong}")
             if self._is_key() and kind in KINDS:
-                hint = f'quote it: `"{printable(event.value[:SHOWN])}"`'
+                hint = f'quote it: `"{shown(event.value[:SHOWN])}"`'
                 self._fault(event, f"the key {quoted(event.value)} is read as {KINDS[kind]}", hint)
             if kind == "merge" and not self._is_key():
                 self._fault(event, "`<<` is a key, and stands for a value", 'quote it: `"<<"`')

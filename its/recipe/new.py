@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from its.errors import DataError, FaultsError
+from its.files import atomic_file
 from its.recipe.apply import Check, recipe_path
 from its.recipe.document import Document, parse_document, read_document
 from its.recipe.load import checked
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, name_fault
-from its.rows import atomic_file
 
 HEADER = """\
 # {name}: a study begun from `{source}`.

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import ItsError
+from its.files import file_sha256, open_regular
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.templates import DERIVED, Templates, template_reference_faults
 from its.recipe.trust import code_faults
-from its.rows import file_sha256, open_regular
 from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.resolver import VersionedResolver
 
-from its.errors import printable
+from its.shown import shown
 
 CORE = "tag:yaml.org,2002:"
 SHOWN = 80
@@ -31,7 +31,7 @@ class ScalarError(Exception):
 
 def quoted(text: str) -> str:
     """The beginning of a text as an error quotes it."""
-    return f"`{printable(text[:SHOWN])}{'...' if len(text) > SHOWN else ''}`"
+    return f"`{shown(text[:SHOWN])}{'...' if len(text) > SHOWN else ''}`"
 
 
 def tag_error(tag: str) -> ScalarError:
@@ -79,7 +79,7 @@ def scalar_value(text: str, kind: str) -> Any:
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     raise ScalarError(
         f"{quoted(text)} is read in more than one way: a date, an octal number, or digits with `_`",
-        f'quote it if it is text: `"{printable(text[:SHOWN])}"`; write a number in plain digits',
+        f'quote it if it is text: `"{shown(text[:SHOWN])}"`; write a number in plain digits',
     )
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from its.errors import DataError
-from its.rows import MAX_LINE_BYTES, open_regular
+from its.files import open_regular
+from its.rows import MAX_LINE_BYTES
 from its.sources.arrays import elements, reason
 from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
 from its.sources.parquet import read_parquet
-from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, shown
+from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, kept
 
 MAX_ROW_LINES = 1_000_000
 """Of a CSV file in one row: reasoning traces have below 100,000."""
@@ -108,7 +109,7 @@ def _too_long(length: int) -> str:
 
 def _raw(line: bytes) -> str:
     # Cut before decoding: a line may be as long as the limit, and no character has more than four bytes.
-    return shown(line[: 4 * RAW_CHARACTERS + 4].decode("utf-8", "backslashreplace").rstrip("\n"))
+    return kept(line[: 4 * RAW_CHARACTERS + 4].decode("utf-8", "backslashreplace").rstrip("\n"))
 
 
 def _json_array(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
@@ -141,7 +142,7 @@ def _csv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Re
             elif len(cells) != len(header):
                 message = f"the row has {len(cells)} columns, the header {len(header)}"
                 fault = RowFault(message, "quote cells that hold commas or line ends")
-                yield Record(number, None, fault, shown(cells[:RAW_CHARACTERS]))
+                yield Record(number, None, fault, kept(cells[:RAW_CHARACTERS]))
             else:
                 yield Record(number, {key: cell or None for key, cell in zip(header, cells, strict=True)})
         if header is None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from its.errors import DataError
-from its.rows import MAX_LINE_BYTES, open_regular
+from its.files import open_regular
+from its.rows import MAX_LINE_BYTES
 
 MAX_BLANK_LINES = 1_000_000
 """In a row: nobody writes so many, and an archive of 1 MB holds a thousand times as many."""

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from its.errors import DataError, printable
-from its.rows import MAX_LINE_BYTES, open_regular
+from its.errors import DataError
+from its.files import open_regular
+from its.rows import MAX_LINE_BYTES
+from its.shown import shown
 from its.sources.lines import PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
 from its.sources.records import Record, RowFault
 
@@ -90,5 +92,5 @@ def _messages(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
 
 def _unreadable(name: str, index: int, what: str) -> DataError:
     where = f"{name}[{index}]" if index else name
-    what = printable(what[:_SHOWN_CHARACTERS])
+    what = shown(what[:_SHOWN_CHARACTERS])
     return DataError(f"{where}: not a readable Parquet file: {what}", "get the file again")

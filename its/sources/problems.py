@@ -11,7 +11,7 @@ from its.errors import DataError
 from its.recipe.schema import Fields
 from its.seeds import derive_random
 from its.sources.fields import FieldReader, Values
-from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Table, shown
+from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Table, kept
 from its.sources.thoughts import normal_trace
 from its.types import Problem
 
@@ -55,7 +55,7 @@ def map_problems(
             ids.claim(values.texts.get("problem_id"), record.number)
             problem = _problem(values, source, place, f"{index:06d}")
         except FaultyRow as error:
-            quarantine.reject(table.name, place, error.faults, record.raw if record.fault else shown(record.value))
+            quarantine.reject(table.name, place, error.faults, record.raw if record.fault else kept(record.value))
             continue
         yield problem
     quarantine.close(table.name)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from its.errors import Fault, FaultsError, printable
+from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS
+from its.shown import shown
 from its.types import Row
 
 RAW_CHARACTERS = 2000
@@ -111,10 +112,10 @@ class Quarantine:
 
 def _told(message: str) -> str:
     """What is said of a row holds pieces of it, which are anybody's: cut, and safe for a terminal and a page."""
-    return printable(message[:_MESSAGE_CHARACTERS]) + ("..." if len(message) > _MESSAGE_CHARACTERS else "")
+    return shown(message[:_MESSAGE_CHARACTERS]) + ("..." if len(message) > _MESSAGE_CHARACTERS else "")
 
 
-def shown(value: Any) -> str:
+def kept(value: Any) -> str:
     """A value or a text as the quarantine keeps it: ASCII JSON, or the text itself; safe to write, cut where long."""
     if isinstance(value, str):
         text = value[: RAW_CHARACTERS + 1].encode("utf-8", "backslashreplace").decode("utf-8")

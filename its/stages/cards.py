@@ -9,10 +9,11 @@ from typing import Any
 
 from its.cards.build import CARD_VERSION, EXAMPLES, build_strategy_card
 from its.errors import DataError, ItsError, MissingError
+from its.files import file_sha256, open_regular
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
-from its.rows import count_lines, file_sha256, open_regular, read_json, read_rows
+from its.rows import count_lines, read_json, read_rows
 from its.stages.study import Study
 from its.store import Store
 from its.store.tracing import count_sessions

@@ -13,19 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import Fault, MissingError
+from its.files import file_sha256, open_regular, read_regular
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
-from its.rows import (
-    MAX_DOCUMENT_BYTES,
-    MAX_LINE_BYTES,
-    file_sha256,
-    open_regular,
-    raise_faults,
-    read_json,
-    read_json_lines,
-    read_regular,
-)
+from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
 from its.stages.study import Checkpoint, Study, join_query_id
 from its.store import Store
 from its.store.tracing import Traced, trace

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from its.errors import DataError, Fault
+from its.files import atomic_file
 from its.metrics.cells import Cell, cell_rows, check_k
 from its.metrics.intervals import mean_interval
 from its.metrics.loops import ends_in_loop
@@ -22,7 +23,7 @@ from its.metrics.planned import PLANS, block_rows, efficiencies, pair_rows, plan
 from its.metrics.reporting import nested_rows, selection_rows
 from its.metrics.settings import unlike_settings
 from its.metrics.votes import CORRECT, ballot_classes, tally
-from its.rows import atomic_file, raise_faults, read_json, read_rows, write_json
+from its.rows import raise_faults, read_json, read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.types import Response, Verdict, VerdictName

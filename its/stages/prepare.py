@@ -13,12 +13,13 @@ from its.cards.markdown import card_markdown
 from its.curation.curate import Curated, curate
 from its.curation.filters import Tools
 from its.errors import DataError
+from its.files import atomic_file, file_sha256
 from its.grading.grade import GRADER_VERSION, Grader, Item
 from its.grading.references import reference_faults
 from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
-from its.rows import atomic_file, file_sha256, raise_faults, write_json, write_json_lines, write_rows
+from its.rows import raise_faults, write_json, write_json_lines, write_rows
 from its.sources.load import load_problems
 from its.sources.records import Rejected
 from its.stages.study import Study, load_study

@@ -13,9 +13,10 @@ import its
 from its.engines.repeats import repeats
 from its.environments import find_environment
 from its.errors import DataError, ItsError
+from its.files import atomic_file, read_regular
 from its.report.build import build_report
 from its.report.sentences import selection_sentences
-from its.rows import MAX_DOCUMENT_BYTES, atomic_file, read_json, read_regular, read_rows, write_json
+from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.sources.load import normalised
 from its.stages.study import Checkpoint, Study, join_query_id, load_study

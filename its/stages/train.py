@@ -7,8 +7,9 @@ from typing import Any
 
 from its.environments import find_environment
 from its.errors import DataError
+from its.files import atomic_file
 from its.progress import Progress, say
-from its.rows import atomic_file, read_rows, write_json
+from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, load_study
 from its.training.run import copy_model, train_checkpoint

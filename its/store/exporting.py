@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import zstandard
 
 from its.errors import DataError
-from its.rows import HOME_FOLDERS, atomic_binary_file
+from its.files import HOME_FOLDERS, atomic_binary_file
 from its.store.bodies import LEVEL, decode, encode
 from its.store.connection import SUFFIXES, explained, is_damage, limited
 from its.store.salvage import explained_rows, readable_rows

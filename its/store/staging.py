@@ -20,7 +20,7 @@ from typing import IO, Any, NoReturn
 import zstandard
 
 from its.errors import DataError
-from its.rows import open_regular
+from its.files import open_regular
 from its.store.bodies import MAX_BYTES, Packer, check_response, decode, encode
 from its.store.connection import explained
 from its.store.exporting import FORMAT, VERSION

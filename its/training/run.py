@@ -20,9 +20,10 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import Environment, die_with_parent, environment_variables
 from its.errors import RunError
+from its.files import atomic_file
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
-from its.rows import atomic_file, read_json, write_json
+from its.rows import read_json, write_json
 from its.secrets import writable
 from its.training.config import axolotl_config, yaml_text
 

@@ -14,8 +14,9 @@ from its.cards.build import Tally as CardTally
 from its.cards.build import build_card
 from its.cards.markdown import card_markdown
 from its.errors import ItsError
+from its.files import atomic_file
 from its.recipe.schema import Dataset
-from its.rows import atomic_file, read_rows, write_json, write_rows
+from its.rows import read_rows, write_json, write_rows
 from its.sources.load import load_problems
 from its.sources.records import Rejected
 from its.types import Problem

@@ -16,7 +16,7 @@ from store_truth import content, fill
 
 from its.cli.main import main
 from its.errors import ItsError
-from its.rows import atomic_binary_file, atomic_file
+from its.files import atomic_binary_file, atomic_file
 from its.store import Store
 from its.store.exporting import export_store
 

@@ -23,26 +23,27 @@ ALLOWED = {
     "shown": set(),
     "seeds": set(),
     "progress": {"shown"},
-    "home": {"errors"},
-    "rows": BASE,
-    "prompts": {*BASE, "rows"},
-    "store": {*BASE, "rows"},  # an export appears whole, as every file of ITS does
-    "recipe": {*BASE, "rows", "prompts"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
+    "home": {"errors", "shown"},
+    "files": BASE,
+    "rows": {*BASE, "files"},
+    "prompts": {*BASE, "files"},
+    "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
+    "recipe": {*BASE, "files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
+    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
     "engines": {*BASE, "rows", "store", "environments"},
     "environments": {"errors", "home", "rows"},
-    "wheels": {*BASE, "rows", "recipe"},
-    "models": {*BASE, "rows", "home", "environments", "engines", "recipe", "wheels"},
-    "training": {*BASE, "rows", "home", "environments", "engines", "prompts", "recipe"},
+    "wheels": {*BASE, "files", "recipe"},
+    "models": {*BASE, "files", "rows", "home", "environments", "engines", "recipe", "wheels"},
+    "training": {*BASE, "files", "rows", "home", "environments", "engines", "prompts", "recipe"},
     "grading": BASE,
     "metrics": BASE,
     "report": BASE,
     "cards": BASE,
     "row_ids": {"errors"},
-    "revisions": {"errors", "rows"},  # the one room that imports DVC
+    "revisions": {"errors", "files"},  # the one room that imports DVC
     "cli": {
         *{"__init__", "interrupts", "stages", "recipe", "errors", "report", "environments", "home", "store"},
         *{"cards", "shown"},

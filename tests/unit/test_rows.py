@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
+from its.files import atomic_file
 from its.rows import (
     MAX_FAULTS,
-    atomic_file,
     count_lines,
     read_json,
     read_json_lines,
@@ -128,7 +128,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    place = {"fsync": "its.rows.os.fsync", "replace": "pathlib.Path.replace", "mkstemp": "its.rows.tempfile.mkstemp"}
+    place = {"fsync": "its.files.os.fsync", "replace": "pathlib.Path.replace", "mkstemp": "its.files.tempfile.mkstemp"}
     monkeypatch.setattr(place[call], full)
     with pytest.raises(RunError, match=r"out\.json: no space left on the disk") as caught:
         write_json(tmp_path / "out.json", {})
@@ -160,7 +160,7 @@ def test_a_folder_without_permission_is_one_clear_error(tmp_path: Path, monkeypa
     def refuse(**kwargs: object) -> None:  # a real one would not refuse root
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("its.rows.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("its.files.tempfile.mkstemp", refuse)
     with pytest.raises(RunError, match=r"out\.json: cannot be written: permission denied"):
         write_json(tmp_path / "out.json", {})
 
