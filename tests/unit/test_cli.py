@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_nothing(its: Its, project: Path, monkeypatch: pytest
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("its.rows.os.fsync", full)
+    monkeypatch.setattr("its.files.os.fsync", full)
     code, _, err = its("prepare", "arithmetic")
     assert code == 1
     assert re.search(r"error: .*arithmetic\.jsonl: no space left on the disk\nhint: free some space", err)
