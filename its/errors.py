@@ -6,8 +6,11 @@ traceback, and exits with its `exit_code`. Everything else is a bug and keeps it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_OBEYED = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 EXIT_RUN_FAILED = 1
 EXIT_INVALID = 3
@@ -88,8 +91,17 @@ class FaultsError(DataError):
         return [{"where": f.where, "message": f.message, "hint": f.hint} for f in self.faults]
 
 
-def printable(text: str) -> str:
-    """Foreign text as an error can show it: what a terminal would obey, or could not write, stands as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def printable(text: str, keep: str = "") -> str:
+    """Foreign text as it can be shown: what a terminal or a page would obey, or could not write, stands as its escape.
+
+    That is control characters, separators of lines, what changes the direction of the text behind it, and halves of
+    characters.
+
+    Args:
+        keep: control characters that stay, `\\n\\t` where the text has lines of its own.
+    """
+    return _OBEYED.sub(lambda found: found.group() if found.group() in keep else _escape(found.group()), text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import sys
 from typing import NoReturn
 
@@ -13,13 +12,13 @@ import its
 from its.cli.data import data
 from its.cli.env import doctor, env
 from its.cli.grade import regrade
-from its.cli.output import JSON_VERSION
+from its.cli.output import print_json
 from its.cli.recipe import recipe
 from its.cli.results import prune, results
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
-from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
+from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, printable
 from its.interrupts import LINE, Signalled, Signals
 
 DISK_HINTS = {
@@ -76,8 +75,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         if "--json" in words:
-            faults = [{"message": error.format_message(), "hint": None}]
-            click.echo(json.dumps({"version": JSON_VERSION, "errors": faults}, indent=2, ensure_ascii=False))
+            print_json(errors=[{"message": error.format_message(), "hint": None}])
         error.show()
         sys.exit(error.exit_code)
     except Signalled as error:
@@ -90,9 +88,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if "--traceback" in words:
             raise
         if "--json" in words:
-            click.echo(json.dumps({"version": JSON_VERSION, "errors": error.as_json()}, indent=2, ensure_ascii=False))
+            print_json(errors=error.as_json())
         for line in error.lines():
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)  # it may hold pieces of a file or of a server's answer
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in DISK_HINTS or "--traceback" in words:

@@ -18,5 +18,6 @@ def json_option(function: Function) -> Function:
 
 
 def print_json(**content: Any) -> None:
-    """Print one versioned document on stdout."""
-    click.echo(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False))
+    """Print one versioned document on stdout; half a character, which no output can hold, stands as its escape."""
+    text = json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -14,7 +14,7 @@ from typing import Any
 from its.errors import ItsError
 from its.prompts.render import read_template, template_faults
 from its.recipe.presets import PRESETS
-from its.rows import file_sha256
+from its.rows import file_sha256, open_regular
 from its.types import Problem
 
 Found = tuple[tuple[str | int, ...], str, str | None]
@@ -306,8 +306,10 @@ def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Itera
 def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path) -> Iterator[Found]:
     path = project / source["path"]
     location = (*here, "path")
-    if not path.is_file():
-        yield location, f"`{source['path']}`: no such file", "paths are relative to the folder of dvc.yaml"
+    try:
+        open_regular(path, f"`{source['path']}`", "paths are relative to the folder of dvc.yaml").close()
+    except ItsError as error:
+        yield location, error.message, error.hint
         return
     if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name):
         yield location, f"`{source['path']}`: unknown ending", f"known: {FILE_ENDINGS}"
