@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from its.shown import shown
+
 MAX_INLINE = 500
 """Characters of a foreign text outside of a fence."""
-# Control characters but line ends and tabs, marks that change the direction of what follows, separators of lines.
-_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKS = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 _BARE_LINK = re.compile(r"(?i)(:|\bwww)([/.])")
 """Where GitHub would make a link of what is none: `http://`, `www.`."""
@@ -152,18 +152,18 @@ def _plain(value: Any) -> str:
 def _fence(text: str, language: str) -> Iterator[str]:
     """A code block whose fence is longer than any that the text holds."""
     fence = "`" * max(3, _longest(text) + 1)
-    yield from (f"{fence}{language}", _UNSEEN.sub(_escaped, text), fence, "")
+    yield from (f"{fence}{language}", shown(text, lines=True), fence, "")
 
 
 def _inline(value: Any) -> str:
     """Foreign text between our own: one line, with nothing in it that Markdown or HTML would take for a mark."""
-    text = _UNSEEN.sub(_escaped, _shortened(value)).replace("&", "&amp;").replace("<", "&lt;")
+    text = shown(_shortened(value)).replace("&", "&amp;").replace("<", "&lt;")
     return _BARE_LINK.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", text))
 
 
 def _code(value: Any) -> str:
     """Foreign text as a code span; not for tables, where a `|` would end the cell."""
-    text = _UNSEEN.sub(_escaped, _shortened(value))
+    text = shown(_shortened(value))
     ticks = "`" * (_longest(text) + 1)
     return f"{ticks} {text} {ticks}" if "`" in text else f"{ticks}{text or ' '}{ticks}"
 
@@ -177,7 +177,3 @@ def _shortened(value: Any) -> str:
 def _longest(text: str) -> int:
     """The longest run of backticks."""
     return max((len(run) for run in re.findall(r"`+", text)), default=0)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match.group().encode("unicode_escape").decode("ascii")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from its.cli.output import echo, json_option, print_json
+from its.shown import shown
 
 if TYPE_CHECKING:
     from its.stages.study import Study
@@ -246,10 +247,10 @@ def _standing_lines(standing: dict[str, Any]) -> Iterator[str]:
 
 def _fact(name: str, value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"    {name}: " + text.replace("\n", "\n        ")
+    return f"    {name}: " + shown(text, lines=True).replace("\n", "\n        ")
 
 
 def _short(value: Any) -> str:
     """A value on one line; where both ends matter, a long text keeps its beginning."""
-    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    text = shown(" ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split()))
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."

@@ -75,8 +75,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         if "--json" in words:
-            faults = [{"message": error.format_message(), "hint": None}]
-            print_json(errors=faults)
+            print_json(errors=[{"message": error.format_message(), "hint": None}])
         error.show()
         sys.exit(error.exit_code)
     except Signalled as error:

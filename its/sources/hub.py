@@ -86,6 +86,10 @@ def _explained(dataset_id: str, place: str | None = None) -> Iterator[None]:
         if place is not None and names & _BROKEN:
             hint = "pin another `revision`, or download the file and mend it"
             raise FaultsError([Fault(place, f"the hub's row cannot be read: {message}", hint)]) from error
+        if place is not None:  # `datasets` decodes what anybody wrote, and fails in as many ways
+            hint = "download the file, and name it under `source: {kind: files}`"
+            what = f"the hub's row cannot be read: {type(error).__name__}: {message}"
+            raise FaultsError([Fault(place, what, hint)]) from error
         raise
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_files import FIELDS, Case, cases
+from hostile_files import FIELDS, GOOD, Case, cases
 
 from its.cards.build import Tally as CardTally
 from its.cards.build import build_card
 from its.cards.markdown import card_markdown
+from its.cli.main import main
 from its.errors import ItsError
 from its.files import atomic_file
+from its.recipe.references import reference_faults
 from its.recipe.schema import Dataset
 from its.rows import read_rows, write_json, write_rows
+from its.shown import shown
 from its.sources.load import load_problems
 from its.sources.records import Rejected
 from its.types import Problem
@@ -90,10 +96,97 @@ def test_a_hostile_file_ends_in_rows_or_in_words(case: Case, tally: Any, tmp_pat
     assert end == "any" or (error is None) == (end == "good"), error and error.lines()
     if error is not None:
         assert not list(tmp_path.glob("out/*")), "nothing half-written"
-        assert all(line.isprintable() and len(line) < 3000 for line in error.lines())
+        assert all(shown(line) == line and len(line) < 3000 for line in error.lines())
     tally("file, faults tolerated", lambda: _prepared(tmp_path, name, 5))
 
 
 def test_there_are_many() -> None:
     assert len(ALL) >= 400
     assert len({case[0] for case in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("data/sources/absent.jsonl", "no such file"),
+        ("data/sources/good.jsonl/x.jsonl", "no such file"),
+        ("data/sources", "is a folder"),
+        ("data/sources/pipe.jsonl", "is no regular file"),
+        ("data/sources/circle.jsonl", "circle"),
+        ("data/sources/zero.jsonl", "is no regular file"),
+        ("data/sources/environment.jsonl", "made by the kernel"),
+        ("/proc/self/environ", "made by the kernel"),
+        ("/dev/stdin", "no regular file|made by the kernel|unknown ending|cannot be read"),
+        ("data/sources/" + "a" * 300 + ".jsonl", "too long"),
+        ("a/" * 3000 + "a.jsonl", "too long"),
+        ("data/sources/a\0.jsonl", "no file can have that name"),
+        ("data/sources/\ud800.jsonl", "no file can have that name"),
+        ("data/sources/\x1b[31m.jsonl", "no such file"),
+        ("data/sources/out.jsonl", "is outside `data/sources/` and has no `sha256`"),
+        ("data/sources/outer/good.jsonl", "is outside `data/sources/` and has no `sha256`"),
+        ("data/sources/../../elsewhere/good.jsonl", "is outside `data/sources/` and has no `sha256`"),
+        ("data/sources/good.jsonl", None),
+        ("data/sources/in.jsonl", None),
+        ("data/sources/inner/good.jsonl", None),
+    ],
+)
+def test_a_recipe_names_a_watched_regular_file(path: str, message: str | None, tmp_path: Path, tally: Any) -> None:
+    sources, elsewhere = tmp_path / "data" / "sources", tmp_path / "elsewhere"
+    (sources / "real").mkdir(parents=True)
+    elsewhere.mkdir()
+    for folder in (sources, sources / "real", elsewhere):
+        (folder / "good.jsonl").write_bytes(GOOD)
+    os.mkfifo(sources / "pipe.jsonl")
+    links = {"circle": "circle.jsonl", "zero": "/dev/zero", "environment": "/proc/self/environ", "in": "good.jsonl"}
+    for name, target in {**links, "out": elsewhere / "good.jsonl"}.items():
+        (sources / f"{name}.jsonl").symlink_to(target)
+    (sources / "inner").symlink_to("real")
+    (sources / "outer").symlink_to(elsewhere)
+    entry = {"source": {"kind": "files", "path": path}, "fields": {"problem": "q", "solution": "s"}}
+    found: list[Any] = []
+    tally("file, named by a recipe", lambda: found.extend(reference_faults({"datasets": {"x": entry}}, tmp_path)))
+    told = [text for location, text, _ in found if location == ("datasets", "x", "source", "path")]
+    if message is None:
+        assert not told
+    else:
+        assert len(told) == 1
+        assert re.search(message, told[0]), told
+
+
+ANSWER = '"response": "\\\\boxed{1}"'
+GRADED = {
+    "deep": f'{{"reference": "1", {ANSWER}, "m": {"[" * 900}{"]" * 900}}}',
+    "deepest": "[" * 200_000,
+    "309 digits": f'{{"reference": {"1" * 309}, {ANSWER}}}',
+    "5,000 digits": f'{{"reference": {"1" * 5000}, {ANSWER}}}',
+    "1e400": f'{{"reference": 1e400, {ANSWER}}}',
+    "NaN": f'{{"reference": NaN, {ANSWER}}}',
+    "half a character as key": '{"\\ud800": 1}',
+    "half a character as kind": f'{{"reference": "1", {ANSWER}, "kind": "\\ud800"}}',
+    "half a character elsewhere": f'{{"reference": "1", {ANSWER}, "m": "\\ud800"}}',
+    "escape as key": '{"\\u001b[31m": 1}',
+    "kind is a list": f'{{"reference": "1", {ANSWER}, "kind": ["math"]}}',
+    "nul": "\0",
+}
+
+
+@pytest.mark.parametrize("line", GRADED.values(), ids=GRADED)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_any_file_can_be_graded_or_is_refused_in_words(
+    line: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], tally: Any
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(line + "\n")
+    words = ["grade", str(tmp_path / "rows.jsonl"), "--kind", "math", "--output", str(tmp_path / "out.jsonl")]
+    codes: list[Any] = []
+
+    def act() -> None:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *(["--json"] if as_json else [])])
+        codes.append(ended.value.code)
+
+    tally("file, graded", act)
+    told = capsys.readouterr()
+    assert codes == [0] if (tmp_path / "out.jsonl").exists() else codes == [3]
+    assert shown(told.out + told.err, lines=True) == told.out + told.err
+    if as_json:
+        json.loads(told.out)

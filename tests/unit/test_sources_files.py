@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import tracemalloc
@@ -17,6 +18,7 @@ import zstandard
 from its.errors import DataError, FaultsError, MissingError
 from its.sources import lines
 from its.sources.files import read_file
+from its.sources.text import as_json, as_text
 
 ROWS: list[Any] = [
     {"q": "\\frac{{1}}{2} {{ x }} {# y #}\u2028<b>&amp;</b>", "a": "1"},
@@ -199,3 +201,65 @@ def test_csv_rows_are_named_by_the_line_they_begin_on(tmp_path: Path) -> None:
 def test_a_quote_left_open_swallows_no_row_silently(tmp_path: Path) -> None:
     found = _records(tmp_path / "a.csv", b'q\n"one\ntwo\nthree\n')
     assert [fault for _, _, fault in found] == ["broken CSV: unexpected end of data"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
+def test_the_digest_is_of_the_bytes_that_the_rows_came_from(tmp_path: Path, name: str) -> None:
+    format_, _, packing = name.removeprefix("a.").partition(".")
+    content = _pack(_content(format_, ROWS), packing and f".{packing}")
+    (tmp_path / name).write_bytes(content)
+    digests: list[str] = []
+    records = list(read_file(tmp_path / name, on_digest=digests.append).records)
+    assert [record.value for record in records] == ROWS
+    assert digests == [hashlib.sha256(content).hexdigest()]
+
+
+def test_a_file_that_changes_while_it_is_read_has_the_digest_of_what_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = b'{"q": "%07d"}\n'
+    path.write_bytes(b"".join(row % index for index in range(200_000)))
+    digests: list[str] = []
+    records = read_file(path, on_digest=digests.append).records
+    values = [next(records).value["q"]]
+    with path.open("r+b") as changed:  # behind what was read so far
+        changed.seek(150_000 * 17)
+        changed.write(b'{"q": "changed"}\n')
+    values += [record.value["q"] for record in records]
+    assert values[150_000] == "changed"
+    assert digests == [hashlib.sha256("".join(f'{{"q": "{value}"}}\n' for value in values).encode()).hexdigest()]
+
+
+def test_a_parquet_file_that_changes_behind_its_digest_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    rows = pyarrow.table({"q": [f"{index:064d}" for index in range(200_000)]})
+    pyarrow.parquet.write_table(rows, path, compression="none", use_dictionary=False)
+    place = path.read_bytes().index(b"%064d" % 150_000)
+
+    def change(digest: str) -> None:
+        with path.open("r+b") as changed:
+            changed.seek(place)
+            changed.write(b"x")
+
+    with pytest.raises(DataError, match="it changed while it was read"):
+        list(read_file(path, on_digest=change).records)
+
+
+@pytest.mark.parametrize(
+    "literal", ["1" * 309, "9" * 4300, "-" + "9" * 400, "1" * 400 + "." + "5" * 400, "0." + "1" * 900]
+)
+def test_numbers_of_any_size_are_kept_digit_by_digit(tmp_path: Path, literal: str) -> None:
+    (_, value, fault), *_ = _records(tmp_path / "a.jsonl", f'{{"q": {literal}}}'.encode())
+    assert fault is None
+    assert as_text(value["q"]) == literal
+    assert str(as_json(value["q"])) == literal
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"), [("1e309", "1" + "0" * 309), ("-1E+400", "-1" + "0" * 400), ("1e-400", "0." + "0" * 399 + "1")]
+)
+def test_numbers_that_no_float_holds_are_written_out(tmp_path: Path, literal: str, text: str) -> None:
+    (_, value, _), *_ = _records(tmp_path / "a.jsonl", f'{{"q": {literal}}}'.encode())
+    assert as_text(value["q"]) == text
