@@ -17,6 +17,8 @@ from its.errors import DataError
 from its.files import open_regular
 from its.rows import MAX_LINE_BYTES
 
+MAX_SKIPPED_BYTES = 4 * MAX_LINE_BYTES
+"""Of one line: a file of terabytes may be a hole on the disk."""
 MAX_BLANK_LINES = 1_000_000
 """In a row: nobody writes so many, and an archive of 1 MB holds a thousand times as many."""
 UNPACKED_TIMES = 250
@@ -137,7 +139,7 @@ def bounded_lines(source: IO[bytes], label: str) -> Iterator[tuple[int, bytes, i
     Of a line over MAX_LINE_BYTES only the start is given, and its length in place of the None; memory stays bounded.
 
     Raises:
-        DataError: after MAX_BLANK_LINES blank lines in a row.
+        DataError: after MAX_BLANK_LINES blank lines in a row, or MAX_SKIPPED_BYTES of a line.
     """
     number = blank = 0
     while line := source.readline(MAX_LINE_BYTES + 1):
@@ -150,6 +152,8 @@ def bounded_lines(source: IO[bytes], label: str) -> Iterator[tuple[int, bytes, i
             length, line = len(line), line[:_START_BYTES]
             while rest := source.readline(_SKIP_BYTES):
                 length += len(rest)
+                if length > MAX_SKIPPED_BYTES:
+                    raise DataError(f"{label}:{number}: a line of more than {MAX_SKIPPED_BYTES} bytes", "is it text?")
                 if rest.endswith(b"\n"):
                     break
         yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, length

@@ -143,10 +143,18 @@ def lines() -> Iterator[Case]:
     yield "faulty numbers.jsonl", b"1\n" * 200_000, "bad"
     yield "overlong utf8.jsonl", b'{"q": "\xc0\xaf"}', "bad"
     yield "surrogate in utf8.jsonl", b'{"q": "\xed\xa0\x80"}', "bad"
+    yield "hole of 1 TB.jsonl", _hole, "bad"
+    yield "hole of 1 TB.json", _hole, "bad"
+    yield "hole of 1 TB.csv", _hole, "bad"
     yield "a comment.jsonl", b"// x\n" + GOOD, "bad"
     yield "two rows a line.jsonl", GOOD.strip() + GOOD, "bad"
     yield "yaml.jsonl", b"!!python/object/apply:os.system ['true']\n", "bad"
     yield "pickle.jsonl", b"cos\nsystem\n(S'true'\ntR.", "bad"
+
+
+def _hole(path: Path) -> None:
+    with path.open("wb") as out:
+        out.truncate(10**12)
 
 
 def arrays() -> Iterator[Case]:
