@@ -16,7 +16,7 @@ from typing import Any
 
 from its.errors import DataError, Fault
 from its.prompts.render import render
-from its.prompts.sandbox import MAX_CHARACTERS
+from its.prompts.sandbox import MAX_CHARACTERS, NO_TEXT
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
 TRIAL_SECONDS = 30.0  # wall time; the trial's own limits are shorter, but a busy machine may be slow to start it
@@ -29,7 +29,10 @@ _CHATS: list[dict[str, Any]] = [
         "add_generation_prompt": False,
     },
 ]
-_TOKENS = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+_BESIDE: dict[str, Any] = {
+    **{name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")},
+    **{"tools": None, "documents": None},  # as transformers passes them
+}
 
 
 @lru_cache(maxsize=32)
@@ -46,6 +49,8 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
     if isinstance(texts, str):
         return (Fault(f"{name}:1", texts, "it is rendered as transformers renders chat templates"),)
     for chat, text in zip(_CHATS, texts, strict=True):
+        if found := NO_TEXT.search(text):
+            return (Fault(f"{name}:1", f"the chat template writes the character U+{ord(found[0]):04X}"),)
         for turn in chat["messages"]:
             if turn["content"] not in text:
                 message = f"the chat template does not show the turn of the {turn['role']}"
@@ -55,7 +60,7 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
 
 def _texts(source: str, name: str) -> list[str] | str:
     """The text of each conversation, or what is wrong with the template."""
-    chats = [chat | _TOKENS for chat in _CHATS]
+    chats = [chat | _BESIDE for chat in _CHATS]
     try:
         return [render(source, name, chat) for chat in chats]
     except DataError:

@@ -24,21 +24,50 @@ Act = Callable[..., Any]
 _JINJA_FILTERS: dict[str, Any] = dict(JINJA_FILTERS)
 _JINJA_TESTS: dict[str, Any] = dict(JINJA_TESTS)
 _TAKEN = (
-    *("abs", "batch", "capitalize", "count", "d", "default", "dictsort", "first", "float", "indent", "int", "items"),
+    *(
+        "abs",
+        "batch",
+        "capitalize",
+        "center",
+        "count",
+        "d",
+        "default",
+        "dictsort",
+        "first",
+        "float",
+        "indent",
+        "int",
+        "items",
+    ),
     *("join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse"),
     *("round", "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate"),
-    *("unique", "upper", "wordcount"),
+    *("unique", "upper", "wordcount", "wordwrap"),
 )
-_RATES = {"sort": 20, "dictsort": 20, "unique": 5, "title": 10, "capitalize": 4, "tojson": 8, "wordcount": 10}
+_RATES = {
+    **dict.fromkeys(("batch", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr"), 10),
+    **dict.fromkeys(("slice", "sum", "unique", "join"), 10),
+    **{"sort": 20, "dictsort": 20, "title": 10, "capitalize": 4, "tojson": 8, "wordcount": 10, "wordwrap": 10},
+}
 """Units a character, where a filter takes longer than to read and copy it."""
+_AT_ONCE = ("count", "d", "default", "first", "last", "length")
+"""Filters that do not look at what a value holds."""
+_ATTRIBUTES = {"join": 1, "max": 1, "min": 1, "rejectattr": 0, "selectattr": 0, "sort": 2, "sum": 0, "unique": 1}
+"""Place of the argument `attribute`, which may reach into items by parts; `map` takes it by name alone."""
+MAX_PARTS = 8
+MAX_MARK = 1000
+"""Characters of a text that is looked for, or stripped off: the time goes with its length."""
 _UNTESTED = ("callable", "escaped", "filter", "sameas", "test")
 
 
 def declared_filters() -> dict[str, Act]:
     """Every filter by its name, ready for an environment."""
     own: dict[str, Act] = {"format": _format, "split": _split, "strip": _strip}
-    found = {name: _charged(_JINJA_FILTERS[name], _RATES.get(name, 1), _GUARDS.get(name)) for name in _TAKEN}
+    found = {name: _charged(_JINJA_FILTERS[name], _rate(name), _GUARDS.get(name), name) for name in _TAKEN}
     return found | {name: _charged(act, 1, _GUARDS.get(name)) for name, act in own.items()}
+
+
+def _rate(name: str) -> int:
+    return 0 if name in _AT_ONCE else _RATES.get(name, 1)
 
 
 def declared_tests() -> dict[str, Act]:
@@ -47,32 +76,47 @@ def declared_tests() -> dict[str, Act]:
 
 
 def charged_filter(act: Act) -> Act:
-    """A filter of a caller's own that reads its arguments once and returns a part of them."""
-    return _charged(act, 1, None)
+    """A filter of a caller's own that looks for its arguments, if it has some, and returns a part of its value."""
+    return _charged(act, 1, _guard_sought)
 
 
-def _charged(act: Act, rate: int, guard: Act | None) -> Act:
+def _charged(act: Act, rate: int, guard: Act | None, name: str = "") -> Act:
     passed = _PassArg.from_obj(act)
 
     @pass_context  # and so never worked out while the template is compiled
     def filtered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
-        charge_value(value, rate)
+        if rate:
+            charge_value(value, rate)
+        else:
+            charge(1)
         for item in (*args, *kwargs.values()):
-            charge_value(item, rate)
+            if isinstance(item, Undefined):
+                str(item)  # raises, and says what is undefined
+            charge_value(item, max(rate, 1))
+        _check_attribute(name, args, kwargs)
         if guard is not None:
             guard(context, value, *args, **kwargs)
         first: tuple[Any, ...] = ()
         if passed is not None:
             first = (context if passed is _PassArg.context else getattr(context, _PASSED[passed]),)
         found = act(*first, value, *args, **kwargs)
+        if isinstance(found, Iterator):  # charged item by item, since nobody knows how many there are
+            return [charge_value(item, 10) for item in found]
         if isinstance(found, Markup):
             return charge_value(str(found))
-        return charge_value(list(found) if isinstance(found, Iterator) else found)
+        return charge_value(found) if rate else found
 
     return filtered
 
 
 _PASSED = {_PassArg.eval_context: "eval_ctx", _PassArg.environment: "environment"}
+
+
+def _check_attribute(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    place = _ATTRIBUTES.get(name, len(args))
+    named = kwargs.get("attribute", args[place] if place < len(args) else None)
+    if isinstance(named, str) and named.count(".") + named.count(",") >= MAX_PARTS:
+        raise ValueError(f"`attribute` has more than {MAX_PARTS} parts")
 
 
 # Guards: what a filter would write is charged before it is written, since one call can write without bound.
@@ -85,8 +129,46 @@ def _guard_join(context: Context, value: Any, d: Any = "", attribute: Any = None
 
 def _guard_replace(context: Context, value: Any, old: Any, new: Any, count: Any = None) -> None:
     text, old, new = str(value), str(old), str(new)
-    places = text.count(old) if count is None else min(text.count(old), abs(int(count)))
+    places = text.count(old) if count is None or int(count) < 0 else min(text.count(old), int(count))
     charge(places * len(new))
+
+
+def _guard_sought(context: Context, value: Any, *marks: Any) -> None:
+    """Python looks for a text from its end, and strips signs off, in time that goes with both lengths."""
+    for mark in marks:
+        if isinstance(mark, str) and len(mark) > MAX_MARK:
+            raise ValueError(f"a mark of {len(mark)} characters; the limit is {MAX_MARK}")
+        charge(len(str(value)) * len(str(mark)) // 32)
+
+
+def _guard_trim(context: Context, value: Any, chars: Any = None) -> None:
+    if chars is not None:
+        _guard_sought(context, value, chars)
+
+
+def _guard_center(context: Context, value: Any, width: Any = 80) -> None:
+    if not 0 <= int(width) <= 10_000:
+        raise ValueError(f"a width of {width}")
+
+
+def _guard_wordwrap(
+    context: Context,
+    value: Any,
+    width: Any = 79,
+    break_long_words: Any = True,
+    wrapstring: Any = None,
+    break_on_hyphens: Any = True,
+) -> None:
+    if not 1 <= int(width) <= 10_000:
+        raise ValueError(f"a width of {width}")
+    text = str(value)
+    longest = max(map(len, text.split()), default=0)  # a long word is copied for each line that it is cut into
+    charge(longest * longest // (32 * int(width)) + len(text) // int(width) * len(str(wrapstring or "")))
+
+
+def _guard_unique(context: Context, value: Any, case_sensitive: Any = False, attribute: Any = None) -> None:
+    if isinstance(value, list | tuple) and not all(isinstance(item, str) for item in value):
+        charge(len(value) ** 2 // 20)  # numbers can be chosen so that all have one hash
 
 
 def _guard_indent(context: Context, value: Any, width: Any = 4, first: Any = False, blank: Any = False) -> None:
@@ -121,10 +203,6 @@ def _guard_tojson(context: Context, value: Any, indent: Any = None) -> None:
         raise ValueError(f"an indent of {indent}")
 
 
-def _guard_int(context: Context, value: Any, default: Any = 0, base: Any = 10) -> None:
-    charge_number(value)
-
-
 _GUARDS: dict[str, Act] = {
     "join": _guard_join,
     "replace": _guard_replace,
@@ -133,8 +211,11 @@ _GUARDS: dict[str, Act] = {
     "slice": _guard_parts,
     "round": _guard_round,
     "sum": _guard_sum,
-    "int": _guard_int,
     "map": _guard_map,
+    "center": _guard_center,
+    "trim": _guard_trim,
+    "unique": _guard_unique,
+    "wordwrap": _guard_wordwrap,
     "tojson": _guard_tojson,
 }
 
@@ -142,7 +223,9 @@ _GUARDS: dict[str, Act] = {
 def _format(value: Any, *args: Any) -> str:
     """printf-style, as Jinja's `format`, with widths and precisions of at most three digits."""
     text = _text(value)
-    for width in re.findall(r"%[^a-zA-Z%]*", text):
+    for width in re.findall(r"%[^a-zA-Z%]*c?", text):
+        if width.endswith("c"):
+            raise ValueError("`%c`: write the character")
         if "*" in width or re.search(r"\d{4}", width):
             raise ValueError(f"the width in `{width[:20]}`: at most three digits, and no `*`")
         charge(2000)

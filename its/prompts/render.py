@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
+from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, nodes
 from jinja2.exceptions import SecurityError
 from pydantic import BaseModel
 
 from its.errors import DataError, Fault
 from its.files import read_regular
-from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered
+from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered, undeclared_names
 from its.prompts.work import WorkError, charge_value
 
 _FRAME = "<template>"
@@ -89,7 +89,7 @@ def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fa
     """
     try:
         tree = _environment().checked(source)
-        unknown = meta.find_undeclared_variables(tree) - set(given)
+        unknown = undeclared_names(tree) - set(given)
     except TemplateSyntaxError as error:
         return [_fault(error, name, sorted(given))]
     faults = []

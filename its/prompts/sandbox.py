@@ -11,10 +11,11 @@ Three walls, each of which holds alone:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, meta, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -48,6 +49,19 @@ _WORDS = {
     nodes.Block: ("`block`", "write its content without it"),
     nodes.NSRef: ("`set` of an attribute", "set a plain name"),
 }
+_INSTEAD = {
+    **dict.fromkeys(("strip", "lstrip", "rstrip"), "the filter `trim`: `{{ text | trim }}`"),
+    **{name: f"the filter `{name}`" for name in ("upper", "lower", "title", "capitalize", "replace", "items", "join")},
+    "format": "the filter `format`: `{{ '%.2f' | format(x) }}`",
+    "get": "the filter `default`: `{{ problem.meta.level | default('') }}`",
+    "startswith": "a slice: `{% if text[:3] == 'abc' %}`",
+    "endswith": "a slice: `{% if text[-3:] == 'abc' %}`",
+    "range": "loop over a list: `{% for i in [1, 2, 3] %}`",
+    "keys": "loop over the mapping itself",
+    "values": "the filter `items`",
+    "append": "lists are joined by `+`",
+}
+NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _KEPT_NAMES = ("self", "super", "caller", "varargs", "kwargs")
 _LOOP = (
     "index",
@@ -166,6 +180,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         raise SecurityError("the template tries to leave the sandbox: a call")
 
 
+def undeclared_names(tree: nodes.Template) -> set[str]:
+    """Names that a template reads and never sets, wherever it may set them."""
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+    return meta.find_undeclared_variables(tree) - own
+
+
 def rendered(template: Template, values: Mapping[str, Any]) -> str:
     """The text of a template with plain values, within the allowance of one rendering.
 
@@ -201,11 +221,19 @@ def _check(tree: nodes.Template) -> None:
         line = node.lineno or 1
         if type(node) not in _ALLOWED:
             what, hint = _WORDS.get(type(node), (f"`{type(node).__name__.lower()}`", None))
+            if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr | nodes.Name):
+                called = node.node.attr if isinstance(node.node, nodes.Getattr) else node.node.name
+                hint = _INSTEAD.get(called, hint)
             raise RefusedError(f"templates have no {what} (the sandbox allows `if`, `for`, `set`, filters)", line, hint)
         if isinstance(node, nodes.Name) and node.name in _KEPT_NAMES:
             raise RefusedError(f"the template tries to leave the sandbox: `{node.name}`", line)
         if isinstance(node, nodes.Filter | nodes.Test) and (node.dyn_args is not None or node.dyn_kwargs is not None):
             raise RefusedError("templates have no `*` and `**` before arguments", line)
+        text = (
+            node.data if isinstance(node, nodes.TemplateData) else node.value if isinstance(node, nodes.Const) else None
+        )
+        if isinstance(text, str) and (found := NO_TEXT.search(text)):
+            raise RefusedError(f"the template holds the character U+{ord(found[0]):04X}, which no prompt has", line)
         if isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
             raise RefusedError(f"the template has an integer of more than {MAX_BITS} bits", line)
         if isinstance(node, nodes.For):

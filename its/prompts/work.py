@@ -1,7 +1,7 @@
 """How much a template may do: every step is charged against an allowance, so that none runs long or grows large.
 
 The allowance is counted, not timed: a template is refused on every machine or on none. Using up the whole of it takes
-about a tenth of a second.
+a fraction of a second, with the extension for long data at most some seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from jinja2 import Undefined
+
 BASE_UNITS = 2_000_000
 """One unit is a character read or written, or a tenth of an evaluated expression. The shipped templates use under
 3,000 for a problem of 1,000 characters."""
@@ -19,8 +21,10 @@ UNITS_PER_CHARACTER = 32
 through thirty filters."""
 ITEM_UNITS = 10
 """What an item of a list costs when the list is made: it takes as long, and as much memory, as ten characters."""
-MAX_BITS = 14_000
-"""Of an integer; Python writes out no more than 4,300 digits."""
+MAX_EXTENSION = 50_000_000
+"""Of these further units: fifty passes over a million characters, which no trace of reasoning has."""
+MAX_BITS = 14_285
+"""Of an integer: 4,300 digits, the most that Python writes out."""
 
 
 class WorkError(Exception):
@@ -60,31 +64,39 @@ def _extend() -> None:
     """Most templates never come here, so the data is measured only now."""
     given, _WORK.given = _WORK.given, None
     if given is not None:
-        # Data is a tree that was read from a file: measuring it ends.
-        _WORK.left += UNITS_PER_CHARACTER * sum(_size(value) for value in given.values())
+        _WORK.left += UNITS_PER_CHARACTER * _size(given, MAX_EXTENSION // UNITS_PER_CHARACTER)
     if _WORK.left < 0:
         raise WorkError("the template does too much: a loop in a loop, or a text that grows without end")
 
 
-def _size(value: Any) -> int:
+def _size(value: Any, most: int) -> int:
+    """Characters, numbers and items that a value holds, as far as they are to be counted."""
     total, waiting = 0, [value]
-    while waiting:
+    while waiting and total < most:
         item = waiting.pop()
         total += len(item) + 1 if isinstance(item, str) else 1
         waiting.extend(_parts(item))
-    return total
+    return min(total, most)
 
 
 def charge_value(value: Any, rate: int = 1) -> Any:
-    """Charge for all that a value holds, as often as it stands in it, and return the value."""
-    kind = type(value)
-    if kind is str:
+    """Charge for all that a value holds, as often as it stands in it, and return the value.
+
+    Raises:
+        WorkError: if that is too much, or an integer in it too long.
+        UndefinedError: if it holds something undefined; the value itself may be that.
+    """
+    if type(value) is str:
         charge(rate * len(value))
         return value
     waiting = [value]
     while waiting:
         item = waiting.pop()
         charge(rate * (len(item) + 1 if isinstance(item, str) else ITEM_UNITS))
+        if isinstance(item, int):
+            charge_number(item)
+        elif isinstance(item, Undefined) and item is not value:
+            str(item)  # raises, and says what is undefined
         waiting.extend(_parts(item))
     return value
 

@@ -18,10 +18,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, meta
+from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError
 
 from its.prompts.filters import charged_filter
-from its.prompts.sandbox import RefusedError, Sandbox, rendered
+from its.prompts.sandbox import RefusedError, Sandbox, rendered, undeclared_names
 from its.sources.records import RowFault
 from its.sources.text import as_text
 
@@ -131,7 +131,7 @@ def expression_fault(source: str) -> RowFault | None:
         return RowFault(f"expression: {error.message}", error.hint)
     except TemplateSyntaxError as error:
         return RowFault(f"expression syntax: {error.message}", "filters: boxed, before, after, tag, strip, split, ...")
-    unknown = sorted(meta.find_undeclared_variables(tree) - {"row"})
+    unknown = sorted(undeclared_names(tree) - {"row"})
     if unknown:
         return RowFault(f"undefined variable `{unknown[0]}`; given: `row`", f"perhaps `row.{unknown[0]}`")
     return None

@@ -51,7 +51,7 @@ def axolotl_config(
     else:
         config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
     config |= train.axolotl
-    config["plugins"] = [*config.get("plugins", []), PLUGIN]
+    config["plugins"] = [*(config.get("plugins") or []), PLUGIN]
     if revision is not None:
         config["revision_of_model"] = revision
     return config | {
