@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import NoReturn
 
@@ -18,7 +19,7 @@ from its.cli.results import prune, results
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
-from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError
+from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError
 from its.interrupts import LINE, Signalled, Signals
 
 DISK_HINTS = {
@@ -66,10 +67,18 @@ def _run(words: list[str]) -> None:
             raise Signalled(signals.received) from error
 
 
+def _require_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise MissingError("the current folder is not there any more", "`cd` into a folder that exists") from error
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 or 143 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
+        _require_folder()
         _run(words)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)

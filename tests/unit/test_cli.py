@@ -217,3 +217,14 @@ def test_a_stage_as_dvc_calls_it(project: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines()[0] == "error: params.yaml declares no dataset or benchmark `nothing`"
+
+
+def test_a_folder_that_was_removed_is_one_clear_error(
+    its: Its, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, said = its("recipe", "list")
+    assert code == 4 and said.startswith("error: the current folder is not there any more")
