@@ -17,6 +17,10 @@ Rule: TypeAlias = "Callable[[Any], bool] | Mapping[str, Rule]"
 
 LONGEST_TEXT = 4000
 MOST_WORDS = 10_000
+LONGEST_HOST = 253
+"""Characters of a name in the domain name system."""
+NEAR_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc")
+"""Reserved for private networks, or never delegated: no public name server answers for them."""
 _WORD = re.compile(r"[A-Za-z0-9_+*-]{0,100}|\d+(\.\d+)?[A-Za-z%]*")
 _PHRASE = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{0,400}")
 
@@ -72,6 +76,8 @@ def near(value: Any) -> bool:
     """An address of this machine or of its own network, maybe with a port.
 
     Processes that find each other there send each other pickled objects, so whoever is at the address runs code here.
+    Of names, those that no public name server answers for: with an ending of private networks, or without a dot and
+    with a digit (`node01`). A word alone may be a top-level domain with an address (`ai`).
     """
     if not isinstance(value, str):
         return False
@@ -80,8 +86,16 @@ def near(value: Any) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", host) is not None  # a name without a dot
+        return _near_name(host.lower())
+    address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or (address.is_private and not address.is_unspecified) or address.is_link_local
+
+
+def _near_name(host: str) -> bool:
+    if len(host) > LONGEST_HOST or not re.fullmatch(r"[a-z](?:[a-z0-9_-]|\.(?=[a-z0-9_]))*", host):
+        return False
+    alone = "." not in host and any(character.isdigit() for character in host) and not host.startswith("xn--")
+    return host == "localhost" or alone or host.endswith(NEAR_ENDINGS)
 
 
 def anything(value: Any) -> bool:
