@@ -127,9 +127,13 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def writable(value: Any) -> Any:
-    """The value as it may stand in a file: without secrets by name, and with those in texts written as `[key]`."""
-    return _redacted(without_secrets(value))
+def writable(value: Any, *, names: bool = True) -> Any:
+    """The value as it may stand in a file: without secrets by name, and with those in texts written as `[key]`.
+
+    Args:
+        names: whether the name of a setting gives a secret away.
+    """
+    return _redacted(without_secrets(value) if names else value)
 
 
 def _redacted(value: Any) -> Any:
