@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, TRANSFORMERS, VARIABLES, VLLM, Rule
+from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, LAUNCHER_REFUSED, TRANSFORMERS, VARIABLES, VLLM, Rule
 from its.recipe.harmless_axolotl import AXOLOTL, DATASET
 from its.recipe.keys import place, sent_home
 
@@ -42,6 +42,7 @@ REASONS = {
     **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
     **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
     **dict.fromkeys(["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP"], "has other code loaded"),
+    "deepspeed": "names a file (a mapping with its settings may stand here instead)",
     **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something else than the training"),
 }
 UNKNOWN = "is not known to be harmless"
@@ -138,8 +139,8 @@ def _listed(table: Mapping[str, Any], rules: Mapping[str, Rule], here: Location)
     for key, value in table.items():
         rule = rules.get(str(key))
         where = (*here, key if isinstance(key, str | int) else str(key))
-        if value is None:
-            continue  # nothing is set
+        if value is None or value == {}:
+            continue  # nothing is set, or a template's value is taken away
         if isinstance(rule, Mapping) and isinstance(value, Mapping):
             yield from _listed(value, rule, where)
         elif isinstance(rule, Mapping) and "*" in rule and isinstance(value, list):
@@ -177,7 +178,12 @@ def _launcher(arguments: Any) -> Iterator[Code]:
         if plain in LAUNCHER_FLAGS and not equals:
             continue
         rule = LAUNCHER_OPTIONS.get(plain)
-        if not equals and rule is not None and rest and not str(rest[0][1]).startswith("-"):
+        if (
+            not equals
+            and (rule is not None or plain in LAUNCHER_REFUSED)
+            and rest
+            and not str(rest[0][1]).startswith("-")
+        ):
             value = str(rest.pop(0)[1])
         if rule is None or isinstance(rule, Mapping) or not value or not rule(value):
             shown = plain if name.startswith("-") else "positional"
