@@ -94,7 +94,24 @@ def test_an_error_hides_a_key_that_it_quotes() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a://", "bearer ", "token=", "eyJ", "sk-", "a_", "a@", "--", "api_", "?", "-----BEGIN "]
+    "unit",
+    [
+        "a://",
+        "bearer ",
+        "token=",
+        "eyJ",
+        "sk-",
+        "a_",
+        "a@",
+        "--",
+        "api_",
+        "?",
+        "-----BEGIN ",
+        "?token=",
+        "aB",
+        "sk-a",
+        " a.b-",
+    ],
 )
 def test_looking_for_secrets_takes_no_time(tally: Any, unit: str) -> None:
     assert tally("secret", lambda: redacted(unit * (10**6 // len(unit))), 3) is None
