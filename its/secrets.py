@@ -13,42 +13,104 @@ from typing import Any
 DEEPEST = 64
 """Levels of nesting that are looked through; honest settings have four. What lies deeper counts as a secret."""
 
-SECRET_NAME = re.compile(
-    r"^-{0,2}token$|(?:^|[_.-])(?:(?:api|access|auth|bearer|comet|github|hf|hub|private|secret|session)[_-]?(?:key|token)"
-    r"|authorization|credentials?|passwd|password|secret)(?:[_-]id)?$",
-    re.IGNORECASE,
+_KEYS = "access|account|api|auth|aws|azure|comet|deploy|encryption|hf|license|openai|private|secret|session|signing|ssh"
+_TOKENS = (
+    "access|api|auth|bearer|bot|comet|databricks|deploy|github|gitlab|hf|hub|huggingface|id|jwt|npm|oauth|personal"
+    "|private|pypi|refresh|sas|secret|security|session|slack|vault|wandb"
 )
-"""Names of settings whose values must never be written down: `hf_token`, `VLLM_API_KEY`, `S3_ACCESS_KEY_ID`. Not among
-them are `eos_token`, `max_tokens` and their like, which determine a response."""
+_SECRET_NAME = re.compile(
+    rf"(?:token|sig)$|(?:.*_)?(?:(?:{_KEYS}|bearer|github|hub|subscription)_?keys?|(?:{_TOKENS})_?tokens?|authorization|auth"
+    r"|cookies?|credentials?|passphrases?|passwds?|passwords?|pwd|secrets?|(?:access|amz|goog)_signature|connection_?string)"
+    r"(?:_\d+)?(?:_ids?)?$"
+)
+_NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_HEX = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
+LONGEST_NAME = 200
+"""Characters of a name that are looked at, its last ones; the names of settings have fewer than 60."""
 
 # Values that are keys under whatever name: each form is issued with this beginning and of at least this length.
 _VALUE = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"
     r"hf_[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}"
-    r"|sk-[A-Za-z0-9_-]{20,}|sk_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|sk-(?:admin|ant|lf|or|proj|svcacct)-[A-Za-z0-9_-]{16,}|sk_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|(?:csk|pplx|sk|xai)-(?=[A-Za-z]*\d)[A-Za-z0-9]{20,}[A-Za-z0-9_-]*"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}"
     r"|xox[abeprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|nvapi-[A-Za-z0-9_-]{20,}"
     r"|r8_[A-Za-z0-9]{20,}|pypi-[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}"
+    r"|tgp_v1_[A-Za-z0-9_-]{20,}|fw_[A-Za-z0-9]{20,}|dapi[0-9a-f]{32}(?:-\d+)?|ya29\.[A-Za-z0-9._-]{20,}"
+    r"|npm_[A-Za-z0-9]{20,}|hvs\.[A-Za-z0-9_-]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"
+    r"|dop_v1_[0-9a-f]{32,}|rpa_[A-Za-z0-9]{20,}|lsv2_[a-z]{2}_[A-Za-z0-9_]{20,}"
     r")"
-    r"|(?i:\b(?:bearer|basic)\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/-]{12,}=*"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|(?i:\bbearer\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/-]{12,}=*"
+    r"|(?i:\bbasic\s+)(?=[A-Z0-9+/]*[a-z])(?=[a-z0-9+/]*[A-Z])(?=[A-Za-z+/]*[\d=])[A-Za-z0-9+/]{12,}={0,2}(?![\w.-])"
+    r"|(?i:\btoken\s+)(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
 )
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#'\"`]{1,500}@")
-_ASSIGNED = re.compile(
-    r"(?i)((?:^|[?&;\s,'\"`(]|--)(?:"
-    r"(?:[a-z0-9]+[_-])*(?:api|access|auth|bearer|hf|hub|private|secret|session)[_-]?(?:key|token)"
-    r"|token|passwd|password|secret)=)(?!\.\.\.)[^\s&;,'\"`)]{1,500}"
+# A user alone (`ssh://git@host`) is none, unless it is as long and mixed as a key.
+_USERINFO = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)"
+    r"(?:[^\s/@?#'\"`:]{0,500}:(?![<{\[$])[^\s/@?#'\"`]{1,500}|(?=[a-z_-]{0,500}\d)(?=\d{0,500}[a-z])[a-z0-9_-]{20,500})@"
 )
+_NAMED = re.compile(
+    r"(?<![A-Za-z0-9_.-])-{0,2}([A-Za-z][A-Za-z0-9_.-]{0,99})(['\"`]?[ \t]{0,3}([:=])[ \t]{0,3}['\"`]?)"
+)
+_GIVEN = re.compile(r"(?![<{\[$(])(?=[^\s&;,'\"`)\d]{0,64}\d)(?=[^\s&;,'\"`)A-Za-z]{0,64}[A-Za-z])[^\s&;,'\"`)]{6,500}")
+
+
+def secret_name(name: str) -> bool:
+    """Whether the value of a setting of this name must never be written down: `hf_token`, `apiKeys`, `SECRET_KEY_ID`.
+
+    Not among them are `eos_token`, `max_tokens` and their like, which determine a response.
+    """
+    return _SECRET_NAME.match("_".join(_NAME_WORD.findall(name[-LONGEST_NAME:])).lower()) is not None
+
+
+def _secret_setting(name: str, value: Any) -> bool:
+    """Whether the name of a setting gives its value away as a secret, or both together: digits under `wandb_key`."""
+    if secret_name(name):
+        return True
+    if not isinstance(value, str) or _HEX.fullmatch(value) is None:
+        return False
+    return any(word.lower() in ("key", "token") for word in _NAME_WORD.findall(name[-LONGEST_NAME:]))
+
+
+def _assigned(text: str) -> Iterator[tuple[int, int]]:
+    """Where a text gives a value to the name of a secret: `password: ...`, `?token=...`, `"api_key": "..."`.
+
+    Texts of problems and instructions say `token=<answer>` and `password=7`: only a value with a letter and a digit,
+    of a length that its name and sign make plausible, is one.
+    """
+    end = 0
+    for found in _NAMED.finditer(text):
+        if found.end() < end or not secret_name(found[1]):
+            continue
+        value = _GIVEN.match(text, found.end())
+        if value is not None and len(value[0]) >= _shortest(found[1], found[3]):
+            end = value.end()
+            yield value.span()
+
+
+def _shortest(name: str, sign: str) -> int:
+    """Characters from which on the value of a secret's name counts as one."""
+    last = _NAME_WORD.findall(name)[-1].lower()
+    if last.startswith(("pass", "pwd")):
+        return 6
+    return 16 if sign == ":" and last == name.lower() else 8  # `token: cl100k_base` stands in prose
 
 
 def looks_secret(text: str) -> bool:
     """Whether a text holds a key, a password in an address, or an assignment to the name of a secret."""
-    return bool(_VALUE.search(text) or _USERINFO.search(text) or _ASSIGNED.search(text))
+    return bool(_VALUE.search(text) or _USERINFO.search(text) or next(_assigned(text), None))
 
 
 def redacted(text: str) -> str:
     """The text with every key in it written as `[key]`."""
-    return _ASSIGNED.sub(r"\1[key]", _USERINFO.sub(r"\1[key]@", _VALUE.sub("[key]", text)))
+    text = _USERINFO.sub(r"\1[key]@", _VALUE.sub("[key]", text))
+    pieces, end = [], 0
+    for first, last in _assigned(text):
+        pieces += [text[end:first], "[key]"]
+        end = last
+    return "".join([*pieces, text[end:]])
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
@@ -56,16 +118,20 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
     if depth > DEEPEST:
         return None
     if isinstance(value, Mapping):
-        kept = {name: item for name, item in value.items() if not SECRET_NAME.search(str(name))}
+        kept = {name: item for name, item in value.items() if not _secret_setting(str(name), item)}
         return {name: without_secrets(item, depth + 1) for name, item in kept.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item, depth + 1) for item in value]
     return value
 
 
-def writable(value: Any) -> Any:
-    """The value as it may stand in a file: without secrets by name, and with those in texts written as `[key]`."""
-    return _redacted(without_secrets(value))
+def writable(value: Any, *, names: bool = True) -> Any:
+    """The value as it may stand in a file: without secrets by name, and with those in texts written as `[key]`.
+
+    Args:
+        names: whether the name of a setting gives a secret away.
+    """
+    return _redacted(without_secrets(value) if names else value)
 
 
 def _redacted(value: Any) -> Any:
@@ -74,12 +140,20 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, list):
         after = [False, *(isinstance(item, str) and _names_secret(item) for item in value)]
         return ["[key]" if hidden else _redacted(item) for item, hidden in zip(value, after, strict=False)]
+    if isinstance(value, str) and _holds_option(value):
+        return value.partition("=")[0] + "=[key]"
     return redacted(value) if isinstance(value, str) else value
 
 
 def _names_secret(argument: str) -> bool:
     """Whether an argument of a command line is an option whose value, the next argument, is a secret."""
-    return argument.startswith("--") and SECRET_NAME.search(argument) is not None
+    return argument.startswith("--") and "=" not in argument and secret_name(argument)
+
+
+def _holds_option(argument: str) -> bool:
+    """Whether an argument of a command line gives a value to an option that names a secret: `--hf-token=x`."""
+    name, _, value = argument.partition("=")
+    return bool(value) and argument.startswith("--") and len(name.split()) == 1 and secret_name(name)
 
 
 def secrets_in(
@@ -97,7 +171,7 @@ def secrets_in(
     elif isinstance(value, Mapping):
         for name, item in value.items():
             here = (*location, name if isinstance(name, str | int) else str(name))
-            if names and SECRET_NAME.search(str(name)) and not (item is None or isinstance(item, bool)):
+            if names and _secret_setting(str(name), item) and not (item is None or isinstance(item, bool)):
                 yield here, "looks like a secret"
             elif looks_secret(str(name)):
                 yield location, "has a name that holds what looks like a key"
@@ -106,5 +180,5 @@ def secrets_in(
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from secrets_in(item, (*location, index), names=names)
-    elif isinstance(value, str) and (looks_secret(value) or _names_secret(value)):
+    elif isinstance(value, str) and (looks_secret(value) or _names_secret(value) or _holds_option(value)):
         yield location, "holds what looks like a key or a password"

@@ -47,18 +47,19 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Print a recipe.
+    """Print a recipe, without what looks like a secret.
 
     Example: its recipe show quickstart
     """
     from its.recipe.apply import recipe_path
     from its.recipe.document import read_document
+    from its.recipe.shareable import shareable, shareable_text
 
     document = read_document(recipe_path(_project(), name))
     if as_json:
-        print_json(recipe=document.values)
+        print_json(recipe=shareable(document.values))
     else:
-        echo(document.text, nl=False)
+        echo(shareable_text(document), nl=False)
 
 
 @recipe.command()
@@ -159,12 +160,16 @@ def diff(name: str | None, as_json: bool) -> None:
     """
     from its.recipe.apply import departures, own_path, recipe_path
     from its.recipe.load import read_document
+    from its.recipe.shareable import shareable_at, shareable_path
 
     project = _project()
     params = read_document(project / "params.yaml").values
     against = str(params.get("recipe")) if name is None else name
     file = own_path(project, against) if name is None else recipe_path(project, name)
-    found = departures(read_document(file).values, params)
+    found = [
+        (shareable_path(path), shareable_at(path, left), shareable_at(path, right))
+        for path, left, right in departures(read_document(file).values, params)
+    ]
     if as_json:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
         return

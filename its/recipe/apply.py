@@ -15,6 +15,7 @@ from its.recipe.load import checked, read_document
 from its.recipe.plain import seen
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
+from its.secrets import redacted
 from its.shown import shown
 
 MAX_DESCRIBED = 300
@@ -74,7 +75,9 @@ def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]
         try:
             require_own(path, project)
             text = read_document(path).values.get("description", "")
-            found.append((path.stem, shown(str(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]))
+            found.append(
+                (path.stem, shown(redacted(str(text)) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED])
+            )
         except FaultsError as error:
             faults += error.faults
         except ItsError as error:

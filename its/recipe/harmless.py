@@ -17,6 +17,12 @@ Rule: TypeAlias = "Callable[[Any], bool] | Mapping[str, Rule]"
 
 LONGEST_TEXT = 4000
 MOST_WORDS = 10_000
+MODULES = ("llm_int8_skip_modules", "modules_to_not_convert", "ignore", "ignored_layers")
+HUB_ID = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
+LONGEST_HOST = 253
+"""Characters of a name in the domain name system."""
+NEAR_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc")
+"""Reserved for private networks, or never delegated: no public name server answers for them."""
 _WORD = re.compile(r"[A-Za-z0-9_+*-]{0,100}|\d+(\.\d+)?[A-Za-z%]*")
 _PHRASE = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{0,400}")
 
@@ -53,6 +59,23 @@ def text(value: Any) -> bool:
     )
 
 
+def quantization(value: Any) -> bool:
+    """Words, and names of modules where a quantization lists those that it leaves alone (`model.lm_head`)."""
+    if not isinstance(value, Mapping):
+        return words(value)
+    return all(text(item) if name in MODULES and item is not None else words(item) for name, item in value.items())
+
+
+def hub_id(value: Any) -> bool:
+    """`owner/name` of the hub, as the models of a recipe are named; no path and no address."""
+    return isinstance(value, str) and re.fullmatch(HUB_ID, value) is not None
+
+
+def disabled(value: Any) -> bool:
+    """A table that says that it is not used."""
+    return isinstance(value, Mapping) and value.get("enabled") is False and words(value)
+
+
 def phrase(value: Any) -> bool:
     """The value of a variable or a launcher's option that is no path: no slash and no control character."""
     return isinstance(value, str) and _PHRASE.fullmatch(value) is not None
@@ -72,6 +95,8 @@ def near(value: Any) -> bool:
     """An address of this machine or of its own network, maybe with a port.
 
     Processes that find each other there send each other pickled objects, so whoever is at the address runs code here.
+    Of names, those that no public name server answers for: with an ending of private networks, or without a dot and
+    with a digit (`node01`). A word alone may be a top-level domain with an address (`ai`).
     """
     if not isinstance(value, str):
         return False
@@ -80,8 +105,22 @@ def near(value: Any) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", host) is not None  # a name without a dot
+        return _near_name(host.lower())
+    address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or (address.is_private and not address.is_unspecified) or address.is_link_local
+
+
+def _near_name(host: str) -> bool:
+    if len(host) > LONGEST_HOST or not re.fullmatch(r"[a-z](?:[a-z0-9_-]|\.(?=[a-z0-9_]))*", host):
+        return False
+    alone = "." not in host and any(character.isdigit() for character in host) and not host.startswith("xn--")
+    return host == "localhost" or alone or host.endswith(NEAR_ENDINGS)
+
+
+def _speculation(value: Any) -> bool:
+    """How vLLM speculates, other than by a class that the recipe names."""
+    known = ("ngram", "ngram_gpu", "suffix", "mtp", "eagle", "eagle3", "medusa", "mlp_speculator", "draft_model")
+    return value in known or (isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{1,60}_mtp", value) is not None)
 
 
 def anything(value: Any) -> bool:
@@ -167,8 +206,8 @@ VLLM: dict[str, Rule] = {
     "generation_config": one_of("vllm", "auto"),
     # These read safetensors or nothing; `pt` and `npcache` unpickle, others reach other places or plugins.
     "load_format": one_of(
-        *("auto", "bitsandbytes", "dummy", "fastsafetensors", "instanttensor", "mistral", "runai_streamer"),
-        *("safetensors", "sharded_state"),
+        *("auto", "bitsandbytes", "dummy", "fastsafetensors", "gguf", "instanttensor", "mistral"),
+        *("runai_streamer", "safetensors", "sharded_state"),
     ),
     "model_loader_extra_config": _each(word, "concurrency enable_multithread_load memory_limit num_threads"),
     "hf_overrides": MODEL_CONFIG,
@@ -179,7 +218,7 @@ VLLM: dict[str, Rule] = {
         repetition_penalty temperature top_k top_p
         """,
     ),
-    # Of a speculator no other model: its folder or id would bring weights and code of its own.
+    # A draft comes from the hub as every model does; its own code runs only with `trust_remote_code`.
     "speculative_config": {
         **_each(
             words,
@@ -191,11 +230,14 @@ VLLM: dict[str, Rule] = {
             tensor_parallel_size
             """,
         ),
-        "method": one_of("ngram", "ngram_gpu", "suffix", "mtp", "deepseek_mtp", "qwen3_next_mtp", "glm4_moe_mtp"),
+        "method": _speculation,
+        "model": hub_id,
+        "revision": phrase,
     },
-    "quantization_config": words,
+    "quantization_config": quantization,
     "structured_outputs_config": _each(word, "backend disable_additional_properties disable_any_whitespace"),
-    "spec_method": one_of("ngram", "ngram_gpu", "suffix", "mtp"),
+    "spec_method": _speculation,
+    "spec_model": hub_id,
     "spec_tokens": word,
     "compilation_config": {
         **_each(
@@ -216,12 +258,13 @@ TRANSFORMERS: dict[str, Rule] = {
         words,
         """
         batch_size dtype force_download low_cpu_mem_usage load_in_4bit load_in_8bit local_files_only max_memory
-        max_model_len offload_buffers offload_state_dict quantization_config torch_dtype tp_plan tp_size variant
+        max_model_len offload_buffers offload_state_dict torch_dtype tp_plan tp_size variant
         """,
     ),
     "attn_implementation": one_of(
         *("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"),
     ),
+    "quantization_config": quantization,
     "experts_implementation": one_of("eager", "batched_mm", "grouped_mm"),
     "device_map": lambda value: phrase(value) or (isinstance(value, Mapping) and text(value)),
     "revision": phrase,
@@ -245,6 +288,11 @@ VARIABLES: dict[str, Rule] = {
         TOKENIZERS_PARALLELISM TORCH_ALLOW_TF32_CUBLAS_OVERRIDE TORCH_CUDA_ARCH_LIST
         TORCH_NCCL_ASYNC_ERROR_HANDLING TORCH_NCCL_AVOID_RECORD_STREAMS TORCH_NCCL_BLOCKING_WAIT
         TORCH_NUM_THREADS VECLIB_MAXIMUM_THREADS
+        CUDA_DEVICE_MAX_CONNECTIONS KMP_DUPLICATE_LIB_OK NCCL_CROSS_NIC NCCL_IB_QPS_PER_CONNECTION NCCL_IB_TC
+        NCCL_NET_GDR_LEVEL NCCL_TIMEOUT RAY_DEDUP_LOGS SAFETENSORS_FAST_GPU TORCHDYNAMO_DISABLE
+        TORCHINDUCTOR_COMPILE_THREADS TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC TP_SOCKET_IFNAME UCX_TLS
+        VLLM_ALL2ALL_BACKEND VLLM_FLASHINFER_MOE_BACKEND VLLM_FUSED_MOE_CHUNK_SIZE VLLM_RPC_TIMEOUT
+        VLLM_USE_FLASHINFER_MOE_FP16 VLLM_USE_FLASHINFER_MOE_FP4 VLLM_USE_FLASHINFER_MOE_FP8
         DO_NOT_TRACK FORCE_COLOR HF_DATASETS_OFFLINE HF_HUB_DISABLE_IMPLICIT_TOKEN HF_HUB_DISABLE_PROGRESS_BARS
         HF_HUB_DISABLE_SYMLINKS_WARNING HF_HUB_DISABLE_TELEMETRY HF_HUB_DISABLE_XET HF_HUB_DOWNLOAD_TIMEOUT
         HF_HUB_ENABLE_HF_TRANSFER HF_HUB_ETAG_TIMEOUT HF_HUB_OFFLINE HF_HUB_VERBOSITY NO_COLOR TQDM_DISABLE
@@ -294,6 +342,14 @@ LAUNCHER_FLAGS = frozenset(
     ]
 )
 """Options of torchrun and `accelerate launch` without a value, with `_` for `-`."""
+
+LAUNCHER_REFUSED = frozenset(
+    [
+        *("--config_file", "--deepspeed_config_file", "--deepspeed_hostfile", "--deepspeed_multinode_launcher"),
+        *("--event_log_handler", "--log_dir", "--logs_specs"),
+    ]
+)
+"""Options that need an allowance and take a value, the next argument: one fault, not two."""
 
 LAUNCHER_OPTIONS: dict[str, Rule] = {
     **_each(

@@ -11,7 +11,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from its.recipe.harmless import MODEL_CONFIG, Rule, anything, off, one_of, phrase, text, word, words
+from its.recipe.harmless import (
+    MODEL_CONFIG,
+    Rule,
+    anything,
+    disabled,
+    off,
+    one_of,
+    phrase,
+    quantization,
+    text,
+    word,
+    words,
+)
 
 SHIPPED_PLUGINS = (
     "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin",
@@ -48,21 +60,25 @@ DEEPSPEED: dict[str, Rule] = {
         words,
         """
         activation_checkpointing bf16 communication_data_type data_types dump_state fp16
+        gradient_accumulation_dtype seq_parallel_communication_data_type
         gradient_accumulation_steps gradient_clipping gradient_predivide_factor memory_breakdown optimizer
         prescale_gradients scheduler sparse_gradients steps_per_print train_batch_size
         train_micro_batch_size_per_gpu wall_clock_breakdown zero_allow_untested_optimizer
         zero_force_ds_cpu_optimizer
         """,
     ),
+    **_each(disabled, "autotuning comet comms_logger csv_monitor elasticity flops_profiler tensorboard wandb"),
     "zero_optimization": {
         **_each(
             word,
             """
+            mics_hierarchical_params_gather mics_shard_size
             allgather_bucket_size allgather_partitions contiguous_gradients cpu_offload cpu_offload_params
             elastic_checkpoint ignore_unused_parameters load_from_fp32_weights memory_efficient_linear
             overlap_comm override_module_apply reduce_bucket_size reduce_scatter round_robin_gradients stage
             stage3_gather_16bit_weights_on_model_save stage3_gather_fp16_weights_on_model_save
             stage3_max_live_parameters stage3_max_reuse_distance stage3_param_persistence_threshold
+            stage3_module_granularity_threshold stage3_use_all_reduce_for_fetch_params
             stage3_prefetch_bucket_size sub_group_size zero_hpz_partition_size zero_quantized_gradients
             zero_quantized_nontrainable_weights zero_quantized_weights
             """,
@@ -106,8 +122,8 @@ AXOLOTL: dict[str, Rule] = {
         warmup_steps weight_decay lisa_n_layers lisa_step_interval
         chat_template_kwargs eval_max_new_tokens eval_table_size generate_samples generation_do_sample
         generation_max_new_tokens generation_prompt_ratio generation_temperature generation_top_k generation_top_p
-        model_quantization_config_kwargs num_generation_samples reinit_weights rope_scaling strict
-        accelerator_config activation_offloading batch_flattening bf16 bfloat16 bnb_config_kwargs
+        num_generation_samples reinit_weights rope_scaling strict
+        accelerator_config activation_offloading batch_flattening bf16 bfloat16
         chunked_cross_entropy chunked_cross_entropy_num_chunks cut_cross_entropy ddp ddp_broadcast_buffers
         ddp_bucket_cap_mb ddp_find_unused_parameters ddp_timeout deepcompile dp_replicate_size dp_shard_size
         eager_attention eaft_alpha eaft_k embeddings_skip_upcast experimental_skip_move_to_device
@@ -125,8 +141,8 @@ AXOLOTL: dict[str, Rule] = {
         tiled_mlp_use_original_mlp torch_compile torch_compile_mode torch_empty_cache_steps
         unsloth_cross_entropy_loss unsloth_lora_mlp unsloth_lora_o unsloth_lora_qkv use_eaft use_onebitllms
         xformers_attention device_map
-        lora_alpha lora_alpha_pattern lora_dropout lora_embedding_kernel lora_fan_in_fan_out lora_mlp_kernel
-        lora_o_kernel lora_on_cpu lora_qkv_kernel lora_r lora_rank_pattern lora_target_linear merge_lora
+        lora_alpha lora_dropout lora_embedding_kernel lora_fan_in_fan_out lora_mlp_kernel
+        lora_o_kernel lora_on_cpu lora_qkv_kernel lora_r lora_target_linear merge_lora
         merge_method peft_autocast_adapter_dtype peft_ensure_weight_tying peft_init_lora_weights
         peft_layer_replication peft_layers_to_transform peft_use_dora peft_use_rslora
         qlora_sharded_model_loading relora relora_cpu_offload relora_prune_method relora_prune_ratio
@@ -151,7 +167,8 @@ AXOLOTL: dict[str, Rule] = {
     **_each(
         text,
         """
-        added_tokens_overrides default_system_message eot_tokens fp32_norm_classes lora_modules_to_save
+        added_tokens_overrides default_system_message eot_tokens fp32_norm_classes lora_alpha_pattern
+        lora_rank_pattern lora_modules_to_save
         lora_target_modules lora_target_parameters optim_target_modules peft_layers_pattern
         peft_trainable_token_indices special_tokens tokens unfrozen_parameters
         """,
@@ -171,6 +188,9 @@ AXOLOTL: dict[str, Rule] = {
         *("flex_attention", "xformers", "sage"),
     ),
     "optim_args": lambda value: words(value) or phrase(value),
+    **_each(quantization, "bnb_config_kwargs model_quantization_config_kwargs"),
+    "wandb_mode": one_of("disabled"),
+    "report_to": lambda value: value in ("none", ["none"], []),
     "adapter": one_of("lora", "qlora"),
     "chat_template": _chat_template,
     **_each(_class_name, "model_type tokenizer_type type_of_model"),

@@ -76,7 +76,10 @@ _HUB_ID = f"^{_WORD}/{_WORD}$"
 _HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
 _HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
 _HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
+_URL = r"^https?://[^\s@?#]+$"
 WANTED = {
+    _URL: "`http(s)://HOST/PATH` is wanted, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
+    " `/chat/completions` are appended to it",
     _PATH: "a path is one line",
     _HUB_ID: "`owner/name` of the hub is wanted, and no path",
     _HUB_REVISION: "a commit, branch or tag is wanted",
@@ -491,7 +494,7 @@ class Server(Section):
     `key_variable` names the environment variable that holds its key: the key itself stands in no file.
     """
 
-    url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s@?#]+$"), AfterValidator(_address)]
+    url: Annotated[str, Field(max_length=2000, pattern=_URL), AfterValidator(_address)]
     key_variable: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
 

@@ -14,15 +14,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, TRANSFORMERS, VARIABLES, VLLM, Rule
+from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, LAUNCHER_REFUSED, TRANSFORMERS, VARIABLES, VLLM, Rule
 from its.recipe.harmless_axolotl import AXOLOTL, DATASET
+from its.recipe.keys import place, sent_home
 
 VARIABLE = "ITS_ALLOW_CODE"
 OPTIONS = {"vllm": VLLM, "transformers": TRANSFORMERS}
 Location = tuple[str | int, ...]
-_NAMEABLE = re.compile(r"[A-Za-z0-9_.-]+")
+_NAMEABLE = re.compile(r"[A-Za-z0-9_.:/@-]+")
 _IMPORTS = "imports and runs what it names"
 _PICKLES = "unpickles what comes from there, which runs code"
 _NETWORK = "opens connections to other machines"
@@ -42,17 +42,10 @@ REASONS = {
     **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
     **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
     **dict.fromkeys(["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP"], "has other code loaded"),
+    "deepspeed": "names a file (a mapping with its settings may stand here instead)",
     **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something else than the training"),
 }
 UNKNOWN = "is not known to be harmless"
-
-# A recipe says which variable goes to which server. These belong to others than servers of models.
-_OTHERS = re.compile(
-    r"(?i)^(aws|azure|google|gcp|gcloud|github|gh|gitlab|git|ci|npm|pypi|twine|docker|kube|ssh|gpg|vault|slack|database|db"
-    r"|pg|postgres|mysql|redis|mongo|wandb|mlflow|comet|dvc|s3|sentry|stripe|secret|its)(_|$)"
-)
-_KEY = re.compile(r"(?i)(key|token|secret|password|auth)")
-_HUGGING_FACE = re.compile(r"(^|\.)(huggingface\.co|huggingface\.cloud|hf\.space)$")
 
 
 class Code(NamedTuple):
@@ -146,8 +139,8 @@ def _listed(table: Mapping[str, Any], rules: Mapping[str, Rule], here: Location)
     for key, value in table.items():
         rule = rules.get(str(key))
         where = (*here, key if isinstance(key, str | int) else str(key))
-        if value is None:
-            continue  # nothing is set
+        if value is None or value == {}:
+            continue  # nothing is set, or a template's value is taken away
         if isinstance(rule, Mapping) and isinstance(value, Mapping):
             yield from _listed(value, rule, where)
         elif isinstance(rule, Mapping) and "*" in rule and isinstance(value, list):
@@ -185,7 +178,12 @@ def _launcher(arguments: Any) -> Iterator[Code]:
         if plain in LAUNCHER_FLAGS and not equals:
             continue
         rule = LAUNCHER_OPTIONS.get(plain)
-        if not equals and rule is not None and rest and not str(rest[0][1]).startswith("-"):
+        if (
+            not equals
+            and (rule is not None or plain in LAUNCHER_REFUSED)
+            and rest
+            and not str(rest[0][1]).startswith("-")
+        ):
             value = str(rest.pop(0)[1])
         if rule is None or isinstance(rule, Mapping) or not value or not rule(value):
             shown = plain if name.startswith("-") else "positional"
@@ -193,21 +191,19 @@ def _launcher(arguments: Any) -> Iterator[Code]:
 
 
 def _servers(servers: Any) -> Iterator[Code]:
-    """Keys that a recipe would send to a server, and that are no server's of models."""
+    """Variables that a recipe would send to a server that did not issue them."""
     for index, server in enumerate(servers if isinstance(servers, list) else []):
         variable, url = _table(server).get("key_variable"), _table(server).get("url")
         if not isinstance(variable, str) or not isinstance(url, str):
             continue
-        try:
-            host = urlsplit(url).hostname or ""
-        except ValueError:
-            continue  # no address; the engine says so
-        foreign = _OTHERS.search(variable) or not _KEY.search(variable)
-        foreign = foreign or (variable.upper().startswith(("HF_", "HUGGING")) and not _HUGGING_FACE.search(host))
-        if foreign:
-            where = ("engine", "openai", "servers", index, "key_variable")
-            name = f"engine.openai.servers.key_variable.{variable}"
-            yield Code(where, name, f"sends `${variable}`, which is not the key of a server of models, to `{host}`")
+        host = place(url)
+        if host is None or sent_home(variable, url):
+            continue  # no address: the schema says so
+        where = ("engine", "openai", "servers", index, "key_variable")
+        why = f"sends `${variable}` to `{host}`, which is not known to have issued it"
+        if host.startswith("http://"):
+            why = f"sends `${variable}` unencrypted to another network"
+        yield Code(where, f"engine.openai.servers.key_variable.{variable}@{host}", why)
 
 
 def _passable(value: str) -> bool:

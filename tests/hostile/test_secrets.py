@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 
+from its.cli.main import cli
 from its.errors import FaultsError, RunError
 from its.recipe.document import Document, Node
 from its.recipe.load import read_document, validate
+from its.recipe.shareable import shareable_text
 from its.secrets import redacted, writable
 from its.store import vllm_identity
 
@@ -91,7 +94,68 @@ def test_an_error_hides_a_key_that_it_quotes() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a://", "bearer ", "token=", "eyJ", "sk-", "a_", "a@", "--", "api_", "?", "-----BEGIN "]
+    "unit",
+    [
+        "a://",
+        "bearer ",
+        "token=",
+        "eyJ",
+        "sk-",
+        "a_",
+        "a@",
+        "--",
+        "api_",
+        "?",
+        "-----BEGIN ",
+        "?token=",
+        "aB",
+        "sk-a",
+        " a.b-",
+    ],
 )
 def test_looking_for_secrets_takes_no_time(tally: Any, unit: str) -> None:
     assert tally("secret", lambda: redacted(unit * (10**6 // len(unit))), 3) is None
+
+
+@pytest.mark.parametrize("place", ["recipe", "params"])
+def test_neither_show_nor_diff_nor_list_prints_a_secret(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}", encoding="utf-8")
+    text = (PROJECT / "recipes" / "quickstart.yaml").read_text(encoding="utf-8")
+    bad = copy.deepcopy(QUICKSTART)
+    bad["description"] = f"with hf_abcdefghijABCDEFGHIJ0123456789 and password={PLAIN}"
+    bad["engine"]["options"] = {
+        "api_key": PLAIN,
+        "x": [{"credentials": {"user": PLAIN}}],
+        "url": f"https://u:{PLAIN}@h/x",
+        "hf_abcdefghijABCDEFGHIJ0123456789": 1,
+    }
+    bad["train"]["launcher_args"] = [f"--hf_token={PLAIN}", "--api-key", PLAIN]
+    yaml = YAML()
+    with (recipes / "quickstart.yaml").open("w", encoding="utf-8") as file:
+        if place == "recipe":
+            yaml.dump(bad, file)
+        else:
+            file.write(text)
+    with (tmp_path / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump({**(bad if place == "params" else QUICKSTART), "recipe": "quickstart"}, file)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["show", "quickstart"], ["diff"], ["list"]):
+        for more in ([], ["--json"]):
+            done = CliRunner().invoke(cli, ["recipe", *arguments, *more])
+            assert done.exit_code == 0, done.output
+            assert not any(secret in done.output for secret in SECRETS), done.output
+            if arguments == ["diff"]:
+                assert "engine.options" in done.output and "[key]" in done.output
+    shown = CliRunner().invoke(cli, ["recipe", "show", "quickstart"]).output
+    assert (shown == text) == (place == "params")
+
+
+def test_show_hides_a_key_in_a_comment() -> None:
+    document = Document(
+        Path("x"), {"seed": 1}, Node({}, 1, 1), "# export HF_TOKEN=hf_abcdefghijABCDEFGHIJ01\nseed: 1\n"
+    )
+    assert shareable_text(document) == "# export HF_TOKEN=[key]\nseed: 1\n"

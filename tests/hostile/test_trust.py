@@ -72,7 +72,7 @@ def test_what_may_run_code_is_refused_and_named(tally: Any, case: dict[str, Any]
     error = tally("trust", lambda: _check(_values(case)))
     assert isinstance(error, FaultsError), "accepted"
     name = case.get("name", case["set"])
-    wanted = "which no text here has" if "\0" in str(case["to"]) else "refused unless the owner"
+    wanted = "which no text may hold" if "\0" in str(case["to"]) else "refused unless the owner"
     assert any(f"`{name}`" in fault.message and wanted in fault.message for fault in error.faults)
 
 
@@ -133,3 +133,20 @@ def test_the_shipped_templates_need_no_allowance(name: str) -> None:
     config = YAML(typ="safe").load(render(text, name, {"train": train, "rows": "/home/rows.jsonl", "seed": 1}))
     assert axolotl_code(config, "/home/rows.jsonl") == []
     assert [item.name for item in axolotl_code(config, "/home/other.jsonl")] == ["train.axolotl.datasets.path"]
+
+
+def test_an_option_and_its_value_are_one_fault() -> None:
+    settings = code_settings({"train": {"launcher_args": ["--config_file", "/tmp/x.yaml", "--nproc_per_node", "2"]}})
+    assert [item.name for item in settings] == ["train.launcher_args.--config_file"]
+
+
+def test_a_file_of_deepspeed_is_refused_with_what_to_write() -> None:
+    (fault,) = refused(code_settings({"train": {"axolotl": {"deepspeed": "deepspeed_configs/zero2.json"}}}))
+    assert "a mapping with its settings may stand here" in fault.why
+
+
+def test_an_address_with_a_query_is_refused_with_the_reason() -> None:
+    values = _values({"kind": "openai", "set": "engine.openai.servers", "to": [{"url": "https://h/v1?api-version=x"}]})
+    with pytest.raises(FaultsError) as caught:
+        _check(values)
+    assert "without a user, a query" in caught.value.faults[0].message

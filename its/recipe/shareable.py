@@ -1,0 +1,56 @@
+"""A recipe as it may be shown: screens are shared, and logs of continuous integration are public."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from its.recipe.document import Document
+from its.secrets import redacted, secrets_in, writable
+
+SETTINGS = ("engine", "train")
+"""Where the name of a setting can give a secret away; elsewhere names are the recipe's own."""
+HIDDEN = "[key]"
+
+
+def shareable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe without secrets; the same where it holds none."""
+    return {name: _shareable(name, value) for name, value in values.items()}
+
+
+def shareable_text(document: Document) -> str:
+    """A recipe's text; where its values hold secrets, the others as YAML, which can write one secret in many ways."""
+    values = shareable(document.values)
+    if values == document.values:
+        return redacted(document.text)
+    out = io.StringIO()
+    YAML().dump(values, out)
+    return "# Without its comments and what looks like a secret\n" + out.getvalue()
+
+
+def shareable_at(path: str, value: Any) -> Any:
+    """A value at a dotted path of a recipe, or `[key]` if its place gives it away as a secret."""
+    section, *parts = path.split(".")
+    for part in reversed(parts):
+        value = {part: value}
+    shown = _shareable(section, value)
+    for part in parts:
+        shown = shown.get(redacted(part), HIDDEN)
+        if shown == HIDDEN:
+            break
+    return shown
+
+
+def shareable_path(path: str) -> str:
+    """A dotted path of a recipe, without keys that stand as names."""
+    return redacted(path)
+
+
+def _shareable(section: str, value: Any) -> Any:
+    names = section in SETTINGS
+    if next(secrets_in(value, names=names), None) is None:
+        return value
+    return writable(value, names=names)
