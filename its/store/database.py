@@ -19,6 +19,7 @@ from its.store.inserting import insert_prompt, insert_response, insert_session, 
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
 from its.store.sound import SESSION_COLUMNS, quoted, sound_session
+from its.values import MAX_VALUES, exceeds
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
 
@@ -236,6 +237,8 @@ class Store:
                 raise ValueError(f"`{item.key}` is not the key of its session and determinants")
             _check_storable(details)
             raw = encode(item.response)
+            if exceeds(raw) or exceeds(prompt):
+                raise DataError(f"a response or its prompt has more than {MAX_VALUES} values", "fewer messages")
             for what, size in (("response", len(raw)), ("prompt", _bytes(prompt))):
                 if size > MAX_BYTES:
                     raise DataError(
