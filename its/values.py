@@ -16,10 +16,13 @@ _MARKS = re.compile(_TEXT, re.DOTALL)
 _BYTE_MARKS = re.compile(_TEXT.encode(), re.DOTALL)
 
 
-def exceeds(text: AnyStr, limit: int = MAX_VALUES, at: int = 0) -> bool:
+def exceeds(text: AnyStr, limit: int = MAX_VALUES, at: int = 0, every: bool = False) -> bool:
     """Whether the JSON value that begins at `at` has more than `limit` texts, commas and opening brackets.
 
     Its cost is that of the marks up to the limit, and of one pass over the bytes.
+
+    Args:
+        every: count those of the values behind it, too, as in JSON lines.
     """
     if len(text) - at <= limit or (isinstance(text, bytes) and sum(map(text.count, (b",", b"[", b"{", b'"'))) <= limit):
         return False
@@ -29,7 +32,7 @@ def exceeds(text: AnyStr, limit: int = MAX_VALUES, at: int = 0) -> bool:
         first = text[mark.start() : mark.start() + 1]
         if first in ("]", "}", b"]", b"}"):
             depth -= 1
-            if depth <= 0:
+            if depth <= 0 and not every:
                 return False
             continue
         if first in ("[", "{", b"[", b"{"):

@@ -197,7 +197,7 @@ def test_diff_names_every_line_that_is_no_row(its: Its, study: Study, tmp_path: 
     bad.write_text('{"problem_id": "p"\n{"text": "x"}\n{"problem_id": "p"}\n', encoding="utf-8")
     code, out, err = its("data", "diff", str(bad), str(bad))
     assert (code, out) == (3, "")
-    assert f"error: {bad}:1: broken JSON" in err
+    assert f"error: {bad}:1:1: broken JSON" in err
     assert f"error: {bad}:2: no row of problems or personas: it has no `problem_id`" in err
 
 
@@ -319,3 +319,63 @@ def test_help_of_each_command_has_an_example(its: Its) -> None:
         code, out, _ = its("data", name, "--help")
         assert code == 0
         assert f"Example its data {name}" in out
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f'{{"problem_id": "p", "a": {NINES}}}\n', "an integer of more than 4300 digits is not read"),
+        ('{"problem_id": "p", "a": [' + '{"":0},' * 1_000_000 + "0]}\n", "the line has more than 1000000 values"),
+        (('{"problem_id": "p", "a": [' + "0," * 100_000 + "0]}\n") * 110, "has more than 10000000 values"),
+        ("{}\n" * 100_000, "1 more faults"),
+        ("[" * 5000 + "\n", "nested too deeply"),
+    ],
+)
+def test_diff_of_files_that_would_take_the_memory(
+    its: Its, study: Study, tmp_path: Path, content: str, said: str
+) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text('{"problem_id": "p"}\n')
+    bad.write_text(content)
+    code, out, err = its("data", "diff", str(good), str(bad))
+    assert (code, out) == (3, "")
+    assert said in err
+    assert "set_int_max_str_digits" not in err
+
+
+def test_diff_of_a_file_that_is_too_large(its: Its, study: Study, tmp_path: Path) -> None:
+    with (tmp_path / "large.jsonl").open("wb") as out:
+        out.truncate(2**40)
+    code, _, err = its("data", "diff", str(tmp_path / "large.jsonl"), str(tmp_path / "large.jsonl"))
+    assert code == 3
+    assert f"has {2**40} bytes, and at most {2**30} are read" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["diff", "HEAD", "a" * 5000],
+        ["diff", "a" * 5000],
+        ["diff", "./" + "a" * 5000],
+        ["export", "arithmetic", "a" * 5000],
+        ["export", "arithmetic", "a" * 250],
+    ],
+)
+def test_names_that_no_file_can_have(its: Its, study: Study, words: list[str]) -> None:
+    code, out, err = its("data", *words)
+    assert code in (3, 4)
+    assert out == ""
+    assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize("where", ["{home}/models/x", "{home}/x", ".git/x", ".GIT/x", ".dvc/a/b", "link/x"])
+def test_an_export_is_not_written_where_others_keep_theirs(its: Its, study: Study, where: str) -> None:
+    (study.project / "link").symlink_to(study.home)
+    place = study.project / where.format(home=study.home)
+    code, _, err = its("data", "export", "arithmetic", str(place))
+    assert code == 3
+    assert "lies in" in err
+    assert not place.exists()
