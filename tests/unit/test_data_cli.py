@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from data_samples import TRAINED, edit_rows, problem, write_set, write_study
 
+from its.cards.markdown import card_markdown
+from its.errors import DataError
 from its.rows import read_json
+from its.stages.cards import problem_card
 from its.stages.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -379,3 +382,49 @@ def test_an_export_is_not_written_where_others_keep_theirs(its: Its, study: Stud
     assert code == 3
     assert "lies in" in err
     assert not place.exists()
+
+
+def _changes(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Each part of a card, and what may stand in its place; `...` is nothing."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        for other in (..., None, 5, "x", [], [[5]], {"x": []}):
+            yield (*place, key), other
+        yield from _changes(item, (*place, key))
+
+
+def test_no_card_ends_in_a_traceback(study: Study) -> None:
+    path = study.card_path("arithmetic")
+    original = path.read_text(encoding="utf-8")
+    cases = list(_changes(json.loads(original)))
+    refused = 0
+    for place, other in cases:
+        card = json.loads(original)
+        holder = card
+        for key in place[:-1]:
+            holder = holder[key]
+        if other is ...:
+            del holder[place[-1]]
+        else:
+            holder[place[-1]] = other
+        path.write_text(json.dumps(card), encoding="utf-8")
+        try:
+            card_markdown(problem_card(study, "arithmetic"))
+            sum(item["before"] for item in card["steps"])
+        except DataError as error:
+            assert "card.json" in error.message
+            refused += 1
+    assert len(cases) > 300
+    assert 100 < refused < len(cases)
+
+
+@pytest.mark.parametrize("content", ["5", "[]", "null", '"x"', "{}", '{"card_version": "2"}', '{"card_version": 2}'])
+def test_what_is_no_card(its: Its, study: Study, content: str) -> None:
+    study.card_path("arithmetic").write_text(content)
+    for words in (["card", "arithmetic"], ["export", "arithmetic", "out"], ["lineage", "train_00001"]):
+        code, out, err = its("data", *words)
+        assert (code, out) == (3, "")
+        assert "not what `prepare` writes" in err
+    code, out, _ = its("data", "show", "arithmetic")
+    assert code == 0
+    assert "no card: " in out
