@@ -28,7 +28,7 @@ def end_at_once() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    try:  # noqa: SIM105: contextlib is one more module
+    try:  # noqa: SIM105 (contextlib is one more module)
         os.write(2, f"{LINE}\n".encode())
     except OSError:
         pass  # the terminal is gone

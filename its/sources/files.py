@@ -100,6 +100,8 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
 def _broken(error: json.JSONDecodeError, line: bytes) -> RowFault:
     if b"\0" in line:
         return RowFault("the line holds NUL bytes", "the file is damaged: get it again, or remove this line")
+    if line.strip() == b"\x1a":
+        return RowFault("the line holds a Ctrl-Z alone, as DOS ended a file", "remove this line")
     message = f"broken JSON at column {error.colno}: {error.msg.lower()}"
     if not line.endswith(b"\n"):
         return RowFault(f"{message}; it is the last line and has no end", "the file was cut off: get it again")
@@ -188,6 +190,10 @@ class _CsvLines:
 
 
 def _header(cells: list[str], name: str) -> list[str]:
+    separator = next((mark for mark in ";\t" if mark in cells[0]), None) if len(cells) == 1 else None
+    if separator is not None:
+        what = "tabs" if separator == "\t" else f"`{separator}`"
+        raise DataError(f"{name}:1: the columns are separated by {what}, wanted commas", "write it anew with commas")
     repeated = sorted(cell for cell, count in Counter(cells).items() if count > 1)
     if repeated:
         raise DataError(f"{name}:1: the header names `{repeated[0]}` twice", "rename one column")

@@ -235,7 +235,8 @@ def _code(error: sqlite3.Error) -> int | None:
 
 def _free_bytes(path: Path) -> int:
     try:
-        return shutil.disk_usage(path.parent).free
+        usage = shutil.disk_usage(path.parent)
+        return usage.free if usage.total else _NO_ROOM_BYTES  # /proc has no size
     except OSError:
         return _NO_ROOM_BYTES
 

@@ -263,3 +263,19 @@ def test_numbers_of_any_size_are_kept_digit_by_digit(tmp_path: Path, literal: st
 def test_numbers_that_no_float_holds_are_written_out(tmp_path: Path, literal: str, text: str) -> None:
     (_, value, _), *_ = _records(tmp_path / "a.jsonl", f'{{"q": {literal}}}'.encode())
     assert as_text(value["q"]) == text
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "`;`"), ("\t", "tabs")])
+def test_another_separator_of_a_csv_file_is_one_fault(tmp_path: Path, separator: str, said: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"question{separator}answer\n" + f"1, 2 or 3?{separator}3\n" * 100)
+    with pytest.raises(DataError, match=f"the columns are separated by {said}, wanted commas"):
+        list(read_file(path).records)
+
+
+def test_a_ctrl_z_at_the_end_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.JSONL").write_bytes(b"{}\n\x1a")
+    first, last = read_file(tmp_path / "a.JSONL").records
+    assert first.value == {}
+    assert last.fault is not None
+    assert "Ctrl-Z" in last.fault.message
