@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from its.errors import DataError, FaultsError, MissingError
+from its.recipe.references import _sources
 from its.sources import lines
 from its.sources.files import read_file
 from its.sources.text import as_json, as_text
@@ -279,3 +280,12 @@ def test_a_ctrl_z_at_the_end_is_named(tmp_path: Path) -> None:
     assert first.value == {}
     assert last.fault is not None
     assert "Ctrl-Z" in last.fault.message
+
+
+@pytest.mark.parametrize("name", ["J.JSONL", "j.Json.GZ", "c.CSV", "p.PARQUET"])
+def test_the_check_takes_an_ending_as_the_reader_does(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "data" / "sources" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"{}\n")
+    entry = {"source": {"kind": "files", "path": f"data/sources/{name}"}, "fields": {"problem": "a"}}
+    assert list(_sources({"datasets": {"x": entry}}, tmp_path)) == []
