@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, from the first line of a process to its last.
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal), from the first line of a process to its last.
 
 Before a command runs and after it `end_at_once` holds: modules are imported then, and nothing has been begun that would
 have to be finished, so an exception could only be lost in an import or end as a traceback. While it runs `Signals`
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 LINE = "error: interrupted; run the same command again to go on"
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_at_once() -> None:
@@ -28,7 +28,10 @@ def end_at_once() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os.write(2, f"{LINE}\n".encode())
+    try:  # noqa: SIM105 (contextlib is one more module)
+        os.write(2, f"{LINE}\n".encode())
+    except OSError:
+        pass  # the terminal is gone
     os._exit(128 + number)  # no exception: an import that is under way may swallow one
 
 
@@ -59,7 +62,8 @@ class Signals:
             self._former = {number: signal.getsignal(number) for number in _NUMBERS}
             sys.unraisablehook = self._not_lost
             for number, handler in self._former.items():
-                if number == signal.SIGTERM or handler is not signal.SIG_IGN:  # as a shell's background jobs have it
+                # Ignored: SIGINT as a shell's background jobs have it, SIGHUP under `nohup`.
+                if number == signal.SIGTERM or handler is not signal.SIG_IGN:
                     signal.signal(number, self._raise)
         return self
 
@@ -72,6 +76,8 @@ class Signals:
         self.received = number
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        elif number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)  # a closed terminal may send it again, while files are removed
         raise Signalled
 
     def _not_lost(self, lost: sys.UnraisableHookArgs) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from its.errors import DataError, ItsError, MissingError
-from its.files import open_regular
+from its.files import read_regular
 
 WORKSPACE = "workspace"
 """How DVC calls the files at hand; no revision may be called so."""
@@ -31,11 +31,11 @@ class Files(Protocol):
     def find(self, folder: str, ending: str) -> list[str]:
         """Paths of all files below a folder with an ending, sorted; [] where there is no such folder."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int) -> bytes:
         """A file's content.
 
         Raises:
-            DataError: if it is no regular file.
+            DataError: if it is no regular file, or has more than `limit` bytes.
             MissingError: if it is not there, or is known to DVC and neither in its cache nor in its remote.
         """
 
@@ -51,9 +51,8 @@ class Folder:
         found = (item for item in (self.path / folder).rglob(f"*{ending}") if item.is_file())
         return sorted(item.relative_to(self.path).as_posix() for item in found)
 
-    def read(self, path: str) -> bytes:
-        with open_regular(self.path / path, hint="`dvc repro` makes what a stage writes") as source:
-            return source.read()
+    def read(self, path: str, limit: int) -> bytes:
+        return read_regular(self.path / path, limit, hint="`dvc repro` makes what a stage writes")
 
 
 class Revision:
@@ -84,9 +83,11 @@ class Revision:
             found = [Path(path.lstrip("/")) for path in self._files.find(start)]
         return sorted(path.relative_to(self._inside).as_posix() for path in found if path.name.endswith(ending))
 
-    def read(self, path: str) -> bytes:
-        with _explained(self.name):
-            content: bytes = self._files.cat_file((self._inside / path).as_posix())
+    def read(self, path: str, limit: int) -> bytes:
+        with _explained(self.name), self._files.open((self._inside / path).as_posix(), "rb") as source:
+            content: bytes = source.read(limit + 1)
+        if len(content) > limit:
+            raise DataError(f"{self.name}:{path}: has more than {limit} bytes", "is it the right file?")
         return content
 
 
@@ -102,12 +103,12 @@ def open_files(project: Path, name: str) -> Files:
     if name == WORKSPACE:
         return Folder(name, project)
     folder = Path(os.path.expanduser(name))  # unlike Path's own it leaves `~` where there is no such user
-    if folder.is_dir() and ("/" in name or name.startswith(".")):
+    if os.path.isdir(folder) and ("/" in name or name.startswith(".")):
         return Folder(name, folder)
     try:
         return Revision(project, name)
     except ItsError:
-        if folder.is_dir():
+        if os.path.isdir(folder):  # unlike Path.is_dir it takes a name that no folder can have
             return Folder(name, folder)
         raise
 

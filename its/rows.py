@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 from its.errors import DataError, Fault, FaultsError
 from its.files import atomic_file, open_regular, read_regular
 from its.types import Row
+from its.values import MAX_VALUES, exceeds
 
 RowType = TypeVar("RowType", bound=Row)
 MAX_FAULTS = 20
@@ -23,6 +24,8 @@ MAX_DEPTH = 200
 """Of lists and objects in a row: what is read near Python's own limit could not be written any more."""
 MAX_DOCUMENT_BYTES = 256 * 1024 * 1024
 """Of JSON that is read whole: the largest are the tokenizers of models, below 40 MB."""
+MAX_DOCUMENT_VALUES = 10_000_000
+"""Of JSON that is read whole: a tokenizer with 600,000 merges has 3 million."""
 _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
 
@@ -74,29 +77,38 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
         MissingError, DataError: as `open_regular`; DataError at a line over MAX_LINE_BYTES.
     """
     with open_regular(path, hint=_STAGE_HINT) as source:
-        line_number = 0
-        while raw := source.readline(MAX_LINE_BYTES + 1):
-            line_number += 1
-            if len(raw) > MAX_LINE_BYTES:
-                what = f"the line has more than {MAX_LINE_BYTES} bytes"
-                raise DataError(f"{path}:{line_number}: {what}", "a row is one line: is it a file of JSON lines?")
-            if raw.isspace():
-                continue
-            try:
-                text = raw.decode("utf-8")
-                if line_number == 1 and text.startswith(_BOM):
-                    text = text.removeprefix(_BOM)
-                    if not text.strip():
-                        continue
-                value = json.loads(text)
-                if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(value):
-                    raise RecursionError
-                yield line_number, value
-            except UnicodeDecodeError as error:
-                faults.append(Fault(f"{path}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file"))
-            except (ValueError, RecursionError) as error:
-                place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-                faults.append(Fault(f"{path}:{line_number}{place}", _json_fault(error), "mend or remove this line"))
+        yield from json_lines(source, str(path), faults)
+
+
+def json_lines(source: IO[bytes], name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
+    """`read_json_lines` of an open file, which errors call `name`."""
+    line_number = 0
+    while raw := source.readline(MAX_LINE_BYTES + 1):
+        line_number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            what = f"the line has more than {MAX_LINE_BYTES} bytes"
+            raise DataError(f"{name}:{line_number}: {what}", "a row is one line: is it a file of JSON lines?")
+        if raw.isspace():
+            continue
+        if exceeds(raw):
+            what = f"the line has more than {MAX_VALUES} values"
+            faults.append(Fault(f"{name}:{line_number}", what, "a row is one line: is it a file of JSON lines?"))
+            continue
+        try:
+            text = raw.decode("utf-8")
+            if line_number == 1 and text.startswith(_BOM):
+                text = text.removeprefix(_BOM)
+                if not text.strip():
+                    continue
+            value = json.loads(text)
+            if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(value):
+                raise RecursionError
+            yield line_number, value
+        except UnicodeDecodeError as error:
+            faults.append(Fault(f"{name}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file"))
+        except (ValueError, RecursionError) as error:
+            place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            faults.append(Fault(f"{name}:{line_number}{place}", _json_fault(error), "mend or remove this line"))
 
 
 def _is_deep(value: Any) -> bool:
@@ -172,10 +184,13 @@ def read_json(path: Path) -> Any:
     """Read one JSON document.
 
     Raises:
-        MissingError, DataError: as `open_regular`; DataError if it is larger than MAX_DOCUMENT_BYTES.
+        MissingError, DataError: as `open_regular`; DataError if it is larger than MAX_DOCUMENT_BYTES or has more values
+            than MAX_DOCUMENT_VALUES.
         FaultsError: if it is not JSON, with line and column where there is one.
     """
     content = read_regular(path, MAX_DOCUMENT_BYTES, hint=_STAGE_HINT)
+    if exceeds(content, MAX_DOCUMENT_VALUES):
+        raise DataError(f"{path}: has more than {MAX_DOCUMENT_VALUES} values", "is it the right file?")
     try:
         return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
     from its.stages.differences import compare
     from its.stages.study import find_project
 
-    files = Path(old).is_file() or Path(new).is_file()
+    files = os.path.isfile(old) or os.path.isfile(new)
     found = compare(Path() if files else find_project(), old, new, set_name, strategy)
     if as_json:
         print_json(old=old, new=new, files=found)
@@ -184,7 +185,7 @@ def export(name: str, out: Path, strategy: str | None, side: Any, push: str | No
     if as_json:
         print_json(exported=done)
         return
-    click.echo(f"{done['folder']}: {done['rows']} rows, split `{done['split']}`")
+    echo(f"{done['folder']}: {done['rows']} rows, split `{done['split']}`")
     if licence is None:
         click.echo("warning: the licence of the source is not known; look before you publish", err=True)
     if push is not None:

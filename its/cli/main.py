@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -75,7 +76,7 @@ def _require_folder() -> None:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 130 or 143 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 129, 130 or 143 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         _require_folder()
@@ -88,7 +89,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except Signalled as error:
-        click.echo(LINE, err=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            click.echo(LINE, err=True)
         sys.exit(128 + int(error.args[0]))
     except (click.Abort, KeyboardInterrupt):
         click.echo(LINE, err=True)

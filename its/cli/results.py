@@ -74,8 +74,9 @@ def prune(dry_run: bool) -> None:
     """Remove checkpoints that left the design.
 
     Reads params.yaml. Removes models/CHECKPOINT and its files under results/ where the design has no such checkpoint;
-    DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses. Symbolic
-    links are not followed: one goes, what it names stays; what lies behind a linked folder is left and named.
+    DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses. A model
+    that `train` did not make, or that a recipe names, is left and named. Symbolic links are not followed: one goes,
+    what it names stays; what lies behind a linked folder is left and named.
 
     Example: its prune --dry-run
     """

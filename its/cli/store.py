@@ -113,7 +113,7 @@ def export(file: Path, used: bool, as_json: bool) -> None:
     if as_json:
         print_json(file=str(file), exported=asdict(found))
     else:
-        click.echo(
+        echo(
             f"{file}: {found.responses} responses to {found.prompts} prompts of {found.sessions} sessions, "
             f"{found.bytes / _MIB:.1f} MiB"
         )
@@ -149,7 +149,7 @@ def import_(file: Path, as_json: bool) -> None:
     if as_json:
         print_json(file=str(file), imported=asdict(found))
         return
-    click.echo(f"{file}: {found.new} new responses, {found.known} known")
+    echo(f"{file}: {found.new} new responses, {found.known} known")
 
 
 @store.command("gc")

@@ -308,7 +308,7 @@ def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path)
     except ItsError as error:
         yield location, error.message, error.hint
         return
-    if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name):
+    if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name.lower()):
         yield location, f"`{source['path']}`: unknown ending", f"known: {FILE_ENDINGS}"
         return
     inside = path.resolve().is_relative_to((project / "data" / "sources").resolve())

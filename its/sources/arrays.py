@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from its.errors import DataError, Fault, FaultsError
+from its.values import MAX_VALUES, exceeds
 
 _STEP_BYTES = 1024 * 1024
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -84,6 +85,9 @@ class _Text:
         """The value that begins here."""
         while True:
             length = len(self.rest) - self.at
+            if length > 2 * _STEP_BYTES and exceeds(self.rest, at=self.at):  # less holds no more values than that
+                what = f"an element has more than {MAX_VALUES} values"
+                raise DataError(f"{self._where(self.at)}: {what}", "is it an array of rows?")
             try:
                 value, end = decoder.raw_decode(self.rest, self.at)
                 if end < len(self.rest) or self._ended:  # a number may go on behind what was read

@@ -17,6 +17,7 @@ from its.sources.arrays import elements, reason
 from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
 from its.sources.parquet import read_parquet
 from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, kept
+from its.values import MAX_VALUES, exceeds
 
 MAX_ROW_LINES = 1_000_000
 """Of a CSV file in one row: reasoning traces have below 100,000."""
@@ -80,6 +81,8 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
             fault, value = None, None
             if length is not None:
                 fault = RowFault(_too_long(length), "a row is one line: mend the file")
+            elif exceeds(line):
+                fault = RowFault(f"the line has more than {MAX_VALUES} values", "a row is one line: mend the file")
             else:
                 try:
                     value = _DECODER.decode(line.decode("utf-8"))
@@ -97,6 +100,8 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
 def _broken(error: json.JSONDecodeError, line: bytes) -> RowFault:
     if b"\0" in line:
         return RowFault("the line holds NUL bytes", "the file is damaged: get it again, or remove this line")
+    if line.strip() == b"\x1a":
+        return RowFault("the line holds a Ctrl-Z alone, as DOS ended a file", "remove this line")
     message = f"broken JSON at column {error.colno}: {error.msg.lower()}"
     if not line.endswith(b"\n"):
         return RowFault(f"{message}; it is the last line and has no end", "the file was cut off: get it again")
@@ -158,11 +163,11 @@ class _CsvLines:
     def __init__(self, source: IO[bytes], name: str) -> None:
         self._lines = bounded_lines(source, name)
         self._name = name
-        self._number = self._begun = self._taken = 0
+        self._number = self._begun = self._taken = self._commas = 0
 
     def begin_row(self) -> int:
         """The number of the next line, with which a row begins."""
-        self._taken, self._begun = 0, self._number + 1
+        self._taken, self._commas, self._begun = 0, 0, self._number + 1
         return self._begun
 
     def __iter__(self) -> Iterator[str]:
@@ -177,10 +182,18 @@ class _CsvLines:
         if self._taken > MAX_LINE_BYTES or self._number - self._begun >= MAX_ROW_LINES:
             message = f"the row that begins here has more than {MAX_LINE_BYTES} bytes or {MAX_ROW_LINES} lines"
             raise DataError(f"{self._name}:{self._begun}: {message}", "is a quote left open, or not doubled?")
+        self._commas += line.count(b",")
+        if self._commas > MAX_VALUES:
+            message = f"the row that begins here has more than {MAX_VALUES} commas"
+            raise DataError(f"{self._name}:{self._begun}: {message}", "is it a CSV file?")
         return line.decode("utf-8", "surrogateescape")
 
 
 def _header(cells: list[str], name: str) -> list[str]:
+    separator = next((mark for mark in ";\t" if mark in cells[0]), None) if len(cells) == 1 else None
+    if separator is not None:
+        what = "tabs" if separator == "\t" else f"`{separator}`"
+        raise DataError(f"{name}:1: the columns are separated by {what}, wanted commas", "write it anew with commas")
     repeated = sorted(cell for cell, count in Counter(cells).items() if count > 1)
     if repeated:
         raise DataError(f"{name}:1: the header names `{repeated[0]}` twice", "rename one column")

@@ -16,6 +16,7 @@ from its.rows import MAX_LINE_BYTES
 from its.shown import shown
 from its.sources.lines import PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
 from its.sources.records import Record, RowFault
+from its.values import MAX_VALUES
 
 MEMORY_BYTES = 3 * 1024**3
 """Of the reading process, Arrow itself and a batch of rows within: 64 rows of 10 MB take 2 GB."""
@@ -49,6 +50,7 @@ def read_parquet(path: Path, name: str, on_digest: Callable[[str], None]) -> Ite
         "bytes_per_second": _BYTES_PER_SECOND,
         "columns": MAX_COLUMNS,
         "row_bytes": MAX_LINE_BYTES,
+        "row_values": MAX_VALUES,
         "batch": BATCH_ROWS,
         "too_large": _TOO_LARGE,
     }

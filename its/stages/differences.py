@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import io
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 from its.errors import DataError, Fault
 from its.revisions import Files, Folder, open_files
-from its.rows import raise_faults
+from its.rows import MAX_DOCUMENT_VALUES, MAX_FAULTS, json_lines, raise_faults
+from its.values import exceeds
 
+MAX_BYTES = 2**30
+"""Of a file, which is held in memory: 50,000 problems with reasoning traces as their solutions."""
 FOLDERS = ("data/problems", "data/personas")
 Rows = dict[str, dict[str, Any]]
 
@@ -33,10 +37,10 @@ def compare(project: Path, old: str, new: str, set_name: str | None, strategy: s
 
     Raises:
         DataError: if there is no such revision, one is a file and the other none, or nothing matches.
-        FaultsError: with every line that is no row.
+        FaultsError: with every line that is no row, the first faults of another file.
         MissingError: if DVC has a file neither in its cache nor in its remote.
     """
-    if Path(old).is_file() or Path(new).is_file():
+    if os.path.isfile(old) or os.path.isfile(new):  # unlike Path.is_file it takes a name that no file can have
         return [_compare_files(Path(old), Path(new))]
     left, right = open_files(project, old), open_files(project, new)
     paths = sorted({*_paths(left, set_name, strategy), *_paths(right, set_name, strategy)})
@@ -56,7 +60,7 @@ def compare(project: Path, old: str, new: str, set_name: str | None, strategy: s
 
 def _compare_files(old: Path, new: Path) -> dict[str, Any]:
     for path, other in ((old, new), (new, old)):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"`{path}` is no file, `{other}` is one", "compare two files, or two states of a study")
     left, right = (Folder(str(path), path.parent) for path in (old, new))
     return _difference(str(new), _rows(left, old.name), _rows(right, new.name))
@@ -81,18 +85,15 @@ def _rows(files: Files, path: str) -> Rows:
     faults: list[Fault] = []
     out: Rows = {}
     seen: Counter[str] = Counter()
-    for number, raw in enumerate(files.read(path).split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        where = f"{files.name}:{path}:{number}" if not isinstance(files, Folder) else f"{files.path / path}:{number}"
-        try:
-            row = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            what = "nested too deeply" if isinstance(error, RecursionError) else str(error).lower()
-            faults.append(Fault(where, f"broken JSON: {what}"))
-            continue
+    content = files.read(path, MAX_BYTES)
+    place = f"{files.path / path}" if isinstance(files, Folder) else f"{files.name}:{path}"
+    if exceeds(content, MAX_DOCUMENT_VALUES, every=True):
+        raise DataError(f"{place}: has more than {MAX_DOCUMENT_VALUES} values", "is it a file of rows?")
+    for number, row in json_lines(io.BytesIO(content), place, faults):
         if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
-            faults.append(Fault(where, "no row of problems or personas: it has no `problem_id`"))
+            faults.append(Fault(f"{place}:{number}", "no row of problems or personas: it has no `problem_id`"))
+            if len(faults) > MAX_FAULTS:
+                break  # it is another file, and the rest would say the same
             continue
         name = row["problem_id"]
         while name in out:

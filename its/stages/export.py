@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from its.rows import read_rows
 from its.stages.study import Study, join_query_id
 from its.types import Problem, Query
 
+_OTHERS = (".git", ".dvc")
 Side = Literal["train", "test"]
 BATCH_ROWS = 1000
 TOKEN_VARIABLE = "HF_TOKEN"
@@ -41,11 +43,12 @@ def export_dataset(
         {folder, split, rows, file}.
 
     Raises:
-        DataError: if `out` exists, or a row of the train side has no solution.
+        DataError: if `out` exists or lies in what git, DVC or ITS keep, or a row of the train side has no solution.
         MissingError: if a stage that writes the rows did not run.
         RunError: if the disk is full.
     """
-    if out.exists() or out.is_symlink():
+    _check_place(study, out)
+    if os.path.lexists(out):
         raise DataError(f"`{out}` exists", "name a folder that does not; nothing is overwritten")
     own: Side = "train" if name in study.recipe.datasets else "test"
     split: Side = side or own
@@ -63,11 +66,25 @@ def export_dataset(
         temporary.chmod(0o755)
         temporary.rename(out)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DataError(f"{out}: the name is too long for a folder", "give a shorter one") from error
         raise RunError(f"{out}: {str(error.strerror).lower()}", "nothing was left behind") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return {"folder": str(out), "split": split, "rows": count, "file": f"data/{file.name}"}
+
+
+def _check_place(study: Study, out: Path) -> None:
+    """Refuse what is the home's, git's or DVC's; a name that no folder can have shows when it is made."""
+    target = Path(os.path.realpath(out))
+    home = Path(os.path.realpath(study.home))
+    project = Path(os.path.realpath(study.project))  # itself within `.dvc` where DVC runs a queued experiment
+    parts = target.relative_to(project).parts if target.is_relative_to(project) else target.parts
+    inside = next((part for part in parts if part.casefold() in _OTHERS), None)
+    if inside is not None or target.is_relative_to(home):
+        whose = f"`{inside}`" if inside is not None else f"the home of ITS, {home}"
+        raise DataError(f"{out}: lies in {whose}", "name a folder outside of it")
 
 
 def hub_token() -> str:

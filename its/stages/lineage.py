@@ -18,6 +18,7 @@ from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
+from its.stages.cards import read_card
 from its.stages.study import Checkpoint, Study, join_query_id
 from its.store import Store
 from its.store.tracing import Traced, trace
@@ -224,22 +225,27 @@ class _Walk:
         name = f"{set_name}/{target.problem_id}"
         found = list(self._row("problem", name, path, lambda row: row["problem_id"] == target.problem_id))
         card_path = study.card_path(set_name)
-        card = read_json(card_path) if card_path.is_file() else None
+        card = read_card(card_path) if card_path.is_file() else None
         if card is not None:
             found[0]["facts"]["steps"] = [
                 f"{step['step']}: {step['before']} -> {step['after']}" for step in card["steps"]
             ]
         yield found[0]
-        yield self._source(found[0]["facts"], card)
+        yield self._source(set_name, found[0]["facts"], card)
 
-    def _source(self, problem: dict[str, Any], card: dict[str, Any] | None) -> Step:
+    def _source(self, set_name: str, problem: dict[str, Any], card: dict[str, Any] | None) -> Step:
         """Where the problem stood in its source, and that line as it is now."""
         row = problem.get("row")
         facts: dict[str, Any] = dict(card["origin"]) if card else {"source": problem.get("source")}
         place = re.fullmatch(r"(.+?)(?::(\d+)|\[(\d+)\])", row) if isinstance(row, str) else None
         if place is None:
             return _step("source row", str(row or problem.get("source")), None, facts)
-        path = self.study.project / place.group(1)
+        entry = self.study.recipe.datasets.get(set_name) or self.study.recipe.benchmarks[set_name]
+        declared = entry.source.path if entry.source.kind == "files" else None
+        if declared is None or place.group(1) != declared:  # a row may be anybody's, and name any file of this machine
+            missing = f"`{place.group(1)}` is not here, or not the file that params.yaml declares for `{set_name}`"
+            return _step("source row", str(row), None, facts | {"missing": missing})
+        path = self.study.project / declared
         if not path.is_file():
             return _step("source row", str(row), None, facts | {"missing": f"`{place.group(1)}` is not here"})
         told = facts.get("sha256")

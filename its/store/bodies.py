@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import zstandard
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from its.values import MAX_VALUES, exceeds
+
 # Measured on 8 kB of reasoning: level 3 packs 8.3 kB into 2.9 in 40 us; level 9 saves 3 % more in seven times the time.
 LEVEL = 3
 MAX_BYTES = 2**26
@@ -38,12 +40,14 @@ def encode(value: Any) -> bytes:
     return raw
 
 
-def decode(raw: bytes) -> dict[str, Any]:
+def decode(raw: bytes, values: int = MAX_VALUES) -> dict[str, Any]:
     """The JSON object in `raw`.
 
     Raises:
-        ValueError: if it is not one, holds NaN, or is nested more than MAX_DEPTH deep.
+        ValueError: if it is not one, holds NaN or more than so many values, or is nested more than MAX_DEPTH deep.
     """
+    if exceeds(raw, values):
+        raise ValueError(f"more than {values} values")
     try:
         value = from_json(raw, allow_inf_nan=False)  # a third of the time of json.loads
     except ValueError:

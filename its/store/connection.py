@@ -17,6 +17,8 @@ from its.errors import RunError
 
 BUSY_SECONDS = 60.0
 LEAST_SECONDS = 5.0
+MAX_ROW_BYTES = 2**27
+"""Twice the longest body; SQLite's own limit is 1 GB, for which a damaged length is enough."""
 SLOWEST_BYTES_PER_SECOND = 5 * 10**6
 
 
@@ -63,6 +65,7 @@ def connect(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
         db.text_factory = _text
         try:
+            db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA cell_size_check = ON")
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file; an old one keeps its own
@@ -93,7 +96,7 @@ def _check_files(path: Path) -> None:
         what = "a folder" if path.is_dir() else "no regular file"
         raise RunError(f"{path}: is {what}, and the store is to lie there", "set `ITS_HOME` to another folder")
     if os.path.exists(path) and 0 < path.stat().st_size < _LEAST_BYTES:  # SQLite would take it for a new one
-        raise _damaged(path, "file is not a database")
+        raise damaged(path, "file is not a database")
     real = os.path.realpath(path)  # SQLite keeps its logs there
     for suffix in SUFFIXES[1:]:
         beside = Path(real + suffix)
@@ -177,7 +180,7 @@ def explained(path: Path) -> Iterator[None]:
             raise
         raise failure from error
     except UnicodeDecodeError as error:  # SQLite's message quotes the damaged schema
-        raise _damaged(path, "its schema is not UTF-8") from error
+        raise damaged(path, "its schema is not UTF-8") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(path) from error
@@ -200,7 +203,7 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
             "`its store verify` tells which",
         )
     if code in _DAMAGE:
-        return _damaged(path, str(error))
+        return damaged(path, str(error))
     if is_busy(error):
         return RunError(
             f"{path}: another process has kept the store locked for more than {BUSY_SECONDS:.0f} s",
@@ -211,7 +214,8 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
     return None
 
 
-def _damaged(path: Path, what: str) -> RunError:
+def damaged(path: Path, what: str) -> DamagedError:
+    """The error of a file that cannot be used as it is."""
     return DamagedError(
         f"{path}: the store is damaged: {what}",
         "`its store export saved.zst` saves what can be read; then move it away and "
@@ -231,7 +235,8 @@ def _code(error: sqlite3.Error) -> int | None:
 
 def _free_bytes(path: Path) -> int:
     try:
-        return shutil.disk_usage(path.parent).free
+        usage = shutil.disk_usage(path.parent)
+        return usage.free if usage.total else _NO_ROOM_BYTES  # /proc has no size
     except OSError:
         return _NO_ROOM_BYTES
 

@@ -28,7 +28,7 @@ def stats(store: Store) -> dict[str, Any]:
         prompts = store.db.execute("SELECT count(*) FROM prompts").fetchone()[0]
         claims = store.db.execute("SELECT count(*) FROM claims").fetchone()[0]
         compression = _compression(store)
-    sessions = list(store.all_sessions())
+    sessions = [_told(session) for session in store.all_sessions()]  # one whole identity at a time
     return {
         "path": str(store.path),
         "schema": SCHEMA_VERSION,
@@ -40,7 +40,7 @@ def stats(store: Store) -> dict[str, Any]:
         "first": _day(first),
         "last": _day(last),
         "claims": claims,
-        "by_session": [_told(session) for session in sessions],
+        "by_session": sessions,
     }
 
 

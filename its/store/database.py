@@ -14,11 +14,12 @@ from typing import Any, Self
 from its.errors import DataError, RunError
 from its.store.bodies import MAX_BYTES, Packer, checksum, decode, encode
 from its.store.claims import NO_OWNER, Owner, is_alive
-from its.store.connection import connect, explained, limited, share, writing
+from its.store.connection import connect, damaged, explained, file_bytes, limited, share, writing
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
-from its.store.sound import SESSION_COLUMNS, quoted, sound_session
+from its.store.sound import MAX_LABELS, MAX_SETTINGS, SESSION_COLUMNS, labels_of, quoted, sound_session
+from its.values import MAX_VALUES, exceeds
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
 
@@ -125,26 +126,28 @@ class Store:
         Args:
             identity: everything that determines a response beside its request. What stands in it, or in `about`,
                 under the name of a secret is neither stored nor hashed.
-            about: labels that determine nothing. Lists are united with those stored; of other values the last one wins.
+            about: labels that determine nothing. Lists are united with those stored, and the first MAX_LABELS stay; of
+                other values the last one wins. Labels that are stored and cannot be read are left as they are.
 
         Raises:
-            DataError: if a setting holds half a character (a surrogate), which no column takes.
+            DataError: if a setting holds half a character (a surrogate), which no column takes, or there are more than
+                MAX_SETTINGS.
             ValueError: if one is NaN or an infinity.
         """
         identity, about = without_secrets(identity), without_secrets(about)
         text, sha256 = _storable(identity), session_sha256(identity)
         with explained(self.path):
             stored = self._session_row(sha256)
-            if stored is None or stored != (text, _merged(stored[1], about)):
+            labels = {} if stored is None else stored[1]
+            if stored is None or stored[0] != text or (labels is not None and labels != _merged(labels, about)):
                 with writing(self.db):
                     insert_session(self.db, sha256, text, "{}")
-                    labels = _merged((self._session_row(sha256) or (text, {}))[1], about)
-                    self.db.execute(
-                        "UPDATE sessions SET identity = ?, about = ? WHERE sha256 = ?",
-                        (text, _storable(labels), sha256),
-                    )
-                stored = text, labels
-        self._registered[sha256] = stored
+                    self.db.execute("UPDATE sessions SET identity = ? WHERE sha256 = ?", (text, sha256))
+                    _, labels = self._session_row(sha256) or (text, None)
+                    if labels is not None:
+                        labels = _merged(labels, about)
+                        self.db.execute("UPDATE sessions SET about = ? WHERE sha256 = ?", (_storable(labels), sha256))
+        self._registered[sha256] = text, labels or {}
         return sha256
 
     def sessions(self, model: str | None = None, checkpoint: str | None = None) -> list[SessionInfo]:
@@ -164,11 +167,16 @@ class Store:
 
     def all_sessions(self) -> Iterator[SessionInfo | DamagedSession]:
         """Every stored session, oldest first, also those of which nothing but the number is known."""
+        rows, room = [], file_bytes(self.path)
         with explained(self.path), limited(self.db, self.path):
-            rows = self.db.execute(
+            for row in self.db.execute(
                 f"SELECT id, {SESSION_COLUMNS}, (SELECT count(*) FROM responses WHERE session = sessions.id) "
                 "FROM sessions ORDER BY id"
-            ).fetchall()
+            ):
+                room -= sum(len(column) for column in row if isinstance(column, str | bytes))
+                if room < 0:  # each of the rows of a forged file may lead to the same pages
+                    raise damaged(self.path, "its sessions are longer than the file")
+                rows.append(row)
         for row_id, *columns, responses in rows:
             try:
                 found = sound_session(columns)
@@ -236,6 +244,8 @@ class Store:
                 raise ValueError(f"`{item.key}` is not the key of its session and determinants")
             _check_storable(details)
             raw = encode(item.response)
+            if exceeds(raw) or exceeds(prompt):
+                raise DataError(f"a response or its prompt has more than {MAX_VALUES} values", "fewer messages")
             for what, size in (("response", len(raw)), ("prompt", _bytes(prompt))):
                 if size > MAX_BYTES:
                     raise DataError(
@@ -333,15 +343,15 @@ class Store:
             return False
         return True
 
-    def _session_row(self, sha256: str) -> tuple[object, dict[str, Any]] | None:
-        """(identity, labels) as they are stored; no labels where those are damaged."""
+    def _session_row(self, sha256: str) -> tuple[object, dict[str, Any] | None] | None:
+        """(identity, labels) as they are stored; None for labels that cannot be read."""
         row = self.db.execute("SELECT identity, about FROM sessions WHERE sha256 = ?", (sha256,)).fetchone()
         if row is None:
             return None
         try:
-            return row[0], sound_session((sha256, *row)).about
-        except ValueError:
-            return row[0], {}
+            return row[0], labels_of(row[1])
+        except (ValueError, RecursionError):
+            return row[0], None
 
 
 def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,10 +360,10 @@ def _merged(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
         old = out.get(name)
         if isinstance(value, list | tuple) and isinstance(old, list):
             known = set(old)
-            out[name] = [*old, *(item for item in dict.fromkeys(value) if item not in known)]
+            out[name] = [*old, *(item for item in dict.fromkeys(value) if item not in known)][:MAX_LABELS]
         else:
-            out[name] = list(value) if isinstance(value, tuple) else value
-    return out
+            out[name] = list(value[:MAX_LABELS]) if isinstance(value, list | tuple) else value
+    return dict(stored) if stored and exceeds(canonical(out), MAX_SETTINGS) else out
 
 
 def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
@@ -373,6 +383,8 @@ def _bytes(text: str) -> int:
 
 def _storable(value: Mapping[str, Any]) -> str:
     text = canonical(value)
+    if exceeds(text, MAX_SETTINGS):
+        raise DataError(f"the settings or labels of an engine have more than {MAX_SETTINGS} values", "fewer of them")
     _check_storable(text)
     return text
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from its.errors import DataError
+from its.errors import DataError, MissingError
 from its.files import HOME_FOLDERS, atomic_binary_file
 from its.store.bodies import LEVEL, decode, encode
 from its.store.connection import SUFFIXES, explained, is_damage, limited
@@ -73,6 +73,7 @@ def export_store(
         progress: is told (rows done, rows in all) now and then.
 
     Raises:
+        MissingError: if `keys` names nothing.
         DataError: if `path` is no place for a file, or belongs to the store or its home.
         RunError: if the disk is full or the store cannot be read at all; nothing is left behind.
     """
@@ -229,6 +230,9 @@ def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, i
         if keys is not None:
             where = "key IN (SELECT key FROM temp.wanted)"
             wanted = fill_temporary(store.db, "wanted", keys)
+            if not wanted:
+                store.db.execute("DROP TABLE IF EXISTS temp.wanted")
+                raise MissingError("the study cites no response, so that none would be exported", "`dvc repro`")
         store.db.execute("BEGIN")
     try:
         yield where, wanted

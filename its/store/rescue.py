@@ -34,7 +34,9 @@ def readable_store(path: Path) -> Iterator[Store]:
     try:
         store = Store(path)
     except DamagedError as error:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".rescue-", suffix=".tmp") as folder:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=".rescue-", suffix=".tmp", ignore_cleanup_errors=True
+        ) as folder:
             rescued = _rescued(path, Path(folder))
             if rescued is None:
                 raise error
@@ -61,6 +63,10 @@ def _rescued(path: Path, folder: Path) -> Store | None:
             store = opened.enter_context(Store(copy))
             if any(isinstance(session, SessionInfo) for session in store.all_sessions()):
                 opened.pop_all()
+                with contextlib.suppress(sqlite3.Error):  # then it keeps its name until the end
+                    store.db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    store.db.execute("PRAGMA journal_mode = DELETE")  # what was in the log is in the file
+                    shutil.rmtree(folder)  # the open file stays as long as its process
                 store.path = path  # of which messages speak, and which an export must not replace
                 return store
     return None

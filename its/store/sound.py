@@ -14,11 +14,14 @@ from typing import Any
 from its.shown import shown
 from its.store.bodies import Packer, check_response, checksum, decode
 from its.store.keys import PROMPT_FIELDS, canonical, join_key, prompt_sha256, session_sha256
+from its.values import exceeds
 
 LAST_SECOND = 2**36
 """Of the year 4147: when a response was made must lie before."""
 MAX_LABELS = 10_000
 """Of one list: a session is labelled with each checkpoint of its weights, in each study."""
+MAX_SETTINGS = 100_000
+"""Values in an identity, in labels or in details: an engine has some hundred settings."""
 MAX_SEARCHES = 10
 """Of damaged identities in one store: each takes a second at most."""
 SESSION_COLUMNS = "sha256, identity, about"
@@ -67,14 +70,24 @@ def sound_session(row: Sequence[Any], search: bool = False) -> Session:
     if not isinstance(identity, str) and not faults:
         faults.append("its identity is no text")
     try:
-        labels = decode(_raw(about))
-        check_labels(labels)
+        labels = labels_of(about)
         if not isinstance(about, str):
             raise ValueError("no text")
     except (ValueError, RecursionError):
         labels = {}
         faults.append("its labels are damaged")
     return Session(digest, value, labels, canonical(value), ", ".join(faults) or None)
+
+
+def labels_of(about: object) -> dict[str, Any]:
+    """A session's labels out of their column.
+
+    Raises:
+        ValueError, RecursionError: if they cannot be read.
+    """
+    labels = decode(_raw(about), MAX_SETTINGS)
+    check_labels(labels)
+    return labels
 
 
 def check_labels(about: object) -> None:
@@ -164,7 +177,8 @@ def storable(value: Mapping[str, Any]) -> str:
     """Canonical JSON of what goes into a column of text.
 
     Raises:
-        ValueError: for NaN, infinities and half a surrogate pair, which no column takes.
+        ValueError: for NaN, infinities and half a surrogate pair, which no column takes; for more values than settings
+            have.
     """
     try:
         text = canonical(value)
@@ -173,6 +187,8 @@ def storable(value: Mapping[str, Any]) -> str:
         raise ValueError("half of a character (a surrogate) is in it") from error
     except (RecursionError, TypeError) as error:
         raise ValueError(str(error)) from error
+    if exceeds(text, MAX_SETTINGS):
+        raise ValueError(f"more than {MAX_SETTINGS} values")
     return text
 
 
@@ -197,7 +213,7 @@ def _raw(column: object) -> bytes:
 def _identity(column: object) -> tuple[dict[str, Any], str | None]:
     """(identity, its hash), ({}, None) where it is none."""
     try:
-        value = decode(_raw(column))
+        value = decode(_raw(column), MAX_SETTINGS)
         storable(value)
         return value, session_sha256(value)
     except (ValueError, RecursionError):

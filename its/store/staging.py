@@ -26,6 +26,7 @@ from its.store.connection import explained
 from its.store.exporting import FORMAT, VERSION
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, without_secrets
 from its.store.sound import LAST_SECOND, check_labels, check_prompt, quoted, storable
+from its.values import MAX_VALUES
 
 MAX_SESSIONS = 10_000
 """A thousand checkpoints under ten settings each."""
@@ -33,7 +34,15 @@ MAX_RATIO = 2000
 """Unpacked bytes for each packed one, above FREE_BYTES. An export of reasoning has 8; one in which every response of
 100 kB repeats a word has 900, since keys and hashes do not pack."""
 FREE_BYTES = 2**28
+MANIFEST_VALUES = 4_000_000
+"""Of the first line: each of the sessions has some hundred settings and labels."""
 _CACHE_KIB = 16 * 1024
+_KEYS = {
+    "manifest": {"format", "version", "its", "created", "counts", "sessions"},
+    "session": {"sha256", "identity", "about"},
+    "prompt": {"kind", "sha256", "body"},
+    "response": {"kind", "key", "session", "prompt", "details", "created", "body"},
+}
 AGAIN = "fetch or export the file again"
 
 _TABLES = """
@@ -110,7 +119,7 @@ class _Reader:
             if trailer is not None:
                 refuse(self._path, number, "a line after the trailer")
             try:
-                value = decode(line)
+                value = decode(line, MANIFEST_VALUES if self._sessions is None else MAX_VALUES)
                 if self._sessions is not None and value["kind"] == "trailer":
                     trailer = value
                     continue
@@ -150,10 +159,12 @@ class _Reader:
         if value.get("version") != VERSION:
             version = quoted(value.get("version"))
             raise DataError(f"{self._path}: an export of version {version}; this ITS reads {VERSION}", "update ITS")
+        _check_keys("manifest", value)
         if not isinstance(value["sessions"], list) or len(value["sessions"]) > MAX_SESSIONS:
             raise ValueError(f"`sessions` is no list of at most {MAX_SESSIONS}")
         found: set[str] = set()
         for session in value["sessions"]:
+            _check_keys("session", session)
             identity, about, sha256 = session["identity"], session["about"], session["sha256"]
             if not isinstance(identity, dict):
                 raise TypeError("`identity` is no object")
@@ -168,6 +179,7 @@ class _Reader:
         return found
 
     def _prompt(self, value: dict[str, Any]) -> None:
+        _check_keys("prompt", value)
         check_prompt(value["body"])
         text = canonical(value["body"])
         if prompt_sha256(text) != value["sha256"]:
@@ -179,6 +191,7 @@ class _Reader:
             self._staged.db.execute("INSERT INTO prompts VALUES (?, ?)", (sha256, body))
 
     def _response(self, value: dict[str, Any], sessions: set[str]) -> None:
+        _check_keys("response", value)
         if not isinstance(value["details"], dict):
             raise TypeError("`details` is no object")
         details = storable(value["details"])
@@ -205,6 +218,13 @@ class _Reader:
         except sqlite3.IntegrityError as error:
             raise ValueError(f"the response `{key}` stands twice") from error
         self._staged.responses += 1
+
+
+def _check_keys(kind: str, value: dict[str, Any]) -> None:
+    """What nobody reads would be carried unchecked; another version of the format has another number."""
+    unknown = sorted(value.keys() - _KEYS[kind])
+    if unknown:
+        raise ValueError(f"`{quoted(unknown[0])}` is no part of a {kind}")
 
 
 def _lines(path: Path, source: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -374,3 +374,31 @@ def test_a_poisoned_manifest_poisons_nothing(
         with pytest.raises(SystemExit) as caught:
             main(["store", *words])
         assert caught.value.code == code
+
+
+def test_labels_of_two_imports_that_are_more_than_a_session_may_have(tally: Tally, tmp_path: Path) -> None:
+    """Each is valid; the first ones stay, and the store is sound."""
+    names = [f"m{number}-base" for number in range(18_000)]
+    for part in (0, 1):
+        with Store(tmp_path / f"{part}.sqlite") as store:
+            session = store.register({"model": "m"}, {"checkpoints": names[part * 9000 : (part + 1) * 9000]})
+            store.put_many([item(store, session, part, 0, "m")])
+            export_store(store, tmp_path / f"{part}.zst")
+    with Store(tmp_path / "store.sqlite") as store:
+        for part in (0, 1):
+            assert tally("forged import", lambda part=part: import_store(store, tmp_path / f"{part}.zst")) is None
+        assert list(verify_store(store)) == []
+        (found,) = store.sessions()
+        assert found.about["checkpoints"] == names[:10_000]
+        assert found.responses == 2
+
+
+@pytest.mark.parametrize("labels", ['{"checkpoints": 5}', '{"servers": [[]]}', "{", f'{{"x": [{"1," * 10_000}1]}}'])
+def test_labels_that_cannot_be_read_are_not_written_over(labels: str, tmp_path: Path) -> None:
+    with Store(tmp_path / "store.sqlite") as store:
+        session = store.register({"model": "m"}, {"checkpoints": ["m-base"]})
+        store.put_many([item(store, session, 0, 0, "m")])
+        store.db.execute("UPDATE sessions SET about = ?", (labels,))
+        for _ in range(2):
+            store.register({"model": "m"}, {"checkpoints": ["n-base"]})
+        assert store.db.execute("SELECT about FROM sessions").fetchone()[0] == labels

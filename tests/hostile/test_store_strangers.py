@@ -609,3 +609,45 @@ def test_a_file_without_permission(path: Path, tally: Tally, mode: int) -> None:
             store.register({"model": "x"}, {})
 
     assert tally("stranger's store", used) is not None
+
+
+def _one_long_session(path: Path, length: int) -> tuple[bytearray, int, bytearray]:
+    """(file, where the one leaf of its sessions begins, the cell of the one session)."""
+    path.unlink(missing_ok=True)
+    with Store(path) as store:
+        store.register({"model": "m", "x": ["y" * length]}, {})
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sessions'").fetchone()[0]
+    file = bytearray(path.read_bytes())
+    size = int.from_bytes(file[16:18], "big")
+    page = file[(root - 1) * size : root * size]
+    assert (page[0], int.from_bytes(page[3:5], "big")) == (13, 1)
+    return file, (root - 1) * size, page[int.from_bytes(page[8:10], "big") :]
+
+
+def test_sessions_that_all_lead_to_one_long_text(path: Path, tally: Tally) -> None:
+    """Cells of one page that share their overflow pages: a file of 4 MB whose sessions have 28."""
+    cell = _one_long_session(path, 4_000_000)[2]
+    file, start, cell = _one_long_session(path, 4_000_000 - (len(cell) - 1100))
+    size = int.from_bytes(file[16:18], "big")
+    number = next(index for index, byte in enumerate(cell) if byte < 128) + 1  # behind the length of the row
+    count = (size - 100) // len(cell)
+    assert count > 5
+    forged = bytearray(size)
+    forged[0], forged[3:5] = 13, count.to_bytes(2, "big")
+    forged[5:7] = (size - count * len(cell)).to_bytes(2, "big")
+    for index in range(count):
+        at = size - (index + 1) * len(cell)
+        cell[number] = index + 1
+        forged[at : at + len(cell)] = cell
+        forged[8 + 2 * index : 10 + 2 * index] = at.to_bytes(2, "big")
+    file[start : start + size] = forged
+    path.write_bytes(file)
+
+    def act() -> None:
+        with Store(path) as store:
+            list(store.all_sessions())
+
+    error = tally("forged store", act, 10)
+    assert error is not None
+    assert "its sessions are longer than the file" in error.message

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from data_samples import TRAINED, edit_rows, problem, write_set, write_study
 
+from its.cards.markdown import card_markdown
+from its.errors import DataError
 from its.rows import read_json
+from its.stages.cards import problem_card
 from its.stages.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -197,7 +200,7 @@ def test_diff_names_every_line_that_is_no_row(its: Its, study: Study, tmp_path: 
     bad.write_text('{"problem_id": "p"\n{"text": "x"}\n{"problem_id": "p"}\n', encoding="utf-8")
     code, out, err = its("data", "diff", str(bad), str(bad))
     assert (code, out) == (3, "")
-    assert f"error: {bad}:1: broken JSON" in err
+    assert f"error: {bad}:1:1: broken JSON" in err
     assert f"error: {bad}:2: no row of problems or personas: it has no `problem_id`" in err
 
 
@@ -319,3 +322,109 @@ def test_help_of_each_command_has_an_example(its: Its) -> None:
         code, out, _ = its("data", name, "--help")
         assert code == 0
         assert f"Example its data {name}" in out
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f'{{"problem_id": "p", "a": {NINES}}}\n', "an integer of more than 4300 digits is not read"),
+        ('{"problem_id": "p", "a": [' + '{"":0},' * 1_000_000 + "0]}\n", "the line has more than 1000000 values"),
+        (('{"problem_id": "p", "a": [' + "0," * 100_000 + "0]}\n") * 110, "has more than 10000000 values"),
+        ("{}\n" * 100_000, "1 more faults"),
+        ("[" * 5000 + "\n", "nested too deeply"),
+    ],
+)
+def test_diff_of_files_that_would_take_the_memory(
+    its: Its, study: Study, tmp_path: Path, content: str, said: str
+) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text('{"problem_id": "p"}\n')
+    bad.write_text(content)
+    code, out, err = its("data", "diff", str(good), str(bad))
+    assert (code, out) == (3, "")
+    assert said in err
+    assert "set_int_max_str_digits" not in err
+
+
+def test_diff_of_a_file_that_is_too_large(its: Its, study: Study, tmp_path: Path) -> None:
+    with (tmp_path / "large.jsonl").open("wb") as out:
+        out.truncate(2**40)
+    code, _, err = its("data", "diff", str(tmp_path / "large.jsonl"), str(tmp_path / "large.jsonl"))
+    assert code == 3
+    assert f"has {2**40} bytes, and at most {2**30} are read" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["diff", "HEAD", "a" * 5000],
+        ["diff", "a" * 5000],
+        ["diff", "./" + "a" * 5000],
+        ["export", "arithmetic", "a" * 5000],
+        ["export", "arithmetic", "a" * 250],
+    ],
+)
+def test_names_that_no_file_can_have(its: Its, study: Study, words: list[str]) -> None:
+    code, out, err = its("data", *words)
+    assert code in (3, 4)
+    assert out == ""
+    assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize("where", ["{home}/models/x", "{home}/x", ".git/x", ".GIT/x", ".dvc/a/b", "link/x"])
+def test_an_export_is_not_written_where_others_keep_theirs(its: Its, study: Study, where: str) -> None:
+    (study.project / "link").symlink_to(study.home)
+    place = study.project / where.format(home=study.home)
+    code, _, err = its("data", "export", "arithmetic", str(place))
+    assert code == 3
+    assert "lies in" in err
+    assert not place.exists()
+
+
+def _changes(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Each part of a card, and what may stand in its place; `...` is nothing."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        for other in (..., None, 5, "x", [], [[5]], {"x": []}):
+            yield (*place, key), other
+        yield from _changes(item, (*place, key))
+
+
+def test_no_card_ends_in_a_traceback(study: Study) -> None:
+    path = study.card_path("arithmetic")
+    original = path.read_text(encoding="utf-8")
+    cases = list(_changes(json.loads(original)))
+    refused = 0
+    for place, other in cases:
+        card = json.loads(original)
+        holder = card
+        for key in place[:-1]:
+            holder = holder[key]
+        if other is ...:
+            del holder[place[-1]]
+        else:
+            holder[place[-1]] = other
+        path.write_text(json.dumps(card), encoding="utf-8")
+        try:
+            card_markdown(problem_card(study, "arithmetic"))
+            sum(item["before"] for item in card["steps"])
+        except DataError as error:
+            assert "card.json" in error.message
+            refused += 1
+    assert len(cases) > 300
+    assert 100 < refused < len(cases)
+
+
+@pytest.mark.parametrize("content", ["5", "[]", "null", '"x"', "{}", '{"card_version": "2"}', '{"card_version": 2}'])
+def test_what_is_no_card(its: Its, study: Study, content: str) -> None:
+    study.card_path("arithmetic").write_text(content)
+    for words in (["card", "arithmetic"], ["export", "arithmetic", "out"], ["lineage", "train_00001"]):
+        code, out, err = its("data", *words)
+        assert (code, out) == (3, "")
+        assert "not what `prepare` writes" in err
+    code, out, _ = its("data", "show", "arithmetic")
+    assert code == 0
+    assert "no card: " in out

@@ -11,6 +11,7 @@ import pytest
 from data_samples import BASE, SAMPLING, TRAINED, TRAINING_KEY, edit_rows, write_study
 
 from its.errors import DataError, FaultsError, MissingError
+from its.recipe.schema import FilesSource
 from its.stages.lineage import lineage
 from its.stages.study import Study, load_study
 
@@ -19,7 +20,11 @@ Keys = dict[str, str]
 
 @pytest.fixture
 def study(project: Path) -> Study:
-    return load_study(project)
+    study = load_study(project)
+    source = FilesSource(kind="files", path="data/sources/train.jsonl")
+    datasets = study.recipe.datasets
+    datasets["arithmetic"] = datasets["arithmetic"].model_copy(update={"source": source})
+    return study
 
 
 @pytest.fixture
@@ -110,6 +115,18 @@ def test_a_source_that_changed_or_went_is_told(study: Study, keys: Keys) -> None
     assert "another SHA-256" in _facts(_steps(study, "train_00001"), "source row")["changed"]
     source.unlink()
     assert "is not here" in _facts(_steps(study, "train_00001"), "source row")["missing"]
+
+
+@pytest.mark.parametrize("where", ["{secret}:1", "../secret.jsonl:1", "data/sources/../../../secret.jsonl:1", "link:1"])
+def test_a_row_shows_no_other_file_than_its_source(study: Study, keys: Keys, tmp_path: Path, where: str) -> None:
+    secret = tmp_path / "secret.jsonl"
+    secret.write_text("hunter2\n")
+    (study.project / "link").symlink_to(secret)
+    row = where.format(secret=secret)
+    edit_rows(study.problems_path("arithmetic"), lambda rows: [item | {"row": row} for item in rows])
+    steps = _steps(study, "train_00001")
+    assert "hunter2" not in str(steps)
+    assert "not the file that params.yaml declares" in _facts(steps, "source row")["missing"]
 
 
 def test_without_a_store_the_rest_is_shown(study: Study, keys: Keys) -> None:

@@ -22,7 +22,8 @@ def study(project: Path) -> Path:
 
 def _model(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
+    for name in ("config.json", "axolotl.yaml", "its_parity.json"):
+        (folder / name).write_text("{}")
     return folder
 
 
@@ -68,3 +69,47 @@ def test_what_lies_behind_a_linked_folder_is_left_and_named(study: Path, tmp_pat
         assert (study / path).exists() == (path in left) == behind
         assert (path in removed) != behind
     assert all(f"`{place}` is a symbolic link" in why for why in left.values())
+
+
+@pytest.mark.parametrize("name", ["Qwen2.5-Math-7B-Instruct", "a-b-c-d", "old-sums-none-1-2", "Old-sums-none-1"])
+def test_what_has_no_name_of_a_checkpoint_is_left_and_named(study: Path, name: str) -> None:
+    model = _model(study / "models" / name)
+    for path in (f"results/loss/{name}.csv", f"results/cost/train-{name}.json"):
+        (study / path).touch()
+    removed, left = prune(load_study(study), dry_run=False)
+    assert removed == []
+    assert list(left) == [f"models/{name}"]
+    assert model.is_dir()
+    assert (study / "results" / "loss" / f"{name}.csv").exists()
+
+
+def test_a_model_that_train_did_not_make_is_left(study: Path) -> None:
+    model = _model(study / "models" / GONE)
+    (model / "its_parity.json").unlink()
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (removed, list(left)) == ([], [f"models/{GONE}"])
+    assert model.is_dir()
+
+
+@pytest.mark.parametrize("recipe", ["params.yaml", "recipes/other.yaml", "recipes/deep/other.yml"])
+@pytest.mark.parametrize(
+    "path", [f"models/{GONE}", f"./models/../models/{GONE}/", f"models/{GONE}/rows.jsonl", f"base/{GONE}"]
+)
+def test_what_a_recipe_names_is_left(study: Path, recipe: str, path: str) -> None:
+    (study / "base").symlink_to("models")
+    model = _model(study / "models" / GONE)
+    (study / recipe).parent.mkdir(exist_ok=True)
+    loaded = load_study(study)
+    with (study / recipe).open("a") as out:
+        out.write(f"\nmore:\n  x:\n    - source: {{kind: folder, path: {path}}}\n")
+    removed, left = prune(loaded, dry_run=False)
+    assert (removed, left) == ([], {f"models/{GONE}": f"{recipe} names it"})
+    assert model.is_dir()
+
+
+def test_a_recipe_that_cannot_be_read_may_name_anything(study: Path) -> None:
+    model = _model(study / "models" / GONE)
+    (study / "recipes" / "broken.yaml").write_text("a: [")
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (removed, list(left)) == ([], [f"models/{GONE}"])
+    assert model.is_dir()

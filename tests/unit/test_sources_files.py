@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from its.errors import DataError, FaultsError, MissingError
+from its.recipe.references import _sources
 from its.sources import lines
 from its.sources.files import read_file
 from its.sources.text import as_json, as_text
@@ -263,3 +264,28 @@ def test_numbers_of_any_size_are_kept_digit_by_digit(tmp_path: Path, literal: st
 def test_numbers_that_no_float_holds_are_written_out(tmp_path: Path, literal: str, text: str) -> None:
     (_, value, _), *_ = _records(tmp_path / "a.jsonl", f'{{"q": {literal}}}'.encode())
     assert as_text(value["q"]) == text
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", "`;`"), ("\t", "tabs")])
+def test_another_separator_of_a_csv_file_is_one_fault(tmp_path: Path, separator: str, said: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"question{separator}answer\n" + f"1, 2 or 3?{separator}3\n" * 100)
+    with pytest.raises(DataError, match=f"the columns are separated by {said}, wanted commas"):
+        list(read_file(path).records)
+
+
+def test_a_ctrl_z_at_the_end_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.JSONL").write_bytes(b"{}\n\x1a")
+    first, last = read_file(tmp_path / "a.JSONL").records
+    assert first.value == {}
+    assert last.fault is not None
+    assert "Ctrl-Z" in last.fault.message
+
+
+@pytest.mark.parametrize("name", ["J.JSONL", "j.Json.GZ", "c.CSV", "p.PARQUET"])
+def test_the_check_takes_an_ending_as_the_reader_does(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "data" / "sources" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"{}\n")
+    entry = {"source": {"kind": "files", "path": f"data/sources/{name}"}, "fields": {"problem": "a"}}
+    assert list(_sources({"datasets": {"x": entry}}, tmp_path)) == []

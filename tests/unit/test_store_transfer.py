@@ -386,3 +386,10 @@ def test_damaged_rows_are_left_out_and_counted(store: Store, other: Store, file:
     import_store(other, file)
     assert found(other, [*items, again]) == bodies([items[0], items[7], again])
     assert len(other.sessions()) == 1
+
+
+def test_an_export_of_what_nothing_cites_replaces_no_file(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "good.zst").write_bytes(b"good")
+    with pytest.raises(MissingError, match="cites no response"):
+        export_store(store, tmp_path / "good.zst", [])
+    assert (tmp_path / "good.zst").read_bytes() == b"good"

@@ -152,7 +152,7 @@ def _rows(blocks: Blocks, settings: dict[str, Any], bound: int, send: Callable[[
             repeated = next(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(f"two columns are called `{repeated}`")
         for batch in table.iter_batches(batch_size=settings["batch"], use_threads=False):
-            for message in _messages(_decoded(batch), settings["row_bytes"]):
+            for message in _messages(_decoded(batch), settings["row_bytes"], settings["row_values"]):
                 taken += len(message)
                 send(message)
             taken += ROW_BYTES * batch.num_rows
@@ -162,9 +162,9 @@ def _rows(blocks: Blocks, settings: dict[str, Any], bound: int, send: Callable[[
                 )
 
 
-def _messages(batch: Any, row_bytes: int) -> Iterator[bytes]:
+def _messages(batch: Any, row_bytes: int, row_values: int) -> Iterator[bytes]:
     """The rows of a batch, at once, or one by one where they are large."""
-    if batch.nbytes <= row_bytes:
+    if batch.nbytes <= row_bytes and _values(batch.columns) <= row_values:
         try:
             message = packed("rows", batch.to_pylist())
         except MemoryError:
@@ -176,10 +176,31 @@ def _messages(batch: Any, row_bytes: int) -> Iterator[bytes]:
             return
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
+        if (values := _values(row.columns)) > row_values:
+            yield packed("rows", [f"the row has {values} values; the limit is {row_values}"])
+            continue
         message = b"" if row.nbytes > row_bytes else packed("rows", [_value(row)])
         if not 0 < len(message) <= row_bytes:
             message = packed("rows", [f"the row has {max(row.nbytes, len(message))} bytes; the limit is {row_bytes}"])
         yield message
+
+
+def _values(columns: Any) -> int:
+    """How many values some columns hold, those in lists and structs, too: pickled they are small, as objects not."""
+    import pyarrow
+
+    count = 0
+    waiting = list(columns)
+    while waiting:
+        column = waiting.pop()
+        count += len(column)
+        if isinstance(column, pyarrow.ExtensionArray):
+            waiting.append(column.storage)
+        elif isinstance(column, pyarrow.StructArray):
+            waiting += column.flatten()
+        elif pyarrow.types.is_nested(column.type) and hasattr(column, "flatten"):
+            waiting.append(column.flatten())
+    return count
 
 
 def _decoded(batch: Any) -> Any:
