@@ -191,7 +191,7 @@ class Fleet:
         if isinstance(answer, Failure):
             outcome = answer
         else:
-            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint)
+            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.most_text)
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:

@@ -26,11 +26,17 @@ from its.errors import DataError
 
 ANSWER_BYTES = 16 * 2**20
 """Of the body of an answer, as sent and as unpacked. 32,768 tokens are 0.2 MB of text, with their ids and five
-logprobs each 15 MB; the lists of models of large gateways are 2 MB. 64 requests at once then take 1 GB at worst."""
+logprobs each 15 MB; the lists of models of large gateways are 2 MB. It bounds one request: as many servers as there are
+may each write that much to each of `concurrency` requests at once."""
 ERROR_BYTES = 64 * 2**10
 """Of the body of an answer without status 200; the rest is not read."""
 MOST_TEXT = 4 * 2**20
 """Characters of one response with its thinking: a million tokens. Each is stored, and graded."""
+TOKEN_CHARACTERS = 64
+"""Of a token, at most, as a mean over a response: words have 4 to 5, runs of spaces up to 128."""
+SPARE_CHARACTERS = 10_000
+"""Beyond those, for servers that count thinking, a started answer or a template's marks apart from `max_tokens`."""
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 MOST_TOKENS = 10**9
 """Of one prompt or completion. Contexts have 10**7; sums and costs stay exact."""
 MOST_NAMES = 10_000
@@ -96,11 +102,21 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode("ascii")
 
 
-def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | str:
+def most_text(request: Request, options: Mapping[str, Any]) -> int:
+    """The most characters, with thinking, that an answer to the request may have: a server may not heed `max_tokens`."""
+    body = {**request.sampling, **options}
+    asked = [body[name] for name in TOKEN_LIMITS if _count(body.get(name))]
+    return min(MOST_TEXT, TOKEN_CHARACTERS * max(asked) + SPARE_CHARACTERS) if asked else MOST_TEXT
+
+
+def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_TEXT) -> Completion | str:
     """The completion in an answer with status 200, or what is wrong with it.
 
     Text that is not there is not made up: without exactly one choice, its text, its finish reason and the token counts
     it is no answer.
+
+    Args:
+        most: characters of text and thinking; see `most_text`.
     """
     try:
         answer = read_json(body)
@@ -128,8 +144,8 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         return f"broken off: finish_reason is {finish_reason!r}"
     if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
         return f"finish_reason is no word: {finish_reason}"
-    if len(text) + len(thinking or "") > MOST_TEXT:
-        return f"the text is longer than {MOST_TEXT} characters"
+    if len(text) + len(thinking or "") > most:
+        return f"the text is longer than {most} characters, and so than its tokens could be"
     try:
         (text + (thinking or "")).encode()
     except UnicodeEncodeError:
