@@ -69,7 +69,8 @@ class OpenAIEngine:
         say: receives one-line notices, in the thread that polls.
         log: JSON lines, one for each failed attempt; None writes none.
         backoff_seconds: the first wait of every series of waits; they double up to 120 times as much.
-        patience_seconds: how long a model may go without a sign of progress while all its servers are busy or gone.
+        patience_seconds: how long a model may go without an answer, or a failure that counts against a request, while
+            all its servers are busy or gone; `timeout_seconds` more while a request is under way.
 
     Raises:
         MissingError: if a key is not set, no server can be reached, or none serves a model.

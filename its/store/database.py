@@ -305,7 +305,7 @@ class Store:
         return stats(self)
 
     def _sound_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
-        """(id, key, body) of stored responses whose checksum holds, in order of the keys, at most HELD_BYTES at once."""
+        """(id, key, body) of responses whose checksum holds, in order of the keys, at most HELD_BYTES at once."""
         for chunk in self._held(keys):
             with explained(self.path):
                 # Read to the end at once: an open statement would keep the log from being written back.

@@ -92,20 +92,26 @@ class Fleet:
             self._set_aside(server)
 
     async def watch(self) -> None:
-        """End the run when a model has gone without any sign of progress for too long; returns never."""
+        """End the run when a model has gone without any sign of progress for too long; returns never.
+
+        A request under way may still be answered until its own timeout is over, so that time is added while there is
+        one; no longer, or servers that hold each request a while before they say that they are busy are asked for ever.
+        """
+        patience = self._rules.patience_seconds
         while True:
-            await asyncio.sleep(min(1.0, self._rules.patience_seconds / 5))
+            await asyncio.sleep(min(1.0, patience / 5))
             now = time.monotonic()
             for route in self._routes:
-                serving = [server for server in self._servers if server.serves(route.served)]
                 if not route.outstanding:
                     route.since = now
-                elif not any(server.pace.under_way for server in serving):
-                    quiet = now - max([route.since, *(server.progress for server in serving)])
-                    if quiet > self._rules.patience_seconds:
-                        remaining = sum(item.outstanding for item in self._routes)
-                        self._end(stuck(route, self._servers, remaining, self._rules.patience_seconds, self._log))
-                        self._finish()
+                    continue
+                serving = [server for server in self._servers if server.serves(route.served)]
+                quiet = now - max([route.since, *(server.progress for server in serving)])
+                under_way = any(server.pace.under_way for server in serving)
+                if quiet > patience + (self._rules.timeout_seconds if under_way else 0):
+                    remaining = sum(item.outstanding for item in self._routes)
+                    self._end(stuck(route, self._servers, remaining, patience, self._log))
+                    self._finish()
 
     async def aclose(self) -> None:
         """Cancel everything under way and close the connections."""

@@ -103,7 +103,7 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
 
 
 def most_text(request: Request, options: Mapping[str, Any]) -> int:
-    """The most characters, with thinking, that an answer to the request may have: a server may not heed `max_tokens`."""
+    """The most characters of text and thinking in an answer to the request: a server may not heed `max_tokens`."""
     body = {**request.sampling, **options}
     asked = [body[name] for name in TOKEN_LIMITS if _count(body.get(name))]
     return min(MOST_TEXT, TOKEN_CHARACTERS * max(asked) + SPARE_CHARACTERS) if asked else MOST_TEXT
