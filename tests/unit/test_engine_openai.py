@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email.utils
 import hashlib
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -743,8 +744,8 @@ def test_messages_are_found_where_servers_put_them(body: str, said: str) -> None
 
 
 def test_keys_are_taken_out_in_every_form() -> None:
-    scrub = scrubber([KEY, "short"])
-    assert scrub(f"a {KEY} b short c") == "a [key] b [key] c"
+    scrub = scrubber([KEY, "eight-of", "EMPTY"])
+    assert scrub(f"a {KEY} b eight-of c empty") == "a [key] b [key] c empty"
     assert scrub(json.dumps({"k": KEY}).replace("/", "\\/")) == '{"k": "[key]"}'
     assert scrub(f"cut {KEY[:14]}... end") == "cut [key] end"
     assert scrubber([])("text") == "text"

@@ -198,6 +198,8 @@ class Fleet:
             outcome = answer
         else:
             parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.most_text)
+            if isinstance(parsed, Completion) and self._scrub.in_clear(f"{parsed.text}\n{parsed.thinking or ''}"):
+                parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:

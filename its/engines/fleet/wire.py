@@ -47,6 +47,8 @@ CONTINUED = ("continue_final_message", "add_generation_prompt")
 # Neither is an answer: vLLM aborts what is under way when it is paused or stopped, and gateways write `error` when
 # the server behind them broke off. The text is then a part of what the model would have said.
 BROKEN_OFF = ("abort", "error")
+FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
+"""Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
 AGAIN = (408, 409, 425)
 
 
@@ -159,7 +161,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     return Completion(
         request_id=request_id,
         text=text,
-        finish_reason=finish_reason,
+        finish_reason=finish_reason if finish_reason in FINISHED else "other",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None,
