@@ -12,6 +12,7 @@ import email.utils
 import hashlib
 import json
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Mapping
@@ -50,6 +51,9 @@ BROKEN_OFF = ("abort", "error")
 FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
 """Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
 AGAIN = (408, 409, 425)
+HANDSHAKE = "connection.start_tls"
+PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+NO_TLS = "speaks no TLS: should its `url` begin with `http://`?"
 
 
 @dataclass(frozen=True)
@@ -221,22 +225,51 @@ async def exchange(
     headers = {"Accept-Encoding": "identity"}
     if content is not None:
         headers["Content-Type"] = "application/json"
+    reached: list[str] = []
+
+    async def trace(event: str, about: object) -> None:
+        reached.append(event)
+
     try:
         async with asyncio.timeout(seconds):
-            async with client.stream(method, url, content=content, headers=headers) as answer:
+            more = {"trace": trace} if url.startswith("https:") else None  # a handshake without end looks like any wait
+            async with client.stream(method, url, content=content, headers=headers, extensions=more) as answer:
                 good = answer.status_code == 200
                 body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
             if not good:
                 return failure_of(answer.status_code, answer.headers, body[:ERROR_BYTES], scrub)
             return _unpacked(body, answer.headers.get("content-encoding", ""))
     except TimeoutError:
+        if _in_handshake(reached):
+            return Failure("unreachable", NO_TLS)
         return Failure("timeout", f"did not answer within {seconds:g} s")
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+        late = isinstance(error, httpx2.ConnectTimeout) and _in_handshake(reached)
+        return Failure("unreachable", NO_TLS if late else _unreachable(error, scrub))
+    except (ExceptionGroup, OverflowError) as error:  # an address that no socket takes, of a proxy or after a redirect
         return Failure("unreachable", f"cannot be reached ({quoted(_cause(error), scrub)})")
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
         return Failure("dropped", f"broke the connection ({quoted(_cause(error), scrub)})")
     except ValueError as error:  # ours, and what a header raises that is no text
         return Failure("garbage", f"gave no usable answer: {quoted(str(error), scrub)}", 200)
+
+
+def _in_handshake(reached: list[str]) -> bool:
+    """Whether a connection got no further than that its TLS was begun."""
+    return f"{HANDSHAKE}.started" in reached and f"{HANDSHAKE}.complete" not in reached
+
+
+def _unreachable(error: Exception, scrub: Scrub) -> str:
+    """Why there is no connection, with what to do where TLS is the reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = quoted(cause.verify_message, scrub)
+            return f"has a certificate that is not trusted ({why}): `SSL_CERT_FILE` names a file with those that are"
+        if isinstance(cause, ssl.SSLError) and cause.reason in PLAIN:
+            return NO_TLS
+        cause = cause.__cause__ or cause.__context__
+    return f"cannot be reached ({quoted(_cause(error), scrub)})"
 
 
 async def _read(answer: httpx2.Response, limit: int) -> bytes:
@@ -279,7 +312,11 @@ def _cause(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             said = cause.strerror
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+            said = str(cause) or said
+        else:
+            cause = cause.__cause__ or cause.__context__
     return said
 
 
