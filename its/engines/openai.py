@@ -31,7 +31,6 @@ from its.engines.fleet.wire import check_options, most_text, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
-CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 # uvicorn, hence vLLM and SGLang, closes a connection that was idle for 5 s; a request sent at that moment is lost.
 IDLE_SECONDS = 4.0
@@ -282,7 +281,7 @@ def _client(url: str, key: str | None, context: ssl.SSLContext) -> httpx2.AsyncC
             headers={"Authorization": f"Bearer {key}"} if key else None,
             verify=context,
             cookies=_NoCookies(),
-            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),  # the fleet bounds the whole
+            timeout=None,  # `exchange` bounds the whole
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
             trust_env=not _is_local(url),  # no proxy leads to this machine
         )

@@ -51,6 +51,7 @@ BROKEN_OFF = ("abort", "error")
 FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
 """Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
 AGAIN = (408, 409, 425)
+CONNECT_SECONDS = 8.0  # for each of connection and handshake
 HANDSHAKE = "connection.start_tls"
 PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
 NO_TLS = "speaks no TLS: should its `url` begin with `http://`?"
@@ -225,6 +226,8 @@ async def exchange(
     headers = {"Accept-Encoding": "identity"}
     if content is not None:
         headers["Content-Type"] = "application/json"
+    # Sooner than the whole: a handshake that is broken off from outside leaves its socket open.
+    wait = httpx2.Timeout(None, connect=min(CONNECT_SECONDS, 0.8 * seconds))
     reached: list[str] = []
 
     async def trace(event: str, about: object) -> None:
@@ -233,7 +236,9 @@ async def exchange(
     try:
         async with asyncio.timeout(seconds):
             more = {"trace": trace} if url.startswith("https:") else None  # a handshake without end looks like any wait
-            async with client.stream(method, url, content=content, headers=headers, extensions=more) as answer:
+            async with client.stream(
+                method, url, content=content, headers=headers, timeout=wait, extensions=more
+            ) as answer:
                 good = answer.status_code == 200
                 body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
             if not good:
