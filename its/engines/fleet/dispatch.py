@@ -26,6 +26,9 @@ from its.errors import ItsError
 LOOK_SECONDS = 10.0  # for `/models`
 LOOKS = 3  # at a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
+UNLISTED = (400, 403, 404, 405, 501)
+"""No list of models: there is no such page, or not for this key (hosted services restrict keys to chat). If the key is
+refused altogether, the first request says so."""
 COUNTED = {
     "busy": "rate_limited",
     "unreachable": "dropped",
@@ -290,7 +293,7 @@ class Fleet:
                     server.names = names
                     return None
                 found = Failure("garbage", names, 200)
-            elif found.status in (404, 405, 501):
+            elif found.status in UNLISTED:
                 server.names = None
                 return None
             server.trouble = found.message

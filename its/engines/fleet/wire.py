@@ -48,6 +48,8 @@ CONTINUED = ("continue_final_message", "add_generation_prompt")
 # Neither is an answer: vLLM aborts what is under way when it is paused or stopped, and gateways write `error` when
 # the server behind them broke off. The text is then a part of what the model would have said.
 BROKEN_OFF = ("abort", "error")
+WITHOUT_TEXT = ("content_filter", "length")
+"""Reasons with which services answer without a text; with another one, a text that is missing is a fault."""
 FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
 """Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
 AGAIN = (408, 409, 425)
@@ -136,13 +138,15 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
         said = f": {message_of(body)}" if "error" in answer else ""  # gateways put an error under status 200
         return f"{len(choices) if isinstance(choices, list) else 'no'} choices instead of one{said}"
     message, finish_reason = choices[0].get("message"), choices[0].get("finish_reason")
+    if message is None and finish_reason in WITHOUT_TEXT:
+        message = {}
     if not isinstance(message, dict):
         return "the choice has no message"
     told = [part for part in (message.get("reasoning_content"), message.get("reasoning")) if isinstance(part, str)]
     thinking = next(filter(None, told), None)
     text = message.get("content")
-    if text is None and told:
-        text = ""  # cut while it was still thinking
+    if text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
+        text = ""  # cut while it was still thinking, held back by a filter, or refused: an answer, though none to grade
     if not isinstance(text, str):
         return "the message has no text"
     if finish_reason is not None and not isinstance(finish_reason, str):
@@ -158,10 +162,12 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     except UnicodeEncodeError:
         return "the text is not valid Unicode"
     usage = _object(answer.get("usage"))
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt_tokens, completion_tokens = _whole(usage.get("prompt_tokens")), _whole(usage.get("completion_tokens"))
+    if completion_tokens is None and not text and not thinking:
+        completion_tokens = 0  # some leave the count out where there is nothing to count
     if not _count(prompt_tokens) or not _count(completion_tokens):
         return "no token counts in `usage`"
-    thought = _object(usage.get("completion_tokens_details")).get("reasoning_tokens")
+    thought = _whole(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     ids = answer.get("prompt_token_ids")
     return Completion(
         request_id=request_id,
@@ -178,6 +184,11 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _whole(value: Any) -> Any:
+    """A count as the integer that it is: some servers write `2.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _count(value: Any) -> TypeGuard[int]:
