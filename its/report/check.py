@@ -48,9 +48,10 @@ def as_written(
     Raises:
         DataError: where a value is missing or of another kind.
     """
+    wrong: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, *also)
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, *also) as error:
+    except wrong as error:
         raise DataError(
             f"{path}: not what `{stage}` writes ({shown(f'{type(error).__name__}: {error}')})",
             f"`dvc repro -f {stage}` writes it anew",

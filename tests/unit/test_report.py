@@ -639,7 +639,7 @@ def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> N
     assert "a\\x1b[31m b\\x07 c\\u202e d\\x9b e\\u2028 f\ng\\rh\ti" in text
 
 
-ODD: list[Any] = [None, True, -1, 1.5, float("nan"), float("inf"), 10**400, "x", "", [], [1], [None], {}, {"a": 1}]
+ODD: list[Any] = [None, True, -1, 1.5, float("nan"), 10**400, "x", [], [None], {}]
 
 
 def _replaced(value: Any, odd: Any) -> Iterator[Any]:
@@ -650,7 +650,7 @@ def _replaced(value: Any, odd: Any) -> Iterator[Any]:
             yield {name: other for name, other in value.items() if name != key}
             yield from ({**value, key: changed} for changed in _replaced(item, odd))
     elif isinstance(value, list):
-        for at, item in enumerate(value[:2]):
+        for at, item in enumerate(value[:1]):
             yield from ([*value[:at], changed, *value[at + 1 :]] for changed in _replaced(item, odd))
 
 
@@ -662,11 +662,10 @@ def test_results_that_were_changed_are_shown_or_refused(study: dict[str, Any], n
     refused = 0
     for index, odd in enumerate(ODD):
         for number, changed in enumerate(_replaced(study[name], odd)):
-            # Every reader sees every place, not every value: a page takes 3 ms.
-            for reader in [readers[(index + number) % len(readers)], readers[1]]:
-                try:
-                    reader({**study, name: changed})
-                except DataError as error:
-                    refused += 1
-                    assert len(error.lines()) == 2 and "\n" not in error.message
-    assert refused > 20
+            # Every reader meets every place, not every value: a page takes 30 ms.
+            try:
+                readers[(index + number) % len(readers)]({**study, name: changed})
+            except DataError as error:
+                refused += 1
+                assert len(error.lines()) == 2 and "\n" not in error.message
+    assert refused > 9
