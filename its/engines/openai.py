@@ -12,6 +12,7 @@ import resource
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,11 +27,10 @@ from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
 from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, request_body
+from its.engines.fleet.wire import check_options, most_text, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
-CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 # uvicorn, hence vLLM and SGLang, closes a connection that was idle for 5 s; a request sent at that moment is lost.
 IDLE_SECONDS = 4.0
@@ -69,7 +69,8 @@ class OpenAIEngine:
         say: receives one-line notices, in the thread that polls.
         log: JSON lines, one for each failed attempt; None writes none.
         backoff_seconds: the first wait of every series of waits; they double up to 120 times as much.
-        patience_seconds: how long a model may go without a sign of progress while all its servers are busy or gone.
+        patience_seconds: how long a model may go without an answer, or a failure that counts against a request, while
+            all its servers are busy or gone; `timeout_seconds` more while a request is under way.
 
     Raises:
         MissingError: if a key is not set, no server can be reached, or none serves a model.
@@ -100,7 +101,7 @@ class OpenAIEngine:
         check_options(self._options)
         keys = [_key(server) for server in servers]
         _allow_open_files(under_way + SPARE_FILES)
-        context, chance = httpx2.create_ssl_context(), random.Random()
+        context, chance = _trusted(), random.Random()
         self._routes = {model.name: Route(model, served.get(model.name, model.name)) for model in models}
         self._say = say
         self._inbox: queue.SimpleQueue[Completion | str | BaseException] = queue.SimpleQueue()
@@ -143,7 +144,8 @@ class OpenAIEngine:
             raise RunError("the engine is closed")
         route = self._routes[request.model]
         self._submitted += 1
-        job = Job(self._submitted, request, route, request_body(request, route.served, self._options))
+        body = request_body(request, route.served, self._options)
+        job = Job(self._submitted, request, route, body, most_text(request, self._options))
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
 
@@ -235,21 +237,58 @@ class _NoCookies(CookieJar):
         pass
 
 
+def _trusted() -> ssl.SSLContext:
+    """The certificates of this machine.
+
+    Raises:
+        MissingError: if the variables that name them name something else.
+    """
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:  # also what OpenSSL raises
+        named = [f"`{name}={os.environ[name]}`" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        raise MissingError(
+            f"{' or '.join(named) or 'the certificates of this machine'} cannot be used: {error.strerror or error}",
+            "`SSL_CERT_FILE` names a PEM file with certificates; `unset SSL_CERT_FILE` leaves the usual ones",
+        ) from error
+
+
+def _check_ports(url: str) -> None:
+    """Refuse ports that no connection can have; asyncio's own error comes much later and in no one's words.
+
+    Raises:
+        ValueError: naming the proxy variable, if it is a proxy's.
+    """
+    asked = {"its `url`": url}
+    if not _is_local(url) and not urllib.request.proxy_bypass(urlsplit(url).hostname or ""):
+        proxies = urllib.request.getproxies()
+        for scheme in (urlsplit(url).scheme, "all"):
+            if proxy := proxies.get(scheme):
+                asked[f"`{scheme.upper()}_PROXY`"] = proxy if "://" in proxy else f"http://{proxy}"
+    for what, address in asked.items():
+        try:
+            port = httpx2.URL(address).port
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"{what} is no address: {error}") from error
+        if port is not None and not 0 < port < 2**16:
+            raise ValueError(f"{what} has the port {port}; ports go from 1 to 65535")
+
+
 def _client(url: str, key: str | None, context: ssl.SSLContext) -> httpx2.AsyncClient:
     try:
-        httpx2.URL(url)
+        _check_ports(url)
         return httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else None,
             verify=context,
             cookies=_NoCookies(),
-            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),  # the fleet bounds the whole
+            timeout=None,  # `exchange` bounds the whole
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
             trust_env=not _is_local(url),  # no proxy leads to this machine
         )
     except (httpx2.InvalidURL, ImportError, ValueError) as error:
         raise MissingError(
             f"server `{url}` cannot be asked: {error}",
-            "mend its `url`, or the proxy in `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`",
+            "correct its `url`, or the proxy in `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`",
         ) from error
 
 

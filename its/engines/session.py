@@ -98,14 +98,18 @@ class Session:
         """
         for chunk in chunks(requests):
             keyed = [(self.key_of(request), request) for request in chunk]
-            found = dict(self.store.find([key for key, _ in keyed]))
+            # One body at a time: a chunk of the longest ones does not fit into the memory.
+            found = self.store.find(list(dict.fromkeys(key for key, _ in keyed)))
+            seen: set[str] = set()
             for key, request in keyed:
-                if key not in found:
+                body = dict(self.store.find([key])).get(key) if key in seen else _body_of(found, key)
+                seen.add(key)
+                if body is None:
                     raise RunError(
                         f"the response to `{request.request_id}` was in the store a moment ago and is damaged or gone",
                         "run the stage again: it is asked again",
                     )
-                completion = _completion(request, self.models[request.model].fingerprint, found[key])
+                completion = _completion(request, self.models[request.model].fingerprint, body)
                 if completion is None:
                     self.store.discard(key)
                     raise RunError(
@@ -284,6 +288,12 @@ def _body(completion: Completion) -> dict[str, Any]:
     if completion.thinking_tokens is not None:
         body["thinking_tokens"] = completion.thinking_tokens
     return body
+
+
+def _body_of(found: Iterator[tuple[str, dict[str, Any]]], key: str) -> dict[str, Any] | None:
+    """The next of what was found, if it is of that key: what was not found is left out."""
+    told = next(found, None)
+    return told[1] if told is not None and told[0] == key else None
 
 
 def _completion(request: Request, weights: str, body: Mapping[str, Any]) -> Completion | None:

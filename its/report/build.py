@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from its.report.charts import loss_charts
-from its.report.check import REQUIRED, check_study
+from its.report.check import REQUIRED, as_written, check_study
 from its.report.grouping import distinct, grouped
 from its.report.matrix import Entry, Matrix, Row, fewest, matrices, of, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, headline_sentences
+from its.shown import shown
 
 INTERVALS = {
     "nearest_coverage": "over problems, from the counts",
@@ -39,6 +40,7 @@ MOST_TESTS = 20
 _OPTIONAL = ("description", "commit", "dirty", "created", "design", "warnings", "caveats", *REQUIRED)
 
 
+@as_written(also=(TemplateError,))
 def build_report(study: Mapping[str, Any]) -> str:
     """The study as one HTML page that loads nothing: styles and drawings are inside, there is no script.
 
@@ -67,8 +69,8 @@ def build_report(study: Mapping[str, Any]) -> str:
         metric=metric_value,
     )
     page = environment.get_template("report.html.j2").render(page_values(study))
-    # JSON may hold NUL and lone surrogates (a model wrote the text); neither may stop the page from being written.
-    return page.replace("\0", "\ufffd").encode("utf-8", "backslashreplace").decode("utf-8")
+    # Models wrote some of the text: escape sequences, marks of direction and lone surrogates, which no file takes.
+    return shown(page.replace("\r\n", "\n").replace("\0", "\ufffd"), lines=True)
 
 
 def page_values(study: Mapping[str, Any]) -> dict[str, Any]:

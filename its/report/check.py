@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from its.errors import DataError
+from its.shown import shown
 
 _NUMBERS = ("problems", "n", "avg", "low", "high")  # of a cell; null there is a fault too
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -31,6 +34,31 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 """What each row of each list must carry; a list, and any other key of its rows, may be absent."""
 
 
+@contextmanager
+def as_written(
+    path: Path | str = "results/*.json", stage: str = "measure", also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Around all that takes results apart, or as a decorator: they are files, which anyone may have changed.
+
+    Args:
+        path: what is read.
+        stage: what wrote it.
+        also: further exceptions by which the reader says that a value has another shape.
+
+    Raises:
+        DataError: where a value is missing or of another kind.
+    """
+    wrong: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, *also)
+    try:
+        yield
+    except wrong as error:
+        raise DataError(
+            f"{path}: not what `{stage}` writes ({shown(f'{type(error).__name__}: {error}')})",
+            f"`dvc repro -f {stage}` writes it anew",
+        ) from error
+
+
+@as_written()
 def check_study(study: Mapping[str, Any]) -> None:
     """Refuse a study whose rows lack what no page can do without.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from its.report.check import check_study
+from its.report.check import as_written, check_study
 from its.report.grouping import distinct
 from its.report.matrix import Entry, Matrix, Row, fewest, matrices, of, terms
 from its.report.numbers import ends, p_value, percent, points, signed_ends
@@ -12,6 +12,7 @@ from its.report.numbers import ends, p_value, percent, points, signed_ends
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
 
 
+@as_written()
 def headline_sentences(study: Row) -> list[str]:
     """What training did against base, which pair is reported, each contrast of blocks, co-design, tokens.
 
@@ -41,6 +42,7 @@ def headline_sentences(study: Row) -> list[str]:
     return out
 
 
+@as_written()
 def selection_sentences(study: Row) -> list[str]:
     """The pair that was chosen and what it is on problems that did not choose it; else what choosing is worth."""
     out = []

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from its.report.check import check_study
+from its.report.check import as_written, check_study
 from its.report.matrix import Entry, Matrix, Row, matrices, terms
 from its.report.numbers import percent
 
@@ -25,6 +25,7 @@ _LATEX = str.maketrans(
 )
 
 
+@as_written()
 def text_table(study: Row) -> str:
     """The train x test tables for a terminal, one per benchmark, model and dataset; `-` where nothing was measured.
 
@@ -45,6 +46,7 @@ def text_table(study: Row) -> str:
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
 
+@as_written()
 def csv_table(study: Row) -> str:
     """One line a cell, shares in [0, 1], with the terms of each number; empty where there is none.
 
@@ -59,6 +61,7 @@ def csv_table(study: Row) -> str:
     return out.getvalue()
 
 
+@as_written()
 def markdown_table(study: Row) -> str:
     """The tables for a README: percent, then the bounds; each with its terms above.
 
@@ -81,6 +84,7 @@ def markdown_table(study: Row) -> str:
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
 
+@as_written()
 def latex_table(study: Row) -> str:
     """A `table` for each benchmark, model and dataset; it needs the package `booktabs`.
 

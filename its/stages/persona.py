@@ -27,7 +27,7 @@ from its.strategies.persona import (
     persona_text,
     truncate,
 )
-from its.strategies.rules import RULES, RULES_VERSION, persona_flags
+from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
 from its.types import Persona, Problem
@@ -220,7 +220,10 @@ def _settle(job: _Job, key: str, completion: Completion) -> None:
     limits = job.strategy.limits
     assert limits is not None
     text = persona_text(job.asked.start, completion.text)
-    job.tries.append((text, persona_flags(text, completion.finish_reason, limits, job.problem), key))
+    flags = persona_flags(text, completion.finish_reason, limits, job.problem)
+    if "overlong" in flags:  # no more than `truncate` looks at: every attempt at every persona is held
+        text = text[: WORD_LETTERS * limits.max_words]
+    job.tries.append((text, flags, key))
 
 
 def _chosen(job: _Job) -> Persona:

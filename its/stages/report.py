@@ -15,6 +15,7 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.report.build import build_report
+from its.report.check import as_written
 from its.report.sentences import selection_sentences
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
@@ -77,9 +78,19 @@ def _results(study: Study, name: str, *keys: str) -> dict[str, Any]:
             f"{path}: measured of the recipe `{of}`; params.yaml holds `{study.recipe.recipe}`",
             f"`dvc repro` runs it, `its recipe use {of}` goes back",
         )
+    odd = [f"`{key}`" for key in keys if not _is_rows(found[key])]
+    if odd:
+        raise DataError(
+            f"{path}: not what `measure` writes ({', '.join(odd)} is no list of objects)", "`dvc repro -f measure`"
+        )
     return dict(found)
 
 
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+
+@as_written()
 def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
     """The pair to report, as values and in sentences.
 
@@ -112,10 +123,10 @@ def collect(study: Study) -> dict[str, Any]:
     trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
     elsewhere = _trained_elsewhere(study, trained)
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
-    cost = [*read_json(study.results("cost", "persona.json"))]
+    cost = _cost(study, "persona", "persona")
     for checkpoint in trained:
-        cost += read_json(study.results("cost", f"train-{checkpoint.name}.json"))
-    cost += read_json(study.results("cost", "generate.json"))
+        cost += _cost(study, f"train-{checkpoint.name}", "train")
+    cost += _cost(study, "generate", "generate")
     commit, dirty, created = _git(study.project)
     return {
         **summary(study),
@@ -124,18 +135,40 @@ def collect(study: Study) -> dict[str, Any]:
         "created": created,
         "settings": _settings(study),
         "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
-        "personas": read_json(study.project / "data" / "personas" / "summary.json")["personas"],
+        "personas": _personas(study),
         "cards": _cards(study),
-        "parity": [
-            {"checkpoint": checkpoint.name, **read_json(study.model_path(checkpoint) / "its_parity.json")}
-            for checkpoint in trained
-        ],
+        "parity": [_parity(study, checkpoint) for checkpoint in trained],
         "cost": cost,
         "examples": _examples(study),
         "warnings": _warnings(study, elsewhere),
         "caveats": list(recipe.report.caveats),
         "provenance": _provenance(study),
     }
+
+
+def _cost(study: Study, name: str, stage: str) -> list[dict[str, Any]]:
+    path = study.results("cost", f"{name}.json")
+    found = read_json(path)
+    with as_written(path, stage):
+        if not _is_rows(found):
+            raise TypeError("no list of objects")
+        return list(found)
+
+
+def _personas(study: Study) -> list[dict[str, Any]]:
+    path = study.project / "data" / "personas" / "summary.json"
+    found = read_json(path)
+    with as_written(path, "persona"):
+        if not _is_rows(found["personas"]):
+            raise TypeError("`personas` is no list of objects")
+        return list(found["personas"])
+
+
+def _parity(study: Study, checkpoint: Checkpoint) -> dict[str, Any]:
+    path = study.model_path(checkpoint) / "its_parity.json"
+    found = read_json(path)
+    with as_written(path, "train"):
+        return {"checkpoint": checkpoint.name, **found}
 
 
 def _settings(study: Study) -> list[dict[str, str]]:
@@ -241,14 +274,28 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
             shared = sum(normalised(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
+    for name, faults in (("comparisons", _unlike), ("cells", _odd_cells)):
+        found = _results(study, name, name)[name]
+        with as_written(study.results(f"{name}.json")):
+            out += faults(study, found)
+    return out
+
+
+def _unlike(study: Study, comparisons: list[dict[str, Any]]) -> list[str]:
+    out = []
     unlike: dict[str, list[str]] = {}
-    for comparison in read_json(study.results("comparisons.json"))["comparisons"]:
+    for comparison in comparisons:
         for setting, values in comparison["unlike"].items():
             unlike.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(comparison["name"])
     for setting, compared in unlike.items():
         where = "; ".join(dict.fromkeys(compared))
         out.append(f"cells generated under unlike settings are compared: {setting}, in {where}")
-    for cell in read_json(study.results("cells.json"))["cells"]:
+    return out
+
+
+def _odd_cells(study: Study, cells: list[dict[str, Any]]) -> list[str]:
+    out = []
+    for cell in cells:
         name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
         if cell["truncated"] >= ODD_RATE:
             out.append(
@@ -279,14 +326,18 @@ def _provenance(study: Study) -> dict[str, Any]:
             "lock": found.lock_sha256[:12],
             **{package: found.versions[package] for package in kept if package in found.versions},
         }
+    with as_written(study.sessions_path(), "generate"):
+        asked = {
+            "models": {name: session["model"] for name, session in sessions.items()},
+            "sessions": {name: session["session"] for name, session in sessions.items()},
+            "repeats": "; ".join(repeats(sessions.values())),
+        }
     return {
         "its": its.__version__,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in CORE},
         "environments": environments,
-        "models": {name: session["model"] for name, session in sessions.items()},
-        "sessions": {name: session["session"] for name, session in sessions.items()},
-        "repeats": "; ".join(repeats(sessions.values())),
+        **asked,
         "parameters": writable(study.recipe.model_dump()),
     }
 

@@ -22,6 +22,7 @@ from its.store.sound import MAX_LABELS, MAX_SETTINGS, SESSION_COLUMNS, labels_of
 from its.values import MAX_VALUES, exceeds
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
+HELD_BYTES = 32 * 2**20  # of packed bodies held at once, where more than one is
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,10 @@ class Store:
         return found
 
     def find(self, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (key, response) of the keys that are stored, in no order; a damaged one is deleted and counted.
+        """Yield (key, response) of the keys that are stored, in their order; a damaged one is deleted and counted.
 
-        The store may be written to while this goes on.
+        One response is unpacked at a time: let go of it before the next. A key that is given twice comes once for each
+        `CHUNK`. The store may be written to while this goes on.
         """
         for rows in self._sound_rows(keys):
             for row_id, key, body in rows:
@@ -313,8 +315,8 @@ class Store:
         return stats(self)
 
     def _sound_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
-        """(id, key, body) of stored responses whose checksum holds, chunk by chunk."""
-        for chunk in _chunks(keys):
+        """(id, key, body) of responses whose checksum holds, in order of the keys, at most HELD_BYTES at once."""
+        for chunk in self._held(keys):
             with explained(self.path):
                 # Read to the end at once: an open statement would keep the log from being written back.
                 rows = self.db.execute(
@@ -323,7 +325,28 @@ class Store:
             sound = [(row_id, key, body) for row_id, key, body, told in rows if _has_checksum(key, body, told)]
             if len(sound) < len(rows):
                 self._delete_damaged([row[0] for row in rows if not _has_checksum(*row[1:])])
-            yield sound
+            del rows
+            place = {key: at for at, key in enumerate(chunk)}
+            yield sorted(sound, key=lambda row: place[row[1]])
+
+    def _held(self, keys: Sequence[str]) -> Iterator[list[bytes]]:
+        """The keys in lists whose bodies may be held at once; the sizes are read without the bodies."""
+        for chunk in _chunks(keys):
+            with explained(self.path):
+                sizes: dict[bytes, int] = dict(
+                    self.db.execute(
+                        f"SELECT key, length(body) FROM responses WHERE key IN ({_marks(chunk)})", chunk
+                    ).fetchall()
+                )
+            part, held = list[bytes](), 0
+            for key in dict.fromkeys(chunk):
+                size = sizes.get(key) or 0
+                if part and held + size > HELD_BYTES:
+                    yield part
+                    part, held = [], 0
+                part.append(key)
+                held += size
+            yield part
 
     def _delete_damaged(self, row_ids: Sequence[int]) -> None:
         with explained(self.path), writing(self.db):

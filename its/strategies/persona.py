@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from its.prompts.render import render
 from its.recipe.schema import PersonaRequest, Strategy
 from its.seeds import derive_random
+from its.strategies.rules import WORD_LETTERS
 from its.types import Problem
 
 
@@ -76,8 +77,8 @@ def persona_text(start: str | None, completion: str) -> str:
 
 
 def truncate(text: str, max_words: int) -> str:
-    """At most `max_words` words, cut after the last whole sentence where there is one."""
-    words = text.split()[:max_words]
+    """At most `max_words` words of a mean length, cut after the last whole sentence where there is one."""
+    words = text[: WORD_LETTERS * max_words].split()[:max_words]
     cut = " ".join(words)
     ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", cut)]
     return cut[: ends[-1]] if ends else cut

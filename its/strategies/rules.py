@@ -8,15 +8,17 @@ from its.recipe.schema import Limits
 from its.strategies.leaks import leaks
 from its.types import Problem
 
-RULES_VERSION = "2"
+RULES_VERSION = "3"
 
 COPIED_WORDS = 5
 COPIED_SHARE = 0.3
+WORD_LETTERS = 64
+"""Characters a word, as a mean, at most: no language comes near. A text without a space is one word however long."""
 
 RULES = {
     "empty": "nothing was written",
     "brief": "fewer words than `min_words`, but not empty",
-    "overlong": "more words than `max_words`, or cut by `max_tokens`",
+    "overlong": f"more words than `max_words`, more than {WORD_LETTERS} characters for each, or cut by `max_tokens`",
     "refuses": "an apology or a statement of being an AI or unable",
     "solves": "an equation, a box, `answer is`, or the reference itself as a number",
     "leaks": "the reference stands in the persona: as a number of the same value, an expression or a word",
@@ -45,7 +47,11 @@ def _breaks(check: str, text: str, finish_reason: str, limits: Limits, problem: 
         case "brief":
             return limits.min_words is not None and 0 < len(text.split()) < limits.min_words
         case "overlong":
-            return finish_reason == "length" or len(text.split()) > limits.max_words
+            return (
+                finish_reason == "length"
+                or len(text) > WORD_LETTERS * limits.max_words
+                or len(text.split()) > limits.max_words
+            )
         case "refuses":
             return bool(_REFUSAL.search(text))
         case "solves":

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import html
 import json
 import re
 import resource
 import time
+import unicodedata
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 import zstandard
@@ -212,23 +214,59 @@ def test_an_answer_is_right_or_refused_in_words(tally: Any, tmp_path: Path, case
         assert re.search(WORDS[ends], error.message), said
         assert re.search(case.get("says", ""), error.message), said
     for completion in asked.found:
-        assert completion.completion_tokens == 20
-        assert completion.text == case.get("change", {}).get("choices.0.message.content", "fine")
+        assert completion.completion_tokens == case.get("tokens", 20)
+        assert completion.text == case.get("text", case.get("change", {}).get("choices.0.message.content", "fine"))
         assert completion.prompt_sha256 is None
     assert written < 2 * (ANSWER_BYTES + READ_AHEAD), "read on beyond the limit"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _every(text: str, form: str) -> str:
+    return "".join(form.format(ord(letter)) for letter in text)
 
 
 WAYS: dict[str, Callable[[str], str]] = {
     "plain": lambda key: key,
     "percent": lambda key: quote(key, safe=""),
     "json": lambda key: key.replace("/", "\\/"),
-    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64": _base64,
     "upper": str.upper,
     "cut": lambda key: key[:20] + "...",
     "spaced": lambda key: " ".join([key[:9], key[9:20], key[20:]]),
     "zero width": lambda key: "\u200b".join(key),
     "bearer": lambda key: f"Bearer {key}",
     "url": lambda key: f"https://user:{key}@x.example/?api_key={key}",
+    "base64 of the header": lambda key: _base64(f"Bearer {key}"),
+    "base64 after one": lambda key: _base64(f"x{key}y"),
+    "base64 after two": lambda key: _base64(f"xx{key}zz"),
+    "base64 for urls": lambda key: base64.urlsafe_b64encode(f"u:{key}".encode()).decode(),
+    "base64 in lines": lambda key: "\n".join(re.findall(".{1,12}", _base64(key))),
+    "all percent": lambda key: _every(key, "%{:02x}"),
+    "percent twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "all percent twice": lambda key: quote(_every(key, "%{:02X}")),
+    "all percent thrice": lambda key: quote(quote(_every(key, "%{:02X}"))),
+    "escapes": lambda key: _every(key, "\\u{:04x}"),
+    "escapes twice": lambda key: _every(key, "\\\\u{:04x}"),
+    "bytes": lambda key: _every(key, "\\x{:02x}"),
+    "entities": lambda key: _every(key, "&#{};"),
+    "hex": lambda key: key.encode().hex(),
+    "hex in pairs": lambda key: key.encode().hex(":"),
+    "beginning cut off": lambda key: "..." + key[8:],
+    "both ends cut off": lambda key: "..." + key[10:26] + "...",
+    "last twelve": lambda key: "..." + key[-12:],
+    "dots": ".".join,
+    "spaces": " ".join,
+    "lines": "\n".join,
+    "full width": lambda key: "".join(chr(ord(letter) + 0xFEE0) for letter in key),
+    "no marks": lambda key: re.sub(r"\W", "", key),
+    "other marks": lambda key: re.sub(r"\W", "_", key),
+    **{
+        f"U+{ord(mark):04X}": mark.join
+        for mark in "\u115f\u1160\u3164\uffa0\u2800\u180b\u17b4\u034f\u00ad\u2061\ufe0f\u0301\u3000\U000e0041\U0001d173"
+    },
 }
 
 
@@ -255,9 +293,14 @@ def test_a_key_is_shown_nowhere(
 
 
 def _holds_no_key(said: str) -> None:
-    plain = re.sub(r"\\[ux][0-9a-f]{2,4}|[\s\\]", "", said).lower()
-    for form in (KEY[:12], KEY[12:24], KEY[-12:], base64.b64encode(KEY.encode()).decode()[:16]):
-        assert form.lower() not in plain, said
+    found = [said]
+    for _ in range(3):
+        found.append(re.sub(r"\\+(?:u00|x)(..)", lambda code: chr(int(code[1], 16)), html.unescape(unquote(found[-1]))))
+    for text in found:
+        plain = re.sub("[^a-z0-9]", "", unicodedata.normalize("NFKC", text).lower())
+        for form in (KEY[:12], KEY[12:24], KEY[-12:], _base64(KEY)[4:20], _base64(f"x{KEY}")[4:20]):
+            assert re.sub("[^a-z0-9]", "", form.lower()) not in plain, said
+        assert KEY[8:20].encode().hex() not in plain
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -269,8 +312,75 @@ def test_a_key_is_scrubbed_in_every_way_of_writing_it(way: str) -> None:
         _holds_no_key(quoted(text.format(WAYS[way](KEY)), scrub))
 
 
+@pytest.mark.parametrize("key", ["EMPTY", "none", "x", "token-1"])
+def test_a_word_is_no_key(key: str) -> None:
+    from its.engines.fleet.scrub import scrubber
+
+    text = f"the queue is {key.lower()}, none of {key} is left"
+    assert scrubber([key, ""])(text) == text
+    assert not scrubber([key]).in_clear(text)
+
+
+HONEST = [
+    "model `m` is overloaded, try again in 20 s",
+    "This model's maximum context length is 4096 tokens (request req_011CSHoEeqs5C35K2UUqR7Fy)",
+    "tk-live keys are refused here: 0123456789",
+    "Grüße: 你好 %E4%BD%A0 &amp; \\u4f60",
+]
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_a_message_without_the_key_stays(text: str) -> None:
+    from its.engines.fleet.scrub import HIDDEN, scrubber
+
+    assert scrubber(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text) not in (HIDDEN, "")
+    assert "[key]" not in scrubber(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text)
+
+
+@pytest.mark.parametrize("change", ["message.content", "message.reasoning", "message.reasoning_content"])
+def test_a_key_is_no_part_of_a_response(
+    tally: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setenv("A_KEY", KEY)
+    case = {"change": {f"choices.0.{change}": "it is KEY."}}
+    with FakeServer(raw={"/chat/completions": _raw(case, KEY)}) as server:
+        asked = Asked(tmp_path, server, "A_KEY")
+        error = tally("server", asked, 15)
+    assert error is not None and "the text holds the key" in error.message and not asked.found
+    _holds_no_key(asked.everything(error))
+
+
 @pytest.mark.parametrize(
-    "unit", ["a://", "bearer ", "token=", "eyJ", "sk-", "a_", "a@", "--", "KEY", "\x1b[", "&secret="]
+    ("told", "kept"),
+    [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter"), ("tool_calls", "tool_calls")]
+    + [(word, "other") for word in ("tk-live-0123456789abcdefGHIJ", "MAX_TOKENS", "eos", "Stop", "x" * 64)],
+)
+def test_a_finish_reason_is_one_of_ours(told: str, kept: str) -> None:
+    from its.engines.fleet.wire import parsed_answer
+
+    found = parsed_answer(_changed({"choices.0.finish_reason": told}, "").encode(), "r", "w")
+    assert isinstance(found, Completion) and found.finish_reason == kept
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a://",
+        "bearer ",
+        "token=",
+        "eyJ",
+        "sk-",
+        "a_",
+        "a@",
+        "--",
+        "KEY",
+        "\x1b[",
+        "&secret=",
+        "%25",
+        "\\u0041",
+        "&amp;",
+        "\ufdfa",
+    ],
 )
 def test_scrubbing_takes_no_time(tally: Any, unit: str) -> None:
     from its.engines.fleet.scrub import quoted, scrubber

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email.utils
 import hashlib
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -506,6 +507,32 @@ def test_a_fleet_without_progress_is_given_up_after_a_while(how: str) -> None:
     assert "run the stage again" in str(error.hint)
 
 
+def test_servers_that_hold_requests_before_they_are_busy_are_given_up() -> None:
+    """At every moment some request is under way, and none is ever answered."""
+
+    async def held(sent: bytes) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.2)
+        yield b"HTTP/1.1 429 Busy\r\nRetry-After: 0.05\r\nContent-Length: 0\r\n\r\n"
+
+    raw = {"/chat/completions": held}
+    with (
+        FakeServer(raw=raw) as one,
+        FakeServer(raw=raw) as two,
+        _engine(one, two, patience_seconds=0.6, timeout_seconds=0.7) as engine,
+    ):
+        began = time.monotonic()
+        for number in range(7):
+            engine.submit(_request(f"q{number}"))
+        error = _error(engine)
+        assert 0.5 < time.monotonic() - began < 5
+    assert "no server of model `m` has answered for 0.6 s" in error.message and "answered 429" in error.message
+
+
+def test_a_request_under_way_runs_its_own_time_whatever_the_patience() -> None:
+    with FakeServer(delay_seconds=1.0) as server, _engine(server, patience_seconds=0.2) as engine:
+        assert _all(engine, [_request("a")])["a"].text == answer_to("a")
+
+
 def test_credit_that_is_used_up_ends_the_run_at_once() -> None:
     with (
         FakeServer(script=lambda text, seen: "429", error="insufficient_quota") as server,
@@ -717,8 +744,8 @@ def test_messages_are_found_where_servers_put_them(body: str, said: str) -> None
 
 
 def test_keys_are_taken_out_in_every_form() -> None:
-    scrub = scrubber([KEY, "short"])
-    assert scrub(f"a {KEY} b short c") == "a [key] b [key] c"
+    scrub = scrubber([KEY, "eight-of", "EMPTY"])
+    assert scrub(f"a {KEY} b eight-of c empty") == "a [key] b [key] c empty"
     assert scrub(json.dumps({"k": KEY}).replace("/", "\\/")) == '{"k": "[key]"}'
     assert scrub(f"cut {KEY[:14]}... end") == "cut [key] end"
     assert scrubber([])("text") == "text"

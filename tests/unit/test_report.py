@@ -7,6 +7,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import combinations
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from its.errors import DataError
 from its.report.build import build_report, heat_style
 from its.report.numbers import percent, points
-from its.report.sentences import headline_sentences
+from its.report.sentences import headline_sentences, selection_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
@@ -625,3 +626,46 @@ def test_numbers() -> None:
     assert percent(None) == "—"
     assert points(-0.0001) == "+0.0"
     assert points(0.08, signed=False) == "8.0"
+
+
+def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> None:
+    clean = build_report(study)
+    assert "\\x" not in clean and "\\u" not in clean
+    study["examples"][0]["response"] = "a\x1b[31m b\x07 c\u202e d\x9b e\u2028 f\r\ng\rh\ti"
+    study["personas"][0]["examples"] = ["\x1b]0;title\x07"]
+    study["description"] = "\u2066x"
+    text = build_report(study)
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
+    assert "a\\x1b[31m b\\x07 c\\u202e d\\x9b e\\u2028 f\ng\\rh\ti" in text
+
+
+ODD: list[Any] = [None, True, -1, 1.5, float("nan"), 10**400, "x", [], [None], {}]
+
+
+def _replaced(value: Any, odd: Any) -> Iterator[Any]:
+    """The value with each of its values, one at a time, replaced or (of an object) left out."""
+    yield odd
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield {name: other for name, other in value.items() if name != key}
+            yield from ({**value, key: changed} for changed in _replaced(item, odd))
+    elif isinstance(value, list):
+        for at, item in enumerate(value[:1]):
+            yield from ([*value[:at], changed, *value[at + 1 :]] for changed in _replaced(item, odd))
+
+
+@pytest.mark.parametrize("name", ["cells", "pairs", "blocks", "contrasts", "tests", "selection", "nested", "votes"])
+def test_results_that_were_changed_are_shown_or_refused(study: dict[str, Any], name: str) -> None:
+    study |= {"selection": [SELECTION], "nested": [NESTED], "examples": [], "losses": {}}
+    study["pairs"] = [{**row, "seeds": [1]} for row in study["cells"] if row["train"]]
+    readers = [build_report, headline_sentences, selection_sentences, *TABLES.values()]
+    refused = 0
+    for index, odd in enumerate(ODD):
+        for number, changed in enumerate(_replaced(study[name], odd)):
+            # Every reader meets every place, not every value: a page takes 30 ms.
+            try:
+                readers[(index + number) % len(readers)]({**study, name: changed})
+            except DataError as error:
+                refused += 1
+                assert len(error.lines()) == 2 and "\n" not in error.message
+    assert refused > 9

@@ -26,6 +26,9 @@ from its.errors import ItsError
 LOOK_SECONDS = 10.0  # for `/models`
 LOOKS = 3  # at a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
+UNLISTED = (400, 403, 404, 405, 501)
+"""No list of models: there is no such page, or not for this key (hosted services restrict keys to chat). If the key is
+refused altogether, the first request says so."""
 COUNTED = {
     "busy": "rate_limited",
     "unreachable": "dropped",
@@ -92,20 +95,26 @@ class Fleet:
             self._set_aside(server)
 
     async def watch(self) -> None:
-        """End the run when a model has gone without any sign of progress for too long; returns never."""
+        """End the run when a model has gone without any sign of progress for too long; returns never.
+
+        A request under way may still be answered until its own timeout is over, so that time is added while there is
+        one; no longer, or servers that hold each request a while before they say that they are busy are asked for ever.
+        """
+        patience = self._rules.patience_seconds
         while True:
-            await asyncio.sleep(min(1.0, self._rules.patience_seconds / 5))
+            await asyncio.sleep(min(1.0, patience / 5))
             now = time.monotonic()
             for route in self._routes:
-                serving = [server for server in self._servers if server.serves(route.served)]
                 if not route.outstanding:
                     route.since = now
-                elif not any(server.pace.under_way for server in serving):
-                    quiet = now - max([route.since, *(server.progress for server in serving)])
-                    if quiet > self._rules.patience_seconds:
-                        remaining = sum(item.outstanding for item in self._routes)
-                        self._end(stuck(route, self._servers, remaining, self._rules.patience_seconds, self._log))
-                        self._finish()
+                    continue
+                serving = [server for server in self._servers if server.serves(route.served)]
+                quiet = now - max([route.since, *(server.progress for server in serving)])
+                under_way = any(server.pace.under_way for server in serving)
+                if quiet > patience + (self._rules.timeout_seconds if under_way else 0):
+                    remaining = sum(item.outstanding for item in self._routes)
+                    self._end(stuck(route, self._servers, remaining, patience, self._log))
+                    self._finish()
 
     async def aclose(self) -> None:
         """Cancel everything under way and close the connections."""
@@ -191,7 +200,9 @@ class Fleet:
         if isinstance(answer, Failure):
             outcome = answer
         else:
-            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint)
+            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.most_text)
+            if isinstance(parsed, Completion) and self._scrub.in_clear(f"{parsed.text}\n{parsed.thinking or ''}"):
+                parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:
@@ -282,7 +293,7 @@ class Fleet:
                     server.names = names
                     return None
                 found = Failure("garbage", names, 200)
-            elif found.status in (404, 405, 501):
+            elif found.status in UNLISTED:
                 server.names = None
                 return None
             server.trouble = found.message

@@ -12,6 +12,7 @@ import email.utils
 import hashlib
 import json
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Mapping
@@ -26,11 +27,17 @@ from its.errors import DataError
 
 ANSWER_BYTES = 16 * 2**20
 """Of the body of an answer, as sent and as unpacked. 32,768 tokens are 0.2 MB of text, with their ids and five
-logprobs each 15 MB; the lists of models of large gateways are 2 MB. 64 requests at once then take 1 GB at worst."""
+logprobs each 15 MB; the lists of models of large gateways are 2 MB. It bounds one request: as many servers as there are
+may each write that much to each of `concurrency` requests at once."""
 ERROR_BYTES = 64 * 2**10
 """Of the body of an answer without status 200; the rest is not read."""
 MOST_TEXT = 4 * 2**20
 """Characters of one response with its thinking: a million tokens. Each is stored, and graded."""
+TOKEN_CHARACTERS = 64
+"""Of a token, at most, as a mean over a response: words have 4 to 5, runs of spaces up to 128."""
+SPARE_CHARACTERS = 10_000
+"""Beyond those, for servers that count thinking, a started answer or a template's marks apart from `max_tokens`."""
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 MOST_TOKENS = 10**9
 """Of one prompt or completion. Contexts have 10**7; sums and costs stay exact."""
 MOST_NAMES = 10_000
@@ -41,7 +48,15 @@ CONTINUED = ("continue_final_message", "add_generation_prompt")
 # Neither is an answer: vLLM aborts what is under way when it is paused or stopped, and gateways write `error` when
 # the server behind them broke off. The text is then a part of what the model would have said.
 BROKEN_OFF = ("abort", "error")
+WITHOUT_TEXT = ("content_filter", "length")
+"""Reasons with which services answer without a text; with another one, a text that is missing is a fault."""
+FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
+"""Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
 AGAIN = (408, 409, 425)
+CONNECT_SECONDS = 8.0  # for each of connection and handshake
+HANDSHAKE = "connection.start_tls"
+PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+NO_TLS = "speaks no TLS: should its `url` begin with `http://`?"
 
 
 @dataclass(frozen=True)
@@ -96,11 +111,21 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode("ascii")
 
 
-def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | str:
+def most_text(request: Request, options: Mapping[str, Any]) -> int:
+    """The most characters of text and thinking in an answer to the request: a server may not heed `max_tokens`."""
+    body = {**request.sampling, **options}
+    asked = [body[name] for name in TOKEN_LIMITS if _count(body.get(name))]
+    return min(MOST_TEXT, TOKEN_CHARACTERS * max(asked) + SPARE_CHARACTERS) if asked else MOST_TEXT
+
+
+def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_TEXT) -> Completion | str:
     """The completion in an answer with status 200, or what is wrong with it.
 
     Text that is not there is not made up: without exactly one choice, its text, its finish reason and the token counts
     it is no answer.
+
+    Args:
+        most: characters of text and thinking; see `most_text`.
     """
     try:
         answer = read_json(body)
@@ -113,13 +138,15 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         said = f": {message_of(body)}" if "error" in answer else ""  # gateways put an error under status 200
         return f"{len(choices) if isinstance(choices, list) else 'no'} choices instead of one{said}"
     message, finish_reason = choices[0].get("message"), choices[0].get("finish_reason")
+    if message is None and finish_reason in WITHOUT_TEXT:
+        message = {}
     if not isinstance(message, dict):
         return "the choice has no message"
     told = [part for part in (message.get("reasoning_content"), message.get("reasoning")) if isinstance(part, str)]
     thinking = next(filter(None, told), None)
     text = message.get("content")
-    if text is None and told:
-        text = ""  # cut while it was still thinking
+    if text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
+        text = ""  # cut while it was still thinking, held back by a filter, or refused: an answer, though none to grade
     if not isinstance(text, str):
         return "the message has no text"
     if finish_reason is not None and not isinstance(finish_reason, str):
@@ -128,22 +155,24 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
         return f"broken off: finish_reason is {finish_reason!r}"
     if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
         return f"finish_reason is no word: {finish_reason}"
-    if len(text) + len(thinking or "") > MOST_TEXT:
-        return f"the text is longer than {MOST_TEXT} characters"
+    if len(text) + len(thinking or "") > most:
+        return f"the text is longer than {most} characters, and so than its tokens could be"
     try:
         (text + (thinking or "")).encode()
     except UnicodeEncodeError:
         return "the text is not valid Unicode"
     usage = _object(answer.get("usage"))
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt_tokens, completion_tokens = _whole(usage.get("prompt_tokens")), _whole(usage.get("completion_tokens"))
+    if completion_tokens is None and not text and not thinking:
+        completion_tokens = 0  # some leave the count out where there is nothing to count
     if not _count(prompt_tokens) or not _count(completion_tokens):
         return "no token counts in `usage`"
-    thought = _object(usage.get("completion_tokens_details")).get("reasoning_tokens")
+    thought = _whole(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     ids = answer.get("prompt_token_ids")
     return Completion(
         request_id=request_id,
         text=text,
-        finish_reason=finish_reason,
+        finish_reason=finish_reason if finish_reason in FINISHED else "other",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None,
@@ -155,6 +184,11 @@ def parsed_answer(body: bytes, request_id: str, weights: str) -> Completion | st
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _whole(value: Any) -> Any:
+    """A count as the integer that it is: some servers write `2.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _count(value: Any) -> TypeGuard[int]:
@@ -203,22 +237,55 @@ async def exchange(
     headers = {"Accept-Encoding": "identity"}
     if content is not None:
         headers["Content-Type"] = "application/json"
+    # Sooner than the whole: a handshake that is broken off from outside leaves its socket open.
+    wait = httpx2.Timeout(None, connect=min(CONNECT_SECONDS, 0.8 * seconds))
+    reached: list[str] = []
+
+    async def trace(event: str, about: object) -> None:
+        reached.append(event)
+
     try:
         async with asyncio.timeout(seconds):
-            async with client.stream(method, url, content=content, headers=headers) as answer:
+            more = {"trace": trace} if url.startswith("https:") else None  # a handshake without end looks like any wait
+            async with client.stream(
+                method, url, content=content, headers=headers, timeout=wait, extensions=more
+            ) as answer:
                 good = answer.status_code == 200
                 body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
             if not good:
                 return failure_of(answer.status_code, answer.headers, body[:ERROR_BYTES], scrub)
             return _unpacked(body, answer.headers.get("content-encoding", ""))
     except TimeoutError:
+        if _in_handshake(reached):
+            return Failure("unreachable", NO_TLS)
         return Failure("timeout", f"did not answer within {seconds:g} s")
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+        late = isinstance(error, httpx2.ConnectTimeout) and _in_handshake(reached)
+        return Failure("unreachable", NO_TLS if late else _unreachable(error, scrub))
+    except (ExceptionGroup, OverflowError) as error:  # an address that no socket takes, of a proxy or after a redirect
         return Failure("unreachable", f"cannot be reached ({quoted(_cause(error), scrub)})")
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
         return Failure("dropped", f"broke the connection ({quoted(_cause(error), scrub)})")
     except ValueError as error:  # ours, and what a header raises that is no text
         return Failure("garbage", f"gave no usable answer: {quoted(str(error), scrub)}", 200)
+
+
+def _in_handshake(reached: list[str]) -> bool:
+    """Whether a connection got no further than that its TLS was begun."""
+    return f"{HANDSHAKE}.started" in reached and f"{HANDSHAKE}.complete" not in reached
+
+
+def _unreachable(error: Exception, scrub: Scrub) -> str:
+    """Why there is no connection, with what to do where TLS is the reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = quoted(cause.verify_message, scrub)
+            return f"has a certificate that is not trusted ({why}): `SSL_CERT_FILE` names a file with those that are"
+        if isinstance(cause, ssl.SSLError) and cause.reason in PLAIN:
+            return NO_TLS
+        cause = cause.__cause__ or cause.__context__
+    return f"cannot be reached ({quoted(_cause(error), scrub)})"
 
 
 async def _read(answer: httpx2.Response, limit: int) -> bytes:
@@ -261,7 +328,11 @@ def _cause(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             said = cause.strerror
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+            said = str(cause) or said
+        else:
+            cause = cause.__cause__ or cause.__context__
     return said
 
 
