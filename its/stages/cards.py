@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from its.cards.build import CARD_VERSION, EXAMPLES, build_strategy_card
+from its.cards.build import EXAMPLES, build_strategy_card
+from its.cards.shape import checked_card
 from its.errors import DataError, ItsError, MissingError
 from its.files import file_sha256, open_regular
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
-from its.shown import shown
 from its.stages.study import Study
 from its.store import Store
 from its.store.tracing import count_sessions
@@ -66,79 +64,7 @@ def problem_card(study: Study, name: str) -> dict[str, Any]:
     """
     list(_declared(study, name))
     path = study.card_path(name)
-    return read_card(path)
-
-
-class _Step(BaseModel):
-    model_config = ConfigDict(strict=True)
-    step: str
-    before: int
-    after: int
-
-
-class _Quarantine(BaseModel):
-    model_config = ConfigDict(strict=True)
-    rows: int
-    reasons: dict[str, int]
-
-
-class _Overlaps(BaseModel):
-    model_config = ConfigDict(strict=True)
-    rows: int
-    benchmarks: dict[str, int]
-
-
-class _Origin(BaseModel):
-    model_config = ConfigDict(strict=True)
-    licence: str | None = None
-    sha256: str | None = None
-
-
-class _Example(BaseModel):
-    model_config = ConfigDict(strict=True)
-    problem_id: str
-
-
-class _Card(BaseModel):
-    """What `its.cards.build.build_card` makes, as far as anything reads it."""
-
-    model_config = ConfigDict(strict=True)
-    card_version: int
-    name: str
-    kind: str
-    made_by: dict[str, Any]
-    declared: dict[str, Any]
-    origin: _Origin
-    seed: int
-    steps: list[_Step]
-    rows: int
-    with_reference: int
-    with_solution: int
-    sources: dict[str, int]
-    quarantine: _Quarantine
-    overlaps: _Overlaps
-    files: dict[str, str]
-    examples: list[_Example]
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """The card of a problem set out of its file.
-
-    Raises:
-        MissingError, DataError, FaultsError: as `read_json`; DataError if it is of another version, or no card.
-    """
-    hint = "`dvc repro -f prepare prepare_benchmark` writes it anew"
-    card: dict[str, Any] = read_json(path)
-    version = card.get("card_version") if isinstance(card, dict) else None
-    if type(version) is int and version != CARD_VERSION:
-        raise DataError(f"{path}: `card_version` is `{version}`, this version of ITS reads {CARD_VERSION}", hint)
-    try:
-        _Card.model_validate(card)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = shown(".".join(map(str, first["loc"]))[:100])
-        raise DataError(f"{path}: not what `prepare` writes: `{field}`: {first['msg'].lower()}", hint) from error
-    return card
+    return checked_card(read_json(path), str(path))
 
 
 def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from its.cards.shape import checked_card
 from its.errors import Fault, MissingError
 from its.files import file_sha256, open_regular, read_regular
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
-from its.stages.cards import read_card
 from its.stages.study import Checkpoint, Study, join_query_id
 from its.store import Store
 from its.store.tracing import Traced, trace
@@ -225,7 +225,7 @@ class _Walk:
         name = f"{set_name}/{target.problem_id}"
         found = list(self._row("problem", name, path, lambda row: row["problem_id"] == target.problem_id))
         card_path = study.card_path(set_name)
-        card = read_card(card_path) if card_path.is_file() else None
+        card = checked_card(read_json(card_path), str(card_path)) if card_path.is_file() else None
         if card is not None:
             found[0]["facts"]["steps"] = [
                 f"{step['step']}: {step['before']} -> {step['after']}" for step in card["steps"]
