@@ -24,24 +24,10 @@ Act = Callable[..., Any]
 _JINJA_FILTERS: dict[str, Any] = dict(JINJA_FILTERS)
 _JINJA_TESTS: dict[str, Any] = dict(JINJA_TESTS)
 _TAKEN = (
-    *(
-        "abs",
-        "batch",
-        "capitalize",
-        "center",
-        "count",
-        "d",
-        "default",
-        "dictsort",
-        "first",
-        "float",
-        "indent",
-        "int",
-        "items",
-    ),
-    *("join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse"),
-    *("round", "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate"),
-    *("unique", "upper", "wordcount", "wordwrap"),
+    *("abs", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "first", "float", "indent"),
+    *("int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr"),
+    *("replace", "reverse", "round", "select", "selectattr", "slice", "sort", "string", "sum", "title", "tojson"),
+    *("trim", "truncate", "unique", "upper", "wordcount", "wordwrap"),
 )
 _RATES = {
     **dict.fromkeys(("batch", "list", "map", "max", "min", "reject", "rejectattr", "select", "selectattr"), 10),
