@@ -7,6 +7,7 @@ end of a run, so that a list of cases that shrinks is seen.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Any
 
 from its.errors import ItsError
 
+LONG = "ITS_HOSTILE_LONG" in os.environ
+"""Whether the lists run whole: an hour on two cores. Without it each has what takes seconds."""
 SECONDS = 10.0
 """For one case, unless it says otherwise: far above what any of them takes, far below what a reader would wait."""
 

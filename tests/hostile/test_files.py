@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hostile_files import FIELDS, GOOD, Case, cases
+from outcomes import LONG
 
 from its.cards.build import Tally as CardTally
 from its.cards.build import build_card
@@ -31,12 +32,9 @@ ALL = list(cases())
 COSTLY = [
     case for case in ALL if case[0].endswith(".parquet") or not isinstance(case[1], bytes) or len(case[1]) > 10**5
 ]
-"""A process or a large file each: every tenth runs always, all of them among the integration tests."""
+"""A process or a large file each: every tenth runs always, all of them with ITS_HOSTILE_LONG."""
 ALWAYS = {*(case[0] for case in COSTLY[::10]), "bomb of a dictionary.parquet", "bomb of rows.jsonl.zst", "pipe.parquet"}
-MARKED = [
-    pytest.param(case, id=case[0], marks=[pytest.mark.integration] if case in COSTLY and case[0] not in ALWAYS else [])
-    for case in ALL
-]
+CHOSEN = [pytest.param(case, id=case[0]) for case in ALL if LONG or case not in COSTLY or case[0] in ALWAYS]
 MEMORY_BYTES = 2 * 1024**3
 
 
@@ -84,7 +82,7 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("case", MARKED)
+@pytest.mark.parametrize("case", CHOSEN)
 def test_a_hostile_file_ends_in_rows_or_in_words(case: Case, tally: Any, tmp_path: Path) -> None:
     name, content, end = case
     file = tmp_path / name

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import LONG
 from store_truth import content, fill
 
 from its.store import Store
@@ -28,10 +29,7 @@ ROOT = Path(__file__).parents[2]
 MOMENTS = [round(0.01 * index, 3) for index in range(41)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FEW = {(moment, number) for moment in (0.05, 0.1, 0.15, 0.2) for number in SIGNALS}
-CASES = [
-    pytest.param(*case, marks=[] if case[:2] in FEW else [pytest.mark.integration])
-    for case in itertools.product(MOMENTS, SIGNALS, ("module", "script"))
-]
+CASES = [case for case in itertools.product(MOMENTS, SIGNALS, ("module", "script")) if LONG or case[:2] in FEW]
 _SEEN = """
 import sys
 

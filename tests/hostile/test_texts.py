@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, get_args
 
 import pytest
+from outcomes import LONG
 
 from its.curation.duplicates import near_groups
 from its.curation.filters import has_box, is_complete, needs_figure
@@ -70,7 +71,7 @@ def _loaded() -> None:
     language_of("The model of languages takes a while to load, once.")
 
 
-@pytest.mark.parametrize("size", [SIZE, pytest.param(1_000_000, marks=pytest.mark.integration)])
+@pytest.mark.parametrize("size", [SIZE, 1_000_000] if LONG else [SIZE])
 @pytest.mark.parametrize("reader", READERS)
 def test_time_goes_by_the_length_of_a_text(reader: str, size: int, tally: Any) -> None:
     read = READERS[reader]
