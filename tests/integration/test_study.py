@@ -175,12 +175,17 @@ def test_dvc_says_something_useful(clone: Clone, study: Facts) -> None:
     assert (clone.path / "dvc_plots" / "index.html").is_file()
 
 
-def test_an_engine_that_cannot_start_is_one_clear_error(clone: Clone, study: Facts) -> None:
+def test_an_engine_that_cannot_start_is_one_clear_error(
+    clone: Clone, study: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clone.run("git", "checkout", "-q", "params.yaml")
     text = (clone.path / "params.yaml").read_text(encoding="utf-8")
     (clone.path / "params.yaml").write_text(
         text.replace("enforce_eager: true", "no_such_option: true"), encoding="utf-8"
     )
+    refused = clone.run("python", "-m", "its", "generate", code=3)
+    assert "`engine.options.no_such_option` is not known to be harmless" in refused
+    monkeypatch.setenv("ITS_ALLOW_CODE", "engine.options.no_such_option")
     told = clone.run("python", "-m", "its", "generate", code=1)
     assert "error: the engine failed" in told and "no_such_option" in told and "its log: " in told
     assert "Traceback" not in told
