@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line end, and halves of characters, which UTF-8 does not have: no prompt, and nothing
+in a recipe, holds one."""
 LONGEST = 4000
 """Characters of one line that is printed for a reader: far above any message of ours, and a screen at most."""
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from its.errors import DataError, Fault
 from its.prompts.render import render
-from its.prompts.sandbox import MAX_CHARACTERS, NO_TEXT
+from its.prompts.sandbox import MAX_CHARACTERS
+from its.shown import NO_TEXT
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
 TRIAL_SECONDS = 30.0  # wall time; the trial's own limits are shorter, but a busy machine may be slow to start it

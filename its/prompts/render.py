@@ -43,8 +43,9 @@ def _environment() -> Sandbox:
 
 
 @lru_cache(maxsize=256)
-def _compiled(source: str) -> Template:
-    return _environment().ready(source)
+def _compiled(source: str) -> tuple[nodes.Template, Template]:
+    tree = _environment().checked(source)
+    return tree, _environment().ready(tree)
 
 
 def read_template(path: Path, label: str | None = None) -> str:
@@ -76,7 +77,7 @@ def render(source: str, name: str, values: Mapping[str, Any]) -> str:
             work than a template is allowed.
     """
     try:
-        return rendered(_compiled(source), _plain(values)).strip()
+        return rendered(_compiled(source)[1], _plain(values)).strip()
     except Exception as error:  # whatever a stranger's template raises is a fault of the template
         fault = _fault(error, name, sorted(values))
         raise DataError(f"{fault.where}: {fault.message}", fault.hint) from error
@@ -88,7 +89,7 @@ def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fa
     `given` holds sample values; a template that renders with them and names nothing else has no fault.
     """
     try:
-        tree = _environment().checked(source)
+        tree, template = _compiled(source)
         unknown = undeclared_names(tree) - set(given)
     except TemplateSyntaxError as error:
         return [_fault(error, name, sorted(given))]
@@ -99,7 +100,7 @@ def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fa
     if faults:
         return faults
     try:
-        rendered(_compiled(source), _plain(given))
+        rendered(template, _plain(given))
     except Exception as error:  # as in `render`
         return [_fault(error, name, sorted(given))]
     return []

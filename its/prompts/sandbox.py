@@ -11,7 +11,6 @@ Three walls, each of which holds alone:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -23,6 +22,7 @@ from jinja2.visitor import NodeTransformer
 
 from its.prompts.filters import charged_operator, declared_filters, declared_tests
 from its.prompts.work import ITEM_UNITS, MAX_BITS, allowance, charge, charge_value
+from its.shown import NO_TEXT
 
 MAX_CHARACTERS = 100_000
 """Of a template: twenty worked examples of reasoning, say."""
@@ -61,7 +61,6 @@ _INSTEAD = {
     "values": "the filter `items`",
     "append": "lists are joined by `+`",
 }
-NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _KEPT_NAMES = ("self", "super", "caller", "varargs", "kwargs")
 _LOOP = (
     "index",
@@ -135,13 +134,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         charged.set_environment(self)
         return charged
 
-    def ready(self, source: str) -> Template:
-        """The template, ready to be rendered.
+    def ready(self, tree: nodes.Template) -> Template:
+        """The template of a tree that `checked` gave, ready to be rendered.
 
         Raises:
-            TemplateSyntaxError: see `checked`.
+            TemplateSyntaxError: if it is nested beyond Python's own limits, or names an unknown filter or test.
         """
-        tree = self.checked(source)
         try:
             code = self.compile(tree)
         except (SyntaxError, RecursionError, MemoryError) as error:  # Python's own limits of nesting

@@ -6,11 +6,11 @@ The tables that pass through (`engine.options`, `train.axolotl`) hold anything, 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from its.recipe.scalars import quoted
+from its.shown import NO_TEXT
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str, str | None]
@@ -25,8 +25,6 @@ MAX_BITS = 64
 """Of an integer: nothing behind a recipe takes more."""
 REFUSED = type("Refused", (), {})()
 """Stands in place of what the schema refuses: something is there, and has no type that a check could use."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and line end, and halves of characters, which UTF-8 does not have."""
 
 
 def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
@@ -84,5 +82,5 @@ def text_fault(text: str, most: int) -> str | None:
     """What is wrong with a text wherever it stands, to follow its name; None if nothing is."""
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
-    found = _CONTROL.search(text)
+    found = NO_TEXT.search(text)
     return f"holds the character U+{ord(found[0]):04X}, which no text may hold" if found else None

@@ -122,19 +122,21 @@ def is_expression(source: str) -> bool:
     return "{{" in source
 
 
-def expression_fault(source: str) -> RowFault | None:
-    """What is wrong with an expression before any row is seen: its syntax, a filter or a name that does not exist."""
+def _compiled(source: str) -> Template:
+    """The template of an expression; raises ExpressionError for its syntax, a filter or a name that does not exist."""
     try:
         tree = _ENVIRONMENT.checked(source)
-        _ENVIRONMENT.ready(source)
+        template = _ENVIRONMENT.ready(tree)
     except RefusedError as error:
-        return RowFault(f"expression: {error.message}", error.hint)
+        raise ExpressionError(RowFault(f"expression: {error.message}", error.hint)) from error
     except TemplateSyntaxError as error:
-        return RowFault(f"expression syntax: {error.message}", "filters: boxed, before, after, tag, strip, split, ...")
+        hint = "filters: boxed, before, after, tag, strip, split, ..."
+        raise ExpressionError(RowFault(f"expression syntax: {error.message}", hint)) from error
     unknown = sorted(undeclared_names(tree) - {"row"})
     if unknown:
-        return RowFault(f"undefined variable `{unknown[0]}`; given: `row`", f"perhaps `row.{unknown[0]}`")
-    return None
+        fault = RowFault(f"undefined variable `{unknown[0]}`; given: `row`", f"perhaps `row.{unknown[0]}`")
+        raise ExpressionError(fault)
+    return template
 
 
 def getter(source: str) -> Getter:
@@ -146,10 +148,7 @@ def getter(source: str) -> Getter:
     if not is_expression(source):
         parts = source.split(".")
         return lambda row: _reach(row, source, parts)
-    fault = expression_fault(source)
-    if fault is not None:
-        raise ExpressionError(fault)
-    template = _ENVIRONMENT.ready(source)
+    template = _compiled(source)
     return lambda row: _evaluate(template, row)
 
 

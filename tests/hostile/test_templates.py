@@ -25,7 +25,7 @@ from its.recipe.axolotl import rendered_settings
 from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
 from its.recipe.templates import PERSONAS, SAMPLE_PROBLEM
 from its.sources import expressions
-from its.sources.expressions import ABSENT, ExpressionError, expression_fault, getter
+from its.sources.expressions import ABSENT, ExpressionError, getter
 from its.strategies.persona import persona_messages
 from its.strategies.query import query_messages
 from its.types import Problem
@@ -77,12 +77,10 @@ def _places(source: str) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def _expression(source: str) -> str:
-    fault = expression_fault(source)
     try:
         found = getter(source)(ROW)
     except ExpressionError as error:
         raise DataError(error.fault.message) from error
-    assert fault is None
     return "" if found is ABSENT else str(found)
 
 
