@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Stages and tests find the project's own python and dvc first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: quickstart test test-unit check setup engines clean
+.PHONY: quickstart test test-unit check graph setup engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test        set up everything and run all tests"
 	@echo "make check       ruff, mypy --strict, import rules"
 	@echo "make test-unit   the tests that start no engine"
+	@echo "make graph       write the code that each stage depends on into dvc.yaml"
 	@echo "make clean       remove .venv and the engine environments (not the store of responses)"
 
 setup: $(VENV)/.installed
@@ -36,7 +37,10 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -q tests/unit/test_imports.py
+	pytest -q tests/unit/test_imports.py tests/unit/test_graph.py
+
+graph: setup
+	@python tests/graph.py
 
 test: engines
 	pytest

@@ -18,6 +18,7 @@ from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
 from its.environments.find import spec_of
 from its.rows import read_rows
+from its.stages.serving import engine_model
 from its.stages.study import Study, load_study
 from its.store import Store
 from its.types import Query
@@ -31,7 +32,7 @@ class Bench:
     def __init__(self, max_tokens: int) -> None:
         self.study: Study = load_study()
         self.sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens, "stop": []}
-        self.models = {item.name: self.study.engine_model(item) for item in self.study.checkpoints()}
+        self.models = {item.name: engine_model(self.study, item) for item in self.study.checkpoints()}
         self.choice = EngineChoice(
             "vllm", dict(self.study.recipe.engine.options), dict(self.study.recipe.engine.environment)
         )

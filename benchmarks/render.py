@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from common import median, note
@@ -24,6 +25,7 @@ from its.prompts.render import read_template
 from its.recipe.load import load_recipe
 from its.rows import write_rows
 from its.stages import query
+from its.stages.study import load_study
 from its.strategies.query import query_messages
 from its.types import Persona, Problem
 
@@ -58,7 +60,7 @@ def main() -> None:
 
         rendering = [_rate("rendering", given.rows, render) for _ in range(given.turns)]
         os.chdir(project)
-        stage = [_rate("stage", given.rows, query.run) for _ in range(given.turns)]
+        stage = [_rate("stage", given.rows, partial(query.run, load_study(project))) for _ in range(given.turns)]
     print(
         json.dumps(
             {

@@ -32,8 +32,10 @@ def grade(
         if output or kind or thinking:
             raise click.UsageError("--output, --kind and --thinking go with FILE; the recipe says the rest")
         from its.stages import grade as stage
+        from its.stages.graph import stage_study
 
-        said = stage.run()
+        with stage_study("grade") as study:
+            said = stage.run(study)
         print_json(summary=said) if as_json else click.echo(said)
         return
     if output is None:
@@ -60,8 +62,9 @@ def regrade(dry_run: bool, as_json: bool) -> None:
     Example: its regrade --dry-run
     """
     from its.stages import grade as stage
+    from its.stages.study import load_study
 
-    changes = stage.regrade(dry_run)
+    changes = stage.regrade(load_study(), dry_run)
     version = changes.new_version
     if as_json:
         print_json(

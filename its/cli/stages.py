@@ -17,8 +17,10 @@ def prepare(name: str) -> None:
     Example: python -m its prepare arithmetic
     """
     from its.stages import prepare as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run(name))
+    with stage_study("prepare", name) as study:
+        click.echo(stage.run(study, name))
 
 
 @click.command()
@@ -30,8 +32,10 @@ def persona() -> None:
     Example: python -m its persona
     """
     from its.stages import persona as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run())
+    with stage_study("persona") as study:
+        click.echo(stage.run(study))
 
 
 @click.command()
@@ -43,8 +47,10 @@ def query() -> None:
     Example: python -m its query
     """
     from its.stages import query as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run())
+    with stage_study("query") as study:
+        click.echo(stage.run(study))
 
 
 @click.command()
@@ -60,8 +66,10 @@ def train(model: str, dataset: str, strategy: str, seed: int) -> None:
     Example: python -m its train smollm2_135m arithmetic random 1
     """
     from its.stages import train as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run(model, dataset, strategy, seed))
+    with stage_study("train", model, dataset, strategy, str(seed)) as study:
+        click.echo(stage.run(study, model, dataset, strategy, seed))
 
 
 @click.command()
@@ -73,8 +81,25 @@ def generate() -> None:
     Example: python -m its generate
     """
     from its.stages import generate as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run())
+    with stage_study("generate") as study:
+        click.echo(stage.run(study))
+
+
+@click.command()
+def judge() -> None:
+    """Ask a judge model about every answer, if the recipe names one.
+
+    Reads data/verdicts/ and data/problems/. Writes data/judge.json; verdicts stay as they are.
+
+    Example: python -m its judge
+    """
+    from its.stages import judge as stage
+    from its.stages.graph import stage_study
+
+    with stage_study("judge") as study:
+        click.echo(stage.run(study))
 
 
 @click.command()
@@ -86,8 +111,10 @@ def measure() -> None:
     Example: python -m its measure
     """
     from its.stages import measure as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run())
+    with stage_study("measure") as study:
+        click.echo(stage.run(study))
 
 
 @click.command()
@@ -99,10 +126,12 @@ def report() -> None:
     Example: python -m its report
     """
     from its.stages import report as stage
+    from its.stages.graph import stage_study
 
-    click.echo(stage.run())
+    with stage_study("report") as study:
+        click.echo(stage.run(study))
 
 
 STAGES: dict[str, click.Command] = {
-    command.name or "": command for command in (prepare, persona, query, train, generate, grade, measure, report)
+    command.name or "": command for command in (prepare, persona, query, train, generate, grade, judge, measure, report)
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -106,8 +105,3 @@ def declared_fields(declared: Dataset | Benchmark) -> Fields:
     if declared.preset not in PRESETS:
         raise DataError(f"no preset `{declared.preset}`", known)
     return PRESETS[declared.preset].fields
-
-
-def normalised(text: str) -> str:
-    """Text for comparison: case and white space folded."""
-    return re.sub(r"\s+", " ", text).strip().casefold()

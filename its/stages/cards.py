@@ -11,6 +11,7 @@ from its.cards.build import EXAMPLES, build_strategy_card
 from its.cards.shape import checked_card
 from its.errors import DataError, ItsError, MissingError
 from its.files import file_sha256, open_regular
+from its.prompts.render import read_template
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
@@ -207,7 +208,11 @@ def _templates(study: Study, strategy: Strategy, asked: Strategy | None) -> Iter
 
 def _template(study: Study, role: str, path: str) -> dict[str, str]:
     full = f"recipes/{path}"
-    return {"role": role, "path": full, "sha256": hashlib.sha256(study.template(path).encode()).hexdigest()}
+    return {
+        "role": role,
+        "path": full,
+        "sha256": hashlib.sha256(read_template(study.template_path(path)).encode()).hexdigest(),
+    }
 
 
 def _writer(study: Study) -> dict[str, Any]:

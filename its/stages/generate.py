@@ -11,26 +11,21 @@ from its.progress import Progress
 from its.recipe.schema import Thinking
 from its.rows import count_lines, read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, cost_rows, load_study
+from its.stages.serving import cost_rows, open_serving
+from its.stages.study import Cell, Checkpoint, Study
 from its.store import Store
 from its.types import Query, Response
 
 
-def run() -> str:
+def run(study: Study) -> str:
     """Draw n responses for each test query from each checkpoint; what is stored is not asked again.
 
     Two passes over the queries, both streamed: the first has what is missing generated, the second writes the rows.
     """
-    study = load_study()
     checkpoints = study.checkpoints()
-    cells = [
-        (checkpoint, benchmark, strategy)
-        for checkpoint in checkpoints
-        for benchmark in study.recipe.design.benchmarks
-        for strategy in study.recipe.design.test
-    ]
+    cells = study.cells()
     wanted = _count(study, cells)  # first of all: where queries are missing, no model should be made ready
-    with Store(study.home / "store.sqlite") as store, study.session(store, checkpoints, "generate") as session:
+    with Store(study.home / "store.sqlite") as store, open_serving(study, store, checkpoints, "generate") as session:
         _ask(study, session, cells, wanted)
         tokens: dict[str, int] = {}
         total = 0
@@ -47,7 +42,7 @@ def run() -> str:
     )
 
 
-def _count(study: Study, cells: list[tuple[Checkpoint, str, str]]) -> int:
+def _count(study: Study, cells: list[Cell]) -> int:
     """How many responses the cells hold."""
     lines: dict[tuple[str, str], int] = {}
     for _, benchmark, strategy in cells:
@@ -56,7 +51,7 @@ def _count(study: Study, cells: list[tuple[Checkpoint, str, str]]) -> int:
     return study.recipe.generation.n * sum(lines[benchmark, strategy] for _, benchmark, strategy in cells)
 
 
-def _ask(study: Study, session: Session, cells: list[tuple[Checkpoint, str, str]], wanted: int) -> None:
+def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None:
     with Progress("generate", wanted, "responses") as progress:
 
         def finished(request: Request, tokens: int) -> None:

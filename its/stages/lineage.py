@@ -15,6 +15,7 @@ from typing import Any
 from its.cards.shape import checked_card
 from its.errors import Fault, MissingError
 from its.files import file_sha256, open_regular, read_regular
+from its.prompts.render import read_template
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
@@ -169,7 +170,7 @@ class _Walk:
         path = study.queries_path(target.side, set_name, strategy)
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
         template = study.recipe.strategies[strategy].query
-        text = study.template(template)
+        text = read_template(study.template_path(template))
         found[0]["facts"] |= {
             "template": f"recipes/{template}",
             "template_sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -25,7 +25,7 @@ from its.metrics.settings import unlike_settings
 from its.metrics.votes import CORRECT, ballot_classes, tally
 from its.rows import raise_faults, read_json, read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, load_study, split_query_id
+from its.stages.study import Checkpoint, Study, split_query_id
 from its.types import Response, Verdict, VerdictName
 
 RESULTS_VERSION = 1
@@ -34,9 +34,8 @@ Ballots = dict[str, dict[tuple[str | None, VerdictName], int]]
 """problem_id -> how many responses gave each (answer, verdict), in the order of first meeting."""
 
 
-def run() -> str:
+def run(study: Study) -> str:
     """Measure every cell, compare blocks and cells paired by problem, choose a pair, let checkpoints vote."""
-    study = load_study()
     recipe, design, measure = study.recipe, study.recipe.design, study.recipe.measure
     asked = {"maj": measure.maj_k, "pass": measure.pass_k, "all": measure.all_k}
     check_k(asked, recipe.generation.n, design.benchmarks)

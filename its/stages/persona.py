@@ -12,10 +12,12 @@ from typing import Any
 
 from its.engines.protocol import Completion, Request
 from its.progress import Progress, say
+from its.prompts.render import read_template
 from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, cost_rows, load_study
+from its.stages.serving import cost_rows, open_serving
+from its.stages.study import Checkpoint, Study
 from its.store import Store
 from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_of, with_sources
 from its.strategies.persona import (
@@ -79,9 +81,8 @@ class _Set:
     rows: dict[str, list[Persona]] = field(default_factory=dict)
 
 
-def run() -> str:
+def run(study: Study) -> str:
     """Write every persona of the design; ask again what a rule finds bad, then keep the best and flag it."""
-    study = load_study()
     recipe = study.recipe
     sets = [
         _Set(name, study.problems(name), with_sources(strategies, recipe.strategies))
@@ -176,9 +177,9 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
     sampling = recipe.writer.sampling.model_dump()
-    templates = {path: study.template(path) for path in {job.asked.template for job in jobs}}
+    templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
-    with Store(study.home / "store.sqlite") as store, study.session(store, [writer], stage) as session:
+    with Store(study.home / "store.sqlite") as store, open_serving(study, store, [writer], stage) as session:
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}
             if not waiting:

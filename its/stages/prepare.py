@@ -12,7 +12,6 @@ from its.cards.build import Tally, build_card
 from its.cards.markdown import card_markdown
 from its.curation.curate import Curated, curate
 from its.curation.filters import Tools
-from its.errors import DataError
 from its.files import atomic_file, file_sha256
 from its.grading.grade import GRADER_VERSION, Grader, Item
 from its.grading.references import reference_faults
@@ -22,25 +21,21 @@ from its.recipe.schema import Benchmark, Dataset
 from its.rows import raise_faults, write_json, write_json_lines, write_rows
 from its.sources.load import load_problems
 from its.sources.records import Rejected
-from its.stages.study import Study, load_study
+from its.stages.study import Study
 from its.types import Problem
 
 THINKING = ("<think>", "</think>")
 """The marks of a solution's reasoning, as the sources write them."""
 
 
-def run(name: str) -> str:
-    """Prepare one dataset or benchmark; return a line that says what is there.
+def run(study: Study, name: str) -> str:
+    """Prepare one dataset or benchmark of the recipe; return a line that says what is there.
 
     Raises:
-        DataError: if params.yaml declares no such set, its rows are faulty, or a reference cannot be graded against.
+        DataError: if its rows are faulty, or a reference cannot be graded against.
     """
-    study = load_study()
     recipe = study.recipe
-    declared: Dataset | Benchmark | None = recipe.datasets.get(name) or recipe.benchmarks.get(name)
-    if declared is None:
-        known = ", ".join([*recipe.datasets, *recipe.benchmarks])
-        raise DataError(f"params.yaml declares no dataset or benchmark `{name}`", f"declared: {known}")
+    declared: Dataset | Benchmark = recipe.benchmarks.get(name) or recipe.datasets[name]
     origin: dict[str, Any] = declared.source.model_dump()
     rejected: list[Rejected] = []
     tally = Tally()
@@ -115,7 +110,7 @@ def _with_good_references(study: Study, declared: Benchmark, problems: list[Prob
 
 def _tools(study: Study, stack: ExitStack) -> Tools:
     """What the filters need: tokenizers of declared models, loaded when first asked, and the grader."""
-    grading, models = study.recipe.grading, study.recipe.models
+    grading = study.recipe.grading
     grader = stack.enter_context(Grader(grading.timeout_seconds, grading.workers))
     tokenizers: dict[str, Any] = {}
 
@@ -123,7 +118,7 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
         if model not in tokenizers:
             from tokenizers import Tokenizer
 
-            path = tokenizer_path(model, models[model], study.project, study.home, say)
+            path = tokenizer_path(model, study.recipe.models[model], study.project, study.home, say)
             tokenizers[model] = Tokenizer.from_file(str(path))
         return len(tokenizers[model].encode(text, add_special_tokens=False).ids)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from its.errors import DataError
+from its.prompts.render import read_template
 from its.rows import read_rows, write_rows
-from its.stages.study import Study, join_query_id, load_study
+from its.stages.study import Study, join_query_id
 from its.strategies.query import query_messages
 from its.types import Persona, Problem, Query
 
 
-def run() -> str:
+def run(study: Study) -> str:
     """Render every query of the design, train and test by the same function."""
-    study = load_study()
     counts = {"train": 0, "test": 0}
     for side, name, strategies in study.sets():
         for strategy_name in strategies:
@@ -24,7 +24,7 @@ def run() -> str:
 
 def _queries(study: Study, side: str, name: str, strategy_name: str) -> Iterator[Query]:
     strategy = study.recipe.strategies[strategy_name]
-    template = study.template(strategy.query)
+    template = read_template(study.template_path(strategy.query))
     personas = _texts(study, name, strategy_name)
     for problem in read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id):
         texts = personas.get(problem.problem_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,15 @@ from its.report.check import as_written
 from its.report.sentences import selection_sentences
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
-from its.sources.load import normalised
-from its.stages.study import Checkpoint, Study, join_query_id, load_study
+from its.stages.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
 CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
 
 
-def run() -> str:
+def run(study: Study) -> str:
     """Build the report; return a line that says where it is."""
-    study = load_study()
     collected = collect(study)
     write_json(study.results("provenance.json"), collected["provenance"])
     path = study.results("report.html")
@@ -269,9 +268,9 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
         names = ", ".join(checkpoint.name for checkpoint in elsewhere)
         out.append(f"replayed without {names}: no loss, no cost and no proof of parity of its training is shown")
     for name in study.recipe.design.datasets:
-        texts = {normalised(problem.text) for problem in study.problems(name)}
+        texts = {_folded(problem.text) for problem in study.problems(name)}
         for benchmark in study.recipe.design.benchmarks:
-            shared = sum(normalised(problem.text) in texts for problem in study.problems(benchmark))
+            shared = sum(_folded(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
     for name, faults in (("comparisons", _unlike), ("cells", _odd_cells)):
@@ -279,6 +278,11 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
         with as_written(study.results(f"{name}.json")):
             out += faults(study, found)
     return out
+
+
+def _folded(text: str) -> str:
+    """A text for comparison: case and white space folded."""
+    return re.sub(r"\s+", " ", text).strip().casefold()
 
 
 def _unlike(study: Study, comparisons: list[dict[str, Any]]) -> list[str]:

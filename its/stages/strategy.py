@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ruamel.yaml import YAML
 
 from its.errors import DataError
+from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
 from its.stages.study import Study
 from its.strategies.controls import noise_text, shuffled_owners, source_of, with_sources
@@ -72,7 +73,7 @@ def show(study: Study, name: str) -> dict[str, Any]:
     paths = [strategy.query] if strategy.persona is None else [strategy.persona.template, strategy.query]
     return {
         "strategy": {name: strategy.model_dump(exclude_none=True)},
-        "templates": {f"recipes/{path}": study.template(path) for path in paths},
+        "templates": {f"recipes/{path}": read_template(study.template_path(path)) for path in paths},
     }
 
 
@@ -156,7 +157,9 @@ def preview(
             measured = index.summary([(problem.problem_id, item["text"])])
             item["auc"] = None if measured is None else round(measured.auc, 4)
         texts = [item["text"] for item in personas if item["text"]]
-    messages = query_messages(strategy, study.template(strategy.query), recipe.prompt, problem, texts)
+    messages = query_messages(
+        strategy, read_template(study.template_path(strategy.query)), recipe.prompt, problem, texts
+    )
     return {
         "strategy": name,
         "persona": _way(strategy),
@@ -212,7 +215,7 @@ def _requests(study: Study, root: str, owner: Problem) -> list[dict[str, Any]]:
     strategy = study.recipe.strategies[root]
     if strategy.persona is None:
         return []
-    template = study.template(strategy.persona.template)
+    template = read_template(study.template_path(strategy.persona.template))
     out = []
     for index in persona_indices(strategy.persona):
         domain = draw_domain(strategy, root, owner.problem_id, study.recipe.seed, index)

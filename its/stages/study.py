@@ -1,27 +1,19 @@
-"""What every stage stands on: the project, its parameters, its home, where rows lie, which cells exist."""
+"""What every stage stands on: the project, its recipe, its home, where rows lie, which cells exist."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from its.engines.opening import EngineChoice, ServersChoice, open_session
-from its.engines.protocol import EngineModel
-from its.engines.session import Session
 from its.errors import Fault, FaultsError, MissingError
 from its.home import its_home
-from its.models import ready_model, trained_model
-from its.progress import say
-from its.prompts.render import read_template
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
 from its.recipe.schema import Recipe
 from its.rows import read_rows
 from its.sources.declared import mapping_faults
-from its.store import Store
 from its.types import Persona, Problem
 
 
@@ -40,6 +32,10 @@ class Checkpoint:
         return "-".join(
             [self.model, "base"] if self.train is None else [self.model, str(self.dataset), self.train, str(self.seed)]
         )
+
+
+Cell = tuple[Checkpoint, str, str]
+"""A checkpoint on a benchmark under a test strategy."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,11 @@ class Study:
             for strategy in design.train
             for seed in design.seeds
         ]
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the design, checkpoint by checkpoint."""
+        design = self.recipe.design
+        return [(c, b, t) for c in self.checkpoints() for b in design.benchmarks for t in design.test]
 
     def sets(self) -> Iterator[tuple[str, str, list[str]]]:
         """(side, problem set, strategies that its problems need), train side first."""
@@ -113,94 +114,9 @@ class Study:
             out.setdefault(row.problem_id, []).append(row)
         return out
 
-    def template(self, path: str) -> str:
-        """A template file of the recipe."""
-        return read_template(self.project / "recipes" / path)
-
-    def engine_model(self, checkpoint: Checkpoint) -> EngineModel:
-        """The checkpoint as an engine loads it."""
-        declared = self.recipe.models[checkpoint.model]
-
-        def base() -> EngineModel:
-            return ready_model(
-                checkpoint.model, declared, self.project, self.home, say, make=self.recipe.engine.kind != "replay"
-            )
-
-        if checkpoint.train is None:
-            return replace(base(), name=checkpoint.name)
-        return trained_model(checkpoint.name, self.model_path(checkpoint), base, declared, self.home)
-
-    def session(self, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
-        """A session over checkpoints, as the recipe's `engine` section says."""
-        engine = self.recipe.engine
-        models = [
-            self._replayed(store, item) if engine.kind == "replay" else self.engine_model(item) for item in checkpoints
-        ]
-        return open_session(
-            store,
-            models,
-            EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(self.recipe)),
-            project=self.project,
-            home=self.home,
-            log=self.home / "logs" / f"{stage}.log",
-            say=say,
-        )
-
-    def _replayed(self, store: Store, checkpoint: Checkpoint) -> EngineModel:
-        """The checkpoint for replay: by its weights where they are here, else by its name in the store."""
-        try:
-            return self.engine_model(checkpoint)
-        except MissingError as error:
-            named = [info for info in store.sessions() if checkpoint.name in info.about.get("checkpoints", [])]
-            found = sorted({str(info.identity.get("model")) for info in named})
-            if len(found) != 1:
-                what = f"{len(found)} models of that name" if found else "no model of that name"
-                raise MissingError(
-                    f"{error.message}, and the store {store.path} holds responses of {what}",
-                    "`its store import` an export of this study alone (`its store export --used`), or bring the model",
-                ) from error
-            declared = self.recipe.models[checkpoint.model]
-            return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
-
-
-def _servers(recipe: Recipe) -> ServersChoice | None:
-    """The declared servers; an untrained model is served under its name in the recipe, not as `MODEL-base`."""
-    declared = recipe.engine.openai
-    if declared is None:
-        return None
-    from its.engines.fleet.state import TokenPrice
-    from its.engines.openai import OpenAIServer
-
-    price = declared.price
-    return ServersChoice(
-        servers=tuple(OpenAIServer(server.url, server.key_variable) for server in declared.servers),
-        served={Checkpoint(name).name: declared.served.get(name, name) for name in recipe.models} | declared.served,
-        concurrency=declared.concurrency,
-        timeout_seconds=declared.timeout_seconds,
-        retries=declared.retries,
-        price=None if price is None else TokenPrice(price.prompt, price.completion),
-    )
-
-
-def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The account of a closed session: a row a model, then what only its engines count, if they count anything.
-
-    Args:
-        whats: by model name, what its row is called.
-        tokens: by model name, tokens of all its responses, stored ones too.
-    """
-    rows: list[dict[str, Any]] = [
-        {
-            "what": what,
-            "responses": session.tallies[name].requests,
-            "asked": session.tallies[name].asked,
-            "from_store": session.tallies[name].from_store,
-            "tokens": tokens.get(name, 0),
-            "seconds": round(session.tallies[name].seconds, 1),
-        }
-        for name, what in whats.items()
-    ]
-    return rows + ([{"what": "servers", "counts": session.extra}] if session.extra else [])
+    def template_path(self, path: str) -> Path:
+        """A template file of the recipe; `its.prompts.render.read_template` reads it."""
+        return self.project / "recipes" / path
 
 
 def load_study(project: Path | None = None) -> Study:
@@ -213,7 +129,9 @@ def load_study(project: Path | None = None) -> Study:
     project = project or find_project()
     if not os.path.lexists(project / "params.yaml"):
         raise MissingError(f"{project / 'params.yaml'}: no such file", "`its recipe use quickstart` writes it")
-    return Study(project, checked_recipe(read_document(project / "params.yaml"), project, {}))
+    document = read_document(project / "params.yaml")
+    checked_recipe(document, project, {})
+    return Study(project, Recipe.model_validate(document.values))
 
 
 def checked_recipe(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:

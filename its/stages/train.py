@@ -8,17 +8,18 @@ from typing import Any
 from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
+from its.models import ready_model
 from its.progress import Progress, say
+from its.prompts.render import read_template
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, load_study
+from its.stages.study import Checkpoint, Study
 from its.training.run import copy_model, train_checkpoint
 from its.types import Query
 
 
-def run(model: str, dataset: str, strategy: str, seed: int) -> str:
+def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
     """Train one checkpoint, or take it from the ITS home if it was trained there before."""
-    study = load_study()
     recipe = study.recipe
     checkpoint = Checkpoint(model, dataset, strategy, seed)
     path = study.queries_path("train", dataset, strategy)
@@ -29,7 +30,7 @@ def run(model: str, dataset: str, strategy: str, seed: int) -> str:
         turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
         rows.append([*turns, {"role": "assistant", "content": query.solution}])
     environment = find_environment("axolotl", study.project, study.home)
-    base = study.engine_model(Checkpoint(model))
+    base = ready_model(model, recipe.models[model], study.project, study.home, say)
     say(f"train: {checkpoint.name}, {len(rows)} rows")
     with Progress(
         f"train {checkpoint.name}", _steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"
@@ -44,7 +45,7 @@ def run(model: str, dataset: str, strategy: str, seed: int) -> str:
         trained = train_checkpoint(
             messages=rows,
             train=recipe.train,
-            template=study.template(recipe.train.template),
+            template=read_template(study.template_path(recipe.train.template)),
             tokens=recipe.models[model].special_tokens,
             base=base,
             seed=derive_seed(recipe.seed, "train", seed),

@@ -24,8 +24,10 @@ from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel, Request
 from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
+from its.prompts.render import read_template
 from its.recipe.load import load_recipe
 from its.rows import read_rows
+from its.stages.serving import engine_model
 from its.stages.study import Checkpoint, Study
 from its.store import Store
 from its.training.run import train_checkpoint
@@ -92,7 +94,7 @@ def _texts(
 @pytest.fixture(scope="module")
 def swapped(made: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], int]:
     """Three checkpoints asked one after the other in one engine, base last; and how many engines it took."""
-    models = [made.engine_model(CHECKPOINTS[name]) for name in (BASE, NONE, RANDOM)]
+    models = [engine_model(made, CHECKPOINTS[name]) for name in (BASE, NONE, RANDOM)]
     return _texts(made, models, [NONE, RANDOM, BASE], tmp_path_factory.mktemp("swapped"))
 
 
@@ -116,7 +118,7 @@ def test_swapped_weights_answer_as_freshly_loaded_ones(
     """SmolLM2 ties its embeddings: the case in which vLLM's own reload leaves the output layer as it was."""
     for name in ("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, SECRET)
-    model = made.engine_model(CHECKPOINTS[RANDOM])
+    model = engine_model(made, CHECKPOINTS[RANDOM])
     assert read(Path(model.path) / "config.json")["tie_word_embeddings"]
     fresh, _ = _texts(made, [model], [RANDOM], tmp_path)
     texts, engines = swapped
@@ -131,7 +133,7 @@ def test_swapped_weights_answer_as_freshly_loaded_ones(
 
 def test_weights_of_another_shape_are_refused_and_get_an_engine_of_their_own(made: Study, tmp_path: Path) -> None:
     """A checkpoint without one of its tensors is never served half."""
-    model = made.engine_model(CHECKPOINTS[NONE])
+    model = engine_model(made, CHECKPOINTS[NONE])
     broken = tmp_path / "broken"
     shutil.copytree(model.path, broken)
     program = (
@@ -168,7 +170,7 @@ def test_adapters_are_served_over_their_base(
 ) -> None:
     """A LoRA checkpoint is trained by Axolotl, served beside its base in one engine, and leaves the base as it was."""
     checkpoint = replace(CHECKPOINTS[NONE], seed=2)
-    base = made.engine_model(CHECKPOINTS[BASE])
+    base = engine_model(made, CHECKPOINTS[BASE])
     rows = []
     for query in read_rows(made.queries_path("train", "arithmetic", "none"), Query):
         turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
@@ -179,7 +181,7 @@ def test_adapters_are_served_over_their_base(
         train=made.recipe.train.model_copy(
             update={"axolotl": lora, "save_every_steps": None, "learning_rate": 2e-3, "epochs": 1}
         ),
-        template=made.template(made.recipe.train.template),
+        template=read_template(made.template_path(made.recipe.train.template)),
         tokens=made.recipe.models["smollm2_135m"].special_tokens,
         base=base,
         seed=1,
@@ -190,7 +192,7 @@ def test_adapters_are_served_over_their_base(
     )
     shutil.copytree(trained.folder, made.model_path(checkpoint))
     try:
-        adapted = made.engine_model(checkpoint)
+        adapted = engine_model(made, checkpoint)
         assert adapted.adapter == str(made.model_path(checkpoint).resolve())
         assert adapted.fingerprint.startswith(base.fingerprint)
         texts, engines = _texts(made, [base, adapted], [BASE, adapted.name], tmp_path)
@@ -209,7 +211,7 @@ def test_an_engine_of_several_processes_swaps_too_and_leaves_none_behind(
 
     Requests reach the core one by one, so they share other batches than in one process, which moves a text or two.
     """
-    models = [made.engine_model(CHECKPOINTS[name]) for name in (NONE, RANDOM)]
+    models = [engine_model(made, CHECKPOINTS[name]) for name in (NONE, RANDOM)]
     segments = set(os.listdir("/dev/shm"))
     texts, engines = _texts(made, models, [NONE, RANDOM], tmp_path, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     assert engines == 1
@@ -298,7 +300,7 @@ def test_results_are_recomputed_elsewhere_without_engine_model_or_gpu(
 @pytest.fixture
 def server(made: Study, tmp_path: Path) -> Iterator[str]:
     """vLLM's own OpenAI-compatible server with one checkpoint under its name; its address."""
-    model = made.engine_model(CHECKPOINTS[RANDOM])
+    model = engine_model(made, CHECKPOINTS[RANDOM])
     environment = find_environment("vllm", made.project, made.home)
     arguments, variables = worker_settings(model, dict(made.recipe.engine.options), {}, environment.build)
     with socket.socket() as free:
@@ -341,7 +343,7 @@ def server(made: Study, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_server_of_vllm_answers_as_vllm_does(clone: Clone, made: Study, server: str, tmp_path: Path) -> None:
-    model = made.engine_model(CHECKPOINTS[RANDOM])
+    model = engine_model(made, CHECKPOINTS[RANDOM])
     choice = EngineChoice("openai", {"return_token_ids": True}, openai=ServersChoice((OpenAIServer(server),)))
     with (
         Store(tmp_path / "store.sqlite") as store,

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run_stage
 
-from its.stages import persona, prepare, query, train
 from its.stages.study import load_study
 from its.store import Store
 
@@ -39,12 +39,12 @@ def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = [f"      size: {PROBLEMS}" if line.startswith("      size: ") else line for line in lines]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    prepare.run("arithmetic")
-    prepare.run("arithmetic_test")
-    persona.run()
-    query.run()
+    run_stage("prepare", "arithmetic")
+    run_stage("prepare", "arithmetic_test")
+    run_stage("persona")
+    run_stage("query")
     for strategy in ("none", "random"):
-        train.run("smollm2_135m", "arithmetic", strategy, 1)
+        run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
     engines.tell(seconds=0.004)
     return project
 

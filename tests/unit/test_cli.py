@@ -166,7 +166,7 @@ def test_traceback_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture
 
 
 def test_an_interruption_has_its_own_code(its: Its, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(name: str) -> str:
+    def interrupt(study: object, name: str) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("its.stages.prepare.run", interrupt)
@@ -176,7 +176,7 @@ def test_an_interruption_has_its_own_code(its: Its, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("its.stages.prepare.run", lambda name: 1 / 0)
+    monkeypatch.setattr("its.stages.prepare.run", lambda study, name: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division"):
         main(["prepare", "arithmetic"])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from running import run_stage
 
 from its.cli.grade import regrade as command
 from its.errors import MissingError, RunError
@@ -71,7 +72,7 @@ def _age(study: Study) -> int:
 
 
 def test_the_stage_counts_and_streams(study: Study) -> None:
-    said = grade.run()
+    said = run_stage("grade")
     cells = _count(study)
     assert (
         said
@@ -79,18 +80,18 @@ def test_the_stage_counts_and_streams(study: Study) -> None:
     )
     assert not (study.project / "data" / "verdicts" / "judge.json").exists()
     before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
-    grade.run()
+    run_stage("grade")
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_dry_run_tells_and_writes_nothing(study: Study) -> None:
     with pytest.raises(MissingError, match="no such folder"):
-        grade.regrade(dry_run=True)
-    grade.run()
-    assert grade.regrade(dry_run=True).changed == 0
+        grade.regrade(load_study(), dry_run=True)
+    run_stage("grade")
+    assert grade.regrade(load_study(), dry_run=True).changed == 0
     aged = _age(study)
     before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
-    changes = grade.regrade(dry_run=True)
+    changes = grade.regrade(load_study(), dry_run=True)
     assert changes.kinds == {("correct", "incorrect"): aged}
     assert {path: path.read_bytes() for path in before} == before
     said = CliRunner().invoke(command, ["--dry-run"]).output
@@ -103,7 +104,7 @@ def test_a_dry_run_tells_and_writes_nothing(study: Study) -> None:
 
 
 def test_regrading_is_done_by_dvc(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    grade.run()
+    run_stage("grade")
     aged = _age(study)
     calls: list[list[str]] = []
 
@@ -111,14 +112,14 @@ def test_regrading_is_done_by_dvc(study: Study, monkeypatch: pytest.MonkeyPatch)
         calls.append(arguments)
         assert cwd == study.project
         if len(calls) == 1:
-            grade.run()
+            run_stage("grade")
         return SimpleNamespace(returncode=len(calls) - 1)
 
     monkeypatch.setattr(subprocess, "run", dvc)
-    assert grade.regrade(dry_run=False).changed == aged
+    assert grade.regrade(load_study(), dry_run=False).changed == aged
     assert calls == [[sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "grade"]]
     with pytest.raises(RunError, match="failed"):
-        grade.regrade(dry_run=False)
+        grade.regrade(load_study(), dry_run=False)
 
 
 def test_changes_are_counted_by_response() -> None:
@@ -163,7 +164,7 @@ def test_an_opinion_on_a_grader_error_is_listed() -> None:
 def test_the_judge_is_asked_once_an_answer_and_changes_no_verdict(
     study: Study, engines: Any, edit: Callable[..., None]
 ) -> None:
-    grade.run()
+    run_stage("grade")
     before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
     assert (study.project / "recipes" / "prompts" / "judge.j2").is_file()  # the one that ships
     section = (
@@ -174,15 +175,15 @@ def test_the_judge_is_asked_once_an_answer_and_changes_no_verdict(
     # Agrees on 1; calls a right 2 wrong; says nothing of the rest. Matched by the prompt's text.
     asked = "Reference answer: {}\n\nGiven answer: {}\n".format
     engines.tell(answers={asked("1", "1"): "The same: correct", asked("2", "2"): "incorrect"})
-    said = grade.run()
+    said = run_stage("judge")
     cells = _count(study)
     assert f"judge smollm2_135m: 6 answers, {cells} of {6 * cells} verdicts disputed, {4 * cells} unclear" in said
     assert len(engines.asked()) == 6
-    found = json.loads((study.project / "data" / "verdicts" / "judge.json").read_text(encoding="utf-8"))
+    found = json.loads((study.project / "data" / "judge.json").read_text(encoding="utf-8"))
     assert found["counts"] == {"agree": cells, "disagree": cells, "unclear": 4 * cells}
     assert {(row["reference"], row["answer"], row["verdict"], row["opinion"]) for row in found["disagreements"]} == {
         ("2", "2", "correct", "incorrect")
     }
     assert {path: path.read_bytes() for path in before} == before
-    grade.run()
+    run_stage("judge")
     assert len(engines.asked()) == 6  # the store knows them

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run_stage
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
-from its.stages import measure
 from its.stages.report import best_pair, summary
 from its.stages.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Problem, Response, Verdict
@@ -115,7 +115,7 @@ def test_every_number_of_a_cell(written: Written) -> None:
         return BLANK if index == 3 else RIGHT if index < 2 and place < 6 else WRONG
 
     written.write(half, text="Again. " * 40)
-    assert measure.run() == "results: 6 cells, 5 comparisons of blocks and 10 of cells, 2 votes"
+    assert run_stage("measure") == "results: 6 cells, 5 comparisons of blocks and 10 of cells, 2 votes"
     for row in written.results("cells")["cells"]:
         assert (row["problems"], row["n"], row["correct"], row["avg"]) == (12, 4, 12, 0.25)
         assert row["maj_at_k"]["3"] == row["maj"] == pytest.approx((1 + 1 + 1 / 2 + 1 / 2) / 4 / 2)
@@ -131,7 +131,7 @@ def test_every_number_of_a_cell(written: Written) -> None:
 
 def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
     written.write(lambda c, b, t, place, index: RIGHT if (c.train, t) == ("random", "random") else WRONG)
-    measure.run()
+    run_stage("measure")
     found = written.results("comparisons")
     by_name = {item["name"]: item for item in found["comparisons"]}
     assert by_name["XX - NN"]["difference"] == 1.0 and not by_name["XX - NN"]["within_noise"]
@@ -152,17 +152,17 @@ def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
 
 def test_noise_is_noise_and_says_what_could_have_been_seen(written: Written) -> None:
     written.write(_random)
-    measure.run()
+    run_stage("measure")
     found = written.results("comparisons")
     assert all(test["within_noise"] and 0.1 < test["detectable"] <= 1 for test in found["tests"])
     again = {name: written.results(name) for name in ("cells", "comparisons", "votes", "selection", "metrics")}
-    measure.run()
+    run_stage("measure")
     assert again == {name: written.results(name) for name in again}
 
 
 def test_without_a_select_benchmark_no_best_cell_is_named(written: Written, edit: Edit) -> None:
     written.write(_random)
-    measure.run()
+    run_stage("measure")
     found = written.results("selection")
     assert found["selection"] == []
     (nested,) = found["nested"]
@@ -171,7 +171,7 @@ def test_without_a_select_benchmark_no_best_cell_is_named(written: Written, edit
     with pytest.raises(DataError, match=r"no benchmark has the role `select`; the largest of 4 cells is not named"):
         best_pair(written.study)
     edit(("  draws: 200", "  draws: 200\n  maximum: true"))
-    measure.run()
+    run_stage("measure")
     (nested,) = written.results("selection")["nested"]
     best = max(c["avg"] for c in written.results("cells")["cells"] if c["train"] is not None)
     assert nested["maximum"] == pytest.approx(best)
@@ -189,7 +189,7 @@ def test_the_pair_is_chosen_on_select_and_measured_on_report(project: Path, edit
         return RIGHT if (checkpoint.train, test) == best or place < 3 else WRONG
 
     made.write(answer)
-    measure.run()
+    run_stage("measure")
     (choice,) = made.results("selection")["selection"]
     assert (choice["train"], choice["test"], choice["tied"]) == ("none", "random", [])
     assert choice["select"] == {"benchmarks": ["tuning"], "problems": 12, "avg": 1.0, "gain": pytest.approx(9 / 16)}
@@ -204,7 +204,7 @@ def test_the_pair_is_chosen_on_select_and_measured_on_report(project: Path, edit
 def test_votes_state_their_ties(written: Written) -> None:
     # Two members with 4 ballots each: they agree on even problems and are at odds on the others.
     written.write(lambda c, b, t, place, index: RIGHT if place % 2 == 0 or c.train == "none" else WRONG)
-    measure.run()
+    run_stage("measure")
     for vote in written.results("votes")["votes"]:
         assert vote["accuracy"] == 0.75 and (vote["tied"], vote["blank"]) == (6, 0)
         assert (vote["accuracy_ties_lost"], vote["accuracy_ties_won"]) == (0.5, 1.0)
@@ -216,7 +216,7 @@ def test_seeds_are_gathered_into_pairs(project: Path, edit: Edit) -> None:
     edit(("  draws: #", "  draws: 200"), ("  seeds: [1]", "  seeds: [1, 2]"))
     made = Written(project)
     made.write(_random)
-    measure.run()
+    run_stage("measure")
     pairs = made.results("cells")["pairs"]
     assert len(pairs) == 4 and all(pair["seeds"] == [1, 2] for pair in pairs)
     cells = [c["avg"] for c in made.results("cells")["cells"] if (c["train"], c["test"]) == ("none", "none")]
@@ -236,7 +236,7 @@ def test_a_missing_row_is_named(written: Written, kind: str) -> None:
         "responses": r"sample 0 of `arithmetic_test/p0/none` has a verdict and no response; .*sample 3 of .*p11",
     }
     with pytest.raises(FaultsError, match=wanted[kind]):
-        measure.run()
+        run_stage("measure")
 
 
 @pytest.mark.parametrize(
@@ -253,19 +253,19 @@ def test_rows_of_another_cell_are_named(written: Written, old: str, new: str) ->
         rf"`{query}` \(4 rows\) is no query of `arithmetic_test` under test strategy `none`.*has 0 verdicts, n is 4"
     )
     with pytest.raises(FaultsError, match=wanted):
-        measure.run()
+        run_stage("measure")
 
 
 def test_settings_of_a_checkpoint_that_are_missing_are_named(written: Written) -> None:
     written.write(_random)
     write_json(written.study.sessions_path(), {})
     with pytest.raises(DataError, match=r"nothing on `smollm2_135m-base`, `smollm2_135m-arithmetic-none-1`"):
-        measure.run()
+        run_stage("measure")
 
 
 def test_results_that_are_not_of_this_recipe_are_not_shown(written: Written, edit: Edit) -> None:
     written.write(_random)
-    measure.run()
+    run_stage("measure")
     path = written.study.results("cells.json")
     whole = path.read_text(encoding="utf-8")
     write_json(path, {"version": 1})
@@ -280,13 +280,13 @@ def test_why_no_pair_is_named(project: Path, edit: Edit) -> None:
     edit(("  draws: #", "  draws: 200\n  maximum: true #"), ("    role: report", "    role: select"))
     made = Written(project)
     made.write(_random)
-    measure.run()
+    run_stage("measure")
     with pytest.raises(DataError, match="every benchmark has the role `select`"):
         best_pair(made.study)
     edit(("    role: select", "    role: report"))
     made = Written(project, problems=1)
     made.write(_random)
-    measure.run()
+    run_stage("measure")
     with pytest.raises(DataError, match="no table has two trained cells and two problems"):
         best_pair(made.study)
 
@@ -295,19 +295,19 @@ def test_fewer_samples_than_k_is_one_clear_error(written: Written, edit: Edit) -
     written.write(_random)
     edit(("  pass_k: [2]", "  pass_k: [2, 32]"))
     with pytest.raises(DataError, match=r"pass@32 needs at least 32 responses per problem") as caught:
-        measure.run()
+        run_stage("measure")
     assert any("generation.n" in line for line in caught.value.lines())
 
 
 def test_memory_does_not_grow_with_the_texts(written: Written) -> None:
     written.write(_random)
     tracemalloc.start()
-    measure.run()
+    run_stage("measure")
     small = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
     written.write(_random, text="It is 1. " + "x y " * 12_000)  # 288 responses of 48 kB
     tracemalloc.reset_peak()
-    measure.run()
+    run_stage("measure")
     large = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert large < small + 3_000_000
@@ -315,7 +315,7 @@ def test_memory_does_not_grow_with_the_texts(written: Written) -> None:
 
 def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
     written.write(_random)
-    measure.run()
+    run_stage("measure")
     capsys.readouterr()
     starts = {
         "csv": "benchmark,role,",

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run_stage
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError
 from its.rows import read_rows
-from its.stages import prepare
 from its.stages.study import Study, load_study
 from its.types import Problem
 
@@ -84,7 +84,7 @@ def test_steps_follow_each_other_and_are_counted(of_files: Callable[..., Study])
     sample: {size: 6, seed: 1, stratify_by: level}
 """
     study = of_files(train, test, more)
-    said = prepare.run("arithmetic")
+    said = run_stage("prepare", "arithmetic")
     steps = [
         (step["step"].split(" (")[0], step["before"], step["after"]) for step in _card(study, "arithmetic")["steps"]
     ]
@@ -110,14 +110,14 @@ def test_faulty_rows_stop_the_stage_or_are_put_aside(of_files: Callable[..., Stu
     del train[1]["q"]
     study = of_files(train, _rows(3, 100))
     with pytest.raises(FaultsError, match=r"data/sources/train\.jsonl:2: no `q`"):
-        prepare.run("arithmetic")
+        run_stage("prepare", "arithmetic")
     assert not study.problems_path("arithmetic").exists()
     text = (study.project / "params.yaml").read_text(encoding="utf-8")
     path = "    source: {kind: files, path: data/sources/train.jsonl}\n"
     (study.project / "params.yaml").write_text(
         text.replace(path, f"{path}    tolerate: {{rows: 1}}\n"), encoding="utf-8"
     )
-    assert "4 problems" in (said := prepare.run("arithmetic"))
+    assert "4 problems" in (said := run_stage("prepare", "arithmetic"))
     assert said.endswith("; faulty rows in data/cards/arithmetic/quarantine.jsonl: 1")
     rejected = json.loads((study.card_path("arithmetic").parent / "quarantine.jsonl").read_text(encoding="utf-8"))
     assert rejected["row"] == "data/sources/train.jsonl:2"
@@ -129,7 +129,7 @@ def test_a_reference_that_cannot_be_graded_against_stops_before_any_response(of_
     test[1]["a"] = "a dozen"
     study = of_files(_rows(5), test)
     with pytest.raises(FaultsError, match=r"data/sources/test\.jsonl:2: .*a dozen"):
-        prepare.run("arithmetic_test")
+        run_stage("prepare", "arithmetic_test")
     assert not study.problems_path("arithmetic_test").exists()
     with pytest.raises(SystemExit) as end:
         main(["recipe", "check"])
@@ -154,8 +154,8 @@ def test_a_split_of_one_source_is_no_contamination(of_files: Callable[..., Study
     split = "    split: {{seed: 1, select: 0.25, keep: {}}}\n"
     action = "    decontamination: {against: [arithmetic_test], action: fail}\n"
     study = of_files(rows, rows, split.format("train") + action, split.format("select"))
-    prepare.run("arithmetic")
-    prepare.run("arithmetic_test")
+    run_stage("prepare", "arithmetic")
+    run_stage("prepare", "arithmetic_test")
     sides = [{row.text for row in study.problems(name)} for name in ("arithmetic", "arithmetic_test")]
     assert not sides[0] & sides[1]
     assert sides[0] | sides[1] == {row["q"] for row in rows}
@@ -165,7 +165,7 @@ def test_a_declared_overlap_can_stop_the_stage(of_files: Callable[..., Study]) -
     test = _rows(3, 100)
     of_files([*_rows(5), test[2]], test, "    decontamination: {against: [arithmetic_test], action: fail}\n")
     with pytest.raises(DataError, match=r"train\.jsonl:6 \(same: arithmetic_test/000002\)"):
-        prepare.run("arithmetic")
+        run_stage("prepare", "arithmetic")
 
 
 def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], edit: Callable[..., None]) -> None:
@@ -185,6 +185,6 @@ def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], 
     start, end = text.index("    source:\n      kind: wheel"), text.index("    dtype: ")
     changed = f"{text[:start]}    source: {{kind: folder, path: base}}\n{text[end:]}"
     (study.project / "params.yaml").write_text(changed, encoding="utf-8")
-    prepare.run("arithmetic")
+    run_stage("prepare", "arithmetic")
     (_, step) = _card(study, "arithmetic")["steps"]
     assert (step["before"], step["after"], step["note"]) == (4, 3, "over 20 tokens: 1")

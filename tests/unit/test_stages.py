@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from fakes.openai_server import FakeServer
+from running import run_stage
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.rows import read_rows
 from its.seeds import derive_seed
-from its.stages import generate, grade, measure, persona, prepare, query, report, train
 from its.stages.study import Study, load_study
 from its.types import Persona, Problem, Query, Response, Verdict
 
@@ -38,13 +38,13 @@ def study(project: Path, model_in_folder: Callable[[], None], edit: Edit, engine
 
 
 def _prepare() -> None:
-    prepare.run("arithmetic")
-    prepare.run("arithmetic_test")
+    run_stage("prepare", "arithmetic")
+    run_stage("prepare", "arithmetic_test")
 
 
 def _train() -> None:
     for strategy in ("none", "random"):
-        train.run("smollm2_135m", "arithmetic", strategy, 1)
+        run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
 
 
 def _script(study: Study, engines: Any, **more: Any) -> None:
@@ -56,12 +56,12 @@ def _script(study: Study, engines: Any, **more: Any) -> None:
 def _run(study: Study, engines: Any) -> None:
     _prepare()
     _script(study, engines)
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     _train()
-    generate.run()
-    grade.run()
-    measure.run()
+    run_stage("generate")
+    run_stage("grade")
+    run_stage("measure")
 
 
 def _count(folder: Path, kind: type[Any]) -> dict[str, int]:
@@ -73,7 +73,7 @@ def _count(folder: Path, kind: type[Any]) -> dict[str, int]:
 
 def test_a_whole_run(study: Study, engines: Any) -> None:
     _run(study, engines)
-    said = report.run()
+    said = run_stage("report")
     data = study.project / "data"
     assert _count(data / "problems", Problem) == {"arithmetic": 8, "arithmetic_test": 8}
     pairs = [f"{name}/{strategy}" for name in ("arithmetic", "arithmetic_test") for strategy in ("none", "random")]
@@ -118,25 +118,25 @@ def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: An
             shutil.rmtree(kept)
     engines.tell(personas={"": ["another"]})
     _prepare()
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     _train()
-    assert "(0 asked, 48 from the store)" in generate.run()
-    grade.run()
-    measure.run()
+    assert "(0 asked, 48 from the store)" in run_stage("generate")
+    run_stage("grade")
+    run_stage("measure")
     assert len(engines.asked()) == asked
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_replay_needs_no_engine_and_says_what_it_lacks(study: Study, engines: Any, edit: Edit) -> None:
     _prepare()
-    persona.run()
+    run_stage("persona")
     edit(("  kind: vllm", "  kind: replay"))
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     _train()
     with pytest.raises(MissingError, match=r"48 responses are not in the store .*16 of 16 to smollm2_135m-base"):
-        generate.run()
+        run_stage("generate")
     assert not (study.project / "data" / "responses").exists()
 
 
@@ -159,7 +159,7 @@ def test_a_bad_persona_is_asked_again_then_mended_or_flagged(study: Study, engin
     _prepare()
     target = study.problems("arithmetic")[3]
     engines.tell(personas={target.text: completions})
-    persona.run()
+    run_stage("persona")
     rows = list(read_rows(study.personas_path("arithmetic", "similar"), Persona))
     assert [row.problem_id for row in rows] == [problem.problem_id for problem in study.problems("arithmetic")]
     row = rows[3]
@@ -168,7 +168,7 @@ def test_a_bad_persona_is_asked_again_then_mended_or_flagged(study: Study, engin
     assert all(other.attempts == 1 and not other.flags for other in rows if other is not row)
     seeds = [asked["seed"] for asked in engines.asked() if target.text in asked["prompt"]]
     assert len(seeds) == len(set(seeds)) == attempts
-    query.run()
+    run_stage("query")
     assert len(list(read_rows(study.queries_path("train", "arithmetic", "similar"), Query))) == 8
     summary = json.loads((study.project / "data" / "personas" / "summary.json").read_text(encoding="utf-8"))
     (own,) = (item for item in summary["personas"] if item["set"] == "arithmetic")
@@ -189,7 +189,7 @@ def test_several_personas_are_checked_and_asked_again_alone(study: Study, engine
     target = study.problems("arithmetic_test")[3]
     told = [" man with hats.", " man with 731 shoes.", " man with gloves.", " man with socks."]
     engines.tell(personas={target.text: told})
-    persona.run()
+    run_stage("persona")
     rows = list(read_rows(study.personas_path("arithmetic_test", "similar"), Persona))
     assert [(row.problem_id, row.index) for row in rows] == [
         (problem.problem_id, index) for problem in study.problems("arithmetic_test") for index in range(3)
@@ -199,7 +199,7 @@ def test_several_personas_are_checked_and_asked_again_alone(study: Study, engine
     assert [row.text for row in own] == texts
     assert [row.attempts for row in own] == [1, 2, 1] and sum(row.attempts for row in rows) == 25
     assert len({row.request_key for row in rows}) == 24
-    query.run()
+    run_stage("query")
     queries = read_rows(study.queries_path("test", "arithmetic_test", "similar"), Query)
     (shown,) = (row for row in queries if row.problem_id == target.problem_id)
     assert shown.messages[-1].content == "\n\n".join([*texts, target.text])
@@ -221,7 +221,7 @@ def _summary(study: Study) -> list[dict[str, Any]]:
 def test_one_persona_is_asked_for_as_ever(study: Study, engines: Any) -> None:
     """The seeds of a strategy without a count hold no index: what is stored stays valid."""
     _prepare()
-    persona.run()
+    run_stage("persona")
     wanted = {
         derive_seed(study.recipe.seed, "persona", name, problem.problem_id, "random", 0)
         for name in ("arithmetic", "arithmetic_test")
@@ -254,7 +254,7 @@ def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: 
     problems = study.problems("arithmetic_test")
     words = ["calm", "quiet", "old", "young", "glad", "proud", "tall", "shy"]
     engines.tell(personas={problem.text: [f" {word} potter."] for problem, word in zip(problems, words, strict=True)})
-    said = persona.run()
+    said = run_stage("persona")
     assert said.startswith("data/personas: 8 personas written, 0 kept with a flag")
     assert len(engines.asked()) == 8
     found = {
@@ -278,7 +278,7 @@ def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: 
     assert (summary["shuffled"]["source"], summary["shuffled"]["own_text"]) == ("similar", 0)
     assert (summary["noise"]["asked"], summary["noise"]["personas"], summary["noise"]["words"]) == (0, 8, 5.0)
     assert summary["similar"]["similarity"]["personas"] == 8
-    query.run()
+    run_stage("query")
     for name in ("noise", "shuffled"):
         queries = list(read_rows(study.queries_path("test", "arithmetic_test", name), Query))
         texts = [found[name][problem.problem_id].text for problem in problems]
@@ -289,18 +289,18 @@ def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: 
 
 def test_a_persona_that_stands_twice_stops_the_queries(study: Study, engines: Any) -> None:
     _prepare()
-    persona.run()
+    run_stage("persona")
     path = study.personas_path("arithmetic", "none")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join([*lines, lines[0]]), encoding="utf-8")
     with pytest.raises(FaultsError, match=r"none\.jsonl:9: duplicate of line 1"):
-        query.run()
+        run_stage("query")
 
 
 def test_train_and_test_prompts_come_from_one_function(study: Study, engines: Any) -> None:
     _prepare()
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     for side, name in (("train", "arithmetic"), ("test", "arithmetic_test")):
         for row in read_rows(study.queries_path(side, name, "random"), Query):
             problem = next(item for item in study.problems(name) if item.problem_id == row.problem_id)
@@ -315,12 +315,12 @@ def test_problem_ids_may_hold_a_slash(study: Study, engines: Any) -> None:
         path = study.problems_path(name)
         path.write_text(path.read_text(encoding="utf-8").replace('"problem_id":"', '"problem_id":"a/b/'), "utf-8")
     _script(study, engines)
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     _train()
-    generate.run()
-    grade.run()
-    assert measure.run().startswith("results: 6 cells")
+    run_stage("generate")
+    run_stage("grade")
+    assert run_stage("measure").startswith("results: 6 cells")
 
 
 def test_an_engine_that_dies_keeps_what_it_answered(study: Study, engines: Any) -> None:
@@ -330,11 +330,11 @@ def test_an_engine_that_dies_keeps_what_it_answered(study: Study, engines: Any) 
     path.write_text("".join([*lines[:-1], lines[-1].replace('"text":"', '"text":"please die ')]), encoding="utf-8")
     _show_the_problem(study)
     with pytest.raises(RunError, match="the engine died") as caught:
-        persona.run()
+        run_stage("persona")
     assert "log" in str(caught.value.hint)
     assert not (study.project / "data" / "personas").exists()
     path.write_text("".join(lines), encoding="utf-8")
-    persona.run()
+    run_stage("persona")
     assert len(list(read_rows(study.personas_path("arithmetic_test", "random"), Persona))) == 8
 
 
@@ -344,7 +344,7 @@ def test_a_refused_request_stops_the_stage(study: Study, engines: Any) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace('"text":"', '"text":"please refuse ', 1), encoding="utf-8")
     with pytest.raises(RunError, match="refused request `arithmetic/train_00000/random`"):
         _show_the_problem(study)
-        persona.run()
+        run_stage("persona")
 
 
 def _show_the_problem(study: Study) -> None:
@@ -367,28 +367,28 @@ BASE = "smollm2_135m-base/arithmetic_test/none.jsonl"
 @pytest.mark.parametrize(
     ("file", "old", "new", "stage", "error", "message"),
     [
-        (f"{TRAIN}.jsonl", '"text":"', '"text":', persona.run, FaultsError, r"arithmetic\.jsonl:1:\d+: broken JSON"),
-        (f"{TRAIN}.jsonl", "train_00001", "train_00000", persona.run, FaultsError, ":2: duplicate of line 1"),
-        (f"{TRAIN}.jsonl", '"text"', '"txt"', persona.run, FaultsError, ":1: `text`: field required"),
+        (f"{TRAIN}.jsonl", '"text":"', '"text":', "persona", FaultsError, r"arithmetic\.jsonl:1:\d+: broken JSON"),
+        (f"{TRAIN}.jsonl", "train_00001", "train_00000", "persona", FaultsError, ":2: duplicate of line 1"),
+        (f"{TRAIN}.jsonl", '"text"', '"txt"', "persona", FaultsError, ":1: `text`: field required"),
         (
             "personas/arithmetic/none.jsonl",
             "train_00001",
             "x",
-            query.run,
+            "query",
             DataError,
             "no persona row for .*`train_00001`",
         ),
-        ("queries/train/arithmetic/none.jsonl", '"solution"', '"s"', _train, FaultsError, "`s`: extra inputs"),
-        (f"queries/{CELL}", '"role":"user"', '"role":"usr"', generate.run, FaultsError, "role"),
+        ("queries/train/arithmetic/none.jsonl", '"solution"', '"s"', "train", FaultsError, "`s`: extra inputs"),
+        (f"queries/{CELL}", '"role":"user"', '"role":"usr"', "generate", FaultsError, "role"),
         (
             f"responses/{BASE}",
             "test_00000",
             "other",
-            grade.run,
+            "grade",
             DataError,
             "`arithmetic_test/other/none` is no query of `arithmetic_test` under test strategy `none`",
         ),
-        (f"verdicts/{BASE}", '"incorrect"', '"wrong"', measure.run, FaultsError, "`verdict`: input should be"),
+        (f"verdicts/{BASE}", '"incorrect"', '"wrong"', "measure", FaultsError, "`verdict`: input should be"),
     ],
     ids=["json", "duplicate", "field", "persona", "query", "role", "response", "verdict"],
 )
@@ -398,17 +398,17 @@ def test_a_bad_row_stops_its_stage_and_is_named(
     file: str,
     old: str,
     new: str,
-    stage: Callable[[], object],
+    stage: str,
     error: type[ItsError],
     message: str,
 ) -> None:
     _prepare()
-    steps: list[Callable[[], object]] = [persona.run, query.run, _train, generate.run, grade.run, measure.run]
+    steps = ["persona", "query", "train", "generate", "grade", "measure"]
     for step in steps[: steps.index(stage)]:
-        step()
+        _train() if step == "train" else run_stage(step)
     _spoil(study.project / "data" / file, old, new)
     with pytest.raises(error, match=message):
-        stage()
+        run_stage(stage)
 
 
 def test_missing_verdicts_stop_the_measure(study: Study, engines: Any) -> None:
@@ -416,15 +416,15 @@ def test_missing_verdicts_stop_the_measure(study: Study, engines: Any) -> None:
     path = study.verdicts_path(study.checkpoints()[0], "arithmetic_test", "none")
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
     with pytest.raises(DataError, match="`test_00007` has 0 verdicts, n is 1"):
-        measure.run()
+        run_stage("measure")
 
 
 def test_a_checkpoint_that_was_not_trained_is_named(study: Study, engines: Any) -> None:
     _prepare()
-    persona.run()
-    query.run()
+    run_stage("persona")
+    run_stage("query")
     with pytest.raises(MissingError, match="arithmetic-none-1: no trained model") as caught:
-        generate.run()
+        run_stage("generate")
     assert "dvc repro" in str(caught.value.hint)
 
 
@@ -432,7 +432,7 @@ def test_a_missing_environment_is_named_with_its_remedy(study: Study) -> None:
     shutil.rmtree(study.home / "envs")
     _prepare()
     with pytest.raises(MissingError, match="the engine environment `vllm` is not installed") as caught:
-        persona.run()
+        run_stage("persona")
     assert caught.value.hint == "`its env sync vllm`"
 
 
@@ -454,12 +454,12 @@ def test_the_card_tells_what_happened(study: Study) -> None:
 def test_more_examples_than_problems(study: Study, engines: Any, edit: Edit) -> None:
     edit(("  examples: #", "  examples: 20"))
     _run(study, engines)
-    assert report.run()
+    assert run_stage("report")
 
 
 def test_the_table_is_printed(study: Study, engines: Any, capsys: pytest.CaptureFixture[str]) -> None:
     _run(study, engines)
-    report.run()
+    run_stage("report")
     capsys.readouterr()
     for words in (["results", "table"], ["results", "table", "--json"], ["store", "stats", "--json"]):
         with pytest.raises(SystemExit) as end:
@@ -490,12 +490,12 @@ def test_cells_generated_under_unlike_settings_are_flagged(study: Study, engines
     assert [item["unlike"] for item in comparisons] == [{}] * len(comparisons)
     sessions[CHECKPOINTS[1]]["arguments"]["dtype"] = "float32"
     path.write_text(json.dumps(sessions), encoding="utf-8")
-    measure.run()
+    run_stage("measure")
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
     flagged = {item["name"] for item in comparisons if item["unlike"]}
     assert flagged == {"trained - base", "XX - NN", "XX - NX", "co-design: (XX - XN) - (NX - NN)"}
     assert comparisons[0]["unlike"] == {"arguments.dtype": ["float32", "bfloat16"]}
-    report.run()
+    run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
     assert "cells generated under unlike settings are compared" in page and "float32 / bfloat16" in page
     assert "vLLM on a CPU: the same requests in the same order repeat" in page
@@ -505,12 +505,12 @@ def test_rejected_personas_are_cited_and_replayed(study: Study, engines: Any, ed
     _prepare()
     problems = {problem.text: ["cut: potter", " potter."] for problem in study.problems("arithmetic_test")}
     engines.tell(personas={text[:60]: tries for text, tries in problems.items()})
-    persona.run()
+    run_stage("persona")
     before = {path: path.read_bytes() for path in (study.project / "data" / "personas").rglob("*.jsonl")}
     rows = list(read_rows(study.personas_path("arithmetic_test", "random"), Persona))
     assert all(row.attempts == len(row.rejected_keys) + 1 for row in rows)
     edit(("  kind: vllm", "  kind: replay"))
-    persona.run()
+    run_stage("persona")
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -521,10 +521,10 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     with FakeServer(models=["smollm2_135m", *CHECKPOINTS[1:]]) as server:
         told = f"openai\n  openai:\n    servers: [{{url: '{server.url}'}}]\n    price: {{prompt: 1.0, completion: 2.0}}"
         edit(("  kind: vllm", f"  kind: {told}"), (f"  options:\n{options}", "  options: {top_k: 5}\n"))
-        persona.run()
-        query.run()
+        run_stage("persona")
+        run_stage("query")
         _train()
-        generate.run()
+        run_stage("generate")
         bodies = list(server.bodies)
     assert {body["model"] for body in bodies} == {"smollm2_135m", *CHECKPOINTS[1:]}
     assert all(body["top_k"] == 5 for body in bodies)
@@ -535,8 +535,8 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     assert cost[-1]["what"] == "servers" and cost[-1]["counts"]["cost"] > 0
     sessions = json.loads(study.sessions_path().read_text(encoding="utf-8"))
     assert {session["engine"] for session in sessions.values()} == {"openai"}
-    grade.run()
-    measure.run()
-    report.run()
+    run_stage("grade")
+    run_stage("measure")
+    run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
     assert "servers: " in page and "nothing is known" in page

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 import pytest
+from running import run_stage
 
 from its.cli.recipe import recipe
 from its.cli.strategy import strategy
 from its.errors import DataError, MissingError
 from its.rows import read_rows, write_rows
-from its.stages import persona
 from its.stages.study import Study, load_study
 from its.strategies.persona import has_persona
 from its.types import Persona, Problem
@@ -156,7 +156,7 @@ def test_preview_with_an_engine_is_what_the_stage_writes(its: Its, study: Study,
     assert "[attempt 1: breaks digits]\n  You are a man with 3 hats." in shown
     assert "[kept; similarity to the problem 0." in shown and shown.endswith(f"{target.text}\n")
     assert len(engines.asked()) == asked == 2
-    persona.run()
+    run_stage("persona")
     rows = {row.problem_id: row for row in read_rows(study.personas_path("arithmetic_test", "similar"), Persona)}
     assert (rows[target.problem_id].text, rows[target.problem_id].attempts) == (written["text"], 2)
     assert len(engines.asked()) == 2 + 15  # what the preview asked was stored

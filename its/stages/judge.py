@@ -1,0 +1,104 @@
+"""Stage `judge`: verdicts -> `data/judge.json`, the second opinion of a model; verdicts stay as they are.
+
+A stage of its own, so that grading depends on no engine. Where the recipe names no judge, the file says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+
+from its.engines.protocol import Request
+from its.grading.judge import Opinion, Opinions, judge_opinion
+from its.progress import Progress
+from its.prompts.render import read_template, render
+from its.recipe.schema import Judge
+from its.rows import read_rows, write_json
+from its.seeds import derive_seed
+from its.stages.serving import open_serving
+from its.stages.study import Cell, Checkpoint, Study, split_query_id
+from its.store import Store
+from its.types import Problem, Verdict
+
+JUDGE_VERSION = 1
+
+
+def run(study: Study) -> str:
+    """Ask the judge about each distinct answer to a problem, and list where it differs from the grader."""
+    path = study.project / "data" / "judge.json"
+    judge = study.recipe.grading.judge
+    if judge is None:
+        write_json(path, {"version": JUDGE_VERSION, "judge": None})
+        return "data/judge.json: the recipe names no judge (`grading.judge`)"
+    asked, opinions, graders = _opinions(study, judge, study.cells())
+    write_json(
+        path,
+        {
+            "version": JUDGE_VERSION,
+            "judge": judge.model_dump(),
+            "grader_version": ", ".join(graders),
+            "asked": asked,
+            "counts": opinions.counts,
+            "disagreements": opinions.disagreements,
+        },
+    )
+    counts = opinions.counts
+    return (
+        f"data/judge.json: judge {judge.model}: {asked} answers, {counts['disagree']} of {sum(counts.values())} "
+        f"verdicts disputed, {counts['unclear']} unclear"
+    )
+
+
+def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opinions, list[str]]:
+    """How many answers the judge was asked about, what it said, and the versions of the grader beside it."""
+    model = Checkpoint(judge.model)
+    template = read_template(study.template_path(judge.template))
+    problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
+    requests: dict[str, Request] = {}
+    for cell in cells:
+        for verdict in read_rows(study.verdicts_path(*cell), Verdict):
+            if verdict.answer is not None:
+                problem = problems[cell[1]][split_query_id(verdict.query_id)[1]]
+                name = _question(cell[1], problem, verdict.answer)
+                if name not in requests:
+                    requests[name] = _request(study, judge, template, problem, verdict.answer, name, model)
+    said: dict[str, tuple[Opinion, str]] = {}
+    with Store(study.home / "store.sqlite") as store, open_serving(study, store, [model], "judge") as session:
+        with Progress("judge", len(requests), "answers") as progress:
+            session.ensure(requests.values(), partial(_advance, progress))
+        for request, _, completion in session.read(requests.values()):
+            said[request.request_id] = judge_opinion(completion.text), completion.text
+    opinions, graders = Opinions(), set()
+    for cell in cells:
+        for verdict in read_rows(study.verdicts_path(*cell), Verdict):
+            graders.add(verdict.grader_version)
+            if verdict.answer is not None:
+                problem = problems[cell[1]][split_query_id(verdict.query_id)[1]]
+                opinion, words = said[_question(cell[1], problem, verdict.answer)]
+                opinions.add(
+                    [(verdict, opinion, words)],
+                    cell=f"{cell[0].name}/{cell[1]}/{cell[2]}",
+                    reference=str(problem.reference),
+                )
+    return len(requests), opinions, sorted(graders)
+
+
+def _question(benchmark: str, problem: Problem, answer: str) -> str:
+    return f"{benchmark}/{problem.problem_id}/{hashlib.sha256(answer.encode()).hexdigest()[:16]}"
+
+
+def _request(
+    study: Study, judge: Judge, template: str, problem: Problem, answer: str, name: str, model: Checkpoint
+) -> Request:
+    values = {"problem": problem, "reference": problem.reference, "answer": answer}
+    return Request(
+        request_id=name,
+        messages=[{"role": "user", "content": render(template, judge.template, values)}],
+        sampling=judge.sampling.model_dump(),
+        seed=derive_seed(study.recipe.seed, "judge", name),
+        model=model.name,
+    )
+
+
+def _advance(progress: Progress, request: Request, tokens: int) -> None:
+    progress.add(tokens=tokens, stored=not tokens)

@@ -1,0 +1,106 @@
+"""Models served to a stage: checkpoints made ready, a session over them, its account. For stages that ask a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from its.engines.fleet.state import TokenPrice
+from its.engines.openai import OpenAIServer
+from its.engines.opening import EngineChoice, ServersChoice, open_session
+from its.engines.protocol import EngineModel
+from its.engines.session import Session
+from its.errors import MissingError
+from its.models import ready_model, trained_model
+from its.progress import say
+from its.recipe.schema import Recipe
+from its.stages.study import Checkpoint, Study
+from its.store import Store
+
+
+def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
+    """The checkpoint as an engine loads it."""
+    declared = study.recipe.models[checkpoint.model]
+    if checkpoint.train is None:
+        return replace(base_model(study, checkpoint.model), name=checkpoint.name)
+    return trained_model(
+        checkpoint.name, study.model_path(checkpoint), lambda: base_model(study, checkpoint.model), declared, study.home
+    )
+
+
+def base_model(study: Study, name: str) -> EngineModel:
+    """A declared model, untrained, made ready."""
+    recipe = study.recipe
+    return ready_model(name, recipe.models[name], study.project, study.home, say, make=recipe.engine.kind != "replay")
+
+
+def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
+    """A session over checkpoints, as the recipe's `engine` section says."""
+    engine = study.recipe.engine
+    models = [
+        _replayed(study, store, item) if engine.kind == "replay" else engine_model(study, item) for item in checkpoints
+    ]
+    return open_session(
+        store,
+        models,
+        EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(study.recipe)),
+        project=study.project,
+        home=study.home,
+        log=study.home / "logs" / f"{stage}.log",
+        say=say,
+    )
+
+
+def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel:
+    """The checkpoint for replay: by its weights where they are here, else by its name in the store."""
+    try:
+        return engine_model(study, checkpoint)
+    except MissingError as error:
+        named = [info for info in store.sessions() if checkpoint.name in info.about.get("checkpoints", [])]
+        found = sorted({str(info.identity.get("model")) for info in named})
+        if len(found) != 1:
+            what = f"{len(found)} models of that name" if found else "no model of that name"
+            raise MissingError(
+                f"{error.message}, and the store {store.path} holds responses of {what}",
+                "`its store import` an export of this study alone (`its store export --used`), or bring the model",
+            ) from error
+        declared = study.recipe.models[checkpoint.model]
+        return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
+
+
+def _servers(recipe: Recipe) -> ServersChoice | None:
+    """The declared servers; an untrained model is served under its name in the recipe, not as `MODEL-base`."""
+    declared = recipe.engine.openai
+    if declared is None:
+        return None
+    price = declared.price
+    return ServersChoice(
+        servers=tuple(OpenAIServer(server.url, server.key_variable) for server in declared.servers),
+        served={Checkpoint(name).name: declared.served.get(name, name) for name in recipe.models} | declared.served,
+        concurrency=declared.concurrency,
+        timeout_seconds=declared.timeout_seconds,
+        retries=declared.retries,
+        price=None if price is None else TokenPrice(price.prompt, price.completion),
+    )
+
+
+def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The account of a closed session: a row a model, then what only its engines count, if they count anything.
+
+    Args:
+        whats: by model name, what its row is called.
+        tokens: by model name, tokens of all its responses, stored ones too.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "what": what,
+            "responses": session.tallies[name].requests,
+            "asked": session.tallies[name].asked,
+            "from_store": session.tallies[name].from_store,
+            "tokens": tokens.get(name, 0),
+            "seconds": round(session.tallies[name].seconds, 1),
+        }
+        for name, what in whats.items()
+    ]
+    return rows + ([{"what": "servers", "counts": session.extra}] if session.extra else [])
