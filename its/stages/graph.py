@@ -44,6 +44,11 @@ class Entry:
     fields: Fields | None
     paths: list[str]
 
+    def undeclared_field(self, field: str) -> DataError:
+        if not field:
+            return self.undeclared("the whole recipe", "params", "params.yaml:")
+        return self.undeclared(f"`{field}`", "params", field)
+
     def undeclared(self, what: str, section: str, line: str) -> DataError:
         return DataError(
             f"{self.where}: stage `{self.name}` reads {what}, which it does not declare",
@@ -69,7 +74,7 @@ def stage_study(*words: str) -> Iterator[Study]:
     if entry.fields is not None:
         recipe = cast(
             Recipe,
-            _Declared(recipe, entry.fields, "", lambda field: entry.undeclared(f"`{field}`", "params", field)),
+            _Declared(recipe, entry.fields, "", entry.undeclared_field),
         )
     with _watched(_Watch(study.project, entry, _pinned(study.recipe))):
         yield replace(study, recipe=recipe)
@@ -184,6 +189,9 @@ class _Declared:
         return name in self._section
 
     def __iter__(self) -> Iterator[Any]:
+        raise self._refuse(self._at.rstrip("."))
+
+    def __len__(self) -> int:
         raise self._refuse(self._at.rstrip("."))
 
 

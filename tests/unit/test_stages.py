@@ -408,7 +408,7 @@ def test_a_bad_row_stops_its_stage_and_is_named(
         _train() if step == "train" else run_stage(step)
     _spoil(study.project / "data" / file, old, new)
     with pytest.raises(error, match=message):
-        run_stage(stage)
+        _train() if stage == "train" else run_stage(stage)
 
 
 def test_missing_verdicts_stop_the_measure(study: Study, engines: Any) -> None:

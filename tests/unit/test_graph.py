@@ -1,0 +1,261 @@
+"""dvc.yaml lists what can change a stage's rows: its code by the imports, data and parameters by what a stage reads."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import graph
+import pytest
+from running import run_stage
+
+from its.errors import DataError
+from its.recipe.document import read_document
+from its.stages.graph import stage_study
+from its.stages.study import load_study
+
+TEXT = (graph.ROOT / "dvc.yaml").read_text(encoding="utf-8")
+STAGES: dict[str, dict[str, Any]] = read_document(graph.ROOT / "dvc.yaml").values["stages"]
+MODULES = graph.stage_modules(TEXT)
+WORDS = {
+    "prepare": ["prepare", "arithmetic"],
+    "prepare_benchmark": ["prepare", "arithmetic_test"],
+    "train": ["train", "smollm2_135m", "arithmetic", "random", "1"],
+}
+Edit = Callable[..., None]
+
+
+def test_every_stage_has_its_module() -> None:
+    assert set(MODULES) == set(STAGES)
+    assert all((graph.ROOT / module).is_file() for module in MODULES.values())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_it_imports_and_on_no_other(stage: str) -> None:
+    declared = {entry for entry in STAGES[stage]["deps"] if entry.startswith("its/")}
+    files = {file for entry in declared for file in graph.expanded(entry)}
+    wanted = graph.code_of(MODULES[stage])
+    assert files == wanted, "`make graph` writes dvc.yaml anew"
+
+
+def test_make_graph_has_nothing_to_write() -> None:
+    assert graph.with_code(TEXT) == TEXT
+
+
+def test_the_writer_mends_a_graph_that_lies() -> None:
+    lines = TEXT.splitlines(keepends=True)
+    code = [index for index, line in enumerate(lines) if line.startswith("      - its/")]
+    for index in code[:: len(code) // 40]:
+        assert graph.with_code("".join(lines[:index] + lines[index + 1 :])) == TEXT
+    strange = TEXT.replace("      - its/types.py\n", "      - its/types.py\n      - its/cli/output.py\n")
+    assert graph.with_code(strange) == TEXT
+
+
+def test_neutral_modules_are_few_and_there() -> None:
+    assert len(graph.NEUTRAL) <= 10
+    assert all((graph.ROOT / path).is_file() for path in graph.NEUTRAL)
+
+
+def test_what_cannot_be_followed_is_not_used() -> None:
+    """The closure reads imports; one made from a text at run time would pass it by."""
+    for path in graph.PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
+            )
+            if "workers" not in path.parts:
+                assert not names & {"import_module", "__import__", "run_path", "run_module"}, f"{path}: {names}"
+
+
+@pytest.mark.parametrize("stage", ["prepare", "query", "grade", "measure"])
+def test_stages_that_ask_no_model_load_no_engine(stage: str) -> None:
+    code = f"import sys, its.stages.{stage}; print(*(name for name in sys.modules if name.startswith('its.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "its.engines.session" not in loaded and "its.store" not in loaded
+    assert stage == "prepare" or "its.models" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("importing", "found"),
+    [
+        ("import its.seeds", "its/seeds.py"),
+        ("from its import seeds", "its/seeds.py"),
+        ("from its.seeds import derive_seed", "its/seeds.py"),
+        ("def late():\n    from its.store.keys import canonical", "its/store/keys.py"),
+        ("if True:\n    import its.store.keys as k", "its/store/__init__.py"),
+        ("START = 'from its.grading.worker import main'", "its/grading/worker.py"),
+        ("PROGRAM = Path('workers') / 'vllm_worker.py'", "its/engines/workers/vllm_worker.py"),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(
+    importing: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(graph.PACKAGE, tmp_path / "its", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "its" / "engines" / "made.py").write_text(importing, encoding="utf-8")
+    monkeypatch.setattr(graph, "ROOT", tmp_path)
+    graph._held.cache_clear()
+    graph._uses.cache_clear()
+    try:
+        assert found in graph.code_of("its/engines/made.py")
+    finally:
+        monkeypatch.undo()
+        graph._held.cache_clear()
+        graph._uses.cache_clear()
+
+
+def _words(stage: str) -> list[str]:
+    return WORDS.get(stage, [stage])
+
+
+@pytest.fixture
+def small(project: Path, model_in_folder: Callable[[], None], edit: Edit, engines: Any) -> Path:
+    """The quickstart with 4 problems on each side and a judge, run whole over the fake engines."""
+    model_in_folder()
+    sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
+    judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
+    edit(("  draws: #", "  draws: 200"), ("  timeout_seconds: #", judge))
+    path = project / "params.yaml"
+    lines = ["      size: 4" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for stage in STAGES:
+        run_stage(*_words(stage))
+        if stage == "train":
+            run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
+    return project
+
+
+UNREAD = {
+    # By a procedural source, without a filter by tokens: another recipe reads them.
+    ("prepare", "data/sources"),
+    ("prepare", "recipes/prompts"),
+    ("prepare", "models"),
+    ("prepare_benchmark", "data/sources"),
+    ("train", "recipes/prompts"),  # the chat template of a wheel's model
+    ("generate", "recipes/prompts"),
+    ("report", "data/cards"),  # told of by name: whether they are there
+}
+LOCKS = re.compile(r"envs/\w+\.txt")
+"""The versions of the libraries that a stage uses. An environment that is there is known by its lock."""
+
+
+def test_a_stage_cannot_read_what_it_does_not_declare(small: Path) -> None:
+    """Each entry of data and parameters is taken away in turn: the stage stops, and names what dvc.yaml lacks."""
+    sound = (small / "dvc.yaml").read_text(encoding="utf-8")
+    silent = []
+    for stage, declared in STAGES.items():
+        begin = sound.index(f"\n  {stage}:\n")
+        where = f"dvc.yaml:{sound[:begin].count(chr(10)) + 2}:3: stage `{stage}` reads "
+        deps = [entry for entry in declared["deps"] if not entry.startswith("its/") and not LOCKS.fullmatch(entry)]
+        params = [entry for entry in declared["params"] if isinstance(entry, str)]
+        for section, entry in [*(("deps", entry) for entry in deps), *(("params", entry) for entry in params)]:
+            line = f"      - {entry}\n"
+            place = sound.index(line, sound.index(f"    {section}:\n", begin))
+            (small / "dvc.yaml").write_text(sound[:place] + sound[place + len(line) :], encoding="utf-8")
+            try:
+                run_stage(*_words(stage))
+            except DataError as error:
+                assert where in error.message, entry
+                assert f"to its `{section}`" in str(error.hint), entry
+            else:
+                silent.append((stage, entry))
+        (small / "dvc.yaml").write_text(sound, encoding="utf-8")
+        run_stage(*_words(stage))
+    assert set(silent) == UNREAD
+
+
+def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is opened, and whatever a library makes of the error; what is no file of the project is free."""
+    (small / "notes.txt").write_text("x", encoding="utf-8")
+    (small / "data" / "odd.bin").write_bytes(b"x")
+    (small.parent / "free.txt").write_text("x", encoding="utf-8")
+    monkeypatch.chdir(small / "data")
+    readers: list[Callable[[], object]] = [
+        lambda: (small / "notes.txt").read_text(),
+        lambda: open("../notes.txt"),  # noqa: SIM115
+        lambda: os.open("odd.bin", os.O_RDONLY),
+        lambda: open(b"odd.bin", "r+b"),  # noqa: SIM115
+        lambda: os.open(small / "data" / "odd.bin", os.O_RDWR),
+        lambda: shutil.copy(small / "notes.txt", small.parent / "copy.txt"),
+        lambda: json.load((small / "params.yaml").parent.joinpath("notes.txt").open()),
+        lambda: (small / "recipes" / "quickstart.yaml").read_bytes(),
+        lambda: (small / "data" / "verdicts" / "x" / ".." / ".." / "odd.bin").resolve().read_bytes(),
+    ]
+    for read in readers:
+        with pytest.raises(DataError, match="stage `query` reads the file `"), stage_study("query"):
+            read()
+        refused = pytest.raises(DataError, match="stage `query` reads the file `")
+        with refused, stage_study("query"), contextlib.suppress(Exception):  # as a library may
+            read()
+    with stage_study("query") as study:
+        (small / "data" / "queries" / "new.txt").write_text("written, not read", encoding="utf-8")
+        (small / "elsewhere.txt").write_text("written, not read", encoding="utf-8")
+        assert (small.parent / "free.txt").read_text() == "x"
+        assert (study.project / "data" / "problems" / "arithmetic.jsonl").read_text()
+        assert (small / "params.yaml").read_text() and Path(sys.executable).read_bytes()[:1]
+    assert (small / "notes.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("stage", "read", "named"),
+    [
+        ("query", lambda recipe: recipe.models, "`models`"),
+        ("query", lambda recipe: recipe.design.models, "`design.models`"),
+        ("query", lambda recipe: recipe.design.model_dump(), "`design`"),
+        ("query", lambda recipe: recipe.model_dump(), "the whole recipe"),
+        ("measure", lambda recipe: recipe.generation.temperature, "`generation.temperature`"),
+        ("grade", lambda recipe: recipe.seed, "`seed`"),
+        ("train", lambda recipe: [*recipe.models], "`models`"),
+        ("train", lambda recipe: recipe.models.values(), "`models`"),
+        ("train", lambda recipe: len(recipe.models), "`models`"),
+        ("prepare", lambda recipe: recipe.datasets["other"], "`datasets.other`"),
+        ("prepare", lambda recipe: recipe.datasets.get("other"), "`datasets.other`"),
+    ],
+)
+def test_a_stage_reads_no_other_section(
+    stage: str, read: Callable[[Any], object], named: str, project: Path, edit: Edit
+) -> None:
+    other = "  other:\n    source: {kind: hub, id: a/b, split: train}\n    preset: gsm8k\n"
+    edit(("  arithmetic:\n    source:", f"{other}  arithmetic:\n    source:"))
+    message = re.escape(f"reads {named}, which it does not declare")
+    with pytest.raises(DataError, match=message), stage_study(*_words(stage)) as study:
+        read(study.recipe)
+
+
+def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:
+    whole = load_study().recipe
+    with stage_study("train", "smollm2_135m", "arithmetic", "none", "1") as study:
+        assert study.recipe.train == whole.train and study.recipe.models["smollm2_135m"] == whole.models["smollm2_135m"]
+        assert "smollm2_135m" in study.recipe.models and "nobody" not in study.recipe.models
+        assert study.recipe.models.get("nobody") is None
+    with stage_study("report") as study:
+        assert study.recipe == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["prepare", "nothing"], "declares no dataset or benchmark `nothing`", "arithmetic, arithmetic_test"),
+        (["train", "smollm2_135m", "arithmetic", "similar", "1"], "declares no strategy `similar`", "none, random"),
+        (["train", "smollm2_135m", "arithmetic", "none", "2"], "declares no seed `2`", "declared: 1"),
+    ],
+)
+def test_what_the_graph_does_not_hold_is_named(words: list[str], message: str, hint: str, project: Path) -> None:
+    with pytest.raises(DataError, match=message) as caught, stage_study(*words):
+        pass
+    assert hint in str(caught.value.hint)
+
+
+def test_a_graph_without_the_stage(project: Path, edit: Edit) -> None:
+    edit(("    cmd: python -m its query\n", "    cmd: echo query\n"), file="dvc.yaml")
+    with pytest.raises(DataError, match=r"dvc\.yaml: no stage runs `python -m its query`"), stage_study("query"):
+        pass
