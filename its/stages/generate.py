@@ -13,6 +13,7 @@ from its.rows import count_lines, read_rows, write_json, write_rows
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, cost_rows, load_study
 from its.store import Store
+from its.thinking import cut_thinking, thinking_tokens
 from its.types import Query, Response
 
 
@@ -92,23 +93,13 @@ def _rows(
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, thinking: Thinking | None) -> Response:
-    text, thought, counted = completion.text, completion.thinking, completion.thinking_tokens
-    if thought is None and thinking is not None:
-        head, mark, tail = text.partition(thinking.end)
-        if mark:
-            thought, text = head.removeprefix(thinking.start).strip(), tail.strip()
-        elif thinking.start in text or completion.finish_reason == "length":
-            thought, text = head.removeprefix(thinking.start).strip(), ""  # unfinished thinking is no answer
-    if counted is None or counted > completion.completion_tokens:
-        # Most engines count the whole completion, and a server may count thinking beside it: then the part in thinking
-        # is by its share of the characters.
-        whole = len(completion.text) + len(completion.thinking or "")
-        counted = round(len(thought or "") / max(whole, 1) * completion.completion_tokens)
+    apart = completion.thinking
+    cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", apart)
     return Response(
         query_id=query_id,
         sample_index=request.sample_index,
-        text=text,
-        thinking=thought,
+        text=cut.answer,
+        thinking=cut.thinking,
         finish_reason="stop"
         if completion.finish_reason == "stop"
         else "length"
@@ -116,7 +107,9 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
         else "error",
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        thinking_tokens=counted,
+        thinking_tokens=thinking_tokens(
+            cut, completion.completion_tokens, completion.thinking_tokens, apart is not None
+        ),
         seed=request.seed,
         request_key=key,
     )

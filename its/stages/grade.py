@@ -24,9 +24,10 @@ from its.rows import read_rows, write_json, write_rows
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, load_study, split_query_id
 from its.store import Store
+from its.thinking import cut_thinking
 from its.types import Problem, Response, Verdict
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 Cell = tuple[Checkpoint, str, str]
 
 
@@ -100,8 +101,8 @@ def _grader(study: Study) -> Grader:
 def _items(study: Study, cell: Cell) -> Iterator[Item]:
     """The responses of a cell beside their references.
 
-    `generate` took the thinking out already where it saw the model's marks; marks that still stand in a text without
-    thinking (the recipe got them later) are taken out here.
+    `generate` took the thinking out already; of a response without any, whose marks the recipe got later, it is taken
+    out here.
     """
     checkpoint, benchmark, test = cell
     path = study.responses_path(*cell)
@@ -120,7 +121,8 @@ def _items(study: Study, cell: Cell) -> Iterator[Item]:
             text=response.text,
             reference=reference,
             kind=kind,
-            thinking=(marks.start, marks.end) if marks is not None and response.thinking is None else None,
+            thinking=marks if response.thinking is None else None,
+            cut_short=response.finish_reason == "length",
         )
 
 
@@ -136,7 +138,7 @@ def _former(path: Path) -> Iterable[Verdict]:
 
 def _judge(study: Study, judge: Judge, cells: list[Cell]) -> str:
     """Ask the judge about each distinct answer to a problem; list where it differs. Verdicts stay as they are."""
-    model = Checkpoint(judge.model)
+    model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = study.template(judge.template)
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
     requests: dict[str, Request] = {}
@@ -152,7 +154,9 @@ def _judge(study: Study, judge: Judge, cells: list[Cell]) -> str:
         with Progress("judge", len(requests), "answers") as progress:
             session.ensure(requests.values(), partial(_advance, progress))
         for request, _, completion in session.read(requests.values()):
-            said[request.request_id] = judge_opinion(completion.text), completion.text
+            cut_short = completion.finish_reason == "length"
+            words = cut_thinking(completion.text, marks, cut_short, completion.thinking).answer
+            said[request.request_id] = judge_opinion(words), words
     opinions = Opinions()
     for cell in cells:
         for verdict in read_rows(study.verdicts_path(*cell), Verdict):

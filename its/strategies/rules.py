@@ -8,7 +8,7 @@ from its.recipe.schema import Limits
 from its.strategies.leaks import leaks
 from its.types import Problem
 
-RULES_VERSION = "3"
+RULES_VERSION = "4"
 
 COPIED_WORDS = 5
 COPIED_SHARE = 0.3
