@@ -73,6 +73,7 @@ class Cut(NamedTuple):
         thinking: what was thought, "" for an empty thought; None where there was none.
         answer: what stands outside of all thought; "" unless the thinking is finished.
         finished: whether the text does not end within a thought.
+        began_within: whether its first mark ends a thought that no start mark opened: then the prompt opened it.
         pieces: [start, end) in the text of the pieces that `answer` is joined of.
         share: the part of the characters (the thinking that came apart among them) that is thinking and its marks.
         share_in_text: the same of the text alone.
@@ -81,6 +82,7 @@ class Cut(NamedTuple):
     thinking: str | None
     answer: str
     finished: bool
+    began_within: bool
     pieces: tuple[tuple[int, int], ...]
     share: float
     share_in_text: float
@@ -113,11 +115,12 @@ def cut_thinking(text: str, marks: Marks | None, cut_short: bool, apart: str | N
     within: list[tuple[int, int]] = []  # [start, end) of each thought
     outside: list[tuple[int, int]] = []
     characters = 0  # of thoughts and marks
-    finished = True
+    finished, began_within = True, False
     if marks is not None:
         opened_by = "model" if apart is not None else marks.opened_by
         inside, at, found = opened_by == "prompt", 0, False
         for mark in _either(marks.start, marks.end).finditer(text):
+            began_within |= not found and not inside and mark.group() != marks.start
             found = True
             if inside and mark.group() != marks.end:
                 continue  # nested, or the model wrote the mark that the prompt wrote too
@@ -141,6 +144,7 @@ def cut_thinking(text: str, marks: Marks | None, cut_short: bool, apart: str | N
         thinking=thinking,
         answer=answer,
         finished=finished,
+        began_within=began_within,
         pieces=pieces,
         share=(length + characters) / max(length + len(text), 1),
         share_in_text=characters / max(len(text), 1),

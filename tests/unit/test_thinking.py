@@ -24,10 +24,10 @@ from its.rows import read_rows, write_rows
 from its.sources.thoughts import Trace, normal_trace
 from its.stages import generate, grade, persona, prepare
 from its.stages.grade_file import grade_file
-from its.stages.study import Study, load_study
+from its.stages.study import Checkpoint, Study, load_study
 from its.strategies.persona import persona_answer
 from its.thinking import SOLUTION_MARKS, Cut, OpenedBy, PlainMarks, cut_thinking, thinking_tokens
-from its.types import Persona, Problem, Response, Verdict
+from its.types import Message, Persona, Problem, Query, Response, Verdict
 
 Edit = Callable[..., None]
 OPENERS: list[OpenedBy | None] = ["prompt", "model", None]
@@ -177,13 +177,12 @@ def test_a_solution_that_sources_accept_is_cut_into_its_thought_and_the_rest() -
 # One rule for the stage and for a file.
 
 
-def _completion(text: str, finish_reason: str, apart: str | None = None) -> Completion:
-    return Completion("q", text, finish_reason, 1, 10, thinking=apart)
-
-
 def _by_stage(text: str, finish_reason: str, apart: str | None, marks: Thinking, grader: Grader) -> Verdict:
     request = Request("q", [], {"temperature": 0}, 1)
-    row = generate._response(request, "q", "k", _completion(text, finish_reason, apart), marks)
+    completion = Completion("q", text, finish_reason, 1, 10, thinking=apart)
+    cut = cut_thinking(text, marks, finish_reason == "length", apart)
+    row = generate._response(request, "q", "k", completion, cut)
+    assert row.thinking_tokens <= row.completion_tokens
     return grader.grade_one(Item("q", 0, row.text, "5", "integer"))
 
 
@@ -297,6 +296,31 @@ def test_a_writer_that_thinks_writes_personas_without_its_thoughts(study: Study,
     persona.run()
     for row in read_rows(path, Persona):
         assert row.text == "" and "empty" in row.flags and row.attempts == study.recipe.writer.attempts
+
+
+def test_responses_are_cut_and_one_that_the_prompt_began_is_told(
+    study: Study, engines: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strategy, checkpoint = study.recipe.design.test[0], Checkpoint("smollm2_135m")
+    for test in study.recipe.design.test:
+        rows = [
+            Query(query_id=f"arithmetic_test/p{n}/{test}", problem_id=f"p{n}", strategy=test, messages=[message])
+            for n, message in enumerate(Message(role="user", content=f"What is {n}?") for n in range(3))
+        ]
+        write_rows(study.queries_path("test", "arithmetic_test", test), rows)
+    recipe = study.recipe
+    only_base = recipe.model_copy(update={"design": recipe.design.model_copy(update={"train": []})})
+    engines.tell(answers={"is 0?": "hm</t>0", "is 1?": "<t>hm</t>1<t>or 2</t>", "is 2?": "<t>hm"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generate, "load_study", lambda: Study(study.project, only_base))
+        generate.run()
+    rows = list(read_rows(study.responses_path(checkpoint, "arithmetic_test", strategy), Response))
+    found = [(row.thinking, row.text) for row in rows]
+    # The fake puts every answer into a box behind some words.
+    words = "The final answer is \\boxed{"
+    assert found == [(f"{words}hm", "0}."), ("hm\n\nor 2", f"{words}\n1\n}}."), ("hm}.", "")]
+    assert all(0 < row.thinking_tokens < row.completion_tokens for row in rows)
+    assert "none: 1 responses end a thought that they did not begin. Set" in capsys.readouterr().err
 
 
 def test_a_judges_opinion_is_read_outside_of_its_thoughts(study: Study, engines: Any, edit: Edit) -> None:
