@@ -9,6 +9,7 @@ import click
 from its.cli.output import echo, json_option, print_json
 
 KINDS = ("integer", "number", "math", "choice")
+OPENERS = ("prompt", "model")
 EXAMPLES = 10
 
 
@@ -17,20 +18,32 @@ EXAMPLES = 10
 @click.option("--output", type=click.Path(path_type=Path), help="Where the graded rows go; with FILE alone.")
 @click.option("--kind", type=click.Choice(KINDS), help="Answer kind of rows that do not say theirs; with FILE alone.")
 @click.option("--thinking", nargs=2, metavar="START END", help="Marks around reasoning to cut off; with FILE alone.")
+@click.option(
+    "--opened-by",
+    type=click.Choice(OPENERS),
+    help="Who writes START: the prompt, so that a response begins within its reasoning, or the model.",
+)
 @json_option
 def grade(
-    file: Path | None, output: Path | None, kind: str | None, thinking: tuple[str, str] | None, as_json: bool
+    file: Path | None,
+    output: Path | None,
+    kind: str | None,
+    thinking: tuple[str, str] | None,
+    opened_by: str | None,
+    as_json: bool,
 ) -> None:
     """Give every response a verdict.
 
     Reads data/responses/ and data/problems/. Writes data/verdicts/. With FILE: reads JSON lines with `reference` and
-    `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`.
+    `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`. With
+    --thinking a response that ends within its reasoning is `no_answer`; one without any mark is taken for such where
+    its row says `finish_reason: length`, unless --opened-by tells.
 
     Example: its grade answers.jsonl --kind math --output graded.jsonl
     """
     if file is None:
-        if output or kind or thinking:
-            raise click.UsageError("--output, --kind and --thinking go with FILE; the recipe says the rest")
+        if output or kind or thinking or opened_by:
+            raise click.UsageError("--output, --kind, --thinking, --opened-by go with FILE; the recipe says the rest")
         from its.stages import grade as stage
         from its.stages.graph import stage_study
 
@@ -40,9 +53,12 @@ def grade(
         return
     if output is None:
         raise click.UsageError("FILE needs --output")
+    if opened_by is not None and thinking is None:
+        raise click.UsageError("--opened-by goes with --thinking START END")
     from its.stages.grade_file import grade_file
 
-    counts = grade_file(file, output, kind, thinking, list_all=as_json)  # type: ignore[arg-type]  # click holds it to KINDS
+    # click holds them to KINDS and OPENERS
+    counts = grade_file(file, output, kind, thinking, list_all=as_json, opened_by=opened_by)  # type: ignore[arg-type]
     if as_json:
         print_json(output=str(output), verdicts=counts)
         return

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from its.language import language_of
 from its.recipe.schema import Filter, LanguageFilter, TokensFilter
+from its.thinking import SOLUTION_MARKS
 from its.types import Problem
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_OPEN, _CLOSE, _ = SOLUTION_MARKS
 _BOX = re.compile(r"\\boxed\s*\{")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 # A picture, or words that lean on one. "Draw a diagram", "a figure with five sides" and a table lean on none.

@@ -64,7 +64,7 @@ _AND_NO_MORE = re.compile(r"\s*(?:\(|[,;:](?![0-9])|[A-Za-z]{2})")
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """An answer as written, the rule that found it, and where: characters `start` to `end` of the response.
+    """An answer as written, the rule that found it, and where: characters `start` to `end` of the text that was read.
 
     Rules: box, boxes, tag, final_answer, hashes, whole, last_number, last_math, last_letter.
     """
@@ -75,20 +75,8 @@ class Extracted:
     end: int
 
 
-def answer_start(text: str, thinking: tuple[str, str]) -> int:
-    """Where the answer part of a text begins, behind the last of the marks that end thinking.
-
-    The end of the text if thinking was begun and not ended: then nothing in it is an answer.
-    """
-    start, end = thinking
-    ended, begun = text.rfind(end), text.rfind(start)
-    if begun > ended:
-        return len(text)
-    return ended + len(end) if ended >= 0 else 0
-
-
-def extract_answer(text: str, kind: AnswerKind, start: int = 0) -> Extracted | None:
-    r"""The final answer of a response, or None where it gives none.
+def extract_answer(text: str, kind: AnswerKind) -> Extracted | None:
+    r"""The final answer of a response without its thinking, or None where it gives none.
 
     Said outright, and of these the last one in the text:
 
@@ -107,14 +95,7 @@ def extract_answer(text: str, kind: AnswerKind, start: int = 0) -> Extracted | N
     - `whole` (not choice): a short response that is nothing but a number or, for math, a formula.
     - `last_number`; for math the last number or the last `$...$`, `\(...\)`, `\[...\]`, whichever ends later:
       `last_math`; for choice a lone letter that ends the text: `last_letter`.
-
-    Args:
-        text: the response.
-        start: where its answer part begins, behind the thinking; see `answer_start`.
     """
-    if start:
-        found = extract_answer(text[start:], kind)
-        return found and Extracted(found.answer, found.rule, found.start + start, found.end + start)
     text = ascii_digits(text)
     box = last_box(text, kind == "choice")
     tag = _last(_TAG.finditer(text)) if "</" in text else None

@@ -6,16 +6,17 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from its.grading.equal import GraderError, compare_form
-from its.grading.extract import Extracted, answer_start, extract_answer
+from its.grading.extract import Extracted, extract_answer
 from its.grading.normalise import AnswerKind, name_of, normalise_answer
 from its.grading.pool import Outcome, Task, WorkerPool
+from its.thinking import Marks, cut_thinking
 from its.types import Verdict, VerdictName
 
-GRADER_VERSION = "3"
+GRADER_VERSION = "4"
 WINDOW = 256
 """Verdicts held back, in order, behind one that waits for algebra."""
 REMEMBERED = 10_000
@@ -24,14 +25,22 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One response to grade; `thinking` are the marks around a reasoning that still stands in `text`."""
+    """One response to grade.
+
+    Args:
+        thinking: the marks around a reasoning that still stands in `text`; see `its.thinking`.
+        cut_short: whether the token limit ended the text.
+        apart: whether thinking was parted from the text before, so that no prompt opened one in it.
+    """
 
     query_id: str
     sample_index: int
     text: str
     reference: str
     kind: AnswerKind
-    thinking: tuple[str, str] | None = None
+    thinking: Marks | None = None
+    cut_short: bool = False
+    apart: bool = False
 
 
 class Grader:
@@ -106,8 +115,11 @@ class Grader:
     def _begin(self, item: Item) -> Verdict | _Waiting:
         extracted, form = None, ""
         try:
-            start = answer_start(item.text, item.thinking) if item.thinking else 0
-            extracted = extract_answer(item.text, item.kind, start)
+            cut = cut_thinking(item.text, item.thinking, item.cut_short, "" if item.apart else None)
+            extracted = extract_answer(cut.answer, item.kind)
+            if extracted is not None:
+                start, end = cut.place(extracted.start, extracted.end)
+                extracted = replace(extracted, start=start, end=end)
             form = normalise_answer(extracted.answer, item.kind) if extracted else ""
             if extracted is None or not form:
                 return _verdict(item, None, None, "no_answer")

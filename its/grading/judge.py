@@ -15,7 +15,11 @@ _WORD = re.compile(r"\b(?:(not\s+correct|incorrect|wrong|no)|(correct|right|yes)
 
 
 def judge_opinion(text: str) -> Opinion:
-    """What a judge said: its last word of `correct`, `incorrect`, `yes`, `no`, `right`, `wrong`; else `unclear`."""
+    """What a judge said: its last word of `correct`, `incorrect`, `yes`, `no`, `right`, `wrong`; else `unclear`.
+
+    Args:
+        text: without the judge's thinking; one that did not finish it said nothing.
+    """
     found = None
     for found in _WORD.finditer(text):  # noqa: B007 - the last one is what is wanted
         pass

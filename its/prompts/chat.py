@@ -59,6 +59,13 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
     return ()
 
 
+def generation_prompt(source: str, name: str) -> str | None:
+    """What a chat template writes behind a question, up to where the model goes on; None where it fails."""
+    texts = _texts(source, name) if len(source) <= MAX_CHARACTERS else ""
+    return None if isinstance(texts, str) else texts[0].rpartition(_QUESTION)[2]
+
+
+@lru_cache(maxsize=32)
 def _texts(source: str, name: str) -> list[str] | str:
     """The text of each conversation, or what is wrong with the template."""
     chats = [chat | _BESIDE for chat in _CHATS]

@@ -180,10 +180,17 @@ class SpecialTokens(Section):
 
 
 class Thinking(Section):
-    """The marks around a model's reasoning."""
+    """The marks around a model's reasoning, and who opens it.
+
+    `opened_by` says who writes the first start mark: `prompt` where the chat template's generation prompt ends with it
+    (DeepSeek-R1's), so that a response begins within a thought; `model` where the model writes it or answers without
+    thinking. Absent, each response is judged by itself: an end mark shows that it began within a thought, and one that
+    the token limit cut and that holds no mark at all counts as an unfinished thought.
+    """
 
     start: Annotated[str, Field(pattern=r"\S")]
     end: Annotated[str, Field(pattern=r"\S")]
+    opened_by: Literal["prompt", "model"] | None = None
 
 
 class Model(Section):

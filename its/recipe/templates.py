@@ -6,6 +6,7 @@ with samples that differ in one thing, which has to make a difference.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -15,12 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError
-from its.prompts.chat import chat_template_faults
+from its.files import read_regular
+from its.prompts.chat import chat_template_faults, generation_prompt
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
 from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
 from its.recipe.schema import Train
+from its.thinking import PlainMarks, cut_thinking
 from its.types import Problem
 
 SAMPLE_PROBLEM = Problem(
@@ -33,6 +36,8 @@ SAMPLE_PROBLEM = Problem(
 OTHER_PROBLEM = SAMPLE_PROBLEM.model_copy(update={"text": SAMPLE_PROBLEM.text.replace("braces", "hearts")})
 """Differs in the middle of its text alone; its length is the same."""
 PERSONAS = ["You are a botanist.", "You are a poet."]
+MAX_TOKENIZER_BYTES = 2**24
+"""Of a `tokenizer_config.json`; those with a thousand added tokens have 0.2 MB."""
 CHECK_SECONDS = 10.0
 """For all templates of a recipe: each is bounded, but there may be a thousand."""
 OTHER_PERSONAS = ["You are a musician.", "You are a cook."]
@@ -71,6 +76,28 @@ class Templates:
         except MissingError as error:
             raise DataError(f"{label}: no such template", f"templates lie under `recipes/{folder}/`") from error
 
+    def of_folder(self, path: Any) -> tuple[str, str] | None:
+        """The chat template of a model's folder and where it stands; None where there is none that can be read."""
+        if not isinstance(path, str) or "\0" in path:
+            return None
+        try:
+            return _template_of_folder(self._project / path)
+        except (OSError, ValueError, RecursionError, ItsError):  # what is wrong with a model shows where it is loaded
+            return None
+
+
+def _template_of_folder(folder: Path) -> tuple[str, str] | None:
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        text: Any = read_regular(path, MAX_TOKENIZER_BYTES).decode("utf-8")
+        if name.endswith(".json"):
+            text = json.loads(text)
+            text = text.get("chat_template") if isinstance(text, dict) else None
+        return (text, str(path)) if isinstance(text, str) else None
+    return None
+
 
 def template_reference_faults(values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
     """Every fault of the templates that a recipe names; of values whose types are the schema's, or None."""
@@ -83,7 +110,8 @@ def template_reference_faults(values: Mapping[str, Any], templates: Templates) -
     yield from _frame(_table(values, "prompt").get("user"))
     for name, model in _table(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
-            yield from _chat(model.get("chat_template"), ("models", name, "chat_template"), templates)
+            served = _table(values, "engine").get("kind") == "openai"
+            yield from _chat(model, ("models", name), templates, served)
     yield from _axolotl(_table(values, "train"), templates)
     yield from _judge(_table(_table(values, "grading"), "judge").get("template"), templates)
 
@@ -157,13 +185,42 @@ def _frame(user: Any) -> Iterator[Found]:
         return
 
 
-def _chat(path: Any, here: Location, templates: Templates) -> Iterator[Found]:
-    """Faults of a model's chat template, which an engine renders in an environment of its own."""
+def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, served: bool) -> Iterator[Found]:
+    """Faults of a model's chat template, which an engine renders in an environment of its own.
+
+    Args:
+        served: whether servers answer, whose templates are not known here.
+    """
     texts: list[str] = []
+    path, source, here = model.get("chat_template"), _table(model, "source"), (*model_at, "chat_template")
     yield from _read(path, here, templates, "prompts", texts)
     for text in texts:
-        for fault in chat_template_faults(text, f"recipes/{path}"):
+        faults = chat_template_faults(text, f"recipes/{path}")
+        for fault in faults:
             yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
+        if not faults and not served and source.get("kind") == "wheel":  # other models keep the template they have
+            yield from _opened(model, model_at, text, f"recipes/{path}")
+    if not served and source.get("kind") == "folder" and (found := templates.of_folder(source.get("path"))):
+        yield from _opened(model, model_at, *found)
+
+
+def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str) -> Iterator[Found]:
+    """A fault where `thinking.opened_by` and the chat template do not agree on who begins the first thought."""
+    thinking = _table(model, "thinking")
+    start, end, said = thinking.get("start"), thinking.get("end"), thinking.get("opened_by")
+    if not (isinstance(start, str) and isinstance(end, str) and start.strip() and end.strip()):
+        return
+    prompt = generation_prompt(text, label)
+    if prompt is None or said not in (None, "prompt", "model"):
+        return
+    here = (*model_at, "thinking", *(["opened_by"] if said else []))
+    opens = not cut_thinking(prompt, PlainMarks(start.strip(), end.strip(), "model"), False).finished
+    if opens and said != "prompt":
+        wrong = f"`{label}` ends the prompt within {quoted(start)}: every response begins within a thought"
+        yield here, f"`{dotted(here)}`{f' is `{said}`' if said else ''}: {wrong}", "`opened_by: prompt`"
+    elif said == "prompt" and not opens:
+        wrong = f"`{label}` does not end the prompt within {quoted(start)}: an answer without marks would be a thought"
+        yield here, f"`{dotted(here)}` is `prompt`: {wrong}", "`opened_by: model`"
 
 
 def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:

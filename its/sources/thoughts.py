@@ -2,7 +2,9 @@
 
 Recognised are that form with any white space, OpenThoughts' marks, and a thought that stands in a field of its own.
 White space at the ends of thought and solution is dropped; nothing else is. A thought that was never ended keeps its
-open `<think>` (the filter `complete_trace` knows it by that). Marks in any other order are a fault, not a guess.
+open `<think>` (the filter `complete_trace` knows it by that). Marks in any other order are a fault, not a guess: a
+response has to be cut wherever its marks stand (`its.thinking`), a row to train on can be refused. What is accepted
+here is cut there into the same thought and solution.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import re
 from typing import Literal, NamedTuple
 
 from its.sources.records import RowFault
+from its.thinking import SOLUTION_MARKS
 
 ThoughtForm = Literal["think", "openthoughts", "fields"]
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_OPEN, _CLOSE, _ = SOLUTION_MARKS
 _BEGIN_THOUGHT, _END_THOUGHT = "<|begin_of_thought|>", "<|end_of_thought|>"
 _BEGIN_SOLUTION, _END_SOLUTION = "<|begin_of_solution|>", "<|end_of_solution|>"
 _MARK = re.compile(

@@ -7,13 +7,13 @@ from typing import Any
 
 from its.engines.protocol import Completion, Request
 from its.engines.session import Session
-from its.progress import Progress
-from its.recipe.schema import Thinking
+from its.progress import Progress, say
 from its.rows import count_lines, read_rows, write_json, write_rows
 from its.seeds import derive_seed
 from its.stages.serving import cost_rows, open_serving
 from its.stages.study import Cell, Checkpoint, Study
 from its.store import Store
+from its.thinking import Cut, cut_thinking, thinking_tokens
 from its.types import Query, Response
 
 
@@ -79,31 +79,28 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
 def _rows(
     study: Study, session: Session, checkpoint: Checkpoint, benchmark: str, strategy: str, tokens: dict[str, int]
 ) -> Iterator[Response]:
-    thinking = study.recipe.models[checkpoint.model].thinking
+    thinking, began = study.recipe.models[checkpoint.model].thinking, 0
     for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
         tokens[checkpoint.name] = tokens.get(checkpoint.name, 0) + completion.completion_tokens
         query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
-        yield _response(request, query_id, key, completion, thinking)
+        cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
+        began += cut.began_within and completion.thinking is None
+        yield _response(request, query_id, key, completion, cut)
+    if thinking is not None and thinking.opened_by is None and began:
+        say(
+            f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. Set "
+            f"`models.{checkpoint.model}.thinking.opened_by: prompt`: without it one that never ends its thought and "
+            f"was not cut is taken for an answer"
+        )
 
 
-def _response(request: Request, query_id: str, key: str, completion: Completion, thinking: Thinking | None) -> Response:
-    text, thought, counted = completion.text, completion.thinking, completion.thinking_tokens
-    if thought is None and thinking is not None:
-        head, mark, tail = text.partition(thinking.end)
-        if mark:
-            thought, text = head.removeprefix(thinking.start).strip(), tail.strip()
-        elif thinking.start in text or completion.finish_reason == "length":
-            thought, text = head.removeprefix(thinking.start).strip(), ""  # unfinished thinking is no answer
-    if counted is None or counted > completion.completion_tokens:
-        # Most engines count the whole completion, and a server may count thinking beside it: then the part in thinking
-        # is by its share of the characters.
-        whole = len(completion.text) + len(completion.thinking or "")
-        counted = round(len(thought or "") / max(whole, 1) * completion.completion_tokens)
+def _response(request: Request, query_id: str, key: str, completion: Completion, cut: Cut) -> Response:
+    apart = completion.thinking is not None
     return Response(
         query_id=query_id,
         sample_index=request.sample_index,
-        text=text,
-        thinking=thought,
+        text=cut.answer,
+        thinking=cut.thinking,
         finish_reason="stop"
         if completion.finish_reason == "stop"
         else "length"
@@ -111,7 +108,7 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
         else "error",
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        thinking_tokens=counted,
+        thinking_tokens=thinking_tokens(cut, completion.completion_tokens, completion.thinking_tokens, apart),
         seed=request.seed,
         request_key=key,
     )

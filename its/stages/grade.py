@@ -81,8 +81,8 @@ def _grader(study: Study) -> Grader:
 def _items(study: Study, cell: Cell) -> Iterator[Item]:
     """The responses of a cell beside their references.
 
-    `generate` took the thinking out already where it saw the model's marks; marks that still stand in a text without
-    thinking (the recipe got them later) are taken out here.
+    `generate` took the thinking out already; of a response without any, whose marks the recipe got later, it is taken
+    out here.
     """
     checkpoint, benchmark, test = cell
     path = study.responses_path(*cell)
@@ -101,7 +101,8 @@ def _items(study: Study, cell: Cell) -> Iterator[Item]:
             text=response.text,
             reference=reference,
             kind=kind,
-            thinking=(marks.start, marks.end) if marks is not None and response.thinking is None else None,
+            thinking=marks if response.thinking is None else None,
+            cut_short=response.finish_reason == "length",
         )
 
 

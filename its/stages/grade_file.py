@@ -19,6 +19,7 @@ from its.grading.normalise import AnswerKind
 from its.grading.references import HINTS, probe_references
 from its.progress import Progress
 from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
+from its.thinking import Marks, OpenedBy, PlainMarks
 from its.types import Verdict
 
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
@@ -41,6 +42,7 @@ def grade_file(
     timeout_seconds: float = 5.0,
     workers: int | None = None,
     list_all: bool = False,
+    opened_by: OpenedBy | None = None,
 ) -> dict[str, int]:
     """Write every row of a file with its answer, verdict and rule; return how many got which verdict.
 
@@ -52,8 +54,11 @@ def grade_file(
             regular file, since it is read more than once.
         output: written atomically; the rows' other fields stay as they are.
         kind: of rows that do not say theirs.
-        thinking: marks around reasoning, which is cut off.
+        thinking: marks around reasoning, which is cut off by `its.thinking`, as the stages do. A row's `finish_reason`
+            is looked at, and a text under its `thinking` (a server's reasoning parser, a row of `data/responses`) says
+            that it was cut off before, so that nothing is open at the beginning of `response`.
         list_all: name every fault, not the first 20 and how many more.
+        opened_by: who writes the first of those marks, as `models.NAME.thinking.opened_by` of a recipe.
 
     Raises:
         MissingError: no such file.
@@ -68,6 +73,7 @@ def grade_file(
         raise DataError(f"{output}: is the file to grade", "give `--output` another name")
     if thinking is not None and not all(mark.strip() for mark in thinking):
         raise DataError("a mark of `--thinking` is blank", "wanted what stands before and behind the reasoning")
+    marks = None if thinking is None else PlainMarks(*thinking, opened_by)
     counts: Counter[str] = Counter()
 
     def graded(grader: Grader) -> Iterator[dict[str, Any]]:
@@ -78,7 +84,7 @@ def grade_file(
             def items() -> Iterator[Item]:
                 for number, row in _good_rows(source, kind):
                     held.append(row)
-                    yield _item(number, row, kind, thinking)
+                    yield _item(number, row, kind, marks)
 
             for verdict in grader.grade(items()):
                 yield _with_verdict(held.popleft(), verdict)
@@ -170,10 +176,11 @@ def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dic
     raise _changed(source)
 
 
-def _item(number: int, row: dict[str, Any], kind: AnswerKind | None, thinking: tuple[str, str] | None) -> Item:
+def _item(number: int, row: dict[str, Any], kind: AnswerKind | None, marks: Marks | None) -> Item:
     # Half a character has no UTF-8 and is no text to most libraries. One for one, so that `span` fits the response.
     text = row["response"] if row["response"].isascii() else _HALF.sub("\ufffd", row["response"])
-    return Item(str(number), 0, text, _text(row["reference"]), _kind(row, kind), thinking)
+    cut_short, apart = row.get("finish_reason") == "length", isinstance(row.get("thinking"), str)
+    return Item(str(number), 0, text, _text(row["reference"]), _kind(row, kind), marks, cut_short, apart)
 
 
 def _with_verdict(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from its.seeds import derive_seed
 from its.stages.serving import open_serving
 from its.stages.study import Cell, Checkpoint, Study, split_query_id
 from its.store import Store
+from its.thinking import cut_thinking
 from its.types import Problem, Verdict
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 
 
 def run(study: Study) -> str:
@@ -51,7 +52,7 @@ def run(study: Study) -> str:
 
 def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opinions, list[str]]:
     """How many answers the judge was asked about, what it said, and the versions of the grader beside it."""
-    model = Checkpoint(judge.model)
+    model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
     requests: dict[str, Request] = {}
@@ -67,7 +68,9 @@ def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opini
         with Progress("judge", len(requests), "answers") as progress:
             session.ensure(requests.values(), partial(_advance, progress))
         for request, _, completion in session.read(requests.values()):
-            said[request.request_id] = judge_opinion(completion.text), completion.text
+            cut_short = completion.finish_reason == "length"
+            words = cut_thinking(completion.text, marks, cut_short, completion.thinking).answer
+            said[request.request_id] = judge_opinion(words), words
     opinions, graders = Opinions(), set()
     for cell in cells:
         for verdict in read_rows(study.verdicts_path(*cell), Verdict):

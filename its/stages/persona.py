@@ -24,14 +24,15 @@ from its.strategies.persona import (
     best_attempt,
     draw_domain,
     has_persona,
+    persona_answer,
     persona_indices,
     persona_messages,
-    persona_text,
     truncate,
 )
 from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
+from its.thinking import Marks
 from its.types import Persona, Problem
 
 
@@ -176,7 +177,7 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
-    sampling = recipe.writer.sampling.model_dump()
+    sampling, marks = recipe.writer.sampling.model_dump(), recipe.models[recipe.writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
     with Store(study.home / "store.sqlite") as store, open_serving(study, store, [writer], stage) as session:
@@ -192,7 +193,7 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
             with Progress("personas", len(requests), "personas") as progress:
                 session.ensure(requests, partial(_count, progress))
             for request, key, completion in session.read(requests):
-                _settle(waiting[request.request_id], key, completion)
+                _settle(waiting[request.request_id], key, completion, marks)
                 tokens += completion.completion_tokens
     return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
 
@@ -217,10 +218,11 @@ def _request(
     )
 
 
-def _settle(job: _Job, key: str, completion: Completion) -> None:
+def _settle(job: _Job, key: str, completion: Completion, marks: Marks | None) -> None:
     limits = job.strategy.limits
     assert limits is not None
-    text = persona_text(job.asked.start, completion.text)
+    cut_short = completion.finish_reason == "length"
+    text = persona_answer(job.asked.start, completion.text, marks, cut_short, completion.thinking)
     flags = persona_flags(text, completion.finish_reason, limits, job.problem)
     if "overlong" in flags:  # no more than `truncate` looks at: every attempt at every persona is held
         text = text[: WORD_LETTERS * limits.max_words]

@@ -22,10 +22,8 @@ from its.rows import raise_faults, write_json, write_json_lines, write_rows
 from its.sources.load import load_problems
 from its.sources.records import Rejected
 from its.stages.study import Study
+from its.thinking import SOLUTION_MARKS
 from its.types import Problem
-
-THINKING = ("<think>", "</think>")
-"""The marks of a solution's reasoning, as the sources write them."""
 
 
 def run(study: Study, name: str) -> str:
@@ -124,7 +122,7 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
 
     def verdict(problem: Problem, reference: str) -> str:
         solution = problem.solution or ""
-        return grader.grade_one(Item(problem.problem_id, 0, solution, reference, "math", THINKING)).verdict
+        return grader.grade_one(Item(problem.problem_id, 0, solution, reference, "math", SOLUTION_MARKS)).verdict
 
     return Tools(
         count_tokens=count_tokens,

@@ -9,6 +9,7 @@ from its.prompts.render import render
 from its.recipe.schema import PersonaRequest, Strategy
 from its.seeds import derive_random
 from its.strategies.rules import WORD_LETTERS
+from its.thinking import Marks, PlainMarks, cut_thinking
 from its.types import Problem
 
 
@@ -62,6 +63,25 @@ def _ask(asked: PersonaRequest, template: str, problem: Problem, domain: str | N
     if domain is not None:
         values["domain"] = domain
     return render(template, f"recipes/{asked.template}", values)
+
+
+def persona_answer(
+    start: str | None, completion: str, marks: Marks | None, cut_short: bool, apart: str | None = None
+) -> str:
+    """The persona in what a writer wrote: its answer without its thinking, as `persona_text` joins it to the start.
+
+    A started answer stands where the template would open a thought, so the prompt opens one only where `start` itself
+    ends within it (`start: <think>`); a thought in `start` is no part of the persona either.
+
+    Args:
+        start, completion: the started answer, and what the writer went on with.
+        marks: of the writer's thinking, None without.
+        cut_short, apart: see `its.thinking.cut_thinking`.
+    """
+    if marks is not None and start is not None:
+        begun = cut_thinking(start, PlainMarks(marks.start, marks.end, "model"), False)
+        marks, start = PlainMarks(marks.start, marks.end, "model" if begun.finished else "prompt"), begun.answer
+    return persona_text(start, cut_thinking(completion, marks, cut_short, apart).answer)
 
 
 def persona_text(start: str | None, completion: str) -> str:

@@ -8,7 +8,7 @@ from its.recipe.schema import Limits
 from its.strategies.leaks import leaks
 from its.types import Problem
 
-RULES_VERSION = "3"
+RULES_VERSION = "4"
 
 COPIED_WORDS = 5
 COPIED_SHARE = 0.3
@@ -16,7 +16,7 @@ WORD_LETTERS = 64
 """Characters a word, as a mean, at most: no language comes near. A text without a space is one word however long."""
 
 RULES = {
-    "empty": "nothing was written",
+    "empty": "nothing was written, or nothing outside of a thought",
     "brief": "fewer words than `min_words`, but not empty",
     "overlong": f"more words than `max_words`, more than {WORD_LETTERS} characters for each, or cut by `max_tokens`",
     "refuses": "an apology or a statement of being an AI or unable",

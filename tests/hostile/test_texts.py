@@ -14,7 +14,7 @@ from its.curation.duplicates import near_groups
 from its.curation.filters import has_box, is_complete, needs_figure
 from its.curation.words import figure_words, words
 from its.grading.equal import GraderError, exactly_equivalent
-from its.grading.extract import answer_start, extract_answer
+from its.grading.extract import extract_answer
 from its.grading.normalise import AnswerKind, normalise_answer, parse_number
 from its.language import language_of
 from its.metrics.loops import ends_in_loop
@@ -23,6 +23,7 @@ from its.sources.text import damage
 from its.sources.thoughts import normal_trace
 from its.strategies.persona import persona_text, truncate
 from its.strategies.rules import copied_share, persona_flags
+from its.thinking import PlainMarks, cut_thinking
 from its.types import Problem
 
 MARKS = (
@@ -55,7 +56,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "persona": partial(persona_text, "You are"),
     "truncated": lambda text: truncate(text, 40),
     "rules": lambda text: persona_flags(text, "stop", LIMITS, PROBLEM),
-    "thinking": lambda text: answer_start(text, ("<think>", "</think>")),
+    "thinking": lambda text: cut_thinking(text, PlainMarks("<think>", "</think>"), True),
+    "thinking, one mark": lambda text: cut_thinking(text, PlainMarks("1", "1"), True),
+    "thinking, marks in marks": lambda text: cut_thinking(text, PlainMarks("((", "((("), True),
     **{f"extract {kind}": partial(extract_answer, kind=kind) for kind in KINDS},
     **{f"normalise {kind}": partial(normalise_answer, kind=kind) for kind in KINDS},
     **{f"number {kind}": partial(parse_number, kind=kind) for kind in KINDS},

@@ -198,8 +198,8 @@ def test_reasoning_comes_apart_from_the_text() -> None:
     assert (found["old"].thinking, found["old"].thinking_tokens) == ("Let me think.", 15)
     assert (found["new"].thinking, found["new"].thinking_tokens) == ("Let me think.", None)
     assert (found["cut"].text, found["cut"].thinking, found["cut"].finish_reason) == ("", "Let me think.", "length")
-    assert found["none"].thinking is None and found["none"].text == answer_to("none")
-    assert found["silent"].thinking is None and found["silent"].text == ""
+    assert found["none"].thinking == "" and found["none"].text == answer_to("none")
+    assert found["silent"].thinking == "" and found["silent"].text == ""
 
 
 def test_token_ids_of_the_prompt_are_hashed_and_other_finish_reasons_passed_on() -> None:

@@ -18,6 +18,7 @@ ALLOWED = {
     "__main__": {"cli", "interrupts"},
     "interrupts": set(),
     "types": set(),
+    "thinking": set(),
     "errors": {"secrets", "shown"},
     "secrets": set(),
     "shown": set(),
@@ -29,17 +30,17 @@ ALLOWED = {
     "rows": {*BASE, "files"},
     "prompts": {*BASE, "files"},
     "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
-    "recipe": {*BASE, "files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
+    "recipe": {*BASE, "files", "rows", "prompts", "thinking"},  # a recipe's templates are checked with the recipe
+    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts", "thinking"},  # of recipe the schema alone, below
     "language": set(),
-    "curation": {*BASE, "recipe", "language"},
-    "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
+    "curation": {*BASE, "recipe", "language", "thinking"},
+    "strategies": {*BASE, "prompts", "seeds", "recipe", "language", "thinking"},
     "engines": {*BASE, "rows", "store", "environments"},
     "environments": {"errors", "home", "rows"},
     "wheels": {*BASE, "files", "recipe"},
     "models": {*BASE, "files", "rows", "home", "environments", "engines", "recipe", "wheels"},
     "training": {*BASE, "files", "rows", "home", "environments", "engines", "prompts", "recipe"},
-    "grading": BASE,
+    "grading": {*BASE, "thinking"},
     "metrics": BASE,
     "report": BASE,
     "cards": BASE,

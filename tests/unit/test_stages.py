@@ -214,7 +214,7 @@ def test_several_personas_are_checked_and_asked_again_alone(study: Study, engine
 
 def _summary(study: Study) -> list[dict[str, Any]]:
     found = json.loads((study.project / "data" / "personas" / "summary.json").read_text(encoding="utf-8"))
-    assert found["rules_version"] == "3" and set(found["rules"]) > {"leaks", "copies"}
+    assert found["rules_version"] == "4" and set(found["rules"]) > {"leaks", "copies"}
     return list(found["personas"])
 
 

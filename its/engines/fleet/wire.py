@@ -143,7 +143,8 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     if not isinstance(message, dict):
         return "the choice has no message"
     told = [part for part in (message.get("reasoning_content"), message.get("reasoning")) if isinstance(part, str)]
-    thinking = next(filter(None, told), None)
+    # An empty one is told too: a server that has the field parts thinking from the text, and there was none.
+    thinking = next(filter(None, told), told[0] if told else None)
     text = message.get("content")
     if text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
         text = ""  # cut while it was still thinking, held back by a filter, or refused: an answer, though none to grade
