@@ -527,6 +527,28 @@ def test_a_change_of_no_row_starts_no_engine(changed: Ran, change: Change) -> No
     assert not {stage: why for stage, why in changed.status().items() if stage in ASK_A_MODEL}
 
 
+def test_a_recipe_of_ones_own_is_measured_and_reported_anew(ran: Ran) -> None:
+    """`its recipe new` copies a recipe and changes its name: nothing but the name is new, and the page says it."""
+    path = ran.project / "params.yaml"
+    sound = path.read_text(encoding="utf-8")
+    (ran.project / "recipes" / "own.yaml").write_text(
+        sound.replace("recipe: quickstart", "recipe: own"), encoding="utf-8"
+    )
+    ran.run("its", "recipe", "new", "mine", "--from", "own")
+    ran.run("its", "recipe", "use", "mine", "--force")
+    said = ran.run("dvc", "repro").stdout
+    assert [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")] == [
+        "measure",
+        "report",
+    ]
+    assert ran.status() == {}
+    ran.run("its", "results", "table")
+    path.write_text(sound, encoding="utf-8")
+    for stage in ("measure", "report"):
+        ran.restore(stage)
+    ran.run("dvc", "repro", "-q")
+
+
 def test_there_are_many(ran: Ran) -> None:
     assert len(CHANGES) >= 40 and len(NOTHING) >= 20
     assert {stage for change in CHANGES for stage in change.stages} == set(STAGES)

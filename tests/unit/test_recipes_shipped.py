@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_all_are_found() -> None:
     found = sorted((ROOT / "recipes").rglob("*.yaml"))
     assert tuple(path.stem for path in found) == SHIPPED
     assert all(path.parent == ROOT / "recipes" for path in found)
+
+
+def test_the_quickstart_is_in_charge_of_a_fresh_clone() -> None:
+    """To the byte: `make quickstart` leaves params.yaml as it was committed."""
+    committed = [
+        subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, check=True).stdout
+        for name in ("params.yaml", "recipes/quickstart.yaml")
+    ]
+    assert committed[0] == committed[1]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
