@@ -508,7 +508,8 @@ class Price(Section):
 class OpenAISection(Section):
     """Servers behind the `openai` engine. None of its fields changes what a server answers.
 
-    `served` maps a model or checkpoint to the name under which the servers have it (absent: its own name).
+    `served` maps a model or checkpoint to the name under which the servers have it (absent: its own name); a response
+    is known by it.
     `concurrency` bounds the requests under way at one server, `timeout_seconds` the wait for one answer, `retries` how
     often one request is tried again.
     """

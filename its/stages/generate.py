@@ -33,9 +33,10 @@ def run() -> str:
     with Store(study.home / "store.sqlite") as store, study.session(store, checkpoints, "generate") as session:
         _ask(study, session, cells, wanted)
         tokens: dict[str, int] = {}
+        broken: dict[str, int] = {}
         total = 0
         for checkpoint, benchmark, strategy in cells:
-            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens)
+            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens, broken)
             total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
         write_json(study.sessions_path(), _sessions(session, store))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
@@ -43,8 +44,16 @@ def run() -> str:
     asked = sum(tally.asked for tally in session.tallies.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
-        f"({asked} asked, {total - asked} from the store)"
+        f"({asked} asked, {total - asked} from the store){_broken(broken)}"
     )
+
+
+def _broken(counts: dict[str, int]) -> str:
+    """What ended neither by itself nor at `max_tokens`, by the engine's word for it: refused, too_long, ..."""
+    if not counts:
+        return ""
+    shown = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"; {sum(counts.values())} have finish_reason error ({shown}), see `its store gc --refused`"
 
 
 def _count(study: Study, cells: list[tuple[Checkpoint, str, str]]) -> int:
@@ -82,13 +91,22 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
 
 
 def _rows(
-    study: Study, session: Session, checkpoint: Checkpoint, benchmark: str, strategy: str, tokens: dict[str, int]
+    study: Study,
+    session: Session,
+    checkpoint: Checkpoint,
+    benchmark: str,
+    strategy: str,
+    tokens: dict[str, int],
+    broken: dict[str, int],
 ) -> Iterator[Response]:
     thinking = study.recipe.models[checkpoint.model].thinking
     for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
         tokens[checkpoint.name] = tokens.get(checkpoint.name, 0) + completion.completion_tokens
         query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
-        yield _response(request, query_id, key, completion, thinking)
+        row = _response(request, query_id, key, completion, thinking)
+        if row.finish_reason == "error":
+            broken[completion.finish_reason] = broken.get(completion.finish_reason, 0) + 1
+        yield row
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, thinking: Thinking | None) -> Response:
