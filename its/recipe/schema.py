@@ -377,8 +377,13 @@ class Dataset(ProblemSet):
 
 
 class Benchmark(ProblemSet):
-    """Problems to be measured on; every row needs a reference."""
+    """Problems to be measured on; every row needs a reference.
 
+    Rows whose text repeats another row's are a fault, since each problem counts as one of its own; with `duplicates`
+    (None: the fault) the first of each stays.
+    """
+
+    duplicates: Duplicates | None = None
     answer: AnswerKind
     role: Literal["select", "report"]
 
