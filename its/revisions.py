@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from its.errors import DataError, ItsError, MissingError
@@ -243,3 +243,19 @@ def _git(project: Path, *words: str) -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
+
+
+def known_files(project: Path, paths: Sequence[str]) -> set[str] | None:
+    """Those of some paths in the project that git knows: a file in its index, a folder with one; None without git.
+
+    Args:
+        paths: relative to the project, with `/`.
+    """
+    if not paths:
+        return set()
+    told = _git(project, "--literal-pathspecs", "ls-files", "-z", "--", *paths)
+    if told is None:
+        return None
+    files = told.split("\0")
+    folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
+    return {path for path in paths if path in files or path in folders}

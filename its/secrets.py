@@ -13,16 +13,38 @@ from typing import Any
 DEEPEST = 64
 """Levels of nesting that are looked through; honest settings have four. What lies deeper counts as a secret."""
 
-_KEYS = "access|account|api|auth|aws|azure|comet|deploy|encryption|hf|license|openai|private|secret|session|signing|ssh"
+_KEYS = (
+    "access|account|api|auth|aws|azure|comet|deploy|encryption|hf|license|openai|private|secret|session|signing|ssh"
+    "|wandb"
+)
 _TOKENS = (
-    "access|api|auth|bearer|bot|comet|databricks|deploy|github|gitlab|hf|hub|huggingface|id|jwt|npm|oauth|personal"
-    "|private|pypi|refresh|sas|secret|security|session|slack|vault|wandb"
+    "access|api|auth|bearer|bot|clearml|comet|databricks|deploy|discord|dockerhub|gh|github|gitlab|hf|hub|huggingface"
+    "|id|jwt|linode|modal|neptune|npm|oauth|personal|private|pypi|refresh|registry|sas|secret|security|session|slack"
+    "|trackio|vault|wandb"
 )
 _SECRET_NAME = re.compile(
     rf"(?:token|sig)$|(?:.*_)?(?:(?:{_KEYS}|bearer|github|hub|subscription)_?keys?|(?:{_TOKENS})_?tokens?|authorization|auth"
-    r"|cookies?|credentials?|passphrases?|passwds?|passwords?|pwd|secrets?|(?:access|amz|goog)_signature|connection_?string)"
-    r"(?:_\d+)?(?:_ids?)?$"
+    r"|cookies?|credentials?|passphrases?|passwds?|[a-z]*passwords?|pwd|secrets?|(?:access|amz|goog)_signature"
+    r"|connection_?string|webhook_?urls?)(?:_\d+)?(?:_ids?)?$"
 )
+# In capitals, as variables of the environment are written, a key or token is one by default: who issues it makes the
+# rest of the name, and no list of them is whole.
+_SECRET_VARIABLE = re.compile(
+    r"(?:.+_)?(?P<token>[a-z]*token)(?:_\d+)?(?:_id)?$|(?:.*_)?(?:access|api|auth|bearer|pypi)_token_[a-z]+$"
+    r"|(?:.+_(?:key|jwt|pass|pat)|sshpass)(?:_\d+)?(?:_(?:base|base64|content|id|json))?$"
+)
+# What a token of a text is for (`EOS_TOKEN`, `IMAGE_TOKEN_ID`).
+_OF_TEXT = """
+    audio begin boa boi bos bov cls context decoder end eoa eoi eos eot eov fim image img mask middle num pad patch per
+    placeholder prefix prompt sep special speech start stop suffix think thinking trainable turn unk video vision vocab
+"""
+# A key of a table or a cache, the public half of a pair, and what says whether one is used.
+_OF_TABLE = """
+    allow attn cache column dict disable enable foreign group ignore implicit index lookup num partition per primary
+    public query sort use
+"""
+_NO_KEY = frozenset(_OF_TABLE.split())
+_NO_TOKEN = _NO_KEY | frozenset(_OF_TEXT.split())
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _HEX = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
 LONGEST_NAME = 200
@@ -60,9 +82,16 @@ _GIVEN = re.compile(r"(?![<{\[$(])(?=[^\s&;,'\"`)\d]{0,64}\d)(?=[^\s&;,'\"`)A-Za
 def secret_name(name: str) -> bool:
     """Whether the value of a setting of this name must never be written down: `hf_token`, `apiKeys`, `SECRET_KEY_ID`.
 
-    Not among them are `eos_token`, `max_tokens` and their like, which determine a response.
+    Not among them are `eos_token`, `max_tokens` and their like, which determine a response. Names in capitals are those
+    of variables, where `LINODE_TOKEN` and `KAGGLE_KEY` are secrets too.
     """
-    return _SECRET_NAME.match("_".join(_NAME_WORD.findall(name[-LONGEST_NAME:])).lower()) is not None
+    words = _NAME_WORD.findall(name[-LONGEST_NAME:])
+    joined = "_".join(words).lower()
+    if _SECRET_NAME.match(joined):
+        return True
+    if not name.isupper() or not (found := _SECRET_VARIABLE.match(joined)):
+        return False
+    return not set(joined.split("_")) & (_NO_TOKEN if found["token"] else _NO_KEY)
 
 
 def _secret_setting(name: str, value: Any) -> bool:

@@ -83,7 +83,11 @@ class Query(Row):
 
 
 class Response(Row):
-    """One sampled output for one query. Token counts include no padding; `thinking_tokens` is part of completion."""
+    """One sampled output for one query. Token counts include no padding; `thinking_tokens` is part of completion.
+
+    `finish_reason` is `error` where it ended neither by itself nor at `max_tokens`: a server refused the prompt or held
+    the text back, or the model called a tool. Such a text is graded as it is, most often empty: no answer.
+    """
 
     query_id: str
     sample_index: int = Field(ge=0)

@@ -51,6 +51,7 @@ def build_card(
     overlaps: Sequence[Mapping[str, Any]],
     files: Mapping[str, str],
     made_by: Mapping[str, str],
+    near: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The card of a prepared problem set. Equal arguments give equal bytes: no date, no machine in it.
 
@@ -66,6 +67,7 @@ def build_card(
         overlaps: problems that overlap one of a benchmark, each with the name of that `benchmark`.
         files: SHA-256 of what was written, by path in the project.
         made_by: what else the rows depend on: the version of ITS, hashes of environment locks.
+        near: of a benchmark, how many `problems` repeat an earlier one nearly, and `of` how many; None: not counted.
     """
     return {
         "card_version": CARD_VERSION,
@@ -85,6 +87,7 @@ def build_card(
             "reasons": _common(reason for row in quarantine for reason in row["reasons"]),
         },
         "overlaps": {"rows": len(overlaps), "benchmarks": _common(row["benchmark"] for row in overlaps)},
+        **({} if near is None else {"near_repeats": dict(near)}),
         "files": dict(files),
         "examples": tally.examples,
     }

@@ -51,6 +51,9 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
         "benchmark",
         card["overlaps"]["benchmarks"],
     )
+    if near := card.get("near_repeats"):
+        yield f"{near['problems'] or 'No'} problems repeat another one nearly: the same numbers and most of the words"
+        yield from ((f"(of {near['of']} different ones)." if near["problems"] else "(and no text stands twice)."), "")
     yield from (f"{level}# Declared", "")
     yield from _fence(json.dumps(card["declared"], indent=2, ensure_ascii=False), "json")
     yield from (f"{level}# Made by", "")

@@ -32,6 +32,12 @@ class _Overlaps(BaseModel):
     benchmarks: dict[str, int]
 
 
+class _NearRepeats(BaseModel):
+    model_config = ConfigDict(strict=True)
+    problems: int
+    of: int
+
+
 class _Origin(BaseModel):
     model_config = ConfigDict(strict=True)
     licence: str | None = None
@@ -61,6 +67,7 @@ class _Card(BaseModel):
     sources: dict[str, int]
     quarantine: _Quarantine
     overlaps: _Overlaps
+    near_repeats: _NearRepeats | None = None
     files: dict[str, str]
     examples: list[_Example]
 

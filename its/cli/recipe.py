@@ -8,6 +8,10 @@ from pathlib import Path
 import click
 
 from its.cli.output import echo, json_option, print_json
+from its.shown import shown
+
+MOST_UNTRACKED = 10
+"""Files that a note names."""
 
 
 def _project() -> Path:
@@ -73,8 +77,9 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
     `fields` can be read and every reference at hand be graded against, that numbers fit each other (k and n, batch
     sizes, context), that nothing looks like a secret, and that nothing may run code that the owner of this machine
-    does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Starts no engine
-    and needs no network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
+    does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Templates and
+    sources that git does not know are named: a queued experiment runs without them. Starts no engine and needs no
+    network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
     `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
 
     Example: its recipe check quickstart
@@ -85,6 +90,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
     from its.stages.data_check import data_faults
+    from its.stages.untracked import untracked_files
 
     project = _project()
     paths = [recipe_path(project, name) for name in names]
@@ -117,17 +123,19 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
-    allowed = {
-        name: allowances(document.values, template_code(project, recipe.train))
-        for name, (document, recipe) in zip(good, valid, strict=True)
-    }
+    allowed, unknown = {}, {}
+    for name, (document, recipe) in zip(good, valid, strict=True):
+        allowed[name] = allowances(document.values, template_code(project, recipe.train))
+        unknown[name] = untracked_files(project, recipe)
     if as_json:
-        print_json(valid=good, errors=[], **({"allowed": allowed} if any(allowed.values()) else {}))
+        told = {"allowed": allowed, "untracked": unknown}
+        print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
         return
     for name in good:
         click.echo(f"{name}: valid")
         for line in allowed[name]:
             echo(f"  {line}")
+    _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
 
 
 @recipe.command()
@@ -142,10 +150,21 @@ def use(name: str, force: bool) -> None:
     """
     from its.recipe.apply import recipe_path, use_recipe
     from its.stages.data_check import data_checked
+    from its.stages.untracked import untracked_files
 
     project = _project()
     chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
+    _tell_untracked(untracked_files(project, chosen))
+
+
+def _tell_untracked(paths: list[str]) -> None:
+    """A note and no fault: `dvc repro` reads the files where they are."""
+    if paths:
+        named = ", ".join(f"`{path}`" for path in paths[:MOST_UNTRACKED])
+        more = f" and {len(paths) - MOST_UNTRACKED} more" if len(paths) > MOST_UNTRACKED else ""
+        note = f"git does not know {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
+        click.echo(shown(f"note: {note}; `git add` (large ones `dvc add`) makes them known"), err=True)
 
 
 @recipe.command()

@@ -154,15 +154,17 @@ def import_(file: Path, as_json: bool) -> None:
 
 @store.command("gc")
 @click.option("--unused", is_flag=True, help="Remove also the responses that the study's rows do not cite.")
+@click.option("--refused", is_flag=True, help="Remove also responses without text that a server refused.")
 @click.option("--dry-run", is_flag=True, help="Count what would go, remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before --unused removes responses.")
 @json_option
-def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
+def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove what nothing needs and compact the file.
 
     Always: claims of processes that are gone, prompts and sessions without responses. With --unused also every
     response that no row of this study cites; other studies, branches and queued experiments that share the home lose
-    theirs.
+    theirs. With --refused also what a server did not answer (a prompt too long for it, a content filter), so that
+    `dvc repro -f generate` asks for it again.
 
     \b
     Reads   .its/store.sqlite; with --unused data/personas/, data/responses/
@@ -171,7 +173,7 @@ def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from its.store.garbage import collect_garbage
+    from its.store.garbage import collect_garbage, remove_refused
 
     project = _project() if unused else None
     with _opened() as opened:
@@ -185,13 +187,16 @@ def gc(unused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
                 err=True,
             )
             click.confirm("Remove them?", abort=True, err=True)
+        without_text = remove_refused(opened, dry_run) if refused else 0
         found = collect_garbage(opened, _cited(project), dry_run)
     if as_json:
-        print_json(dry_run=dry_run, removed=asdict(found))
+        print_json(dry_run=dry_run, removed={**asdict(found), "refused": without_text})
         return
+    word = "would remove" if dry_run else "removed"
+    if refused:
+        click.echo(f"{word} {without_text} responses that a server refused")
     click.echo(
-        f"{'would remove' if dry_run else 'removed'} {found.responses} responses, {found.prompts} prompts, "
-        f"{found.sessions} sessions, {found.claims} claims"
+        f"{word} {found.responses} responses, {found.prompts} prompts, {found.sessions} sessions, {found.claims} claims"
     )
     if not dry_run:
         size = f"{found.bytes_before / _MIB:.1f} MiB before, {found.bytes_after / _MIB:.1f} MiB now"

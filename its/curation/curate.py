@@ -1,7 +1,7 @@
 """Curation as a whole: the declared steps of a problem set, one after the other, each counted.
 
     dataset    split, filters as declared, duplicates, decontamination, sample
-    benchmark  split, sample
+    benchmark  split, duplicates, sample
 
 The split comes first because its two sides are two sets in the recipe: drawn after filters that only one of them has,
 the groups of near duplicates could differ and a problem could stand on both sides.
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from its.curation.duplicates import Groups, without_exact, without_near
+from its.curation.duplicates import Groups, Repeats, without_exact, without_near
 from its.curation.filters import Check, Tools, check_of, name_of
 from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
 from its.curation.split import one_side
-from its.errors import DataError
+from its.errors import DataError, FaultsError
 from its.recipe.schema import Benchmark, Dataset, Decontamination, Duplicates, Sample, Split
 from its.types import Problem
 
@@ -74,6 +74,8 @@ def curate(
     Raises:
         DataError: while `problems` is read: nothing is left, fewer than the sample wants, a row lacks what it is to be
             stratified by, or rows overlap a benchmark and the action is `fail`.
+        FaultsError: while `problems` of a benchmark is read: rows repeat a problem and `duplicates` is not declared,
+            or give it another reference.
     """
     curated = Curated(iter(()))
     stream = _counted(curated, "loaded", _loaded, problems)
@@ -82,20 +84,22 @@ def curate(
     if isinstance(declared, Dataset):
         for filter_ in declared.filters:
             stream = _counted(curated, name_of(filter_), partial(_filtered, check_of(filter_, tools)), stream)
-        if declared.duplicates is not None:
-            stream = _counted(
-                curated,
-                f"{declared.duplicates.kind} duplicates",
-                partial(_deduplicated, declared.duplicates, curated.duplicates),
-                stream,
-            )
-        if declared.decontamination is not None:
-            stream = _counted(
-                curated,
-                f"decontamination ({', '.join(declared.decontamination.against)})",
-                partial(_decontaminated, declared.decontamination, benchmarks, curated.overlaps, name),
-                stream,
-            )
+    else:
+        stream = _one_answer_each(stream, declared, name)
+    if declared.duplicates is not None:
+        stream = _counted(
+            curated,
+            f"{declared.duplicates.kind} duplicates",
+            partial(_deduplicated, declared.duplicates, curated.duplicates),
+            stream,
+        )
+    if isinstance(declared, Dataset) and declared.decontamination is not None:
+        stream = _counted(
+            curated,
+            f"decontamination ({', '.join(declared.decontamination.against)})",
+            partial(_decontaminated, declared.decontamination, benchmarks, curated.overlaps, name),
+            stream,
+        )
     if declared.sample is not None:
         by = f" by {declared.sample.stratify_by}" if declared.sample.stratify_by else ""
         step = f"sample {declared.sample.size}{by}"
@@ -142,6 +146,16 @@ def _filtered(check: Check, rows: Iterable[Problem], count: StepCount) -> Iterat
         else:
             reasons[reason] += 1
             count.note = _tally(reasons)
+
+
+def _one_answer_each(rows: Iterable[Problem], declared: Benchmark, name: str) -> Iterator[Problem]:
+    """The same rows, unless some repeat a problem and nothing is declared for it."""
+    repeats = Repeats()
+    for problem in rows:
+        repeats.add(problem.row or f"`{problem.problem_id}`", problem.text, problem.reference)
+        yield problem
+    if faults := repeats.faults(name, declared.duplicates is not None):
+        raise FaultsError(faults)
 
 
 def _deduplicated(declared: Duplicates, groups: Groups, rows: Iterable[Problem], count: StepCount) -> Iterator[Problem]:

@@ -12,14 +12,18 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from its.curation.likeness import shape
 from its.curation.words import canonical, figure_words, is_given, words
+from its.errors import Fault
 from its.types import Problem
 
 NEAR = 0.7
 """The least part of the runs of three words, of those in either text, that near duplicates share."""
 _RUN = 3
+_NAMED = 20
+"""Rows that an error names."""
 
 Groups = dict[str, list[str]]
 """The problem_id that stays -> those that went because they repeat it."""
@@ -50,6 +54,60 @@ def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Proble
             yield problem
         else:
             groups.setdefault(kept, []).append(problem.problem_id)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A row whose text is that of an earlier one, by the exact rule; `references` are both where they differ."""
+
+    place: str
+    earlier: str
+    references: tuple[str | None, str | None] | None
+
+
+class Repeats:
+    """The exact repetitions in a set, met row by row; memory grows by some 300 bytes a row."""
+
+    def __init__(self) -> None:
+        self.found: list[Repeat] = []
+        self.rows = 0
+        self._first: dict[bytes, tuple[str, str | None]] = {}
+
+    def add(self, place: str, text: str, reference: str | None) -> None:
+        """Take the next row."""
+        self.rows += 1
+        earlier, known = self._first.setdefault(_digest(canonical(text)), (place, reference))
+        if earlier != place:
+            same = canonical(known or "") == canonical(reference or "")
+            self.found.append(Repeat(place, earlier, None if same else (known, reference)))
+
+    def faults(self, name: str, dropped: bool) -> list[Fault]:
+        """What a benchmark of this name cannot be measured with, the first rows and how many.
+
+        Two answers to one problem are a fault always, a plain repetition where it is not `dropped`.
+        """
+        faults = [_fault(repeat) for repeat in self.found if repeat.references is not None or not dropped]
+        if not faults:
+            return []
+        count = f"{self.rows} rows hold {len(self._first)} different problems"
+        more = f"; {len(faults) - _NAMED} more rows repeat one" if len(faults) > _NAMED else ""
+        return [*faults[:_NAMED], Fault(f"`{name}`", f"{count}{more}: each would count as a problem of its own")]
+
+
+def _fault(repeat: Repeat) -> Fault:
+    if repeat.references is None:
+        hint = "`duplicates: {kind: exact}` in the benchmark's entry keeps the first of each"
+        return Fault(repeat.place, f"the problem of {repeat.earlier} again", hint)
+    known, own = repeat.references
+    message = f"the problem of {repeat.earlier} again with another reference: `{known}` there, `{own}` here"
+    return Fault(repeat.place, message, "one problem has one answer: correct the source")
+
+
+def near_repeats(texts: Sequence[str]) -> dict[str, int]:
+    """How many texts repeat an earlier one nearly, as `near` has it, and of how many different ones."""
+    groups = near_groups(texts)
+    repeated = [group for at, group in enumerate(groups) if group != at]
+    return {"problems": len(repeated), "of": len(set(repeated))}
 
 
 def near_groups(texts: Sequence[str]) -> list[int]:

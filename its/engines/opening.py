@@ -166,8 +166,14 @@ class _Opener:
     def openai(self) -> _Opened:
         declared = self.choice.openai
         assert declared is not None  # the recipe's validation holds it
+        # A name that servers know chooses the weights that answer; our fingerprint only says which were meant.
         identities = {
-            model.name: {"model": model.fingerprint, "engine": "openai", "options": self.choice.options}
+            model.name: {
+                "model": model.fingerprint,
+                "engine": "openai",
+                "served": declared.served.get(model.name, model.name),
+                "options": self.choice.options,
+            }
             for model in self.models
         }
 

@@ -24,7 +24,8 @@ class Cell:
     """What a table needs of one cell's responses: counts for each problem, no texts, however many responses.
 
     Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
-    `completion`. `maj_P` holds maj@k of each problem, by k.
+    `completion`. `maj_P` holds maj@k of each problem, by k. `errors` are responses with `finish_reason` error;
+    `equal_samples` counts problems whose n > 1 responses are one text n times (0 where n is 1).
     """
 
     checkpoint: str
@@ -46,6 +47,8 @@ class Cell:
     no_answer: int = 0
     truncated: int = 0
     loops: int = 0
+    errors: int = 0
+    equal_samples: int = 0
     grader_error: int = 0
     grader_version: str = ""
 
@@ -159,6 +162,8 @@ def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int]) -> dict[str, A
         "no_answer": cell.no_answer / count,
         "truncated": cell.truncated / count,
         "loops": cell.loops / count,
+        "errors": cell.errors,
+        "equal_samples": cell.equal_samples,
         "grader_error": cell.grader_error,
         "prompt_tokens": int(cell.prompt_tokens_P.sum()) / count,
         "thinking_tokens": int(cell.thinking_tokens_P.sum()) / count,

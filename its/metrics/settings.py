@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-APART = ("model", "session")
+APART = ("model", "session", "served")
 """Of a session: what differs between checkpoints by their nature."""
 
 

@@ -384,8 +384,13 @@ class Dataset(ProblemSet):
 
 
 class Benchmark(ProblemSet):
-    """Problems to be measured on; every row needs a reference."""
+    """Problems to be measured on; every row needs a reference.
 
+    Rows whose text repeats another row's are a fault, since each problem counts as one of its own; with `duplicates`
+    (None: the fault) the first of each stays.
+    """
+
+    duplicates: Duplicates | None = None
     answer: AnswerKind
     role: Literal["select", "report"]
 
@@ -515,7 +520,8 @@ class Price(Section):
 class OpenAISection(Section):
     """Servers behind the `openai` engine. None of its fields changes what a server answers.
 
-    `served` maps a model or checkpoint to the name under which the servers have it (absent: its own name).
+    `served` maps a model or checkpoint to the name under which the servers have it (absent: its own name); a response
+    is known by it.
     `concurrency` bounds the requests under way at one server, `timeout_seconds` the wait for one answer, `retries` how
     often one request is tried again.
     """

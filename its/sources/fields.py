@@ -11,6 +11,7 @@ from its.recipe.schema import Fields
 from its.sources.expressions import ABSENT, ExpressionError, Getter, getter, is_expression
 from its.sources.records import FaultyRow, RowFault
 from its.sources.text import as_json, as_text, damage
+from its.sources.turns import Speakers
 
 TEXTS = ("problem", "reference", "solution", "thinking", "problem_id")
 KEPT = ("choices", "original_solution", "thought_form")
@@ -69,6 +70,8 @@ class FieldReader:
         self._meta = [item for item in compiled if item[0].startswith("meta.")]
         # `thinking` is never optional where it is mapped: a row without it would train a model not to think.
         self._required = {"problem", "problem_id", "thinking", *required}
+        self._by_number = [(name, path) for name, path in _paths(fields) if _has_number(path)]
+        self._speakers = Speakers()
         self._unseen = {name: path for name, path in _paths(fields) if not name.startswith("choices.")}
 
     def values(self, row: Any) -> Values:
@@ -100,6 +103,9 @@ class FieldReader:
                 faults.append(_named(name, error.fault))
             except TypeError as error:
                 faults.append(RowFault(f"`{path}` ({name}) holds a {error}: JSON has none", "leave it out of `fields`"))
+        for name, path in self._by_number:
+            if (misread := self._speakers.fault(name, path, row)) is not None:
+                faults.append(misread)
         if faults:
             raise FaultyRow(faults)
         return values
@@ -146,6 +152,10 @@ class FieldReader:
                     for name, path in self._unseen.items()
                 ]
             )
+
+
+def _has_number(path: str) -> bool:
+    return not is_expression(path) and any(part.isdigit() for part in path.split("."))
 
 
 def _paths(fields: Fields) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from its.errors import Fault, FaultsError, MissingError
 from its.sources.records import Record, Table
+from its.sources.workers.narrow_floats import rows_as_written
 
 _UNREACHABLE = {
     "ConnectionError",
@@ -53,13 +54,18 @@ def _records(dataset_id: str, subset: str | None, split: str, revision: str, nam
     import datasets
 
     with _explained(dataset_id):
-        rows = iter(datasets.load_dataset(dataset_id, subset, split=split, revision=revision, streaming=True))
+        found = datasets.load_dataset(dataset_id, subset, split=split, revision=revision, streaming=True)
+        features = getattr(found, "features", None)  # None where files hold text, whose numbers are as written
+        schema = None if features is None else features.arrow_schema
+        rows = iter(found)
     index = 0
     while True:
         with _explained(dataset_id, f"{name}[{index}]"):
             row = next(rows, None)
         if row is None:
             return
+        with _explained(dataset_id, f"{name}[{index}]"):
+            row = row if schema is None else rows_as_written([dict(row)], schema)[0]
         yield Record(index, row)
         index += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from its.curation.duplicates import Repeats
 from its.errors import Fault, FaultsError, ItsError
 from its.grading.references import reference_faults
 from its.recipe.document import Document
@@ -51,12 +52,16 @@ def _faults(
     required = required_fields(declared)
     rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])
     places: list[tuple[str, str | None]] = []
+    repeats = Repeats()
     try:
         for problem in rows:
             places.append((problem.row or f"`{name}/{problem.problem_id}`", problem.reference))
+            repeats.add(places[-1][0], problem.text, problem.reference)
     except FaultsError as error:  # raised behind the last good row: their references are looked at all the same
         yield from error.faults
     except ItsError as error:
         yield Fault(document.where([section, name, "source"]), error.message, error.hint)
         return
+    if declared.split is None:  # the rows of the other side may be what they like
+        yield from repeats.faults(name, declared.duplicates is not None)
     yield from reference_faults(places, declared.answer, recipe.grading.timeout_seconds, recipe.grading.workers)

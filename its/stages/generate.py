@@ -28,9 +28,10 @@ def run(study: Study) -> str:
     with Store(study.home / "store.sqlite") as store, open_serving(study, store, checkpoints, "generate") as session:
         _ask(study, session, cells, wanted)
         tokens: dict[str, int] = {}
+        broken: dict[str, int] = {}
         total = 0
         for checkpoint, benchmark, strategy in cells:
-            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens)
+            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens, broken)
             total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
         write_json(study.sessions_path(), _sessions(session, store))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
@@ -38,8 +39,16 @@ def run(study: Study) -> str:
     asked = sum(tally.asked for tally in session.tallies.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
-        f"({asked} asked, {total - asked} from the store)"
+        f"({asked} asked, {total - asked} from the store){_broken(broken)}"
     )
+
+
+def _broken(counts: dict[str, int]) -> str:
+    """What ended neither by itself nor at `max_tokens`, by the engine's word for it: refused, too_long, ..."""
+    if not counts:
+        return ""
+    shown = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"; {sum(counts.values())} have finish_reason error ({shown}), see `its store gc --refused`"
 
 
 def _count(study: Study, cells: list[Cell]) -> int:
@@ -77,7 +86,13 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
 
 
 def _rows(
-    study: Study, session: Session, checkpoint: Checkpoint, benchmark: str, strategy: str, tokens: dict[str, int]
+    study: Study,
+    session: Session,
+    checkpoint: Checkpoint,
+    benchmark: str,
+    strategy: str,
+    tokens: dict[str, int],
+    broken: dict[str, int],
 ) -> Iterator[Response]:
     thinking, began = study.recipe.models[checkpoint.model].thinking, 0
     for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
@@ -85,7 +100,10 @@ def _rows(
         query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
         cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
         began += cut.began_within and completion.thinking is None
-        yield _response(request, query_id, key, completion, cut)
+        row = _response(request, query_id, key, completion, cut)
+        if row.finish_reason == "error":
+            broken[completion.finish_reason] = broken.get(completion.finish_reason, 0) + 1
+        yield row
     if thinking is not None and thinking.opened_by is None and began:
         say(
             f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. Set "

@@ -16,6 +16,7 @@ import numpy as np
 from its.errors import DataError, Fault
 from its.files import atomic_file
 from its.metrics.cells import Cell, cell_rows, check_k
+from its.metrics.equal_samples import EqualSamples
 from its.metrics.intervals import mean_interval
 from its.metrics.loops import ends_in_loop
 from its.metrics.majority import maj_at_k
@@ -126,7 +127,8 @@ def _read(
     place_of = {problem_id: place for place, problem_id in enumerate(problem_ids)}
     counts = {name: np.zeros(len(problem_ids), dtype=np.int64) for name in ("correct", "prompt", "thinking", "all")}
     cast: dict[str, list[tuple[str | None, VerdictName]]] = {problem_id: [] for problem_id in problem_ids}
-    totals = dict.fromkeys(("no_answer", "grader_error", "truncated", "loops"), 0)
+    totals = dict.fromkeys(("no_answer", "grader_error", "truncated", "loops", "errors"), 0)
+    samples = EqualSamples()
     faults: list[Fault] = []
     graders: dict[str, None] = {}
     open_rows = set()
@@ -162,6 +164,8 @@ def _read(
         counts["thinking"][place] += response.thinking_tokens
         counts["all"][place] += response.completion_tokens
         totals["truncated"] += response.finish_reason == "length"
+        totals["errors"] += response.finish_reason == "error"
+        samples.add(place, response.thinking, response.text)
         # A model that loops while thinking never gets to a text.
         totals["loops"] += ends_in_loop(response.text if response.text.strip() else response.thinking or "")
     for query_id, index in sorted(open_rows):
@@ -186,6 +190,8 @@ def _read(
         no_answer=totals["no_answer"],
         truncated=totals["truncated"],
         loops=totals["loops"],
+        errors=totals["errors"],
+        equal_samples=samples.problems,
         grader_error=totals["grader_error"],
         grader_version=", ".join(graders),
     )

@@ -11,6 +11,7 @@ import its
 from its.cards.build import Tally, build_card
 from its.cards.markdown import card_markdown
 from its.curation.curate import Curated, curate
+from its.curation.duplicates import near_repeats
 from its.curation.filters import Tools
 from its.files import atomic_file, file_sha256
 from its.grading.grade import GRADER_VERSION, Grader, Item
@@ -37,13 +38,16 @@ def run(study: Study, name: str) -> str:
     origin: dict[str, Any] = declared.source.model_dump()
     rejected: list[Rejected] = []
     tally = Tally()
+    near: dict[str, int] | None = None
     path, folder = study.problems_path(name), study.card_path(name).parent
     with ExitStack() as stack:
         tools = _tools(study, stack)
         curated = _curated(study, name, declared, tools, origin, rejected)
         problems = tally.counting(curated.problems)
         if isinstance(declared, Benchmark):
-            problems = iter(_with_good_references(study, declared, list(problems)))
+            checked = _with_good_references(study, declared, list(problems))
+            near = near_repeats([problem.text for problem in checked])
+            problems = iter(checked)
         rows = write_rows(path, problems)
     write_rows(folder / "quarantine.jsonl", rejected)
     overlaps = [asdict(overlap) for overlap in curated.overlaps]
@@ -58,6 +62,7 @@ def run(study: Study, name: str) -> str:
         tally=tally,
         quarantine=[row.model_dump() for row in rejected],
         overlaps=overlaps,
+        near=near,
         files={str(path.relative_to(study.project)): file_sha256(path)},
         made_by={"its": its.__version__, "grader": GRADER_VERSION, **_locks(study.project)},
     )

@@ -24,6 +24,7 @@ from its.stages.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
+EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
 CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
 
 
@@ -310,6 +311,18 @@ def _odd_cells(study: Study, cells: list[dict[str, Any]]) -> list[str]:
             out.append(f"{name}: {100 * cell['loops']:.0f} % of the responses end in a repetition loop")
         if cell["no_answer"] >= ODD_RATE:
             out.append(f"{name}: {100 * cell['no_answer']:.0f} % of the responses hold no answer")
+        if cell["errors"]:
+            out.append(
+                f"{name}: {cell['errors']} of {cell['problems'] * cell['n']} responses were refused, held back or "
+                "broken off (finish_reason error); without a text they count as not correct"
+            )
+        temperature, same = study.recipe.generation.temperature, cell["equal_samples"]
+        if cell["n"] > 1 and same >= EQUAL_RATE * cell["problems"]:
+            out.append(
+                f"{name}: the {cell['n']} responses to each of {same} of {cell['problems']} problems are the same, "
+                f"word for word, at temperature {temperature:g}: either the engine does not heed seeds, or the model "
+                "is that sure; together they tell no more than one of them"
+            )
         if cell["grader_error"]:
             out.append(f"{name}: the grader failed on {cell['grader_error']} responses; they count as not correct")
     return out

@@ -322,9 +322,9 @@ class Store:
                 rows = self.db.execute(
                     f"SELECT id, key, body, checksum FROM responses WHERE key IN ({_marks(chunk)})", chunk
                 ).fetchall()
-            sound = [(row_id, key, body) for row_id, key, body, told in rows if _has_checksum(key, body, told)]
+            sound = [(row_id, key, body) for row_id, key, body, told in rows if has_checksum(key, body, told)]
             if len(sound) < len(rows):
-                self._delete_damaged([row[0] for row in rows if not _has_checksum(*row[1:])])
+                self._delete_damaged([row[0] for row in rows if not has_checksum(*row[1:])])
             del rows
             place = {key: at for at, key in enumerate(chunk)}
             yield sorted(sound, key=lambda row: place[row[1]])
@@ -358,7 +358,7 @@ class Store:
         self.damaged += len(row_ids)
 
     def _is_sound(self, key: object, body: object, told: object) -> bool:
-        if not (_has_checksum(key, body, told) and isinstance(body, bytes)):
+        if not (has_checksum(key, body, told) and isinstance(body, bytes)):
             return False
         try:
             decode(self.packer.unpack(body))
@@ -394,7 +394,7 @@ def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
         yield [bytes.fromhex(key) for key in keys[start : start + CHUNK]]
 
 
-def _has_checksum(key: object, body: object, told: object) -> bool:
+def has_checksum(key: object, body: object, told: object) -> bool:
     """Whether a row is as it was written; a column may hold any type."""
     return type(key) is bytes and type(body) is bytes and checksum(key, body) == told
 

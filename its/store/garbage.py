@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from its.errors import MissingError, RunError
+from its.store.bodies import decode
 from its.store.claims import NO_OWNER, is_alive, owners
 from its.store.connection import explained, file_bytes, is_busy, writing
-from its.store.database import Store
+from its.store.database import Store, has_checksum
 from its.store.exporting import fill_temporary
 from its.store.salvage import is_whole
 
+REFUSED_BYTES = 1000  # a body without text and thinking has 200
 STEP = 10_000  # rows looked at in one transaction, so that others are not kept from writing for long
 _GIB = 2**30
 
@@ -61,6 +63,43 @@ def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bo
             store.db.execute("DROP TABLE IF EXISTS temp.used")
     why = "nothing was removed" if dry_run else _compact(store)
     return Collected(**counts, bytes_before=before, bytes_after=file_bytes(store.path), not_compacted=why)
+
+
+def remove_refused(store: Store, dry_run: bool = False) -> int:
+    """Delete the responses that are none, because a server refused the prompt, so that a run asks for them again.
+
+    A server that takes longer prompts, or has another filter, may answer what another one refused; of that the key
+    knows nothing.
+
+    Returns:
+        How many there are, or were.
+    """
+    refused: list[tuple[int]] = []
+    with explained(store.path):
+        last = 0
+        while rows := store.db.execute(
+            f"SELECT id, key, body, checksum FROM responses WHERE id > ? AND length(body) < {REFUSED_BYTES} "
+            f"ORDER BY id LIMIT {STEP}",
+            (last,),
+        ).fetchall():
+            last = rows[-1][0]
+            refused += [(row[0],) for row in rows if _is_refused(store, *row[1:])]
+        if not dry_run:
+            with writing(store.db):
+                store.db.executemany("DELETE FROM responses WHERE id = ?", refused)
+    return len(refused)
+
+
+def _is_refused(store: Store, key: object, body: object, told: object) -> bool:
+    if not has_checksum(key, body, told):
+        return False  # for `its store verify`
+    assert isinstance(body, bytes)
+    try:
+        found = decode(store.packer.unpack(body))
+    except ValueError:
+        return False
+    answered = found.get("text") or found.get("thinking")
+    return not answered and found.get("finish_reason") not in (None, "stop", "length")
 
 
 def living_owners(store: Store) -> list[str]:

@@ -64,7 +64,7 @@ class FakeServer:
         script: how it misbehaves.
         delay_seconds: of every good answer.
         extra: changes an answer (an object as Python) before it is sent.
-        error: the message in its error bodies.
+        error: the message in its error bodies, or a whole body.
         raw: by path (`/models`, `/chat/completions`), what it writes instead of an answer; see `Raw`.
     """
 
@@ -78,7 +78,7 @@ class FakeServer:
         stall_seconds: float = 30.0,
         retry_after: str = "0.3",
         extra: Callable[[dict[str, Any]], None] = lambda answer: None,
-        error: str = "a fault of the script",
+        error: Any = "a fault of the script",
         quota: int | None = None,
         raw: Mapping[str, Raw] | None = None,
     ) -> None:
@@ -214,7 +214,8 @@ class FakeServer:
             return fault != "cut_within"
         elif fault is not None and fault.partition("_")[0].isdigit():
             wait = {"Retry-After": self.retry_after} if fault.endswith("_wait") else {}
-            return await _send(writer, int(fault.partition("_")[0]), {"error": {"message": self.error}}, headers=wait)
+            told = {"error": {"message": self.error}} if isinstance(self.error, str) else self.error
+            return await _send(writer, int(fault.partition("_")[0]), json.dumps(told).encode(), headers=wait)
         elif fault == "no_choice":
             answer["choices"] = []
         elif fault == "two_choices":

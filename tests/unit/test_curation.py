@@ -234,6 +234,7 @@ def test_sides_of_a_dataset_and_a_benchmark_share_nothing_whatever_is_filtered()
         declared = dataset(split={**split, "keep": "train"}, filters=["has_box"])
         benchmark = Benchmark.model_validate(
             {"source": SOURCE, "split": {**split, "keep": "select"}, "answer": "integer", "role": "select"}
+            | {"duplicates": {"kind": "exact"}}
         )
         train, select = (run(rows, side)[0] for side in (declared, benchmark))
         assert not set(train) & set(select)

@@ -444,14 +444,245 @@ def test_a_request_that_always_fails_ends_the_run_after_the_others() -> None:
 
 def test_a_refused_request_is_not_tried_again() -> None:
     with (
-        FakeServer(script=lambda text, seen: "400", error="maximum context length is 64 " * 50) as server,
+        FakeServer(script=lambda text, seen: "400", error="unknown field `top_q` " * 50) as server,
         _engine(server) as engine,
     ):
         engine.submit(_request("too long"))
         error = _error(engine)
         assert isinstance(error, RunError) and server.seen["too long"] == 1
-        assert "refused request `too long`: it answered 400: maximum context" in error.message
+        assert "refused request `too long`: it answered 400: unknown field" in error.message
         assert len(error.message) < 500 and "max_tokens" in str(error.hint)
+
+
+# A server's error body for one prompt that it does not take, and the finish reason that the response gets.
+DECLINED: dict[str, tuple[int, dict[str, Any], str]] = {
+    "openai, long": (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4097 tokens. However, you sent 6988.",
+                "type": "invalid_request_error",
+                "param": "messages",
+                "code": "context_length_exceeded",
+            }
+        },
+        "too_long",
+    ),
+    "vllm, long": (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 64 tokens. However, your prompt contains at least "
+                "65 input tokens, which exceeds this limit even without any output tokens.",
+                "type": "BadRequestError",
+                "param": "input_tokens",
+                "code": 400,
+            }
+        },
+        "too_long",
+    ),
+    "vllm before, long": (
+        400,
+        {
+            "object": "error",
+            "message": "This model's maximum context length is 16384 tokens. However, you requested 19591 tokens (9591 "
+            "in the messages, 10000 in the completion). Please reduce the length of the messages or completion. None",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        },
+        "too_long",
+    ),
+    "vllm's engine, long": (
+        400,
+        {
+            "error": {
+                "message": "The decoder prompt (length 90) is longer than the maximum model length of 64.",
+                "code": 400,
+            }
+        },
+        "too_long",
+    ),
+    "sglang, long": (
+        400,
+        {
+            "object": "error",
+            "message": "The input (61709 tokens) is longer than the model's context length (40960 tokens).",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        },
+        "too_long",
+    ),
+    "llama.cpp, long": (
+        400,
+        {
+            "error": {
+                "code": 400,
+                "message": "the request exceeds the available context size, try increasing it",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 1407,
+                "n_ctx": 256,
+            }
+        },
+        "too_long",
+    ),
+    "llama.cpp before, long": (
+        500,
+        {"error": {"code": 500, "message": "too long", "type": "exceed_context_size_error"}},
+        "too_long",
+    ),
+    "a gateway to it": (
+        200,
+        {"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error"}},
+        "too_long",
+    ),
+    "tgi, long": (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` "
+            "tokens and 20 `max_new_tokens`",
+            "error_type": "validation",
+        },
+        "too_long",
+    ),
+    "azure, filter": (
+        400,
+        {
+            "error": {
+                "message": "The response was filtered due to the prompt triggering the content management policy.",
+                "type": None,
+                "param": "prompt",
+                "code": "content_filter",
+                "status": 400,
+                "innererror": {"code": "ResponsibleAIPolicyViolation"},
+            }
+        },
+        "refused",
+    ),
+    "openai, policy": (400, {"error": {"message": "no", "code": "content_policy_violation"}}, "refused"),
+    "openai, flagged": (
+        400,
+        {"error": {"message": "Invalid prompt: flagged", "type": "invalid_request_error", "code": "invalid_prompt"}},
+        "refused",
+    ),
+    "a gateway, filter": (403, {"error": {"message": "no", "code": "content_filter"}}, "refused"),
+}
+
+
+def _declines(case: str, text: str = "poison") -> tuple[Callable[[str, int], str | None], dict[str, Any]]:
+    status, body, _ = DECLINED[case]
+    return (lambda told, seen: str(status) if told.startswith(text) else None), body
+
+
+@pytest.mark.parametrize("case", DECLINED)
+def test_one_prompt_that_is_not_taken_is_a_response_without_text(case: str, tmp_path: Path) -> None:
+    script, body = _declines(case)
+    with FakeServer(script=script, error=body) as server, _engine(server, log=tmp_path / "log") as engine:
+        found = _all(engine, [_request(text) for text in ("a", "poison", "b", "poison too", "c")])
+        assert {name: (found[name].text, found[name].finish_reason) for name in ("poison", "poison too")} == {
+            name: ("", DECLINED[case][2]) for name in ("poison", "poison too")
+        }
+        assert found["poison"].weights == "f:m" and found["poison"].completion_tokens == 0
+        assert found["c"].text == answer_to("c")
+        assert server.seen["poison"] == 1 and engine.counts["declined"] == 2
+        # The last one that is missing, at a rerun.
+        assert _all(engine, [_request("poison again")])["poison again"].finish_reason == DECLINED[case][2]
+    with FakeServer(script=script, error=body) as server, _engine(server, concurrency=1) as engine:
+        assert _all(engine, [_request("poison")])["poison"].finish_reason == DECLINED[case][2], "it is all there is"
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    assert {line["request"] for line in lines if "without text" in line["did"]} == {
+        "poison",
+        "poison too",
+        "poison again",
+    }
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+@pytest.mark.parametrize("case", ["vllm, long", "azure, filter"])
+def test_when_every_prompt_is_refused_the_run_ends(case: str, concurrency: int) -> None:
+    script, body = _declines(case, "")
+    requests = [_request(f"q{number}") for number in range(200)]
+    with (
+        FakeServer(script=script, error=body) as server,
+        _engine(server, concurrency=concurrency) as engine,
+        pytest.raises(RunError, match="refused the first 16 requests to `m`, each for its prompt, and answered none"),
+    ):
+        _all(engine, requests)
+    assert server.seen.total() < 100
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (
+            400,
+            {"error": {"message": "Unsupported parameter: 'seed'", "param": "seed", "code": "unsupported_parameter"}},
+        ),
+        (
+            400,
+            {
+                "error": {
+                    "message": "max_tokens=40000 cannot be greater than max_model_len=4096: maximum context length",
+                    "param": "max_tokens",
+                }
+            },
+        ),
+        (404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}),
+        (400, {"error": {"message": "the context is wrong", "type": "BadRequestError"}}),
+        (402, {"error": {"message": "maximum context length: pay more", "code": 402}}),
+        (413, {"error": {"message": "Request too large: tokens per minute", "code": "rate_limit_exceeded"}}),
+        (400, {"error": {"message": "content_filter", "code": ["content_filter"], "type": {"content_filter": 1}}}),
+        (400, {"error": {"message": ["maximum context length"], "param": ["messages"]}}),
+        (401, {"error": {"message": "no", "code": "content_filter"}}),
+        (400, ["content_filter"]),
+    ],
+)
+def test_a_refusal_that_may_be_of_every_request_ends_the_run(status: int, body: Any) -> None:
+    with FakeServer(script=_first("a", str(status)), error=body) as server, _engine(server) as engine:
+        engine.submit(_request("a"))
+        assert isinstance(_error(engine), RunError) and server.seen["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "finish_reason"),
+    [
+        ({"content": None, "refusal": "I will not."}, "", "refused"),
+        ({"content": "", "refusal": "I will not."}, "", "refused"),
+        ({"content": "Yes.", "refusal": None}, "Yes.", "stop"),
+        ({"content": [{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}]}, "It is 4.", "stop"),
+        ({"content": [{"type": "output_text", "text": "4"}]}, "4", "stop"),
+    ],
+)
+def test_refusals_and_parts_of_a_message_are_read(change: dict[str, Any], text: str, finish_reason: str) -> None:
+    with (
+        FakeServer(extra=lambda answer: answer["choices"][0]["message"].update(change)) as server,
+        _engine(server) as engine,
+    ):
+        found = _all(engine, [_request("a")])["a"]
+        assert (found.text, found.finish_reason) == (text, finish_reason)
+
+
+@pytest.mark.parametrize(
+    "content", [[], [{"type": "image_url", "text": "x"}], [{"type": "text", "text": 4}], [{"text": "x"}, "y"], ["x"]]
+)
+def test_a_part_that_is_no_text_is_no_answer(content: list[Any]) -> None:
+    with (
+        FakeServer(extra=lambda answer: answer["choices"][0]["message"].update(content=content)) as server,
+        _engine(server, retries=1) as engine,
+    ):
+        engine.submit(_request("a"))
+        assert "the message has no text" in _error(engine).message
+
+
+def test_an_answer_that_a_filter_held_back_needs_no_counts() -> None:
+    def extra(answer: dict[str, Any]) -> None:
+        answer["choices"][0].update(finish_reason="content_filter", message={"role": "assistant"})
+        del answer["usage"]
+
+    with FakeServer(extra=extra) as server, _engine(server) as engine:
+        found = _all(engine, [_request("a")])["a"]
+    assert (found.text, found.finish_reason, found.prompt_tokens) == ("", "content_filter", 0)
 
 
 def test_a_server_that_fails_requests_is_set_aside_and_comes_back() -> None:

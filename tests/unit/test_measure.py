@@ -16,7 +16,7 @@ from its.cli.main import main
 from its.errors import DataError, FaultsError
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
-from its.stages.report import best_pair, summary
+from its.stages.report import _odd_cells, best_pair, summary
 from its.stages.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Problem, Response, Verdict
 
@@ -48,7 +48,13 @@ class Written:
                 for test in design.test:
                     yield checkpoint, benchmark, test
 
-    def write(self, answer: Callable[[Checkpoint, str, str, int, int], Answer], text: str = "It is 1.") -> None:
+    def write(
+        self,
+        answer: Callable[[Checkpoint, str, str, int, int], Answer],
+        text: str = "It is 1.",
+        finish: Callable[[int], tuple[str, str | None, str]] | None = None,
+    ) -> None:
+        """`finish` gives the (text, thinking, finish_reason) of the responses of a cell, by their number."""
         for checkpoint, benchmark, test in self.cells():
             verdicts, responses = [], []
             for place in range(self.problems):
@@ -77,6 +83,11 @@ class Written:
                             request_key="k",
                         )
                     )
+            if finish is not None:
+                responses = [
+                    row.model_copy(update=dict(zip(("text", "thinking", "finish_reason"), finish(number), strict=True)))
+                    for number, row in enumerate(responses)
+                ]
             write_rows(self.study.verdicts_path(checkpoint, benchmark, test), verdicts)
             write_rows(self.study.responses_path(checkpoint, benchmark, test), reversed(responses))
 
@@ -127,6 +138,41 @@ def test_every_number_of_a_cell(written: Written) -> None:
         assert row["low"] < row["avg"] < row["high"] and row["interval"] == "cluster_agresti_coull"
     with written.study.results("plots", "cells.csv").open(encoding="utf-8") as lines:
         assert len(list(csv.DictReader(lines))) == 6
+
+
+def _right(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index: int) -> Answer:
+    return RIGHT
+
+
+def test_responses_that_are_none_are_counted_and_told(written: Written) -> None:
+    written.write(_right, finish=lambda number: ("", None, "error") if number < 5 else (f"a {number}", None, "stop"))
+    run_stage("measure")
+    rows = written.results("cells")["cells"]
+    assert [(row["errors"], row["equal_samples"]) for row in rows] == [(5, 0)] * 6
+    told = _odd_cells(written.study, rows)
+    assert [text for text in told if ": 5 of 48 responses were refused, held back or broken off" in text] == told
+    assert len(told) == 6
+
+
+@pytest.mark.parametrize(
+    ("finish", "equal", "told"),
+    [
+        (lambda number: (f"a {number // 4}", None, "stop"), 12, True),
+        (lambda number: ("a", None, "stop"), 12, True),  # the same to every problem
+        (lambda number: (f"a {number // 4 if number != 1 else 'b'}", None, "stop"), 11, True),
+        (lambda number: (f"a {number if number < 8 else number // 4}", None, "stop"), 10, False),
+        (lambda number: ("a", f"thought {number}", "stop"), 0, False),
+        (lambda number: ("", f"thought {number // 4}", "length"), 12, True),
+        (lambda number: ("", None, "error"), 0, False),
+    ],
+)
+def test_samples_that_are_one_text_are_counted_and_told(written: Written, finish: Any, equal: int, told: bool) -> None:
+    written.write(_right, finish=finish)
+    run_stage("measure")
+    rows = written.results("cells")["cells"]
+    assert {row["equal_samples"] for row in rows} == {equal}
+    says = f"the 4 responses to each of {equal} of 12 problems are the same, word for word, at temperature 0.7: either"
+    assert [says in text for text in _odd_cells(written.study, rows)].count(True) == (6 if told else 0)
 
 
 def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,93 @@ def test_recipe_check_reads_expressions_and_references(
         main(["recipe", "check"])
     assert end.value.code == 3
     assert "`datasets.arithmetic.fields.problem`" in capsys.readouterr().err
+
+
+def _spelt(text: str, draw: random.Random) -> str:
+    """The text as another file may have it: white space, case, typesetting."""
+    ways = [
+        lambda said: said.replace(" ", "  "),
+        lambda said: said.upper(),
+        lambda said: f"\n{said} ",
+        lambda said: said.replace("a", "\uff41"),
+        lambda said: said.replace(": how", r":\, how"),
+        lambda said: said,
+    ]
+    for way in draw.sample(ways, 2):
+        text = way(text)
+    return text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_that_repeat_a_benchmark_problem_stop_the_stage_or_are_one(
+    of_files: Callable[..., Study], capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """Thirty problems eight times over are not 240 independent ones."""
+    draw = random.Random(seed)
+    unlike = _rows(30, 100)
+    test = [{**row, "q": row["q"] if time == 0 else _spelt(row["q"], draw)} for time in range(8) for row in unlike]
+    study = of_files(_rows(5), test)
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic_test")
+    faults = caught.value.faults
+    assert faults[0].where == "data/sources/test.jsonl:31"
+    assert faults[0].message == "the problem of data/sources/test.jsonl:1 again"
+    assert "`duplicates: {kind: exact}`" in str(faults[0].hint)
+    assert len(faults) == 21 and faults[-1].message.startswith("240 rows hold 30 different problems; 190 more rows")
+    assert not study.problems_path("arithmetic_test").exists()
+    with pytest.raises(SystemExit) as end:
+        main(["recipe", "check"])
+    assert (
+        end.value.code == 3
+        and "test.jsonl:31: the problem of data/sources/test.jsonl:1 again" in capsys.readouterr().err
+    )
+    study = _with(study, "    duplicates: {kind: exact}\n")
+    assert "exact duplicates: 30" in run_stage("prepare", "arithmetic_test")
+    assert [problem.text for problem in study.problems("arithmetic_test")] == [row["q"] for row in unlike]
+    card = _card(study, "arithmetic_test")
+    assert card["steps"][1]["note"] == "30 groups, the largest of 8" and card["near_repeats"] == {
+        "problems": 0,
+        "of": 0,
+    }
+
+
+def _with(study: Study, benchmark: str) -> Study:
+    """The study with more lines in the entry of its benchmark."""
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    source = "    source: {kind: files, path: data/sources/test.jsonl}\n"
+    assert text.count(source) == 1
+    path.write_text(text.replace(source, source + benchmark), encoding="utf-8")
+    return load_study(study.project)
+
+
+@pytest.mark.parametrize("kind", ["", "    duplicates: {kind: exact}\n", "    duplicates: {kind: near}\n"])
+def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., Study], kind: str) -> None:
+    test = _rows(4, 100)
+    test.append({**test[1], "a": "77", "q": test[1]["q"].upper()})
+    study = of_files(_rows(5), test, benchmark=kind)
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic_test")
+    (fault, count) = caught.value.faults
+    assert fault.where == "data/sources/test.jsonl:5"
+    assert fault.message == (
+        f"the problem of data/sources/test.jsonl:2 again with another reference: `{test[1]['a']}` there, `77` here"
+    )
+    assert "5 rows hold 4 different problems" in count.message
+    assert not study.problems_path("arithmetic_test").exists()
+
+
+def test_problems_that_are_nearly_equal_are_counted_on_the_card(of_files: Callable[..., Study]) -> None:
+    test = _rows(4, 100)
+    test[1]["q"] += " All of it was measured from the same bridge on the same day by the same two people."
+    test.append({**test[1], "q": test[1]["q"].replace("two people", "two old friends")})
+    study = of_files(_rows(5), test)
+    run_stage("prepare", "arithmetic_test")
+    assert _card(study, "arithmetic_test")["near_repeats"] == {"problems": 1, "of": 1}
+    page = (study.card_path("arithmetic_test").parent / "card.md").read_text(encoding="utf-8")
+    assert "1 problems repeat another one nearly" in page
+    run_stage("prepare", "arithmetic")
+    assert "near_repeats" not in _card(study, "arithmetic")
 
 
 def test_a_split_of_one_source_is_no_contamination(of_files: Callable[..., Study]) -> None:

@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 import zstandard
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.references import _sources
 from its.sources import lines
 from its.sources.files import read_file
+from its.sources.hub import read_hub
 from its.sources.text import as_json, as_text
 
 ROWS: list[Any] = [
@@ -289,3 +292,82 @@ def test_the_check_takes_an_ending_as_the_reader_does(tmp_path: Path, name: str)
     place.write_bytes(b"{}\n")
     entry = {"source": {"kind": "files", "path": f"data/sources/{name}"}, "fields": {"problem": "a"}}
     assert list(_sources({"datasets": {"x": entry}}, tmp_path)) == []
+
+
+DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,4})(\.[0-9]{0,2}[1-9])?(e-?[0-9])?", fullmatch=True)
+"""Six digits of them any float of 32 bits keeps, of 16 bits three."""
+
+
+@pytest.mark.parametrize("ending", ["parquet", "hub"])
+@given(data=st.data())
+@settings(
+    max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_narrow_floats_are_read_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, data: st.DataObject
+) -> None:
+    """Alone, in lists, in structs, in maps, missing and at any depth."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    def short(digits: str) -> float:
+        return float(f"{float(digits):.3g}") if abs(float(digits)) < 6e4 else 0.5
+
+    narrow = {
+        pa.float32(): DIGITS.map(lambda digits: float(f"{float(digits):.6g}")),
+        pa.float16(): DIGITS.map(short).filter(lambda value: value == 0 or abs(value) > 1e-4),
+    }
+
+    def kind(depth: int) -> tuple[Any, Any]:
+        """(Arrow's type, what draws values of it)"""
+        way = data.draw(st.integers(0, 5 if depth else 1))
+        if way < 2:
+            chosen = data.draw(st.sampled_from(list(narrow)))
+            return chosen, st.none() | narrow[chosen]
+        inner, values = kind(depth - 1)
+        if way == 2:
+            return pa.list_(inner), st.none() | st.lists(values, max_size=3)
+        if way == 3 and ending == "parquet":
+            keys = st.sampled_from(["k", "l"])
+            return pa.map_(pa.string(), inner), st.none() | st.lists(st.tuples(keys, values), max_size=2)
+        if way == 4:
+            return pa.list_(inner, 2), st.lists(values, min_size=2, max_size=2)
+        return pa.struct([("a", inner), ("b", pa.string())]), st.fixed_dictionaries({"a": values, "b": st.just("0.1")})
+
+    columns, wanted = {"q": pa.array(["What?"] * 3)}, [{"q": "What?"} for _ in range(3)]
+    for number in range(5):
+        type_, values = kind(3)
+        drawn = data.draw(st.lists(values, min_size=3, max_size=3))
+        columns[f"a{number}"] = pa.array(drawn, type_)
+        for row, value in zip(wanted, drawn, strict=True):
+            row[f"a{number}"] = value
+    path = tmp_path / "a.parquet"
+    pa.parquet.write_table(pa.table(columns), path)
+    if ending == "hub":
+        load = datasets.load_dataset
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                datasets,
+                "load_dataset",
+                lambda *_, **more: load("parquet", data_files=str(path), split="train", streaming=True),
+            )
+            found = [record.value for record in read_hub("a/b", None, "train", "main").records]
+    else:
+        found = [record.value for record in read_file(path).records]
+    assert found == wanted
+
+
+def test_a_reference_of_a_narrow_float_is_a_number_that_answers_equal(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    written = ["0.1", "27", "3.14", "-0.001", "123456", "0.3333333"]
+    pa.parquet.write_table(pa.table({"a": pa.array([float(text) for text in written], pa.float32())}), path)
+    assert [as_text(record.value["a"]) for record in read_file(path).records] == written
+    decimals = pa.array([Decimal("0.10"), Decimal("27.00")], pa.decimal128(5, 2))
+    pa.parquet.write_table(pa.table({"a": decimals, "b": pa.array([0.1, 1e-9])}), path)
+    rows = [record.value for record in read_file(path).records]
+    assert [as_text(row["a"]) for row in rows] == ["0.10", "27"]
+    assert [row["b"] for row in rows] == [0.1, 1e-9]

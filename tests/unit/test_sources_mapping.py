@@ -54,6 +54,86 @@ def test_a_column_may_have_dots_and_spaces_in_its_name() -> None:
     assert (problem.text, problem.reference) == ("1?", "3")
 
 
+CHATS = [  # (key, words for system, user and assistant; the text's name; the list's name)
+    ("role", ("system", "user", "assistant"), "content", "messages"),
+    ("from", ("system", "human", "gpt"), "value", "conversations"),
+    ("from", ("system", "user", "assistant"), "value", "conversations"),
+    ("role", ("developer", "Human", "Model"), "text", "the turns"),
+]
+
+
+@pytest.mark.parametrize("chat", CHATS, ids=lambda chat: "-".join([chat[0], *chat[1]]))
+@given(data=st.data())
+def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.DataObject) -> None:
+    """A row with a system turn is faulty, wherever it stands; the remedy that the error names reads every row."""
+    key, (system, user, assistant), text, turns = chat
+    with_system = data.draw(st.lists(st.booleans(), min_size=1, max_size=6))
+    more = data.draw(st.integers(0, 2))
+
+    def row(index: int) -> dict[str, Any]:
+        said = [(user, f"question {index}?"), (assistant, f"answer {index}")]
+        said += [(user, "And now?"), (assistant, "Nothing.")][: 2 * more]
+        spoken = [(system, "Be kind.")] * with_system[index] + said
+        return {turns: [{key: who, text: what} for who, what in spoken], "a": index}
+
+    rows = [row(index) for index in range(len(with_system))]
+    paths = {"problem": f"{turns}.0.{text}", "solution": f"{turns}.1.{text}"}
+    if not any(with_system):
+        assert [problem.text for problem in _map(rows, **paths)] == [f"question {at}?" for at in range(len(rows))]
+        return
+    with pytest.raises(FaultsError) as caught:
+        _map(rows, **paths)
+    faults = caught.value.faults
+    faulty = [f"f:{number}" for number, has in enumerate(with_system, start=1) if has]
+    assert [fault.where for fault in faults] == [where for where in faulty for _ in paths]
+    assert faults[0].message == f"`{turns}.0.{text}` (problem) is a turn of `{system}`: wanted user or human"
+    assert faults[1].message == f"`{turns}.1.{text}` (solution) is a turn of `{user.lower()}`: wanted assistant or gpt"
+    if len(faulty) < len(rows):
+        kept = _map(rows, tolerated=len(faulty), **paths)
+        assert [problem.text for problem in kept] == [
+            f"question {at}?" for at, has in enumerate(with_system) if not has
+        ]
+    for fault, name in zip(faults, paths, strict=False):
+        assert fault.hint is not None and fault.hint.startswith("pick by who speaks: `{{")
+        paths[name] = fault.hint.removeprefix("pick by who speaks: `").removesuffix("`")
+    found = _map(rows, **paths)
+    assert [(problem.text, problem.solution) for problem in found] == [
+        (f"question {at}?", f"answer {at}") for at in range(len(rows))
+    ]
+
+
+def test_other_fields_take_the_same_speaker_in_every_row() -> None:
+    def row(*said: str) -> dict[str, Any]:
+        return {"q": "1?", "m": [{"role": who, "content": f"{who}'s"} for who in said]}
+
+    fields = {"problem": "q", "reference": "m.1.content", "meta": {"whole": "m"}}
+    assert [problem.reference for problem in _map([row("user", "assistant")] * 2, **fields)] == ["assistant's"] * 2
+    assert _faults([row("user", "assistant"), row("system", "user", "assistant")], **fields) == [
+        "f:2: `m.1.content` (reference) is a turn of `user`, in the first row one of `assistant`"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"m": [{"content": "x"}, {"content": "y"}]}, None),  # nobody's turns
+        ({"m": ["x", "y"]}, "m.0"),
+        ({"m": [{"role": "user", "content": "x"}], "m.0.content": "z"}, None),  # a column of that name
+        ({"m": [{"content": "x"}, {"role": "assistant", "content": "y"}]}, "is nobody's turn: wanted user or human"),
+        ({"m": [{"role": None, "content": "x"}]}, "is nobody's turn"),
+        ({"m": [{"role": ["user"], "content": "x"}]}, "is nobody's turn"),
+        ({"m": [{"role": " USER ", "content": "x"}]}, None),
+        ({"m": [{"role": "tool", "content": "x"}]}, "is a turn of `tool`"),
+        ({"m": [[{"role": "user", "content": "x"}]]}, "m.0.content"),
+    ],
+)
+def test_turns_of_odd_rows(row: dict[str, Any], fault: str | None) -> None:
+    if fault is None:
+        assert len(_map([row], problem="m.0.content")) == 1
+    else:
+        assert any(fault in said for said in _faults([row], problem="m.0.content"))
+
+
 def test_rows_without_an_id_are_numbered_by_their_place() -> None:
     rows = [{"q": "1", "a": 1}, {"q": ""}, {"q": "3"}]
     assert [problem.problem_id for problem in _map(rows, tolerated=1)] == ["000000", "000002"]

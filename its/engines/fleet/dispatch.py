@@ -15,17 +15,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from its.engines.fleet.errors import check_served, exhausted, key_refused, refused, stuck, unreachable
+from its.engines.fleet.errors import all_declined, check_served, exhausted, key_refused, refused, stuck, unreachable
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import Failure, exchange, model_names, parsed_answer
+from its.engines.fleet.wire import Failure, declined, exchange, message_of, model_names, parsed_answer
 from its.engines.protocol import Completion
 from its.errors import ItsError
 
 LOOK_SECONDS = 10.0  # for `/models`
 LOOKS = 3  # at a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
+MOST_DECLINED = 16
+"""Requests of a model that are not taken before any is answered: with so many it is what they have in common that is
+refused (`max_tokens`, the template), and a table of empty responses would say nothing of the model."""
 UNLISTED = (400, 403, 404, 405, 501)
 """No list of models: there is no such page, or not for this key (hosted services restrict keys to chat). If the key is
 refused altogether, the first request says so."""
@@ -67,7 +70,15 @@ class Fleet:
         self._busy_told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.counts: dict[str, float] = dict.fromkeys(
-            ["retries", *dict.fromkeys(COUNTED.values()), "set_aside", "prompt_tokens", "completion_tokens"], 0
+            [
+                "retries",
+                *dict.fromkeys(COUNTED.values()),
+                "declined",
+                "set_aside",
+                "prompt_tokens",
+                "completion_tokens",
+            ],
+            0,
         )
         if rules.price is not None:
             self.counts["cost"] = 0.0
@@ -205,6 +216,9 @@ class Fleet:
                 parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
+            elif reason := declined(200, answer):  # some gateways put an error under status 200
+                said = quoted(message_of(answer), self._scrub)
+                outcome = Failure("declined", f"answered 200: {said}", 200, finish_reason=reason)
             else:
                 outcome = Failure("garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200)
         now = time.monotonic()
@@ -226,7 +240,32 @@ class Fleet:
         if (price := self._rules.price) is not None:
             cost = completion.prompt_tokens * price.prompt + completion.completion_tokens * price.completion
             self.counts["cost"] += cost / 1e6
+        job.route.answered = True
+        self._release(job.route)
         self._tell(completion)
+
+    def _decline(self, job: Job, server: Server, failure: Failure) -> str:
+        """Keep a refusal of this one prompt as its response; told when it is clear that other prompts are taken."""
+        route = job.route
+        server.progress = time.monotonic()
+        self.counts["declined"] += 1
+        route.held.append(
+            Completion(job.request.request_id, "", failure.finish_reason, 0, 0, weights=route.model.fingerprint)
+        )
+        if not route.answered:
+            route.declined += 1
+            if route.declined >= MOST_DECLINED:
+                self._end(all_declined(job, server, failure, route.declined))
+                return "gave up"
+        if route.answered or len(route.held) == route.outstanding:
+            self._release(route)
+        return f"kept it as a response without text ({failure.finish_reason})"
+
+    def _release(self, route: Route) -> None:
+        route.outstanding -= len(route.held)
+        for completion in route.held:
+            self._tell(completion)
+        route.held.clear()
 
     def _failed(self, job: Job, server: Server, failure: Failure, began: float, now: float) -> str:
         """Decide what becomes of the job; returns it in words, for the log."""
@@ -238,6 +277,8 @@ class Fleet:
         if failure.kind == "key":
             self._end(key_refused(server, failure))
             return "gave up"
+        if failure.kind == "declined":
+            return self._decline(job, server, failure)
         if failure.kind == "refused":
             self._end(refused(job, server, failure))
             return "gave up"

@@ -74,6 +74,16 @@ def refused(job: Job, server: Server, failure: Failure) -> RunError:
     )
 
 
+def all_declined(job: Job, server: Server, failure: Failure, count: int) -> RunError:
+    """The error for a model none of whose first prompts was taken."""
+    return RunError(
+        f"server `{server.url}` refused the first {count} requests to `{job.route.model.name}`, each for its prompt, "
+        f"and answered none; the last one, `{job.request.request_id}`: it {failure.message}",
+        "is its context long enough for prompt and `max_tokens`, and does the template hold what its filter refuses? A "
+        "single prompt that is refused becomes a response without text",
+    )
+
+
 def exhausted(job: Job, server: Server, failure: Failure, log: Path | None) -> RunError:
     """The error for a request that failed too often."""
     longer = "is `engine.openai.timeout_seconds` long enough? " if failure.kind == "timeout" else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from its.engines.fleet.pacing import Pace
-from its.engines.protocol import EngineModel, Request
+from its.engines.protocol import Completion, EngineModel, Request
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,9 @@ class Route:
     Args:
         since: when it last was without any.
         asked: whether there was one yet.
+        answered: whether one of them was answered.
+        declined: how many were not taken before that.
+        held: those of them that are not told yet.
     """
 
     model: EngineModel
@@ -68,6 +71,9 @@ class Route:
     outstanding: int = 0
     since: float = 0.0
     asked: bool = False
+    answered: bool = False
+    declined: int = 0
+    held: list[Completion] = field(default_factory=list)
 
 
 @dataclass(eq=False)

@@ -50,8 +50,34 @@ CONTINUED = ("continue_final_message", "add_generation_prompt")
 BROKEN_OFF = ("abort", "error")
 WITHOUT_TEXT = ("content_filter", "length")
 """Reasons with which services answer without a text; with another one, a text that is missing is a fault."""
-FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call")
+REFUSED, TOO_LONG = "refused", "too_long"
+"""Finish reasons of ours, for an answer that is none: held back by a filter or by the model, or a prompt that the
+server's context does not take."""
+REFUSALS = {
+    "content_filter": REFUSED,
+    "content_policy_violation": REFUSED,
+    "invalid_prompt": REFUSED,
+    "responsibleaipolicyviolation": REFUSED,
+    "context_length_exceeded": TOO_LONG,
+    "exceed_context_size_error": TOO_LONG,
+    "string_above_max_length": TOO_LONG,
+}
+"""What an error's `code` or `type` says where this one prompt is refused and another one may be answered: OpenAI, Azure
+OpenAI and the gateways to them, `exceed_context_size_error` of llama.cpp."""
+# vLLM, SGLang and others have no code for it: "This model's maximum context length is 4096 tokens. However, you
+# requested 5000 tokens", "The input (61709 tokens) is longer than the model's context length (40960 tokens)", "The
+# decoder prompt (length 5000) is longer than the maximum model length of 4096", "the request exceeds the available
+# context size", "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens".
+_LONG_PROMPT = re.compile(
+    r"\b(?:exceed\w*|longer than|maximum|too (?:long|large))\b.{0,200}?\b(?:context|model) (?:length|size|window)\b"
+    r"|`inputs` tokens \+ `max_new_tokens` must be <=",
+    re.IGNORECASE | re.DOTALL,
+)
+FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call", REFUSED)
 """Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
+PROMPT_PARAMS = (None, "", "messages", "prompt", "input_text", "input_tokens")
+"""What an error about a long prompt names as the fault, if anything: OpenAI the field, vLLM what it counted."""
+TEXT_PARTS = ("text", "output_text")
 AGAIN = (408, 409, 425)
 CONNECT_SECONDS = 8.0  # for each of connection and handshake
 HANDSHAKE = "connection.start_tls"
@@ -65,17 +91,20 @@ class Failure:
 
     `busy` and `unreachable` tell something about the server alone, so they do not count against the request;
     `timeout`, `dropped`, `garbage` and `server_error` may be the request's own doing and are tried again a limited
-    number of times; `key` and `refused` would be the same at every further attempt.
+    number of times; `key`, `refused` and `declined` would be the same at every further attempt, and `declined` says
+    that it is this prompt alone that the server does not take.
 
     Args:
         message: safe to show: short, and no key in it.
         wait_seconds: what a Retry-After asked for; never negative.
+        finish_reason: of what is `declined`: `REFUSED` or `TOO_LONG`.
     """
 
-    kind: Literal["busy", "unreachable", "timeout", "dropped", "garbage", "server_error", "key", "refused"]
+    kind: Literal["busy", "unreachable", "timeout", "dropped", "garbage", "server_error", "key", "refused", "declined"]
     message: str
     status: int | None = None
     wait_seconds: float | None = None
+    finish_reason: str = ""
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -145,9 +174,12 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     told = [part for part in (message.get("reasoning_content"), message.get("reasoning")) if isinstance(part, str)]
     # An empty one is told too: a server that has the field parts thinking from the text, and there was none.
     thinking = next(filter(None, told), told[0] if told else None)
-    text = message.get("content")
-    if text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
-        text = ""  # cut while it was still thinking, held back by a filter, or refused: an answer, though none to grade
+    text = _content_text(message.get("content"))
+    if message.get("refusal") and isinstance(message["refusal"], str) and not text:
+        # What it says in refusing is no answer to grade.
+        text, finish_reason = "", REFUSED if finish_reason == "stop" else finish_reason
+    elif text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
+        text = ""  # cut while it was still thinking or held back by a filter: an answer, though none to grade
     if not isinstance(text, str):
         return "the message has no text"
     if finish_reason is not None and not isinstance(finish_reason, str):
@@ -164,8 +196,10 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
         return "the text is not valid Unicode"
     usage = _object(answer.get("usage"))
     prompt_tokens, completion_tokens = _whole(usage.get("prompt_tokens")), _whole(usage.get("completion_tokens"))
-    if completion_tokens is None and not text and not thinking:
-        completion_tokens = 0  # some leave the count out where there is nothing to count
+    if not text and not thinking:  # some leave the counts out where there is nothing to count
+        completion_tokens = 0 if completion_tokens is None else completion_tokens
+        if prompt_tokens is None and finish_reason in ("content_filter", REFUSED):
+            prompt_tokens = 0
     if not _count(prompt_tokens) or not _count(completion_tokens):
         return "no token counts in `usage`"
     thought = _whole(_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
@@ -181,6 +215,18 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
         thinking_tokens=thought if _count(thought) else None,
         weights=weights,
     )
+
+
+def _content_text(content: Any) -> Any:
+    """A message's content as one text where it is a list of parts, all of them texts; else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    parts: list[str] = []
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS or not isinstance(part.get("text"), str):
+            return content  # an image, or a kind of part that is not known: leaving it out would change the answer
+        parts.append(part["text"])
+    return "".join(parts)
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -340,6 +386,8 @@ def _cause(error: BaseException) -> str:
 def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scrub) -> Failure:
     """What an answer with a status other than 200 means."""
     said = quoted(message_of(body), scrub) or "no message"
+    if status not in (401, 429, 503) and (reason := declined(status, body)):
+        return Failure("declined", f"answered {status}: {said}", status, finish_reason=reason)
     if status in (429, 503):
         if b'"insufficient_quota"' in body:  # OpenAI's 429 that no waiting makes good
             return Failure("refused", f"no credit is left ({status}): {said}", status)
@@ -352,6 +400,28 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scru
         there = quoted(headers.get("location", "?"), scrub)
         return Failure("refused", f"answered {status} and points to `{there}`", status)
     return Failure("refused", f"answered {status}: {said}", status)
+
+
+def declined(status: int, body: bytes) -> str | None:
+    """The finish reason of a prompt that the server does not take, where its error says that it is this prompt's fault.
+
+    In doubt None: a wrong parameter or an unknown model would be refused with every prompt.
+    """
+    try:
+        found = read_json(body)
+    except ValueError:
+        return None
+    error = found.get("error", found) if isinstance(found, dict) else None
+    if isinstance(error, str):
+        error = {"message": error}
+    for about in (_object(error), _object(_object(error).get("innererror"))):
+        for name in ("code", "type"):
+            if isinstance(word := about.get(name), str) and (reason := REFUSALS.get(word.lower())):
+                return reason
+    # A parameter that is wrong in every request is named; a long prompt is told of `messages`, if of anything.
+    if status not in (400, 413, 422) or _object(error).get("param") not in PROMPT_PARAMS:
+        return None
+    return TOO_LONG if _LONG_PROMPT.search(message_of(body)) else None
 
 
 def message_of(body: bytes) -> str:

@@ -24,6 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from narrow_floats import rows_as_written
+
 BLOCK_BYTES = 1024 * 1024
 KEPT_BLOCKS = 4
 ROW_BYTES = 64
@@ -166,7 +168,7 @@ def _messages(batch: Any, row_bytes: int, row_values: int) -> Iterator[bytes]:
     """The rows of a batch, at once, or one by one where they are large."""
     if batch.nbytes <= row_bytes and _values(batch.columns) <= row_values:
         try:
-            message = packed("rows", batch.to_pylist())
+            message = packed("rows", _listed(batch))
         except MemoryError:
             raise
         except Exception:  # a value that Python has no word for: which row has it?
@@ -198,6 +200,9 @@ def _values(columns: Any) -> int:
             waiting.append(column.storage)
         elif isinstance(column, pyarrow.StructArray):
             waiting += column.flatten()
+        elif pyarrow.types.is_map(column.type):  # which Arrow does not flatten
+            first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
+            waiting += [half.slice(first, last - first) for half in (column.keys, column.items)]
         elif pyarrow.types.is_nested(column.type) and hasattr(column, "flatten"):
             waiting.append(column.flatten())
     return count
@@ -213,9 +218,13 @@ def _decoded(batch: Any) -> Any:
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
+def _listed(batch: Any) -> list[Any]:
+    return rows_as_written(batch.to_pylist(), batch.schema)
+
+
 def _value(row: Any) -> Any:
     try:
-        return row.to_pylist()[0]
+        return _listed(row)[0]
     except MemoryError:
         raise
     except Exception as error:

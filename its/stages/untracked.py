@@ -1,0 +1,54 @@
+"""Files that a recipe names and git does not know.
+
+A queued experiment (`dvc exp run --queue`, `--temp`) runs in a copy of what git and DVC know: a template or a source
+that was never added is not in it, and the experiment fails there, or finds another file of that name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from its.recipe.schema import FilesSource, FolderSource, Recipe
+from its.revisions import known_files
+
+
+def untracked_files(project: Path, recipe: Recipe) -> list[str]:
+    """Paths in the project, sorted, of templates, sources and models in folders that neither git nor DVC knows.
+
+    What is staged (`git add`) is known. So is what lies under a file or folder that DVC tracks, by the `.dvc` file
+    beside it, where git knows that one. [] where there is no git or no repository.
+    """
+    named = {path for path in map(_plain, _named(recipe)) if os.path.lexists(project / path)}
+    tracks = {path: [track for track in _tracks(path) if (project / track).is_file()] for path in named}
+    known = known_files(project, sorted({*named, *(track for found in tracks.values() for track in found)}))
+    if known is None:
+        return []
+    return sorted(path for path in named if path not in known and not known.intersection(tracks[path]))
+
+
+def _tracks(path: str) -> Iterator[str]:
+    """Where DVC would note that it tracks a file, or a folder that the file is in."""
+    for place in (path, *map(str, PurePosixPath(path).parents)):
+        if place != ".":
+            yield f"{place}.dvc"
+
+
+def _plain(path: str) -> str:
+    return os.path.normpath(path).replace(os.sep, "/")
+
+
+def _named(recipe: Recipe) -> Iterator[str]:
+    for problems in (*recipe.datasets.values(), *recipe.benchmarks.values()):
+        if isinstance(problems.source, FilesSource):
+            yield problems.source.path
+    templates = [recipe.train.template, *(strategy.query for strategy in recipe.strategies.values())]
+    templates += [strategy.persona.template for strategy in recipe.strategies.values() if strategy.persona is not None]
+    templates += [model.chat_template for model in recipe.models.values() if model.chat_template is not None]
+    if recipe.grading.judge is not None:
+        templates.append(recipe.grading.judge.template)
+    yield from (f"recipes/{path}" for path in templates)
+    for model in recipe.models.values():
+        if isinstance(model.source, FolderSource):
+            yield model.source.path
