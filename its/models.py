@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
 from its.files import atomic_file, file_sha256, read_regular
 from its.home import key_lock, remove
+from its.prompts.clock import pinned_template
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import read_json, write_json
 from its.wheels import unpacked_file
@@ -32,29 +34,44 @@ _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
 def ready_model(
-    name: str, model: Model, project: Path, home: Path, say: Callable[[str], None], *, make: bool = True
+    name: str,
+    model: Model,
+    project: Path,
+    home: Path,
+    say: Callable[[str], None],
+    *,
+    make: bool = True,
+    rendered: bool = True,
 ) -> EngineModel:
     """A model that an engine can load now; a wheel's GGUF is fetched and converted once under the ITS home.
 
     Args:
         make: whether to fetch and convert what is not there yet; else that is a MissingError.
+        rendered: whether an engine or a training of ours renders its chat template, which must then write the same
+            prompt on every day. A server has its own, which is not known.
 
     Raises:
         MissingError: if the wheel, the folder or the network is missing.
-        DataError: if the file in the wheel is not the one that the recipe pins.
+        DataError: if the file in the wheel is not the one that the recipe pins, or the chat template asks for the date
+            of the day and the recipe pins none.
         RunError: if the conversion fails.
     """
     source = model.source
+    own: Callable[[], str | None]
     if isinstance(source, HubModelSource):
-        path, fingerprint, group = source.id, f"hub:{source.id}@{source.revision}", ""
+        path, fingerprint = source.id, f"hub:{source.id}@{source.revision}"
+        folder, own = None, partial(_hub_template, name, source)
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():
             raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
-        path, fingerprint, group = str(folder.resolve()), folder_fingerprint(folder, home), swap_group(folder)
+        path, fingerprint, own = str(folder.resolve()), folder_fingerprint(folder, home), partial(own_template, folder)
     else:
         folder = _converted(name, model, source, project, home, say, make)
-        path, fingerprint, group = str(folder), folder_fingerprint(folder, home), swap_group(folder)
+        path, fingerprint, own = str(folder), folder_fingerprint(folder, home), partial(own_template, folder)
+    template = _template_in_place(name, model, project, own if rendered else None)
+    if template is not None:
+        fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
     return EngineModel(
         name=name,
         path=path,
@@ -63,7 +80,8 @@ def ready_model(
         context_length=model.context_length,
         offline=not isinstance(source, HubModelSource),
         revision=source.revision if isinstance(source, HubModelSource) else None,
-        group=group,
+        group="" if folder is None else swap_group(folder, template),
+        chat_template=template,
     )
 
 
@@ -75,6 +93,7 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
 
     Raises:
         MissingError: if there is neither.
+        DataError: if its chat template asks for the date of the day.
     """
     if (folder / "adapter_config.json").is_file():
         below = base()
@@ -86,6 +105,9 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         )
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
+    own = own_template(folder)
+    if own is not None:
+        pinned_template(own, f"the chat template in {folder}", None)
     return EngineModel(
         name=name,
         path=str(folder.resolve()),
@@ -93,6 +115,7 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         dtype=model.dtype,
         context_length=model.context_length,
         group=swap_group(folder),
+        chat_template=own,  # said with each request: an engine may have been started with another model of the group
     )
 
 
@@ -107,14 +130,29 @@ def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Call
         if not path.is_file():
             raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file alone")
         return path
+    found = hub_file(name, model.source, "tokenizer.json")
+    assert found is not None  # it is needed
+    return found
+
+
+def hub_file(name: str, source: HubModelSource, file: str, *, needed: bool = True) -> Path | None:
+    """A small file of a model on the hub, fetched once; None where the model has no such file and it is not needed.
+
+    Raises:
+        MissingError: if it cannot be fetched.
+    """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(model.source.id, "tokenizer.json", revision=model.source.revision))
-    except (OSError, ValueError) as error:
+        return Path(hf_hub_download(source.id, file, revision=source.revision))
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        if absent and not needed:
+            return None
         reason = (str(error) or repr(error)).splitlines()[0]
         raise MissingError(
-            f"the tokenizer of `{name}` ({model.source.id}) cannot be had: {reason}",
+            f"`{file}` of `{name}` ({source.id}) is not available: {reason}",
             "is the network there, and HF_TOKEN set if the model is gated?",
         ) from error
 
@@ -146,25 +184,84 @@ def _remembered_sha256(path: Path, home: Path) -> str:
     return found
 
 
-def swap_group(folder: Path) -> str:
+def swap_group(folder: Path, template: str | None = None) -> str:
     """The same for two models exactly if one engine can serve both by swapping weights.
 
     It covers the architecture, the tokenizer, the chat template and what ends a turn; not what a saver writes beside
     (its version, the type of the stored weights: an engine is told the type to compute in).
+
+    Args:
+        template: what stands in for the chat template in the folder.
     """
     config = read_json(folder / "config.json")
     tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     files = [folder / name for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")]
+    templates = [_template(path) for path in sorted(folder.glob("*.jinja"))]
+    if template is not None:
+        tokenizer.pop("chat_template", None)
+        templates = [template]
     told = {
         "config": {key: value for key, value in config.items() if key not in _SAVERS},
         "tokenizer": {key: value for key, value in tokenizer.items() if key not in _SAVERS},
         "eos": sorted(eos) if isinstance(eos, list) else [eos],
         "files": [file_sha256(path) for path in files if path.is_file()],
-        "template": [_template(path) for path in sorted(folder.glob("*.jinja"))],
+        "template": templates,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def own_template(folder: Path) -> str | None:
+    """The chat template of a model's folder, as transformers finds it: a file of its own, else in the tokenizer's."""
+    if (folder / "chat_template.jinja").is_file():
+        return _template(folder / "chat_template.jinja")
+    settings = folder / "tokenizer_config.json"
+    return _named_template(read_json(settings)) if settings.is_file() else None
+
+
+def _named_template(settings: Any) -> str | None:
+    """The template in a `tokenizer_config.json`: a text, or the one called `default` of several."""
+    found = settings.get("chat_template") if isinstance(settings, dict) else None
+    if isinstance(found, list):
+        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _hub_template(name: str, source: HubModelSource) -> str | None:
+    """The same of a model on the hub; fetches the two files alone.
+
+    Raises:
+        MissingError: if the network is missing.
+    """
+    template = hub_file(name, source, "chat_template.jinja", needed=False)
+    if template is not None:
+        return _template(template)
+    settings = hub_file(name, source, "tokenizer_config.json", needed=False)
+    return None if settings is None else _named_template(read_json(settings))
+
+
+def _template_in_place(name: str, model: Model, project: Path, own: Callable[[], str | None] | None) -> str | None:
+    """What stands in for the model's own chat template; None: nothing does, and its own asks for no date.
+
+    A wheel's model has the recipe's template in its folder (`_converted`).
+
+    Args:
+        own: reads the model's own template; None: it is not known, and what the recipe declares is taken alone.
+
+    Raises:
+        FaultsError: if the template asks for the date of the day and the recipe pins none, or pins one in vain.
+    """
+    if isinstance(model.source, WheelSource) and model.chat_template is not None:
+        return None
+    if model.chat_template is not None:
+        label = f"recipes/{model.chat_template}"
+        return pinned_template(_template(project / label), label, model.date)
+    if own is None or (source := own()) is None:
+        return None
+    pinned = pinned_template(source, f"the chat template of `{name}`", model.date)
+    return None if pinned == source else pinned
 
 
 def _template(path: Path) -> str:
@@ -177,7 +274,10 @@ def _template(path: Path) -> str:
 def _converted(
     name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
 ) -> Path:
-    template = _template(project / "recipes" / model.chat_template) if model.chat_template else None
+    template = None
+    if model.chat_template is not None:
+        label = f"recipes/{model.chat_template}"
+        template = pinned_template(_template(project / label), label, model.date)
     spec: dict[str, Any] = {
         "dtype": model.dtype,
         "special_tokens": {key: value for key, value in model.special_tokens.model_dump().items() if value},

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.prompts.chat import chat_template_faults
+from its.prompts.clock import clock_faults
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
 from its.recipe.plain import Found, Location, dotted
@@ -83,7 +84,9 @@ def template_reference_faults(values: Mapping[str, Any], templates: Templates) -
     yield from _frame(_table(values, "prompt").get("user"))
     for name, model in _table(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
-            yield from _chat(model.get("chat_template"), ("models", name, "chat_template"), templates)
+            pinned = model.get("date")
+            here = ("models", name, "chat_template")
+            yield from _chat(model.get("chat_template"), here, templates, pinned if isinstance(pinned, str) else None)
     yield from _axolotl(_table(values, "train"), templates)
     yield from _judge(_table(_table(values, "grading"), "judge").get("template"), templates)
 
@@ -157,12 +160,13 @@ def _frame(user: Any) -> Iterator[Found]:
         return
 
 
-def _chat(path: Any, here: Location, templates: Templates) -> Iterator[Found]:
-    """Faults of a model's chat template, which an engine renders in an environment of its own."""
+def _chat(path: Any, here: Location, templates: Templates, pinned: str | None) -> Iterator[Found]:
+    """Faults of a model's chat template, which an engine renders in an environment of its own; `pinned`: its date."""
     texts: list[str] = []
     yield from _read(path, here, templates, "prompts", texts)
     for text in texts:
-        for fault in chat_template_faults(text, f"recipes/{path}"):
+        name = f"recipes/{path}"
+        for fault in chat_template_faults(text, name) or clock_faults(text, name, pinned):
             yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
 
 

@@ -117,14 +117,14 @@ class Study:
         """A template file of the recipe."""
         return read_template(self.project / "recipes" / path)
 
-    def engine_model(self, checkpoint: Checkpoint) -> EngineModel:
-        """The checkpoint as an engine loads it."""
-        declared = self.recipe.models[checkpoint.model]
+    def engine_model(self, checkpoint: Checkpoint, trains: bool = False) -> EngineModel:
+        """The checkpoint as an engine loads it, or as a training starts from it."""
+        declared, kind = self.recipe.models[checkpoint.model], self.recipe.engine.kind
 
         def base() -> EngineModel:
-            return ready_model(
-                checkpoint.model, declared, self.project, self.home, say, make=self.recipe.engine.kind != "replay"
-            )
+            rendered = trains or kind in ("vllm", "transformers")
+            made = kind != "replay"
+            return ready_model(checkpoint.model, declared, self.project, self.home, say, make=made, rendered=rendered)
 
         if checkpoint.train is None:
             return replace(base(), name=checkpoint.name)

@@ -29,7 +29,7 @@ def run(model: str, dataset: str, strategy: str, seed: int) -> str:
         turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
         rows.append([*turns, {"role": "assistant", "content": query.solution}])
     environment = find_environment("axolotl", study.project, study.home)
-    base = study.engine_model(Checkpoint(model))
+    base = study.engine_model(Checkpoint(model), trains=True)
     say(f"train: {checkpoint.name}, {len(rows)} rows")
     with Progress(
         f"train {checkpoint.name}", _steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"

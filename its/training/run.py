@@ -75,6 +75,7 @@ def train_checkpoint(
         rows="rows.jsonl",
         work=".",
         seed=seed,
+        chat_template=base.chat_template,
     )
     identity = {
         "config": neutral,
@@ -99,6 +100,7 @@ def train_checkpoint(
                 rows=str(folder / "rows.jsonl"),
                 work=str(folder),
                 seed=seed,
+                chat_template=base.chat_template,
             )
             began = time.monotonic()
             _run(folder, config, messages, train, tokens, environment, base.offline, progress)

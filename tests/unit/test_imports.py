@@ -37,7 +37,7 @@ ALLOWED = {
     "engines": {*BASE, "rows", "store", "environments"},
     "environments": {"errors", "home", "rows"},
     "wheels": {*BASE, "files", "recipe"},
-    "models": {*BASE, "files", "rows", "home", "environments", "engines", "recipe", "wheels"},
+    "models": {*BASE, "files", "rows", "home", "environments", "engines", "prompts", "recipe", "wheels"},
     "training": {*BASE, "files", "rows", "home", "environments", "engines", "prompts", "recipe"},
     "grading": BASE,
     "metrics": BASE,

@@ -114,6 +114,13 @@ def test_a_path_with_odd_characters_stays_whole(template: str) -> None:
     assert YAML(typ="safe").load(text)["datasets"][0]["path"] == rows
 
 
+def test_a_chat_template_in_place_of_the_models_own_reaches_the_trainer() -> None:
+    given = {"train": _train(), "tokens": TOKENS, "base_model": "b", "revision": None, "rows": "r", "work": "w"}
+    config = axolotl_config(template=TEMPLATE, seed=7, chat_template="{{ messages }}", **given)
+    assert (config["chat_template"], config["chat_template_jinja"]) == ("jinja", "{{ messages }}")
+    assert "chat_template" not in _config()
+
+
 def test_the_batch_is_divided() -> None:
     assert _config()["gradient_accumulation_steps"] == 4
 

@@ -64,6 +64,7 @@ class LLM:
         *,
         use_tqdm: bool,
         lora_request: Any,
+        chat_template: str | None,
         add_generation_prompt: bool,
         continue_final_message: bool,
     ) -> list[str]:
@@ -72,6 +73,8 @@ class LLM:
         prompt = next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
         lora = None if lora_request is None else list(lora_request)
         seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options, "lora": lora}
+        if chat_template is not None:
+            seen["chat_template"] = chat_template
         self._log(seen)
         if "please refuse" in prompt:
             raise ValueError("the prompt is longer than the context")
