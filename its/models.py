@@ -7,15 +7,15 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
-from its.errors import DataError, MissingError, RunError
-from its.files import atomic_file, file_sha256, read_regular
+from its.errors import MissingError, RunError
+from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
+from its.model_files import hub_file, own_template, read_chat_template
 from its.prompts.clock import pinned_template
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import read_json, write_json
@@ -24,8 +24,6 @@ from its.wheels import unpacked_file
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
 REMEMBERED_BYTES = 2**20
-MAX_TEMPLATE_BYTES = 2**20
-"""Chat templates that models come with have below 20 kB."""
 _SAVERS = (
     *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
     *("use_cache", "is_local", "local_files_only"),
@@ -57,22 +55,17 @@ def ready_model(
         RunError: if the conversion fails.
     """
     source = model.source
-    own: Callable[[], str | None]
     if isinstance(source, HubModelSource):
-        path, fingerprint = source.id, f"hub:{source.id}@{source.revision}"
-        folder, own = None, partial(_hub_template, name, source)
+        folder, path, fingerprint = None, source.id, f"hub:{source.id}@{source.revision}"
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():
             raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
-        path, fingerprint, own = str(folder.resolve()), folder_fingerprint(folder, home), partial(own_template, folder)
+        path, fingerprint = str(folder.resolve()), folder_fingerprint(folder, home)
     else:
         folder = _converted(name, model, source, project, home, say, make)
-        path, fingerprint, own = str(folder), folder_fingerprint(folder, home), partial(own_template, folder)
-    template = _template_in_place(name, model, project, own if rendered else None)
-    if template is not None:
-        fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
-    return EngineModel(
+        path, fingerprint = str(folder), folder_fingerprint(folder, home)
+    found = EngineModel(
         name=name,
         path=path,
         fingerprint=fingerprint,
@@ -80,9 +73,12 @@ def ready_model(
         context_length=model.context_length,
         offline=not isinstance(source, HubModelSource),
         revision=source.revision if isinstance(source, HubModelSource) else None,
-        group="" if folder is None else swap_group(folder, template),
-        chat_template=template,
     )
+    template = _template_in_place(found, model, project, rendered)
+    if template is not None:
+        fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
+    group = "" if folder is None else swap_group(folder, template)
+    return replace(found, fingerprint=fingerprint, group=group, chat_template=template)
 
 
 def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], model: Model, home: Path) -> EngineModel:
@@ -105,18 +101,19 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         )
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
-    own = own_template(folder)
-    if own is not None:
-        pinned_template(own, f"the chat template in {folder}", None)
-    return EngineModel(
+    found = EngineModel(
         name=name,
         path=str(folder.resolve()),
         fingerprint=folder_fingerprint(folder, home),
         dtype=model.dtype,
         context_length=model.context_length,
         group=swap_group(folder),
-        chat_template=own,  # said with each request: an engine may have been started with another model of the group
     )
+    own = own_template(found)
+    if own is not None:
+        pinned_template(own, f"the chat template in {folder}", None)
+    # It is said with each request: the engine may have been started with another model of the group.
+    return replace(found, chat_template=own)
 
 
 def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> Path:
@@ -126,35 +123,16 @@ def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Call
         MissingError: if the model, its `tokenizer.json` or the network is missing.
     """
     if not isinstance(model.source, HubModelSource):
-        path = Path(ready_model(name, model, project, home, say).path) / "tokenizer.json"
+        path = Path(ready_model(name, model, project, home, say, rendered=False).path) / "tokenizer.json"
         if not path.is_file():
             raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file alone")
         return path
-    found = hub_file(name, model.source, "tokenizer.json")
-    assert found is not None  # it is needed
-    return found
-
-
-def hub_file(name: str, source: HubModelSource, file: str, *, needed: bool = True) -> Path | None:
-    """A small file of a model on the hub, fetched once; None where the model has no such file and it is not needed.
-
-    Raises:
-        MissingError: if it cannot be fetched.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(source.id, file, revision=source.revision))
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-        if absent and not needed:
-            return None
-        reason = (str(error) or repr(error)).splitlines()[0]
+    found = hub_file(name, model.source.id, model.source.revision, "tokenizer.json")
+    if found is None:
         raise MissingError(
-            f"`{file}` of `{name}` ({source.id}) is not available: {reason}",
-            "is the network there, and HF_TOKEN set if the model is gated?",
-        ) from error
+            f"`{name}` ({model.source.id}) has no tokenizer.json", "only the fast tokenizer's file is read"
+        )
+    return found
 
 
 def folder_fingerprint(folder: Path, home: Path) -> str:
@@ -198,7 +176,7 @@ def swap_group(folder: Path, template: str | None = None) -> str:
     generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     files = [folder / name for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")]
-    templates = [_template(path) for path in sorted(folder.glob("*.jinja"))]
+    templates = [read_chat_template(path) for path in sorted(folder.glob("*.jinja"))]
     if template is not None:
         tokenizer.pop("chat_template", None)
         templates = [template]
@@ -212,72 +190,37 @@ def swap_group(folder: Path, template: str | None = None) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def own_template(folder: Path) -> str | None:
-    """The chat template of a model's folder, as transformers finds it: a file of its own, else in the tokenizer's."""
-    if (folder / "chat_template.jinja").is_file():
-        return _template(folder / "chat_template.jinja")
-    settings = folder / "tokenizer_config.json"
-    return _named_template(read_json(settings)) if settings.is_file() else None
-
-
-def _named_template(settings: Any) -> str | None:
-    """The template in a `tokenizer_config.json`: a text, or the one called `default` of several."""
-    found = settings.get("chat_template") if isinstance(settings, dict) else None
-    if isinstance(found, list):
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
-
-
-def _hub_template(name: str, source: HubModelSource) -> str | None:
-    """The same of a model on the hub; fetches the two files alone.
-
-    Raises:
-        MissingError: if the network is missing.
-    """
-    template = hub_file(name, source, "chat_template.jinja", needed=False)
-    if template is not None:
-        return _template(template)
-    settings = hub_file(name, source, "tokenizer_config.json", needed=False)
-    return None if settings is None else _named_template(read_json(settings))
-
-
-def _template_in_place(name: str, model: Model, project: Path, own: Callable[[], str | None] | None) -> str | None:
+def _template_in_place(found: EngineModel, model: Model, project: Path, rendered: bool) -> str | None:
     """What stands in for the model's own chat template; None: nothing does, and its own asks for no date.
 
-    A wheel's model has the recipe's template in its folder (`_converted`).
-
     Args:
-        own: reads the model's own template; None: it is not known, and what the recipe declares is taken alone.
+        rendered: False: the model's own template is not looked at, and what the recipe declares is taken alone.
 
     Raises:
         FaultsError: if the template asks for the date of the day and the recipe pins none, or pins one in vain.
     """
-    if isinstance(model.source, WheelSource) and model.chat_template is not None:
+    declared = _declared_template(model, project)
+    if declared is not None:
+        # A wheel's model has it in its folder (`_converted`).
+        return None if isinstance(model.source, WheelSource) else declared
+    source = own_template(found) if rendered else None
+    if source is None:
         return None
-    if model.chat_template is not None:
-        label = f"recipes/{model.chat_template}"
-        return pinned_template(_template(project / label), label, model.date)
-    if own is None or (source := own()) is None:
-        return None
-    pinned = pinned_template(source, f"the chat template of `{name}`", model.date)
+    pinned = pinned_template(source, f"the chat template of `{found.name}`", model.date)
     return None if pinned == source else pinned
 
 
-def _template(path: Path) -> str:
-    try:
-        return read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
+def _declared_template(model: Model, project: Path) -> str | None:
+    if model.chat_template is None:
+        return None
+    text = read_chat_template(project / "recipes" / model.chat_template)
+    return pinned_template(text, f"recipes/{model.chat_template}", model.date)
 
 
 def _converted(
     name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
 ) -> Path:
-    template = None
-    if model.chat_template is not None:
-        label = f"recipes/{model.chat_template}"
-        template = pinned_template(_template(project / label), label, model.date)
+    template = _declared_template(model, project)
     spec: dict[str, Any] = {
         "dtype": model.dtype,
         "special_tokens": {key: value for key, value in model.special_tokens.model_dump().items() if value},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,22 @@ def _texts(source: str, name: str) -> list[str] | str:
         return _tried(source, chats)
 
 
+def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The text of each conversation, rendered as transformers does it, in a process of its own.
+
+    Args:
+        source: the chat template.
+        chats: {messages, add_generation_prompt} and the named tokens of each.
+
+    Raises:
+        DataError: if the template fails on one, or takes too long.
+    """
+    texts = _tried(source, [{"tools": None, "documents": None, **chat} for chat in chats])
+    if isinstance(texts, str):
+        raise DataError(texts, "an engine could not render it either")
+    return texts
+
+
 def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
     """The same, in a process of its own and as transformers does it."""
     try:
@@ -84,6 +101,6 @@ def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
     try:
         found = json.loads(done.stdout)
     except ValueError:
-        return "the chat template takes more than 2 s of processor time or 1 GiB of memory"
+        return "the chat template takes more than 2 s of processor time, or 1 GiB of memory"
     texts: list[str] | str = found["fault"] if "fault" in found else found["texts"]
     return texts

@@ -514,5 +514,6 @@ def test_only_what_a_loader_needs_is_copied_and_whole(run: Callable[..., Trained
     target.mkdir(parents=True)
     (target / "stale.json").touch()
     copy_model(run().folder, target)
-    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    kept = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {path.name for path in target.iterdir()} == kept
     assert [path.name for path in target.parent.iterdir()] == ["m"]
