@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from its.control import declared_control_tokens, thinking_marks, tokenizer_control_tokens
 from its.engines.protocol import EngineModel
 from its.errors import DataError, MissingError
 from its.files import read_regular
+from its.recipe.schema import Model, Prompt
 from its.rows import read_json
 
 MAX_TEMPLATE_BYTES = 2**20
@@ -43,6 +46,33 @@ def named_tokens(model: EngineModel) -> dict[str, str]:
             text = token.get("content") if isinstance(token, dict) else token
             if name.endswith("_token") and isinstance(text, str):
                 out[name] = text
+    return out
+
+
+def model_control_tokens(
+    models: Iterable[tuple[EngineModel, Model]], prompt: Prompt, fetch: bool = True
+) -> dict[str, str]:
+    """The control tokens of the tokenizers of some models, and whose each is; none where the recipe allows them.
+
+    Args:
+        models: as engines load them, and as the recipe declares them.
+        fetch: whether files of models on the hub may be fetched; else those models have what the recipe names alone.
+
+    Raises:
+        MissingError: if the hub cannot be reached.
+        DataError: if a `tokenizer.json` cannot be read.
+    """
+    out: dict[str, str] = {}
+    if prompt.control_tokens == "allow":
+        return out
+    for model, declared in models:
+        for token, whose in declared_control_tokens({model.name: declared}).items():
+            out.setdefault(token, whose)
+        tokenizer = model_file(model, "tokenizer.json") if fetch or Path(model.path or "-").is_dir() else None
+        if tokenizer is not None:
+            found = tokenizer_control_tokens(tokenizer, model.chat_template or own_template(model))
+            for token in sorted(found - thinking_marks(declared)):
+                out.setdefault(token, f"of the tokenizer of `{model.name}`")
     return out
 
 

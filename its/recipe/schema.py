@@ -477,10 +477,15 @@ class Design(Section):
 
 
 class Prompt(Section):
-    """The frame around every query, the same in training and at test; `user` is a Jinja2 line over `query`."""
+    """The frame around every query, the same in training and at test; `user` is a Jinja2 line over `query`.
+
+    `control_tokens: allow` lets tokens such as `<|im_end|>` stand in problems, personas and solutions, where a
+    tokenizer takes them for what they mean (None: a fault).
+    """
 
     system: str | None = None
     user: str
+    control_tokens: Literal["allow"] | None = None
 
 
 class Train(Section):

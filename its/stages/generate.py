@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from its.control import ControlTokens
 from its.engines.protocol import Completion, Request
 from its.engines.session import Session
+from its.model_files import model_control_tokens
 from its.parity import COMPARED, PromptCheck
 from its.progress import Progress
 from its.recipe.schema import Thinking
@@ -62,9 +64,18 @@ def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> P
             probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
     ours = study.recipe.engine.kind in ("vllm", "transformers")
     prompts = PromptCheck(session.models.values(), probes, fetch=ours)
+    models = [(session.models[checkpoint.name], study.recipe.models[checkpoint.model]) for checkpoint in checkpoints]
+    control = ControlTokens(model_control_tokens(models, study.recipe.prompt, fetch=ours))
     for benchmark in study.recipe.design.benchmarks:
         for strategy in study.recipe.design.test:
-            prompts.learn([_messages(query) for query in _queries(study, benchmark, strategy)])
+            path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
+            chats = []
+            for line, query in enumerate(_queries(study, benchmark, strategy), 1):
+                chats.append(_messages(query))
+                turns = [(f"the {turn.role} turn", turn.content) for turn in query.messages]
+                control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
+            prompts.learn(chats)
+    control.refuse()
     return prompts
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2, "<|endoftext|>": 3}
+SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2, "<|endoftext|>": 3, "<|vision_start|>": 6}
 MARKS = {"<think>": 4, "</think>": 5}
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
