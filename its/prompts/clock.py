@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
+from typing import TypeVar
 
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -19,6 +20,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from its.errors import Fault, FaultsError
+
+_Node = TypeVar("_Node", bound=nodes.Node)
 
 CLOCK = "strftime_now"
 _CHANCE = "lipsum"
@@ -113,9 +116,9 @@ def _calls(tree: nodes.Template) -> Iterator[tuple[int, str | None]]:
     """(line, the form of the date) of every use of the clock; the form is None where it is no literal."""
     if _is_pinned(tree):
         return
-    calls = {id(call.node): call for call in tree.find_all(nodes.Call)}
-    harmless = {id(test.node) for test in tree.find_all(nodes.Test) if test.name in _ASKS_ONLY}
-    for node in tree.find_all(nodes.Name):
+    calls = {id(call.node): call for call in _all(tree, nodes.Call)}
+    harmless = {id(test.node) for test in _all(tree, nodes.Test) if test.name in _ASKS_ONLY}
+    for node in _all(tree, nodes.Name):
         if node.name != CLOCK or node.ctx != "load" or id(node) in harmless:
             continue
         call = calls.get(id(node))
@@ -125,9 +128,21 @@ def _calls(tree: nodes.Template) -> Iterator[tuple[int, str | None]]:
 
 
 def _chances(tree: nodes.Template) -> Iterator[tuple[int, str]]:
-    for name in tree.find_all(nodes.Name):
+    for name in _all(tree, nodes.Name):
         if name.name == _CHANCE and name.ctx == "load":
             yield name.lineno, f"`{_CHANCE}`"
-    for choice in tree.find_all(nodes.Filter):
+    for choice in _all(tree, nodes.Filter):
         if choice.name == "random":
             yield choice.lineno, "the filter `random`"
+
+
+def _all(tree: nodes.Template, kind: type[_Node]) -> list[_Node]:
+    """Every node of a kind, without recursion: `a + a + ...` is as deep as it is long."""
+    out: list[_Node] = []
+    waiting: list[nodes.Node] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, kind):
+            out.append(node)
+        waiting.extend(node.iter_child_nodes())
+    return sorted(out, key=lambda node: node.lineno or 0)

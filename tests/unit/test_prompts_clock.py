@@ -117,3 +117,11 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
 def test_what_is_no_template_is_left_to_the_other_check(source: str) -> None:
     assert clock_faults(source, "c.jinja", None) == []
     assert chat_template_faults(source, "c.jinja")
+
+
+@pytest.mark.parametrize("link", ["+", "~", " and ", ".a+", "|a + ", "(b)+", " if a else "])
+def test_a_long_chain_is_looked_through(link: str) -> None:
+    chain = link.join(["a"] * 9000)
+    assert clock_faults("{{ " + chain + " }}", "c.jinja", None) == []
+    found = clock_faults("{{ strftime_now('%d') + " + chain + " }}", "c.jinja", None)
+    assert not found or "`strftime_now`" in found[0].message  # where it is no template, the other check says so
