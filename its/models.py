@@ -12,9 +12,11 @@ from typing import Any
 
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
-from its.errors import DataError, MissingError, RunError
-from its.files import atomic_file, file_sha256, read_regular
+from its.errors import MissingError, RunError
+from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
+from its.model_files import hub_file, own_template, read_chat_template
+from its.prompts.clock import pinned_template
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import read_json, write_json
 from its.wheels import unpacked_file
@@ -22,8 +24,6 @@ from its.wheels import unpacked_file
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
 CONVERSION_VERSION = 1
 REMEMBERED_BYTES = 2**20
-MAX_TEMPLATE_BYTES = 2**20
-"""Chat templates that models come with have below 20 kB."""
 _SAVERS = (
     *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
     *("use_cache", "is_local", "local_files_only"),
@@ -32,30 +32,40 @@ _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
 def ready_model(
-    name: str, model: Model, project: Path, home: Path, say: Callable[[str], None], *, make: bool = True
+    name: str,
+    model: Model,
+    project: Path,
+    home: Path,
+    say: Callable[[str], None],
+    *,
+    make: bool = True,
+    rendered: bool = True,
 ) -> EngineModel:
     """A model that an engine can load now; a wheel's GGUF is fetched and converted once under the ITS home.
 
     Args:
         make: whether to fetch and convert what is not there yet; else that is a MissingError.
+        rendered: whether an engine or a training of ours renders its chat template, which must then write the same
+            prompt on every day. A server has its own, which is not known.
 
     Raises:
         MissingError: if the wheel, the folder or the network is missing.
-        DataError: if the file in the wheel is not the one that the recipe pins.
+        DataError: if the file in the wheel is not the one that the recipe pins, or the chat template asks for the date
+            of the day and the recipe pins none.
         RunError: if the conversion fails.
     """
     source = model.source
     if isinstance(source, HubModelSource):
-        path, fingerprint, group = source.id, f"hub:{source.id}@{source.revision}", ""
+        folder, path, fingerprint = None, source.id, f"hub:{source.id}@{source.revision}"
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():
             raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
-        path, fingerprint, group = str(folder.resolve()), folder_fingerprint(folder, home), swap_group(folder)
+        path, fingerprint = str(folder.resolve()), folder_fingerprint(folder, home)
     else:
         folder = _converted(name, model, source, project, home, say, make)
-        path, fingerprint, group = str(folder), folder_fingerprint(folder, home), swap_group(folder)
-    return EngineModel(
+        path, fingerprint = str(folder), folder_fingerprint(folder, home)
+    found = EngineModel(
         name=name,
         path=path,
         fingerprint=fingerprint,
@@ -63,8 +73,12 @@ def ready_model(
         context_length=model.context_length,
         offline=not isinstance(source, HubModelSource),
         revision=source.revision if isinstance(source, HubModelSource) else None,
-        group=group,
     )
+    template = _template_in_place(found, model, project, rendered)
+    if template is not None:
+        fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
+    group = "" if folder is None else swap_group(folder, template)
+    return replace(found, fingerprint=fingerprint, group=group, chat_template=template)
 
 
 def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], model: Model, home: Path) -> EngineModel:
@@ -75,6 +89,7 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
 
     Raises:
         MissingError: if there is neither.
+        DataError: if its chat template asks for the date of the day.
     """
     if (folder / "adapter_config.json").is_file():
         below = base()
@@ -86,7 +101,7 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         )
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
-    return EngineModel(
+    found = EngineModel(
         name=name,
         path=str(folder.resolve()),
         fingerprint=folder_fingerprint(folder, home),
@@ -94,6 +109,11 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         context_length=model.context_length,
         group=swap_group(folder),
     )
+    own = own_template(found)
+    if own is not None:
+        pinned_template(own, f"the chat template in {folder}", None)
+    # It is said with each request: the engine may have been started with another model of the group.
+    return replace(found, chat_template=own)
 
 
 def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> Path:
@@ -103,20 +123,16 @@ def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Call
         MissingError: if the model, its `tokenizer.json` or the network is missing.
     """
     if not isinstance(model.source, HubModelSource):
-        path = Path(ready_model(name, model, project, home, say).path) / "tokenizer.json"
+        path = Path(ready_model(name, model, project, home, say, rendered=False).path) / "tokenizer.json"
         if not path.is_file():
             raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file alone")
         return path
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(model.source.id, "tokenizer.json", revision=model.source.revision))
-    except (OSError, ValueError) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
+    found = hub_file(name, model.source.id, model.source.revision, "tokenizer.json")
+    if found is None:
         raise MissingError(
-            f"the tokenizer of `{name}` ({model.source.id}) cannot be had: {reason}",
-            "is the network there, and HF_TOKEN set if the model is gated?",
-        ) from error
+            f"`{name}` ({model.source.id}) has no tokenizer.json", "only the fast tokenizer's file is read"
+        )
+    return found
 
 
 def folder_fingerprint(folder: Path, home: Path) -> str:
@@ -146,38 +162,65 @@ def _remembered_sha256(path: Path, home: Path) -> str:
     return found
 
 
-def swap_group(folder: Path) -> str:
+def swap_group(folder: Path, template: str | None = None) -> str:
     """The same for two models exactly if one engine can serve both by swapping weights.
 
     It covers the architecture, the tokenizer, the chat template and what ends a turn; not what a saver writes beside
     (its version, the type of the stored weights: an engine is told the type to compute in).
+
+    Args:
+        template: what stands in for the chat template in the folder.
     """
     config = read_json(folder / "config.json")
     tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     files = [folder / name for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")]
+    templates = [read_chat_template(path) for path in sorted(folder.glob("*.jinja"))]
+    if template is not None:
+        tokenizer.pop("chat_template", None)
+        templates = [template]
     told = {
         "config": {key: value for key, value in config.items() if key not in _SAVERS},
         "tokenizer": {key: value for key, value in tokenizer.items() if key not in _SAVERS},
         "eos": sorted(eos) if isinstance(eos, list) else [eos],
         "files": [file_sha256(path) for path in files if path.is_file()],
-        "template": [_template(path) for path in sorted(folder.glob("*.jinja"))],
+        "template": templates,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _template(path: Path) -> str:
-    try:
-        return read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
+def _template_in_place(found: EngineModel, model: Model, project: Path, rendered: bool) -> str | None:
+    """What stands in for the model's own chat template; None: nothing does, and its own asks for no date.
+
+    Args:
+        rendered: False: the model's own template is not looked at, and what the recipe declares is taken alone.
+
+    Raises:
+        FaultsError: if the template asks for the date of the day and the recipe pins none, or pins one in vain.
+    """
+    declared = _declared_template(model, project)
+    if declared is not None:
+        # A wheel's model has it in its folder (`_converted`).
+        return None if isinstance(model.source, WheelSource) else declared
+    source = own_template(found) if rendered else None
+    if source is None:
+        return None
+    pinned = pinned_template(source, f"the chat template of `{found.name}`", model.date)
+    return None if pinned == source else pinned
+
+
+def _declared_template(model: Model, project: Path) -> str | None:
+    if model.chat_template is None:
+        return None
+    text = read_chat_template(project / "recipes" / model.chat_template)
+    return pinned_template(text, f"recipes/{model.chat_template}", model.date)
 
 
 def _converted(
     name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
 ) -> Path:
-    template = _template(project / "recipes" / model.chat_template) if model.chat_template else None
+    template = _declared_template(model, project)
     spec: dict[str, Any] = {
         "dtype": model.dtype,
         "special_tokens": {key: value for key, value in model.special_tokens.model_dump().items() if value},

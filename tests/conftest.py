@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.tiny_tokenizer import TinyTokenizer
 
 from its.cli.main import main
 from its.environments import spec_of
@@ -154,6 +155,7 @@ def model_in_folder(project: Path, edit: Callable[..., None]) -> Callable[[], No
     def change() -> None:
         (project / "base").mkdir()
         (project / "base" / "config.json").write_text("{}", encoding="utf-8")
+        TinyTokenizer().save(project / "base")
         edit((WHEEL, "    source: {kind: folder, path: base}\n"))
 
     return change

@@ -1,10 +1,10 @@
 """An engine in a worker process of its own environment: JSON lines over pipes.
 
-In: {"models": {NAME: {"path", "adapter", "fingerprint"}}, "options"} once, then requests, {"id", "model", "messages",
-"sampling", "seed", "sample_index", "start"}. Out: {"ready", "seconds", "window"} once, then for each request {"id",
-"text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id", "error"};
-{"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot go on. Above the worker stands
-`workers/keeper.py`, which ends whatever the engine started.
+In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
+"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "seconds", "window"} once, then for
+each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
+"error"}; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot go on. Above the worker
+stands `workers/keeper.py`, which ends whatever the engine started.
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ class WorkerEngine:
         threading.Thread(target=self._read, daemon=True).start()
         try:
             told = {
-                model.name: {"path": model.path, "adapter": model.adapter, "fingerprint": model.fingerprint}
+                model.name: {
+                    "path": model.path,
+                    "adapter": model.adapter,
+                    "chat_template": model.chat_template,
+                    "fingerprint": model.fingerprint,
+                }
                 for model in models
             }
             self._send({"models": told, "options": dict(options)})

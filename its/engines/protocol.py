@@ -69,6 +69,8 @@ class EngineModel:
     """A model ready to be served: a folder or a hub id at a revision, and the fingerprint of weights and tokenizer.
 
     Args:
+        chat_template: what stands in for the chat template in `path`, in training and engine alike; the fingerprint
+            covers it.
         adapter: folder of a LoRA adapter over the model in `path`; the fingerprint covers both.
         group: models of one group differ in their weights alone (same architecture, tokenizer, template, end of turn),
             so one engine serves them in turn; "" is a group of its own.
@@ -84,6 +86,7 @@ class EngineModel:
     revision: str | None = None
     adapter: str | None = None
     group: str = ""
+    chat_template: str | None = None
 
 
 class SwapError(RunError):

@@ -25,6 +25,7 @@ _TOLD = ("text", "finish_reason", "prompt_tokens", "completion_tokens")  # by ev
 _MAYBE_TOLD = ("prompt_sha256", "thinking", "thinking_tokens")
 
 Finished = Callable[[Request, int], None]
+Check = Callable[[list[tuple[Request, Completion]]], None]
 
 
 class Session:
@@ -41,6 +42,8 @@ class Session:
         groups: models that one engine serves; the running engine is closed before another group's starts.
         start: starts the engine of a group, of which the first model is wanted first.
         say: is told what a user should know.
+
+    `check` is given the answers that an engine gives before they are stored, and raises if one must not be kept.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Session:
         self.engines = 0
         self.extra: dict[str, float] = {}
         self.say = say
+        self.check: Check = lambda answers: None
         self._groups = groups
         self._start = start
         self._engine: Engine | None = None
@@ -247,6 +251,7 @@ class _Asking:
                 )
             items.append(PutItem(key, self._session.sessions[request.model], request.determinants(), _body(completion)))
             done.append(request)
+        self._session.check(list(zip(done, completions, strict=True)))
         self._store.put_many(items)
         now = time.monotonic()
         for request, completion in zip(done, completions, strict=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-APART = ("model", "session", "served")
-"""Of a session: what differs between checkpoints by their nature."""
+APART = ("model", "session", "served", "prompt_ids")
+"""Of a session: what differs between checkpoints by their nature, and what was checked of it."""
 
 
 def unlike_settings(sessions: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

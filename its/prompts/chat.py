@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from its.prompts.sandbox import MAX_CHARACTERS
 from its.shown import NO_TEXT
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
-TRIAL_SECONDS = 30.0  # wall time; the trial's own limits are shorter, but a busy machine may be slow to start it
+TRIAL_SECONDS = 2  # of processor time, and
+CHATS_A_SECOND = 50  # at least: those of honest templates take a hundredth of that
+WAIT_SECONDS = 30.0  # wall time beyond it: a busy machine may be slow to start the trial
 
 _QUESTION, _ANSWER = "What is 6 times 7?", "The answer is 42."
 _CHATS: list[dict[str, Any]] = [
@@ -75,22 +78,39 @@ def _texts(source: str, name: str) -> list[str] | str:
         return _tried(source, chats)
 
 
+def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The text of each conversation, rendered as transformers does it, in a process of its own.
+
+    Args:
+        source: the chat template.
+        chats: {messages, add_generation_prompt} and the named tokens of each.
+
+    Raises:
+        DataError: if the template fails on one, or takes too long.
+    """
+    texts = _tried(source, [{"tools": None, "documents": None, **chat} for chat in chats])
+    if isinstance(texts, str):
+        raise DataError(texts, "an engine could not render it either")
+    return texts
+
+
 def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
     """The same, in a process of its own and as transformers does it."""
+    seconds = TRIAL_SECONDS + len(chats) // CHATS_A_SECOND
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(TRIAL)],
+            [sys.executable, "-I", str(TRIAL), str(seconds)],
             input=json.dumps({"source": source, "chats": chats}).encode(),
             capture_output=True,
             env={},
-            timeout=TRIAL_SECONDS,
+            timeout=WAIT_SECONDS + seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"the chat template is not done within {TRIAL_SECONDS:.0f} s"
+        return f"the chat template is not done within {WAIT_SECONDS + seconds:.0f} s"
     try:
         found = json.loads(done.stdout)
     except ValueError:
-        return "the chat template takes more than 2 s of processor time or 1 GiB of memory"
+        return f"the chat template takes more than {seconds} s of processor time or 1 GiB of memory"
     texts: list[str] | str = found["fault"] if "fault" in found else found["texts"]
     return texts

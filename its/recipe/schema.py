@@ -10,6 +10,7 @@ or fill the memory; a bound without a reason beside it is one of size alone.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -193,14 +194,28 @@ class Thinking(Section):
     opened_by: Literal["prompt", "model"] | None = None
 
 
+def _date(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise PydanticCustomError("date", "there is no such day") from error
+    return value
+
+
 class Model(Section):
-    """A model that writes, is trained or is measured."""
+    """A model that writes, is trained or is measured.
+
+    `chat_template` stands in for the model's own one, in training and in our engines (None: its own); a server of the
+    `openai` engine has its own, which nothing here knows. `date` is the day that a template gets which asks for
+    today's (None: it may not ask).
+    """
 
     source: Annotated[WheelSource | HubModelSource | FolderSource, Field(discriminator="kind")]
     dtype: Literal["bfloat16", "float16", "float32"]
     context_length: Annotated[int, Field(ge=64, le=MAX_TOKENS)]
     special_tokens: SpecialTokens
     chat_template: FilePath | None = None
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_date)] | None = None
     thinking: Thinking | None = None
 
 
@@ -474,10 +489,15 @@ class Design(Section):
 
 
 class Prompt(Section):
-    """The frame around every query, the same in training and at test; `user` is a Jinja2 line over `query`."""
+    """The frame around every query, the same in training and at test; `user` is a Jinja2 line over `query`.
+
+    `control_tokens: allow` lets tokens such as `<|im_end|>` stand in problems, personas and solutions, where a
+    tokenizer takes them for what they mean (None: a fault).
+    """
 
     system: str | None = None
     user: str
+    control_tokens: Literal["allow"] | None = None
 
 
 class Train(Section):

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.files import read_regular
 from its.prompts.chat import chat_template_faults, generation_prompt
+from its.prompts.clock import clock_faults
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
 from its.recipe.plain import Found, Location, dotted
@@ -186,21 +187,24 @@ def _frame(user: Any) -> Iterator[Found]:
 
 
 def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, served: bool) -> Iterator[Found]:
-    """Faults of a model's chat template, which an engine renders in an environment of its own.
+    """Faults of a model's chat template, which an engine renders in an environment of its own; `date` pins its clock.
 
     Args:
         served: whether servers answer, whose templates are not known here.
     """
     texts: list[str] = []
     path, source, here = model.get("chat_template"), _table(model, "source"), (*model_at, "chat_template")
+    pinned = model.get("date") if isinstance(model.get("date"), str) else None
     yield from _read(path, here, templates, "prompts", texts)
     for text in texts:
-        faults = chat_template_faults(text, f"recipes/{path}")
+        name = f"recipes/{path}"
+        faults = chat_template_faults(text, name) or clock_faults(text, name, pinned)
         for fault in faults:
             yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
-        if not faults and not served and source.get("kind") == "wheel":  # other models keep the template they have
-            yield from _opened(model, model_at, text, f"recipes/{path}")
-    if not served and source.get("kind") == "folder" and (found := templates.of_folder(source.get("path"))):
+        if not faults and not served:
+            yield from _opened(model, model_at, text, name)
+    own = path is None and source.get("kind") == "folder"
+    if own and not served and (found := templates.of_folder(source.get("path"))):
         yield from _opened(model, model_at, *found)
 
 

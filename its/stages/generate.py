@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from its.control import ControlTokens
 from its.engines.protocol import Completion, Request
 from its.engines.session import Session
+from its.model_files import model_control_tokens
+from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
-from its.rows import count_lines, read_rows, write_json, write_rows
+from its.rows import count_lines, read_json, read_rows, write_json, write_rows
 from its.seeds import derive_seed
 from its.stages.serving import cost_rows, open_serving
 from its.stages.study import Cell, Checkpoint, Study
@@ -26,20 +29,22 @@ def run(study: Study) -> str:
     cells = study.cells()
     wanted = _count(study, cells)  # first of all: where queries are missing, no model should be made ready
     with Store(study.home / "store.sqlite") as store, open_serving(study, store, checkpoints, "generate") as session:
+        prompts = _prompts(study, session, checkpoints)
+        session.check = prompts.check
         _ask(study, session, cells, wanted)
         tokens: dict[str, int] = {}
         broken: dict[str, int] = {}
         total = 0
         for checkpoint, benchmark, strategy in cells:
-            rows = _rows(study, session, checkpoint, benchmark, strategy, tokens, broken)
+            rows = _rows(study, session, prompts, checkpoint, benchmark, strategy, tokens, broken)
             total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
-        write_json(study.sessions_path(), _sessions(session, store))
+        write_json(study.sessions_path(), _sessions(session, store, prompts.account()))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
     write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
     asked = sum(tally.asked for tally in session.tallies.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
-        f"({asked} asked, {total - asked} from the store){_broken(broken)}"
+        f"({asked} asked, {total - asked} from the store){_broken(broken)}; {_compared(prompts.account())}"
     )
 
 
@@ -49,6 +54,40 @@ def _broken(counts: dict[str, int]) -> str:
         return ""
     shown = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     return f"; {sum(counts.values())} have finish_reason error ({shown}), see `its store gc --refused`"
+
+
+def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> PromptCheck:
+    """What every prompt has to be: as training saw it, by the proofs of the checkpoints that were trained."""
+    probes: dict[str, list[dict[str, Any]]] = {}
+    for checkpoint in checkpoints:
+        path = study.model_path(checkpoint) / "its_parity.json"
+        if checkpoint.train is not None and path.is_file():
+            found = read_json(path).get("probes", [])
+            probes.setdefault(checkpoint.name, []).extend(found)
+            # Base is compared with what was trained, so it has to be asked the same.
+            probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
+    ours = study.recipe.engine.kind in ("vllm", "transformers")
+    prompts = PromptCheck(session.models.values(), probes, fetch=ours)
+    models = [(session.models[checkpoint.name], study.recipe.models[checkpoint.model]) for checkpoint in checkpoints]
+    control = ControlTokens(model_control_tokens(models, study.recipe.prompt, fetch=ours))
+    for benchmark in study.recipe.design.benchmarks:
+        for strategy in study.recipe.design.test:
+            path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
+            chats = []
+            for line, query in enumerate(_queries(study, benchmark, strategy), 1):
+                chats.append(_messages(query))
+                turns = [(f"the {turn.role} turn", turn.content) for turn in query.messages]
+                control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
+            prompts.learn(chats)
+    control.refuse()
+    return prompts
+
+
+def _compared(account: Mapping[str, str]) -> str:
+    """Of how many checkpoints the prompts were compared with those of training, and why not of the others."""
+    good = sum(told == COMPARED for told in account.values())
+    others = sorted({told for told in account.values() if told != COMPARED})
+    return "; ".join([f"prompt ids as training had them: {good} of {len(account)} checkpoints", *others])
 
 
 def _count(study: Study, cells: list[Cell]) -> int:
@@ -72,8 +111,8 @@ def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None
 def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:
     recipe = study.recipe
     sampling = recipe.generation.model_dump(exclude={"n"})
-    for query in read_rows(study.queries_path("test", benchmark, strategy), Query, key=lambda row: row.query_id):
-        messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+    for query in _queries(study, benchmark, strategy):
+        messages = _messages(query)
         for index in range(recipe.generation.n):
             yield Request(
                 request_id=f"{checkpoint.name}/{query.query_id}/{index}",
@@ -85,9 +124,18 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
             )
 
 
+def _queries(study: Study, benchmark: str, strategy: str) -> Iterator[Query]:
+    return read_rows(study.queries_path("test", benchmark, strategy), Query, key=lambda row: row.query_id)
+
+
+def _messages(query: Query) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in query.messages]
+
+
 def _rows(
     study: Study,
     session: Session,
+    prompts: PromptCheck,
     checkpoint: Checkpoint,
     benchmark: str,
     strategy: str,
@@ -96,6 +144,7 @@ def _rows(
 ) -> Iterator[Response]:
     thinking, began = study.recipe.models[checkpoint.model].thinking, 0
     for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
+        prompts.count(request, completion)
         tokens[checkpoint.name] = tokens.get(checkpoint.name, 0) + completion.completion_tokens
         query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
         cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
@@ -110,6 +159,7 @@ def _rows(
             f"`models.{checkpoint.model}.thinking.opened_by: prompt`: without it one that never ends its thought and "
             f"was not cut is taken for an answer"
         )
+    prompts.refuse()  # before the file appears
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, cut: Cut) -> Response:
@@ -132,7 +182,7 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
     )
 
 
-def _sessions(session: Session, store: Store) -> dict[str, Any]:
+def _sessions(session: Session, store: Store, prompts: Mapping[str, str]) -> dict[str, Any]:
     """By checkpoint, what its responses were made with: `measure` flags comparisons between unlike ones."""
     known = {info.sha256: info for info in store.sessions()}
     out = {}
@@ -143,5 +193,6 @@ def _sessions(session: Session, store: Store) -> dict[str, Any]:
             **info.identity,
             "build": info.about.get("build"),
             "dtype": info.about.get("dtype"),
+            "prompt_ids": prompts[name],
         }
     return out

@@ -160,7 +160,8 @@ class _Walk:
             facts["missing"] = "the model is not here: `dvc pull`, or `dvc repro train`"
         parity = study.model_path(checkpoint) / "its_parity.json"
         if parity.is_file():
-            facts["parity"] = {name: value for name, value in read_json(parity).items() if name != "examples"}
+            left_out = ("examples", "probes")
+            facts["parity"] = {name: value for name, value in read_json(parity).items() if name not in left_out}
         yield _step("checkpoint", checkpoint.name, self._shown(config) if config.is_file() else None, facts)
 
     def _query(self, target: Target) -> Iterator[Step]:

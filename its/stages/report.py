@@ -268,6 +268,7 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
     if elsewhere:
         names = ", ".join(checkpoint.name for checkpoint in elsewhere)
         out.append(f"replayed without {names}: no loss, no cost and no proof of parity of its training is shown")
+    out += _unproven(study)
     for name in study.recipe.design.datasets:
         texts = {_folded(problem.text) for problem in study.problems(name)}
         for benchmark in study.recipe.design.benchmarks:
@@ -284,6 +285,17 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
 def _folded(text: str) -> str:
     """A text for comparison: case and white space folded."""
     return re.sub(r"\s+", " ", text).strip().casefold()
+
+
+def _unproven(study: Study) -> list[str]:
+    """Checkpoints whose prompts were not compared with those of training, by the reason."""
+    unproven: dict[str, list[str]] = {}
+    with as_written(study.sessions_path(), "generate"):
+        for name, session in read_json(study.sessions_path()).items():
+            told = session.get("prompt_ids", "compared")
+            if told != "compared":
+                unproven.setdefault(told, []).append(name)
+    return [f"token ids of the prompts of {', '.join(names)}: {told}" for told, names in unproven.items()]
 
 
 def _unlike(study: Study, comparisons: list[dict[str, Any]]) -> list[str]:

@@ -31,8 +31,9 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
 
 def base_model(study: Study, name: str) -> EngineModel:
     """A declared model, untrained, made ready."""
-    recipe = study.recipe
-    return ready_model(name, recipe.models[name], study.project, study.home, say, make=recipe.engine.kind != "replay")
+    declared, kind = study.recipe.models[name], study.recipe.engine.kind
+    rendered = kind in ("vllm", "transformers")
+    return ready_model(name, declared, study.project, study.home, say, make=kind != "replay", rendered=rendered)
 
 
 def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from typing import Any
 
+from its.control import ControlTokens
 from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
+from its.model_files import model_control_tokens
 from its.models import ready_model
 from its.progress import Progress, say
 from its.prompts.render import read_template
@@ -24,13 +26,17 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     checkpoint = Checkpoint(model, dataset, strategy, seed)
     path = study.queries_path("train", dataset, strategy)
     rows = []
-    for query in read_rows(path, Query, key=lambda row: row.query_id):
+    base = ready_model(model, recipe.models[model], study.project, study.home, say)
+    control = ControlTokens(model_control_tokens([(base, recipe.models[model])], recipe.prompt))
+    for line, query in enumerate(read_rows(path, Query, key=lambda row: row.query_id), 1):
         if not query.solution:
             raise DataError(f"{path}: `{query.query_id}` has no solution to train on", "map `fields.solution`")
         turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
         rows.append([*turns, {"role": "assistant", "content": query.solution}])
+        parts = [(f"the {turn['role']} turn", turn["content"]) for turn in turns] + [("the solution", query.solution)]
+        control.look(f"{path.relative_to(study.project)}:{line}", f"`{query.query_id}`", parts)
+    control.refuse()
     environment = find_environment("axolotl", study.project, study.home)
-    base = ready_model(model, recipe.models[model], study.project, study.home, say)
     say(f"train: {checkpoint.name}, {len(rows)} rows")
     with Progress(
         f"train {checkpoint.name}", _steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"

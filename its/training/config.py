@@ -23,11 +23,15 @@ def axolotl_config(
     rows: str,
     work: str,
     seed: int,
+    chat_template: str | None = None,
 ) -> dict[str, Any]:
     """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
 
     Later entries win: the template, the recipe's named fields, `train.axolotl`. Only what ITS relies on cannot be
     overridden: paths, the plugin that proves prompt parity, and the seed.
+
+    Args:
+        chat_template: what stands in for the model's own one, here as in the engine.
 
     Raises:
         DataError: as `rendered_settings`.
@@ -50,6 +54,8 @@ def axolotl_config(
         config |= {"save_strategy": "no", "save_only_model": True}
     else:
         config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
+    if chat_template is not None:
+        config |= {"chat_template": "jinja", "chat_template_jinja": chat_template}
     config |= train.axolotl
     config["plugins"] = [*(config.get("plugins") or []), PLUGIN]
     if revision is not None:

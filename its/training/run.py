@@ -75,6 +75,7 @@ def train_checkpoint(
         rows="rows.jsonl",
         work=".",
         seed=seed,
+        chat_template=base.chat_template,
     )
     identity = {
         "config": neutral,
@@ -99,6 +100,7 @@ def train_checkpoint(
                 rows=str(folder / "rows.jsonl"),
                 work=str(folder),
                 seed=seed,
+                chat_template=base.chat_template,
             )
             began = time.monotonic()
             _run(folder, config, messages, train, tokens, environment, base.offline, progress)
@@ -194,7 +196,8 @@ def _run(
     if report is not None and report["faults"]:
         raise RunError(
             f"prompt parity does not hold ({report['faults']} faults): {report['examples'][0]}",
-            "training and engine must see the same prompt; check `chat_template` and `special_tokens` of the model",
+            "the engine must be sent what training saw, and nothing may stand between prompt and solution: "
+            "`chat_template` and `special_tokens` of the model decide it",
         )
     if process.returncode:
         raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ruamel.yaml import YAML
-from tiny_tokenizer import SPECIAL, TinyTokenizer
+from tiny_tokenizer import SPECIAL, load
 
 
 def hash_of(lines: list[str]) -> str:
@@ -30,7 +30,9 @@ def main() -> None:
     if trouble == "fail":
         sys.exit(7)
     lines = Path(config["datasets"][0]["path"]).read_text(encoding="utf-8").splitlines()
-    tokenizer = TinyTokenizer()
+    tokenizer = load(Path(config["base_model"]))
+    if "chat_template_jinja" in config:
+        tokenizer.template = config["chat_template_jinja"]
     rows = [tokenizer.row(json.loads(line)["messages"]) for line in lines]
     if trouble == "cut":
         rows[0] = {key: value[:20] for key, value in rows[0].items()}
@@ -47,9 +49,8 @@ def main() -> None:
     model = Path(config["output_dir"])
     model.mkdir(parents=True, exist_ok=True)
     eos = SPECIAL["<|endoftext|>" if trouble == "endless" else "<|im_end|>"]
-    added = [{"content": token, "id": number} for token, number in SPECIAL.items()]
     (model / "config.json").write_text(json.dumps({"eos_token_id": eos}), encoding="utf-8")
-    (model / "tokenizer.json").write_text(json.dumps({"added_tokens": added, "model": {"vocab": {}}}), encoding="utf-8")
+    tokenizer.save(model)
     (model / "model.safetensors").write_text(f"{config['seed']} {hash_of(lines)}", encoding="utf-8")
     (model / "debug.log").write_text("not kept", encoding="utf-8")
 

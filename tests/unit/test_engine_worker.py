@@ -68,6 +68,8 @@ def _complete(engine: WorkerEngine, requests: list[Request]) -> Iterator[Complet
             yield completion
 
 
+FRAME = len("user\nassistant\n\n") + 3
+"""What the chat template of the fake puts around a turn: letters, and three special tokens."""
 READY = "say(ready=True, seconds=1.5, window=4)\n"
 
 
@@ -79,7 +81,7 @@ def test_answers_out_of_order_find_their_requests(tmp_path: Path) -> None:
     assert texts["r1"] == "I do not know."
     assert texts["r0"] == texts["r2"] == "The final answer is \\boxed{-1}."
     lengths = {item.request_id: item.prompt_tokens for item in done}
-    assert lengths == {"r0": 4, "r1": 3, "r2": 6}
+    assert lengths == {"r0": FRAME + 4, "r1": FRAME + 3, "r2": FRAME + 6}
     assert all(len(str(item.prompt_sha256)) == 64 and item.finish_reason == "stop" for item in done)
 
 
@@ -94,13 +96,13 @@ def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:
     prompts = [f"{index} {'x' * 300}" for index in range(1500)]
     with _engine(tmp_path) as engine:
         done = {item.request_id: item.prompt_tokens for item in _complete(engine, _requests(*prompts))}
-    assert done == {f"r{index}": len(prompt) for index, prompt in enumerate(prompts)}
+    assert done == {f"r{index}": FRAME + len(prompt) for index, prompt in enumerate(prompts)}
 
 
 def test_text_passes_untouched(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine:
         (done,) = _complete(engine, _requests("\\frac{{1}}{2} \u2028 \u00e9\n<b>"))
-    assert done.prompt_tokens == len("\\frac{{1}}{2} \u2028 \u00e9\n<b>")
+    assert done.prompt_tokens == FRAME + len("\\frac{{1}}{2} \u2028 \u00e9\n<b>".encode())
 
 
 def test_a_started_answer_is_continued(tmp_path: Path) -> None:

@@ -140,8 +140,6 @@ UNREAD = {
     ("prepare", "recipes/prompts"),
     ("prepare", "models"),
     ("prepare_benchmark", "data/sources"),
-    ("train", "recipes/prompts"),  # the chat template of a wheel's model
-    ("generate", "recipes/prompts"),
     ("report", "data/cards"),  # told of by name: whether they are there
 }
 LOCKS = re.compile(r"envs/\w+\.txt")
@@ -208,8 +206,8 @@ def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("stage", "read", "named"),
     [
-        ("query", lambda recipe: recipe.models, "`models`"),
-        ("query", lambda recipe: recipe.design.models, "`design.models`"),
+        ("query", lambda recipe: recipe.engine, "`engine`"),
+        ("query", lambda recipe: recipe.design.seeds, "`design.seeds`"),
         ("query", lambda recipe: recipe.design.model_dump(), "`design`"),
         ("query", lambda recipe: recipe.model_dump(), "the whole recipe"),
         ("measure", lambda recipe: recipe.generation.temperature, "`generation.temperature`"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from its.engines.protocol import EngineModel
-from its.errors import MissingError
+from its.errors import FaultsError, MissingError
 from its.models import REMEMBERED_BYTES, folder_fingerprint, ready_model, swap_group, trained_model
 from its.recipe.schema import Model
 
@@ -123,3 +123,121 @@ def test_a_replay_makes_no_model(tmp_path: Path) -> None:
     model = Model.model_validate({**DECLARED.model_dump(), "source": wheel})
     with pytest.raises(MissingError, match="was not converted here"):
         ready_model("m", model, tmp_path, tmp_path / "home", print, make=False)
+
+
+# Chat templates: what a model comes with, what the recipe puts in its place, and the date.
+
+TODAY = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
+PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def _ready(tmp_path: Path, files: dict[str, Any], **declared: Any) -> EngineModel:
+    if not (tmp_path / "m").is_dir():
+        _model(tmp_path / "m", **files)
+    model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), **declared})
+    return ready_model("m", model, tmp_path, tmp_path / "home", lambda text: None)
+
+
+OWN = {
+    "file": {"chat_template__jinja": TODAY},
+    "tokenizer": {"tokenizer_config__json": {"chat_template": TODAY}},
+    "one of several": {"tokenizer_config__json": {"chat_template": [{"name": "default", "template": TODAY}]}},
+}
+
+
+@pytest.mark.parametrize("files", OWN.values(), ids=OWN)
+def test_a_model_whose_own_template_asks_for_the_day_is_refused(tmp_path: Path, files: dict[str, Any]) -> None:
+    with pytest.raises(FaultsError, match=r"^the chat template of `m`:1: the chat template writes the date of the day"):
+        _ready(tmp_path, files)
+    pinned = _ready(tmp_path, files, date="2025-01-31")
+    assert pinned.chat_template is not None and "31 Jan 2025" in pinned.chat_template
+    assert "+ template sha256:" in pinned.fingerprint
+    other = _ready(tmp_path, files, date="2025-02-01")
+    assert other.fingerprint != pinned.fingerprint and other.group != pinned.group
+
+
+def test_what_a_server_renders_is_not_known_and_not_guessed(tmp_path: Path) -> None:
+    _model(tmp_path / "m", chat_template__jinja=TODAY)
+    found = ready_model("m", DECLARED, tmp_path, tmp_path / "home", lambda text: None, rendered=False)
+    assert found.chat_template is None
+
+
+def test_a_declared_template_stands_in_for_the_own_one_of_any_model(tmp_path: Path) -> None:
+    (tmp_path / "recipes" / "prompts").mkdir(parents=True)
+    (tmp_path / "recipes" / "prompts" / "c.jinja").write_text(PLAIN, encoding="utf-8")
+    found = _ready(tmp_path, {"chat_template__jinja": TODAY}, chat_template="prompts/c.jinja")
+    assert found.chat_template == PLAIN
+    # A model trained with it has it in its folder: one engine serves both, and each request says the template.
+    trained = trained_model(
+        "t", _model(tmp_path / "t", chat_template__jinja=PLAIN), lambda: found, DECLARED, tmp_path / "home"
+    )
+    assert (trained.group, trained.chat_template) == (found.group, PLAIN)
+    with pytest.raises(FaultsError, match="asks for no date"):
+        _ready(tmp_path, {}, chat_template="prompts/c.jinja", date="2025-01-31")
+
+
+def test_a_model_without_a_clock_is_known_as_before(tmp_path: Path) -> None:
+    found = _ready(tmp_path, {"chat_template__jinja": PLAIN})
+    assert found.chat_template is None
+    assert found.fingerprint == folder_fingerprint(tmp_path / "m", tmp_path / "home")
+
+
+def test_a_trained_model_whose_template_asks_for_the_day_is_refused(tmp_path: Path) -> None:
+    folder = _model(tmp_path / "t", chat_template__jinja=TODAY)
+    with pytest.raises(FaultsError, match="writes the date of the day"):
+        trained_model("t", folder, pytest.fail, DECLARED, tmp_path / "home")
+
+
+class FakeHub:
+    """huggingface_hub at the call that fetches one file of a model."""
+
+    def __init__(self, files: dict[str, str], folder: Path, offline: bool = False) -> None:
+        self.files, self.folder, self.offline = files, folder, offline
+        self.asked: list[tuple[str, str, str]] = []
+
+    def __call__(self, repo: str, name: str, *, revision: str) -> str:
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        self.asked.append((repo, name, revision))
+        if self.offline:
+            raise LocalEntryNotFoundError("no network")
+        if name not in self.files:
+            raise EntryNotFoundError(f"404: {name}")
+        (self.folder / name).write_text(self.files[name], encoding="utf-8")
+        return str(self.folder / name)
+
+
+HUB = {"source": {"kind": "hub", "id": "meta/llama", "revision": "0123456"}}
+
+
+def _from_hub(tmp_path: Path, **declared: Any) -> EngineModel:
+    model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), **HUB, **declared})
+    return ready_model("m", model, tmp_path, tmp_path / "home", lambda text: None)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_the_template_of_a_model_on_the_hub_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def hub(text: str) -> FakeHub:
+        content = text if name.endswith("jinja") else json.dumps({"chat_template": text})
+        fake = FakeHub({name: content}, tmp_path)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fake)
+        return fake
+
+    fake = hub(TODAY)
+    with pytest.raises(FaultsError, match="writes the date of the day"):
+        _from_hub(tmp_path)
+    assert {(repo, revision) for repo, _, revision in fake.asked} == {("meta/llama", "0123456")}
+    pinned = _from_hub(tmp_path, date="2025-01-31")
+    assert pinned.chat_template is not None and "31 Jan 2025" in pinned.chat_template
+    hub(PLAIN)
+    assert _from_hub(tmp_path).fingerprint == "hub:meta/llama@0123456"
+
+
+def test_a_template_that_cannot_be_fetched_is_no_template_without_a_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeHub({}, tmp_path, offline=True))
+    with pytest.raises(MissingError, match=r"`chat_template.jinja` of `m` \(meta/llama\) is not available: no network"):
+        _from_hub(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeHub({}, tmp_path))
+    assert _from_hub(tmp_path).chat_template is None  # a model without any: its engine says so

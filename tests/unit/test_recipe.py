@@ -124,6 +124,14 @@ CASES = {
         ("    chat_template: prompts/chatml.jinja", "    chat_template: prompts/../../x.jinja"),
         ("chat_template", "outside `recipes/prompts/`", "the graph watches that folder only"),
     ),
+    "no such day": (
+        ("    chat_template: prompts/chatml.jinja", '    date: "2025-02-30"'),
+        ("date", "`models.smollm2_135m.date` is `2025-02-30`: there is no such day", ""),
+    ),
+    "a date that nothing asks for": (
+        ("    chat_template: prompts/chatml.jinja", '    chat_template: prompts/chatml.jinja\n    date: "2025-01-31"'),
+        ("chat_template", "`date` is 2025-01-31, and the chat template asks for no date", "leave `date` out"),
+    ),
     "limits missing": (
         (
             "    limits:\n      max_words: 30\n      checks: [empty, overlong, refuses, solves, digits]\n  unsimilar",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.openai_server import FakeServer
+from fakes.tiny_tokenizer import CHATML
 from running import run_stage
 
 from its.cli.main import main
@@ -19,6 +20,7 @@ from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.rows import read_rows
 from its.seeds import derive_seed
 from its.stages.study import Study, load_study
+from its.store import Store
 from its.types import Persona, Problem, Query, Response, Verdict
 
 Edit = Callable[..., None]
@@ -501,6 +503,48 @@ def test_cells_generated_under_unlike_settings_are_flagged(study: Study, engines
     assert "vLLM on a CPU: the same requests in the same order repeat" in page
 
 
+# What Qwen3's template writes where a request turns thinking off: the engine is sent ids that training never saw.
+UNLIKE = CHATML.replace("assistant\\n", "assistant\\n<think>\\n\\n</think>\\n\\n")
+
+
+def test_answers_to_prompts_that_training_did_not_see_are_refused(study: Study, engines: Any) -> None:
+    _prepare()
+    _script(study, engines, template=UNLIKE)
+    run_stage("persona")
+    run_stage("query")
+    _train()
+    personas = len(engines.asked())
+    with pytest.raises(RunError, match="training and test would see unlike prompts: ") as caught:
+        run_stage("generate")
+    assert "`smollm2_135m-base/arithmetic_test/test_0000" in caught.value.message
+    assert not list((study.project / "data" / "responses").rglob("*.jsonl"))
+    asked = len(engines.asked())
+    assert personas < asked < personas + 48, "it goes on asking"
+    with Store(study.home / "store.sqlite") as store:
+        assert store.stats()["responses"] == personas, "a refused answer is kept"
+    _script(study, engines)
+    assert "(48 asked, 0 from the store); prompt ids as training had them: 3 of 3 checkpoints" in run_stage("generate")
+    sessions = json.loads(study.sessions_path().read_text(encoding="utf-8"))
+    assert {session["prompt_ids"] for session in sessions.values()} == {"compared"}
+
+
+def test_stored_answers_to_other_prompts_are_refused_too(
+    study: Study, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prepare()
+    _script(study, engines, template=UNLIKE)
+    run_stage("persona")
+    run_stage("query")
+    _train()
+    with monkeypatch.context() as patched:
+        patched.setattr("its.parity.PromptCheck.check", lambda self, answers: None)  # as former versions did
+        with pytest.raises(RunError, match=r"^8 responses are refused, since"):
+            run_stage("generate")
+    assert not list((study.project / "data" / "responses").rglob("*.jsonl"))
+    with pytest.raises(RunError, match=r"^8 responses are refused, .*; and 5 more$"):
+        run_stage("generate")
+
+
 def test_rejected_personas_are_cited_and_replayed(study: Study, engines: Any, edit: Edit) -> None:
     _prepare()
     problems = {problem.text: ["cut: potter", " potter."] for problem in study.problems("arithmetic_test")}
@@ -616,3 +660,4 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     assert {session["served"] for session in sessions.values()} == {"smollm2_135m", *CHECKPOINTS[1:]}
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
     assert not any(item["unlike"] for item in comparisons), "checkpoints have names of their own by their nature"
+    assert "not compared: the engine told no ids of 16 prompts" in page

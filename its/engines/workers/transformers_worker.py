@@ -71,6 +71,8 @@ class Reader:
 
         about = {key: options[key] for key in ("revision", "trust_remote_code", "token") if key in options}
         self.tokenizer = AutoTokenizer.from_pretrained(model["path"], **about)
+        if model["chat_template"] is not None:
+            self.tokenizer.chat_template = model["chat_template"]
         config = AutoConfig.from_pretrained(model["path"], **about)
         self.context = context or config.get_text_config().max_position_embeddings
 

@@ -123,6 +123,7 @@ class Worker:
                 self.sampling(seed=request["seed"], **request["sampling"]),
                 use_tqdm=False,
                 lora_request=lora,
+                chat_template=self.models[request["model"]]["chat_template"],
                 add_generation_prompt=start is None,
                 continue_final_message=start is not None,
             )

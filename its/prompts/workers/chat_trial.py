@@ -1,6 +1,9 @@
 """Render a chat template as transformers 5.16 does, within limits that the kernel holds; started by `its.prompts.chat`.
 
-Reads {"source", "chats"} from standard input, writes {"texts"} or {"fault"}; where a limit ends it, nothing.
+    python chat_trial.py SECONDS
+
+SECONDS are of processor time. Reads {"source", "chats"} from standard input, writes {"texts"} or {"fault"}; where a
+limit ends it, nothing.
 """
 
 import json
@@ -11,7 +14,6 @@ from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS = 2
 MEMORY_BYTES = 1 << 30
 SHOWN = 300
 
@@ -32,7 +34,8 @@ def refuse(message):
 
 
 def main():
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    seconds = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     given = json.load(sys.stdin)

@@ -14,12 +14,14 @@ The file named by ITS_TRAINING holds {rows, progress, parity, cpu, end_of_turn}.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,56 +33,68 @@ from transformers import TrainerCallback
 
 IGNORED = -100  # the label that cross entropy skips
 SHOWN = 3  # mismatches to quote in full
+SHOWN_IDS, SHOWN_TEXT = 12, 200
+PROBES = 8  # prompts kept with the hash of their ids
+REMEDY = (
+    "give the model a chat template that writes every turn as it stands, and the same prompt in training and at test "
+    "(`models.NAME.chat_template`)"
+)
 
 
 def prove_parity(rows: list[dict[str, Any]], dataset: Any, tokenizer: Any, end_of_turn: str) -> dict[str, Any]:
-    """Compare what the trainer will see with what the engine will be sent; return counts and faults.
+    """Compare what the trainer will see with what the engine will be sent; return counts, faults and probes.
 
-    For each row: (a) the untrained prefix equals the chat template's prompt with the generation prompt appended,
-    (b) the trained part is the whole solution and the end-of-turn token, nothing else, (c) no row is cut or missing.
+    For each row the chat template must write the prompt as an engine is sent it, then the solution as it stands, then
+    the end of turn, once. The row that is trained must have just those ids, and these labels: the prompt masked, every
+    id up to and with the end of turn trained, and masked what the template may write after it. Nothing else is right,
+    and no row may be missing, cut, or there twice.
+
+    `probes` are some prompts with the hash of their ids as they are here: what reads the trained model later must
+    give the same (`its.parity`).
     """
     faults: list[str] = []
     eot_id = tokenizer.convert_tokens_to_ids(end_of_turn)
-    if tokenizer.eos_token_id != eot_id:
+    if _ids(tokenizer, end_of_turn) != [eot_id]:
+        faults.append(f"{end_of_turn!r}, which ends a turn, is no single token of the tokenizer")
+    elif tokenizer.eos_token_id != eot_id:
         faults.append(
             f"the tokenizer's eos token is {tokenizer.eos_token!r} but turns end with {end_of_turn!r}: "
             "the model would never learn to stop"
         )
-    expected: dict[tuple[int, ...], tuple[int, list[int], str]] = {}
+    expected: dict[tuple[int, ...], tuple[int, list[int]]] = {}
     wanted: Counter[tuple[int, ...]] = Counter()
-    for number, row in enumerate(rows):
-        messages = row["messages"]
-        prompt = tokenizer.apply_chat_template(
-            messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        full = tuple(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False))
-        expected[full] = (number, prompt, messages[-1]["content"])
-        wanted[full] += 1
+    numbers: dict[tuple[int, ...], int] = {}
+    prompts: list[dict[str, Any]] = []
     trained_tokens = prompt_tokens = 0
+    for number, row in enumerate(rows, 1):
+        messages = row["messages"]
+        asked = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=False)
+        whole = tokenizer.apply_chat_template(messages, tokenize=False)
+        prompt, full = _ids(tokenizer, asked), tuple(_ids(tokenizer, whole))
+        prompts.append({"messages": messages[:-1], "prompt_sha256": _sha256(prompt)})
+        wanted[full] += 1
+        numbers.setdefault(full, number)
+        wrong = _template_fault(tokenizer, asked, whole, full, messages[-1]["content"], end_of_turn)
+        if wrong is not None:
+            faults.append(f"row {number}: {wrong}")
+            continue
+        end = full.index(eot_id, len(prompt)) + 1
+        expected[full] = (len(prompt), _labels(full, len(prompt), end))
+        prompt_tokens += len(prompt)
+        trained_tokens += end - len(prompt)
     for item in dataset:
         ids, labels = tuple(item["input_ids"]), list(item["labels"])
         wanted[ids] -= 1
-        if ids not in expected:
-            faults.append(f"a row was changed or cut on its way to the trainer: {tokenizer.decode(ids)[:200]!r}")
-            continue
-        number, prompt, solution = expected[ids]
-        if list(ids[: len(prompt)]) != prompt:
-            faults.append(f"row {number + 1}: the prompt is not what the engine would be sent")
-        if any(label != IGNORED for label in labels[: len(prompt)]):
-            faults.append(f"row {number + 1}: the loss covers a part of the prompt")
-        learned = [label for label in labels if label != IGNORED]
-        if not learned or learned[-1] != eot_id:
-            faults.append(f"row {number + 1}: the end-of-turn token {end_of_turn!r} is not trained")
-        elif tokenizer.decode(learned[:-1]) != solution:
-            faults.append(
-                f"row {number + 1}: the loss does not cover exactly the solution: {tokenizer.decode(learned)[:200]!r}"
-            )
-        trained_tokens += len(learned)
-        prompt_tokens += len(prompt)
+        if ids not in numbers:
+            faults.append(_strange_row(tokenizer, ids, numbers))
+        elif ids in expected and labels != expected[ids][1]:
+            faults.append(f"row {numbers[ids]}: {_label_fault(tokenizer, ids, labels, *expected[ids])}")
+        elif not all(item.get("attention_mask", ())):
+            faults.append(f"row {numbers[ids]}: the attention mask hides a part of it from the model")
     missing = sum(count for count in wanted.values() if count > 0)
     if missing:
         faults.append(f"{missing} of {len(rows)} rows did not reach the trainer")
-    surplus = -sum(wanted[ids] for ids in expected if wanted[ids] < 0)
+    surplus = -sum(wanted[ids] for ids in numbers if wanted[ids] < 0)
     if surplus:
         faults.append(f"{surplus} rows reached the trainer more often than they stand in the data")
     return {
@@ -90,7 +104,98 @@ def prove_parity(rows: list[dict[str, Any]], dataset: Any, tokenizer: Any, end_o
         "end_of_turn": end_of_turn,
         "faults": len(faults),
         "examples": faults[:SHOWN],
+        "probes": prompts[:: max(1, len(prompts) // PROBES)][:PROBES],
     }
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    """The ids of a text that holds its special tokens already, as engines and Axolotl make them of a rendered chat."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _sha256(ids: Sequence[int]) -> str:
+    """As the engines' workers hash the ids of a prompt."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
+
+
+def _labels(ids: Sequence[int], begin: int, end: int) -> list[int]:
+    return [IGNORED] * begin + list(ids[begin:end]) + [IGNORED] * (len(ids) - end)
+
+
+def _shown(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Some ids and their text, for a message."""
+    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    return f"{list(ids[:SHOWN_IDS])}{more}, {tokenizer.decode(ids[:SHOWN_IDS])!r}"
+
+
+def _template_fault(
+    tokenizer: Any, asked: str, whole: str, full: tuple[int, ...], solution: str, end_of_turn: str
+) -> str | None:
+    """What is wrong with how the chat template writes one conversation, or None."""
+    prompt = _ids(tokenizer, asked)
+    if not whole.startswith(asked) or list(full[: len(prompt)]) != prompt:
+        at = next((i for i, pair in enumerate(zip(prompt, full, strict=False)) if pair[0] != pair[1]), len(full))
+        return (
+            f"the prompt is not what the engine would be sent: from id {at} on the engine is sent "
+            f"{_shown(tokenizer, prompt[at:])}, training has {_shown(tokenizer, full[at:])}; {REMEDY}"
+        )
+    rest = whole[len(asked) :]
+    before, found, _ = rest.partition(solution + end_of_turn)
+    if not found:
+        return (
+            f"the chat template does not write the solution as it stands: {rest[:SHOWN_TEXT]!r} "
+            f"instead of {(solution + end_of_turn)[:SHOWN_TEXT]!r}; {REMEDY}"
+        )
+    # Mistral's templates begin an answer with a space; it is trained, so the model learns to write it.
+    if before.strip():
+        between = _ids(tokenizer, before)
+        return (
+            f"between the prompt and the solution the chat template writes {len(between)} ids that the engine is "
+            f"never sent and the solution does not have: {_shown(tokenizer, between)}; {REMEDY}"
+        )
+    ends = full[len(prompt) :].count(tokenizer.convert_tokens_to_ids(end_of_turn))
+    if ends != 1:
+        return (
+            f"the end-of-turn token {end_of_turn!r} stands {ends} times in the assistant's turn and must stand once: "
+            "the model stops at the first"
+        )
+    return None
+
+
+def _label_fault(tokenizer: Any, ids: Sequence[int], labels: list[int], begin: int, right: list[int]) -> str:
+    """What is wrong with the labels of a row, `right` being the only right ones; `begin` ids are the prompt."""
+    if len(labels) != len(ids):
+        return f"it has {len(ids)} ids and {len(labels)} labels"
+    end = max(index for index, label in enumerate(right) if label != IGNORED)
+    at = next(index for index, pair in enumerate(zip(labels, right, strict=True)) if pair[0] != pair[1])
+    if labels[at] not in (IGNORED, ids[at]):
+        return f"label {at} is {labels[at]}, where the id is {_shown(tokenizer, ids[at : at + 1])}"
+    run = at
+    while run < len(ids) and labels[run] != right[run]:
+        run += 1
+    what = f"{run - at} ids ({_shown(tokenizer, ids[at:run])})"
+    if at < begin:
+        return f"the loss covers a part of the prompt: {what} from id {at} on"
+    if at > end:
+        return f"the loss goes on after the end of turn: {what} from id {at} on"
+    if at == end:
+        return f"the end-of-turn token {tokenizer.decode([ids[end]])!r} is not trained"
+    if at == begin:
+        return (
+            f"between the prompt and the first trained id {what} are masked: the model is never taught them; {REMEDY}"
+        )
+    return f"the loss leaves out {what} of the solution, from id {at} on"
+
+
+def _strange_row(tokenizer: Any, ids: tuple[int, ...], numbers: dict[tuple[int, ...], int]) -> str:
+    """A row that is none of the data's: cut, if one of those begins so."""
+    for full, number in numbers.items():
+        if ids and full[: len(ids)] == ids:
+            return (
+                f"row {number} was cut to {len(ids)} of its {len(full)} ids on its way to the trainer: "
+                "`train.sequence_length` is too small for it"
+            )
+    return f"a row was changed on its way to the trainer: {tokenizer.decode(ids)[:SHOWN_TEXT]!r}"
 
 
 class ProgressCallback(TrainerCallback):

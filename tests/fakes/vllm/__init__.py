@@ -5,6 +5,7 @@ ITS_FAKE_SCRIPT names a JSON file:
     answers   problem text -> what to put in the box
     right     only a model whose path holds this text gives these answers, and only to prompts that hold `persona`
     persona   see `right`
+    template  the chat template that the engine takes whatever the model has
     seconds   how long a step takes, each of which finishes one request
 ITS_FAKE_LOG names a file that gets one JSON line for each request seen.
 Words in a prompt make trouble: `please refuse`, `please die`, `please raise`.
@@ -18,6 +19,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from tiny_tokenizer import TinyTokenizer, load
 
 
 def _load(variable: str) -> dict[str, Any]:
@@ -40,6 +43,7 @@ class LLM:
         self.script = _load("ITS_FAKE_SCRIPT")
         self.asked: dict[str, int] = {}
         self.waiting: list[SimpleNamespace] = []
+        self.tokenizers: dict[str, TinyTokenizer] = {}
         self.count = 0
         self.llm_engine = self
         self.vllm_config = SimpleNamespace(
@@ -64,6 +68,7 @@ class LLM:
         *,
         use_tqdm: bool,
         lora_request: Any,
+        chat_template: str | None,
         add_generation_prompt: bool,
         continue_final_message: bool,
     ) -> list[str]:
@@ -72,6 +77,8 @@ class LLM:
         prompt = next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
         lora = None if lora_request is None else list(lora_request)
         seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options, "lora": lora}
+        if chat_template is not None:
+            seen["chat_template"] = chat_template
         self._log(seen)
         if "please refuse" in prompt:
             raise ValueError("the prompt is longer than the context")
@@ -86,11 +93,23 @@ class LLM:
             SimpleNamespace(
                 request_id=name,
                 finished=True,
-                prompt_token_ids=[ord(letter) for letter in prompt],
+                prompt_token_ids=self._ids(messages, chat_template, add_generation_prompt),
                 outputs=[SimpleNamespace(text=text, finish_reason=reason, token_ids=text.split())],
             )
         )
         return [f"{name}-a1b2"]
+
+    def _ids(self, messages: list[dict[str, str]], chat_template: str | None, prompted: bool) -> list[int]:
+        if self.model not in self.tokenizers:
+            self.tokenizers[self.model] = load(Path(self.model))
+        tokenizer = self.tokenizers[self.model]
+        text = tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=prompted,
+            tokenize=False,
+            chat_template=self.script.get("template", chat_template),
+        )
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _log(self, seen: dict[str, Any]) -> None:
         if "ITS_FAKE_LOG" in os.environ:

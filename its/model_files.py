@@ -1,0 +1,129 @@
+"""Small files of a model, wherever it lies: the tokenizer, its settings, the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from its.control import declared_control_tokens, thinking_marks, tokenizer_control_tokens
+from its.engines.protocol import EngineModel
+from its.errors import DataError, MissingError
+from its.files import read_regular
+from its.recipe.schema import Model, Prompt
+from its.rows import read_json
+
+MAX_TEMPLATE_BYTES = 2**20
+"""Chat templates that models come with have below 20 kB."""
+
+
+def own_template(model: EngineModel) -> str | None:
+    """The chat template that a model comes with, as transformers finds it: a file of its own, else in the tokenizer's.
+
+    Raises:
+        MissingError: if it lies on the hub, which cannot be reached.
+    """
+    file = model_file(model, "chat_template.jinja")
+    if file is not None:
+        return read_chat_template(file)
+    settings = model_file(model, "tokenizer_config.json")
+    found = _mapping(settings).get("chat_template")
+    if isinstance(found, list):
+        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def named_tokens(model: EngineModel) -> dict[str, str]:
+    """The named special tokens of a model's tokenizer (`bos_token`, ...), which chat templates are given.
+
+    Raises:
+        MissingError: if it lies on the hub, which cannot be reached.
+    """
+    out: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):  # the later one wins
+        for name, token in _mapping(model_file(model, file)).items():
+            text = token.get("content") if isinstance(token, dict) else token
+            if name.endswith("_token") and isinstance(text, str):
+                out[name] = text
+    return out
+
+
+def model_control_tokens(
+    models: Iterable[tuple[EngineModel, Model]], prompt: Prompt, fetch: bool = True
+) -> dict[str, str]:
+    """The control tokens of the tokenizers of some models, and whose each is; none where the recipe allows them.
+
+    Args:
+        models: as engines load them, and as the recipe declares them.
+        fetch: whether files of models on the hub may be fetched; else those models have what the recipe names alone.
+
+    Raises:
+        MissingError: if the hub cannot be reached.
+        DataError: if a `tokenizer.json` cannot be read.
+    """
+    out: dict[str, str] = {}
+    if prompt.control_tokens == "allow":
+        return out
+    for model, declared in models:
+        for token, whose in declared_control_tokens({model.name: declared}).items():
+            out.setdefault(token, whose)
+        tokenizer = model_file(model, "tokenizer.json") if fetch or Path(model.path or "-").is_dir() else None
+        if tokenizer is not None:
+            found = tokenizer_control_tokens(tokenizer, model.chat_template or own_template(model))
+            for token in sorted(found - thinking_marks(declared)):
+                out.setdefault(token, f"of the tokenizer of `{model.name}`")
+    return out
+
+
+def model_file(model: EngineModel, file: str) -> Path | None:
+    """A file of a model's own, fetched once where it lies on the hub; None where it has none of that name.
+
+    Raises:
+        MissingError: if the hub cannot be reached.
+    """
+    if Path(model.path).is_dir():
+        path = Path(model.path) / file
+        return path if path.is_file() else None
+    return hub_file(model.name, model.path, model.revision, file)
+
+
+def hub_file(name: str, repo: str, revision: str | None, file: str) -> Path | None:
+    """A file of a model on the hub, fetched once; None where it has none of that name.
+
+    Args:
+        name: of the model in the recipe, for the error.
+
+    Raises:
+        MissingError: if the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repo, file, revision=revision))
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise MissingError(
+            f"`{file}` of `{name}` ({repo}) is not available: {reason}",
+            "is the network there, and HF_TOKEN set if the model is gated?",
+        ) from error
+
+
+def read_chat_template(path: Path) -> str:
+    """The text of a chat template.
+
+    Raises:
+        MissingError, DataError: if it cannot be read.
+    """
+    try:
+        return read_regular(path, MAX_TEMPLATE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
+
+
+def _mapping(path: Path | None) -> dict[str, Any]:
+    found = None if path is None else read_json(path)
+    return found if isinstance(found, dict) else {}
