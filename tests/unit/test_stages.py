@@ -609,7 +609,7 @@ def test_a_prompt_that_a_server_refuses_is_a_response_and_the_run_goes_on(
         _served(study, edit, server)
         problem = study.problems("arithmetic_test")[3]
         poison.append(problem.text)
-        assert run_stage("generate").endswith("; 6 have finish_reason error (6 too_long), see `its store gc --refused`")
+        assert "; 6 have finish_reason error (6 too_long), see `its store gc --refused`;" in run_stage("generate")
         asked = len(server.bodies)
         assert "6 too_long" in run_stage("generate") and len(server.bodies) == asked, "it is stored"
         found = {row.query_id: row for row in _bases(study)}[f"arithmetic_test/{problem.problem_id}/none"]
