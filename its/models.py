@@ -12,7 +12,7 @@ from typing import Any
 
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
-from its.errors import MissingError, RunError
+from its.errors import DataError, MissingError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.model_files import hub_file, own_template, read_chat_template
@@ -50,8 +50,8 @@ def ready_model(
 
     Raises:
         MissingError: if the wheel, the folder or the network is missing.
-        DataError: if the file in the wheel is not the one that the recipe pins, or the chat template asks for the date
-            of the day and the recipe pins none.
+        DataError: if the file in the wheel, or the folder, is not the one that the recipe pins, or the chat template
+            asks for the date of the day and the recipe pins none.
         RunError: if the conversion fails.
     """
     source = model.source
@@ -62,6 +62,11 @@ def ready_model(
         if not (folder / "config.json").is_file():
             raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
         path, fingerprint = str(folder.resolve()), folder_fingerprint(folder, home)
+        if source.sha256 is not None and fingerprint != f"sha256:{source.sha256}":
+            raise DataError(
+                f"{folder}: its content is {fingerprint}; `models.{name}.source.sha256` is {source.sha256}",
+                "put the model back that is meant, or name this one: then DVC runs anew what was made of the other",
+            )
     else:
         folder = _converted(name, model, source, project, home, say, make)
         path, fingerprint = str(folder), folder_fingerprint(folder, home)

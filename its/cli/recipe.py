@@ -90,7 +90,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
     from its.stages.data_check import data_faults
-    from its.stages.untracked import untracked_files
+    from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
     paths = [recipe_path(project, name) for name in names]
@@ -136,6 +136,7 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
         for line in allowed[name]:
             echo(f"  {line}")
     _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
+    _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 
 
 @recipe.command()
@@ -150,12 +151,20 @@ def use(name: str, force: bool) -> None:
     """
     from its.recipe.apply import recipe_path, use_recipe
     from its.stages.data_check import data_checked
-    from its.stages.untracked import untracked_files
+    from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
     chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
     _tell_untracked(untracked_files(project, chosen))
+    _tell_unwatched(unwatched_models(chosen))
+
+
+def _tell_unwatched(models: list[str]) -> None:
+    """A note and no fault: a folder may be made anew for each run, and be meant to be."""
+    for name in models[:MOST_UNTRACKED]:
+        note = f"nothing pins the folder of `{name}`: when its weights change, `dvc repro` does not run anew what was"
+        click.echo(shown(f"note: {note} made of them; `models.{name}.source.sha256` pins it"), err=True)
 
 
 def _tell_untracked(paths: list[str]) -> None:

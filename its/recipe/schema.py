@@ -165,10 +165,16 @@ class HubModelSource(Section):
 
 
 class FolderSource(Section):
-    """A local folder in the Hugging Face layout."""
+    """A local folder in the Hugging Face layout.
+
+    The graph does not watch it, wherever it lies: `sha256` pins its content (weights, configuration, tokenizer,
+    template), and a folder that holds another is refused. Absent, any content is taken for the model. Its value is the
+    fingerprint that `data/responses/sessions.json` names for the base model, and that the refusal names.
+    """
 
     kind: Literal["folder"]
     path: FilePath
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class SpecialTokens(Section):

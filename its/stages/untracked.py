@@ -1,4 +1,4 @@
-"""Files that a recipe names and git does not know.
+"""Files that a recipe names and git does not know, and models that nobody watches.
 
 A queued experiment (`dvc exp run --queue`, `--temp`) runs in a copy of what git and DVC know: a template or a source
 that was never added is not in it, and the experiment fails there, or finds another file of that name.
@@ -26,6 +26,15 @@ def untracked_files(project: Path, recipe: Recipe) -> list[str]:
     if known is None:
         return []
     return sorted(path for path in named if path not in known and not known.intersection(tracks[path]))
+
+
+def unwatched_models(recipe: Recipe) -> list[str]:
+    """Models in folders whose content nothing pins: weights that change there change nothing that DVC sees."""
+    return [
+        name
+        for name, model in recipe.models.items()
+        if isinstance(model.source, FolderSource) and model.source.sha256 is None
+    ]
 
 
 def _tracks(path: str) -> Iterator[str]:

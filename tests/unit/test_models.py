@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from its.engines.protocol import EngineModel
-from its.errors import FaultsError, MissingError
+from its.errors import DataError, FaultsError, MissingError
 from its.models import REMEMBERED_BYTES, folder_fingerprint, ready_model, swap_group, trained_model
 from its.recipe.schema import Model
 
@@ -241,3 +241,17 @@ def test_a_template_that_cannot_be_fetched_is_no_template_without_a_clock(
         _from_hub(tmp_path)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeHub({}, tmp_path))
     assert _from_hub(tmp_path).chat_template is None  # a model without any: its engine says so
+
+
+def test_a_pinned_folder_that_holds_another_model_is_refused(tmp_path: Path) -> None:
+    folder = _model(tmp_path / "m", model__safetensors="weights")
+    pin = folder_fingerprint(folder, tmp_path / "home").removeprefix("sha256:")
+    pinned = DECLARED.model_copy(update={"source": DECLARED.source.model_copy(update={"sha256": pin})})
+    assert ready_model("m", pinned, tmp_path, tmp_path / "home", print).fingerprint.startswith(f"sha256:{pin}")
+    for file, content in (("model.safetensors", "others"), ("tokenizer.json", "{}"), ("more.jinja", "x")):
+        kept = (folder / file).read_bytes() if (folder / file).is_file() else None
+        (folder / file).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=f"`models.m.source.sha256` is {pin}"):
+            ready_model("m", pinned, tmp_path, tmp_path / "home", print)
+        (folder / file).unlink() if kept is None else (folder / file).write_bytes(kept)
+    assert ready_model("m", pinned, tmp_path, tmp_path / "home", print).name == "m"

@@ -116,3 +116,14 @@ def test_a_study_below_the_root_of_its_repository(project: Path, its: Its) -> No
     template = load_study(project).recipe.train.template
     _git(project.parent, "rm", "-q", "--cached", f"study/recipes/{template}")
     assert f"git does not know `recipes/{template}`: a queued" in its("recipe", "check", "quickstart")[2]
+
+
+def test_a_model_folder_that_nothing_pins_is_named(
+    project: Path, model_in_folder: Callable[[], None], its: Its, edit: Callable[..., None]
+) -> None:
+    model_in_folder()
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 0 and "note: nothing pins the folder of `smollm2_135m`" in err
+    edit(("path: base}", f"path: base, sha256: {'a' * 64}}}"))
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 0 and "pins" not in err
