@@ -26,15 +26,17 @@ def axolotl_config(
 ) -> dict[str, Any]:
     """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
 
-    Later entries win: the template, the recipe's named fields, `train.axolotl`. Only what ITS relies on cannot be
-    overridden: paths, the plugin that proves prompt parity, and the seed.
+    Later entries win: the template, `train.axolotl`, the recipe's named fields, then what ITS relies on: paths, the
+    plugin that proves prompt parity, the seed. `its recipe check` refuses what would be lost by that
+    (`its.recipe.axolotl_keys`).
 
     Raises:
         DataError: as `rendered_settings`.
     """
     name = f"recipes/{train.template}"
     config = rendered_settings(template, name, train, rows, seed)
-    config |= {
+    named: dict[str, Any] = {
+        "sequence_len": train.sequence_length,
         "num_epochs": train.epochs,
         "learning_rate": train.learning_rate,
         "lr_scheduler": train.lr_scheduler,
@@ -47,10 +49,11 @@ def axolotl_config(
         "special_tokens": {f"{key}_token": token for key, token in tokens.model_dump().items() if token},
     }
     if train.save_every_steps is None:
-        config |= {"save_strategy": "no", "save_only_model": True}
+        named |= {"save_strategy": "no", "save_only_model": True}
     else:
-        config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
-    config |= train.axolotl
+        named |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
+    config |= named | train.axolotl
+    config |= named
     config["plugins"] = [*(config.get("plugins") or []), PLUGIN]
     if revision is not None:
         config["revision_of_model"] = revision

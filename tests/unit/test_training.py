@@ -83,10 +83,11 @@ def test_axolotl_reads_what_was_meant() -> None:
     assert _read_as_axolotl_does(yaml_text(config)) == config
 
 
-def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
+def test_later_entries_win_but_not_over_what_the_recipe_names_or_its_relies_on() -> None:
     config = _config(
         axolotl={
             "weight_decay": 0.5,
+            "optimizer": "adamw_8bit",
             "bf16": True,
             "base_model": "x",
             "seed": 1,
@@ -94,7 +95,7 @@ def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
             "plugins": ["axolotl.integrations.liger.LigerPlugin"],
         }
     )
-    assert (config["weight_decay"], config["bf16"]) == (0.5, True)
+    assert (config["weight_decay"], config["bf16"], config["optimizer"]) == (0.01, True, "adamw_8bit")
     assert (config["base_model"], config["seed"], config["output_dir"]) == ("b", 7, "w/model")
     assert config["plugins"] == ["axolotl.integrations.liger.LigerPlugin", "its_axolotl.ItsPlugin"]
 
@@ -309,13 +310,13 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
     home = Path(os.environ["ITS_HOME"])
     environment: Environment = find_environment("axolotl", project, home)
 
-    def go(seed: int = 1, **change: Any) -> Trained:
+    def go(seed: int = 1, base: str = "base", **change: Any) -> Trained:
         return train_checkpoint(
             messages=[row["messages"] for row in ROWS],
-            train=_train(**change),
+            train=_train(**{"devices": 1, "global_batch_size": 2, **change}),
             template=TEMPLATE,
             tokens=TOKENS,
-            base=EngineModel("m", "base", "sha256:0", "bfloat16", 64),
+            base=EngineModel("m", base, "sha256:0", "bfloat16", 64),
             seed=seed,
             environment=environment,
             home=home,
@@ -330,7 +331,8 @@ def test_a_training_is_done_once(run: Callable[..., Trained]) -> None:
     first, second = run(), run()
     assert (first.reused, second.reused) == (False, True)
     assert first.folder == second.folder
-    assert [row["loss"] for row in second.losses] == [1.0, 0.5]
+    assert [row["loss"] for row in second.losses] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert second.sound == first.sound
     assert second.parity["faults"] == 0
     assert run(seed=2).folder != first.folder
     assert run(learning_rate=1e-3).folder != first.folder
