@@ -34,7 +34,9 @@ def run(model: str, dataset: str, strategy: str, seed: int) -> str:
     base = study.engine_model(Checkpoint(model))
     say(f"train: {checkpoint.name}, {len(rows)} rows")
     with Progress(
-        f"train {checkpoint.name}", expected_steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"
+        f"train {checkpoint.name}",
+        expected_steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs),
+        "steps",
     ) as bar:
         seen = 0
 

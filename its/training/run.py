@@ -67,8 +67,8 @@ def train_checkpoint(
         progress: called with each step's {step, steps, loss, ...}.
 
     Raises:
-        RunError: if Axolotl fails, prompt parity does not hold, a loss or gradient norm is not finite, steps are missing,
-            the saved model is not sound, or it would not stop at its end of turn.
+        RunError: if Axolotl fails, prompt parity does not hold, a loss or gradient norm is not finite, steps are
+            missing, the saved model is not sound, or it would not stop at its end of turn.
         DataError: if its weights cannot be read.
     """
     neutral = axolotl_config(
@@ -268,7 +268,9 @@ def _steps_done(told: dict[str, Any] | None, expected: int | None, log: Path) ->
     return {
         "done": told["done"],
         "expected": wanted,
-        "counted": "by the trainer, before its first step: rows are packed" if expected is None else "rows x epochs / batch",
+        "counted": "by the trainer, before its first step: rows are packed"
+        if expected is None
+        else "rows x epochs / batch",
         "epochs": told["epochs"],
         "left_out": told["left_out"],
     }

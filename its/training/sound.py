@@ -160,7 +160,9 @@ def _pair_faults(module: str, pair: Mapping[str, Tensor], rank: Any, weight: Ten
 def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[str]:
     """Modules of the base that must have matrices, as PEFT matches names; [] where its rules are not all known here."""
     wanted = settings.get("target_modules")
-    if any(settings.get(key) for key in ("layers_to_transform", "layers_pattern", "exclude_modules", "layer_replication")):
+    if any(
+        settings.get(key) for key in ("layers_to_transform", "layers_pattern", "exclude_modules", "layer_replication")
+    ):
         return []
     modules = [name.removesuffix(".weight") for name, tensor in below.items() if len(tensor.shape) == 2]
     if isinstance(wanted, str):

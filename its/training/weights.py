@@ -114,7 +114,7 @@ def read_through(path: Path) -> Reading:
         digest = hashlib.sha256(head)
         for name, tensor in tensors.items():
             count = 0
-            for chunk in _chunks(source, tensor):
+            for chunk in _chunks(source, tensor, CHUNK):
                 digest.update(chunk)
                 count += _not_finite(chunk, tensor.dtype)
             if count:
@@ -141,10 +141,10 @@ def differs(trained: Tensor, base: Tensor) -> bool | None:
 def any_nonzero(tensor: Tensor) -> bool:
     """Whether a value is other than zero; zero has two signs."""
     if tensor.dtype not in _EXPONENT:
-        return any(any(chunk) for chunk in _opened(tensor))
+        return any(any(chunk) for chunk in _opened(tensor, CHUNK))
     kind = np.dtype(_EXPONENT[tensor.dtype][0])
     magnitude = kind.type(2 ** (8 * kind.itemsize - 1) - 1)
-    return any(bool(np.any(np.frombuffer(chunk, kind) & magnitude)) for chunk in _opened(tensor))
+    return any(bool(np.any(np.frombuffer(chunk, kind) & magnitude)) for chunk in _opened(tensor, CHUNK))
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -178,7 +178,9 @@ def _header(source: BufferedReader, path: Path) -> tuple[bytes, dict[str, Tensor
     for name, tensor in out.items():
         values = math.prod(tensor.shape)
         if tensor.dtype not in _SIZES:
-            raise DataError(f"{path}: `{name}` has the type `{tensor.dtype}`, which is not known", "save it in bfloat16")
+            raise DataError(
+                f"{path}: `{name}` has the type `{tensor.dtype}`, which is not known", "save it in bfloat16"
+            )
         if tensor.begin != place or tensor.end - tensor.begin != values * _SIZES[tensor.dtype]:
             raise _broken(path, f"`{name}` does not lie where its shape and the tensor before it say")
         place = tensor.end
@@ -206,7 +208,7 @@ def _broken(path: Path, what: str) -> DataError:
     return DataError(f"{path}: no whole safetensors file: {what}", "it was not saved to its end")
 
 
-def _chunks(source: BufferedReader, tensor: Tensor, size: int = CHUNK) -> Iterator[bytes]:
+def _chunks(source: BufferedReader, tensor: Tensor, size: int) -> Iterator[bytes]:
     """The bytes of a tensor at which the source stands."""
     left = tensor.end - tensor.begin
     while left:
@@ -217,7 +219,7 @@ def _chunks(source: BufferedReader, tensor: Tensor, size: int = CHUNK) -> Iterat
         yield chunk
 
 
-def _opened(tensor: Tensor, size: int = CHUNK) -> Iterator[bytes]:
+def _opened(tensor: Tensor, size: int) -> Iterator[bytes]:
     with open_regular(tensor.file) as source:
         source.seek(tensor.begin)
         yield from _chunks(source, tensor, size)

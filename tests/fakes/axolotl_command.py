@@ -4,8 +4,8 @@ The model is the base of the config, changed, or three tensors of its own where 
 ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row), `drop` (it leaves out a long one),
 `no_plugin` (parity is never proved), `endless` (the saved model has another end of turn), `processes` (it runs as two),
 `steps` (it announces one more), `short` (it ends well after one step), `killed_end` (it ends without the last hook),
-`nan_loss`, `nan_norm`, `skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no weights),
-`stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`.
+`nan_loss`, `nan_norm`, `skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no
+weights), `stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`.
 """
 
 from __future__ import annotations

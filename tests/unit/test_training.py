@@ -8,19 +8,22 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.tiny_weights import Tensors, save, values
 from ruamel.yaml import YAML
 
 from its.engines.protocol import EngineModel
 from its.environments import Environment, find_environment
-from its.errors import DataError, RunError
+from its.errors import DataError, ItsError, RunError
+from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.config import axolotl_config, yaml_text
 from its.training.run import Trained, _check_stops, copy_model, train_checkpoint
+from its.training.sound import expected_steps
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -367,3 +370,148 @@ def test_only_what_a_loader_needs_is_copied_and_whole(run: Callable[..., Trained
     copy_model(run().folder, target)
     assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert [path.name for path in target.parent.iterdir()] == ["m"]
+
+
+BASE = {"model.embed_tokens.weight": values([6, 2], 1), "model.norm.weight": values([2], 2, "BF16")}
+
+
+def _base(folder: Path, tensors: Tensors = BASE) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    save(folder / "model.safetensors", tensors)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("nan_loss", r"diverged at step 2 of 3: the loss is nan, at a learning rate of 5e-06"),
+        ("nan_norm", r"diverged at step 2 of 3: the norm of the gradients is nan, at a learning rate of 5e-06"),
+        ("short", r"axolotl ended after 1 of 3 steps"),
+        ("steps", r"announces 4 steps, and rows, batch and epochs make 3"),
+        ("killed_end", r"axolotl ended without an end of training"),
+        (
+            "processes",
+            r"a step would hold 4 rows and `train.global_batch_size` is 2: 2 processes x 2 rows x 1 accumulated",
+        ),
+        ("nothing", r"saved no weights"),
+        ("stub", r"model\.safetensors: no whole safetensors file"),
+        ("nan", r"not finite in 1 of 2 tensors: `model.norm.weight` in 2 of 2 values"),
+        ("unchanged", r"training changed no parameter"),
+        ("missing", r"is not whole: `model.norm.weight` is missing"),
+        ("shape", r"`model.norm.weight` has the shape \[2, 2\], and \[2\] in the base"),
+    ],
+)
+def test_a_training_that_is_not_sound_is_not_kept(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str, message: str
+) -> None:
+    base = _base(tmp_path / "m")
+    monkeypatch.setenv("ITS_FAKE_TRAINING", trouble)
+    for _ in range(2):  # a rerun does not take what the first left
+        with pytest.raises(ItsError, match=message) as caught:
+            run(base=base)
+        assert caught.value.hint
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    trained = run(base=base)
+    assert not trained.reused
+    assert trained.sound["changed"] == "model.norm.weight"
+
+
+def test_nothing_is_left_of_a_training_that_diverged(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A saved state of it holds weights that are broken already: going on from there could never end well."""
+    folder = run().folder
+    (folder.parent / "done.json").unlink()
+    (folder / "checkpoint-1").mkdir()
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "nan_loss")
+    with pytest.raises(RunError, match="diverged"):
+        run()
+    assert not folder.exists()
+
+
+def test_a_gradient_that_the_loss_scaler_left_out_is_counted(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "skipped_norm")
+    trained = run()
+    assert trained.sound["steps"]["left_out"] == 1
+    assert [row["grad_norm"] for row in trained.losses] == [2.0, None, 2.0]
+
+
+def test_rows_that_are_too_long_are_named_and_not_dropped(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "drop")
+    with pytest.raises(RunError, match=r"3 of 3 rows are longer than `train.sequence_length`, 16 tokens: the longest"):
+        run(sequence_length=16)
+
+
+def test_the_account_of_a_sound_training(run: Callable[..., Trained], tmp_path: Path) -> None:
+    trained = run(base=_base(tmp_path / "m"))
+    weights = trained.folder / "model.safetensors"
+    assert trained.sound == {
+        "version": 1,
+        "steps": {"done": 3, "expected": 3, "counted": "rows x epochs / batch", "epochs": 2.0, "left_out": 0},
+        "kind": "model",
+        "files": {"model.safetensors": {"bytes": weights.stat().st_size, "sha256": file_sha256(weights)}},
+        "tensors": 2,
+        "values": 14,
+        "compared": "2 tensors of the base",
+        "changed": "model.norm.weight",
+    }
+    hub = run(seed=2).sound
+    assert (hub["compared"], hub["changed"]) == ("not compared with the base, which lies on the hub", None)
+
+
+def test_packed_rows_are_counted_by_the_trainer(run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "steps")
+    steps = run(axolotl={"sample_packing": True}).sound["steps"]
+    assert (steps["done"], steps["expected"], "packed" in steps["counted"]) == (4, 4, True)
+
+
+def test_a_training_kept_without_an_account_is_made_again(run: Callable[..., Trained]) -> None:
+    done = run().folder.parent / "done.json"
+    record = json.loads(done.read_text(encoding="utf-8"))
+    done.write_text(json.dumps({**record, "sound": {**record["sound"], "version": 0}}), encoding="utf-8")
+    assert not run().reused
+    done.write_text(json.dumps({key: value for key, value in record.items() if key != "sound"}), encoding="utf-8")
+    assert not run().reused
+    assert run().reused
+
+
+def test_weights_that_changed_in_the_home_are_not_copied(run: Callable[..., Trained]) -> None:
+    weights = run().folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(
+        RunError, match=r"model\.safetensors: is not the file of weights that was found sound"
+    ) as caught:
+        run()
+    assert "remove" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs", "steps"),
+    [(8, 8, 1, 1), (9, 8, 1, 2), (817, 32, 15, 383), (33, 4, 2, 17), (3, 32, 0.5, 1), (400, 8, 2.5, 125)],
+)
+def test_steps_are_counted_as_axolotl_does(rows: int, batch: int, epochs: float, steps: int) -> None:
+    assert expected_steps(rows, batch, epochs) == steps
+
+
+@pytest.mark.parametrize(
+    ("cfg", "args", "good"),
+    [
+        ({}, (8, 1, 4), True),
+        ({}, (1, 1, 4), False),
+        ({"context_parallel_size": 4}, (8, 1, 16), True),
+        ({"context_parallel_size": 4}, (8, 1, 4), False),
+        ({"tensor_parallel_size": 2, "context_parallel_size": 2}, (8, 4, 4), True),
+        ({"context_parallel_size": 3}, (8, 8, 2), False),
+        ({}, (2, 32, 1), False),
+    ],
+)
+def test_a_step_holds_the_rows_that_the_recipe_says(
+    plugin: ModuleType, cfg: dict[str, int], args: tuple[int, int, int], good: bool
+) -> None:
+    made = SimpleNamespace(world_size=args[0], train_batch_size=args[1], gradient_accumulation_steps=args[2])
+    assert (plugin.batch_fault(cfg, made, 32) is None) is good

@@ -2,7 +2,7 @@
 
 Runs in the training environment and imports nothing of `its`. It does what a config cannot:
 
-- refuses to begin if a step would not hold `global_batch_size` rows, or the trainer announces other steps than expected;
+- refuses to begin if a step would not hold `global_batch_size` rows, or the trainer announces other steps than that;
 - proves prompt parity on the rows that will really be trained, token by token, before the first step;
 - on a CPU, asks for bf16 autocast over float32 weights (`bf16: true` in the YAML is refused there, and with both the
   weights themselves become bf16 and learn worse);
@@ -158,7 +158,7 @@ class ProgressCallback(TrainerCallback):
         if expected is not None and state.max_steps != expected:
             raise Stop(
                 self.settings["stopped"],
-                f"the trainer announces {state.max_steps} steps, and the rows, the batch and the epochs make {expected}",
+                f"the trainer announces {state.max_steps} steps, and rows, batch and epochs make {expected}",
                 "what in `train.axolotl` or the template changes the number of steps?",
             )
 
