@@ -1,5 +1,8 @@
 """Settings of Axolotl 0.19 that run no code, read no other files and open no connections; see `its.recipe.harmless`.
 
+All are settings that Axolotl has: those that it does not know are refused before, whoever allows them, and so are those
+that a recipe says elsewhere (`its.recipe.axolotl_keys`).
+
 Not here, and so in need of an allowance: what imports (`plugins`, `trainer_cls`, `torchdistx_path`, a `type` of
 `datasets` of one's own), evaluates (`lisa_layers_attribute`) or downloads code (`eval_causal_lm_metrics`,
 `use_kernels`); other models and files (`*_config`, `lora_model_dir`, `resume_from_checkpoint`, `chat_template_jinja`);
@@ -128,7 +131,7 @@ AXOLOTL: dict[str, Rule] = {
         ddp_bucket_cap_mb ddp_find_unused_parameters ddp_timeout deepcompile dp_replicate_size dp_shard_size
         eager_attention eaft_alpha eaft_k embeddings_skip_upcast experimental_skip_move_to_device
         experts_implementation flash_attention flash_attn_cross_entropy flash_attn_d512 flash_attn_fuse_mlp
-        flash_attn_fuse_qkv flash_attn_rms_norm flash_optimum flex_attention float16 float32 fp16 fp32_norms fp8
+        flash_attn_rms_norm flash_optimum flex_attention float16 float32 fp16 fp32_norms fp8
         fp8_config fp8_enable_fsdp_float8_all_gather freeze_mm_modules fsdp fsdp_final_state_dict_type
         fsdp_version fused_attn_kernel gc_collect_steps gc_steps gptq gpu_memory_limit gradient_checkpointing
         heads_k_stride large_head_attention layer_offloading liger_cross_entropy
@@ -139,7 +142,7 @@ AXOLOTL: dict[str, Rule] = {
         scaling_softmax_bias scaling_softmax_factor sdp_attention sdpa_varlen selective_checkpointing
         context_parallel_size sequence_parallel_degree tensor_parallel_size tf32 tiled_mlp tiled_mlp_num_shards
         tiled_mlp_use_original_mlp torch_compile torch_compile_mode torch_empty_cache_steps
-        unsloth_cross_entropy_loss unsloth_lora_mlp unsloth_lora_o unsloth_lora_qkv use_eaft use_onebitllms
+        use_eaft use_onebitllms
         xformers_attention device_map
         lora_alpha lora_dropout lora_embedding_kernel lora_fan_in_fan_out lora_mlp_kernel
         lora_o_kernel lora_on_cpu lora_qkv_kernel lora_r lora_target_linear merge_lora
@@ -175,7 +178,7 @@ AXOLOTL: dict[str, Rule] = {
     ),
     # Overwritten by ITS, whatever a template says.
     **_each(anything, "base_model dataset_prepared_path output_dir seed"),
-    **_each(phrase, "revision_of_model revision"),
+    **_each(phrase, "revision_of_model"),
     **_each(
         off,
         """
@@ -190,7 +193,6 @@ AXOLOTL: dict[str, Rule] = {
     "optim_args": lambda value: words(value) or phrase(value),
     **_each(quantization, "bnb_config_kwargs model_quantization_config_kwargs"),
     "wandb_mode": one_of("disabled"),
-    "report_to": lambda value: value in ("none", ["none"], []),
     "adapter": one_of("lora", "qlora"),
     "chat_template": _chat_template,
     **_each(_class_name, "model_type tokenizer_type type_of_model"),
@@ -199,13 +201,13 @@ AXOLOTL: dict[str, Rule] = {
     "fsdp_config": _each(
         words,
         """
-        activation_checkpointing auto_wrap_policy backward_prefetch cpu_offload_pin_memory
-        cpu_ram_efficient_loading final_state_dict_type forward_prefetch fsdp_activation_checkpointing
-        fsdp_auto_wrap_policy fsdp_backward_prefetch fsdp_cpu_ram_efficient_loading fsdp_final_state_dict_type
-        fsdp_forward_prefetch fsdp_limit_all_gathers fsdp_min_num_params fsdp_offload_params
-        fsdp_reshard_after_forward fsdp_sharding_strategy fsdp_state_dict_type fsdp_sync_module_states
-        fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version limit_all_gathers min_num_params
-        mixed_precision_policy offload_params reshard_after_forward sharding_strategy state_dict_type
+        activation_checkpointing auto_wrap_policy cpu_offload_pin_memory
+        cpu_ram_efficient_loading final_state_dict_type fsdp_activation_checkpointing
+        fsdp_auto_wrap_policy fsdp_cpu_ram_efficient_loading fsdp_final_state_dict_type
+        fsdp_min_num_params fsdp_offload_params
+        fsdp_reshard_after_forward fsdp_state_dict_type fsdp_sync_module_states
+        fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version min_num_params
+        mixed_precision_policy offload_params reshard_after_forward state_dict_type
         sync_module_states transformer_layer_cls_to_wrap use_orig_params
         """,
     ),

@@ -18,6 +18,8 @@ from typing import Any
 
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
+from its.recipe.axolotl_keys import key_faults
+from its.recipe.launcher import started_processes
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
@@ -42,8 +44,12 @@ def reference_faults(
     Args:
         unwritten: texts of templates that are not written yet, by their path.
     """
-    for check in (_names, _strategies, _train, _sources, _numbers, _engine, _secrets, code_faults):
+    for check in (_names, _strategies, _train, _sources, _numbers, _engine, _secrets):
         yield from check(values, project)
+    unfit = list(key_faults(_section(_section(values, "train"), "axolotl"), ("train", "axolotl")))
+    yield from unfit
+    told = {location for location, _, _ in unfit}  # what is not to be there at all needs no allowance
+    yield from (fault for fault in code_faults(values, project) if fault[0] not in told)
     yield from template_reference_faults(values, Templates(project, unwritten or {}))
 
 
@@ -220,6 +226,26 @@ def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices = {micro * devices}",
                 f"for example {max(1, whole // (micro * devices)) * micro * devices}",
             )
+    wanted = train.get("devices")
+    if type(wanted) is int and wanted > 0:
+        yield from _devices(train, wanted)
+
+
+def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
+    """A fault if the launcher starts another number of processes than there are devices."""
+    launcher, arguments = train.get("launcher"), _list(train, "launcher_args")
+    if not isinstance(launcher, str) or not all(isinstance(item, str) for item in arguments):
+        return
+    found = started_processes(launcher, arguments)
+    if found is not None and found != devices:
+        told = f"`launcher: {launcher}`{' with these `launcher_args`' if launcher != 'python' and arguments else ''}"
+        option = "--num_processes" if launcher == "accelerate" else "--nproc_per_node"
+        several = f"`launcher: torchrun` and `launcher_args: [{option}={devices}]`"
+        yield (
+            ("train", "devices"),
+            f"`train.devices` is `{devices}`: {told} starts {found} process{'es' if found != 1 else ''}",
+            f"`devices: {found}`, or {several if launcher == 'python' else f'`{option}={devices}`'}",
+        )
 
 
 def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
