@@ -6,13 +6,13 @@ The check and the training render by the same function, so that they cannot disa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from its.errors import Fault, FaultsError
 from its.prompts.render import read_template, render
-from its.recipe.axolotl_keys import FIELDS, key_faults
+from its.recipe.axolotl_keys import FIELDS, key_faults, plugin_faults
 from its.recipe.document import parse_document
 from its.recipe.schema import Train
 from its.recipe.trust import Code, axolotl_code, refused, told
@@ -35,7 +35,8 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
     """
     settings = _settings(template, name, train, rows, seed)
     same = {setting: getattr(train, field) for setting, field in FIELDS.items()}
-    unfit = list(key_faults(settings, ("train", "axolotl"), same))
+    here = ("train", "axolotl")
+    unfit = [*key_faults(settings, here, same), *plugin_faults(settings, plugins_of(settings, train), here)]
     faults = [Fault(line_of(template, name, where), message, hint) for where, message, hint in unfit]
     unnamed = {where for where, _, _ in unfit}
     for item in refused(axolotl_code(settings, rows)):
@@ -52,6 +53,11 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
     if faults:
         raise FaultsError(faults)
     return settings
+
+
+def plugins_of(settings: Mapping[str, Any], train: Train) -> Any:
+    """The plugins of the whole configuration: the recipe's list stands in place of the template's."""
+    return train.axolotl.get("plugins", settings.get("plugins"))
 
 
 def line_of(template: str, name: str, where: Sequence[str | int]) -> str:

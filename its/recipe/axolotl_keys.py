@@ -65,6 +65,9 @@ def known_keys() -> Mapping[str, Mapping[str, Any]]:
 def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, Any] | None = None) -> Iterator[Found]:
     """The settings of a table that Axolotl does not know, or that the recipe says elsewhere.
 
+    A plugin that does not come with Axolotl may add settings of its own: where a table names one, what is unknown in
+    that table is left to the owner of the machine (`its.recipe.trust`).
+
     Args:
         settings: `train.axolotl`, or what a template renders to.
         here: where the table stands.
@@ -72,20 +75,29 @@ def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, A
     """
     lists = known_keys()
     plugins = settings.get("plugins")
-    named = [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
-    foreign = any(name not in SHIPPED_PLUGINS for name in named)  # may add settings of its own
+    foreign = isinstance(plugins, list) and any(name not in SHIPPED_PLUGINS for name in plugins)
+    added = {name for plugin, table in lists.items() if plugin for name in table}
     for key in list(settings)[:_MOST]:
         word, where = str(key), (*here, str(key))
         if word in SAID and (same is None or word not in same or same[word] != settings[key]):
             yield where, f"{quoted(word)} is not for this table: {SAID[word]}", "take it out"
         elif word in lists[""]:
             yield from _below(settings[key], lists[""][word], where, word)
-        elif plugin := next((name for name in lists if name and word in lists[name]), None):
-            if plugin not in named:
-                yield where, f"{quoted(word)} does nothing without its plugin", f"add `plugins: [{plugin}]`"
-        elif not foreign:
-            every = {name for table in lists.values() for name in table}
-            yield where, *_unknown(word, every)
+        elif word not in added and not foreign:
+            yield where, *_unknown(word, added | lists[""].keys())
+
+
+def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> Iterator[Found]:
+    """The settings of a table that do nothing, because the plugin that knows them is not there.
+
+    Args:
+        plugins: those of the whole configuration.
+    """
+    named = plugins if isinstance(plugins, list) else []
+    for plugin, table in known_keys().items():
+        for key in list(settings)[:_MOST]:
+            if plugin and plugin not in named and key in table:
+                yield (*here, key), f"{quoted(key)} does nothing without its plugin", f"add `plugins: [{plugin}]`"
 
 
 def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: str) -> Iterator[Found]:
