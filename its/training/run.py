@@ -107,8 +107,8 @@ def train_checkpoint(
                 seed=seed,
             )
             began = time.monotonic()
-            steps = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
-            weights = checked_weights(folder / "model", Path(base.path) if base.offline else None)
+            steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
+            weights = checked_weights(folder / "model", *_base_folder(base), unread)
             if (served := _served_folder(folder / "model", base)) is not None:
                 _check_stops(served, tokens)
             record = {
@@ -169,8 +169,13 @@ def _run(
     environment: Environment,
     offline: bool,
     progress: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """Run Axolotl to its end; the account of its steps: {done, expected, counted, epochs, left_out}."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Run Axolotl to its end.
+
+    Returns:
+        The account of its steps, {done, expected, counted, epochs, left_out}, and patterns of what the model's class
+        does not read in a checkpoint.
+    """
     with atomic_file(folder / "rows.jsonl") as out:
         for turns in messages:
             out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
@@ -247,7 +252,8 @@ def _run(
         raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")
     if report is None:
         raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
-    return _steps_done(read_json(ended) if ended.is_file() else None, expected, log)
+    told = read_json(ended) if ended.is_file() else None
+    return _steps_done(told, expected, log), list(told["unread"]) if told else []
 
 
 def _steps_done(told: dict[str, Any] | None, expected: int | None, log: Path) -> dict[str, Any]:
@@ -292,6 +298,16 @@ def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[d
         if ended:
             return
         time.sleep(0.5)
+
+
+def _base_folder(base: EngineModel) -> tuple[Path | None, bool]:
+    """The folder of the model that was trained, and whether it may be in part: a hub's is looked for in its cache."""
+    if base.offline:
+        return Path(base.path), False
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(base.path, "config.json", revision=base.revision)
+    return (Path(found).parent, True) if isinstance(found, str) else (None, True)
 
 
 def _served_folder(trained: Path, base: EngineModel) -> Path | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from its.errors import RunError
+from its.errors import DataError, RunError
 from its.rows import read_json
 from its.training.weights import Reading, Tensor, any_nonzero, differs, read_through, tensors_of
 
@@ -35,13 +35,17 @@ def expected_steps(rows: int, batch: int, epochs: float) -> int:
     return math.ceil(rows * epochs / batch)
 
 
-def checked_weights(trained: Path, base: Path | None) -> dict[str, Any]:
+def checked_weights(
+    trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()
+) -> dict[str, Any]:
     """The account of a saved model or adapter, with the SHA-256 of its files of weights.
 
     Reads every byte of it, and of the base as much as it takes to find a parameter that changed.
 
     Args:
-        base: the folder of the model that was trained; None if it lies on the hub.
+        base: the folder of the model that was trained; None if there is none, on the hub.
+        cached: the folder is of the hub's cache, and may hold a part of the model.
+        unread: patterns of tensors in the base that its class does not read, and so does not save.
 
     Returns:
         {kind, files: {name: {bytes, sha256}}, tensors, values, compared, changed}. `compared` says with what its
@@ -56,7 +60,7 @@ def checked_weights(trained: Path, base: Path | None) -> dict[str, Any]:
     tensors = tensors_of(trained)
     if not tensors:
         raise RunError(f"{trained}: the training ended and saved no weights", "no `*.safetensors` is there")
-    below, compared = _base(base)
+    below, compared = _base(base, cached, unread)
     if adapter:
         settings = read_json(trained / "adapter_config.json")
         faults, known = list(_adapter_faults(tensors, settings, below)), _zero_start(settings)
@@ -84,14 +88,21 @@ def checked_weights(trained: Path, base: Path | None) -> dict[str, Any]:
     }
 
 
-def _base(folder: Path | None) -> tuple[dict[str, Tensor], str]:
+def _base(folder: Path | None, cached: bool, unread: Sequence[str]) -> tuple[dict[str, Tensor], str]:
     """The tensors of the base, and how they are called; {} and why there are none."""
     if folder is None or not folder.is_dir():
-        return {}, "not compared with the base, which lies on the hub"
-    tensors = tensors_of(folder, spare=True)
+        return {}, "not compared with the base, which is in no folder here"
+    try:
+        tensors = tensors_of(folder, spare=True)
+    except DataError:
+        if not cached:
+            raise
+        return {}, "not compared with the base, of which the hub's cache holds a part"
     if not tensors:
         return {}, "not compared with the base, which has no safetensors files"
-    return tensors, f"{len(tensors)} tensors of the base"
+    read = {name: found for name, found in tensors.items() if not any(re.search(part, name) for part in unread)}
+    left = f" ({len(tensors) - len(read)} more are not read by its class)" if len(read) < len(tensors) else ""
+    return read, f"{len(read)} tensors of the base{left}"
 
 
 def _model_faults(

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.config import axolotl_config, yaml_text
-from its.training.run import Trained, _check_stops, copy_model, train_checkpoint
+from its.training.run import Trained, _base_folder, _check_stops, copy_model, train_checkpoint
 from its.training.sound import expected_steps
 
 ROOT = Path(__file__).parents[2]
@@ -461,7 +462,19 @@ def test_the_account_of_a_sound_training(run: Callable[..., Trained], tmp_path: 
         "changed": "model.norm.weight",
     }
     hub = run(seed=2).sound
-    assert (hub["compared"], hub["changed"]) == ("not compared with the base, which lies on the hub", None)
+    assert (hub["compared"], hub["changed"]) == ("not compared with the base, which is in no folder here", None)
+
+
+def test_a_base_of_the_hub_is_looked_for_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0" * 40
+    model = EngineModel("m", "owner/name", "hub", "bfloat16", 64, offline=False, revision=commit)
+    assert _base_folder(model) == (None, True)
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / commit
+    snapshot.parent.mkdir(parents=True)
+    _base(snapshot)
+    assert _base_folder(model) == (snapshot, True)
+    assert _base_folder(replace(model, revision="1" * 40)) == (None, True)
 
 
 def test_packed_rows_are_counted_by_the_trainer(run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,7 @@ def test_a_change_of_the_type_alone_is_no_training(tmp_path: Path) -> None:
 
 def test_a_base_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     trained, base = _folder(tmp_path / "a", WHOLE), tmp_path / "base"
-    assert checked_weights(trained, None)["compared"] == "not compared with the base, which lies on the hub"
+    assert checked_weights(trained, None)["compared"] == "not compared with the base, which is in no folder here"
     base.mkdir()
     (base / "pytorch_model.bin").write_bytes(b"pickled")
     record = checked_weights(trained, base)
@@ -264,6 +264,26 @@ def test_a_base_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         "not compared with the base, which has no safetensors files",
         None,
     )
+
+
+def test_what_the_class_of_a_model_does_not_read_need_not_be_saved(tmp_path: Path) -> None:
+    base = _folder(tmp_path / "base", {**WHOLE, "mtp.fc.weight": values([2]), "mtp.norm.weight": values([2])})
+    trained = _folder(tmp_path / "a", {**WHOLE, "lm_head.weight": values([6, 2], 9)})
+    with pytest.raises(RunError, match=r"`mtp\.fc\.weight` is missing; `mtp\.norm\.weight` is missing"):
+        checked_weights(trained, base)
+    told = checked_weights(trained, base, unread=["^mtp.*"])["compared"]
+    assert told == "2 tensors of the base (2 more are not read by its class)"
+
+
+def test_a_part_of_a_model_in_the_hubs_cache_is_not_compared(tmp_path: Path) -> None:
+    base, trained = _shards(tmp_path / "base"), _shards(tmp_path / "trained")
+    save(trained / "model-00002-of-00002.safetensors", {"c": values([5], 4)})
+    assert checked_weights(trained, base, cached=True)["changed"] == "c"
+    (base / "model-00002-of-00002.safetensors").unlink()
+    record = checked_weights(trained, base, cached=True)
+    assert record["changed"] is None and "the hub's cache holds a part" in record["compared"]
+    with pytest.raises(DataError):
+        checked_weights(trained, base)
 
 
 # Adapters.
@@ -308,7 +328,7 @@ def test_an_adapter_is_sound(tmp_path: Path) -> None:
         "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
     )
     hub = checked_weights(_adapter(tmp_path / "b", _pairs()), None)
-    assert hub["changed"] and hub["compared"].endswith("lies on the hub")
+    assert hub["changed"] and hub["compared"].endswith("is in no folder here")
     pattern = {"target_modules": r".*\.(q_proj|up_proj)", "rank_pattern": {"layers.1.mlp.up_proj": 4}}
     mixed = {**_pairs(), **_pairs([LAYERS[3]], rank=4)}
     assert checked_weights(_adapter(tmp_path / "c", mixed, **pattern), base)["tensors"] == 8

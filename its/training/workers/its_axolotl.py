@@ -151,6 +151,8 @@ class ProgressCallback(TrainerCallback):
     def __init__(self, settings: dict[str, Any], trainer: Any) -> None:
         self.settings, self.trainer = settings, trainer
         self.left_out = 0
+        # What the model's class leaves unread in a checkpoint (heads of another task), and so never saves.
+        self.unread = sorted(getattr(getattr(trainer, "model", None), "_keys_to_ignore_on_load_unexpected", None) or ())
         self.started = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -201,6 +203,7 @@ class ProgressCallback(TrainerCallback):
             "announced": state.max_steps,
             "epochs": round(float(state.epoch or 0.0), 4),
             "left_out": self.left_out,
+            "unread": self.unread,
         }
         Path(self.settings["ended"]).write_text(json.dumps(ended) + "\n", encoding="utf-8")
 
