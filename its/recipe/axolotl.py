@@ -34,7 +34,7 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
             Axolotl does not know or the recipe says elsewhere.
     """
     settings = _settings(template, name, train, rows, seed)
-    same = {setting: getattr(train, field) for setting, field in FIELDS.items()}
+    same = {setting: getattr(train, field) for setting, field in FIELDS.items()} | {"seed": seed}
     here = ("train", "axolotl")
     unfit = [*key_faults(settings, here, same), *plugin_faults(settings, plugins_of(settings, train), here)]
     faults = [Fault(line_of(template, name, where), message, hint) for where, message, hint in unfit]

@@ -20,7 +20,7 @@ from typing import Any
 
 from its.engines.protocol import EngineModel
 from its.environments import Environment, die_with_parent, environment_variables
-from its.errors import RunError
+from its.errors import ItsError, RunError
 from its.files import atomic_file
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
@@ -108,7 +108,12 @@ def train_checkpoint(
             )
             began = time.monotonic()
             steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
-            weights = checked_weights(folder / "model", *_base_folder(base), unread)
+            try:
+                weights = checked_weights(folder / "model", *_base_folder(base), unread)
+            except ItsError:
+                for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
+                    remove(state)
+                raise
             if (served := _served_folder(folder / "model", base)) is not None:
                 _check_stops(served, tokens)
             record = {

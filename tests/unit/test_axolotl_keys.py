@@ -23,6 +23,7 @@ EVERY = sorted({name for table in known_keys().values() for name in table})
 
 def test_what_is_harmless_is_there() -> None:
     assert set(EVERY) >= set(AXOLOTL)
+    assert not AXOLOTL.keys() & (SAID.keys() - FIELDS.keys() - {"seed"})  # never to be set: no matter of harm
     core = known_keys()[""]
     assert core["datasets"].keys() >= DATASET.keys()
     tables = {name: rules for name, rules in AXOLOTL.items() if isinstance(rules, dict) and core.get(name)}
@@ -131,7 +132,7 @@ TRAIN = Train.model_validate(
 
 def test_a_template_may_repeat_what_the_recipe_says_and_no_other() -> None:
     text = "".join(f"{setting}: {{{{ train.{field} }}}}\n" for setting, field in FIELDS.items())
-    assert rendered_settings(text, "t", TRAIN, "r", 1)["num_epochs"] == 2
+    assert rendered_settings(f"{text}seed: {{{{ seed }}}}\n", "t", TRAIN, "r", 7)["num_epochs"] == 2
     with pytest.raises(FaultsError) as caught:
         rendered_settings(text + "max_steps: 5\n", "t", TRAIN, "r", 1)
     assert [fault.where for fault in caught.value.faults] == [f"t:{len(FIELDS) + 1}"]

@@ -431,6 +431,19 @@ def test_nothing_is_left_of_a_training_that_diverged(
     assert not folder.exists()
 
 
+def test_no_saved_state_is_left_of_weights_that_are_not_sound(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run would go on from the last step, and end with the same weights."""
+    folder = run().folder
+    (folder.parent / "done.json").unlink()
+    (folder / "checkpoint-3").mkdir()
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "nan")
+    with pytest.raises(RunError, match="not finite"):
+        run()
+    assert not list(folder.glob("checkpoint-*"))
+
+
 def test_a_gradient_that_the_loss_scaler_left_out_is_counted(
     run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,27 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path: Path) -> None:
             checked_weights(tmp_path, None)
 
 
+def test_a_file_changed_anywhere_is_read_or_refused(tmp_path: Path) -> None:
+    """Bytes of the header, the length too, changed at random: an account or one error, and never another exception."""
+    source = np.random.default_rng(3)
+    path = save(tmp_path / "model.safetensors", {"w": values([3, 5]), "v": values([7], 1, "BF16")}, {"format": "pt"})
+    whole = path.read_bytes()
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    refused = 0
+    for _ in range(400):
+        raw = bytearray(whole)
+        for place in source.integers(0, begin, source.integers(1, 4)):
+            raw[place] = source.choice(list(b'0123456789{}[]",:-.eEFnul ')) if place > 7 else source.integers(0, 256)
+        path.write_bytes(bytes(raw))
+        try:
+            record = checked_weights(tmp_path, None)
+        except ItsError:
+            refused += 1
+        else:
+            assert record["tensors"] in (1, 2)
+    assert refused > 200
+
+
 SHARDS: dict[str, Tensors] = {
     "model-00001-of-00002.safetensors": {"a": values([2, 3], 1), "b": values([4], 2, "BF16")},
     "model-00002-of-00002.safetensors": {"c": values([5], 3)},
