@@ -19,7 +19,7 @@ from typing import Any
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
 from its.recipe.axolotl_keys import key_faults
-from its.recipe.launcher import started_processes
+from its.recipe.launcher import sharing, started_processes
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
@@ -220,11 +220,19 @@ def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
     if all(type(size) is int and size > 0 for size in sizes):
         whole, micro, devices = (int(str(size)) for size in sizes)
-        if whole % (micro * devices):
+        shared = sharing(_section(train, "axolotl"))
+        if devices % shared:
+            yield (
+                ("train", "devices"),
+                f"`train.devices` is `{devices}`: not a multiple of the {shared} that share a sequence",
+                "mend `context_parallel_size` and `tensor_parallel_size` under `train.axolotl`",
+            )
+        elif whole % (least := micro * devices // shared):
+            over = f" / {shared} that share a sequence" if shared > 1 else ""
             yield (
                 ("train", "global_batch_size"),
-                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices = {micro * devices}",
-                f"for example {max(1, whole // (micro * devices)) * micro * devices}",
+                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices{over} = {least}",
+                f"for example {max(1, whole // least) * least}",
             )
     wanted = train.get("devices")
     if type(wanted) is int and wanted > 0:

@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from its.recipe.axolotl import rendered_settings
+from its.recipe.launcher import sharing
 from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"
@@ -35,6 +36,7 @@ def axolotl_config(
     """
     name = f"recipes/{train.template}"
     config = rendered_settings(template, name, train, rows, seed)
+    copies = max(1, train.devices // sharing(config | train.axolotl))
     named: dict[str, Any] = {
         "sequence_len": train.sequence_length,
         "num_epochs": train.epochs,
@@ -43,7 +45,7 @@ def axolotl_config(
         "warmup_ratio": train.warmup_ratio,
         "weight_decay": train.weight_decay,
         "micro_batch_size": train.micro_batch_size,
-        "gradient_accumulation_steps": train.global_batch_size // (train.micro_batch_size * train.devices),
+        "gradient_accumulation_steps": max(1, train.global_batch_size // (train.micro_batch_size * copies)),
         "logging_steps": 1,
         "val_set_size": 0,
         "special_tokens": {f"{key}_token": token for key, token in tokens.model_dump().items() if token},

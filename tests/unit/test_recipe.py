@@ -147,6 +147,14 @@ CASES = {
         ("  micro_batch_size: #", "  micro_batch_size: 5"),
         ("global_batch_size", "not a multiple of micro x devices = 5", "for example "),
     ),
+    "a batch that does not divide among those that share": (
+        ("  devices: 1", "  devices: 6\n  axolotl: {context_parallel_size: 2}"),
+        ("global_batch_size", "not a multiple of micro x devices / 2 that share a sequence = 24", "for example 24"),
+    ),
+    "devices that do not divide among those that share": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {tensor_parallel_size: 2}"),
+        ("devices", "`train.devices` is `1`: not a multiple of the 2 that share", "mend `context_parallel_size`"),
+    ),
     "more devices than processes": (
         ("  devices: 1", "  devices: 4"),
         (

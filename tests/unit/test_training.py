@@ -119,6 +119,12 @@ def test_a_path_with_odd_characters_stays_whole(template: str) -> None:
 
 def test_the_batch_is_divided() -> None:
     assert _config()["gradient_accumulation_steps"] == 4
+    assert _config(axolotl={"context_parallel_size": 2})["gradient_accumulation_steps"] == 8
+    assert (
+        _config(axolotl={"sequence_parallel_degree": 2, "tensor_parallel_size": 2})["gradient_accumulation_steps"] == 16
+    )
+    template = f"{TEMPLATE}context_parallel_size: 4\n"
+    assert _config(template)["gradient_accumulation_steps"] == 16
 
 
 def test_checkpoints_are_kept_only_if_asked() -> None:
