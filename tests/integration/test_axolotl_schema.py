@@ -35,7 +35,7 @@ FAULTY: list[tuple[dict[str, Any], bool, tuple[str | int, ...], str]] = [
     ({"lr_scheduler": ["x"]}, True, ("lr_scheduler",), "nput should be"),
     ({"batch_size": 4}, True, (), "set only one of gradient_accumulation_steps or batch_size"),
     ({"s2_attention": True}, True, (), "is no longer supported"),
-    ({"bf16": True}, False, (), "bf16"),
+    ({"fp8": True}, False, (), "fp8"),
 ]
 
 
