@@ -82,7 +82,11 @@ def run(model: str, dataset: str, strategy: str, seed: int) -> str:
     steps = trained.sound["steps"]
     told = f"models/{checkpoint.name}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
     if abs(steps["epochs"] - recipe.train.epochs) >= 0.01:
-        told += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs: the last step of each is a small one"
+        told += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs, as Axolotl counts steps"
+    if steps["left_out"]:
+        told += f"; {steps['left_out']} steps left out by the loss scaler"
+    if trained.sound["changed"] is None:
+        told += f"; {trained.sound['compared']}"
     return told
 
 

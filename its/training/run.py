@@ -27,7 +27,7 @@ from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
 from its.training.config import axolotl_config, yaml_text
-from its.training.sound import SOUND_VERSION, checked_weights, expected_steps
+from its.training.sound import SOUND_VERSION, base_tensors, checked_weights, expected_steps
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
 KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
@@ -107,9 +107,11 @@ def train_checkpoint(
                 seed=seed,
             )
             began = time.monotonic()
+            below = _base_folder(base)
+            base_tensors(*below)  # what could not be compared afterwards is said before hours of training
             steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
             try:
-                weights = checked_weights(folder / "model", *_base_folder(base), unread)
+                weights = checked_weights(folder / "model", *below, unread)
             except ItsError:
                 for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
                     remove(state)

@@ -60,7 +60,7 @@ def checked_weights(
     tensors = tensors_of(trained)
     if not tensors:
         raise RunError(f"{trained}: the training ended and saved no weights", "no `*.safetensors` is there")
-    below, compared = _base(base, cached, unread)
+    below, compared = base_tensors(base, cached, unread)
     if adapter:
         settings = read_json(trained / "adapter_config.json")
         faults, known = list(_adapter_faults(tensors, settings, below)), _zero_start(settings)
@@ -88,8 +88,12 @@ def checked_weights(
     }
 
 
-def _base(folder: Path | None, cached: bool, unread: Sequence[str]) -> tuple[dict[str, Tensor], str]:
-    """The tensors of the base, and how they are called; {} and why there are none."""
+def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) -> tuple[dict[str, Tensor], str]:
+    """The tensors of the base, and how they are called; {} and why there are none. Arguments as of `checked_weights`.
+
+    Raises:
+        DataError: if a file of weights is broken and the folder is no cache.
+    """
     if folder is None or not folder.is_dir():
         return {}, "not compared with the base, which is in no folder here"
     try:

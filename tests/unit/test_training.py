@@ -437,6 +437,14 @@ def test_nothing_is_left_of_a_training_that_diverged(
     assert not folder.exists()
 
 
+def test_a_base_that_cannot_be_compared_is_said_before_training(run: Callable[..., Trained], tmp_path: Path) -> None:
+    base = _base(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(DataError, match="no whole safetensors file"):
+        run(base=base)
+    assert not list(Path(os.environ["ITS_HOME"]).rglob("axolotl.log"))
+
+
 def test_no_saved_state_is_left_of_weights_that_are_not_sound(
     run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
