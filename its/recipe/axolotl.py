@@ -5,6 +5,7 @@ The check and the training render by the same function, so that they cannot disa
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,13 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
     if faults:
         raise FaultsError(faults)
     return settings
+
+
+def sharing(settings: Mapping[str, Any]) -> int:
+    """Processes that work on one sequence together, by Axolotl's settings: a step holds so many times fewer rows."""
+    context = settings.get("context_parallel_size") or settings.get("sequence_parallel_degree")
+    sizes = (context, settings.get("tensor_parallel_size"))
+    return math.prod(size for size in sizes if type(size) is int and size > 0)
 
 
 def plugins_of(settings: Mapping[str, Any], train: Train) -> Any:

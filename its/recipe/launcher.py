@@ -1,11 +1,9 @@
-"""How many processes a launcher starts, as far as its arguments say, and how many of them share a sequence."""
+"""How many processes a launcher starts, as far as its arguments say."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 
 def started_processes(launcher: str, arguments: Sequence[str]) -> int | None:
@@ -24,13 +22,6 @@ def started_processes(launcher: str, arguments: Sequence[str]) -> int | None:
     nodes = _count(low) if not colon or low == high else None  # `1:4`: as many as come
     here = _count(given.get("nproc_per_node", "1"))  # `gpu`, `cpu`, `auto`: what the machine has
     return None if nodes is None or here is None else nodes * here
-
-
-def sharing(settings: Mapping[str, Any]) -> int:
-    """Processes that work on one sequence together, by Axolotl's settings: a step holds so many times fewer rows."""
-    context = settings.get("context_parallel_size") or settings.get("sequence_parallel_degree")
-    sizes = (context, settings.get("tensor_parallel_size"))
-    return math.prod(size for size in sizes if type(size) is int and size > 0)
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -18,8 +18,9 @@ from typing import Any
 
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
+from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
-from its.recipe.launcher import sharing, started_processes
+from its.recipe.launcher import started_processes
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted

@@ -7,8 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from its.recipe.axolotl import rendered_settings
-from its.recipe.launcher import sharing
+from its.recipe.axolotl import rendered_settings, sharing
 from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"

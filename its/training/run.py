@@ -107,11 +107,11 @@ def train_checkpoint(
                 seed=seed,
             )
             began = time.monotonic()
-            below = _base_folder(base)
-            base_tensors(*below)  # what could not be compared afterwards is said before hours of training
+            base_tensors(*_base_folder(base))  # what could not be compared afterwards is said before hours of training
             steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
             try:
-                weights = checked_weights(folder / "model", *below, unread)
+                # A model of the hub is in its cache only now.
+                weights = checked_weights(folder / "model", *_base_folder(base), unread)
             except ItsError:
                 for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
                     remove(state)
