@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ _SAVERS = (
     *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
     *("use_cache", "is_local", "local_files_only"),
 )
+SOUND_FILE = "its_sound.json"
+"""Beside a trained checkpoint: what `its.training.sound` found of it, with the hashes of its files of weights."""
+_WEIGHTS = (".safetensors", ".bin")
 _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
@@ -94,22 +97,26 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
 
     Raises:
         MissingError: if there is neither.
-        DataError: if its chat template asks for the date of the day.
+        DataError: if it has no account of being sound, its weights are not those that were found so, or its chat
+            template asks for the date of the day.
     """
-    if (folder / "adapter_config.json").is_file():
+    adapter = (folder / "adapter_config.json").is_file()
+    if not adapter and not (folder / "config.json").is_file():
+        raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
+    hashes = _hashes(folder, home)
+    _require_sound(folder, hashes)
+    if adapter:
         below = base()
         return replace(
             below,
             name=name,
-            fingerprint=f"{below.fingerprint} + {folder_fingerprint(folder, home)}",
+            fingerprint=f"{below.fingerprint} + {_fingerprint(hashes)}",
             adapter=str(folder.resolve()),
         )
-    if not (folder / "config.json").is_file():
-        raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
     found = EngineModel(
         name=name,
         path=str(folder.resolve()),
-        fingerprint=folder_fingerprint(folder, home),
+        fingerprint=_fingerprint(hashes),
         dtype=model.dtype,
         context_length=model.context_length,
         group=swap_group(folder),
@@ -145,11 +152,42 @@ def folder_fingerprint(folder: Path, home: Path) -> str:
 
     Hashes of large files are kept in the ITS home under device, inode, size and time of change (of 65 GB a minute).
     """
+    return _fingerprint(_hashes(folder, home))
+
+
+def _hashes(folder: Path, home: Path) -> dict[str, str]:
+    """SHA-256 by name of every file of a model that a loader reads."""
+    return {
+        path.name: _remembered_sha256(path, home)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.suffix in _FINGERPRINTED and not path.name.startswith("its_")
+    }
+
+
+def _fingerprint(hashes: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in _FINGERPRINTED and not path.name.startswith("its_"):
-            digest.update(f"{path.name}\0{_remembered_sha256(path, home)}\n".encode())
+    for name, sha256 in hashes.items():
+        digest.update(f"{name}\0{sha256}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _require_sound(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raises DataError unless the checkpoint was found sound, with these very weights."""
+    remedy = "`dvc repro train` trains it, or takes it from the ITS home; `dvc pull` where it was pushed"
+    path = folder / SOUND_FILE
+    if not path.is_file():
+        raise DataError(f"{folder}: no `{SOUND_FILE}`: nothing says that this training was sound", remedy)
+    record = read_json(path)
+    files = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(files, dict) or not files or not all(isinstance(facts, dict) for facts in files.values()):
+        raise DataError(f"{path}: names no files of weights", remedy)
+    weights = {name: sha256 for name, sha256 in hashes.items() if name.endswith(_WEIGHTS)}
+    wanted = {name: facts.get("sha256") for name, facts in files.items()}
+    for name in sorted(weights.keys() | wanted.keys()):
+        if name not in weights:
+            raise DataError(f"{folder / name}: no such file, and `{SOUND_FILE}` names it", remedy)
+        if weights[name] != wanted.get(name):
+            raise DataError(f"{folder / name}: is not what was found sound when training ended", remedy)
 
 
 def _remembered_sha256(path: Path, home: Path) -> str:

@@ -21,6 +21,7 @@ NEUTRAL = {
     "its/progress.py": "draws progress",
     "its/home.py": "where the home is, locks, removal",
     "its/recipe/load.py": "finds faults; the stage models the values itself (its/stages/study.py)",
+    "its/recipe/axolotl_keys.py": "finds faults",
     "its/recipe/trust.py": "finds faults",
     "its/sources/declared.py": "finds faults",
     "its/stages/graph.py": "refuses what is not declared",

@@ -69,18 +69,21 @@ def show(name: str, as_json: bool) -> None:
 @recipe.command()
 @click.argument("names", nargs=-1)
 @click.option("--engine", is_flag=True, help="Ask vLLM's own argument classes too (10 s).")
+@click.option("--train", is_flag=True, help="Ask Axolotl's own schema too (20 s).")
 @json_option
-def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
+def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
     `fields` can be read and every reference at hand be graded against, that numbers fit each other (k and n, batch
-    sizes, context), that nothing looks like a secret, and that nothing may run code that the owner of this machine
-    does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Templates and
-    sources that git does not know are named: a queued experiment runs without them. Starts no engine and needs no
+    sizes, devices and processes, context), that Axolotl has each setting of `train.axolotl` and of the template and no
+    field says it elsewhere, that nothing looks like a secret, and that nothing may run code that the owner of this
+    machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Templates
+    and sources that git does not know are named: a queued experiment runs without them. Starts no engine and needs no
     network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
-    `engine.environment` of vllm against vLLM's classes, in vLLM's environment; no GPU is needed.
+    `engine.environment` of vllm against vLLM's classes, in vLLM's environment, with --train the configuration of
+    each training against Axolotl's schema, in Axolotl's; no GPU is needed.
 
     Example: its recipe check quickstart
     """
@@ -119,6 +122,10 @@ def check(names: tuple[str, ...], engine: bool, as_json: bool) -> None:
         from its.stages.engine_check import engine_faults
 
         faults += engine_faults(project, valid)
+    if train:
+        from its.stages.train_check import train_faults
+
+        faults += train_faults(project, valid)
     faults = [Fault(fault.where.replace(f"{project}/", "", 1), fault.message, fault.hint) for fault in faults]
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:

@@ -5,11 +5,15 @@ The check and the training render by the same function, so that they cannot disa
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from its.errors import Fault, FaultsError
 from its.prompts.render import read_template, render
+from its.recipe.axolotl_keys import FIELDS, key_faults, plugin_faults
 from its.recipe.document import parse_document
 from its.recipe.schema import Train
 from its.recipe.trust import Code, axolotl_code, refused, told
@@ -27,15 +31,52 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
 
     Raises:
         DataError: if the template does not render to a YAML mapping (lines are those of the rendered text), holds
-            what looks like a secret, or sets what may run code and the owner of the machine does not allow.
+            what looks like a secret, sets what may run code and the owner of the machine does not allow, or sets what
+            Axolotl does not know or the recipe says elsewhere.
     """
     settings = _settings(template, name, train, rows, seed)
-    faults = [Fault(f"{name}:1", *told(item)) for item in refused(axolotl_code(settings, rows))]
+    same = {setting: getattr(train, field) for setting, field in FIELDS.items()} | {"seed": seed}
+    here = ("train", "axolotl")
+    unfit = [*key_faults(settings, here, same), *plugin_faults(settings, plugins_of(settings, train), here)]
+    faults = [Fault(line_of(template, name, where), message, hint) for where, message, hint in unfit]
+    unnamed = {where for where, _, _ in unfit}
+    for item in refused(axolotl_code(settings, rows)):
+        if item.where not in unnamed:
+            faults.append(Fault(line_of(template, name, item.where), *told(item)))
     for location, why in secrets_in(settings):
-        faults.append(Fault(f"{name}:1", f"`{'.'.join(map(str, location))}` {why}", "leave it in the environment"))
+        faults.append(
+            Fault(
+                line_of(template, name, location),
+                f"`{'.'.join(map(str, location))}` {why}",
+                "leave it in the environment",
+            )
+        )
     if faults:
         raise FaultsError(faults)
     return settings
+
+
+def sharing(settings: Mapping[str, Any]) -> int:
+    """Processes that work on one sequence together, by Axolotl's settings: a step holds so many times fewer rows."""
+    context = settings.get("context_parallel_size") or settings.get("sequence_parallel_degree")
+    sizes = (context, settings.get("tensor_parallel_size"))
+    return math.prod(size for size in sizes if type(size) is int and size > 0)
+
+
+def plugins_of(settings: Mapping[str, Any], train: Train) -> Any:
+    """The plugins of the whole configuration: the recipe's list stands in place of the template's."""
+    return train.axolotl.get("plugins", settings.get("plugins"))
+
+
+def line_of(template: str, name: str, where: Sequence[str | int]) -> str:
+    """`NAME:LINE` of the last setting of a path that a line of the template begins with; line 1 if none is seen."""
+    for part in reversed(where):
+        if isinstance(part, str):
+            key = re.compile(rf"\s*(- +)*[\"']?{re.escape(part)}[\"']?\s*:")
+            for number, line in enumerate(template.splitlines(), 1):
+                if key.match(line):
+                    return f"{name}:{number}"
+    return f"{name}:1"
 
 
 def template_code(project: Path, train: Train) -> list[Code]:

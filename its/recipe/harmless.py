@@ -123,11 +123,6 @@ def _speculation(value: Any) -> bool:
     return value in known or (isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{1,60}_mtp", value) is not None)
 
 
-def anything(value: Any) -> bool:
-    """What ITS overwrites."""
-    return True
-
-
 def _each(rule: Rule, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 

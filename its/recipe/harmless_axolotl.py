@@ -1,5 +1,8 @@
 """Settings of Axolotl 0.19 that run no code, read no other files and open no connections; see `its.recipe.harmless`.
 
+All are settings that Axolotl has: those that it does not know are refused before, whoever allows them, and so are those
+that a recipe says elsewhere (`its.recipe.axolotl_keys`).
+
 Not here, and so in need of an allowance: what imports (`plugins`, `trainer_cls`, `torchdistx_path`, a `type` of
 `datasets` of one's own), evaluates (`lisa_layers_attribute`) or downloads code (`eval_causal_lm_metrics`,
 `use_kernels`); other models and files (`*_config`, `lora_model_dir`, `resume_from_checkpoint`, `chat_template_jinja`);
@@ -14,7 +17,6 @@ from typing import Any
 from its.recipe.harmless import (
     MODEL_CONFIG,
     Rule,
-    anything,
     disabled,
     off,
     one_of,
@@ -110,16 +112,16 @@ AXOLOTL: dict[str, Rule] = {
     **_each(
         words,
         """
-        adam_beta1 adam_beta2 adam_beta3 adam_epsilon adam_epsilon2 auto_find_batch_size batch_size
+        adam_beta1 adam_beta2 adam_beta3 adam_epsilon adam_epsilon2
         cosine_constant_lr_ratio cosine_min_lr_ratio dion_lr dion_momentum dion_rank_fraction
-        dion_rank_multiple_of embedding_lr embedding_lr_scale eval_batch_size gradient_accumulation_steps
+        dion_rank_multiple_of embedding_lr embedding_lr_scale eval_batch_size
         group_by_length jagged_restart_anneal_steps jagged_restart_steps jagged_restart_warmup_steps
         learning_rate loraplus_lr_embedding loraplus_lr_ratio loss_watchdog_patience loss_watchdog_threshold
-        lr_div_factor lr_quadratic_warmup lr_scheduler lr_scheduler_kwargs max_grad_norm max_steps
+        lr_div_factor lr_quadratic_warmup lr_scheduler lr_scheduler_kwargs max_grad_norm
         micro_batch_size neftune_noise_alpha noisy_embedding_alpha num_epochs optimizer qgalore_cos_threshold
         qgalore_gamma_proj qgalore_proj_bits qgalore_proj_group_size qgalore_proj_quant qgalore_proj_type
         qgalore_queue_size qgalore_rank qgalore_scale qgalore_update_proj_gap train_on_inputs warmup_ratio
-        warmup_steps weight_decay lisa_n_layers lisa_step_interval
+        weight_decay lisa_n_layers lisa_step_interval
         chat_template_kwargs eval_max_new_tokens eval_table_size generate_samples generation_do_sample
         generation_max_new_tokens generation_prompt_ratio generation_temperature generation_top_k generation_top_p
         num_generation_samples reinit_weights rope_scaling strict
@@ -128,7 +130,7 @@ AXOLOTL: dict[str, Rule] = {
         ddp_bucket_cap_mb ddp_find_unused_parameters ddp_timeout deepcompile dp_replicate_size dp_shard_size
         eager_attention eaft_alpha eaft_k embeddings_skip_upcast experimental_skip_move_to_device
         experts_implementation flash_attention flash_attn_cross_entropy flash_attn_d512 flash_attn_fuse_mlp
-        flash_attn_fuse_qkv flash_attn_rms_norm flash_optimum flex_attention float16 float32 fp16 fp32_norms fp8
+        flash_attn_rms_norm flash_optimum flex_attention float16 float32 fp16 fp32_norms fp8
         fp8_config fp8_enable_fsdp_float8_all_gather freeze_mm_modules fsdp fsdp_final_state_dict_type
         fsdp_version fused_attn_kernel gc_collect_steps gc_steps gptq gpu_memory_limit gradient_checkpointing
         heads_k_stride large_head_attention layer_offloading liger_cross_entropy
@@ -139,28 +141,28 @@ AXOLOTL: dict[str, Rule] = {
         scaling_softmax_bias scaling_softmax_factor sdp_attention sdpa_varlen selective_checkpointing
         context_parallel_size sequence_parallel_degree tensor_parallel_size tf32 tiled_mlp tiled_mlp_num_shards
         tiled_mlp_use_original_mlp torch_compile torch_compile_mode torch_empty_cache_steps
-        unsloth_cross_entropy_loss unsloth_lora_mlp unsloth_lora_o unsloth_lora_qkv use_eaft use_onebitllms
+        use_eaft use_onebitllms
         xformers_attention device_map
         lora_alpha lora_dropout lora_embedding_kernel lora_fan_in_fan_out lora_mlp_kernel
         lora_o_kernel lora_on_cpu lora_qkv_kernel lora_r lora_target_linear merge_lora
         merge_method peft_autocast_adapter_dtype peft_ensure_weight_tying peft_init_lora_weights
         peft_layer_replication peft_layers_to_transform peft_use_dora peft_use_rslora
         qlora_sharded_model_loading relora relora_cpu_offload relora_prune_method relora_prune_ratio
-        auto_resume_from_checkpoints curriculum_sampling dataloader_drop_last dataloader_num_workers
+        curriculum_sampling dataloader_drop_last dataloader_num_workers
         dataloader_pin_memory dataloader_prefetch_factor dataset_exact_deduplication dataset_keep_in_memory
         dataset_num_proc dataset_processes dataset_shard_idx dataset_shard_num early_stopping_patience
         eval_sample_packing eval_sequence_len eval_steps eval_strategy evals_per_epoch evaluation_strategy
         excess_length_strategy fix_untrained_tokens greater_is_better include_tkps include_tokens_per_second
         is_falcon_derived_model is_llama_derived_model is_mistral_derived_model is_qwen_derived_model
-        load_best_model_at_end logging_steps max_packed_sequence_len mean_resizing_embeddings
+        load_best_model_at_end mean_resizing_embeddings
         metric_for_best_model min_sample_len multipack_real_batches num_dataset_shards_to_save
         pad_to_multiple_of pad_to_sequence_len pretrain_multipack_attn pretrain_multipack_buffer_size
         profiler_steps profiler_steps_start remove_unused_columns resize_token_embeddings_to_32x sample_packing
         sample_packing_bin_size sample_packing_eff_est sample_packing_group_size sample_packing_mp_start_method
-        sample_packing_sequentially save_first_step save_only_model save_safetensors save_steps save_strategy
-        save_total_limit saves_per_epoch sequence_len shrink_embeddings shuffle_before_merging_datasets
+        sample_packing_sequentially save_first_step save_safetensors seed
+        sequence_len shrink_embeddings shuffle_before_merging_datasets
         shuffle_merged_datasets skip_prepare_dataset tokenizer_legacy tokenizer_save_jinja_files
-        tokenizer_use_fast tokenizer_use_mistral_common use_pose use_tensorboard val_set_size
+        tokenizer_use_fast tokenizer_use_mistral_common use_pose use_tensorboard
         pose_max_context_len pose_num_chunks pose_split_on_token_ids
         """,
     ),
@@ -170,12 +172,9 @@ AXOLOTL: dict[str, Rule] = {
         added_tokens_overrides default_system_message eot_tokens fp32_norm_classes lora_alpha_pattern
         lora_rank_pattern lora_modules_to_save
         lora_target_modules lora_target_parameters optim_target_modules peft_layers_pattern
-        peft_trainable_token_indices special_tokens tokens unfrozen_parameters
+        peft_trainable_token_indices tokens unfrozen_parameters
         """,
     ),
-    # Overwritten by ITS, whatever a template says.
-    **_each(anything, "base_model dataset_prepared_path output_dir seed"),
-    **_each(phrase, "revision_of_model revision"),
     **_each(
         off,
         """
@@ -190,7 +189,6 @@ AXOLOTL: dict[str, Rule] = {
     "optim_args": lambda value: words(value) or phrase(value),
     **_each(quantization, "bnb_config_kwargs model_quantization_config_kwargs"),
     "wandb_mode": one_of("disabled"),
-    "report_to": lambda value: value in ("none", ["none"], []),
     "adapter": one_of("lora", "qlora"),
     "chat_template": _chat_template,
     **_each(_class_name, "model_type tokenizer_type type_of_model"),
@@ -199,13 +197,13 @@ AXOLOTL: dict[str, Rule] = {
     "fsdp_config": _each(
         words,
         """
-        activation_checkpointing auto_wrap_policy backward_prefetch cpu_offload_pin_memory
-        cpu_ram_efficient_loading final_state_dict_type forward_prefetch fsdp_activation_checkpointing
-        fsdp_auto_wrap_policy fsdp_backward_prefetch fsdp_cpu_ram_efficient_loading fsdp_final_state_dict_type
-        fsdp_forward_prefetch fsdp_limit_all_gathers fsdp_min_num_params fsdp_offload_params
-        fsdp_reshard_after_forward fsdp_sharding_strategy fsdp_state_dict_type fsdp_sync_module_states
-        fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version limit_all_gathers min_num_params
-        mixed_precision_policy offload_params reshard_after_forward sharding_strategy state_dict_type
+        activation_checkpointing auto_wrap_policy cpu_offload_pin_memory
+        cpu_ram_efficient_loading final_state_dict_type fsdp_activation_checkpointing
+        fsdp_auto_wrap_policy fsdp_cpu_ram_efficient_loading fsdp_final_state_dict_type
+        fsdp_min_num_params fsdp_offload_params
+        fsdp_reshard_after_forward fsdp_state_dict_type fsdp_sync_module_states
+        fsdp_transformer_layer_cls_to_wrap fsdp_use_orig_params fsdp_version min_num_params
+        mixed_precision_policy offload_params reshard_after_forward state_dict_type
         sync_module_states transformer_layer_cls_to_wrap use_orig_params
         """,
     ),

@@ -18,6 +18,9 @@ from typing import Any
 
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
+from its.recipe.axolotl import sharing
+from its.recipe.axolotl_keys import key_faults
+from its.recipe.launcher import started_processes
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
@@ -42,9 +45,25 @@ def reference_faults(
     Args:
         unwritten: texts of templates that are not written yet, by their path.
     """
-    for check in (_names, _strategies, _train, _sources, _numbers, _engine, _secrets, code_faults):
+    for check in (_names, _strategies, _train, _sources, _numbers, _engine, _secrets):
         yield from check(values, project)
+    unfit = list(key_faults(_section(_section(values, "train"), "axolotl"), ("train", "axolotl")))
+    yield from unfit
+    yield from _two_templates(values)
+    told = {location for location, _, _ in unfit}  # what is not to be there at all needs no allowance
+    yield from (fault for fault in code_faults(values, project) if fault[0] not in told)
     yield from template_reference_faults(values, Templates(project, unwritten or {}))
+
+
+def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
+    """A fault where training is told two chat templates; that of a wheel's model is written into the model."""
+    settings = _section(_section(values, "train"), "axolotl")
+    models = _section(values, "models")
+    for name in models:
+        declared = _section(models, name)
+        if declared.get("chat_template") is not None and _section(declared, "source").get("kind") != "wheel":
+            for key in settings.keys() & {"chat_template", "chat_template_jinja"}:
+                yield ("train", "axolotl", key), f"`models.{name}.chat_template` says it", "take one of them out"
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -214,12 +233,40 @@ def _train(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
     if all(type(size) is int and size > 0 for size in sizes):
         whole, micro, devices = (int(str(size)) for size in sizes)
-        if whole % (micro * devices):
+        shared = sharing(_section(train, "axolotl"))
+        if devices % shared:
+            yield (
+                ("train", "devices"),
+                f"`train.devices` is `{devices}`: not a multiple of the {shared} that share a sequence",
+                "mend `context_parallel_size` and `tensor_parallel_size` under `train.axolotl`",
+            )
+        elif whole % (least := micro * devices // shared):
+            over = f" / {shared} that share a sequence" if shared > 1 else ""
             yield (
                 ("train", "global_batch_size"),
-                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices = {micro * devices}",
-                f"for example {max(1, whole // (micro * devices)) * micro * devices}",
+                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices{over} = {least}",
+                f"for example {max(1, whole // least) * least}",
             )
+    wanted = train.get("devices")
+    if type(wanted) is int and wanted > 0:
+        yield from _devices(train, wanted)
+
+
+def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
+    """A fault if the launcher starts another number of processes than there are devices."""
+    launcher, arguments = train.get("launcher"), _list(train, "launcher_args")
+    if not isinstance(launcher, str) or not all(isinstance(item, str) for item in arguments):
+        return
+    found = started_processes(launcher, arguments)
+    if found is not None and found != devices:
+        told = f"`launcher: {launcher}`{' with these `launcher_args`' if launcher != 'python' and arguments else ''}"
+        option = "--num_processes" if launcher == "accelerate" else "--nproc_per_node"
+        several = f"`launcher: torchrun` and `launcher_args: [{option}={devices}]`"
+        yield (
+            ("train", "devices"),
+            f"`train.devices` is `{devices}`: {told} starts {found} process{'es' if found != 1 else ''}",
+            f"`devices: {found}`, or {several if launcher == 'python' else f'`{option}={devices}`'}",
+        )
 
 
 def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:

@@ -20,7 +20,8 @@ from its.files import read_regular
 from its.prompts.chat import chat_template_faults, generation_prompt
 from its.prompts.clock import clock_faults
 from its.prompts.render import read_template, render, template_faults
-from its.recipe.axolotl import SAMPLE_ROWS, rendered_settings
+from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
+from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
 from its.recipe.schema import Train
@@ -238,7 +239,8 @@ def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
         return
     for text in texts:
         try:
-            rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
+            rendered = rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
+            yield from plugin_faults(section.axolotl, plugins_of(rendered, section), ("train", "axolotl"))
         except FaultsError as error:
             for fault in error.faults:
                 yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint

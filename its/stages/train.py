@@ -10,13 +10,14 @@ from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
 from its.model_files import model_control_tokens
-from its.models import ready_model
+from its.models import SOUND_FILE, ready_model
 from its.progress import Progress, say
 from its.prompts.render import read_template
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study
 from its.training.run import copy_model, train_checkpoint
+from its.training.sound import expected_steps
 from its.types import Query
 
 
@@ -39,7 +40,9 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     environment = find_environment("axolotl", study.project, study.home)
     say(f"train: {checkpoint.name}, {len(rows)} rows")
     with Progress(
-        f"train {checkpoint.name}", _steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs), "steps"
+        f"train {checkpoint.name}",
+        expected_steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs),
+        "steps",
     ) as bar:
         seen = 0
 
@@ -64,6 +67,7 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     copy_model(trained.folder, target)
     _keep_config(trained.folder.parent / "axolotl.yaml", target, str(study.home))
     write_json(target / "its_parity.json", trained.parity)
+    write_json(target / SOUND_FILE, trained.sound)
     with atomic_file(study.results("loss", f"{checkpoint.name}.csv")) as out:
         writer = csv.DictWriter(
             out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
@@ -81,11 +85,15 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
         ],
     )
     how = "reused" if trained.reused else f"trained in {trained.seconds:.0f} s"
-    return f"models/{checkpoint.name}: {how}, last loss {trained.losses[-1]['loss']:.3f}"
-
-
-def _steps(rows: int, batch: int, epochs: float) -> int:
-    return max(1, int(-(-rows // batch) * epochs))
+    steps = trained.sound["steps"]
+    told = f"models/{checkpoint.name}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
+    if abs(steps["epochs"] - recipe.train.epochs) >= 0.01:
+        told += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs, as Axolotl counts steps"
+    if steps["left_out"]:
+        told += f"; {steps['left_out']} steps left out by the loss scaler"
+    if trained.sound["changed"] is None:
+        told += f"; {trained.sound['compared']}"
+    return told
 
 
 def _keep_config(source: Any, target: Any, home: str) -> None:

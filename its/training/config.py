@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from its.recipe.axolotl import rendered_settings
+from its.recipe.axolotl import rendered_settings, sharing
 from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"
@@ -27,8 +27,9 @@ def axolotl_config(
 ) -> dict[str, Any]:
     """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
 
-    Later entries win: the template, the recipe's named fields, `train.axolotl`. Only what ITS relies on cannot be
-    overridden: paths, the plugin that proves prompt parity, and the seed.
+    Later entries win: the template, `train.axolotl`, the recipe's named fields, then what ITS relies on: paths, the
+    plugin that proves prompt parity, the seed. `its recipe check` refuses what would be lost by that
+    (`its.recipe.axolotl_keys`).
 
     Args:
         chat_template: what stands in for the model's own one, here as in the engine.
@@ -38,25 +39,28 @@ def axolotl_config(
     """
     name = f"recipes/{train.template}"
     config = rendered_settings(template, name, train, rows, seed)
-    config |= {
+    copies = max(1, train.devices // sharing(config | train.axolotl))
+    named: dict[str, Any] = {
+        "sequence_len": train.sequence_length,
         "num_epochs": train.epochs,
         "learning_rate": train.learning_rate,
         "lr_scheduler": train.lr_scheduler,
         "warmup_ratio": train.warmup_ratio,
         "weight_decay": train.weight_decay,
         "micro_batch_size": train.micro_batch_size,
-        "gradient_accumulation_steps": train.global_batch_size // (train.micro_batch_size * train.devices),
+        "gradient_accumulation_steps": max(1, train.global_batch_size // (train.micro_batch_size * copies)),
         "logging_steps": 1,
         "val_set_size": 0,
         "special_tokens": {f"{key}_token": token for key, token in tokens.model_dump().items() if token},
     }
     if train.save_every_steps is None:
-        config |= {"save_strategy": "no", "save_only_model": True}
+        named |= {"save_strategy": "no", "save_only_model": True}
     else:
-        config |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
+        named |= {"save_steps": train.save_every_steps, "save_total_limit": 1, "auto_resume_from_checkpoints": True}
     if chat_template is not None:
-        config |= {"chat_template": "jinja", "chat_template_jinja": chat_template}
-    config |= train.axolotl
+        named |= {"chat_template": "jinja", "chat_template_jinja": chat_template}
+    config |= named | train.axolotl
+    config |= named
     config["plugins"] = [*(config.get("plugins") or []), PLUGIN]
     if revision is not None:
         config["revision_of_model"] = revision

@@ -1,7 +1,8 @@
 """Train one checkpoint by Axolotl in its environment; kept under its key in the ITS home, so it is trained once.
 
 A killed training goes on from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished
-one is copied. Two processes that want one key: the second waits and reuses.
+one is copied. Two processes that want one key: the second waits and reuses. A training is finished when its model was
+found sound (`its.training.sound`), and not before.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import Any
 
 from its.engines.protocol import EngineModel
 from its.environments import Environment, die_with_parent, environment_variables
-from its.errors import RunError
+from its.errors import ItsError, RunError
 from its.files import atomic_file
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
 from its.training.config import axolotl_config, yaml_text
+from its.training.sound import SOUND_VERSION, base_tensors, checked_weights, expected_steps
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
 KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
@@ -34,11 +36,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: `reused` if it stood in the ITS home already."""
+    """A finished training: `reused` if it stood in the ITS home already, `sound` what was found of its model."""
 
     folder: Path
     losses: list[dict[str, Any]]
     parity: dict[str, Any]
+    sound: dict[str, Any]
     seconds: float
     reused: bool
 
@@ -64,7 +67,9 @@ def train_checkpoint(
         progress: called with each step's {step, steps, loss, ...}.
 
     Raises:
-        RunError: if Axolotl fails, prompt parity does not hold, or the result would not stop at its end of turn.
+        RunError: if Axolotl fails, prompt parity does not hold, a loss or gradient norm is not finite, steps are
+            missing, the saved model is not sound, or it would not stop at its end of turn.
+        DataError: if its weights cannot be read.
     """
     neutral = axolotl_config(
         template=template,
@@ -88,8 +93,9 @@ def train_checkpoint(
     folder = home / "training" / key
     with key_lock(home, "train", key, say):
         done = folder / "done.json"
-        reused = done.is_file()
-        if not reused:
+        record = _finished(done)
+        reused = record is not None
+        if record is None:
             folder.mkdir(parents=True, exist_ok=True)
             config = axolotl_config(
                 template=template,
@@ -103,17 +109,51 @@ def train_checkpoint(
                 chat_template=base.chat_template,
             )
             began = time.monotonic()
-            _run(folder, config, messages, train, tokens, environment, base.offline, progress)
+            base_tensors(*_base_folder(base))  # what could not be compared afterwards is said before hours of training
+            steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
+            try:
+                # A model of the hub is in its cache only now.
+                weights = checked_weights(folder / "model", *_base_folder(base), unread)
+            except ItsError:
+                for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
+                    remove(state)
+                raise
             if (served := _served_folder(folder / "model", base)) is not None:
                 _check_stops(served, tokens)
-            write_json(done, {"seconds": round(time.monotonic() - began, 1), "identity": writable(identity)})
+            record = {
+                "seconds": round(time.monotonic() - began, 1),
+                "sound": {"version": SOUND_VERSION, "steps": steps, **weights},
+                "identity": writable(identity),
+            }
+            write_json(done, record)
         return Trained(
             folder=folder / "model",
             losses=_losses(folder / "progress.jsonl"),
             parity=read_json(folder / "parity.json"),
-            seconds=float(read_json(done)["seconds"]),
+            sound=record["sound"],
+            seconds=float(record["seconds"]),
             reused=reused,
         )
+
+
+def _finished(done: Path) -> dict[str, Any] | None:
+    """What was kept of a finished training; None if it is to be made, or was kept without an account of its soundness.
+
+    Raises:
+        RunError: if files of weights are not the ones that were found sound.
+    """
+    record = read_json(done) if done.is_file() else {}
+    sound = record.get("sound", {})
+    if sound.get("version") != SOUND_VERSION:
+        return None
+    for name, facts in sound["files"].items():
+        path = done.parent / "model" / name
+        if not path.is_file() or path.stat().st_size != facts["bytes"]:
+            raise RunError(
+                f"{path}: is not the file of weights that was found sound ({facts['bytes']} bytes)",
+                f"remove {done.parent}, and the next run trains again",
+            )
+    return dict(record)
 
 
 def copy_model(source: Path, target: Path) -> None:
@@ -138,7 +178,13 @@ def _run(
     environment: Environment,
     offline: bool,
     progress: Callable[[dict[str, Any]], None],
-) -> None:
+) -> tuple[dict[str, Any], list[str]]:
+    """Run Axolotl to its end.
+
+    Returns:
+        The account of its steps, {done, expected, counted, epochs, left_out}, and patterns of what the model's class
+        does not read in a checkpoint.
+    """
     with atomic_file(folder / "rows.jsonl") as out:
         for turns in messages:
             out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
@@ -147,7 +193,11 @@ def _run(
     if not any((folder / "model").glob("checkpoint-*")):
         remove(folder / "model")
         steps.unlink(missing_ok=True)
-    parity.unlink(missing_ok=True)
+    stopped, ended = folder / "stopped.json", folder / "ended.json"
+    for path in (parity, stopped, ended):
+        path.unlink(missing_ok=True)
+    packed = bool(config.get("sample_packing"))
+    expected = None if packed else expected_steps(len(messages), train.global_batch_size, train.epochs)
     settings = folder / "its.json"
     write_json(
         settings,
@@ -155,8 +205,12 @@ def _run(
             "rows": str(folder / "rows.jsonl"),
             "progress": str(steps),
             "parity": str(parity),
+            "stopped": str(stopped),
+            "ended": str(ended),
             "cpu": train.hardware == "cpu",
             "end_of_turn": tokens.eos,
+            "global_batch_size": train.global_batch_size,
+            "steps": expected,
         },
     )
     variables = environment_variables("axolotl", environment) | {
@@ -192,6 +246,11 @@ def _run(
         if process.poll() is None:
             process.kill()
         process.wait()
+    if stopped.is_file():
+        why = read_json(stopped)
+        if why["diverged"]:  # a saved state of it is broken already, or will be with its next step
+            remove(folder / "model")
+        raise RunError(f"{why['message']}", f"{why['hint']} (log: {log})")
     report = read_json(parity) if parity.is_file() else None
     if report is not None and report["faults"]:
         raise RunError(
@@ -203,6 +262,34 @@ def _run(
         raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")
     if report is None:
         raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
+    told = read_json(ended) if ended.is_file() else None
+    return _steps_done(told, expected, log), list(told["unread"]) if told else []
+
+
+def _steps_done(told: dict[str, Any] | None, expected: int | None, log: Path) -> dict[str, Any]:
+    """The account of the steps.
+
+    Args:
+        told: by the plugin at the end of training; None if it never came there.
+        expected: beforehand, from rows, batch and epochs; None for packed rows, of which only the trainer knows.
+
+    Raises:
+        RunError: if they are not as many as expected.
+    """
+    if told is None:
+        raise RunError("axolotl ended without an end of training", f"its log: {log}")
+    wanted = told["announced"] if expected is None else expected
+    if told["done"] != wanted:
+        raise RunError(f"axolotl ended after {told['done']} of {wanted} steps", f"its log: {log}")
+    return {
+        "done": told["done"],
+        "expected": wanted,
+        "counted": "by the trainer, before its first step: rows are packed"
+        if expected is None
+        else "rows x epochs / batch",
+        "epochs": told["epochs"],
+        "left_out": told["left_out"],
+    }
 
 
 def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[dict[str, Any]], None]) -> None:
@@ -221,6 +308,16 @@ def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[d
         if ended:
             return
         time.sleep(0.5)
+
+
+def _base_folder(base: EngineModel) -> tuple[Path | None, bool]:
+    """The folder of the model that was trained, and whether it may be in part: a hub's is looked for in its cache."""
+    if base.offline:
+        return Path(base.path), False
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(base.path, "config.json", revision=base.revision)
+    return (Path(found).parent, True) if isinstance(found, str) else (None, True)
 
 
 def _served_folder(trained: Path, base: EngineModel) -> Path | None:

@@ -1,7 +1,11 @@
 """A stand-in for the `axolotl` command: reads the config, runs the real ITS plugin on a tiny tokenizer, writes a model.
 
-ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row), `no_plugin` (parity is never proved),
-`endless` (the saved model has another end of turn).
+The model is the base of the config, changed, or three tensors of its own where the base is no folder with weights.
+ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row), `drop` (it leaves out a long one),
+`no_plugin` (parity is never proved), `endless` (the saved model has another end of turn), `processes` (it runs as two),
+`steps` (it announces one more), `short` (it ends well after one step), `killed_end` (it ends without the last hook),
+`nan_loss`, `nan_norm`, `skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no
+weights), `stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`.
 """
 
 from __future__ import annotations
@@ -9,13 +13,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ruamel.yaml import YAML
-from tiny_tokenizer import SPECIAL, load
+from tiny_tokenizer import SPECIAL, TinyTokenizer, load
+from tiny_weights import Tensors, save, values
 
 
 def hash_of(lines: list[str]) -> str:
@@ -36,23 +43,82 @@ def main() -> None:
     rows = [tokenizer.row(json.loads(line)["messages"]) for line in lines]
     if trouble == "cut":
         rows[0] = {key: value[:20] for key, value in rows[0].items()}
+    if trouble == "drop":
+        rows = [row for row in rows if len(row["input_ids"]) <= config["sequence_len"]]
     if trouble != "no_plugin":
-        module, _, name = config["plugins"][-1].partition(".")
-        plugin = getattr(importlib.import_module(module), name)()
-        trainer = SimpleNamespace(is_world_process_zero=lambda: True, processing_class=tokenizer, train_dataset=rows)
-        plugin.post_trainer_create(config, trainer)
-        (callback,) = plugin.add_callbacks_post_trainer(config, trainer)
-        for step in (1, 2):
-            state = SimpleNamespace(global_step=step, max_steps=2, is_world_process_zero=True)
-            callback.on_log(None, state, None, {"loss": 1.0 / step, "learning_rate": config["learning_rate"]})
-        callback.on_log(None, state, None, {"train_runtime": 1.0})
+        train(config, rows, tokenizer, trouble)
     model = Path(config["output_dir"])
     model.mkdir(parents=True, exist_ok=True)
     eos = SPECIAL["<|endoftext|>" if trouble == "endless" else "<|im_end|>"]
     (model / "config.json").write_text(json.dumps({"eos_token_id": eos}), encoding="utf-8")
     tokenizer.save(model)
-    (model / "model.safetensors").write_text(f"{config['seed']} {hash_of(lines)}", encoding="utf-8")
     (model / "debug.log").write_text("not kept", encoding="utf-8")
+    if trouble == "stub":
+        (model / "model.safetensors").write_bytes(b"\x08" + b"\0" * 15)
+    elif trouble != "nothing":
+        save(model / "model.safetensors", weights(config, lines, trouble))
+
+
+def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTokenizer, trouble: str) -> None:
+    """What Axolotl calls of the plugin, step by step."""
+    module, _, name = config["plugins"][-1].partition(".")
+    plugin = getattr(importlib.import_module(module), name)()
+    args = SimpleNamespace(
+        world_size=2 if trouble == "processes" else 1,
+        train_batch_size=config["micro_batch_size"],
+        gradient_accumulation_steps=config["gradient_accumulation_steps"],
+    )
+    batch = config["micro_batch_size"] * config["gradient_accumulation_steps"]
+    steps = math.ceil(len(rows) * config["num_epochs"] / batch) + (trouble == "steps")
+    trainer = SimpleNamespace(
+        args=args,
+        is_world_process_zero=lambda: True,
+        processing_class=tokenizer,
+        train_dataset=rows,
+        accelerator=SimpleNamespace(optimizer_step_was_skipped=False),
+    )
+    assert plugin.get_training_args(config)["logging_nan_inf_filter"] is False
+    plugin.post_trainer_create(config, trainer)
+    (callback,) = plugin.add_callbacks_post_trainer(config, trainer)
+    state = SimpleNamespace(global_step=0, max_steps=steps, epoch=0.0, is_world_process_zero=True)
+    callback.on_train_begin(args, state, None)
+    for step in range(1, 2 if trouble == "short" else steps + 1):
+        state.global_step, state.epoch = step, config["num_epochs"] * step / steps
+        second = step == 2
+        logs = {"loss": 1.0 / step, "grad_norm": 2.0, "learning_rate": config["learning_rate"]}
+        if second and trouble in ("nan_loss", "nan_norm", "skipped_norm"):
+            logs["loss" if trouble == "nan_loss" else "grad_norm"] = math.nan
+        trainer.accelerator.optimizer_step_was_skipped = second and trouble == "skipped_norm"
+        callback.on_log(args, state, None, logs)
+    callback.on_log(args, state, None, {"train_runtime": 1.0})
+    if trouble != "killed_end":
+        callback.on_train_end(args, state, None)
+
+
+def weights(config: dict[str, Any], lines: list[str], trouble: str) -> Tensors:
+    """The tensors of the trained model."""
+    base = Path(config["base_model"]) / "model.safetensors"
+    if base.is_file():
+        raw = base.read_bytes()
+        start = 8 + int.from_bytes(raw[:8], "little")
+        out: Tensors = {
+            name: (entry["dtype"], entry["shape"], raw[slice(*(start + at for at in entry["data_offsets"]))])
+            for name, entry in json.loads(raw[8:start]).items()
+        }
+    else:
+        out = {name: values([4, 2], number) for number, name in enumerate(("first", "second", "third"))}
+    last = list(out)[-1]
+    if trouble != "unchanged":
+        shape = out[last][1]
+        out[last] = values(shape, int(hash_of([str(config["seed"]), *lines])[:8], 16), out[last][0])
+    if trouble == "missing":
+        del out[last]
+    elif trouble == "shape":
+        out[last] = values([*out[last][1], 2])
+    elif trouble == "nan":
+        dtype, shape, content = out[last]
+        out[last] = (dtype, shape, b"\xff" * len(content))
+    return out
 
 
 main()

@@ -24,9 +24,10 @@ from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel, Request
 from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
+from its.models import SOUND_FILE
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe
-from its.rows import read_rows
+from its.rows import read_rows, write_json
 from its.stages.serving import engine_model
 from its.stages.study import Checkpoint, Study
 from its.store import Store
@@ -190,7 +191,9 @@ def test_adapters_are_served_over_their_base(
         say=print,
         progress=lambda row: None,
     )
+    assert trained.sound["kind"] == "adapter" and trained.sound["changed"]
     shutil.copytree(trained.folder, made.model_path(checkpoint))
+    write_json(made.model_path(checkpoint) / SOUND_FILE, trained.sound)
     try:
         adapted = engine_model(made, checkpoint)
         assert adapted.adapter == str(made.model_path(checkpoint).resolve())

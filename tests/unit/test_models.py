@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from its.engines.protocol import EngineModel
 from its.errors import DataError, FaultsError, MissingError
-from its.models import REMEMBERED_BYTES, folder_fingerprint, ready_model, swap_group, trained_model
+from its.files import file_sha256
+from its.models import REMEMBERED_BYTES, SOUND_FILE, folder_fingerprint, ready_model, swap_group, trained_model
 from its.recipe.schema import Model
 
 DECLARED = Model.model_validate(
@@ -105,11 +107,49 @@ def test_an_adapter_stands_on_its_base(tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
+    _found_sound(folder, "adapter_model.safetensors")
     adapted = trained_model("c", folder, lambda: base, DECLARED, tmp_path / "home")
     assert (adapted.name, adapted.path, adapted.adapter) == ("c", "path/of/b", str(folder.resolve()))
     assert adapted.fingerprint.startswith("f-b + sha256:")
     other = trained_model("c", folder, lambda: replace(base, fingerprint="f-o"), DECLARED, tmp_path / "home")
     assert other.fingerprint != adapted.fingerprint
+
+
+def _found_sound(folder: Path, name: str = "model.safetensors") -> Path:
+    """Weights, and the account that training leaves of them."""
+    (folder / name).write_bytes(b"weights")
+    account = {"files": {name: {"bytes": 7, "sha256": file_sha256(folder / name)}}}
+    (folder / SOUND_FILE).write_text(json.dumps(account), encoding="utf-8")
+    return folder
+
+
+def _load(folder: Path, home: Path) -> EngineModel:
+    return trained_model("c", folder, lambda: pytest.fail("no adapter"), DECLARED, home)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / SOUND_FILE).unlink(), "nothing says that this training was sound"),
+        (lambda folder: (folder / SOUND_FILE).write_text("{}"), "names no files of weights"),
+        (lambda folder: (folder / SOUND_FILE).write_text('{"files": {"model.safetensors": 7}}'), "names no files"),
+        (lambda folder: (folder / SOUND_FILE).write_text("[]"), "names no files of weights"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"weighty"), "is not what was found sound"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"weight"), "is not what was found sound"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no such file"),
+        (lambda folder: (folder / "extra.safetensors").write_bytes(b"w"), "is not what was found sound"),
+        (lambda folder: (folder / "pytorch_model.bin").write_bytes(b"w"), "is not what was found sound"),
+    ],
+)
+def test_weights_that_were_not_found_sound_are_not_served(
+    tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    folder = _found_sound(_model(tmp_path / "m"))
+    assert _load(folder, tmp_path / "home").fingerprint == folder_fingerprint(folder, tmp_path / "home")
+    spoil(folder)
+    with pytest.raises(DataError, match=message) as caught:
+        _load(folder, tmp_path / "home")
+    assert "dvc repro train" in str(caught.value.hint)
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -168,9 +208,8 @@ def test_a_declared_template_stands_in_for_the_own_one_of_any_model(tmp_path: Pa
     found = _ready(tmp_path, {"chat_template__jinja": TODAY}, chat_template="prompts/c.jinja")
     assert found.chat_template == PLAIN
     # A model trained with it has it in its folder: one engine serves both, and each request says the template.
-    trained = trained_model(
-        "t", _model(tmp_path / "t", chat_template__jinja=PLAIN), lambda: found, DECLARED, tmp_path / "home"
-    )
+    folder = _found_sound(_model(tmp_path / "t", chat_template__jinja=PLAIN))
+    trained = trained_model("t", folder, lambda: found, DECLARED, tmp_path / "home")
     assert (trained.group, trained.chat_template) == (found.group, PLAIN)
     with pytest.raises(FaultsError, match="asks for no date"):
         _ready(tmp_path, {}, chat_template="prompts/c.jinja", date="2025-01-31")
@@ -183,7 +222,7 @@ def test_a_model_without_a_clock_is_known_as_before(tmp_path: Path) -> None:
 
 
 def test_a_trained_model_whose_template_asks_for_the_day_is_refused(tmp_path: Path) -> None:
-    folder = _model(tmp_path / "t", chat_template__jinja=TODAY)
+    folder = _found_sound(_model(tmp_path / "t", chat_template__jinja=TODAY))
     with pytest.raises(FaultsError, match="writes the date of the day"):
         trained_model("t", folder, pytest.fail, DECLARED, tmp_path / "home")
 

@@ -155,6 +155,54 @@ CASES = {
         ("  micro_batch_size: #", "  micro_batch_size: 5"),
         ("global_batch_size", "not a multiple of micro x devices = 5", "for example "),
     ),
+    "a batch that does not divide among those that share": (
+        ("  devices: 1", "  devices: 6\n  axolotl: {context_parallel_size: 2}"),
+        ("global_batch_size", "not a multiple of micro x devices / 2 that share a sequence = 24", "for example 24"),
+    ),
+    "devices that do not divide among those that share": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {tensor_parallel_size: 2}"),
+        ("devices", "`train.devices` is `1`: not a multiple of the 2 that share", "mend `context_parallel_size`"),
+    ),
+    "more devices than processes": (
+        ("  devices: 1", "  devices: 4"),
+        (
+            "devices",
+            "`train.devices` is `4`: `launcher: python` starts 1 process",
+            "`devices: 1`, or `launcher: torchrun` and `launcher_args: [--nproc_per_node=4]`",
+        ),
+    ),
+    "fewer devices than processes": (
+        ("  launcher: python", "  launcher: torchrun\n  launcher_args: [--nproc-per-node, '8', --nnodes=2]"),
+        (
+            "devices",
+            "`train.devices` is `1`: `launcher: torchrun` with these `launcher_args` starts 16 processes",
+            "`devices: 16`, or `--nproc_per_node=1`",
+        ),
+    ),
+    "a misspelt setting of Axolotl": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_fused_linear_cross_entrpy: true}"),
+        (
+            "liger_fused_linear_cross_entrpy",
+            "`liger_fused_linear_cross_entrpy` is no setting of Axolotl 0.19, which would pass over it",
+            "did you mean `liger_fused_linear_cross_entropy`?",
+        ),
+    ),
+    "a misspelt setting deep in Axolotl's": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {fsdp_config: {reshard_after_foward: true}}"),
+        ("reshard_after_foward", "is no setting of Axolotl 0.19", "did you mean `reshard_after_forward`?"),
+    ),
+    "a setting of a plugin that is not there": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_rope: true}"),
+        (
+            "liger_rope",
+            "`liger_rope` does nothing without its plugin",
+            "add `plugins: [axolotl.integrations.liger.LigerPlugin]`",
+        ),
+    ),
+    "a field of the recipe among Axolotl's settings": (
+        ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {num_epochs: 3}"),
+        ("num_epochs", "`num_epochs` is not for this table: `train.epochs` says it", "take it out"),
+    ),
     "k above n": (
         ("  maj_k: [1]", "  maj_k: [1, 32]"),
         (
@@ -525,3 +573,14 @@ def test_an_unknown_recipe_lists_the_known(project: Path) -> None:
     assert "`quickstart`" in str(caught.value.hint)
     with pytest.raises(MissingError, match=r"none\.yaml: no such file"):
         load_recipe(recipe_path(project, "none.yaml"), project)
+
+
+def test_two_chat_templates_for_a_training_are_a_fault(
+    project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None]
+) -> None:
+    edit(("  sequence_length: #\n", "  sequence_length: 256\n  axolotl: {chat_template: chatml}\n"))
+    load_recipe(project / "params.yaml", project)  # a wheel's model has its template in it
+    model_in_folder()
+    with pytest.raises(FaultsError) as caught:
+        load_recipe(project / "params.yaml", project)
+    assert [fault.message for fault in caught.value.faults] == ["`models.smollm2_135m.chat_template` says it"]

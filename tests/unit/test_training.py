@@ -9,20 +9,24 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.tiny_weights import Tensors, save, values
 from ruamel.yaml import YAML
 
 from its.engines.protocol import EngineModel
 from its.environments import Environment, find_environment
-from its.errors import DataError, RunError
+from its.errors import DataError, ItsError, RunError
+from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.config import axolotl_config, yaml_text
-from its.training.run import Trained, _check_stops, copy_model, train_checkpoint
+from its.training.run import Trained, _base_folder, _check_stops, copy_model, train_checkpoint
+from its.training.sound import expected_steps
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -85,10 +89,11 @@ def test_axolotl_reads_what_was_meant() -> None:
     assert _read_as_axolotl_does(yaml_text(config)) == config
 
 
-def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
+def test_later_entries_win_but_not_over_what_the_recipe_names_or_its_relies_on() -> None:
     config = _config(
         axolotl={
             "weight_decay": 0.5,
+            "optimizer": "adamw_8bit",
             "bf16": True,
             "base_model": "x",
             "seed": 1,
@@ -96,7 +101,7 @@ def test_later_entries_win_but_not_over_what_its_relies_on() -> None:
             "plugins": ["axolotl.integrations.liger.LigerPlugin"],
         }
     )
-    assert (config["weight_decay"], config["bf16"]) == (0.5, True)
+    assert (config["weight_decay"], config["bf16"], config["optimizer"]) == (0.01, True, "adamw_8bit")
     assert (config["base_model"], config["seed"], config["output_dir"]) == ("b", 7, "w/model")
     assert config["plugins"] == ["axolotl.integrations.liger.LigerPlugin", "its_axolotl.ItsPlugin"]
 
@@ -123,6 +128,12 @@ def test_a_chat_template_in_place_of_the_models_own_reaches_the_trainer() -> Non
 
 def test_the_batch_is_divided() -> None:
     assert _config()["gradient_accumulation_steps"] == 4
+    assert _config(axolotl={"context_parallel_size": 2})["gradient_accumulation_steps"] == 8
+    assert (
+        _config(axolotl={"sequence_parallel_degree": 2, "tensor_parallel_size": 2})["gradient_accumulation_steps"] == 16
+    )
+    template = f"{TEMPLATE}context_parallel_size: 4\n"
+    assert _config(template)["gradient_accumulation_steps"] == 16
 
 
 def test_checkpoints_are_kept_only_if_asked() -> None:
@@ -460,13 +471,13 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
     home = Path(os.environ["ITS_HOME"])
     environment: Environment = find_environment("axolotl", project, home)
 
-    def go(seed: int = 1, **change: Any) -> Trained:
+    def go(seed: int = 1, base: str = "base", **change: Any) -> Trained:
         return train_checkpoint(
             messages=[row["messages"] for row in ROWS],
-            train=_train(**change),
+            train=_train(**{"devices": 1, "global_batch_size": 2, **change}),
             template=TEMPLATE,
             tokens=TOKENS,
-            base=EngineModel("m", "base", "sha256:0", "bfloat16", 64),
+            base=EngineModel("m", base, "sha256:0", "bfloat16", 64),
             seed=seed,
             environment=environment,
             home=home,
@@ -481,7 +492,8 @@ def test_a_training_is_done_once(run: Callable[..., Trained]) -> None:
     first, second = run(), run()
     assert (first.reused, second.reused) == (False, True)
     assert first.folder == second.folder
-    assert [row["loss"] for row in second.losses] == [1.0, 0.5]
+    assert [row["loss"] for row in second.losses] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert second.sound == first.sound
     assert second.parity["faults"] == 0
     assert run(seed=2).folder != first.folder
     assert run(learning_rate=1e-3).folder != first.folder
@@ -517,3 +529,181 @@ def test_only_what_a_loader_needs_is_copied_and_whole(run: Callable[..., Trained
     kept = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {path.name for path in target.iterdir()} == kept
     assert [path.name for path in target.parent.iterdir()] == ["m"]
+
+
+BASE = {"model.embed_tokens.weight": values([6, 2], 1), "model.norm.weight": values([2], 2, "BF16")}
+
+
+def _base(folder: Path, tensors: Tensors = BASE) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    save(folder / "model.safetensors", tensors)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("nan_loss", r"diverged at step 2 of 3: the loss is nan, at a learning rate of 5e-06"),
+        ("nan_norm", r"diverged at step 2 of 3: the norm of the gradients is nan, at a learning rate of 5e-06"),
+        ("short", r"axolotl ended after 1 of 3 steps"),
+        ("steps", r"announces 4 steps, and rows, batch and epochs make 3"),
+        ("killed_end", r"axolotl ended without an end of training"),
+        (
+            "processes",
+            r"a step would hold 4 rows and `train.global_batch_size` is 2: 2 processes x 2 rows x 1 accumulated",
+        ),
+        ("nothing", r"saved no weights"),
+        ("stub", r"model\.safetensors: no whole safetensors file"),
+        ("nan", r"not finite in 1 of 2 tensors: `model.norm.weight` in 2 of 2 values"),
+        ("unchanged", r"training changed no parameter"),
+        ("missing", r"is not whole: `model.norm.weight` is missing"),
+        ("shape", r"`model.norm.weight` has the shape \[2, 2\], and \[2\] in the base"),
+    ],
+)
+def test_a_training_that_is_not_sound_is_not_kept(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str, message: str
+) -> None:
+    base = _base(tmp_path / "m")
+    monkeypatch.setenv("ITS_FAKE_TRAINING", trouble)
+    for _ in range(2):  # a rerun does not take what the first left
+        with pytest.raises(ItsError, match=message) as caught:
+            run(base=base)
+        assert caught.value.hint
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    trained = run(base=base)
+    assert not trained.reused
+    assert trained.sound["changed"] == "model.norm.weight"
+
+
+def test_nothing_is_left_of_a_training_that_diverged(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A saved state of it holds weights that are broken already: going on from there could never end well."""
+    folder = run().folder
+    (folder.parent / "done.json").unlink()
+    (folder / "checkpoint-1").mkdir()
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "nan_loss")
+    with pytest.raises(RunError, match="diverged"):
+        run()
+    assert not folder.exists()
+
+
+def test_a_base_that_cannot_be_compared_is_said_before_training(run: Callable[..., Trained], tmp_path: Path) -> None:
+    base = _base(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(DataError, match="no whole safetensors file"):
+        run(base=base)
+    assert not list(Path(os.environ["ITS_HOME"]).rglob("axolotl.log"))
+
+
+def test_no_saved_state_is_left_of_weights_that_are_not_sound(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run would go on from the last step, and end with the same weights."""
+    folder = run().folder
+    (folder.parent / "done.json").unlink()
+    (folder / "checkpoint-3").mkdir()
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "nan")
+    with pytest.raises(RunError, match="not finite"):
+        run()
+    assert not list(folder.glob("checkpoint-*"))
+
+
+def test_a_gradient_that_the_loss_scaler_left_out_is_counted(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "skipped_norm")
+    trained = run()
+    assert trained.sound["steps"]["left_out"] == 1
+    assert [row["grad_norm"] for row in trained.losses] == [2.0, None, 2.0]
+
+
+def test_rows_that_are_too_long_are_named_and_not_dropped(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "drop")
+    with pytest.raises(RunError, match=r"3 of 3 rows are longer than `train.sequence_length`, 16 tokens: the longest"):
+        run(sequence_length=16)
+
+
+def test_the_account_of_a_sound_training(run: Callable[..., Trained], tmp_path: Path) -> None:
+    trained = run(base=_base(tmp_path / "m"))
+    weights = trained.folder / "model.safetensors"
+    assert trained.sound == {
+        "version": 1,
+        "steps": {"done": 3, "expected": 3, "counted": "rows x epochs / batch", "epochs": 2.0, "left_out": 0},
+        "kind": "model",
+        "files": {"model.safetensors": {"bytes": weights.stat().st_size, "sha256": file_sha256(weights)}},
+        "tensors": 2,
+        "values": 14,
+        "compared": "2 tensors of the base",
+        "changed": "model.norm.weight",
+    }
+    hub = run(seed=2).sound
+    assert (hub["compared"], hub["changed"]) == ("not compared with the base, which is in no folder here", None)
+
+
+def test_a_base_of_the_hub_is_looked_for_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0" * 40
+    model = EngineModel("m", "owner/name", "hub", "bfloat16", 64, offline=False, revision=commit)
+    assert _base_folder(model) == (None, True)
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / commit
+    snapshot.parent.mkdir(parents=True)
+    _base(snapshot)
+    assert _base_folder(model) == (snapshot, True)
+    assert _base_folder(replace(model, revision="1" * 40)) == (None, True)
+
+
+def test_packed_rows_are_counted_by_the_trainer(run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "steps")
+    steps = run(axolotl={"sample_packing": True}).sound["steps"]
+    assert (steps["done"], steps["expected"], "packed" in steps["counted"]) == (4, 4, True)
+
+
+def test_a_training_kept_without_an_account_is_made_again(run: Callable[..., Trained]) -> None:
+    done = run().folder.parent / "done.json"
+    record = json.loads(done.read_text(encoding="utf-8"))
+    done.write_text(json.dumps({**record, "sound": {**record["sound"], "version": 0}}), encoding="utf-8")
+    assert not run().reused
+    done.write_text(json.dumps({key: value for key, value in record.items() if key != "sound"}), encoding="utf-8")
+    assert not run().reused
+    assert run().reused
+
+
+def test_weights_that_changed_in_the_home_are_not_copied(run: Callable[..., Trained]) -> None:
+    weights = run().folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(
+        RunError, match=r"model\.safetensors: is not the file of weights that was found sound"
+    ) as caught:
+        run()
+    assert "remove" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs", "steps"),
+    [(8, 8, 1, 1), (9, 8, 1, 2), (817, 32, 15, 383), (33, 4, 2, 17), (3, 32, 0.5, 1), (400, 8, 2.5, 125)],
+)
+def test_steps_are_counted_as_axolotl_does(rows: int, batch: int, epochs: float, steps: int) -> None:
+    assert expected_steps(rows, batch, epochs) == steps
+
+
+@pytest.mark.parametrize(
+    ("cfg", "args", "good"),
+    [
+        ({}, (8, 1, 4), True),
+        ({}, (1, 1, 4), False),
+        ({"context_parallel_size": 4}, (8, 1, 16), True),
+        ({"context_parallel_size": 4}, (8, 1, 4), False),
+        ({"tensor_parallel_size": 2, "context_parallel_size": 2}, (8, 4, 4), True),
+        ({"context_parallel_size": 3}, (8, 8, 2), False),
+        ({}, (2, 32, 1), False),
+    ],
+)
+def test_a_step_holds_the_rows_that_the_recipe_says(
+    plugin: ModuleType, cfg: dict[str, int], args: tuple[int, int, int], good: bool
+) -> None:
+    made = SimpleNamespace(world_size=args[0], train_batch_size=args[1], gradient_accumulation_steps=args[2])
+    assert (plugin.batch_fault(cfg, made, 32) is None) is good

@@ -1,0 +1,123 @@
+"""Which settings Axolotl 0.19 knows, and which of them a recipe says elsewhere.
+
+Axolotl passes over a setting that it does not know: a misspelt one would do nothing, and nobody would be told. And one
+that a recipe says by a field of its own would make that field untrue. Both are refused, in `train.axolotl` and in the
+template, whatever they are set to. What the others may be set to is the matter of `its.recipe.harmless_axolotl`.
+
+The names are those of Axolotl's own schema, written by `its/training/workers/axolotl_schema.py --keys`; a test holds
+them against the training environment where that is installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from its.files import read_regular
+from its.recipe.harmless_axolotl import SHIPPED_PLUGINS
+from its.recipe.plain import Found, Location
+from its.recipe.scalars import quoted
+
+KEYS = Path(__file__).with_name("axolotl_keys.json")
+FIELDS = {
+    "num_epochs": "epochs",
+    "learning_rate": "learning_rate",
+    "lr_scheduler": "lr_scheduler",
+    "warmup_ratio": "warmup_ratio",
+    "weight_decay": "weight_decay",
+    "micro_batch_size": "micro_batch_size",
+    "sequence_len": "sequence_length",
+}
+"""Setting -> field of `train` with the same value."""
+SAID = {
+    **{setting: f"`train.{field}` says it" for setting, field in FIELDS.items()},
+    "max_steps": "`train.epochs` says how long",
+    "warmup_steps": "`train.warmup_ratio` says it",
+    "max_packed_sequence_len": "`train.sequence_length` says it",
+    **dict.fromkeys(["gradient_accumulation_steps", "batch_size"], "`train.global_batch_size` says it"),
+    "auto_find_batch_size": "`train.micro_batch_size` says it",
+    **dict.fromkeys(
+        ["save_strategy", "save_steps", "saves_per_epoch", "save_total_limit", "save_only_model"],
+        "`train.save_every_steps` says it",
+    ),
+    **dict.fromkeys(["auto_resume_from_checkpoints", "resume_from_checkpoint"], "`train.save_every_steps` says it"),
+    "special_tokens": "`special_tokens` of the model says them",
+    **dict.fromkeys(["base_model", "revision_of_model", "model_revision"], "`source` of the model says it"),
+    "seed": "`design.seeds` says it",
+    **dict.fromkeys(["logging_steps", "val_set_size", "output_dir", "dataset_prepared_path"], "ITS sets it"),
+}
+"""Setting -> where a recipe says it, or that it is ITS's."""
+_MOST = 100
+"""Settings of one table that are looked at; there are 400 in all."""
+
+
+@cache
+def known_keys() -> Mapping[str, Mapping[str, Any]]:
+    """By plugin, the settings that it adds, and by `` those of Axolotl itself; each with those below it, or None."""
+    found: dict[str, dict[str, Any]] = json.loads(read_regular(KEYS, 2**20))
+    return found
+
+
+def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, Any] | None = None) -> Iterator[Found]:
+    """The settings of a table that Axolotl does not know, or that the recipe says elsewhere.
+
+    A plugin that does not come with Axolotl may add settings of its own: where a table names one, what is unknown in
+    that table is left to the owner of the machine (`its.recipe.trust`).
+
+    Args:
+        settings: `train.axolotl`, or what a template renders to.
+        here: where the table stands.
+        same: what the recipe says, by setting; to say the same is no fault. None: it is one.
+    """
+    lists = known_keys()
+    plugins = settings.get("plugins")
+    foreign = isinstance(plugins, list) and any(name not in SHIPPED_PLUGINS for name in plugins)
+    added = {name for plugin, table in lists.items() if plugin for name in table}
+    for key in list(settings)[:_MOST]:
+        word, where = str(key), (*here, str(key))
+        if word in SAID and (same is None or word not in same or same[word] != settings[key]):
+            yield where, f"{quoted(word)} is not for this table: {SAID[word]}", "take it out"
+        elif word in lists[""]:
+            yield from _below(settings[key], lists[""][word], where, word)
+        elif word not in added and not foreign:
+            yield where, *_unknown(word, added | lists[""].keys())
+
+
+def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> Iterator[Found]:
+    """The settings of a table that do nothing, because the plugin that knows them is not there.
+
+    Args:
+        plugins: those of the whole configuration.
+    """
+    named = plugins if isinstance(plugins, list) else []
+    for plugin, table in known_keys().items():
+        for key in list(settings)[:_MOST]:
+            if plugin and plugin not in named and key in table:
+                yield (*here, key), f"{quoted(key)} does nothing without its plugin", f"add `plugins: [{plugin}]`"
+
+
+def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: str) -> Iterator[Found]:
+    """The same of tables within a setting, where Axolotl has a list of what they hold."""
+    if known is None:
+        return
+    if isinstance(value, list):
+        for index, item in enumerate(value[:_MOST]):
+            yield from _below(item, known, (*here, index), parent)
+    elif isinstance(value, Mapping):
+        for key in list(value)[:_MOST]:
+            word = str(key)
+            name = word.removeprefix("fsdp_") if parent == "fsdp_config" and word not in known else word
+            if name in known:
+                yield from _below(value[key], known[name], (*here, word), name)
+            else:
+                yield (*here, word), *_unknown(word, known)
+
+
+def _unknown(word: str, known: Mapping[str, Any] | set[str]) -> tuple[str, str]:
+    close = difflib.get_close_matches(word[:_MOST], sorted(known), n=1)
+    guess = f"did you mean `{close[0]}`? " if close else ""
+    return f"{quoted(word)} is no setting of Axolotl 0.19, which would pass over it", f"{guess}else take it out"

@@ -1,0 +1,86 @@
+"""Whether Axolotl would take what a recipe tells it: its own schema is asked, no model is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from its.environments import find_environment
+from its.errors import Fault
+from its.home import its_home
+from its.prompts.render import read_template
+from its.recipe.axolotl import SAMPLE_ROWS, line_of
+from its.recipe.axolotl_keys import FIELDS
+from its.recipe.document import Document
+from its.recipe.plain import dotted
+from its.recipe.schema import Recipe
+from its.training.config import axolotl_config
+from its.training.schema import SchemaFault, schema_faults
+
+
+def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
+    """The faults of the Axolotl configurations of those recipes, with each model of the design.
+
+    A fault is placed where the setting stands: in `train.axolotl`, in a field of the recipe, else in the template.
+
+    Raises:
+        MissingError: if Axolotl's environment is not installed.
+        RunError: if the check itself fails.
+    """
+    home = its_home(project)
+    asked: list[tuple[Document, Recipe, str, dict[str, Any]]] = []
+    for document, recipe in recipes:
+        template = read_template(project / "recipes" / recipe.train.template)
+        for name in dict.fromkeys(recipe.design.models):
+            config = axolotl_config(
+                template=template,
+                train=recipe.train,
+                tokens=recipe.models[name].special_tokens,
+                base_model=name,
+                revision=None,
+                rows=SAMPLE_ROWS,
+                work="training",
+                seed=1,
+            )
+            asked.append((document, recipe, template, config))
+    if not asked:
+        return []
+    found = schema_faults(
+        find_environment("axolotl", project, home),
+        [(config, recipe.train.hardware == "gpu", recipe.train.devices) for _, recipe, _, config in asked],
+        home / "logs" / "check-axolotl.log",
+    )
+    faults = [
+        _placed(fault, document, recipe, template, config)
+        for (document, recipe, template, config), several in zip(asked, found, strict=True)
+        for fault in several
+    ]
+    return list(dict.fromkeys(faults))
+
+
+def _placed(fault: SchemaFault, document: Document, recipe: Recipe, template: str, config: dict[str, Any]) -> Fault:
+    path = fault.path or _mentioned(fault.message, recipe.train.axolotl, config)
+    said = re.sub(r"\s+", " ", fault.message).strip().removeprefix("Value error, ").rstrip(".")
+    key = str(path[0]) if path else ""
+    named = f"`{dotted(path)}`" if path else "the configuration"
+    message = f"Axolotl refuses {named}: {said}"
+    if key in recipe.train.axolotl:
+        return Fault(document.where(["train", "axolotl", *path]), message)
+    if not path or key in FIELDS or key not in _settings_of(template):
+        return Fault(document.where(["train", FIELDS.get(key, "template")]), message)
+    return Fault(line_of(template, f"recipes/{recipe.train.template}", path), message)
+
+
+def _mentioned(message: str, own: dict[str, Any], config: dict[str, Any]) -> tuple[str | int, ...]:
+    """The setting that a message without a place names, the recipe's own first; () if it names none that is set."""
+    for table in (own, config):
+        named = [key for key in table if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", message)]
+        if named:
+            return (max(named, key=len),)
+    return ()
+
+
+def _settings_of(template: str) -> set[str]:
+    return set(re.findall(r"^[\"']?(\w+)[\"']?\s*:", template, flags=re.MULTILINE))

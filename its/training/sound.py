@@ -1,0 +1,233 @@
+"""Whether what a training left is a trained model: every parameter there, every value finite, something changed.
+
+The account of it is kept with the training and beside the model, and `generate` takes no checkpoint without it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from its.errors import DataError, RunError
+from its.rows import read_json
+from its.training.weights import Reading, Tensor, any_nonzero, differs, read_through, tensors_of
+
+SOUND_VERSION = 1
+SHOWN = 3
+"""Faults of one kind that are named; how many there are is said."""
+_HEADS = ("lm_head.weight", "embed_out.weight")
+"""Output layers that a saver leaves out where the configuration ties them to the embedding."""
+_BUFFERS = re.compile(r".*\.(rotary_emb\.inv_freq|attn\.masked_bias|attention\.masked_bias)")
+"""Computed from the configuration, no parameters: old checkpoints hold them, savers of today leave them out."""
+_ZERO_START = (True, None, "gaussian", "true")
+"""`init_lora_weights` of PEFT with which every B is zero before the first step."""
+
+
+def expected_steps(rows: int, batch: int, epochs: float) -> int:
+    """Steps of a training whose rows are not packed, as Axolotl 0.19 counts them and tells the trainer.
+
+    Rows times epochs over the global batch, rounded up; the trainer's own count, an epoch at a time, is not used. Where
+    the batch does not divide the rows, the last step of each epoch is a small one, and so the last epoch is cut short.
+    """
+    return math.ceil(rows * epochs / batch)
+
+
+def checked_weights(
+    trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The account of a saved model or adapter, with the SHA-256 of its files of weights.
+
+    Reads every byte of it, and of the base as much as it takes to find a parameter that changed.
+
+    Args:
+        base: the folder of the model that was trained; None if there is none, on the hub.
+        cached: the folder is of the hub's cache, and may hold a part of the model.
+        unread: patterns of tensors in the base that its class does not read, and so does not save.
+
+    Returns:
+        {kind, files: {name: {bytes, sha256}}, tensors, values, compared, changed}. `compared` says with what its
+        parameters were compared, or why with nothing; `changed` names a parameter that training changed, and is None
+        where that cannot be seen.
+
+    Raises:
+        DataError: if a file of weights is broken.
+        RunError: with what else is wrong.
+    """
+    adapter = (trained / "adapter_config.json").is_file()
+    tensors = tensors_of(trained)
+    if not tensors:
+        raise RunError(f"{trained}: the training ended and saved no weights", "no `*.safetensors` is there")
+    below, compared = base_tensors(base, cached, unread)
+    if adapter:
+        settings = read_json(trained / "adapter_config.json")
+        faults, known = list(_adapter_faults(tensors, settings, below)), _zero_start(settings)
+        compared = f"the adapter's own configuration and {compared}" if below else f"its own configuration; {compared}"
+    else:
+        faults, known = list(_model_faults(tensors, below, trained, base)), bool(below)
+    if faults:
+        raise _unsound(trained, "is not whole", faults)
+    readings = {path.name: read_through(path) for path in sorted({tensor.file for tensor in tensors.values()})}
+    if broken := _not_finite(tensors, readings):
+        raise _unsound(trained, f"holds values that are not finite in {len(broken)} of {len(tensors)} tensors", broken)
+    changed = (_learned(tensors) if adapter else _changed(tensors, below)) if known else None
+    if known and changed is None:
+        hint = "was `train.learning_rate` too small for the type that weights are kept in?"
+        raise RunError(f"{trained}: training changed no parameter: all are those of the base", hint)
+    return {
+        "kind": "adapter" if adapter else "model",
+        "files": {
+            name: {"bytes": (trained / name).stat().st_size, "sha256": found.sha256} for name, found in readings.items()
+        },
+        "tensors": len(tensors),
+        "values": sum(math.prod(tensor.shape) for tensor in tensors.values()),
+        "compared": compared,
+        "changed": changed,
+    }
+
+
+def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) -> tuple[dict[str, Tensor], str]:
+    """The tensors of the base, and how they are called; {} and why there are none. Arguments as of `checked_weights`.
+
+    Raises:
+        DataError: if a file of weights is broken and the folder is no cache.
+    """
+    if folder is None or not folder.is_dir():
+        return {}, "not compared with the base, which is in no folder here"
+    try:
+        tensors = tensors_of(folder, spare=True)
+    except DataError:
+        if not cached:
+            raise
+        return {}, "not compared with the base, of which the hub's cache holds a part"
+    if not tensors:
+        return {}, "not compared with the base, which has no safetensors files"
+    read = {name: found for name, found in tensors.items() if not any(re.search(part, name) for part in unread)}
+    left = f" ({len(tensors) - len(read)} more are not read by its class)" if len(read) < len(tensors) else ""
+    return read, f"{len(read)} tensors of the base{left}"
+
+
+def _model_faults(
+    tensors: Mapping[str, Tensor], below: Mapping[str, Tensor], trained: Path, base: Path | None
+) -> Iterator[str]:
+    if not below or base is None:
+        return
+    own, old = _config(trained), _config(base)
+    tied = bool(own.get("tie_word_embeddings"))
+    for name, tensor in below.items():
+        found = tensors.get(name)
+        if found is None:
+            if not _BUFFERS.fullmatch(name) and not (tied and name.endswith(_HEADS)):
+                yield f"`{name}` is missing"
+        elif found.shape != tensor.shape and not _resized(found, tensor, own, old):
+            yield f"`{name}` has the shape {list(found.shape)}, and {list(tensor.shape)} in the base"
+
+
+def _resized(found: Tensor, tensor: Tensor, own: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a parameter has a row a token, and the vocabulary grew, as both configurations say."""
+    sizes = (own.get("vocab_size"), old.get("vocab_size"))
+    return (found.shape[:1], tensor.shape[:1]) == ((sizes[0],), (sizes[1],)) and found.shape[1:] == tensor.shape[1:]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json; of a model with several parts, with the settings of its text part laid over."""
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else dict(config)
+
+
+def _adapter_faults(
+    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], below: Mapping[str, Tensor]
+) -> Iterator[str]:
+    """Of a LoRA adapter: a pair of the right shapes for each target, and what is saved whole."""
+    halves: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name):
+            halves.setdefault(match[1], {})[match[2]] = tensor
+    if not halves:
+        yield "no target has a pair of LoRA matrices"
+    for module in _targets(settings, below):
+        if module not in halves:
+            yield f"`{module}` is a target and has no LoRA matrices"
+    for module, pair in halves.items():
+        if set(pair) != {"A", "B"}:
+            yield f"`{module}` has one LoRA matrix of two"
+            continue
+        rank = _of_module(settings.get("rank_pattern"), module, settings.get("r"))
+        yield from _pair_faults(module, pair, rank, below.get(f"{module}.weight"))
+    for name in settings.get("modules_to_save") or []:
+        if not any(f".{name}." in f".{tensor}" for tensor in tensors):
+            yield f"`{name}` is to be saved whole and is missing"
+
+
+def _pair_faults(module: str, pair: Mapping[str, Tensor], rank: Any, weight: Tensor | None) -> Iterator[str]:
+    first, second = pair["A"].shape, pair["B"].shape
+    if len(first) < 2 or len(second) < 2 or rank not in (first[0], first[1]) or rank not in (second[0], second[1]):
+        yield f"`{module}` has LoRA matrices of {list(first)} and {list(second)}, and the rank is {rank}"
+    elif weight is not None and len(weight.shape) == 2:
+        sizes = sorted([*first, *second])
+        if sizes != sorted([rank, rank, *weight.shape]):
+            yield f"`{module}` has LoRA matrices of {list(first)} and {list(second)} over {list(weight.shape)}"
+
+
+def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[str]:
+    """Modules of the base that must have matrices, as PEFT matches names; [] where its rules are not all known here."""
+    wanted = settings.get("target_modules")
+    if any(
+        settings.get(key) for key in ("layers_to_transform", "layers_pattern", "exclude_modules", "layer_replication")
+    ):
+        return []
+    modules = [name.removesuffix(".weight") for name, tensor in below.items() if len(tensor.shape) == 2]
+    if isinstance(wanted, str):
+        try:
+            pattern = re.compile(wanted)
+        except re.error:
+            return []
+        return [name for name in modules if pattern.fullmatch(name)]
+    ends = tuple(f".{name}" for name in wanted or [])
+    return [name for name in modules if f".{name}".endswith(ends)] if ends else []
+
+
+def _of_module(pattern: Any, module: str, otherwise: Any) -> Any:
+    """What `rank_pattern` says of a module: the first name that is its end, or an expression that matches it."""
+    for key, value in pattern.items() if isinstance(pattern, dict) else ():
+        try:
+            if re.fullmatch(rf"(.*\.)?({key})", module):
+                return value
+        except re.error:
+            continue
+    return otherwise
+
+
+def _zero_start(settings: Mapping[str, Any]) -> bool:
+    return settings.get("init_lora_weights", True) in _ZERO_START
+
+
+def _learned(tensors: Mapping[str, Tensor]) -> str | None:
+    """A matrix B that is not zero any more."""
+    names = [name for name in tensors if re.search(r"\.lora_(embedding_)?B(\.weight)?$", name)]
+    return next((name for name in names if any_nonzero(tensors[name])), None)
+
+
+def _changed(tensors: Mapping[str, Tensor], below: Mapping[str, Tensor]) -> str | None:
+    """A parameter that differs from the base's; one that merely grew does not count."""
+    shared = [name for name, tensor in below.items() if name in tensors and tensors[name].shape == tensor.shape]
+    return next((name for name in shared if differs(tensors[name], below[name])), None)
+
+
+def _not_finite(tensors: Mapping[str, Tensor], readings: Mapping[str, Reading]) -> list[str]:
+    return [
+        f"`{name}` in {count} of {math.prod(tensors[name].shape)} values"
+        for reading in readings.values()
+        for name, count in reading.not_finite.items()
+    ]
+
+
+def _unsound(trained: Path, what: str, faults: list[str]) -> RunError:
+    more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return RunError(
+        f"{trained}: the trained model {what}: {'; '.join(faults[:SHOWN])}{more}",
+        "nothing of it is used; a lower `train.learning_rate` if values are not finite, else see the training's log",
+    )

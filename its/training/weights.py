@@ -1,0 +1,258 @@
+"""Weights in safetensors files, read tensor by tensor without torch: which are there, which values are not finite.
+
+A file is 8 bytes of length, a JSON header of that length, then the tensors without a hole between them
+(https://huggingface.co/docs/safetensors). A checkpoint of 65 GB in shards needs as much memory as one of 100 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from its.errors import DataError
+from its.files import open_regular, read_regular
+
+CHUNK = 2**23
+"""Bytes read at once; a multiple of the size of every value."""
+MAX_HEADER = 2**25
+"""Bytes of a header or an index: one of a thousand tensors has 0.1 MB."""
+INDEX = ".safetensors.index.json"
+
+_EXPONENT: dict[str, tuple[Any, int]] = {
+    "F64": (np.uint64, 0x7FF0_0000_0000_0000),
+    "F32": (np.uint32, 0x7F80_0000),
+    "F16": (np.uint16, 0x7C00),
+    "BF16": (np.uint16, 0x7F80),
+    "F8_E5M2": (np.uint8, 0x7C),
+    "F8_E4M3": (np.uint8, 0x7F),  # has no infinity: NaN alone, all bits but the sign's
+    "F8_E8M0": (np.uint8, 0xFF),
+    "C64": (np.uint32, 0x7F80_0000),
+}
+"""Type -> (unsigned integer of its bits, those bits of which all are ones exactly if the value is not finite)."""
+_WHOLE = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
+"""Types whose every value is finite -> bytes of one."""
+_SIZES = _WHOLE | {name: np.dtype(kind).itemsize for name, (kind, _) in _EXPONENT.items()} | {"C64": 8}
+_PRECISION = {"F8_E4M3": 0, "F8_E5M2": 0, "BF16": 1, "F16": 1, "F32": 2, "F64": 3}
+
+
+class Tensor(NamedTuple):
+    """A tensor and where its bytes lie: `begin` to `end` of `file`, counted from the file's first byte."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class Reading(NamedTuple):
+    """What one pass over a file found: its SHA-256, and by tensor how many values are not finite (none left out)."""
+
+    sha256: str
+    not_finite: dict[str, int]
+
+
+def tensors_of(folder: Path, spare: bool = False) -> dict[str, Tensor]:
+    """Every tensor of a saved model or adapter, by name; {} if the folder has no safetensors file.
+
+    Args:
+        spare: leave files alone that the index does not name, as a loader does (a model of somebody else's may hold
+            its weights twice); else they are an error.
+
+    Raises:
+        DataError: if a file is broken, a type is unknown, a tensor is there twice, or files and index disagree.
+    """
+    indexes = sorted(folder.glob(f"*{INDEX}"))
+    if len(indexes) > 1:
+        raise DataError(f"{folder}: holds {len(indexes)} indexes of weights", "keep the one that belongs to it")
+    named = _index(indexes[0]) if indexes else {}
+    files = {path.name for path in folder.glob("*.safetensors")}
+    if spare and indexes:
+        files &= set(named.values())
+    elif spare and "model.safetensors" in files:
+        files = {"model.safetensors"}
+    out: dict[str, Tensor] = {}
+    for name in sorted(files):
+        for tensor, found in header(folder / name).items():
+            if tensor in out:
+                raise DataError(f"{folder / name}: `{tensor}` is in `{out[tensor].file.name}` too", "keep one of them")
+            out[tensor] = found
+    if indexes and {name: tensor.file.name for name, tensor in out.items()} != named:
+        wrong = next(iter(sorted(named.keys() ^ out.keys())), "a tensor in another file than it says")
+        raise DataError(f"{indexes[0]}: index and files disagree: {wrong}", "the checkpoint is not whole")
+    return out
+
+
+def header(path: Path) -> dict[str, Tensor]:
+    """The tensors that a file says it holds, in the order of their bytes, which fill it exactly.
+
+    Raises:
+        DataError: otherwise.
+    """
+    with open_regular(path) as source:
+        return _header(source, path)[1]
+
+
+def read_through(path: Path) -> Reading:
+    """Read a file once, from end to end: every value and the hash.
+
+    Raises:
+        DataError: as `header`.
+    """
+    not_finite: dict[str, int] = {}
+    with open_regular(path) as source:
+        head, tensors = _header(source, path)
+        digest = hashlib.sha256(head)
+        for name, tensor in tensors.items():
+            count = 0
+            for chunk in _chunks(source, tensor, CHUNK):
+                digest.update(chunk)
+                count += _not_finite(chunk, tensor.dtype)
+            if count:
+                not_finite[name] = count
+    return Reading(digest.hexdigest(), not_finite)
+
+
+def differs(trained: Tensor, base: Tensor) -> bool | None:
+    """Whether two tensors of one shape differ in a value; None where their types cannot be compared.
+
+    Where the types differ, both are compared in the coarser of the two, so that saving in another type is no change.
+    """
+    if trained.dtype == base.dtype:
+        return any(left != right for left, right in _pairs(trained, base, CHUNK))
+    if not {trained.dtype, base.dtype} <= {"BF16", "F16", "F32", "F64"}:
+        return None
+    coarse = min(trained.dtype, base.dtype, key=_PRECISION.__getitem__)
+    return any(
+        not np.array_equal(_rounded(left, trained.dtype, coarse), _rounded(right, base.dtype, coarse))
+        for left, right in _pairs(trained, base, CHUNK)
+    )
+
+
+def any_nonzero(tensor: Tensor) -> bool:
+    """Whether a value is other than zero; zero has two signs."""
+    if tensor.dtype not in _EXPONENT:
+        return any(any(chunk) for chunk in _opened(tensor, CHUNK))
+    kind = np.dtype(_EXPONENT[tensor.dtype][0])
+    magnitude = kind.type(2 ** (8 * kind.itemsize - 1) - 1)
+    return any(bool(np.any(np.frombuffer(chunk, kind) & magnitude)) for chunk in _opened(tensor, CHUNK))
+
+
+def _index(path: Path) -> dict[str, str]:
+    content = read_regular(path, MAX_HEADER)
+    try:
+        named = json.loads(content)["weight_map"]
+        if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
+            raise TypeError("no mapping of names")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: no index of weights ({error})", "the checkpoint is not whole") from error
+    missing = sorted({file for file in named.values() if not (path.parent / file).is_file() or "/" in file})
+    if missing:
+        raise DataError(f"{path}: names `{missing[0]}`, which is not there", "the checkpoint is not whole")
+    return named
+
+
+def _header(source: BufferedReader, path: Path) -> tuple[bytes, dict[str, Tensor]]:
+    """The bytes before the first tensor, and the tensors; the source stands behind those bytes."""
+    size = os.fstat(source.fileno()).st_size
+    begin = source.read(8)
+    length = int.from_bytes(begin, "little")
+    if len(begin) < 8 or length > min(size - 8, MAX_HEADER):
+        raise _broken(path, f"{size} bytes, and no header in them")
+    text = source.read(length)
+    try:
+        entries = json.loads(text)
+        out = _tensors(entries, path, 8 + length)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _broken(path, f"the header cannot be read ({error})") from error
+    place = 8 + length
+    for name, tensor in out.items():
+        values = math.prod(tensor.shape)
+        if tensor.dtype not in _SIZES:
+            raise DataError(
+                f"{path}: `{name}` has the type `{tensor.dtype}`, which is not known", "save it in bfloat16"
+            )
+        if tensor.begin != place or tensor.end - tensor.begin != values * _SIZES[tensor.dtype]:
+            raise _broken(path, f"`{name}` does not lie where its shape and the tensor before it say")
+        place = tensor.end
+    if place != size:
+        raise _broken(path, f"{size} bytes, and its header says {place}")
+    return begin + text, out
+
+
+def _tensors(entries: Any, path: Path, start: int) -> dict[str, Tensor]:
+    if not isinstance(entries, dict):
+        raise TypeError("no mapping")
+    found = []
+    for name, entry in entries.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        shape = entry["shape"]
+        if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
+            raise ValueError(f"`{name}` has no places and sizes")
+        found.append((name, Tensor(path, str(entry["dtype"]), tuple(shape), start + begin, start + end)))
+    return dict(sorted(found, key=lambda item: (item[1].begin, item[1].end)))
+
+
+def _broken(path: Path, what: str) -> DataError:
+    return DataError(f"{path}: no whole safetensors file: {what}", "it was not saved to its end")
+
+
+def _chunks(source: BufferedReader, tensor: Tensor, size: int) -> Iterator[bytes]:
+    """The bytes of a tensor at which the source stands."""
+    left = tensor.end - tensor.begin
+    while left:
+        chunk = source.read(min(size, left))
+        if not chunk:
+            raise _broken(tensor.file, "it became shorter while it was read")
+        left -= len(chunk)
+        yield chunk
+
+
+def _opened(tensor: Tensor, size: int) -> Iterator[bytes]:
+    with open_regular(tensor.file) as source:
+        source.seek(tensor.begin)
+        yield from _chunks(source, tensor, size)
+
+
+def _pairs(left: Tensor, right: Tensor, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The same values of two tensors of one shape, a chunk at a time."""
+    values = size // 8
+    yield from zip(
+        _opened(left, values * _SIZES[left.dtype]), _opened(right, values * _SIZES[right.dtype]), strict=True
+    )
+
+
+def _not_finite(chunk: bytes, dtype: str) -> int:
+    if dtype not in _EXPONENT:
+        return 0
+    kind, ones = _EXPONENT[dtype]
+    bits = np.frombuffer(chunk, kind)
+    mask = np.dtype(kind).type(ones)
+    return int(np.count_nonzero((bits & mask) == mask))
+
+
+def _rounded(chunk: bytes, dtype: str, coarse: str) -> NDArray[Any]:
+    """Values as float64, rounded to what `coarse` can hold."""
+    if dtype == "BF16":
+        values = (np.frombuffer(chunk, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    else:
+        values = np.frombuffer(chunk, {"F16": np.float16, "F32": np.float32, "F64": np.float64}[dtype])
+    if coarse == "BF16" and dtype != "BF16":
+        bits = values.astype(np.float32).view(np.uint32)
+        bits = bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))  # to the nearest, ties to even
+        values = (bits & np.uint32(0xFFFF_0000)).view(np.float32)
+    elif coarse != "BF16":
+        with np.errstate(over="ignore"):
+            values = values.astype({"F16": np.float16, "F32": np.float32, "F64": np.float64}[coarse])
+    return values.astype(np.float64)
