@@ -10,6 +10,7 @@ from its.control import declared_control_tokens, thinking_marks, tokenizer_contr
 from its.engines.protocol import EngineModel
 from its.errors import DataError, MissingError
 from its.files import read_regular
+from its.prompts.chat import default_template
 from its.recipe.schema import Model, Prompt
 from its.rows import read_json
 
@@ -27,11 +28,7 @@ def own_template(model: EngineModel) -> str | None:
     if file is not None:
         return read_chat_template(file)
     settings = model_file(model, "tokenizer_config.json")
-    found = _mapping(settings).get("chat_template")
-    if isinstance(found, list):
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+    return default_template(_mapping(settings).get("chat_template"))
 
 
 def named_tokens(model: EngineModel) -> dict[str, str]:
@@ -91,19 +88,23 @@ def model_file(model: EngineModel, file: str) -> Path | None:
 def hub_file(name: str, repo: str, revision: str | None, file: str) -> Path | None:
     """A file of a model on the hub, fetched once; None where it has none of that name.
 
+    Without a network, a model that lies in the hub's cache has the files that lie there: an engine reads no others.
+
     Args:
         name: of the model in the recipe, for the error.
 
     Raises:
         MissingError: if the hub cannot be reached.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repo, file, revision=revision))
     except (OSError, ValueError, EntryNotFoundError) as error:
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        if isinstance(try_to_load_from_cache(repo, "config.json", revision=revision), str):
             return None
         reason = (str(error) or repr(error)).splitlines()[0]
         raise MissingError(

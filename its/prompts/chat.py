@@ -18,7 +18,8 @@ from typing import Any
 from its.errors import DataError, Fault
 from its.prompts.render import render
 from its.prompts.sandbox import MAX_CHARACTERS
-from its.shown import NO_TEXT
+from its.shown import NO_TEXT, shown
+from its.thinking import Marks, PlainMarks, cut_thinking
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
 TRIAL_SECONDS = 2  # of processor time, and
@@ -62,10 +63,43 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
     return ()
 
 
+def default_template(found: Any) -> str | None:
+    """The chat template that a `tokenizer_config.json` holds: a text, or the one called `default` of several."""
+    if isinstance(found, list):
+        found = next(
+            (item.get("template") for item in found if isinstance(item, dict) and item.get("name") == "default"), None
+        )
+    return found if isinstance(found, str) else None
+
+
 def generation_prompt(source: str, name: str) -> str | None:
     """What a chat template writes behind a question, up to where the model goes on; None where it fails."""
     texts = _texts(source, name) if len(source) <= MAX_CHARACTERS else ""
     return None if isinstance(texts, str) else texts[0].rpartition(_QUESTION)[2]
+
+
+def opening_fault(source: str, name: str, marks: Marks) -> tuple[str, str] | None:
+    """What is wrong with who is said to begin the first thought, and the remedy; None if the template agrees, or fails.
+
+    Args:
+        source: the chat template.
+        name: how the fault calls it.
+        marks: as the recipe declares them.
+    """
+    prompt, said = generation_prompt(source, name), marks.opened_by
+    if prompt is None:
+        return None
+    opens = not cut_thinking(prompt, PlainMarks(marks.start.strip(), marks.end.strip(), "model"), False).finished
+    start = shown(marks.start)
+    if opens and said != "prompt":
+        return (
+            f"`{name}` ends the prompt within `{start}`: every response begins within a thought",
+            "`opened_by: prompt`",
+        )
+    if said == "prompt" and not opens:
+        wrong = f"`{name}` does not end the prompt within `{start}`: an answer without marks would be a thought"
+        return wrong, "`opened_by: model`"
+    return None
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.files import read_regular
-from its.prompts.chat import chat_template_faults, generation_prompt
+from its.prompts.chat import chat_template_faults, default_template, opening_fault
 from its.prompts.clock import clock_faults
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
@@ -25,7 +25,7 @@ from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
 from its.recipe.schema import Train
-from its.thinking import PlainMarks, cut_thinking
+from its.thinking import PlainMarks
 from its.types import Problem
 
 SAMPLE_PROBLEM = Problem(
@@ -96,7 +96,7 @@ def _template_of_folder(folder: Path) -> tuple[str, str] | None:
         text: Any = read_regular(path, MAX_TOKENIZER_BYTES).decode("utf-8")
         if name.endswith(".json"):
             text = json.loads(text)
-            text = text.get("chat_template") if isinstance(text, dict) else None
+            text = default_template(text.get("chat_template")) if isinstance(text, dict) else None
         return (text, str(path)) if isinstance(text, str) else None
     return None
 
@@ -215,17 +215,12 @@ def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str)
     start, end, said = thinking.get("start"), thinking.get("end"), thinking.get("opened_by")
     if not (isinstance(start, str) and isinstance(end, str) and start.strip() and end.strip()):
         return
-    prompt = generation_prompt(text, label)
-    if prompt is None or said not in (None, "prompt", "model"):
+    if said not in (None, "prompt", "model"):
         return
     here = (*model_at, "thinking", *(["opened_by"] if said else []))
-    opens = not cut_thinking(prompt, PlainMarks(start.strip(), end.strip(), "model"), False).finished
-    if opens and said != "prompt":
-        wrong = f"`{label}` ends the prompt within {quoted(start)}: every response begins within a thought"
-        yield here, f"`{dotted(here)}`{f' is `{said}`' if said else ''}: {wrong}", "`opened_by: prompt`"
-    elif said == "prompt" and not opens:
-        wrong = f"`{label}` does not end the prompt within {quoted(start)}: an answer without marks would be a thought"
-        yield here, f"`{dotted(here)}` is `prompt`: {wrong}", "`opened_by: model`"
+    fault = opening_fault(text, label, PlainMarks(start, end, said))
+    if fault is not None:
+        yield here, f"`{dotted(here)}`{f' is `{said}`' if said else ''}: {fault[0]}", fault[1]
 
 
 def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from its.control import ControlTokens
 from its.engines.protocol import Completion, Request
 from its.engines.session import Session
-from its.model_files import model_control_tokens
 from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
 from its.rows import count_lines, read_json, read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.serving import cost_rows, open_serving
+from its.stages.serving import OURS, control_tokens, cost_rows, open_serving
 from its.stages.study import Cell, Checkpoint, Study
 from its.store import Store
 from its.thinking import Cut, cut_thinking, thinking_tokens
@@ -66,10 +64,8 @@ def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> P
             probes.setdefault(checkpoint.name, []).extend(found)
             # Base is compared with what was trained, so it has to be asked the same.
             probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
-    ours = study.recipe.engine.kind in ("vllm", "transformers")
-    prompts = PromptCheck(session.models.values(), probes, fetch=ours)
-    models = [(session.models[checkpoint.name], study.recipe.models[checkpoint.model]) for checkpoint in checkpoints]
-    control = ControlTokens(model_control_tokens(models, study.recipe.prompt, fetch=ours))
+    prompts = PromptCheck(session.models.values(), probes, fetch=study.recipe.engine.kind in OURS)
+    control = control_tokens(study, session, checkpoints)
     for benchmark in study.recipe.design.benchmarks:
         for strategy in study.recipe.design.test:
             path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
@@ -153,7 +149,7 @@ def _rows(
         if row.finish_reason == "error":
             broken[completion.finish_reason] = broken.get(completion.finish_reason, 0) + 1
         yield row
-    if thinking is not None and thinking.opened_by is None and began:
+    if thinking is not None and thinking.opened_by != "prompt" and began:
         say(
             f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. Set "
             f"`models.{checkpoint.model}.thinking.opened_by: prompt`: without it one that never ends its thought and "

@@ -15,7 +15,7 @@ from its.prompts.render import read_template, render
 from its.recipe.schema import Judge
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.serving import open_serving
+from its.stages.serving import control_tokens, open_serving
 from its.stages.study import Cell, Checkpoint, Study, split_query_id
 from its.store import Store
 from its.thinking import cut_thinking
@@ -65,6 +65,10 @@ def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opini
                     requests[name] = _request(study, judge, template, problem, verdict.answer, name, model)
     said: dict[str, tuple[Opinion, str]] = {}
     with Store(study.home / "store.sqlite") as store, open_serving(study, store, [model], "judge") as session:
+        control = control_tokens(study, session, [model])
+        for request in requests.values():
+            control.look("data/verdicts", f"`{request.request_id}`", [("the question", request.messages[0]["content"])])
+        control.refuse()
         with Progress("judge", len(requests), "answers") as progress:
             session.ensure(requests.values(), partial(_advance, progress))
         for request, _, completion in session.read(requests.values()):

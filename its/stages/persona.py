@@ -16,7 +16,7 @@ from its.prompts.render import read_template
 from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.serving import cost_rows, open_serving
+from its.stages.serving import control_tokens, cost_rows, open_serving
 from its.stages.study import Checkpoint, Study
 from its.store import Store
 from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_of, with_sources
@@ -181,6 +181,7 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
     with Store(study.home / "store.sqlite") as store, open_serving(study, store, [writer], stage) as session:
+        control = control_tokens(study, session, [writer])
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}
             if not waiting:
@@ -190,6 +191,11 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
             requests = [
                 _request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()
             ]
+            if not attempt:
+                for request, job in zip(requests, waiting.values(), strict=True):
+                    turns = [(f"the {turn['role']} turn to the writer", turn["content"]) for turn in request.messages]
+                    control.look(f"data/problems/{job.set_name}.jsonl", f"problem_id `{job.problem.problem_id}`", turns)
+                control.refuse()
             with Progress("personas", len(requests), "personas") as progress:
                 session.ensure(requests, partial(_count, progress))
             for request, key, completion in session.read(requests):

@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from its.control import ControlTokens
 from its.engines.fleet.state import TokenPrice
 from its.engines.openai import OpenAIServer
 from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
-from its.errors import MissingError
+from its.errors import DataError, MissingError
+from its.model_files import model_control_tokens, own_template
 from its.models import ready_model, trained_model
 from its.progress import say
+from its.prompts.chat import opening_fault
 from its.recipe.schema import Recipe
 from its.stages.study import Checkpoint, Study
 from its.store import Store
+
+OURS = ("vllm", "transformers")
+"""Engines that render the chat template that ITS knows; servers have their own."""
 
 
 def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
@@ -32,8 +38,7 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
 def base_model(study: Study, name: str) -> EngineModel:
     """A declared model, untrained, made ready."""
     declared, kind = study.recipe.models[name], study.recipe.engine.kind
-    rendered = kind in ("vllm", "transformers")
-    return ready_model(name, declared, study.project, study.home, say, make=kind != "replay", rendered=rendered)
+    return ready_model(name, declared, study.project, study.home, say, make=kind != "replay", rendered=kind in OURS)
 
 
 def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
@@ -42,6 +47,9 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
     models = [
         _replayed(study, store, item) if engine.kind == "replay" else engine_model(study, item) for item in checkpoints
     ]
+    if engine.kind in OURS:
+        for checkpoint, model in zip(checkpoints, models, strict=True):
+            _require_opening(study, checkpoint.model, model)
     return open_session(
         store,
         models,
@@ -51,6 +59,27 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
         log=study.home / "logs" / f"{stage}.log",
         say=say,
     )
+
+
+def _require_opening(study: Study, name: str, model: EngineModel) -> None:
+    """Hold `thinking.opened_by` against the template that the model is served with, wherever it comes from.
+
+    Raises:
+        DataError: if they do not agree on who begins the first thought.
+    """
+    marks = study.recipe.models[name].thinking
+    template = None if marks is None else model.chat_template or own_template(model)
+    if marks is not None and template is not None:
+        fault = opening_fault(template, f"the chat template of {name}", marks)
+        if fault is not None:
+            raise DataError(f"params.yaml: `models.{name}.thinking`: {fault[0]}", fault[1])
+
+
+def control_tokens(study: Study, session: Session, checkpoints: Sequence[Checkpoint]) -> ControlTokens:
+    """Looks for the control tokens of some models of a session; none where the recipe allows them."""
+    models = [(session.models[checkpoint.name], study.recipe.models[checkpoint.model]) for checkpoint in checkpoints]
+    fetch = study.recipe.engine.kind in OURS
+    return ControlTokens(model_control_tokens(models, study.recipe.prompt, fetch=fetch))
 
 
 def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "its"
-BASE = {"types", "errors", "secrets", "shown", "values"}
+BASE = {"types", "errors", "secrets", "shown", "thinking", "values"}
 # What each room may import beside itself: what lies below it, and no more than its work needs.
 ALLOWED = {
     "__init__": set(),
@@ -30,20 +30,20 @@ ALLOWED = {
     "rows": {*BASE, "files"},
     "prompts": {*BASE, "files"},
     "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
-    "recipe": {*BASE, "files", "rows", "prompts", "thinking"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts", "thinking"},  # of recipe the schema alone, below
+    "recipe": {*BASE, "files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
+    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
     "language": set(),
-    "curation": {*BASE, "recipe", "language", "thinking"},
-    "strategies": {*BASE, "prompts", "seeds", "recipe", "language", "thinking"},
+    "curation": {*BASE, "recipe", "language"},
+    "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
     "engines": {*BASE, "rows", "store", "environments"},
     "environments": {"errors", "home", "rows"},
     "wheels": {*BASE, "files", "recipe"},
     "control": {*BASE, "files", "recipe"},
-    "model_files": {*BASE, "control", "files", "rows", "engines", "recipe"},
+    "model_files": {*BASE, "control", "files", "rows", "engines", "prompts", "recipe"},
     "models": {*BASE, "files", "rows", "home", "environments", "engines", "model_files", "prompts", "recipe", "wheels"},
     "parity": {*BASE, "engines", "model_files", "prompts"},
     "training": {*BASE, "files", "rows", "home", "environments", "engines", "prompts", "recipe"},
-    "grading": {*BASE, "thinking"},
+    "grading": BASE,
     "metrics": BASE,
     "report": BASE,
     "cards": BASE,

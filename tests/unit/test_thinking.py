@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from running import run_stage
 
 from its import thinking
 from its.cli.grade import grade as grade_command
-from its.engines.protocol import Completion, Request
-from its.errors import FaultsError
+from its.engines.protocol import Completion, EngineModel, Request
+from its.errors import DataError, FaultsError
 from its.grading.grade import Grader, Item
 from its.recipe.document import read_document
 from its.recipe.load import checked, validate
 from its.recipe.schema import Thinking
 from its.rows import read_rows, write_rows
 from its.sources.thoughts import Trace, normal_trace
-from its.stages import generate, persona
+from its.stages import generate, persona, serving
 from its.stages.grade_file import grade_file
 from its.stages.study import Checkpoint, Study, load_study
 from its.strategies.persona import persona_answer
@@ -420,3 +421,40 @@ def test_a_servers_template_is_not_known_here(project: Path, edit: Edit) -> None
     (project / "params.yaml").write_text(re.sub(r"(?ms)^engine:\n(  .*?\n|\n)+", server, text), encoding="utf-8")
     _, faults = validate(read_document(project / "params.yaml"), project)
     assert not [fault for fault in faults if "opened_by" in fault.message]
+
+
+OPENS = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<t>\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said", "wrong"),
+    [
+        (OPENS, None, "begins within"),
+        (OPENS, "model", "begins within"),
+        (OPENS, "prompt", None),
+        (OPENS.replace("<t>", "A:"), None, None),
+        (OPENS.replace("<t>", "A:"), "prompt", "would be a thought"),
+    ],
+)
+def test_an_opener_is_held_against_the_template_that_is_served(
+    template: str, said: OpenedBy | None, wrong: str | None, study: Study
+) -> None:
+    """As for a model of the hub, whose template is known only when the model is made ready."""
+    declared = study.recipe.models["smollm2_135m"]
+    marks = Thinking(start="<t>", end="</t>", opened_by=said)
+    model = declared.model_copy(update={"thinking": marks})
+    thinks = Study(study.project, study.recipe.model_copy(update={"models": {"smollm2_135m": model}}))
+    served = EngineModel("m", "owner/m", "hub:owner/m@abc", "bfloat16", 64, chat_template=template)
+    with pytest.raises(DataError, match=wrong) if wrong else nullcontext():
+        serving._require_opening(thinks, "smollm2_135m", served)
+
+
+def test_a_template_among_several_of_a_folder_is_looked_at(study: Study, edit: Edit) -> None:
+    several = [{"name": "tool_use", "template": "{{ messages }}"}, {"name": "default", "template": OPENS}]
+    (study.project / "base" / "chat_template.jinja").unlink()
+    settings = json.dumps({"chat_template": several})
+    (study.project / "base" / "tokenizer_config.json").write_text(settings, encoding="utf-8")
+    text = re.sub(r"(?m)^    chat_template: .*\n", "", (study.project / "params.yaml").read_text(encoding="utf-8"))
+    (study.project / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(FaultsError, match="ends the prompt within `<t>`"):
+        load_study(study.project)
