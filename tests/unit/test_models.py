@@ -282,6 +282,16 @@ def test_a_template_that_cannot_be_fetched_is_no_template_without_a_clock(
     assert _from_hub(tmp_path).chat_template is None  # a model without any: its engine says so
 
 
+def test_a_model_in_the_hubs_cache_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without one has what was fetched before: files that are not there, the engine does not read either."""
+    snapshot = tmp_path / "cache" / "models--meta--llama" / "snapshots" / "0123456"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeHub({}, tmp_path, offline=True))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert _from_hub(tmp_path).chat_template is None
+
+
 def test_a_pinned_folder_that_holds_another_model_is_refused(tmp_path: Path) -> None:
     folder = _model(tmp_path / "m", model__safetensors="weights")
     pin = folder_fingerprint(folder, tmp_path / "home").removeprefix("sha256:")
