@@ -506,6 +506,17 @@ class Prompt(Section):
     control_tokens: Literal["allow"] | None = None
 
 
+def _ordered(value: Any) -> Any:
+    """A table with its keys in order at every depth: to DVC two orders are the same, so no row may tell them apart."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+Passed = Annotated[dict[str, Any], AfterValidator(_ordered)]
+"""Settings that are passed on as they are."""
+
+
 class Train(Section):
     """Supervised fine-tuning, handed to Axolotl as `template` rendered, then overlaid with `axolotl`."""
 
@@ -523,7 +534,7 @@ class Train(Section):
     devices: Annotated[int, Field(ge=1, le=100_000)]
     sequence_length: Annotated[int, Field(ge=16, le=MAX_TOKENS)]
     save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS)] | None = None
-    axolotl: dict[str, Any] = Field(default_factory=dict)
+    axolotl: Passed = Field(default_factory=dict)
 
 
 class Server(Section):
@@ -568,8 +579,8 @@ class EngineSection(Section):
     """
 
     kind: Literal["vllm", "transformers", "openai", "replay"]
-    options: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict)
+    options: Passed = Field(default_factory=dict)
+    environment: Annotated[dict[str, str], AfterValidator(_ordered)] = Field(default_factory=dict)
     openai: OpenAISection | None = None
 
 

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from its.errors import Fault
-from its.rows import raise_faults, read_json_lines
+from its.errors import Fault, FaultsError
+from its.rows import raise_faults, read_json, read_json_lines
 
 FOLDERS = ("data/personas", "data/responses")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cited_keys(project: Path) -> Iterator[str]:
-    """Yield every key that a persona or response row in the project names, some of them twice.
+    """Yield every key that a persona or response row in the project names, or the judge's file, some of them twice.
 
     That is `request_key` and, of personas, `rejected_keys`: a replay goes through the rejected attempts again.
 
@@ -41,3 +41,11 @@ def cited_keys(project: Path) -> Iterator[str]:
                         what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
                         faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` writes the row anew"))
     raise_faults(faults)
+    judged = project / "data" / "judge.json"
+    found = read_json(judged) if judged.is_file() else {}
+    keys = found.get("request_keys", []) if isinstance(found, dict) else []
+    for key in keys if isinstance(keys, list) else [keys]:
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
+            raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` writes it anew")])
+        yield key

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,12 +23,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from its.errors import DataError
+from its.home import its_home
 from its.recipe.document import Document, read_document
 from its.recipe.scalars import quoted
 from its.recipe.schema import FilesSource, FolderSource, Recipe, Section
 from its.stages.study import Study, load_study
 
 _ITEM = re.compile(r"\$\{item\.(\w+)\}")
+_CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "TMPDIR")
+"""Environment variables that name folders of libraries, which may lie in the project."""
+_NAMED: tuple[Callable[[Any], str], ...] = (os.path.abspath, os.path.realpath)
 _NEUTRAL_SUFFIXES = (".py", ".pyc")
 _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 Fields = dict[str, Any]
@@ -208,12 +213,14 @@ class _Watch:
     def __init__(self, project: Path, entry: Entry, pinned: list[str]) -> None:
         self._entry = entry
         self._roots = {f"{project}{os.sep}", f"{os.path.realpath(project)}{os.sep}"}
-        allowed = {os.path.normpath(path) for path in (*entry.paths, *pinned)}
+        allowed = {os.path.normpath(path) for path in entry.paths}
+        allowed |= {os.path.relpath(named(project / path), named(project)) for path in pinned for named in _NAMED}
         self._allowed = allowed | set(_NEUTRAL_FILES)
-        environment = os.environ.get("ITS_HOME")
-        self._outside = tuple(
-            f"{os.path.abspath(path)}{os.sep}" for path in (sys.prefix, sys.base_prefix, environment) if path
-        )
+        places = [sys.prefix, sys.base_prefix, str(its_home(project)), tempfile.gettempdir()]
+        places += [os.environ[name] for name in _CACHES if os.environ.get(name)]
+        folders = {f"{named(os.path.expanduser(path))}{os.sep}" for path in places for named in _NAMED}
+        # Not those that hold the project itself, as a folder for temporary files may.
+        self._outside = tuple(path for path in folders if not any(root.startswith(path) for root in self._roots))
         self.refused: DataError | None = None
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:

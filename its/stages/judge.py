@@ -31,7 +31,7 @@ def run(study: Study) -> str:
     if judge is None:
         write_json(path, {"version": JUDGE_VERSION, "judge": None})
         return "data/judge.json: the recipe names no judge (`grading.judge`)"
-    asked, opinions, graders = _opinions(study, judge, study.cells())
+    asked, opinions, graders, keys = _opinions(study, judge, study.cells())
     write_json(
         path,
         {
@@ -40,6 +40,7 @@ def run(study: Study) -> str:
             "grader_version": ", ".join(graders),
             "asked": asked,
             "counts": opinions.counts,
+            "request_keys": keys,
             "disagreements": opinions.disagreements,
         },
     )
@@ -50,8 +51,8 @@ def run(study: Study) -> str:
     )
 
 
-def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opinions, list[str]]:
-    """How many answers the judge was asked about, what it said, and the versions of the grader beside it."""
+def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opinions, list[str], list[str]]:
+    """How many answers the judge was asked about, what it said, the versions of the grader beside it, and the keys."""
     model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
@@ -71,7 +72,9 @@ def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opini
         control.refuse()
         with Progress("judge", len(requests), "answers") as progress:
             session.ensure(requests.values(), partial(_advance, progress))
-        for request, _, completion in session.read(requests.values()):
+        keys = []
+        for request, key, completion in session.read(requests.values()):
+            keys.append(key)
             cut_short = completion.finish_reason == "length"
             words = cut_thinking(completion.text, marks, cut_short, completion.thinking).answer
             said[request.request_id] = judge_opinion(words), words
@@ -87,7 +90,7 @@ def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opini
                     cell=f"{cell[0].name}/{cell[1]}/{cell[2]}",
                     reference=str(problem.reference),
                 )
-    return len(requests), opinions, sorted(graders)
+    return len(requests), opinions, sorted(graders), sorted(keys)
 
 
 def _question(benchmark: str, problem: Problem, answer: str) -> str:

@@ -257,3 +257,36 @@ def test_a_graph_without_the_stage(project: Path, edit: Edit) -> None:
     edit(("    cmd: python -m its query\n", "    cmd: echo query\n"), file="dvc.yaml")
     with pytest.raises(DataError, match=r"dvc\.yaml: no stage runs `python -m its query`"), stage_study("query"):
         pass
+
+
+@pytest.mark.parametrize("how", ["plain", "through a link", "a link into the project", "of a library"])
+def test_the_home_and_caches_may_lie_in_the_project(
+    how: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = project / "homely"
+    home.mkdir()
+    (home / "kept.txt").write_text("x", encoding="utf-8")
+    (tmp_path / "link").symlink_to(project if how == "through a link" else home)
+    named = {"through a link": tmp_path / "link" / "homely", "a link into the project": tmp_path / "link"}.get(
+        how, home
+    )
+    monkeypatch.setenv("HF_HOME" if how == "of a library" else "ITS_HOME", str(named))
+    with stage_study("query"):
+        assert (home / "kept.txt").read_text() == (named / "kept.txt").read_text() == "x"
+
+
+def test_a_pinned_model_may_be_named_from_the_root(
+    project: Path, model_in_folder: Callable[[], None], edit: Edit
+) -> None:
+    model_in_folder()
+    edit(("path: base}", f"path: {project}/base}}"))
+    with stage_study("generate"):
+        assert (project / "base" / "config.json").read_text()
+
+
+def test_the_order_of_a_table_is_no_change(project: Path, edit: Edit) -> None:
+    """DVC compares tables without their order, so nothing may be made of it."""
+    before = json.dumps(load_study().recipe.model_dump())
+    first = "    enforce_eager: true\n    enable_chunked_prefill: false\n"
+    edit((first, ""), ("    max_num_batched_tokens: #\n", f"    max_num_batched_tokens: 4096\n{first}"))
+    assert json.dumps(load_study().recipe.model_dump()) == before
