@@ -211,7 +211,7 @@ def _with(study: Study, benchmark: str) -> Study:
 @pytest.mark.parametrize("kind", ["", "    duplicates: {kind: exact}\n", "    duplicates: {kind: near}\n"])
 def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., Study], kind: str) -> None:
     test = _rows(4, 100)
-    test.append({**test[1], "a": "77", "q": test[1]["q"].upper()})
+    test.append({**test[1], "a": "77", "q": test[1]["q"].replace(" ", "\n ")})
     study = of_files(_rows(5), test, benchmark=kind)
     with pytest.raises(FaultsError) as caught:
         run_stage("prepare", "arithmetic_test")
@@ -222,6 +222,97 @@ def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., St
     )
     assert "5 rows hold 4 different problems" in count.message
     assert not study.problems_path("arithmetic_test").exists()
+
+
+CHOICES = """    source: {kind: files, path: data/sources/test.jsonl}
+    fields: {problem: q, choices: {correct: c, wrong: [w, v]}}
+"""
+
+
+def _choice(study: Study, more: str = "") -> Study:
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8").replace(FILE.format(name="test"), CHOICES + more)
+    head, found, tail = text.rpartition("    answer: ")
+    assert found
+    path.write_text(f"{head}{found}choice\n{tail.partition(chr(10))[2]}", encoding="utf-8")
+    return load_study(study.project)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_repeats_of_a_choice_problem_are_seen_whatever_the_order_of_its_options(
+    of_files: Callable[..., Study], seed: int
+) -> None:
+    draw = random.Random(seed)
+    rows = [
+        {"q": f"What is {n} + {n}?", "c": f"{2 * n} cm", "w": f"{2 * n + 1} cm", "v": f"b) {n}\nor so"}
+        for n in (4, 5, 9)
+    ]
+    test = [row if time == 0 else {**row, "q": _spelt(row["q"], draw)} for time in range(8) for row in rows]
+    for row in test:
+        row |= dict(zip("wv", draw.sample([row["w"], row["v"]], 2), strict=True))
+    study = _choice(of_files(_rows(5), test))
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic_test")
+    assert caught.value.faults[0].message == "the problem of data/sources/test.jsonl:1 again"
+    assert "24 rows hold 3 different problems" in caught.value.faults[-1].message
+    for kind in ("exact", "near"):
+        study = _choice(of_files(_rows(5), test), f"    duplicates: {{kind: {kind}}}\n")
+        assert f"{kind} duplicates: 3" in run_stage("prepare", "arithmetic_test")
+    test[5] = {**test[5], "c": test[5]["w"], "w": test[5]["c"]}
+    _choice(of_files(_rows(5), test[:3] + test[5:6]), "    duplicates: {kind: exact}\n")
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic_test")
+    assert "again with another reference" in caught.value.faults[0].message or test[5]["q"] != test[2]["q"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "one", "other"),
+    [
+        ("math", "1/2", "0.5"),
+        ("math", "\\frac{1}{2}", "1/2"),
+        ("math", "\\dfrac12", "\\frac{2}{4}"),
+        ("math", "x = 3", "3"),
+        ("math", "\\sqrt{8}", "2\\sqrt{2}"),
+        ("number", "1,000", "1000"),
+        ("number", "1", "1.0"),
+        ("integer", "1", "1.0"),
+    ],
+)
+def test_two_spellings_of_one_reference_are_one_answer(
+    of_files: Callable[..., Study], answer: str, one: str, other: str
+) -> None:
+    test = [{**row, "a": one} for row in _rows(2, 100)]
+    test += [{**row, "a": other} for row in test]
+    study = of_files(_rows(5), test, benchmark="    duplicates: {kind: exact}\n")
+    path = study.project / "params.yaml"
+    head, _, tail = path.read_text(encoding="utf-8").rpartition("    answer: ")
+    path.write_text(f"{head}    answer: {answer}\n{tail.partition(chr(10))[2]}", encoding="utf-8")
+    study = load_study(study.project)
+    main(["recipe", "check"])
+    assert "exact duplicates: 2" in run_stage("prepare", "arithmetic_test")
+    assert [problem.reference for problem in study.problems("arithmetic_test")] == [one, one]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 101\u2082 in decimals?", "What is 1012 in decimals?"),
+        ("Find 2\u207f for n = 5.", "Find 2n for n = 5."),
+        ("Let A = 1, a = 2. What is A+a?", "Let A = 1, a = 2. What is a+a?"),
+    ],
+)
+@pytest.mark.parametrize("more", ["", "    duplicates: {kind: exact}\n"])
+def test_what_differs_in_its_answer_is_another_problem_though_it_is_spelt_alike(
+    of_files: Callable[..., Study], one: str, other: str, more: str
+) -> None:
+    test = [{"q": one, "a": 3}, {"q": other, "a": 4}]
+    study = of_files(_rows(5), test, benchmark=more)
+    main(["recipe", "check"])
+    run_stage("prepare", "arithmetic_test")
+    assert [problem.text for problem in study.problems("arithmetic_test")] == [one, other]
+    study = of_files(_rows(5), [*test, {"q": other + " ", "a": 3}], benchmark=more)
+    with pytest.raises(FaultsError, match=r"test\.jsonl:3: the problem of .*:2 again with another reference"):
+        run_stage("prepare", "arithmetic_test")
 
 
 def test_problems_that_are_nearly_equal_are_counted_on_the_card(of_files: Callable[..., Study]) -> None:
