@@ -2,10 +2,10 @@
 
 `exact` is one canonical spelling, and references that are one answer: case or a raised digit can be all that two
 problems differ in, and then their answers tell them apart. The options of a multiple choice problem are compared in
-alphabetic order, since the order that they stand in is drawn anew for each row. `near` is the same data (every number, the same figure) and at least 0.7 of the runs
-of three words in common; the names of variables do not count. Numbers have to agree because templates with other
-numbers are other problems. Whether two texts are near depends on these two alone, and groups are what such pairs
-connect: no order of the rows changes them.
+alphabetic order, since the order that they stand in is drawn anew for each row. `near` is the same data (every
+number, the same figure) and at least 0.7 of the runs of three words in common; the names of variables do not count.
+Numbers have to agree because templates with other numbers are other problems. Whether two texts are near depends on
+these two alone, and groups are what such pairs connect: no order of the rows changes them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Text:
 
 
 class _Met:
-    """The problems met so far, by the exact rule; memory grows by some 450 bytes a text."""
+    """The problems met so far, by the exact rule; memory grows by some 400 bytes a text."""
 
     def __init__(self, agree: Agree) -> None:
         self._agree = agree
@@ -106,7 +106,7 @@ def _folded(text: str) -> str:
 
 
 def without_exact(problems: Iterable[Problem], groups: Groups, agree: Agree) -> Iterator[Problem]:
-    """Yield each problem that did not come before; memory grows by some 450 bytes a problem.
+    """Yield each problem that did not come before; memory grows by some 400 bytes a problem.
 
     Args:
         problems: in order of the source; the first of a group stays.
@@ -143,7 +143,7 @@ class Repeat:
 
 
 class Repeats:
-    """The exact repetitions in a set, met row by row; memory grows by some 450 bytes a row."""
+    """The exact repetitions in a set, met row by row; memory grows by some 400 bytes a row."""
 
     def __init__(self, agree: Agree) -> None:
         self.found: list[Repeat] = []

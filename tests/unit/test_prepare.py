@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,17 +225,34 @@ def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., St
     assert not study.problems_path("arithmetic_test").exists()
 
 
+def _checks() -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["recipe", "check"])
+    assert not end.value.code
+
+
 CHOICES = """    source: {kind: files, path: data/sources/test.jsonl}
     fields: {problem: q, choices: {correct: c, wrong: [w, v]}}
 """
 
 
-def _choice(study: Study, more: str = "") -> Study:
+def _write(study: Study, test: Rows) -> None:
+    lines = (json.dumps(row) + "\n" for row in test)
+    (study.project / "data" / "sources" / "test.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def _choice(study: Study) -> Study:
     path = study.project / "params.yaml"
-    text = path.read_text(encoding="utf-8").replace(FILE.format(name="test"), CHOICES + more)
-    head, found, tail = text.rpartition("    answer: ")
+    text = path.read_text(encoding="utf-8").replace(FILE.format(name="test"), CHOICES)
+    path.write_text(text, encoding="utf-8")
+    return _answering(study, "choice")
+
+
+def _answering(study: Study, kind: str) -> Study:
+    path = study.project / "params.yaml"
+    head, found, tail = path.read_text(encoding="utf-8").rpartition("    answer: integer\n")
     assert found
-    path.write_text(f"{head}{found}choice\n{tail.partition(chr(10))[2]}", encoding="utf-8")
+    path.write_text(f"{head}    answer: {kind}\n{tail}", encoding="utf-8")
     return load_study(study.project)
 
 
@@ -255,14 +273,23 @@ def test_repeats_of_a_choice_problem_are_seen_whatever_the_order_of_its_options(
         run_stage("prepare", "arithmetic_test")
     assert caught.value.faults[0].message == "the problem of data/sources/test.jsonl:1 again"
     assert "24 rows hold 3 different problems" in caught.value.faults[-1].message
-    for kind in ("exact", "near"):
-        study = _choice(of_files(_rows(5), test), f"    duplicates: {{kind: {kind}}}\n")
-        assert f"{kind} duplicates: 3" in run_stage("prepare", "arithmetic_test")
-    test[5] = {**test[5], "c": test[5]["w"], "w": test[5]["c"]}
-    _choice(of_files(_rows(5), test[:3] + test[5:6]), "    duplicates: {kind: exact}\n")
-    with pytest.raises(FaultsError) as caught:
+    study = _with(study, "    duplicates: {kind: exact}\n")
+    assert "exact duplicates: 3" in run_stage("prepare", "arithmetic_test")
+    first = test[draw.randrange(3)]
+    (other,) = {first["w"], first["v"]} - {str(draw.choice([first["w"], first["v"]]))}
+    same = {"w": first["c"], "v": str({first["w"]: first["v"], first["v"]: first["w"]}[other])}
+    _write(study, [*test, {**first, "c": other, **same}])
+    with pytest.raises(FaultsError, match=f"another reference: `{first['c']}` there, `{re.escape(other)}` here"):
         run_stage("prepare", "arithmetic_test")
-    assert "again with another reference" in caught.value.faults[0].message or test[5]["q"] != test[2]["q"]
+
+
+def test_the_same_options_in_another_order_are_near(of_files: Callable[..., Study]) -> None:
+    wrong = {"w": "It was the red kettle by the door", "v": "It was the old piano by the window"}
+    right = {"q": "Which of these things did Ann sell last?", "c": "It was the small boat by the river"}
+    test = [{**right, **wrong, "q": f"{right['q']}{'!' * at}"} for at in range(6)]
+    study = _choice(of_files(_rows(5), test))
+    run_stage("prepare", "arithmetic_test")
+    assert _card(study, "arithmetic_test")["near_repeats"] == {"problems": 5, "of": 1}
 
 
 @pytest.mark.parametrize(
@@ -283,12 +310,8 @@ def test_two_spellings_of_one_reference_are_one_answer(
 ) -> None:
     test = [{**row, "a": one} for row in _rows(2, 100)]
     test += [{**row, "a": other} for row in test]
-    study = of_files(_rows(5), test, benchmark="    duplicates: {kind: exact}\n")
-    path = study.project / "params.yaml"
-    head, _, tail = path.read_text(encoding="utf-8").rpartition("    answer: ")
-    path.write_text(f"{head}    answer: {answer}\n{tail.partition(chr(10))[2]}", encoding="utf-8")
-    study = load_study(study.project)
-    main(["recipe", "check"])
+    study = _answering(of_files(_rows(5), test, benchmark="    duplicates: {kind: exact}\n"), answer)
+    _checks()
     assert "exact duplicates: 2" in run_stage("prepare", "arithmetic_test")
     assert [problem.reference for problem in study.problems("arithmetic_test")] == [one, one]
 
@@ -305,12 +328,13 @@ def test_two_spellings_of_one_reference_are_one_answer(
 def test_what_differs_in_its_answer_is_another_problem_though_it_is_spelt_alike(
     of_files: Callable[..., Study], one: str, other: str, more: str
 ) -> None:
-    test = [{"q": one, "a": 3}, {"q": other, "a": 4}]
+    rest = {"s": "-", "level": 1}
+    test = [{"q": one, "a": 3, **rest}, {"q": other, "a": 4, **rest}]
     study = of_files(_rows(5), test, benchmark=more)
-    main(["recipe", "check"])
+    _checks()
     run_stage("prepare", "arithmetic_test")
     assert [problem.text for problem in study.problems("arithmetic_test")] == [one, other]
-    study = of_files(_rows(5), [*test, {"q": other + " ", "a": 3}], benchmark=more)
+    _write(study, [*test, {"q": other + " ", "a": 3, **rest}])
     with pytest.raises(FaultsError, match=r"test\.jsonl:3: the problem of .*:2 again with another reference"):
         run_stage("prepare", "arithmetic_test")
 

@@ -307,7 +307,9 @@ def test_a_whole_number_in_a_narrow_float_is_exact(tmp_path: Path, bits: str, va
     import pyarrow.parquet
 
     column = pa.array(values, pa.float32()) if bits == "32" else pa.array(values, pa.float16())
-    pa.parquet.write_table(pa.table({"a": column, "b": [[value] for value in column.to_pylist()]}), tmp_path / "a.parquet")
+    pa.parquet.write_table(
+        pa.table({"a": column, "b": [[value] for value in column.to_pylist()]}), tmp_path / "a.parquet"
+    )
     found = [record.value["a"] for record in read_file(tmp_path / "a.parquet").records]
     whole = [value for value in column.to_pylist() if value.is_integer()]
     assert [value for value in found if value.is_integer()] == whole
