@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from its.curation.duplicates import Groups, Repeats, without_exact, without_near
+from its.curation.duplicates import Agree, Groups, Repeats, without_exact, without_near
 from its.curation.filters import Check, Tools, check_of, name_of
 from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
@@ -68,7 +68,7 @@ def curate(
         problems: in order of the source.
         declared: the recipe's entry.
         benchmarks: the problems of those in `decontamination.against`, by name, whole: before their split and sample.
-        tools: what the filters ask of other rooms.
+        tools: what is asked of other rooms.
         name: of the set, for errors.
 
     Raises:
@@ -78,6 +78,11 @@ def curate(
             or give it another reference.
     """
     curated = Curated(iter(()))
+    kind = declared.answer if isinstance(declared, Benchmark) else "math"
+
+    def agree(one: str, other: str) -> bool:
+        return tools.references_agree(one, other, kind)
+
     stream = _counted(curated, "loaded", _loaded, problems)
     if declared.split is not None:
         stream = _counted(curated, f"split {declared.split.keep}", partial(_split, declared.split), stream)
@@ -85,12 +90,12 @@ def curate(
         for filter_ in declared.filters:
             stream = _counted(curated, name_of(filter_), partial(_filtered, check_of(filter_, tools)), stream)
     else:
-        stream = _one_answer_each(stream, declared, name)
+        stream = _one_answer_each(stream, declared, agree, name)
     if declared.duplicates is not None:
         stream = _counted(
             curated,
             f"{declared.duplicates.kind} duplicates",
-            partial(_deduplicated, declared.duplicates, curated.duplicates),
+            partial(_deduplicated, declared.duplicates, agree, curated.duplicates),
             stream,
         )
     if isinstance(declared, Dataset) and declared.decontamination is not None:
@@ -148,18 +153,20 @@ def _filtered(check: Check, rows: Iterable[Problem], count: StepCount) -> Iterat
             count.note = _tally(reasons)
 
 
-def _one_answer_each(rows: Iterable[Problem], declared: Benchmark, name: str) -> Iterator[Problem]:
+def _one_answer_each(rows: Iterable[Problem], declared: Benchmark, agree: Agree, name: str) -> Iterator[Problem]:
     """The same rows, unless some repeat a problem and nothing is declared for it."""
-    repeats = Repeats()
+    repeats = Repeats(agree)
     for problem in rows:
-        repeats.add(problem.row or f"`{problem.problem_id}`", problem.text, problem.reference)
+        repeats.add(problem.row or f"`{problem.problem_id}`", problem)
         yield problem
     if faults := repeats.faults(name, declared.duplicates is not None):
         raise FaultsError(faults)
 
 
-def _deduplicated(declared: Duplicates, groups: Groups, rows: Iterable[Problem], count: StepCount) -> Iterator[Problem]:
-    yield from (without_exact if declared.kind == "exact" else without_near)(rows, groups)
+def _deduplicated(
+    declared: Duplicates, agree: Agree, groups: Groups, rows: Iterable[Problem], count: StepCount
+) -> Iterator[Problem]:
+    yield from without_exact(rows, groups, agree) if declared.kind == "exact" else without_near(rows, groups)
     if groups:
         count.note = f"{len(groups)} groups, the largest of {max(map(len, groups.values())) + 1}"
 

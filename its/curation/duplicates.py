@@ -1,17 +1,21 @@
 """Repeated problems: which texts ask the same, spelt the same or nearly.
 
-`exact` is one canonical spelling. `near` is the same data (every number, the same figure) and at least 0.7 of the runs
-of three words in common; the names of variables do not count. Numbers have to agree because templates with other
-numbers are other problems. Whether two texts are near depends on these two alone, and groups are what such pairs
-connect: no order of the rows changes them.
+`exact` is one canonical spelling, and references that are one answer: case or a raised digit can be all that two
+problems differ in, and then their answers tell them apart. The options of a multiple choice problem are compared in
+alphabetic order, since the order that they stand in is drawn anew for each row. `near` is the same data (every
+number, the same figure) and at least 0.7 of the runs of three words in common; the names of variables do not count.
+Numbers have to agree because templates with other numbers are other problems. Whether two texts are near depends on
+these two alone, and groups are what such pairs connect: no order of the rows changes them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import string
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from its.curation.likeness import shape
@@ -27,28 +31,101 @@ _NAMED = 20
 
 Groups = dict[str, list[str]]
 """The problem_id that stays -> those that went because they repeat it."""
+Agree = Callable[[str, str], bool]
+"""(a later reference, an earlier one) -> whether they are one answer, as the grader compares the set's answers."""
 
 
-def without_exact(problems: Iterable[Problem], groups: Groups) -> Iterator[Problem]:
-    """Yield each problem whose canonical spelling did not come before; memory grows by some 200 bytes a problem.
+def asked(problem: Problem) -> str:
+    """The text of a problem, its options in alphabetic order: they stand in one that the problem_id draws."""
+    choices = _choices(problem)
+    if not choices:
+        return problem.text
+    question = problem.text[: -len(_listed(choices))]
+    return question + _listed(sorted(choices, key=lambda option: (canonical(option), option)))
+
+
+def _choices(problem: Problem) -> list[str]:
+    """The options that the loader put below a question, in their order; none where it did not."""
+    choices: list[str] = problem.meta.get("choices") or []
+    return choices if choices and problem.text.endswith(_listed(choices)) else []
+
+
+def _listed(options: Sequence[str]) -> str:
+    """Options as the loader writes them (`its.sources.problems`)."""
+    lines = (f"\n{letter}) {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
+    return "\n" + "".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that was met: where first, with which reference, and where its problem was met first."""
+
+    folded: bytes
+    name: str
+    reference: str | None
+    first: str
+
+
+class _Met:
+    """The problems met so far, by the exact rule; memory grows by some 400 bytes a text."""
+
+    def __init__(self, agree: Agree) -> None:
+        self._agree = agree
+        self._texts: dict[bytes, tuple[_Text, ...]] = {}
+        self.problems = 0
+
+    def earlier(self, name: str, problem: Problem) -> tuple[_Text, str | None] | None:
+        """The earlier text that a row repeats, and the row's reference if it is another one; None: a new problem.
+
+        Texts that are equal but for white space are one problem whatever their references, others of one canonical
+        spelling where their references agree.
+        """
+        text, reference = asked(problem), problem.reference
+        choices = _choices(problem)
+        if choices and reference is not None:
+            reference = choices[string.ascii_uppercase.index(reference)]
+        key, folded = _digest(canonical(text)), _digest(_folded(text))[:8]
+        known = self._texts.get(key, ())
+        for one in known:
+            if one.folded == folded:
+                return one, None if _are_one(reference, one.reference, self._agree, _folded) else reference
+        one_option = canonical if choices else _folded
+        same = next((one for one in known if _are_one(reference, one.reference, self._agree, one_option)), None)
+        self._texts[key] = (*known, _Text(folded, name, reference, name if same is None else same.first))
+        self.problems += same is None
+        return None if same is None else (same, None)
+
+
+def _are_one(own: str | None, known: str | None, agree: Agree, spelt: Callable[[str], str]) -> bool:
+    """Whether two references are one answer; one that is missing contradicts nothing."""
+    return own is None or known is None or spelt(own) == spelt(known) or agree(own, known)
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def without_exact(problems: Iterable[Problem], groups: Groups, agree: Agree) -> Iterator[Problem]:
+    """Yield each problem that did not come before; memory grows by some 400 bytes a problem.
 
     Args:
         problems: in order of the source; the first of a group stays.
         groups: gets what went, whole once the last problem was yielded.
+        agree: compares the references of texts that are not quite equal.
     """
-    first: dict[bytes, str] = {}
+    met = _Met(agree)
     for problem in problems:
-        kept = first.setdefault(_digest(canonical(problem.text)), problem.problem_id)
-        if kept == problem.problem_id:
+        found = met.earlier(problem.problem_id, problem)
+        if found is None:
             yield problem
         else:
-            groups.setdefault(kept, []).append(problem.problem_id)
+            groups.setdefault(found[0].first, []).append(problem.problem_id)
 
 
 def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Problem]:
     """As `without_exact`, also for near duplicates; holds all problems."""
     rows = list(problems)
-    for problem, group in zip(rows, near_groups([row.text for row in rows]), strict=True):
+    for problem, group in zip(rows, near_groups([asked(row) for row in rows]), strict=True):
         kept = rows[group].problem_id
         if kept == problem.problem_id:
             yield problem
@@ -58,28 +135,29 @@ def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Proble
 
 @dataclass(frozen=True)
 class Repeat:
-    """A row whose text is that of an earlier one, by the exact rule; `references` are both where they differ."""
+    """A row whose problem is that of an earlier one, by the exact rule; `references` are both where they differ."""
 
     place: str
     earlier: str
-    references: tuple[str | None, str | None] | None
+    references: tuple[str | None, str] | None
 
 
 class Repeats:
-    """The exact repetitions in a set, met row by row; memory grows by some 300 bytes a row."""
+    """The exact repetitions in a set, met row by row; memory grows by some 400 bytes a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Agree) -> None:
         self.found: list[Repeat] = []
         self.rows = 0
-        self._first: dict[bytes, tuple[str, str | None]] = {}
+        self._met = _Met(agree)
 
-    def add(self, place: str, text: str, reference: str | None) -> None:
+    def add(self, place: str, problem: Problem) -> None:
         """Take the next row."""
         self.rows += 1
-        earlier, known = self._first.setdefault(_digest(canonical(text)), (place, reference))
-        if earlier != place:
-            same = canonical(known or "") == canonical(reference or "")
-            self.found.append(Repeat(place, earlier, None if same else (known, reference)))
+        found = self._met.earlier(place, problem)
+        if found is not None:
+            known, own = found
+            earlier, references = (known.first, None) if own is None else (known.name, (known.reference, own))
+            self.found.append(Repeat(place, earlier, references))
 
     def faults(self, name: str, dropped: bool) -> list[Fault]:
         """What a benchmark of this name cannot be measured with, the first rows and how many.
@@ -89,7 +167,7 @@ class Repeats:
         faults = [_fault(repeat) for repeat in self.found if repeat.references is not None or not dropped]
         if not faults:
             return []
-        count = f"{self.rows} rows hold {len(self._first)} different problems"
+        count = f"{self.rows} rows hold {self._met.problems} different problems"
         more = f"; {len(faults) - _NAMED} more rows repeat one" if len(faults) > _NAMED else ""
         return [*faults[:_NAMED], Fault(f"`{name}`", f"{count}{more}: each would count as a problem of its own")]
 
@@ -103,9 +181,9 @@ def _fault(repeat: Repeat) -> Fault:
     return Fault(repeat.place, message, "one problem has one answer: correct the source")
 
 
-def near_repeats(texts: Sequence[str]) -> dict[str, int]:
-    """How many texts repeat an earlier one nearly, as `near` has it, and of how many different ones."""
-    groups = near_groups(texts)
+def near_repeats(problems: Sequence[Problem]) -> dict[str, int]:
+    """How many problems repeat an earlier one nearly, as `near` has it, and of how many different ones."""
+    groups = near_groups([asked(problem) for problem in problems])
     repeated = [group for at, group in enumerate(groups) if group != at]
     return {"problems": len(repeated), "of": len(set(repeated))}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from its.language import language_of
-from its.recipe.schema import Filter, LanguageFilter, TokensFilter
+from its.recipe.schema import AnswerKind, Filter, LanguageFilter, TokensFilter
 from its.thinking import SOLUTION_MARKS
 from its.types import Problem
 
@@ -45,17 +45,19 @@ _AGREES = {True: None, False: "another answer", None: "no reference"}
 
 @dataclass(frozen=True)
 class Tools:
-    """What the filters ask of other rooms.
+    """What curation asks of other rooms.
 
     Args:
         count_tokens: (name of a declared model, text) -> tokens of the text, special ones not counted.
         answer_agrees: whether the answer in the solution equals the reference; None without a reference.
         solution_parses: whether an answer of the declared kind can be read out of the solution.
+        references_agree: (a reference, an earlier one, the kind of both) -> whether they are one answer.
     """
 
     count_tokens: Callable[[str, str], int]
     answer_agrees: Callable[[Problem], bool | None]
     solution_parses: Callable[[Problem], bool]
+    references_agree: Callable[[str, str, AnswerKind], bool]
 
 
 Check = Callable[[Problem], str | None]

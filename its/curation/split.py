@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from its.curation.duplicates import near_groups
+from its.curation.duplicates import asked, near_groups
 from its.recipe.schema import Split
 from its.types import Problem
 
@@ -18,7 +18,7 @@ def one_side(problems: Iterable[Problem], declared: Split) -> Iterator[Problem]:
     group but the one that it joins. The share is what the draws give, as with any independent draw.
     """
     rows = list(problems)
-    groups = near_groups([row.text for row in rows])
+    groups = near_groups([asked(row) for row in rows])
     draws: dict[int, float] = {}
     for row, group in zip(rows, groups, strict=True):
         draws[group] = min(draws.get(group, 1.0), _draw(declared.seed, row.problem_id))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 
 from its.errors import Fault
+from its.grading.equal import GraderError
 from its.grading.grade import Grader, Item
 from its.grading.normalise import AnswerKind
 
@@ -40,6 +41,17 @@ def reference_faults(
     """
     with Grader(timeout_seconds, workers) as grader:
         return probe_references(((place, reference, kind) for place, reference in rows), grader)
+
+
+def references_agree(one: str, other: str, kind: AnswerKind, grader: Grader) -> bool:
+    """Whether two references are one answer: `one`, given as an answer, is graded correct against `other`.
+
+    What the grader cannot decide does not agree.
+    """
+    try:
+        return grader.equivalent(one, other, kind)
+    except GraderError:
+        return False
 
 
 def probe_references(

@@ -11,7 +11,7 @@ from its.recipe.schema import Fields
 from its.sources.expressions import ABSENT, ExpressionError, Getter, getter, is_expression
 from its.sources.records import FaultyRow, RowFault
 from its.sources.text import as_json, as_text, damage
-from its.sources.turns import Speakers
+from its.sources.turns import Speakers, misspoken
 
 TEXTS = ("problem", "reference", "solution", "thinking", "problem_id")
 KEPT = ("choices", "original_solution", "thought_form")
@@ -134,6 +134,9 @@ class FieldReader:
         if (needed or name != "solution") and not text.strip():
             fault = RowFault("empty", "remove the row or mend it")
         fault = fault or damage(text)
+        if fault is None and is_expression(path) and (fault := misspoken(name, path, text, row)) is not None:
+            faults.append(fault)
+            return None
         if fault is not None:
             faults.append(RowFault(f"`{path}` ({name}): {fault.message}", fault.hint))
             return None

@@ -89,7 +89,8 @@ def _problem(values: Values, source: str, place: str, number: str) -> Problem:
     if values.options:
         text, reference = _lettered(text, values.options, problem_id, meta)
     if solution is not None:
-        solution = _traced(solution, texts.get("thinking"), meta)
+        # Chat templates trim what they are given, and a solution is trained on as its problem has it.
+        solution = _traced(solution, texts.get("thinking"), meta).strip()
     elif "thinking" in texts:
         raise FaultyRow([RowFault("there is `thinking` and no `solution`", "mend or remove the row")])
     return Problem(

@@ -1,4 +1,4 @@
-"""Who speaks where a path reaches a turn of a conversation by its number.
+"""Who speaks where a path reaches a turn of a conversation by its number, or an expression takes a turn's text.
 
 `messages.0.content` is the user's turn in most rows of a set and the system's in those that have one: the text of
 another speaker is a text all the same, and nobody would see it. So the turn's speaker is looked at.
@@ -6,15 +6,20 @@ another speaker is a text all the same, and nobody would see it. So the turn's s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from its.shown import shown
 from its.sources.records import RowFault
 
-SPEAKER_KEYS = ("role", "from")
-USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "bot")
+SPEAKER_KEYS = ("role", "from", "speaker", "sender", "author", "author.role", "type")
+"""Of a turn, where it says who speaks; all but the first two only with a speaker's word, for they may hold anything."""
+USERS, ASSISTANTS, SYSTEMS = ("user", "human"), ("assistant", "gpt", "model", "bot", "ai"), ("system", "developer")
 WANTED = {"problem": USERS, "solution": ASSISTANTS, "thinking": ASSISTANTS}
 """By field, who must speak; other fields take any turn, the same speaker's in every row."""
+_QUOTED = re.compile(r"['\"](\w+)['\"]")
+_BY_PLACE = re.compile(r"\[\s*-?\d+\s*\]|\.\d|\|\s*(?:first|last)\b")
 
 
 class Turn(NamedTuple):
@@ -38,20 +43,64 @@ def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
     parts = path.split(".")
     for at, part in enumerate(parts):
         if isinstance(value, list) and part.isascii() and part.isdigit() and int(part) < len(value):
-            key = next(
-                (key for key in SPEAKER_KEYS for turn in value if isinstance(turn, Mapping) and key in turn), None
-            )
+            key = _speaker_key(value)
             turns, value = value, value[int(part)]
             if key is not None:
-                told = value.get(key) if isinstance(value, Mapping) else None
-                speaker = told.strip().lower() if isinstance(told, str) else None
-                words = tuple(str(turn[key]) for turn in turns if isinstance(turn, Mapping) and key in turn)
-                found = Turn(tuple(parts[: at + 1]), tuple(parts[at + 1 :]), key, speaker, words)
+                words = _words(turns, key)
+                found = Turn(tuple(parts[: at + 1]), tuple(parts[at + 1 :]), key, _speaker(value, key), words)
         elif isinstance(value, Mapping) and part in value:
             value = value[part]
         else:
             return found
     return found
+
+
+def _speaker_key(items: list[Any]) -> str | None:
+    """Where the items of a list say who speaks; None where they are no turns."""
+    turns = [item for item in items if isinstance(item, Mapping)]
+    for key in SPEAKER_KEYS:
+        for turn in turns:
+            if key in ("role", "from"):
+                if key in turn:
+                    return key
+            elif _speaker(turn, key) in (*USERS, *ASSISTANTS, *SYSTEMS):
+                return key
+    return None
+
+
+def _told(turn: Any, key: str) -> Any:
+    """What stands under a key of a turn, or under one in one."""
+    for part in key.split("."):
+        turn = turn.get(part) if isinstance(turn, Mapping) else None
+    return turn
+
+
+def _words(turns: list[Any], key: str) -> tuple[str, ...]:
+    return tuple(str(told) for turn in turns if (told := _told(turn, key)) is not None)
+
+
+def _speaker(turn: Any, key: str) -> str | None:
+    told = _told(turn, key)
+    return told.strip().lower() if isinstance(told, str) else None
+
+
+def _spoken(row: Mapping[str, Any], text: str) -> Iterator[Turn]:
+    """The turns of a row, wherever they stand in it, that hold exactly this text, but for white space at its ends."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), row)]
+    while waiting:
+        parts, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [((*parts, str(key)), item) for key, item in value.items() if isinstance(item, Mapping | list)]
+        elif isinstance(value, list):
+            key = _speaker_key(value)
+            for at, item in enumerate(value):
+                here = (*parts, str(at))
+                if key is not None and isinstance(item, Mapping):
+                    words = _words(value, key)
+                    told = [name for name, said in item.items() if isinstance(said, str) and said.strip() == text]
+                    yield from (Turn(here, (str(name),), key, _speaker(item, key), words) for name in told)
+                if isinstance(item, Mapping | list):
+                    waiting.append((here, item))
 
 
 class Speakers:
@@ -84,6 +133,27 @@ class Speakers:
         if turn.speaker == first:
             return None
         return RowFault(f"{where}, in the first row one of `{first}`", _remedy(turn, (first or "user",) * 2))
+
+
+def misspoken(name: str, expression: str, text: str, row: Mapping[str, Any]) -> RowFault | None:
+    """What is wrong with the text that an expression gave to field `name`: another speaker's turn holds just this.
+
+    A turn of the system is the wrong one however it was reached, unless the expression names that speaker; any other
+    speaker's where the expression takes a turn by its place (`[0]`, `first`).
+    """
+    wanted, text = WANTED.get(name), text.strip()
+    if wanted is None or not text:
+        return None
+    found = list(_spoken(row, text))
+    if any(turn.speaker in wanted for turn in found):
+        return None
+    wrong = (*SYSTEMS, *USERS, *ASSISTANTS) if _BY_PLACE.search(expression) else SYSTEMS
+    named = {word.lower() for word in _QUOTED.findall(expression)}
+    turn = next((turn for turn in found if turn.speaker in wrong and turn.speaker not in named), None)
+    if turn is None:
+        return None
+    message = f"`{shown(expression)}` ({name}) is a turn of `{turn.speaker}`: wanted {' or '.join(wanted[:2])}"
+    return RowFault(message, _remedy(turn, wanted))
 
 
 def _remedy(turn: Turn, wanted: tuple[str, ...]) -> str:

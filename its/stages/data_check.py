@@ -7,7 +7,8 @@ from pathlib import Path
 
 from its.curation.duplicates import Repeats
 from its.errors import Fault, FaultsError, ItsError
-from its.grading.references import reference_faults
+from its.grading.grade import Grader
+from its.grading.references import reference_faults, references_agree
 from its.recipe.document import Document
 from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe
 from its.sources.declared import mapping_faults, required_fields
@@ -52,16 +53,20 @@ def _faults(
     required = required_fields(declared)
     rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])
     places: list[tuple[str, str | None]] = []
-    repeats = Repeats()
+    answer, grading = declared.answer, recipe.grading
+    grader = Grader(grading.timeout_seconds, grading.workers)
+    repeats = Repeats(lambda one, other: references_agree(one, other, answer, grader))
     try:
         for problem in rows:
             places.append((problem.row or f"`{name}/{problem.problem_id}`", problem.reference))
-            repeats.add(places[-1][0], problem.text, problem.reference)
+            repeats.add(places[-1][0], problem)
     except FaultsError as error:  # raised behind the last good row: their references are looked at all the same
         yield from error.faults
     except ItsError as error:
         yield Fault(document.where([section, name, "source"]), error.message, error.hint)
         return
+    finally:
+        grader.close()
     if declared.split is None:  # the rows of the other side may be what they like
         yield from repeats.faults(name, declared.duplicates is not None)
-    yield from reference_faults(places, declared.answer, recipe.grading.timeout_seconds, recipe.grading.workers)
+    yield from reference_faults(places, answer, grading.timeout_seconds, grading.workers)

@@ -15,7 +15,7 @@ from its.curation.duplicates import near_repeats
 from its.curation.filters import Tools
 from its.files import atomic_file, file_sha256
 from its.grading.grade import GRADER_VERSION, Grader, Item
-from its.grading.references import reference_faults
+from its.grading.references import reference_faults, references_agree
 from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
@@ -46,7 +46,7 @@ def run(study: Study, name: str) -> str:
         problems = tally.counting(curated.problems)
         if isinstance(declared, Benchmark):
             checked = _with_good_references(study, declared, list(problems))
-            near = near_repeats([problem.text for problem in checked])
+            near = near_repeats(checked)
             problems = iter(checked)
         rows = write_rows(path, problems)
     write_rows(folder / "quarantine.jsonl", rejected)
@@ -112,7 +112,7 @@ def _with_good_references(study: Study, declared: Benchmark, problems: list[Prob
 
 
 def _tools(study: Study, stack: ExitStack) -> Tools:
-    """What the filters need: tokenizers of declared models, loaded when first asked, and the grader."""
+    """What curation needs: tokenizers of declared models, loaded when first asked, and the grader."""
     grading = study.recipe.grading
     grader = stack.enter_context(Grader(grading.timeout_seconds, grading.workers))
     tokenizers: dict[str, Any] = {}
@@ -135,6 +135,7 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
             None if problem.reference is None else verdict(problem, problem.reference) == "correct"
         ),
         solution_parses=lambda problem: verdict(problem, problem.reference or "0") not in ("no_answer", "grader_error"),
+        references_agree=lambda one, other, kind: references_agree(one, other, kind, grader),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ def _with(study: Study, benchmark: str) -> Study:
 @pytest.mark.parametrize("kind", ["", "    duplicates: {kind: exact}\n", "    duplicates: {kind: near}\n"])
 def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., Study], kind: str) -> None:
     test = _rows(4, 100)
-    test.append({**test[1], "a": "77", "q": test[1]["q"].upper()})
+    test.append({**test[1], "a": "77", "q": test[1]["q"].replace(" ", "\n ")})
     study = of_files(_rows(5), test, benchmark=kind)
     with pytest.raises(FaultsError) as caught:
         run_stage("prepare", "arithmetic_test")
@@ -222,6 +223,120 @@ def test_one_problem_with_two_answers_stops_the_stage(of_files: Callable[..., St
     )
     assert "5 rows hold 4 different problems" in count.message
     assert not study.problems_path("arithmetic_test").exists()
+
+
+def _checks() -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["recipe", "check"])
+    assert not end.value.code
+
+
+CHOICES = """    source: {kind: files, path: data/sources/test.jsonl}
+    fields: {problem: q, choices: {correct: c, wrong: [w, v]}}
+"""
+
+
+def _write(study: Study, test: Rows) -> None:
+    lines = (json.dumps(row) + "\n" for row in test)
+    (study.project / "data" / "sources" / "test.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def _choice(study: Study) -> Study:
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8").replace(FILE.format(name="test"), CHOICES)
+    path.write_text(text, encoding="utf-8")
+    return _answering(study, "choice")
+
+
+def _answering(study: Study, kind: str) -> Study:
+    path = study.project / "params.yaml"
+    head, found, tail = path.read_text(encoding="utf-8").rpartition("    answer: integer\n")
+    assert found
+    path.write_text(f"{head}    answer: {kind}\n{tail}", encoding="utf-8")
+    return load_study(study.project)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_repeats_of_a_choice_problem_are_seen_whatever_the_order_of_its_options(
+    of_files: Callable[..., Study], seed: int
+) -> None:
+    draw = random.Random(seed)
+    rows = [
+        {"q": f"What is {n} + {n}?", "c": f"{2 * n} cm", "w": f"{2 * n + 1} cm", "v": f"b) {n}\nor so"}
+        for n in (4, 5, 9)
+    ]
+    test = [row if time == 0 else {**row, "q": _spelt(row["q"], draw)} for time in range(8) for row in rows]
+    for row in test:
+        row |= dict(zip("wv", draw.sample([row["w"], row["v"]], 2), strict=True))
+    study = _choice(of_files(_rows(5), test))
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic_test")
+    assert caught.value.faults[0].message == "the problem of data/sources/test.jsonl:1 again"
+    assert "24 rows hold 3 different problems" in caught.value.faults[-1].message
+    study = _with(study, "    duplicates: {kind: exact}\n")
+    assert "exact duplicates: 3" in run_stage("prepare", "arithmetic_test")
+    first = test[draw.randrange(3)]
+    (other,) = {first["w"], first["v"]} - {str(draw.choice([first["w"], first["v"]]))}
+    same = {"w": first["c"], "v": str({first["w"]: first["v"], first["v"]: first["w"]}[other])}
+    _write(study, [*test, {**first, "c": other, **same}])
+    with pytest.raises(FaultsError, match=f"another reference: `{first['c']}` there, `{re.escape(other)}` here"):
+        run_stage("prepare", "arithmetic_test")
+
+
+def test_the_same_options_in_another_order_are_near(of_files: Callable[..., Study]) -> None:
+    wrong = {"w": "It was the red kettle by the door", "v": "It was the old piano by the window"}
+    right = {"q": "Which of these things did Ann sell last?", "c": "It was the small boat by the river"}
+    test = [{**right, **wrong, "q": f"{right['q']}{'!' * at}"} for at in range(6)]
+    study = _choice(of_files(_rows(5), test))
+    run_stage("prepare", "arithmetic_test")
+    assert _card(study, "arithmetic_test")["near_repeats"] == {"problems": 5, "of": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "one", "other"),
+    [
+        ("math", "1/2", "0.5"),
+        ("math", "\\frac{1}{2}", "1/2"),
+        ("math", "\\dfrac12", "\\frac{2}{4}"),
+        ("math", "x = 3", "3"),
+        ("math", "\\sqrt{8}", "2\\sqrt{2}"),
+        ("number", "1,000", "1000"),
+        ("number", "1", "1.0"),
+        ("integer", "1", "1.0"),
+    ],
+)
+def test_two_spellings_of_one_reference_are_one_answer(
+    of_files: Callable[..., Study], answer: str, one: str, other: str
+) -> None:
+    test = [{**row, "a": one} for row in _rows(2, 100)]
+    test += [{**row, "a": other} for row in test]
+    study = _answering(of_files(_rows(5), test, benchmark="    duplicates: {kind: exact}\n"), answer)
+    _checks()
+    assert "exact duplicates: 2" in run_stage("prepare", "arithmetic_test")
+    assert [problem.reference for problem in study.problems("arithmetic_test")] == [one, one]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 101\u2082 in decimals?", "What is 1012 in decimals?"),
+        ("Find 2\u207f for n = 5.", "Find 2n for n = 5."),
+        ("Let A = 1, a = 2. What is A+a?", "Let A = 1, a = 2. What is a+a?"),
+    ],
+)
+@pytest.mark.parametrize("more", ["", "    duplicates: {kind: exact}\n"])
+def test_what_differs_in_its_answer_is_another_problem_though_it_is_spelt_alike(
+    of_files: Callable[..., Study], one: str, other: str, more: str
+) -> None:
+    rest = {"s": "-", "level": 1}
+    test = [{"q": one, "a": 3, **rest}, {"q": other, "a": 4, **rest}]
+    study = of_files(_rows(5), test, benchmark=more)
+    _checks()
+    run_stage("prepare", "arithmetic_test")
+    assert [problem.text for problem in study.problems("arithmetic_test")] == [one, other]
+    _write(study, [*test, {"q": other + " ", "a": 3, **rest}])
+    with pytest.raises(FaultsError, match=r"test\.jsonl:3: the problem of .*:2 again with another reference"):
+        run_stage("prepare", "arithmetic_test")
 
 
 def test_problems_that_are_nearly_equal_are_counted_on_the_card(of_files: Callable[..., Study]) -> None:

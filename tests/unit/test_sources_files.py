@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import struct
 import tracemalloc
 from decimal import Decimal
 from pathlib import Path
@@ -294,6 +295,27 @@ def test_the_check_takes_an_ending_as_the_reader_does(tmp_path: Path, name: str)
     assert list(_sources({"datasets": {"x": entry}}, tmp_path)) == []
 
 
+@pytest.mark.parametrize(
+    ("bits", "values"),
+    [
+        ("32", [2.0**30, 2.0**24 + 2, -(2.0**31), 123456792.0, 1e20, 0.1, 1 / 3]),
+        ("16", [65504.0, 2049.0 - 1, -60000.0, 0.1]),
+    ],
+)
+def test_a_whole_number_in_a_narrow_float_is_exact(tmp_path: Path, bits: str, values: list[float]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    column = pa.array(values, pa.float32()) if bits == "32" else pa.array(values, pa.float16())
+    pa.parquet.write_table(
+        pa.table({"a": column, "b": [[value] for value in column.to_pylist()]}), tmp_path / "a.parquet"
+    )
+    found = [record.value["a"] for record in read_file(tmp_path / "a.parquet").records]
+    whole = [value for value in column.to_pylist() if value.is_integer()]
+    assert [value for value in found if value.is_integer()] == whole
+    assert 0.1 in found
+
+
 DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,4})(\.[0-9]{0,2}[1-9])?(e-?[0-9])?", fullmatch=True)
 """Six digits of them any float of 32 bits keeps, of 16 bits three."""
 
@@ -311,11 +333,18 @@ def test_narrow_floats_are_read_as_they_were_written(
     import pyarrow as pa
     import pyarrow.parquet
 
+    def in_32_bits(digits: str) -> float:
+        value = float(f"{float(digits):.6g}")
+        narrowed: float = struct.unpack("f", struct.pack("f", value))[0]
+        return narrowed if narrowed.is_integer() else value  # whole numbers stay what they are
+
     def short(digits: str) -> float:
-        return float(f"{float(digits):.3g}") if abs(float(digits)) < 6e4 else 0.5
+        value = float(f"{float(digits):.3g}") if abs(float(digits)) < 6e4 else 0.5
+        narrowed: float = struct.unpack("e", struct.pack("e", value))[0]
+        return narrowed if narrowed.is_integer() else value
 
     narrow = {
-        pa.float32(): DIGITS.map(lambda digits: float(f"{float(digits):.6g}")),
+        pa.float32(): DIGITS.map(in_32_bits),
         pa.float16(): DIGITS.map(short).filter(lambda value: value == 0 or abs(value) > 1e-4),
     }
 

@@ -59,6 +59,11 @@ CHATS = [  # (key, words for system, user and assistant; the text's name; the li
     ("from", ("system", "human", "gpt"), "value", "conversations"),
     ("from", ("system", "user", "assistant"), "value", "conversations"),
     ("role", ("developer", "Human", "Model"), "text", "the turns"),
+    ("speaker", ("system", "user", "assistant"), "text", "dialogue"),
+    ("sender", ("system", "Human", "bot"), "text", "m"),
+    ("author", ("developer", "user", "assistant"), "content", "m"),
+    ("author.role", ("system", "user", "assistant"), "content", "m"),
+    ("type", ("system", "human", "ai"), "content", "m"),
 ]
 
 
@@ -74,7 +79,8 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
         said = [(user, f"question {index}?"), (assistant, f"answer {index}")]
         said += [(user, "And now?"), (assistant, "Nothing.")][: 2 * more]
         spoken = [(system, "Be kind.")] * with_system[index] + said
-        return {turns: [{key: who, text: what} for who, what in spoken], "a": index}
+        outer, _, inner = key.partition(".")
+        return {turns: [{outer: {inner: who} if inner else who, text: what} for who, what in spoken], "a": index}
 
     rows = [row(index) for index in range(len(with_system))]
     paths = {"problem": f"{turns}.0.{text}", "solution": f"{turns}.1.{text}"}
@@ -100,6 +106,69 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
     assert [(problem.text, problem.solution) for problem in found] == [
         (f"question {at}?", f"answer {at}") for at in range(len(rows))
     ]
+
+
+BY_PLACE = [
+    "row['{turns}'][0].{text}",
+    "(row['{turns}'] | first).{text}",
+    "row['{turns}'] | map(attribute='{text}') | first | strip",
+]
+
+
+@pytest.mark.parametrize("expression", BY_PLACE)
+@pytest.mark.parametrize("chat", CHATS, ids=lambda chat: "-".join([chat[0], *chat[1]]))
+def test_a_turn_that_an_expression_takes_must_be_the_right_speakers(chat: Any, expression: str) -> None:
+    key, (system, user, assistant), text, turns = chat
+
+    def row(*said: tuple[str, str]) -> dict[str, Any]:
+        outer, _, inner = key.partition(".")
+        return {turns: [{outer: {inner: who} if inner else who, text: what} for who, what in said], "a": "1"}
+
+    question, answer = (user, " Why? "), (assistant, "So.")
+    rows = [row(question, answer), row((system, "Be kind."), question, answer)]
+    problem = "{{ " + expression.format(turns=turns, text=text) + " }}"
+    with pytest.raises(FaultsError) as caught:
+        _map(rows, problem=problem, reference="a")
+    (fault,) = caught.value.faults
+    assert fault.where == "f:2"
+    assert fault.message == f"`{problem}` (problem) is a turn of `{system}`: wanted user or human"
+    remedy = str(fault.hint).removeprefix("pick by who speaks: `").removesuffix("`")
+    assert [found.text for found in _map(rows, problem=remedy, reference="a")] == [" Why? "] * 2
+    solution = problem.replace("[0]", "[1]").replace("first", "last")
+    asked_last = [row(question, answer), row((system, "Be kind."), question)]
+    with pytest.raises(FaultsError, match=r"\(solution\) is a turn of `\w+`: wanted assistant or gpt"):
+        _map(asked_last, problem=remedy, solution=solution)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "{{ (row.m | selectattr('role', 'equalto', 'system') | first).content }}",  # who wants it says so
+        "{{ row.m[0].content }}: {{ row.m[1].content }}",
+        "{{ row.q }}",
+    ],
+)
+def test_an_expression_may_take_what_it_names(problem: str) -> None:
+    turns = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 1"}]
+    assert len(_map([{"q": "1 + 1", "m": turns}], problem=problem)) == 1
+    same = [{"role": who, "content": "Add."} for who in ("system", "user")]
+    assert len(_map([{"q": "Add.", "m": same}], problem="{{ row.m[0].content }}")) == 1
+
+
+def test_names_of_people_are_no_speakers() -> None:
+    said = [{"speaker": "Ann", "type": "text", "content": "1?"}, {"speaker": "Bob", "type": "text", "content": "2"}]
+    assert [found.text for found in _map([{"m": said}], problem="m.0.content")] == ["1?"]
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\t\n ", "\u2028"])
+def test_white_space_at_the_ends_of_a_solution_goes(space: str) -> None:
+    (plain, thought) = _map(
+        [{"q": "5?", "s": f"{space}It is{space}5.{space}"}, {"q": "6?", "s": f"<think>hm</think>{space}6{space}"}],
+        problem="q",
+        solution="s",
+    )
+    assert (plain.solution, plain.meta) == (f"It is{space}5.", {})
+    assert thought.solution == "<think>\nhm\n</think>\n\n6"
 
 
 def test_other_fields_take_the_same_speaker_in_every_row() -> None:

@@ -2,7 +2,8 @@
 
 Python has floats of 64 bits alone. What Arrow makes of a narrower one is exact, and has digits that nobody wrote: the
 reference `0.1` of a float32 column would be a number that no answer equals. The shortest digits that give the same
-narrow float back are what was written, or as good as.
+narrow float back are what was written, or as good as. A whole number stays what it is: 2^30 in 32 bits is 1073741824,
+whose shortest digits are 1073741800.
 
 Beside the workers, of which one imports it, and used by the hub's reader, too.
 """
@@ -27,7 +28,8 @@ def is_narrow(kind: Any) -> bool:
 
 
 def as_written(values: list[Any], kind: Any) -> list[Any]:
-    """Values of an Arrow type, as `to_pylist` gives them, with each narrow float as the nearest of its shortest digits.
+    """Values of an Arrow type, as `to_pylist` gives them, with each narrow float that is no whole number as the
+    nearest of its shortest digits.
 
     Args:
         kind: the Arrow type of each of the values.
@@ -39,9 +41,11 @@ def as_written(values: list[Any], kind: Any) -> list[Any]:
     if not is_narrow(kind):
         return values
     if types.is_float32(kind):  # Arrow writes the shortest digits of these
-        return list(pyarrow.array(values, kind).cast(pyarrow.string()).cast(pyarrow.float64()).to_pylist())
+        short = pyarrow.array(values, kind).cast(pyarrow.string()).cast(pyarrow.float64()).to_pylist()
+        return [one if one is None or one.is_integer() else other for one, other in zip(values, short, strict=True)]
     if types.is_float16(kind):
-        return [None if value is None else float(str(numpy.float16(value))) for value in values]
+        short = [None if value is None else float(str(numpy.float16(value))) for value in values]
+        return [one if one is None or one.is_integer() else other for one, other in zip(values, short, strict=True)]
     if isinstance(kind, pyarrow.BaseExtensionType):
         return as_written(values, kind.storage_type)
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
