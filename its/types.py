@@ -11,6 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 VerdictName = Literal["correct", "incorrect", "no_answer", "grader_error"]
 FinishReason = Literal["stop", "length", "error"]
+CUT_WORDS = frozenset({"length", "max_tokens", "max_output_tokens"})
+"""What servers call the end at the limit of tokens, in any case: OpenAI, Anthropic, Gemini (`MAX_TOKENS`), OpenAI's
+Responses, and gateways to them."""
+
+
+def is_cut(finish_reason: object) -> bool:
+    """Whether a finish reason, in a server's word for it, says that the limit of tokens ended the text."""
+    return isinstance(finish_reason, str) and finish_reason.lower() in CUT_WORDS
+
+
 Role = Literal["system", "user", "assistant"]
 
 

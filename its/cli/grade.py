@@ -37,7 +37,7 @@ def grade(
     Reads data/responses/ and data/problems/. Writes data/verdicts/. With FILE: reads JSON lines with `reference` and
     `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`. With
     --thinking a response that ends within its reasoning is `no_answer`; one without any mark is taken for such where
-    its row says `finish_reason: length`, unless --opened-by tells.
+    its row says `finish_reason: length` (or `max_tokens`), unless --opened-by tells.
 
     Example: its grade answers.jsonl --kind math --output graded.jsonl
     """

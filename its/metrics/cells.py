@@ -25,7 +25,7 @@ class Cell:
 
     Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
     `completion`. `maj_P` holds maj@k of each problem, by k. `errors` are responses with `finish_reason` error;
-    `equal_samples` counts problems whose n > 1 responses are one text n times (0 where n is 1).
+    `equal_samples` counts problems whose responses are one text, or less than half as many (0 where n is 1).
     """
 
     checkpoint: str

@@ -1,34 +1,39 @@
-"""Whether the n responses of a problem are n samples, or one text n times."""
+"""Whether the n responses of a problem are n samples, or a few texts over and over."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 
 class EqualSamples:
-    """Counts the problems whose responses are all the same, thinking and text; it keeps a hash for each problem.
+    """Counts the problems whose responses are one text, or less than half as many texts as there are responses.
 
-    Greedy decoding gives equal responses, a low temperature may, and so does a server that does not heed seeds. Where
-    all are empty nothing was sampled, so those problems are not counted.
+    A text is thinking and answer together. Greedy decoding gives equal responses, a low temperature may, and so do
+    servers that do not heed seeds: one of them one text, a fleet as many as it has servers. A fleet of n / 2 such
+    servers or more is not seen. What is empty was not sampled, so it is left out.
+
+    Args:
+        n: responses to a problem; at most n / 2 + 1 hashes are kept for each.
     """
 
-    def __init__(self) -> None:
-        self._first: dict[int, bytes] = {}
-        self._equal: dict[int, int] = {}  # problem -> responses so far, all of them equal
+    def __init__(self, n: int) -> None:
+        self._most = n // 2 + 1
+        self._texts: dict[int, set[bytes]] = {}
+        self._responses: Counter[int] = Counter()
 
     def add(self, problem: int, thinking: str | None, text: str) -> None:
         """Take one response of a problem."""
         whole = f"{thinking or ''}\0{text}"
-        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
-        if problem not in self._first:
-            self._first[problem] = digest
-            self._equal[problem] = 1 if whole != "\0" else 0
-        elif self._first[problem] != digest:
-            self._equal[problem] = 0
-        elif self._equal[problem]:
-            self._equal[problem] += 1
+        if whole == "\0":
+            return
+        self._responses[problem] += 1
+        texts = self._texts.setdefault(problem, set())
+        if len(texts) < self._most:
+            texts.add(hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()[:16])
 
     @property
     def problems(self) -> int:
-        """How many problems have more than one response, all of them the same."""
-        return sum(count > 1 for count in self._equal.values())
+        """How many problems have more than one response and, of different texts, one or fewer than half as many."""
+        counts = ((len(texts), self._responses[problem]) for problem, texts in self._texts.items())
+        return sum(count > 1 and (different == 1 or 2 * different < count) for different, count in counts)

@@ -20,11 +20,13 @@ from its.grading.references import HINTS, probe_references
 from its.progress import Progress
 from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
 from its.thinking import Marks, OpenedBy, PlainMarks
-from its.types import Verdict
+from its.types import Verdict, is_cut
 
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 ADDED = ("answer", "verdict", "rule", "span", "reason", "grader_version")
 """The fields that a graded row ends in; `reason` only where the verdict is `grader_error`."""
+APART = ("thinking", "reasoning_content")
+"""Where thinking stands that came apart from the text: in a row of `data/responses`, in a message of a server."""
 
 _ADDED = frozenset(ADDED)
 _HINTS = HINTS | {
@@ -55,8 +57,8 @@ def grade_file(
         output: written atomically; the rows' other fields stay as they are.
         kind: of rows that do not say theirs.
         thinking: marks around reasoning, which is cut off by `its.thinking`, as the stages do. A row's `finish_reason`
-            is looked at, and a text under its `thinking` (a server's reasoning parser, a row of `data/responses`) says
-            that it was cut off before, so that nothing is open at the beginning of `response`.
+            is looked at, in any service's word for it, and a text under one of `APART` says that it was cut off before,
+            so that nothing is open at the beginning of `response`.
         list_all: name every fault, not the first 20 and how many more.
         opened_by: who writes the first of those marks, as `models.NAME.thinking.opened_by` of a recipe.
 
@@ -179,7 +181,7 @@ def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dic
 def _item(number: int, row: dict[str, Any], kind: AnswerKind | None, marks: Marks | None) -> Item:
     # Half a character has no UTF-8 and is no text to most libraries. One for one, so that `span` fits the response.
     text = row["response"] if row["response"].isascii() else _HALF.sub("\ufffd", row["response"])
-    cut_short, apart = row.get("finish_reason") == "length", isinstance(row.get("thinking"), str)
+    cut_short, apart = is_cut(row.get("finish_reason")), any(isinstance(row.get(name), str) for name in APART)
     return Item(str(number), 0, text, _text(row["reference"]), _kind(row, kind), marks, cut_short, apart)
 
 

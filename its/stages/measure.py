@@ -128,7 +128,7 @@ def _read(
     counts = {name: np.zeros(len(problem_ids), dtype=np.int64) for name in ("correct", "prompt", "thinking", "all")}
     cast: dict[str, list[tuple[str | None, VerdictName]]] = {problem_id: [] for problem_id in problem_ids}
     totals = dict.fromkeys(("no_answer", "grader_error", "truncated", "loops", "errors"), 0)
-    samples = EqualSamples()
+    samples = EqualSamples(n)
     faults: list[Fault] = []
     graders: dict[str, None] = {}
     open_rows = set()

@@ -331,9 +331,9 @@ def _odd_cells(study: Study, cells: list[dict[str, Any]]) -> list[str]:
         temperature, same = study.recipe.generation.temperature, cell["equal_samples"]
         if cell["n"] > 1 and same >= EQUAL_RATE * cell["problems"]:
             out.append(
-                f"{name}: the {cell['n']} responses to each of {same} of {cell['problems']} problems are the same, "
-                f"word for word, at temperature {temperature:g}: either the engine does not heed seeds, or the model "
-                "is that sure; together they tell no more than one of them"
+                f"{name}: the {cell['n']} responses to each of {same} of {cell['problems']} problems are one text, or "
+                f"less than half as many, word for word, at temperature {temperature:g}: either the engine does not "
+                "heed seeds (of a fleet each server), or the model is that sure; they tell no more than those few texts"
             )
         if cell["grader_error"]:
             out.append(f"{name}: the grader failed on {cell['grader_error']} responses; they count as not correct")

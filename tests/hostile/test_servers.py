@@ -43,6 +43,7 @@ WORDS = {
     "dropped": "broke the connection",
     "timeout": "did not answer within",
     "refused": "refused request",
+    "limit": "asks for more `max_tokens` than",
     "busy": "no server of model `m` has answered",
     "key": "wants a key|refuses the key",
     "server_error": "answered [59]",
@@ -353,7 +354,8 @@ def test_a_key_is_no_part_of_a_response(
 @pytest.mark.parametrize(
     ("told", "kept"),
     [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter"), ("tool_calls", "tool_calls")]
-    + [(word, "other") for word in ("tk-live-0123456789abcdefGHIJ", "MAX_TOKENS", "eos", "Stop", "x" * 64)],
+    + [(word, "other") for word in ("tk-live-0123456789abcdefGHIJ", "MAX", "eosin", "Stop.", "x" * 64)]
+    + [("MAX_TOKENS", "length"), ("eos", "stop"), ("Stop", "stop")],
 )
 def test_a_finish_reason_is_one_of_ours(told: str, kept: str) -> None:
     from its.engines.fleet.wire import parsed_answer

@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
 from its.engines.fleet.scrub import scrubber
-from its.engines.fleet.wire import message_of, wait_seconds
+from its.engines.fleet.wire import failure_of, message_of, wait_seconds
 from its.engines.openai import OpenAIEngine, OpenAIServer, TokenPrice
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, ItsError, MissingError, RunError
@@ -217,7 +217,7 @@ def test_token_ids_of_the_prompt_are_hashed_and_other_finish_reasons_passed_on()
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda answer: answer["choices"][0]["message"].update(content=None),
+        lambda answer: answer["choices"][0]["message"].update(content=7),
         lambda answer: answer["choices"][0].update(finish_reason="abort"),
         lambda answer: answer["choices"][0].update(finish_reason=None),
         lambda answer: answer["choices"][0]["message"].update(content="\ud800"),
@@ -455,7 +455,7 @@ def test_a_refused_request_is_not_tried_again() -> None:
 
 
 # A server's error body for one prompt that it does not take, and the finish reason that the response gets.
-DECLINED: dict[str, tuple[int, dict[str, Any], str]] = {
+DECLINED: dict[str, tuple[int, Any, str]] = {
     "openai, long": (
         400,
         {
@@ -567,10 +567,187 @@ DECLINED: dict[str, tuple[int, dict[str, Any], str]] = {
         "refused",
     ),
     "a gateway, filter": (403, {"error": {"message": "no", "code": "content_filter"}}, "refused"),
+    "a gateway, moderation": (403, {"error": {"message": "flagged", "code": "moderation"}}, "refused"),
+    "openai, moderation": (403, {"error": {"message": "no", "code": "moderation_blocked"}}, "refused"),
+    "openrouter, moderation": (
+        403,
+        {"error": {"code": 403, "message": "Your input was flagged", "metadata": {"flagged_input": "x"}}},
+        "refused",
+    ),
+    "deepseek, filter": (
+        400,
+        {
+            "error": {
+                "message": "Content Exists Risk",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "invalid_request_error",
+            }
+        },
+        "refused",
+    ),
+    "anthropic, long": (
+        400,
+        {
+            "type": "error",
+            "error": {"type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum"},
+        },
+        "too_long",
+    ),
+    "anthropic, long with its completion": (
+        400,
+        {
+            "error": {
+                "type": "invalid_request_error",
+                "message": "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease "
+                "input length or `max_tokens` and try again",
+            }
+        },
+        "too_long",
+    ),
+    "gemini, long": (
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "The input token count (1200000) exceeds the maximum number of tokens allowed "
+                    "(1048576).",
+                    "status": "INVALID_ARGUMENT",
+                }
+            }
+        ],
+        "too_long",
+    ),
+    "tgi, long inputs": (
+        422,
+        {
+            "error": "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+            "error_type": "validation",
+        },
+        "too_long",
+    ),
+    "a gateway, long": (500, {"error": {"message": "no", "code": "context_length_exceeded"}}, "too_long"),
+    "a gateway, long, beside the words": (500, {"error": "no", "code": "context_length_exceeded"}, "too_long"),
+    "a framework, long": (400, {"detail": {"message": "no", "code": "context_length_exceeded"}}, "too_long"),
+    "vllm, long with its completion": (
+        400,
+        {
+            "error": {
+                "message": "'max_tokens' or 'max_completion_tokens' is too large: 1000. This model's maximum context "
+                "length is 1024 tokens and your request has 30 input tokens (1000 > 1024 - 30).",
+                "param": "max_tokens",
+                "code": 400,
+            }
+        },
+        "too_long",
+    ),
+}
+# Of `max_tokens` that no prompt leaves room for: the context is told, or not.
+ABOVE_THE_LIMIT: dict[str, tuple[int, Any]] = {
+    "vllm": (
+        400,
+        {
+            "object": "error",
+            "message": "max_tokens is too large: 5000. This model's maximum context length is 1024 tokens and your "
+            "request has 20 input tokens (5000 > 1024 - 20).",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        },
+    ),
+    "vllm, both names": (
+        400,
+        {
+            "error": {
+                "message": "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context "
+                "length is 1024 tokens and your request has 20 input tokens (5000 > 1024 - 20).",
+                "param": "max_tokens",
+                "code": 400,
+            }
+        },
+    ),
+    "vllm before": (
+        400,
+        {
+            "message": "This model's maximum context length is 4096 tokens. However, you requested 5020 tokens (20 in "
+            "the messages, 5000 in the completion). Please reduce the length of the messages or completion.",
+            "code": 400,
+        },
+    ),
+    "vllm later": (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4096 tokens. However, you requested 4096 output "
+                "tokens and your prompt contains at least 1 input tokens, for a total of at least 4097 tokens.",
+                "param": "input_tokens",
+                "code": 400,
+            }
+        },
+    ),
+    "openai": (
+        400,
+        {
+            "error": {
+                "message": "max_tokens is too large: 100000. This model supports at most 16384 completion tokens, "
+                "whereas you provided 100000.",
+                "type": "invalid_request_error",
+                "param": "max_tokens",
+                "code": "invalid_value",
+            }
+        },
+    ),
+    "openai, by its code": (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4,097 tokens. However, you requested 5,020 tokens "
+                "(20 in the messages, 5,000 in the completion).",
+                "param": "messages",
+                "code": "context_length_exceeded",
+            }
+        },
+    ),
+    "a gateway to it": (
+        500,
+        {
+            "error": {
+                "message": "This model's maximum context length is 4097 tokens. However, you requested 5020 tokens "
+                "(20 in the messages, 5000 in the completion).",
+                "code": "context_length_exceeded",
+            }
+        },
+    ),
+    "sglang": (
+        400,
+        {
+            "message": "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested "
+            "a total of 9020 tokens: 20 tokens from the input messages and 9000 tokens for the completion.",
+            "code": 400,
+        },
+    ),
+    "tgi": (422, {"error": "Input validation error: `max_new_tokens` must be <= 512. Given: 5000"}),
+    "tgi, together": (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5 `inputs` "
+            "tokens and 5000 `max_new_tokens`"
+        },
+    ),
+    "anthropic": (
+        400,
+        {
+            "error": {
+                "type": "invalid_request_error",
+                "message": "max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens for x",
+            }
+        },
+    ),
 }
 
 
-def _declines(case: str, text: str = "poison") -> tuple[Callable[[str, int], str | None], dict[str, Any]]:
+def _declines(case: str, text: str = "poison") -> tuple[Callable[[str, int], str | None], Any]:
     status, body, _ = DECLINED[case]
     return (lambda told, seen: str(status) if told.startswith(text) else None), body
 
@@ -606,10 +783,42 @@ def test_when_every_prompt_is_refused_the_run_ends(case: str, concurrency: int) 
     with (
         FakeServer(script=script, error=body) as server,
         _engine(server, concurrency=concurrency) as engine,
-        pytest.raises(RunError, match="refused the first 16 requests to `m`, each for its prompt, and answered none"),
+        pytest.raises(RunError, match="gave no text to any of the first 16 requests to `m`"),
     ):
         _all(engine, requests)
     assert server.seen.total() < 100
+
+
+@pytest.mark.parametrize("case", ABOVE_THE_LIMIT)
+def test_more_tokens_than_any_prompt_leaves_room_for_end_the_run(case: str) -> None:
+    status, body = ABOVE_THE_LIMIT[case]
+    with FakeServer(script=_first("a", str(status)), error=body) as server, _engine(server) as engine:
+        engine.submit(_request("a"))
+        error = _error(engine)
+        assert isinstance(error, RunError) and server.seen["a"] == 1 and not engine.counts["declined"]
+    assert "request `a` asks for more `max_tokens` than the model takes with any prompt" in error.message
+    assert "lower `max_tokens`" in str(error.hint)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_of_a_limit_of_tokens_the_numbers_decide(status: int) -> None:
+    """However a server tells of them: a completion as long as the context leaves no room for any prompt."""
+    forms = (
+        "max_tokens is too large: {asked}. This model's maximum context length is {context} tokens and your request",
+        "This model's maximum context length is {context} tokens. However, you requested {asked} output tokens and",
+        "maximum context length of {context} tokens. 9 tokens from the input and {asked} tokens for the completion",
+        "`inputs` tokens + `max_new_tokens` must be <= {context}. Given: 9 `inputs` tokens, {asked} `max_new_tokens`",
+        "input length and `max_tokens` exceed context limit: 9 + {asked} > {context}, decrease input length",
+        "max_tokens={asked} cannot be greater than max_model_len={context}: maximum context length",
+    )
+    chance = random.Random(status)
+    for form in forms:
+        for share in (0.3, 0.99, 1.0, 1.01, 7.0):
+            context = chance.randrange(100, 10**6)
+            said = form.format(asked=int(share * context), context=context)
+            body = json.dumps({"error": {"message": said}}).encode()
+            found = failure_of(status, {}, body, scrubber([])).kind
+            assert found == ("declined" if share < 1 else "limit"), said
 
 
 @pytest.mark.parametrize(
@@ -652,6 +861,11 @@ def test_a_refusal_that_may_be_of_every_request_ends_the_run(status: int, body: 
         ({"content": "Yes.", "refusal": None}, "Yes.", "stop"),
         ({"content": [{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}]}, "It is 4.", "stop"),
         ({"content": [{"type": "output_text", "text": "4"}]}, "4", "stop"),
+        ({"content": ["It is ", "4."]}, "It is 4.", "stop"),
+        ({"content": [{"type": "text", "text": "It is "}, "4."]}, "It is 4.", "stop"),
+        ({"content": [{"type": "refusal", "refusal": "I will not."}]}, "", "refused"),
+        ({"content": [{"type": "text", "text": ""}, {"type": "refusal", "refusal": "No."}]}, "", "refused"),
+        ({"content": [{"type": "text", "text": "Yes."}, {"type": "refusal", "refusal": "No."}]}, "Yes.", "stop"),
     ],
 )
 def test_refusals_and_parts_of_a_message_are_read(change: dict[str, Any], text: str, finish_reason: str) -> None:
@@ -664,9 +878,119 @@ def test_refusals_and_parts_of_a_message_are_read(change: dict[str, Any], text: 
 
 
 @pytest.mark.parametrize(
-    "content", [[], [{"type": "image_url", "text": "x"}], [{"type": "text", "text": 4}], [{"text": "x"}, "y"], ["x"]]
+    ("content", "thinking", "text"),
+    [
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}, {"type": "text", "text": "m."}]}],
+            "Hmm.",
+            "",
+        ),
+        ([{"type": "thinking", "thinking": ["Hm", "m."]}, {"type": "text", "text": "4"}], "Hmm.", "4"),
+        ([{"type": "thinking", "thinking": "Hmm.", "signature": "Eq"}, {"type": "text", "text": "4"}], "Hmm.", "4"),
+        ([{"type": "reasoning", "text": "Hmm."}, {"type": "text", "text": "4"}], "Hmm.", "4"),
+        ([{"type": "reasoning", "reasoning": "Hmm."}, {"type": "output_text", "text": "4"}], "Hmm.", "4"),
+        ([{"type": "thinking", "thinking": "a"}, "4", {"type": "thinking", "thinking": "b"}], "a\n\nb", "4"),
+        ([{"type": "redacted_thinking", "data": "Eq"}, {"type": "text", "text": "4"}], "", "4"),
+        ([{"type": "thinking", "thinking": []}, {"type": "text", "text": "4"}], "", "4"),
+    ],
 )
-def test_a_part_that_is_no_text_is_no_answer(content: list[Any]) -> None:
+def test_parts_of_thinking_come_apart_from_the_text(content: list[Any], thinking: str, text: str) -> None:
+    with (
+        FakeServer(extra=lambda answer: answer["choices"][0]["message"].update(content=content)) as server,
+        _engine(server) as engine,
+    ):
+        found = _all(engine, [_request("a")])["a"]
+        assert (found.text, found.thinking, found.finish_reason) == (text, thinking, "stop")
+
+
+def _without_text(content: Any, finish_reason: str) -> Callable[[dict[str, Any]], None]:
+    """An answer whose text is missing, to every message that begins with `poison`."""
+
+    def extra(answer: dict[str, Any]) -> None:
+        choice = answer["choices"][0]
+        if choice["message"]["content"].startswith("to poison"):
+            choice["message"]["content"] = content
+            choice["finish_reason"] = finish_reason
+
+    return extra
+
+
+@pytest.mark.parametrize("content", [None, []])
+@pytest.mark.parametrize("finish_reason", ["stop", "tool_calls", "SAFETY", "end_turn"])
+def test_an_answer_without_text_is_a_response_that_counts_as_none(
+    content: Any, finish_reason: str, tmp_path: Path
+) -> None:
+    with (
+        FakeServer(extra=_without_text(content, finish_reason)) as server,
+        _engine(server, log=tmp_path / "log", price=TokenPrice(1.0, 1.0)) as engine,
+    ):
+        found = _all(engine, [_request(text) for text in ("poison", "b", "poison too", "c")])
+        for name in ("poison", "poison too"):
+            assert (found[name].text, found[name].finish_reason, found[name].weights) == ("", "no_text", "f:m")
+            assert found[name].completion_tokens == 20 and server.seen[name] == 1
+        assert found["c"].text == answer_to("c")
+        assert (engine.counts["declined"], engine.counts["completion_tokens"]) == (2, 80), "they are paid for"
+        assert engine.counts["cost"] == pytest.approx(sum(one.prompt_tokens + 20 for one in found.values()) / 1e6)
+    with FakeServer(extra=_without_text(content, finish_reason)) as server, _engine(server) as engine:
+        assert _all(engine, [_request("poison")])["poison"].finish_reason == "no_text", "it is all there is"
+    log = (tmp_path / "log").read_text(encoding="utf-8")
+    assert log.count("without text (no_text)") == 2 and finish_reason in log
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_when_no_answer_has_a_text_the_run_ends(concurrency: int) -> None:
+    with (
+        FakeServer(extra=_without_text(None, "tool_calls")) as server,
+        _engine(server, concurrency=concurrency) as engine,
+        pytest.raises(
+            RunError, match=r"gave no text to any of the first 16 .* neither text nor thinking: .*tool_calls"
+        ),
+    ):
+        _all(engine, [_request(f"poison {number}") for number in range(200)])
+    assert server.seen.total() < 100
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        *((word, "length") for word in ("max_tokens", "MAX_TOKENS", "max_output_tokens", "LENGTH", "Length")),
+        *((word, "stop") for word in ("STOP", "end_turn", "eos_token", "stop_sequence")),
+        ("SAFETY", "other"),
+        ("lengthy", "other"),
+        ("stop", "stop"),
+    ],
+)
+def test_other_words_for_an_end_are_read(word: str, meant: str) -> None:
+    with (
+        FakeServer(extra=lambda answer: answer["choices"][0].update(finish_reason=word)) as server,
+        _engine(server) as engine,
+    ):
+        found = _all(engine, [_request("a")])["a"]
+        assert (found.text, found.finish_reason) == (answer_to("a"), meant)
+
+
+def test_an_answer_cut_before_its_text_is_cut_whatever_the_word() -> None:
+    with FakeServer(extra=_without_text(None, "MAX_TOKENS")) as server, _engine(server) as engine:
+        found = _all(engine, [_request("poison")])["poison"]
+        assert (found.text, found.finish_reason) == ("", "length") and not engine.counts["declined"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [{"type": "image_url", "text": "x"}],
+        [{"type": "text", "text": 4}],
+        [{"text": "x"}, "y"],
+        ["x", 4],
+        ["x", ["y"]],
+        [{"type": "thinking"}, {"type": "text", "text": "x"}],
+        [{"type": "thinking", "thinking": [{"type": "thinking", "thinking": "x"}]}, "x"],
+        [{"type": "refusal", "refusal": {}}],
+        [{"type": ["text"], "text": "x"}],
+    ],
+)
+def test_a_part_that_is_no_text_is_no_answer(content: Any) -> None:
     with (
         FakeServer(extra=lambda answer: answer["choices"][0]["message"].update(content=content)) as server,
         _engine(server, retries=1) as engine,

@@ -205,6 +205,26 @@ def test_half_a_character_is_graded_and_written_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "word", ["length", "LENGTH", "max_tokens", "MAX_TOKENS", "max_output_tokens", "stop", "5", None]
+)
+def test_a_response_that_was_cut_is_told_in_any_service_s_word(tmp_path: Path, word: str | None) -> None:
+    """Without a mark it is thought that did not come to its end, where the limit of tokens ended it."""
+    row = {"reference": "5", "response": "maybe \\boxed{5}", "kind": "integer", "finish_reason": word}
+    grade_file(_write(tmp_path / "in", row), tmp_path / "out", None, ("<t>", "</t>"), workers=1)
+    cut = word not in ("stop", "5", None)
+    assert _read(tmp_path / "out")[0]["verdict"] == ("no_answer" if cut else "correct")
+
+
+@pytest.mark.parametrize("name", ["thinking", "reasoning_content"])
+@pytest.mark.parametrize("apart", ["hm", "", None, 5])
+def test_a_row_with_its_thinking_apart_begins_with_its_answer(tmp_path: Path, name: str, apart: Any) -> None:
+    row = {"reference": "5", "response": "\\boxed{5}", "kind": "integer", name: apart}
+    grade_file(_write(tmp_path / "in", row), tmp_path / "out", None, ("<t>", "</t>"), workers=1, opened_by="prompt")
+    found = _read(tmp_path / "out")[0]
+    assert found["verdict"] == ("correct" if isinstance(apart, str) else "no_answer") and found[name] == apart
+
+
+@pytest.mark.parametrize(
     ("name", "error", "message"),
     [
         ("folder", DataError, "is a folder"),

@@ -164,6 +164,7 @@ def test_responses_that_are_none_are_counted_and_told(written: Written) -> None:
         (lambda number: ("a", f"thought {number}", "stop"), 0, False),
         (lambda number: ("", f"thought {number // 4}", "length"), 12, True),
         (lambda number: ("", None, "error"), 0, False),
+        (lambda number: ("", None, "error") if number % 4 else (f"a {number}", None, "stop"), 0, False),  # one sample
     ],
 )
 def test_samples_that_are_one_text_are_counted_and_told(written: Written, finish: Any, equal: int, told: bool) -> None:
@@ -171,7 +172,7 @@ def test_samples_that_are_one_text_are_counted_and_told(written: Written, finish
     run_stage("measure")
     rows = written.results("cells")["cells"]
     assert {row["equal_samples"] for row in rows} == {equal}
-    says = f"the 4 responses to each of {equal} of 12 problems are the same, word for word, at temperature 0.7: either"
+    says = f"the 4 responses to each of {equal} of 12 problems are one text, or less than half as many, word"
     assert [says in text for text in _odd_cells(written.study, rows)].count(True) == (6 if told else 0)
 
 

@@ -19,7 +19,7 @@ from its.engines.fleet.errors import all_declined, check_served, exhausted, key_
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import Failure, declined, exchange, message_of, model_names, parsed_answer
+from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, model_names, parsed_answer, told_failure
 from its.engines.protocol import Completion
 from its.errors import ItsError
 
@@ -27,8 +27,9 @@ LOOK_SECONDS = 10.0  # for `/models`
 LOOKS = 3  # at a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
 MOST_DECLINED = 16
-"""Requests of a model that are not taken before any is answered: with so many it is what they have in common that is
-refused (`max_tokens`, the template), and a table of empty responses would say nothing of the model."""
+"""Requests of a model that are not taken, or come back without any text, before one is answered: with so many it is
+what they have in common (`max_tokens`, the template, a server that is set up wrong), and a table of empty responses
+would say nothing of the model."""
 UNLISTED = (400, 403, 404, 405, 501)
 """No list of models: there is no such page, or not for this key (hosted services restrict keys to chat). If the key is
 refused altogether, the first request says so."""
@@ -216,41 +217,56 @@ class Fleet:
                 parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
-            elif reason := declined(200, answer):  # some gateways put an error under status 200
-                said = quoted(message_of(answer), self._scrub)
-                outcome = Failure("declined", f"answered 200: {said}", 200, finish_reason=reason)
-            else:
-                outcome = Failure("garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200)
+            else:  # some gateways put an error under status 200
+                outcome = told_failure(200, answer, self._scrub) or Failure(
+                    "garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200
+                )
         now = time.monotonic()
         if isinstance(outcome, Completion):
             server.pace.answered(began, now, outcome.completion_tokens)
-            self._deliver(job, server, outcome)
+            self._charge(outcome)
+            if outcome.finish_reason != NO_TEXT:
+                self._deliver(job, server, outcome)
         server.pace.under_way -= 1
+        request_id = job.request.request_id
         if isinstance(outcome, Failure):
             done = self._failed(job, server, outcome, began, now)
-            why, request_id = outcome.message, job.request.request_id
-            self.note(server=server.url, status=outcome.status, request=request_id, why=why, did=done)
+            self.note(server=server.url, status=outcome.status, request=request_id, why=outcome.message, did=done)
+        elif outcome.finish_reason == NO_TEXT and isinstance(answer, bytes):
+            why = f"answered with neither text nor thinking: {quoted(message_of(answer), self._scrub)}"
+            failure = Failure("declined", why, 200, finish_reason=NO_TEXT)
+            done = self._decline(job, server, failure, outcome)
+            self.note(server=server.url, status=200, request=request_id, why=why, did=done)
         self._dispatch()
 
-    def _deliver(self, job: Job, server: Server, completion: Completion) -> None:
-        job.route.outstanding -= 1
-        server.progress = time.monotonic()
+    def _charge(self, completion: Completion) -> None:
         self.counts["prompt_tokens"] += completion.prompt_tokens
         self.counts["completion_tokens"] += completion.completion_tokens
         if (price := self._rules.price) is not None:
             cost = completion.prompt_tokens * price.prompt + completion.completion_tokens * price.completion
             self.counts["cost"] += cost / 1e6
+
+    def _deliver(self, job: Job, server: Server, completion: Completion) -> None:
+        job.route.outstanding -= 1
+        server.progress = time.monotonic()
         job.route.answered = True
         self._release(job.route)
         self._tell(completion)
 
-    def _decline(self, job: Job, server: Server, failure: Failure) -> str:
-        """Keep a refusal of this one prompt as its response; told when it is clear that other prompts are taken."""
+    def _decline(self, job: Job, server: Server, failure: Failure, completion: Completion | None = None) -> str:
+        """Keep a refusal of this one prompt as its response; told when it is clear that other prompts are taken.
+
+        Args:
+            completion: what is kept, where there was an answer, though one without text.
+        """
         route = job.route
+        if self._error is not None and not route.answered:
+            return "left: the run is ending"  # it may be for what such responses have in common
         server.progress = time.monotonic()
         self.counts["declined"] += 1
         route.held.append(
-            Completion(job.request.request_id, "", failure.finish_reason, 0, 0, weights=route.model.fingerprint)
+            completion
+            or Completion(job.request.request_id, "", failure.finish_reason, 0, 0, weights=route.model.fingerprint)
         )
         if not route.answered:
             route.declined += 1
@@ -279,7 +295,7 @@ class Fleet:
             return "gave up"
         if failure.kind == "declined":
             return self._decline(job, server, failure)
-        if failure.kind == "refused":
+        if failure.kind in ("refused", "limit"):
             self._end(refused(job, server, failure))
             return "gave up"
         if failure.kind == "busy":

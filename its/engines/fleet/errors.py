@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from its.engines.fleet.state import Job, Route, Server
-from its.engines.fleet.wire import Failure
+from its.engines.fleet.wire import NO_TEXT, Failure
 from its.errors import MissingError, RunError
 
 SHOWN = 8  # names of a server's list; a hosted one has hundreds
@@ -66,7 +66,13 @@ def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Seque
 
 
 def refused(job: Job, server: Server, failure: Failure) -> RunError:
-    """The error for a request that would be refused at every attempt."""
+    """The error for a request that would be refused at every attempt; `limit`: and so would every other one."""
+    if failure.kind == "limit":
+        return RunError(
+            f"request `{job.request.request_id}` asks for more `max_tokens` than the model takes with any prompt: "
+            f"server `{server.url}` {failure.message}",
+            "lower `max_tokens` in the recipe, or have the model served with a longer context",
+        )
     return RunError(
         f"server `{server.url}` refused request `{job.request.request_id}`: it {failure.message}",
         "does its `url` end where `/chat/completions` begins, is the context long enough for prompt and `max_tokens`, "
@@ -75,12 +81,14 @@ def refused(job: Job, server: Server, failure: Failure) -> RunError:
 
 
 def all_declined(job: Job, server: Server, failure: Failure, count: int) -> RunError:
-    """The error for a model none of whose first prompts was taken."""
+    """The error for a model that gave no text for any of its first prompts."""
     return RunError(
-        f"server `{server.url}` refused the first {count} requests to `{job.route.model.name}`, each for its prompt, "
-        f"and answered none; the last one, `{job.request.request_id}`: it {failure.message}",
-        "is its context long enough for prompt and `max_tokens`, and does the template hold what its filter refuses? A "
-        "single prompt that is refused becomes a response without text",
+        f"server `{server.url}` gave no text to any of the first {count} requests to `{job.route.model.name}`; the "
+        f"last one, `{job.request.request_id}`: it {failure.message}",
+        "does it answer in the message's `content` (a tool call is no answer)?"
+        if failure.finish_reason == NO_TEXT
+        else "is its context long enough for prompt and `max_tokens`, and does the template hold what its filter "
+        "refuses? A single prompt that is refused becomes a response without text",
     )
 
 

@@ -21,9 +21,11 @@ from typing import Any, Literal, TypeGuard
 
 import httpx2
 
+from its.engines.fleet.message import said_in
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.protocol import Completion, Request
 from its.errors import DataError
+from its.types import is_cut
 
 ANSWER_BYTES = 16 * 2**20
 """Of the body of an answer, as sent and as unpacked. 32,768 tokens are 0.2 MB of text, with their ids and five
@@ -49,35 +51,76 @@ CONTINUED = ("continue_final_message", "add_generation_prompt")
 # the server behind them broke off. The text is then a part of what the model would have said.
 BROKEN_OFF = ("abort", "error")
 WITHOUT_TEXT = ("content_filter", "length")
-"""Reasons with which services answer without a text; with another one, a text that is missing is a fault."""
-REFUSED, TOO_LONG = "refused", "too_long"
-"""Finish reasons of ours, for an answer that is none: held back by a filter or by the model, or a prompt that the
-server's context does not take."""
+"""Reasons with which services answer without a text; with another one, no text at all is `NO_TEXT`."""
+REFUSED, TOO_LONG, NO_TEXT = "refused", "too_long", "no_text"
+"""Finish reasons of ours, for an answer that is none: held back by a filter or by the model; a prompt that the server's
+context does not take; neither text nor thinking, and no reason why (a tool call, or a server that is set up wrong)."""
 REFUSALS = {
     "content_filter": REFUSED,
     "content_policy_violation": REFUSED,
+    "data_inspection_failed": REFUSED,
+    "datainspectionfailed": REFUSED,
     "invalid_prompt": REFUSED,
+    "moderation": REFUSED,
+    "moderation_blocked": REFUSED,
     "responsibleaipolicyviolation": REFUSED,
     "context_length_exceeded": TOO_LONG,
     "exceed_context_size_error": TOO_LONG,
     "string_above_max_length": TOO_LONG,
 }
 """What an error's `code` or `type` says where this one prompt is refused and another one may be answered: OpenAI, Azure
-OpenAI and the gateways to them, `exceed_context_size_error` of llama.cpp."""
+OpenAI and the gateways to them, `exceed_context_size_error` of llama.cpp, `data_inspection_failed` of DashScope."""
 # vLLM, SGLang and others have no code for it: "This model's maximum context length is 4096 tokens. However, you
 # requested 5000 tokens", "The input (61709 tokens) is longer than the model's context length (40960 tokens)", "The
 # decoder prompt (length 5000) is longer than the maximum model length of 4096", "the request exceeds the available
-# context size", "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens".
+# context size", "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens", "`inputs` must have
+# less than 4095 tokens". Anthropic: "prompt is too long: 210000 tokens > 200000 maximum", "input length and
+# `max_tokens` exceed context limit: 190000 + 20000 > 200000". Gemini: "The input token count (1200000) exceeds the
+# maximum number of tokens allowed (1048576)".
 _LONG_PROMPT = re.compile(
-    r"\b(?:exceed\w*|longer than|maximum|too (?:long|large))\b.{0,200}?\b(?:context|model) (?:length|size|window)\b"
-    r"|`inputs` tokens \+ `max_new_tokens` must be <=",
+    r"\b(?:exceed\w*|longer than|maximum|too (?:long|large))\b.{0,200}?"
+    r"\b(?:context|model) (?:length|size|window|limit)\b"
+    r"|`inputs` tokens \+ `max_new_tokens` must be <="
+    r"|`inputs` must have less than \d+ tokens"
+    r"|\bprompt is too long: \d+ tokens > \d+"
+    r"|\binput token count\b.{0,30}?\bexceeds the maximum\b",
+    re.IGNORECASE | re.DOTALL,
+)
+# DeepSeek, Anthropic, Azure OpenAI, DashScope.
+_HELD_BACK = re.compile(
+    r"\bcontent exists risk\b|\bcontent filtering policy\b|\bcontent management policy\b"
+    r"|\bmay contain inappropriate content\b",
+    re.IGNORECASE,
+)
+# How errors tell the tokens that were asked for, those that the model has for prompt and completion, and, where they do
+# not, that it is the former that are too many.
+_NUMBER = r"(\d[\d,]{0,14})\b"
+_ASKED = re.compile(
+    rf"tokens\W{{0,2}} is too large: {_NUMBER}|\bmax_tokens ?= ?{_NUMBER}"
+    rf"|\b{_NUMBER} (?:tokens )?(?:in|for) the completion\b"
+    rf"|\b{_NUMBER} output tokens\b|\b{_NUMBER} `max_new_tokens`|\bcontext limit: \d+ \+ {_NUMBER} >",
+    re.IGNORECASE,
+)
+_CONTEXT = re.compile(
+    rf"\bcontext length (?:is|of) {_NUMBER}|\bmax_model_len ?= ?{_NUMBER}|`max_new_tokens` must be <= {_NUMBER}"
+    rf"|\bcontext limit: \d+ \+ \d+ > {_NUMBER}",
+    re.IGNORECASE,
+)
+_ABOVE_LIMIT = re.compile(
+    r"(?<!\+ )(?<!\+ `)\bmax_(?:completion_|output_|new_)?tokens\b.{0,60}?"
+    r"(?:\btoo (?:large|high|big)\b|\bcannot be greater\b|\bmust be <=|\bmaximum allowed number of output tokens\b)",
     re.IGNORECASE | re.DOTALL,
 )
 FINISHED = ("stop", "length", "content_filter", "tool_calls", "function_call", REFUSED)
-"""Reasons that are passed on; any other word is `other`: rows, the store and the report take no server's own words."""
+"""Reasons that are passed on, in small letters; any other word is `other`: rows, the store and the report take no
+server's own words."""
+ENDED = ("end_turn", "eos", "eos_token", "stop_sequence")
+"""Other words for `stop`: of Anthropic, TGI and the gateways to them."""
 PROMPT_PARAMS = (None, "", "messages", "prompt", "input_text", "input_tokens")
 """What an error about a long prompt names as the fault, if anything: OpenAI the field, vLLM what it counted."""
-TEXT_PARTS = ("text", "output_text")
+WORDED = (400, 413, 422)
+"""Statuses of errors whose words are looked at, beside their codes."""
+WORD = r"\w[\w.:/-]{0,63}"
 AGAIN = (408, 409, 425)
 CONNECT_SECONDS = 8.0  # for each of connection and handshake
 HANDSHAKE = "connection.start_tls"
@@ -91,16 +134,18 @@ class Failure:
 
     `busy` and `unreachable` tell something about the server alone, so they do not count against the request;
     `timeout`, `dropped`, `garbage` and `server_error` may be the request's own doing and are tried again a limited
-    number of times; `key`, `refused` and `declined` would be the same at every further attempt, and `declined` says
-    that it is this prompt alone that the server does not take.
+    number of times; `key`, `refused`, `limit` and `declined` would be the same at every further attempt. `limit` says
+    that no prompt leaves room for `max_tokens`, `declined` that it is this prompt alone that the server does not take.
 
     Args:
         message: safe to show: short, and no key in it.
         wait_seconds: what a Retry-After asked for; never negative.
-        finish_reason: of what is `declined`: `REFUSED` or `TOO_LONG`.
+        finish_reason: of what is `declined`: `REFUSED`, `TOO_LONG` or `NO_TEXT`.
     """
 
-    kind: Literal["busy", "unreachable", "timeout", "dropped", "garbage", "server_error", "key", "refused", "declined"]
+    kind: Literal[
+        "busy", "unreachable", "timeout", "dropped", "garbage", "server_error", "key", "refused", "limit", "declined"
+    ]
     message: str
     status: int | None = None
     wait_seconds: float | None = None
@@ -150,8 +195,8 @@ def most_text(request: Request, options: Mapping[str, Any]) -> int:
 def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_TEXT) -> Completion | str:
     """The completion in an answer with status 200, or what is wrong with it.
 
-    Text that is not there is not made up: without exactly one choice, its text, its finish reason and the token counts
-    it is no answer.
+    Without exactly one choice, its message, its finish reason and the token counts it is no answer. Text that is not
+    there is not made up: where nothing tells why, the completion's finish reason is `NO_TEXT`.
 
     Args:
         most: characters of text and thinking; see `most_text`.
@@ -167,27 +212,27 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
         said = f": {message_of(body)}" if "error" in answer else ""  # gateways put an error under status 200
         return f"{len(choices) if isinstance(choices, list) else 'no'} choices instead of one{said}"
     message, finish_reason = choices[0].get("message"), choices[0].get("finish_reason")
+    if finish_reason is not None and not isinstance(finish_reason, str):
+        return "finish_reason is no text"
+    if finish_reason is None or finish_reason.lower() in BROKEN_OFF:
+        return f"broken off: finish_reason is {finish_reason!r}"
+    if not re.fullmatch(WORD, finish_reason, re.ASCII):
+        return f"finish_reason is no word: {finish_reason}"
+    finish_reason = _finished(finish_reason)
     if message is None and finish_reason in WITHOUT_TEXT:
         message = {}
     if not isinstance(message, dict):
         return "the choice has no message"
-    told = [part for part in (message.get("reasoning_content"), message.get("reasoning")) if isinstance(part, str)]
-    # An empty one is told too: a server that has the field parts thinking from the text, and there was none.
-    thinking = next(filter(None, told), told[0] if told else None)
-    text = _content_text(message.get("content"))
-    if message.get("refusal") and isinstance(message["refusal"], str) and not text:
-        # What it says in refusing is no answer to grade.
-        text, finish_reason = "", REFUSED if finish_reason == "stop" else finish_reason
-    elif text is None and (told or finish_reason in WITHOUT_TEXT or isinstance(message.get("refusal"), str)):
-        text = ""  # cut while it was still thinking or held back by a filter: an answer, though none to grade
-    if not isinstance(text, str):
-        return "the message has no text"
-    if finish_reason is not None and not isinstance(finish_reason, str):
-        return "finish_reason is no text"
-    if finish_reason is None or finish_reason in BROKEN_OFF:
-        return f"broken off: finish_reason is {finish_reason!r}"
-    if not re.fullmatch(r"\w[\w.:/-]{0,63}", finish_reason, re.ASCII):
-        return f"finish_reason is no word: {finish_reason}"
+    try:
+        parts = said_in(message)
+    except ValueError as error:
+        return str(error)
+    text, thinking = parts.text or "", parts.thinking
+    if parts.refusal and not text:
+        finish_reason = REFUSED if finish_reason == "stop" else finish_reason
+    elif parts.text is None and not thinking and finish_reason not in WITHOUT_TEXT:
+        # Not so where it was cut while it was still thinking or held back by a filter: an answer, though none to grade.
+        finish_reason = NO_TEXT
     if len(text) + len(thinking or "") > most:
         return f"the text is longer than {most} characters, and so than its tokens could be"
     try:
@@ -198,7 +243,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     prompt_tokens, completion_tokens = _whole(usage.get("prompt_tokens")), _whole(usage.get("completion_tokens"))
     if not text and not thinking:  # some leave the counts out where there is nothing to count
         completion_tokens = 0 if completion_tokens is None else completion_tokens
-        if prompt_tokens is None and finish_reason in ("content_filter", REFUSED):
+        if prompt_tokens is None and finish_reason in ("content_filter", REFUSED, NO_TEXT):
             prompt_tokens = 0
     if not _count(prompt_tokens) or not _count(completion_tokens):
         return "no token counts in `usage`"
@@ -207,7 +252,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     return Completion(
         request_id=request_id,
         text=text,
-        finish_reason=finish_reason if finish_reason in FINISHED else "other",
+        finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None,
@@ -217,16 +262,12 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     )
 
 
-def _content_text(content: Any) -> Any:
-    """A message's content as one text where it is a list of parts, all of them texts; else as it is."""
-    if not isinstance(content, list) or not content:
-        return content
-    parts: list[str] = []
-    for part in content:
-        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS or not isinstance(part.get("text"), str):
-            return content  # an image, or a kind of part that is not known: leaving it out would change the answer
-        parts.append(part["text"])
-    return "".join(parts)
+def _finished(word: str) -> str:
+    """A server's word for how a text ended as one of `FINISHED`, or `other`."""
+    if is_cut(word):
+        return "length"
+    plain = word.lower()
+    return "stop" if plain in ENDED else plain if plain in FINISHED else "other"
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -386,8 +427,8 @@ def _cause(error: BaseException) -> str:
 def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scrub) -> Failure:
     """What an answer with a status other than 200 means."""
     said = quoted(message_of(body), scrub) or "no message"
-    if status not in (401, 429, 503) and (reason := declined(status, body)):
-        return Failure("declined", f"answered {status}: {said}", status, finish_reason=reason)
+    if status not in (401, 429, 503) and (failure := told_failure(status, body, scrub)):
+        return failure
     if status in (429, 503):
         if b'"insufficient_quota"' in body:  # OpenAI's 429 that no waiting makes good
             return Failure("refused", f"no credit is left ({status}): {said}", status)
@@ -402,33 +443,73 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scru
     return Failure("refused", f"answered {status}: {said}", status)
 
 
-def declined(status: int, body: bytes) -> str | None:
-    """The finish reason of a prompt that the server does not take, where its error says that it is this prompt's fault.
+def told_failure(status: int, body: bytes, scrub: Scrub) -> Failure | None:
+    """What an error's own words say of the prompt or of `max_tokens`: a failure `declined` or `limit`.
 
     In doubt None: a wrong parameter or an unknown model would be refused with every prompt.
     """
+    message = message_of(body)
+    answered = f"answered {status}: {quoted(message, scrub) or 'no message'}"
+    reason, above = _declined(status, body, message), _above_limit(message)
+    if above and (status in WORDED or reason == TOO_LONG):
+        return Failure("limit", answered, status)
+    return Failure("declined", answered, status, finish_reason=reason) if reason else None
+
+
+def _declined(status: int, body: bytes, message: str) -> str | None:
+    """The finish reason of a prompt that the server does not take, where its error says that the prompt is why."""
     try:
-        found = read_json(body)
+        found = _alone(read_json(body))
     except ValueError:
         return None
-    error = found.get("error", found) if isinstance(found, dict) else None
-    if isinstance(error, str):
-        error = {"message": error}
-    for about in (_object(error), _object(_object(error).get("innererror"))):
+    whole = _object(found)
+    error = whole.get("error") or whole.get("detail")
+    abouts = [_object(error), _object(_object(error).get("innererror")), whole]
+    for about in abouts:
         for name in ("code", "type"):
             if isinstance(word := about.get(name), str) and (reason := REFUSALS.get(word.lower())):
                 return reason
-    # A parameter that is wrong in every request is named; a long prompt is told of `messages`, if of anything.
-    if status not in (400, 413, 422) or _object(error).get("param") not in PROMPT_PARAMS:
+    if any("flagged_input" in _object(about.get("metadata")) for about in abouts):  # OpenRouter
+        return REFUSED
+    if status not in WORDED or not whole:
         return None
-    return TOO_LONG if _LONG_PROMPT.search(message_of(body)) else None
+    # A parameter that is wrong in every request is named; a long prompt is told of `messages`, if of anything. vLLM
+    # names `max_tokens` also where the prompt alone leaves too little room, and then tells how much.
+    param = next((about["param"] for about in abouts if "param" in about), None)
+    if param not in PROMPT_PARAMS and not (param in TOKEN_LIMITS and _above_limit(message) is False):
+        return None
+    if _HELD_BACK.search(message):
+        return REFUSED
+    return TOO_LONG if _LONG_PROMPT.search(message) else None
+
+
+def _above_limit(message: str) -> bool | None:
+    """Whether an error says that no prompt leaves room for `max_tokens`; None where it says nothing of them.
+
+    A prompt has a token at least, so a completion as long as the context never fits. Without these two numbers the
+    words decide.
+    """
+    asked, context = _first_number(_ASKED, message), _first_number(_CONTEXT, message)
+    if asked is not None and context is not None:
+        return asked >= context
+    return True if _ABOVE_LIMIT.search(message) else None
+
+
+def _first_number(pattern: re.Pattern[str], message: str) -> int | None:
+    found = pattern.search(message)
+    return None if found is None else int(next(filter(None, found.groups())).replace(",", ""))
+
+
+def _alone(found: Any) -> Any:
+    """Gemini puts its errors into a list of one."""
+    return found[0] if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict) else found
 
 
 def message_of(body: bytes) -> str:
     """The message in a server's error body, in the forms that servers use; otherwise the body as text."""
     text = body.decode("utf-8", "replace")
     try:
-        found = read_json(body)
+        found = _alone(read_json(body))
         for _ in range(3):
             if not isinstance(found, dict):
                 break
