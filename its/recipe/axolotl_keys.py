@@ -51,6 +51,19 @@ SAID = {
     **dict.fromkeys(["logging_steps", "val_set_size", "output_dir", "dataset_prepared_path"], "ITS sets it"),
 }
 """Setting -> where a recipe says it, or that it is ITS's."""
+WITHIN = {
+    ("optim_args", "lr"): "learning_rate",
+    ("optim_args", "learning_rate"): "learning_rate",
+    ("optim_args", "weight_decay"): "weight_decay",
+    ("deepspeed", "scheduler"): "lr_scheduler",
+    ("deepspeed", "optimizer", "params", "lr"): "learning_rate",
+    ("deepspeed", "optimizer", "params", "weight_decay"): "weight_decay",
+    ("deepspeed", "train_batch_size"): "batch_size",
+    ("deepspeed", "train_micro_batch_size_per_gpu"): "micro_batch_size",
+    ("deepspeed", "gradient_accumulation_steps"): "gradient_accumulation_steps",
+    ("accelerator_config", "gradient_accumulation_kwargs", "num_steps"): "gradient_accumulation_steps",
+}
+"""Setting within a table that the optimizer, DeepSpeed or Accelerate takes before Axolotl's own -> that one."""
 _MOST = 100
 """Settings of one table that are looked at; there are 400 in all."""
 
@@ -85,6 +98,7 @@ def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, A
             yield from _below(settings[key], lists[""][word], where, word)
         elif word not in added and not foreign:
             yield where, *_unknown(word, added | lists[""].keys())
+    yield from _overriding(settings, here, same or {})
 
 
 def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> Iterator[Found]:
@@ -98,6 +112,32 @@ def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> 
         for key in list(settings)[:_MOST]:
             if plugin and plugin not in named and key in table:
                 yield (*here, key), f"{quoted(key)} does nothing without its plugin", f"add `plugins: [{plugin}]`"
+
+
+def _overriding(settings: Mapping[str, Any], here: Location, same: Mapping[str, Any]) -> Iterator[Found]:
+    """What tables within settings say in place of the recipe; DeepSpeed's `auto` takes what the recipe says."""
+    for path, setting in WITHIN.items():
+        table: Any = settings
+        where = (*here, *path)
+        for part in path[:-1]:
+            table = table.get(part) if isinstance(table, Mapping) else None
+            if part == "optim_args" and isinstance(table, str):  # as Axolotl and transformers take it apart
+                pairs = (item.partition("=") for item in table.replace(" ", "").split(","))
+                table, where = {name: _number(value) for name, _, value in pairs}, (*here, part)
+        if not isinstance(table, Mapping) or path[-1] not in table:
+            continue
+        value = table[path[-1]]
+        if (value == "auto" and path[0] == "deepspeed") or (setting in same and _number(value) == same[setting]):
+            continue
+        hint = 'write "auto", or take it out' if path[0] == "deepspeed" and path[-1] != "scheduler" else "take it out"
+        yield where, f"{quoted('.'.join(path))} is not for this table: {SAID[setting]}", hint
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: str) -> Iterator[Found]:

@@ -21,13 +21,14 @@ from typing import Any
 from its.engines.protocol import EngineModel
 from its.environments import Environment, die_with_parent, environment_variables
 from its.errors import ItsError, RunError
-from its.files import atomic_file
+from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
 from its.training.config import axolotl_config, yaml_text
 from its.training.sound import SOUND_VERSION, base_tensors, checked_weights, expected_steps
+from its.training.weights import called
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
 KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
@@ -93,7 +94,7 @@ def train_checkpoint(
     folder = home / "training" / key
     with key_lock(home, "train", key, say):
         done = folder / "done.json"
-        record = _finished(done)
+        record = _finished(done, say)
         reused = record is not None
         if record is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,24 +137,49 @@ def train_checkpoint(
         )
 
 
-def _finished(done: Path) -> dict[str, Any] | None:
+def _finished(done: Path, say: Say) -> dict[str, Any] | None:
     """What was kept of a finished training; None if it is to be made, or was kept without an account of its soundness.
 
-    Raises:
-        RunError: if files of weights are not the ones that were found sound.
+    A model whose weights are not the ones that were found sound is said and removed, and with it the states that the
+    next run would go on from.
     """
-    record = read_json(done) if done.is_file() else {}
-    sound = record.get("sound", {})
-    if sound.get("version") != SOUND_VERSION:
+    if not done.is_file():
         return None
-    for name, facts in sound["files"].items():
-        path = done.parent / "model" / name
-        if not path.is_file() or path.stat().st_size != facts["bytes"]:
-            raise RunError(
-                f"{path}: is not the file of weights that was found sound ({facts['bytes']} bytes)",
-                f"remove {done.parent}, and the next run trains again",
-            )
+    try:
+        record = read_json(done)
+        wanted = _sound_files(record)
+    except (ItsError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    if wanted is None:
+        return None
+    model = done.parent / "model"
+    there = {path.name: path for path in model.glob("*") if path.suffix == ".safetensors" and path.is_file()}
+    wrong = [name for name in sorted(there.keys() | wanted) if name not in there or name not in wanted]
+    wrong += [name for name in sorted(there.keys() & wanted) if file_sha256(there[name]) != wanted[name]]
+    if wrong:
+        say(f"train: {model}: {called(wrong[0])} is not what was found sound when training ended: it is trained anew")
+        done.unlink()
+        remove(model)
+        return None
     return dict(record)
+
+
+def _sound_files(record: Any) -> dict[str, str] | None:
+    """The SHA-256 of each file of weights; None if the account is of another version or holds less than is read of it.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: if it has another form.
+    """
+    sound = record["sound"]
+    numbers = (record["seconds"], *(sound["steps"][key] for key in ("done", "epochs", "left_out")))
+    words = (sound["compared"], "" if sound["changed"] is None else sound["changed"])
+    files = {name: facts["sha256"] for name, facts in sound["files"].items()}
+    good = (
+        sound["version"] == SOUND_VERSION
+        and all(type(number) in (int, float) for number in numbers)
+        and all(isinstance(word, str) for word in (*words, *files.values()))
+    )
+    return files if good and files else None
 
 
 def copy_model(source: Path, target: Path) -> None:

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from its.errors import DataError, RunError
 from its.rows import read_json
-from its.training.weights import Reading, Tensor, any_nonzero, differs, read_through, tensors_of
+from its.training.weights import Reading, Tensor, any_nonzero, called, differs, read_through, tensors_of
 
 SOUND_VERSION = 1
 SHOWN = 3
 """Faults of one kind that are named; how many there are is said."""
 _HEADS = ("lm_head.weight", "embed_out.weight")
 """Output layers that a saver leaves out where the configuration ties them to the embedding."""
-_BUFFERS = re.compile(r".*\.(rotary_emb\.inv_freq|attn\.masked_bias|attention\.masked_bias)")
+_BUFFERS = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias)")
 """Computed from the configuration, no parameters: old checkpoints hold them, savers of today leave them out."""
+_SCALES = re.compile(
+    r".*(_scale(_inv|_2)?|_zero_point|\.(scales|qzeros|g_idx)|\.SCB|\.(nested_)?(absmax|quant_map)|\.quant_state\..+)"
+)
+"""What quantized weights of a base are scaled by; a saver of weights that are not quantized leaves them out."""
+_PREFIX_PARTS = 8
+"""Parts of a name that its class may have put before it, at most."""
 _ZERO_START = (True, None, "gaussian", "true")
 """`init_lora_weights` of PEFT with which every B is zero before the first step."""
 
@@ -62,17 +69,23 @@ def checked_weights(
         raise RunError(f"{trained}: the training ended and saved no weights", "no `*.safetensors` is there")
     below, compared = base_tensors(base, cached, unread)
     if adapter:
-        settings = read_json(trained / "adapter_config.json")
+        settings = _adapter_settings(trained / "adapter_config.json")
+        below = _renamed(below, {f"{module}.weight" for module in _halves(tensors)})
         faults, known = list(_adapter_faults(tensors, settings, below)), _zero_start(settings)
         compared = f"the adapter's own configuration and {compared}" if below else f"its own configuration; {compared}"
     else:
+        below = _renamed(below, tensors.keys())
         faults, known = list(_model_faults(tensors, below, trained, base)), bool(below)
     if faults:
         raise _unsound(trained, "is not whole", faults)
     readings = {path.name: read_through(path) for path in sorted({tensor.file for tensor in tensors.values()})}
     if broken := _not_finite(tensors, readings):
         raise _unsound(trained, f"holds values that are not finite in {len(broken)} of {len(tensors)} tensors", broken)
-    changed = (_learned(tensors) if adapter else _changed(tensors, below)) if known else None
+    changed = None
+    if known:
+        changed, known = (_learned(tensors), True) if adapter else _changed(tensors, below)
+        if not known:
+            compared += "; whether one changed cannot be seen: their types differ too much"
     if known and changed is None:
         hint = "was `train.learning_rate` too small for the type that weights are kept in?"
         raise RunError(f"{trained}: training changed no parameter: all are those of the base", hint)
@@ -106,7 +119,38 @@ def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) 
         return {}, "not compared with the base, which has no safetensors files"
     read = {name: found for name, found in tensors.items() if not any(re.search(part, name) for part in unread)}
     left = f" ({len(tensors) - len(read)} more are not read by its class)" if len(read) < len(tensors) else ""
+    if unknown := sorted({found.dtype for found in read.values() if found.foreign}):
+        count = sum(found.foreign for found in read.values())
+        left += f" ({count} are not compared, of a type that is not read: {', '.join(unknown)})"
     return read, f"{len(read)} tensors of the base{left}"
+
+
+def _renamed(below: Mapping[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
+    """The tensors of the base by the names of the trained model, which may have one prefix more or less.
+
+    A base that was saved by its inner class has `wte.weight`, and the model that is trained `transformer.wte.weight`.
+    A name that the base has too stands for itself alone.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for cut, add, outer, inner in (
+        (0, 1, names - below.keys(), below.keys() - names),
+        (1, 0, below.keys() - names, names - below.keys()),
+    ):
+        for name in outer:
+            parts = name.split(".", _PREFIX_PARTS)
+            for count in range(1, len(parts)):
+                prefix = ".".join(parts[:count]) + "."
+                if name[len(prefix) :] in inner:
+                    counts[prefix * cut, prefix * add] += 1
+    if not counts:
+        return dict(below)
+    (cut_off, added), _ = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    out = {}
+    for name, tensor in below.items():
+        other = added + name.removeprefix(cut_off)
+        fits = name not in names and name.startswith(cut_off) and other in names and other not in below
+        out[other if fits else name] = tensor
+    return out
 
 
 def _model_faults(
@@ -115,14 +159,21 @@ def _model_faults(
     if not below or base is None:
         return
     own, old = _config(trained), _config(base)
-    tied = bool(own.get("tie_word_embeddings"))
+    tied = bool(own.get("tie_word_embeddings", True))  # a saver leaves out what is its class's default: Gemma's
+    quantized = any(tensor.quantized for tensor in below.values())
     for name, tensor in below.items():
         found = tensors.get(name)
         if found is None:
-            if not _BUFFERS.fullmatch(name) and not (tied and name.endswith(_HEADS)):
-                yield f"`{name}` is missing"
+            if not (_no_parameter(name, quantized) or (tied and name.endswith(_HEADS))):
+                yield f"{called(name)} is missing"
+        elif (tensor.whole or tensor.foreign) and found.dtype != tensor.dtype:
+            continue  # packed in a shape of its own
         elif found.shape != tensor.shape and not _resized(found, tensor, own, old):
-            yield f"`{name}` has the shape {list(found.shape)}, and {list(tensor.shape)} in the base"
+            yield f"{called(name)} has the shape {list(found.shape)}, and {list(tensor.shape)} in the base"
+
+
+def _no_parameter(name: str, quantized: bool) -> bool:
+    return bool(_BUFFERS.fullmatch(name) or (quantized and _SCALES.fullmatch(name)))
 
 
 def _resized(found: Tensor, tensor: Tensor, own: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
@@ -133,43 +184,73 @@ def _resized(found: Tensor, tensor: Tensor, own: Mapping[str, Any], old: Mapping
 
 def _config(folder: Path) -> dict[str, Any]:
     """config.json; of a model with several parts, with the settings of its text part laid over."""
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = _table(folder / "config.json") if (folder / "config.json").is_file() else {}
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else dict(config)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    table = read_json(path)
+    if not isinstance(table, dict):
+        raise DataError(f"{path}: not a mapping", "the model was not saved whole")
+    return table
+
+
+def _adapter_settings(path: Path) -> dict[str, Any]:
+    """adapter_config.json, of which the parts that are read have the form that PEFT writes.
+
+    Raises:
+        DataError: otherwise.
+    """
+    settings = _table(path)
+    for key in ("target_modules", "modules_to_save"):
+        value = settings.get(key)
+        named = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        if not (value is None or named or (isinstance(value, str) and key == "target_modules")):
+            raise DataError(f"{path}: `{key}` is {called(str(value))}", "it names modules: was it saved by PEFT?")
+    if type(settings.get("r")) is not int:
+        raise DataError(f"{path}: `r` is {called(str(settings.get('r')))}", "it is a rank: was it saved by PEFT?")
+    return settings
+
+
+def _halves(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """By module, its LoRA matrices A and B."""
+    halves: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if match := re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name):
+            halves.setdefault(match[1], {})[match[2]] = tensor
+    return halves
 
 
 def _adapter_faults(
     tensors: Mapping[str, Tensor], settings: Mapping[str, Any], below: Mapping[str, Tensor]
 ) -> Iterator[str]:
     """Of a LoRA adapter: a pair of the right shapes for each target, and what is saved whole."""
-    halves: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if match := re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name):
-            halves.setdefault(match[1], {})[match[2]] = tensor
+    halves = _halves(tensors)
     if not halves:
         yield "no target has a pair of LoRA matrices"
     for module in _targets(settings, below):
         if module not in halves:
-            yield f"`{module}` is a target and has no LoRA matrices"
+            yield f"{called(module)} is a target and has no LoRA matrices"
     for module, pair in halves.items():
         if set(pair) != {"A", "B"}:
-            yield f"`{module}` has one LoRA matrix of two"
+            yield f"{called(module)} has one LoRA matrix of two"
             continue
         rank = _of_module(settings.get("rank_pattern"), module, settings.get("r"))
         yield from _pair_faults(module, pair, rank, below.get(f"{module}.weight"))
     for name in settings.get("modules_to_save") or []:
         if not any(f".{name}." in f".{tensor}" for tensor in tensors):
-            yield f"`{name}` is to be saved whole and is missing"
+            yield f"{called(name)} is to be saved whole and is missing"
 
 
 def _pair_faults(module: str, pair: Mapping[str, Tensor], rank: Any, weight: Tensor | None) -> Iterator[str]:
     first, second = pair["A"].shape, pair["B"].shape
     if len(first) < 2 or len(second) < 2 or rank not in (first[0], first[1]) or rank not in (second[0], second[1]):
-        yield f"`{module}` has LoRA matrices of {list(first)} and {list(second)}, and the rank is {rank}"
-    elif weight is not None and len(weight.shape) == 2:
+        yield f"{called(module)} has LoRA matrices of {list(first)} and {list(second)}, and the rank is {rank}"
+    elif weight is not None and len(weight.shape) == 2 and not (weight.whole or weight.foreign):  # else it is packed
         sizes = sorted([*first, *second])
         if sizes != sorted([rank, rank, *weight.shape]):
-            yield f"`{module}` has LoRA matrices of {list(first)} and {list(second)} over {list(weight.shape)}"
+            yield f"{called(module)} has LoRA matrices of {list(first)} and {list(second)} over {list(weight.shape)}"
 
 
 def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[str]:
@@ -183,7 +264,7 @@ def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[s
     if isinstance(wanted, str):
         try:
             pattern = re.compile(wanted)
-        except re.error:
+        except (re.error, OverflowError, RecursionError):
             return []
         return [name for name in modules if pattern.fullmatch(name)]
     ends = tuple(f".{name}" for name in wanted or [])
@@ -196,7 +277,7 @@ def _of_module(pattern: Any, module: str, otherwise: Any) -> Any:
         try:
             if re.fullmatch(rf"(.*\.)?({key})", module):
                 return value
-        except re.error:
+        except (re.error, OverflowError, RecursionError):
             continue
     return otherwise
 
@@ -211,15 +292,28 @@ def _learned(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name in names if any_nonzero(tensors[name])), None)
 
 
-def _changed(tensors: Mapping[str, Tensor], below: Mapping[str, Tensor]) -> str | None:
-    """A parameter that differs from the base's; one that merely grew does not count."""
-    shared = [name for name, tensor in below.items() if name in tensors and tensors[name].shape == tensor.shape]
-    return next((name for name in shared if differs(tensors[name], below[name])), None)
+def _changed(tensors: Mapping[str, Tensor], below: Mapping[str, Tensor]) -> tuple[str | None, bool]:
+    """A parameter that differs from the base's, and whether that could be seen of each.
+
+    One that merely grew does not count, and neither does a buffer or whole numbers, which no gradient moves.
+    """
+    seen, quantized = True, any(tensor.quantized for tensor in below.values())
+    for name, tensor in below.items():
+        found = tensors.get(name)
+        if found is None or found.whole or _no_parameter(name, quantized):
+            continue
+        if tensor.whole or tensor.foreign:
+            seen = False
+        elif found.shape == tensor.shape:
+            if different := differs(found, tensor):
+                return name, True
+            seen = seen and different is not None
+    return None, seen
 
 
 def _not_finite(tensors: Mapping[str, Tensor], readings: Mapping[str, Reading]) -> list[str]:
     return [
-        f"`{name}` in {count} of {math.prod(tensors[name].shape)} values"
+        f"{called(name)} in {count} of {math.prod(tensors[name].shape)} values"
         for reading in readings.values()
         for name, count in reading.not_finite.items()
     ]

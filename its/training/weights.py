@@ -20,11 +20,17 @@ from numpy.typing import NDArray
 
 from its.errors import DataError
 from its.files import open_regular, read_regular
+from its.shown import shown
 
 CHUNK = 2**23
 """Bytes read at once; a multiple of the size of every value."""
 MAX_HEADER = 2**25
 """Bytes of a header or an index: one of a thousand tensors has 0.1 MB."""
+MAX_DIMENSIONS = 16
+MAX_SIZE = 2**53
+"""Above every size and place in a file; what is read of them is bounded before anything is multiplied."""
+LONGEST_NAME = 200
+"""Characters of a name that a message holds."""
 INDEX = ".safetensors.index.json"
 
 _EXPONENT: dict[str, tuple[Any, int]] = {
@@ -41,6 +47,10 @@ _EXPONENT: dict[str, tuple[Any, int]] = {
 _WHOLE = {"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8}
 """Types whose every value is finite -> bytes of one."""
 _SIZES = _WHOLE | {name: np.dtype(kind).itemsize for name, (kind, _) in _EXPONENT.items()} | {"C64": 8}
+_FOREIGN_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+"""Types that safetensors knows and whose values are not read here -> bits of one."""
+_BITS = {name: 8 * size for name, size in _SIZES.items()} | _FOREIGN_BITS
+_UNSIGNED = "F8_E8M0"
 _PRECISION = {"F8_E4M3": 0, "F8_E5M2": 0, "BF16": 1, "F16": 1, "F32": 2, "F64": 3}
 
 
@@ -52,6 +62,21 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     begin: int
     end: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers: a buffer, or weights packed by a quantization in a shape of its own."""
+        return self.dtype in _WHOLE
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its values are not read here."""
+        return self.dtype in _FOREIGN_BITS
+
+    @property
+    def quantized(self) -> bool:
+        """Whether a saver of trained weights may well keep it in another type, and what it was scaled by not at all."""
+        return self.foreign or self.dtype.startswith("F8") or self.dtype in ("U8", "I8", "U32", "I32")
 
 
 class Reading(NamedTuple):
@@ -66,7 +91,7 @@ def tensors_of(folder: Path, spare: bool = False) -> dict[str, Tensor]:
 
     Args:
         spare: leave files alone that the index does not name, as a loader does (a model of somebody else's may hold
-            its weights twice); else they are an error.
+            its weights twice), and take types that are not read here; else both are an error.
 
     Raises:
         DataError: if a file is broken, a type is unknown, a tensor is there twice, or files and index disagree.
@@ -84,10 +109,16 @@ def tensors_of(folder: Path, spare: bool = False) -> dict[str, Tensor]:
     for name in sorted(files):
         for tensor, found in header(folder / name).items():
             if tensor in out:
-                raise DataError(f"{folder / name}: `{tensor}` is in `{out[tensor].file.name}` too", "keep one of them")
+                raise DataError(
+                    f"{folder / name}: {called(tensor)} is in `{out[tensor].file.name}` too", "keep one of them"
+                )
+            if found.foreign and not spare:
+                raise _unknown_type(folder / name, tensor, found.dtype)
             out[tensor] = found
     if indexes and {name: tensor.file.name for name, tensor in out.items()} != named:
-        wrong = next(iter(sorted(named.keys() ^ out.keys())), "a tensor in another file than it says")
+        wrong = next(
+            (called(name) for name in sorted(named.keys() ^ out.keys())), "a tensor in another file than it says"
+        )
         raise DataError(f"{indexes[0]}: index and files disagree: {wrong}", "the checkpoint is not whole")
     return out
 
@@ -125,10 +156,13 @@ def read_through(path: Path) -> Reading:
 def differs(trained: Tensor, base: Tensor) -> bool | None:
     """Whether two tensors of one shape differ in a value; None where their types cannot be compared.
 
+    Zero has two signs and is one value.
     Where the types differ, both are compared in the coarser of the two, so that saving in another type is no change.
     """
+    if trained.foreign or base.foreign:
+        return None
     if trained.dtype == base.dtype:
-        return any(left != right for left, right in _pairs(trained, base, CHUNK))
+        return any(left != right and _unlike(left, right, base.dtype) for left, right in _pairs(trained, base, CHUNK))
     if not {trained.dtype, base.dtype} <= {"BF16", "F16", "F32", "F64"}:
         return None
     coarse = min(trained.dtype, base.dtype, key=_PRECISION.__getitem__)
@@ -142,22 +176,41 @@ def any_nonzero(tensor: Tensor) -> bool:
     """Whether a value is other than zero; zero has two signs."""
     if tensor.dtype not in _EXPONENT:
         return any(any(chunk) for chunk in _opened(tensor, CHUNK))
-    kind = np.dtype(_EXPONENT[tensor.dtype][0])
-    magnitude = kind.type(2 ** (8 * kind.itemsize - 1) - 1)
+    kind, magnitude = _magnitude(tensor.dtype)
     return any(bool(np.any(np.frombuffer(chunk, kind) & magnitude)) for chunk in _opened(tensor, CHUNK))
+
+
+def called(name: str) -> str:
+    """A name as a message quotes it, cut where it is long."""
+    return f"`{shown(name[:LONGEST_NAME])}{'...' if len(name) > LONGEST_NAME else ''}`"
+
+
+def _magnitude(dtype: str) -> tuple[np.dtype[Any], Any]:
+    """The unsigned integer of a type's bits, and all of them but the sign's."""
+    kind = np.dtype(_EXPONENT[dtype][0])
+    return kind, kind.type(2 ** (8 * kind.itemsize - (dtype != _UNSIGNED)) - 1)
+
+
+def _unlike(left: bytes, right: bytes, dtype: str) -> bool:
+    """Whether values differ whose bytes do."""
+    if dtype not in _EXPONENT:
+        return True
+    kind, magnitude = _magnitude(dtype)
+    first, second = np.frombuffer(left, kind), np.frombuffer(right, kind)
+    return bool(np.any((first != second) & (((first | second) & magnitude) != 0)))
 
 
 def _index(path: Path) -> dict[str, str]:
     content = read_regular(path, MAX_HEADER)
     try:
-        named = json.loads(content)["weight_map"]
+        named = json.loads(content, object_pairs_hook=_once)["weight_map"]
         if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
             raise TypeError("no mapping of names")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: no index of weights ({error})", "the checkpoint is not whole") from error
-    missing = sorted({file for file in named.values() if not (path.parent / file).is_file() or "/" in file})
-    if missing:
-        raise DataError(f"{path}: names `{missing[0]}`, which is not there", "the checkpoint is not whole")
+    there = {file.name for file in path.parent.glob("*.safetensors") if file.is_file()}
+    if missing := sorted(set(named.values()) - there):
+        raise DataError(f"{path}: names {called(missing[0])}, which is not there", "the checkpoint is not whole")
     return named
 
 
@@ -170,19 +223,17 @@ def _header(source: BufferedReader, path: Path) -> tuple[bytes, dict[str, Tensor
         raise _broken(path, f"{size} bytes, and no header in them")
     text = source.read(length)
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=_once)
         out = _tensors(entries, path, 8 + length)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(path, f"the header cannot be read ({error})") from error
     place = 8 + length
     for name, tensor in out.items():
         values = math.prod(tensor.shape)
-        if tensor.dtype not in _SIZES:
-            raise DataError(
-                f"{path}: `{name}` has the type `{tensor.dtype}`, which is not known", "save it in bfloat16"
-            )
-        if tensor.begin != place or tensor.end - tensor.begin != values * _SIZES[tensor.dtype]:
-            raise _broken(path, f"`{name}` does not lie where its shape and the tensor before it say")
+        if tensor.dtype not in _BITS:
+            raise _unknown_type(path, name, tensor.dtype)
+        if tensor.begin != place or 8 * (tensor.end - tensor.begin) != values * _BITS[tensor.dtype]:
+            raise _broken(path, f"{called(name)} does not lie where its shape and the tensor before it say")
         place = tensor.end
     if place != size:
         raise _broken(path, f"{size} bytes, and its header says {place}")
@@ -198,10 +249,26 @@ def _tensors(entries: Any, path: Path, start: int) -> dict[str, Tensor]:
             continue
         begin, end = entry["data_offsets"]
         shape = entry["shape"]
-        if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
-            raise ValueError(f"`{name}` has no places and sizes")
+        if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+            raise ValueError(f"{called(name)} has no shape of at most {MAX_DIMENSIONS} dimensions")
+        if not all(type(number) is int and 0 <= number < MAX_SIZE for number in (begin, end, *shape)):
+            raise ValueError(f"{called(name)} has no places and sizes")
         found.append((name, Tensor(path, str(entry["dtype"]), tuple(shape), start + begin, start + end)))
     return dict(sorted(found, key=lambda item: (item[1].begin, item[1].end)))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, none of whose names is there twice: readers would not agree on which one counts."""
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{called(twice)} is there twice")
+    return out
+
+
+def _unknown_type(path: Path, name: str, dtype: str) -> DataError:
+    return DataError(f"{path}: {called(name)} has the type {called(dtype)}, which is not read", "save it in bfloat16")
 
 
 def _broken(path: Path, what: str) -> DataError:

@@ -185,3 +185,66 @@ def test_a_line_of_a_template_is_found() -> None:
 )
 def test_processes_are_counted(launcher: str, arguments: list[str], processes: int | None) -> None:
     assert started_processes(launcher, arguments) == processes
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "field"),
+    [
+        ({"optim_args": {"lr": 1}}, ("optim_args", "lr"), "train.learning_rate"),
+        ({"optim_args": {"learning_rate": 1}}, ("optim_args", "learning_rate"), "train.learning_rate"),
+        ({"optim_args": {"weight_decay": "auto"}}, ("optim_args", "weight_decay"), "train.weight_decay"),
+        ({"optim_args": "amsgrad=true, lr = 1"}, ("optim_args",), "train.learning_rate"),
+        ({"optim_args": "weight_decay"}, ("optim_args",), "train.weight_decay"),
+        ({"deepspeed": {"scheduler": {"type": "OneCycle"}}}, ("deepspeed", "scheduler"), "train.lr_scheduler"),
+        (
+            {"deepspeed": {"optimizer": {"params": {"lr": 1, "weight_decay": "auto"}}}},
+            ("deepspeed", "optimizer", "params", "lr"),
+            "train.learning_rate",
+        ),
+        (
+            {"deepspeed": {"optimizer": {"params": {"weight_decay": 0}}}},
+            ("deepspeed", "optimizer", "params", "weight_decay"),
+            "train.weight_decay",
+        ),
+        ({"deepspeed": {"train_batch_size": 4}}, ("deepspeed", "train_batch_size"), "train.global_batch_size"),
+        (
+            {"deepspeed": {"train_micro_batch_size_per_gpu": 4}},
+            ("deepspeed", "train_micro_batch_size_per_gpu"),
+            "train.micro_batch_size",
+        ),
+        (
+            {"deepspeed": {"gradient_accumulation_steps": 4}},
+            ("deepspeed", "gradient_accumulation_steps"),
+            "train.global_batch_size",
+        ),
+        (
+            {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}},
+            ("accelerator_config", "gradient_accumulation_kwargs", "num_steps"),
+            "train.global_batch_size",
+        ),
+    ],
+)
+def test_no_table_within_a_setting_says_what_the_recipe_says(table: Any, where: tuple[str, ...], field: str) -> None:
+    ((found, message, hint),) = key_faults(table, HERE)
+    assert found == (*HERE, *where) and f"`{field}` says it" in message and "take it out" in hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"deepspeed": {"optimizer": {"params": {"lr": "auto", "betas": [0.9, 0.95]}}, "train_batch_size": "auto"}},
+        {"optim_args": "amsgrad=true,eps=1e-6"},
+        {"optim_args": {"betas": "0.9"}},
+        {"deepspeed": "zero2.json", "optim_args": None},
+        {"deepspeed": {"optimizer": [1], 1: 2}, "optim_args": 3},
+    ],
+)
+def test_other_tables_are_left_alone(table: Any) -> None:
+    assert not list(key_faults(table, HERE))
+
+
+def test_a_template_may_repeat_the_recipe_within_a_table() -> None:
+    text = "optim_args: lr={{ train.learning_rate }}\ndeepspeed:\n  train_micro_batch_size_per_gpu: 2\n"
+    assert rendered_settings(text, "t", TRAIN, "r", 1)
+    with pytest.raises(FaultsError, match=r"`train\.learning_rate` says it"):
+        rendered_settings("bf16: true\noptim_args: lr=1\n", "t", TRAIN, "r", 1)

@@ -471,7 +471,7 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
     home = Path(os.environ["ITS_HOME"])
     environment: Environment = find_environment("axolotl", project, home)
 
-    def go(seed: int = 1, base: str = "base", **change: Any) -> Trained:
+    def go(seed: int = 1, base: str = "base", say: Callable[[str], None] = lambda text: None, **change: Any) -> Trained:
         return train_checkpoint(
             messages=[row["messages"] for row in ROWS],
             train=_train(**{"devices": 1, "global_batch_size": 2, **change}),
@@ -481,7 +481,7 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
             seed=seed,
             environment=environment,
             home=home,
-            say=lambda text: None,
+            say=say,
             progress=lambda row: None,
         )
 
@@ -672,14 +672,49 @@ def test_a_training_kept_without_an_account_is_made_again(run: Callable[..., Tra
     assert run().reused
 
 
-def test_weights_that_changed_in_the_home_are_not_copied(run: Callable[..., Trained]) -> None:
-    weights = run().folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-4])
-    with pytest.raises(
-        RunError, match=r"model\.safetensors: is not the file of weights that was found sound"
-    ) as caught:
-        run()
-    assert "remove" in str(caught.value.hint)
+@pytest.mark.parametrize(
+    "record",
+    [
+        *([], None, 5, {}, {"sound": None}, {"sound": []}, {"sound": {"version": 1}}, "{"),
+        *({"sound": {"files": value}} for value in (None, {}, [], {"model.safetensors": 5}, {"x" * 5000: {}})),
+        *({"sound": {"steps": value}} for value in (None, {}, 5, {"done": "x", "epochs": 1, "left_out": 0})),
+        *({"sound": {"compared": 5}}, {"seconds": None}, {"seconds": []}),
+    ],
+)
+def test_an_account_of_another_form_is_of_no_finished_training(run: Callable[..., Trained], record: Any) -> None:
+    done = run().folder.parent / "done.json"
+    kept = json.loads(done.read_text(encoding="utf-8"))
+    if (
+        isinstance(record, dict)
+        and record
+        and (isinstance(record.get("sound", {}), dict))
+        and "version" not in record.get("sound", {})
+    ):
+        record = {**kept, **record, "sound": {**kept["sound"], **record.get("sound", {})}}
+    done.write_text(record if record == "{" else json.dumps(record), encoding="utf-8")
+    assert not run().reused
+    assert run().reused
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "another"])
+def test_weights_that_changed_in_the_home_are_trained_anew(run: Callable[..., Trained], damage: str) -> None:
+    """And not from a saved state beside them, which stood on the same disk."""
+    first = run()
+    weights = first.folder / "model.safetensors"
+    whole = weights.read_bytes()
+    (first.folder / "checkpoint-3").mkdir()
+    if damage == "gone":
+        weights.unlink()
+    elif damage == "another":
+        (first.folder / "other.safetensors").write_bytes(whole)
+    else:
+        weights.write_bytes(whole[:-4] if damage == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    told: list[str] = []
+    again = run(say=told.append)
+    assert not again.reused and again.sound == first.sound
+    assert weights.read_bytes() == whole and not list(first.folder.glob("checkpoint-*"))
+    assert len(told) == 1 and "is not what was found sound" in told[0] and "trained anew" in told[0]
+    assert run().reused
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,22 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         _raw(b"{" * 5000),
         _raw(b"\xff\xfe"),
         _raw(b"[" * 100_000),
+        _raw({"w": {**ENTRY, "shape": [1] * 17}}, b"\0" * 4),
+        _raw({"w": {**ENTRY, "shape": [2**53, 0], "data_offsets": [0, 0]}}),
+        _raw({"w": {**ENTRY, "shape": {}}}, b"\0" * 4),
+        _raw({"w": {**ENTRY, "shape": [10**3999] * 2000}}, b"\0" * 4),
+        _raw({"w": {"dtype": "F8_E4M3FNUZ", "shape": [4], "data_offsets": [0, 4]}}, b"\0" * 4),
+        _raw({"w": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}, b"\0" * 4),
+        _raw(json.dumps({"w": ENTRY})[:-1].encode() + b"," + json.dumps({"w": ENTRY})[1:].encode(), b"\0" * 4),
+        _raw({"w" * 1_000_000: {**ENTRY, "shape": [2]}}, b"\0" * 4),
+        _raw({"w": {**ENTRY, "dtype": "F" * 1_000_000}}, b"\0" * 4),
     ],
 )
 def test_a_broken_file_is_one_error(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(raw)
     with pytest.raises(DataError, match=r"model\.safetensors: ") as caught:
         checked_weights(tmp_path, None)
-    assert caught.value.hint
+    assert caught.value.hint and len(str(caught.value)) < len(str(tmp_path)) + 500
 
 
 def test_a_file_cut_anywhere_is_an_error(tmp_path: Path) -> None:
@@ -190,6 +199,12 @@ def test_shards_are_one_model(tmp_path: Path) -> None:
         lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
         lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}'),
         lambda folder: (folder / "other.safetensors.index.json").write_text("{}"),
+        lambda folder: (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"a": "x" * 5000 + ".safetensors"}})
+        ),
+        lambda folder: (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"a": "\0.safetensors"}})
+        ),
     ],
 )
 def test_files_that_disagree_are_no_model(tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
@@ -213,9 +228,9 @@ def test_a_tied_output_layer_may_be_left_out(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", WHOLE)
     tied = {"model.embed_tokens.weight": values([6, 2], 3)}
     assert checked_weights(_folder(tmp_path / "a", tied, {"tie_word_embeddings": True}), base)["changed"]
-    for number, config in enumerate([{}, {"tie_word_embeddings": False}]):
-        with pytest.raises(RunError, match=r"`lm_head\.weight` is missing"):
-            checked_weights(_folder(tmp_path / f"b{number}", tied, config), base)
+    assert checked_weights(_folder(tmp_path / "default", tied), base)["changed"]  # Gemma's class ties by default
+    with pytest.raises(RunError, match=r"`lm_head\.weight` is missing"):
+        checked_weights(_folder(tmp_path / "b", tied, {"tie_word_embeddings": False}), base)
     nested = {"text_config": {"tie_word_embeddings": True}}
     assert checked_weights(_folder(tmp_path / "c", tied, nested), base)["changed"]
 
@@ -307,6 +322,101 @@ def test_a_part_of_a_model_in_the_hubs_cache_is_not_compared(tmp_path: Path) -> 
         checked_weights(trained, base)
 
 
+def _signed(item: tuple[str, list[int], bytes]) -> tuple[str, list[int], bytes]:
+    """The same with every zero's sign turned; the values are zeros."""
+    width = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}[item[0]]
+    return item[0], item[1], (b"\0" * (width - 1) + b"\x80") * math.prod(item[1])
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"])
+def test_another_sign_of_zero_is_no_change(tmp_path: Path, dtype: str) -> None:
+    positive = (dtype, [4], bytes(4 * {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.get(dtype, 1)))
+    base = _folder(tmp_path / "base", {**WHOLE, "w": positive})
+    with pytest.raises(RunError, match="training changed no parameter"):
+        checked_weights(_folder(tmp_path / "a", {**WHOLE, "w": _signed(positive)}), base)
+    moved = bytearray(_signed(positive)[2])
+    moved[-1] = 0x81 if "F8" in dtype else 0xB0
+    assert checked_weights(_folder(tmp_path / "b", {**WHOLE, "w": (dtype, [4], bytes(moved))}), base)["changed"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", values([2], 1), values([2], 2)),
+        ("h.0.attn.masked_bias", values([1], 1), values([1], 2)),
+        ("model.position_ids", ("I64", [1], b"\0" * 8), ("I64", [1], b"\1" * 8)),
+        ("mask", ("BOOL", [1], b"\0"), ("BOOL", [1], b"\1")),
+    ],
+)
+def test_a_buffer_that_changed_is_no_training(tmp_path: Path, name: str, first: Any, second: Any) -> None:
+    base = _folder(tmp_path / "base", {**WHOLE, name: first})
+    with pytest.raises(RunError, match="training changed no parameter"):
+        checked_weights(_folder(tmp_path / "a", {**WHOLE, name: second}), base)
+
+
+BARE: Tensors = {"wte.weight": values([6, 2], 1), "h.0.norm.weight": values([2], 2), "norm.weight": values([2], 3)}
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", "model.", "model.language_model."])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_prefix_of_a_class_is_no_other_name(tmp_path: Path, prefix: str, turned: bool) -> None:
+    bare = {**BARE, "lm_head.weight": values([6, 2], 4)}
+    long = {prefix + name if "lm" not in name else name: item for name, item in bare.items()}
+    first, second = (long, bare) if turned else (bare, long)
+    base = _folder(tmp_path / "base", first)
+    with pytest.raises(RunError, match="training changed no parameter"):
+        checked_weights(_folder(tmp_path / "same", second), base)
+    last = next(name for name in second if name.endswith("h.0.norm.weight"))
+    assert checked_weights(_folder(tmp_path / "a", {**second, last: values([2], 9)}), base)["changed"] == last
+    for number, name in enumerate(second):  # and what is missing is still found
+        if name != "lm_head.weight":
+            left = {other: item for other, item in second.items() if other != name}
+            with pytest.raises(RunError, match="is missing"):
+                checked_weights(_folder(tmp_path / f"b{number}", left), base)
+
+
+def test_a_missing_name_is_not_found_as_the_end_of_another(tmp_path: Path) -> None:
+    base = _folder(tmp_path / "base", BARE)
+    trained = {"wte.weight": values([6, 2], 7), "h.0.norm.weight": values([2], 2)}
+    with pytest.raises(RunError, match=r"`norm\.weight` is missing"):
+        checked_weights(_folder(tmp_path / "a", trained), base)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size"),
+    [
+        ("F8_E4M3", [4, 2], 8),
+        ("F8_E5M2", [4, 2], 8),
+        ("U8", [4, 1], 4),
+        ("F4", [4, 2], 4),
+        ("F6_E2M3", [4, 2], 6),
+        ("F6_E3M2", [4, 2], 6),
+        ("F8_E4M3FNUZ", [4, 2], 8),
+        ("F8_E5M2FNUZ", [4, 2], 8),
+    ],
+)
+def test_a_quantized_base_is_not_compared_with_what_it_became(
+    tmp_path: Path, dtype: str, shape: list[int], size: int
+) -> None:
+    packed: Tensors = {"a.weight": (dtype, shape, b"\1" * size), "a.weight_scale_inv": values([1])}
+    base = _folder(tmp_path / "base", packed)
+    record = checked_weights(_folder(tmp_path / "a", {"a.weight": values([4, 2], 1, "BF16")}), base)
+    assert record["changed"] is None and "cannot be seen" in record["compared"]
+    assert ("of a type that is not read: " + dtype in record["compared"]) == (
+        dtype[:2] in ("F4", "F6") or "FN" in dtype
+    )
+    with pytest.raises(RunError, match=r"`a\.weight` is missing"):
+        checked_weights(_folder(tmp_path / "b", {"b.weight": values([4, 2], 1, "BF16")}), base)
+    norm = {"n.weight": values([2], 1)}
+    mixed = _folder(tmp_path / "mixed", {**packed, **norm})
+    whole = {"a.weight": values([4, 2], 1, "BF16"), "n.weight": values([2], 2)}
+    assert checked_weights(_folder(tmp_path / "c", whole), mixed)["changed"] == "n.weight"
+    scale = {"a.weight": (dtype, shape, b"\1" * size), "a.weight_scale_inv": values([1], 8)}
+    if dtype.startswith("F8_E") and "FN" not in dtype:  # a scale is no parameter
+        with pytest.raises(RunError, match="changed no parameter"):
+            checked_weights(_folder(tmp_path / "d", scale), base)
+
+
 # Adapters.
 
 LAYERS = [f"model.layers.{layer}.{part}" for layer in (0, 1) for part in ("self_attn.q_proj", "mlp.up_proj")]
@@ -393,3 +503,53 @@ def test_an_adapter_that_is_not_sound(tmp_path: Path, tensors: Tensors, settings
     folder = _adapter(tmp_path / "a", tensors, **settings)
     with pytest.raises(RunError, match=message):
         checked_weights(folder, base)
+
+
+@pytest.mark.parametrize("dtype", ["U8", "I32", "F4"])
+def test_an_adapter_over_packed_weights_is_sound(tmp_path: Path, dtype: str) -> None:
+    packed = (dtype, [8, 1], bytes({"U8": 8, "I32": 32, "F4": 4}[dtype]))
+    base = _folder(tmp_path / "base", {name: packed if name[:-7] in LAYERS else item for name, item in UNDER.items()})
+    assert checked_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
+    with pytest.raises(RunError, match="is a target and has no LoRA matrices"):
+        checked_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
+
+
+def test_an_adapter_over_a_base_without_the_prefix_of_its_class(tmp_path: Path) -> None:
+    base = _folder(tmp_path / "base", {name.removeprefix("model."): item for name, item in UNDER.items()})
+    assert checked_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
+    with pytest.raises(RunError, match=r"`layers\.1\.mlp\.up_proj` is a target and has no LoRA matrices"):
+        checked_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
+    wrong = {**_pairs(), "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight": values([7, 2])}
+    with pytest.raises(RunError, match=r"over \[5, 3\]"):
+        checked_weights(_adapter(tmp_path / "c", wrong), base)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        "x",
+        *({**SETTINGS, key: value} for key in ("target_modules", "modules_to_save") for value in (5, {}, [5], True)),
+        *({**SETTINGS, "r": value} for value in (None, [2], "x" * 10_000)),
+    ],
+)
+def test_settings_of_an_adapter_of_another_form_are_an_error(tmp_path: Path, settings: Any) -> None:
+    base, folder = _folder(tmp_path / "base", UNDER), _adapter(tmp_path / "a", _pairs())
+    (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(DataError, match=r"adapter_config\.json: ") as caught:
+        checked_weights(folder, base)
+    assert caught.value.hint and len(str(caught.value)) < len(str(tmp_path)) + 400
+
+
+@pytest.mark.parametrize("pattern", ["a{99999999999}", "(" * 10_000 + ")" * 10_000, "["])
+def test_a_pattern_that_is_none_is_no_traceback(tmp_path: Path, pattern: str) -> None:
+    base = _folder(tmp_path / "base", UNDER)
+    folder = _adapter(tmp_path / "a", _pairs(), target_modules=pattern, rank_pattern={pattern: 2})
+    assert checked_weights(folder, base)["changed"]
+
+
+def test_a_configuration_of_another_form_is_an_error(tmp_path: Path) -> None:
+    base, trained = _folder(tmp_path / "base", WHOLE), _folder(tmp_path / "a", WHOLE)
+    (trained / "config.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"config\.json: not a mapping"):
+        checked_weights(trained, base)
