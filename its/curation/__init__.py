@@ -1,0 +1,1 @@
+"""What of a set is kept: filters, duplicates, splits, samples, overlaps."""

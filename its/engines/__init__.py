@@ -1,0 +1,1 @@
+"""What answers requests: vLLM, transformers, servers, the store; sessions over them."""

@@ -1,0 +1,1 @@
+"""Answers found in responses and compared with references."""

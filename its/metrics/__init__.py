@@ -1,0 +1,1 @@
+"""Numbers of a study: rates, intervals, comparisons, choices, votes."""

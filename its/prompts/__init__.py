@@ -1,0 +1,1 @@
+"""Templates: the sandbox, the renderer, chat templates."""

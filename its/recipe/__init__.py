@@ -1,0 +1,1 @@
+"""Recipes: reading, schema, every check."""

@@ -1,0 +1,1 @@
+"""Personas and queries: what the writer is asked, the rules, the controls."""

@@ -47,6 +47,12 @@ def test_a_stage_depends_on_the_code_it_imports_and_on_no_other(stage: str) -> N
     assert files == wanted, "`make graph` writes dvc.yaml anew"
 
 
+def test_no_dependency_is_an_empty_file() -> None:
+    """DVC warns of each, at every stage."""
+    listed = {entry for stage in STAGES.values() for entry in stage["deps"]}
+    assert not [entry for entry in listed if (path := graph.ROOT / entry).is_file() and not path.stat().st_size]
+
+
 def test_make_graph_has_nothing_to_write() -> None:
     assert graph.with_code(TEXT) == TEXT
 

@@ -1,0 +1,1 @@
+"""Many OpenAI-compatible servers as one engine: pacing, retries, what they say."""
