@@ -19,8 +19,8 @@ from typing import Any
 
 import graph
 import pytest
-from conftest import FakeEngines
 from dvc.repo import Repo
+from fakes.environments import FakeEngines
 
 from its.recipe.document import read_document
 
