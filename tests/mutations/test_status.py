@@ -91,6 +91,16 @@ def say(out, message):
     _kept(out, message | {"text": message["text"] + "!"} if "text" in message else message)
 
 if __name__"""
+SAMPLING = """
+_kept = Request.determinants
+Request.determinants = lambda self: _kept(self) | {"sampling": {**self.sampling, "top_p": 0.5}}
+"""
+UNLIKE = """
+_kept, _seen = canonical, []
+def canonical(text):
+    _seen.append(text)
+    return f"{_kept(text)} {len(_seen)}"
+"""
 DOCUMENT = """
 _kept = Document
 class Document(_kept):
@@ -198,7 +208,7 @@ CHANGES = [
         '\nPRESETS["gsm8k"] = Preset(Fields(problem="answer", solution="answer"), "x", None, "file")\n',
         DATASET,
     ),
-    code("recipe/axolotl.py", after("rendered_settings", "out | {'sequence_len': 99}"), TRAINED),
+    code("recipe/axolotl.py", after("rendered_settings", "out | {'adam_beta1': 0.7}"), TRAINED),
     code(
         "sources/problems.py",
         after("map_problems", "(row.model_copy(update={'text': row.text + '?'}) for row in out)"),
@@ -216,7 +226,7 @@ CHANGES = [
     ),
     code(
         "curation/words.py",
-        after("canonical", "'same' if out.endswith(('1', '2')) or ' 1 ' in out or ' 2 ' in out else out"),
+        UNLIKE,
         DATASET,
     ),
     code("language.py", after("language_of", "'de'"), "persona"),
@@ -235,7 +245,7 @@ CHANGES = [
     code("prompts/filters.py", after("_strip", "out + '!'"), "query"),
     code(
         "engines/protocol.py",
-        "\n_kept = Request.determinants\nRequest.determinants = lambda self: {**_kept(self), 'start': 'x'}\n",
+        SAMPLING,
         "persona",
         "generate",
     ),
