@@ -331,7 +331,7 @@ NOTHING = [
                 "stages/data_check.py",
                 "store/verify.py",
             ),
-            *("store/exporting.py", "prompts/chat.py", "metrics/cells.py", "report/build.py", "grading/references.py"),
+            *("store/exporting.py", "recipe/keys.py", "metrics/cells.py", "report/build.py", "grading/references.py"),
         )
     ),
     Change("its/errors.py", "hint - ", "hint: "),
