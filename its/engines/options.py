@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from its.engines.pipe import WORKERS
-from its.environments import Environment, environment_variables
-from its.errors import RunError
+from its.environments import Environment, ask_program, environment_variables
 
 CHECKER = WORKERS / "check_vllm_options.py"
 CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
@@ -64,32 +61,13 @@ def option_faults(
     ours = environment_variables("vllm", environment)
     process = {name: value for name, value in ours.items() if not name.startswith("VLLM_")}
     process |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as sink:
-        try:
-            done = subprocess.run(
-                [str(environment.python), str(checker)],
-                input=json.dumps(asked, default=str).encode(),
-                stdout=subprocess.PIPE,
-                stderr=sink,
-                env=process,
-                timeout=CHECK_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RunError(
-                f"vLLM's arguments could not be checked: no answer in {CHECK_SECONDS:.0f} s", f"its log: {log}"
-            ) from error
-    if done.returncode:
-        how = f"exit code {done.returncode}" if done.returncode > 0 else f"killed by signal {-done.returncode}"
-        raise RunError(f"vLLM's arguments could not be checked ({how})", f"its log: {log}")
-    try:
-        told = json.loads(done.stdout)
-        faults = [[OptionFault(*fault) for fault in item] for item in told]
-    except (ValueError, TypeError) as error:
-        raise RunError(
-            f"vLLM's arguments could not be checked: the answer is {done.stdout[:80]!r}", f"its log: {log}"
-        ) from error
-    if len(faults) != len(settings):
-        raise RunError(f"vLLM's arguments could not be checked: {len(faults)} answers for {len(settings)} settings")
-    return faults
+    return ask_program(
+        environment,
+        checker,
+        asked,
+        lambda faults: [OptionFault(*fault) for fault in faults],
+        variables=process,
+        seconds=CHECK_SECONDS,
+        log=log,
+        what="vLLM's arguments could not be checked",
+    )

@@ -4,6 +4,7 @@ Each is made from a lock in `envs/` with `pip install --no-deps`, below `home/en
 content and the Python version. A record, written last, marks it complete; a folder without one is an interrupted sync.
 """
 
+from its.environments.ask import ask_program
 from its.environments.find import (
     ENGINE_NAMES,
     EngineName,
@@ -26,6 +27,7 @@ __all__ = [
     "EnvironmentSpec",
     "Run",
     "SyncResult",
+    "ask_program",
     "die_with_parent",
     "environment_variables",
     "find_environment",
