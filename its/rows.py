@@ -130,6 +130,22 @@ def _json_fault(error: ValueError | RecursionError) -> str:
     return f"an integer of more than {sys.get_int_max_str_digits()} digits is not read"  # Python's limit, no other
 
 
+def unrepeated(pairs: list[tuple[str, Any]], told: Callable[[str], str]) -> dict[str, Any]:
+    """The object of the pairs that JSON has for it; of a key that stands twice, readers would keep one value.
+
+    Args:
+        told: what is said of such a key.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        raise ValueError(told(next(key for key, _ in pairs if key in seen or seen.add(key))))  # type: ignore[func-returns-value]
+    return found
+
+
 def count_lines(path: Path) -> int:
     """How many rows a file holds, by its lines that are not blank.
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from its.errors import DataError
 from its.files import open_regular
-from its.rows import MAX_LINE_BYTES
+from its.rows import MAX_LINE_BYTES, unrepeated
 from its.sources.arrays import elements, reason
 from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
 from its.sources.parquet import read_parquet
@@ -61,13 +61,7 @@ def _exact(literal: str) -> float | Decimal:
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of some pairs; a repeated key would silently lose a value."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key `{repeated}` stands twice in one object")
-    return found
+    return unrepeated(pairs, lambda key: f"the key `{key}` stands twice in one object")
 
 
 _DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from its.errors import DataError
 from its.files import open_regular, read_regular
+from its.rows import unrepeated
 from its.shown import shown
 
 CHUNK = 2**23
@@ -258,13 +259,7 @@ def _tensors(entries: Any, path: Path, start: int) -> dict[str, Tensor]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, none of whose names is there twice: readers would not agree on which one counts."""
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{called(twice)} is there twice")
-    return out
+    return unrepeated(pairs, lambda name: f"{called(name)} is there twice")
 
 
 def _unknown_type(path: Path, name: str, dtype: str) -> DataError:
