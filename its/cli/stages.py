@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import click
 
 from its.cli.grade import grade
+
+
+def _run(stage: ModuleType, *values: str | int) -> None:
+    """Run a stage on what dvc.yaml declares for it and these values of its matrix, and print its line."""
+    from its.stages.graph import stage_study
+
+    name = stage.__name__.rpartition(".")[2]
+    with stage_study(name, *map(str, values)) as study:
+        click.echo(stage.run(study, *values))
 
 
 @click.command()
@@ -17,10 +28,8 @@ def prepare(name: str) -> None:
     Example: python -m its prepare arithmetic
     """
     from its.stages import prepare as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("prepare", name) as study:
-        click.echo(stage.run(study, name))
+    _run(stage, name)
 
 
 @click.command()
@@ -32,10 +41,8 @@ def persona() -> None:
     Example: python -m its persona
     """
     from its.stages import persona as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("persona") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 @click.command()
@@ -47,10 +54,8 @@ def query() -> None:
     Example: python -m its query
     """
     from its.stages import query as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("query") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 @click.command()
@@ -66,10 +71,8 @@ def train(model: str, dataset: str, strategy: str, seed: int) -> None:
     Example: python -m its train smollm2_135m arithmetic random 1
     """
     from its.stages import train as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("train", model, dataset, strategy, str(seed)) as study:
-        click.echo(stage.run(study, model, dataset, strategy, seed))
+    _run(stage, model, dataset, strategy, seed)
 
 
 @click.command()
@@ -81,10 +84,8 @@ def generate() -> None:
     Example: python -m its generate
     """
     from its.stages import generate as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("generate") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 @click.command()
@@ -96,10 +97,8 @@ def judge() -> None:
     Example: python -m its judge
     """
     from its.stages import judge as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("judge") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 @click.command()
@@ -111,10 +110,8 @@ def measure() -> None:
     Example: python -m its measure
     """
     from its.stages import measure as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("measure") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 @click.command()
@@ -126,10 +123,8 @@ def report() -> None:
     Example: python -m its report
     """
     from its.stages import report as stage
-    from its.stages.graph import stage_study
 
-    with stage_study("report") as study:
-        click.echo(stage.run(study))
+    _run(stage)
 
 
 STAGES: dict[str, click.Command] = {

@@ -15,7 +15,7 @@ from its.grading.changes import Changes
 from its.grading.grade import Grader, Item
 from its.progress import Progress
 from its.rows import read_rows, write_rows
-from its.stages.study import Cell, Study, split_query_id
+from its.stages.study import Cell, Study, cell_name, split_query_id
 from its.types import Response, Verdict
 
 
@@ -51,7 +51,7 @@ def regrade(study: Study, dry_run: bool) -> Changes:
         with Progress("regrade", len(cells), "cells") as progress, _grader(study) as grader:
             for cell in cells:
                 path = study.verdicts_path(*cell)
-                changes.add(_name(cell), _former(path), grader.grade(_items(study, cell)))
+                changes.add(cell_name(cell), _former(path), grader.grade(_items(study, cell)))
                 progress.add()
         return changes
     with tempfile.TemporaryDirectory(prefix="its-regrade-") as kept:
@@ -66,12 +66,8 @@ def regrade(study: Study, dry_run: bool) -> Changes:
             )
         for cell in cells:
             path = study.verdicts_path(*cell)
-            changes.add(_name(cell), _former(former / path.relative_to(verdicts)), read_rows(path, Verdict))
+            changes.add(cell_name(cell), _former(former / path.relative_to(verdicts)), read_rows(path, Verdict))
     return changes
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell[0].name}/{cell[1]}/{cell[2]}"
 
 
 def _grader(study: Study) -> Grader:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from typing import Any
 
 from its.engines.protocol import Request
 from its.grading.judge import Opinion, Opinions, judge_opinion
@@ -16,7 +17,7 @@ from its.recipe.schema import Judge
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.serving import control_tokens, open_serving
-from its.stages.study import Cell, Checkpoint, Study, split_query_id
+from its.stages.study import Cell, Checkpoint, Study, cell_name, split_query_id
 from its.store import Store
 from its.thinking import cut_thinking
 from its.types import Problem, Verdict
@@ -31,28 +32,17 @@ def run(study: Study) -> str:
     if judge is None:
         write_json(path, {"version": JUDGE_VERSION, "judge": None})
         return "data/judge.json: the recipe names no judge (`grading.judge`)"
-    asked, opinions, graders, keys = _opinions(study, judge, study.cells())
-    write_json(
-        path,
-        {
-            "version": JUDGE_VERSION,
-            "judge": judge.model_dump(),
-            "grader_version": ", ".join(graders),
-            "asked": asked,
-            "counts": opinions.counts,
-            "request_keys": keys,
-            "disagreements": opinions.disagreements,
-        },
-    )
-    counts = opinions.counts
+    found = _judged(study, judge, study.cells())
+    write_json(path, {"version": JUDGE_VERSION, "judge": judge.model_dump(), **found})
+    counts = found["counts"]
     return (
-        f"data/judge.json: judge {judge.model}: {asked} answers, {counts['disagree']} of {sum(counts.values())} "
-        f"verdicts disputed, {counts['unclear']} unclear"
+        f"data/judge.json: judge {judge.model}: {found['asked']} answers, "
+        f"{counts['disagree']} of {sum(counts.values())} verdicts disputed, {counts['unclear']} unclear"
     )
 
 
-def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opinions, list[str], list[str]]:
-    """How many answers the judge was asked about, what it said, the versions of the grader beside it, and the keys."""
+def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
+    """What the judge was asked and said, and the keys of what it said in the store."""
     model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
@@ -87,10 +77,16 @@ def _opinions(study: Study, judge: Judge, cells: list[Cell]) -> tuple[int, Opini
                 opinion, words = said[_question(cell[1], problem, verdict.answer)]
                 opinions.add(
                     [(verdict, opinion, words)],
-                    cell=f"{cell[0].name}/{cell[1]}/{cell[2]}",
+                    cell=cell_name(cell),
                     reference=str(problem.reference),
                 )
-    return len(requests), opinions, sorted(graders), sorted(keys)
+    return {
+        "grader_version": ", ".join(sorted(graders)),
+        "asked": len(requests),
+        "counts": opinions.counts,
+        "request_keys": sorted(keys),
+        "disagreements": opinions.disagreements,
+    }
 
 
 def _question(benchmark: str, problem: Problem, answer: str) -> str:

@@ -170,6 +170,12 @@ def join_query_id(set_name: str, problem_id: str, strategy: str) -> str:
     return f"{set_name}/{problem_id}/{strategy}"
 
 
+def cell_name(cell: Cell) -> str:
+    """`CHECKPOINT/BENCHMARK/STRATEGY`."""
+    checkpoint, benchmark, test = cell
+    return f"{checkpoint.name}/{benchmark}/{test}"
+
+
 def split_query_id(query_id: str) -> tuple[str, str, str]:
     """(set, problem_id, strategy) of what `join_query_id` made; the last two are empty where it did not make it."""
     set_name, _, rest = query_id.partition("/")
