@@ -1,11 +1,24 @@
-"""Run a stage in this process as dvc.yaml does: it sees what it declares there, and nothing else."""
+"""Stages in this process as dvc.yaml runs them, seeing what it declares and nothing else; the shell of a user."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from its.stages.graph import stage_study
+
+
+def user_environment(home: Path) -> dict[str, str]:
+    """Variables of a user's shell: nothing that DVC set for a stage above, this Python and its `dvc` first."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DVC")}
+    return kept | {
+        "ITS_HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",
+    }
 
 
 def run_stage(*words: str) -> str:

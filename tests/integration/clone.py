@@ -7,13 +7,14 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from running import user_environment
 
 ROOT = Path(__file__).parents[2]
 STEP_SECONDS = 900
@@ -53,11 +54,7 @@ class Clone:
     output: list[str] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("DVC")}
-        return kept | {
-            "ITS_HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": "",
+        return user_environment(self.home) | {
             "GIT_AUTHOR_NAME": "test",
             "GIT_AUTHOR_EMAIL": "test@example.org",
             "GIT_COMMITTER_NAME": "test",

@@ -21,6 +21,7 @@ import graph
 import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
+from running import user_environment
 
 from its.recipe.document import read_document
 
@@ -409,11 +410,7 @@ class Ran:
         path.write_text(text, encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("DVC")}
-        return kept | {
-            "ITS_HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": "",
+        return user_environment(self.home) | {
             "PYTHONDONTWRITEBYTECODE": "1",
             "ITS_FAKE_SCRIPT": str(self.script),
         }
