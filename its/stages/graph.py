@@ -6,8 +6,9 @@ opening another file of the project, is an error that names the entry of dvc.yam
 on is known without running it: tests/unit/test_graph.py holds `deps` against the imports.
 
 Files are watched by an audit hook (PEP 578): it sees every `open` of this process, whichever library makes it. What it
-does not see: reads in compiled code that bypass Python (Rust tokenizers, SQLite), and other processes. Those read the
-ITS home, model folders and the files that their stage hands them.
+does not see: reads in compiled code that bypass Python (Rust tokenizers, SQLite), paths relative to an open folder
+(`dir_fd`), what is there and how large (`listdir`, `stat`), and other processes. Those read the ITS home, model folders
+and the files that their stage hands them.
 """
 
 from __future__ import annotations
