@@ -5,6 +5,8 @@ Files hold one JSON object a line; field order here is the order on disk. Words:
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -44,6 +46,12 @@ class Problem(Row):
     source: str
     row: str | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
+
+
+def listed_options(options: Sequence[str]) -> str:
+    """What stands below the question in the text of a multiple choice problem: an empty line, then `A) ...` a line."""
+    lines = (f"\n{letter}) {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
+    return "\n" + "".join(lines)
 
 
 class Message(Row):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from its.curation.likeness import shape
 from its.curation.words import canonical, figure_words, is_given, words
 from its.errors import Fault
-from its.types import Problem
+from its.types import Problem, listed_options
 
 NEAR = 0.7
 """The least part of the runs of three words, of those in either text, that near duplicates share."""
@@ -40,20 +40,14 @@ def asked(problem: Problem) -> str:
     choices = _choices(problem)
     if not choices:
         return problem.text
-    question = problem.text[: -len(_listed(choices))]
-    return question + _listed(sorted(choices, key=lambda option: (canonical(option), option)))
+    question = problem.text[: -len(listed_options(choices))]
+    return question + listed_options(sorted(choices, key=lambda option: (canonical(option), option)))
 
 
 def _choices(problem: Problem) -> list[str]:
     """The options that the loader put below a question, in their order; none where it did not."""
     choices: list[str] = problem.meta.get("choices") or []
-    return choices if choices and problem.text.endswith(_listed(choices)) else []
-
-
-def _listed(options: Sequence[str]) -> str:
-    """Options as the loader writes them (`its.sources.problems`)."""
-    lines = (f"\n{letter}) {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
-    return "\n" + "".join(lines)
+    return choices if choices and problem.text.endswith(listed_options(choices)) else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from its.seeds import derive_random
 from its.sources.fields import FieldReader, Values
 from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Table, kept
 from its.sources.thoughts import normal_trace
-from its.types import Problem
+from its.types import Problem, listed_options
 
 
 def map_problems(
@@ -117,8 +117,7 @@ def _lettered(text: str, options: list[str], problem_id: str, meta: dict[str, An
     drawn = list(options)
     derive_random("choices", problem_id).shuffle(drawn)
     meta["choices"] = drawn
-    lines = [f"{letter}) {option}" for letter, option in zip(string.ascii_uppercase, drawn, strict=False)]
-    return "\n".join([text.rstrip(), "", *lines]), string.ascii_uppercase[drawn.index(correct)]
+    return text.rstrip() + listed_options(drawn), string.ascii_uppercase[drawn.index(correct)]
 
 
 def _traced(solution: str, thinking: str | None, meta: dict[str, Any]) -> str:
