@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from its.grading.equal import GraderError, compare_form
+from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import Extracted, extract_answer
-from its.grading.normalise import AnswerKind, name_of, normalise_answer
+from its.grading.normalise import AnswerKind, read_answer
 from its.grading.pool import Outcome, Task, WorkerPool
 from its.thinking import Marks, cut_thinking
 from its.types import Verdict, VerdictName
@@ -50,7 +50,7 @@ class Grader:
     Any thread may use it, several at once too.
 
     Args:
-        timeout_seconds: processor time of one comparison by math-verify, parsing included; what needs more is a
+        timeout_seconds: processor time of one comparison that takes algebra; what needs more is a
             `grader_error`.
         workers: processes for such comparisons; None for one a core.
     """
@@ -103,11 +103,10 @@ class Grader:
         Raises:
             GraderError: the grader cannot tell, or the reference is not of its kind.
         """
-        form = normalise_answer(answer, kind)
-        exact = compare_form(form, reference, kind, name_of(answer, kind))
+        exact = compare_answer(read_answer(answer, kind), reference, kind)
         if exact is not None:
             return exact
-        found, error = self._ask(answer if kind == "math" else form, reference).result()
+        found, error = self._ask(answer, reference, kind).result()
         if error is not None:
             raise GraderError(error)
         return bool(found)
@@ -120,22 +119,22 @@ class Grader:
             if extracted is not None:
                 start, end = cut.place(extracted.start, extracted.end)
                 extracted = replace(extracted, start=start, end=end)
-            form = normalise_answer(extracted.answer, item.kind) if extracted else ""
-            if extracted is None or not form:
+            answer = read_answer(extracted.answer, item.kind) if extracted else None
+            if extracted is None or answer is None or not answer.form:
                 return _verdict(item, None, None, "no_answer")
-            exact = compare_form(form, item.reference, item.kind, name_of(extracted.answer, item.kind))
+            form = answer.form
+            exact = compare_answer(answer, item.reference, item.kind)
         except GraderError as error:
             return _verdict(item, extracted, form, "grader_error", str(error))
         except Exception as error:  # a fault of ours costs one verdict, never the run
             reason = f"the grader failed: {type(error).__name__}: {error}"
             return _verdict(item, extracted, form, "grader_error", reason)
         if exact is None:
-            asked = extracted.answer if item.kind == "math" else form
-            return _Waiting(item, extracted, form, self._ask(asked, item.reference))
+            return _Waiting(item, extracted, form, self._ask(extracted.answer, item.reference, item.kind))
         return _verdict(item, extracted, form, "correct" if exact else "incorrect")
 
-    def _ask(self, answer: str, reference: str) -> Future[Outcome]:
-        task = answer, reference
+    def _ask(self, answer: str, reference: str, kind: AnswerKind) -> Future[Outcome]:
+        task = answer, reference, kind
         with self._lock:
             known = self._asked.get(task)
             if known is not None:

@@ -20,9 +20,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import Pipe
 
 from its.errors import RunError
+from its.grading.normalise import AnswerKind
 
-Task = tuple[str, str]
-"""An answer and the reference that it may be in another form."""
+Task = tuple[str, str, AnswerKind]
+"""An answer, the reference that it may be in another form, and their kind."""
 Outcome = tuple[bool | None, str | None]
 """Whether it is, or None and why that could not be told."""
 
@@ -117,8 +118,8 @@ class _Worker:
             pass
         self.end()
         if not self._ready:
-            raise RunError("a grading process did not start", "its last words are above; try `import math_verify`")
-        return None, f"math-verify took longer than {self._limit:g} s"
+            raise RunError("a grading process did not start", "its last words are above; try `import mpmath`")
+        return None, f"the comparison took longer than {self._limit:g} s"
 
     def kill(self) -> None:
         """Kill the process, if it was not waited for yet."""

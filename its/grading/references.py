@@ -3,44 +3,69 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from its.errors import Fault
-from its.grading.equal import GraderError
-from its.grading.grade import Grader, Item
-from its.grading.normalise import AnswerKind
+from its.grading.equal import GraderError, reference_fault, shown
+from its.grading.formula.evaluate import has_finite_value
+from its.grading.grade import Grader
+from its.grading.normalise import MAX_CHARACTERS, AnswerKind, is_constant, read_answer
 
 HINTS: dict[str, str] = {
-    "integer": "mend it, or declare `answer: number` or `answer: math`",
-    "number": "mend it, or declare `answer: math`",
-    "math": "mend its LaTeX: a reference is one answer, without the solution around it",
+    "integer": "correct it, or declare `answer: number` or `answer: math`",
+    "number": "correct it, or declare `answer: math`",
+    "math": "correct its LaTeX: a reference is one answer, without the solution around it",
     "choice": "a reference is one letter A-J",
 }
-PROBES: dict[str, str] = {"integer": "\\boxed{7}", "number": "\\boxed{7}", "math": "\\boxed{7}", "choice": "\\boxed{A}"}
-"""A response whose answer is compared with each reference: what the grader cannot do then, it can do for no answer."""
 
 # What spreadsheets, pandas and JSON write where nothing is. Letters are a product to the algebra, so it takes them all.
 _MISSING = re.compile(r"[-+]?(?:nan|none|null|n/a|<na>|inf(?:inity)?)", re.IGNORECASE)
 # `proof` and `notfound` are what NuminaMath has for problems without an answer. `no solution` is an answer.
 _NO_ANSWER = re.compile(r"\W*(?:see|refer to)\s+\w.*|.*\banswers?\b.*|\W*(?:proof|not ?found)\W*", re.I | re.DOTALL)
 _GROUP = re.compile(r"\\(?:begin|end)\s*\{([^{}]*)\}|\\[\\{}]|[{}]")
-_SHOWN = 80
 
 
-def reference_faults(
-    rows: Iterable[tuple[str, str | None]], kind: AnswerKind, timeout_seconds: float = 5.0, workers: int | None = None
-) -> list[Fault]:
+def reference_faults(rows: Iterable[tuple[str, str | None]], kind: AnswerKind) -> list[Fault]:
     """Every reference that no answer could be graded against, in order.
 
     Args:
         rows: (place, reference) with place as errors name it, `path:line`.
         kind: of the benchmark's answers.
-        timeout_seconds, workers: as `Grader` has them; processes are started for `math` alone, and only if a reference
-            is more than a number.
     """
-    with Grader(timeout_seconds, workers) as grader:
-        return probe_references(((place, reference, kind) for place, reference in rows), grader)
+    return probe_references((place, reference, kind) for place, reference in rows)
+
+
+def probe_references(
+    rows: Iterable[tuple[str, str | None, AnswerKind]], hints: Mapping[str, str] = HINTS
+) -> list[Fault]:
+    """As `reference_faults`, where each row says its kind; the rows are streamed.
+
+    Args:
+        rows: (place, reference, kind).
+        hints: by kind, to a reference that is not of it.
+    """
+    return [Fault(place, *fault) for place, text, kind in rows if (fault := _fault(text, kind, hints)) is not None]
+
+
+def _fault(reference: str | None, kind: AnswerKind, hints: Mapping[str, str]) -> tuple[str, str] | None:
+    if reference is None:
+        return "no reference", "every row of a benchmark needs one"
+    if kind != "choice" and reference.isdecimal() and reference.isascii() and len(reference) < 100:
+        return None  # what most are, and good for all kinds
+    if (message := reference_fault(reference, kind)) is not None:
+        return message, hints[kind]
+    return _text_fault(reference) if kind == "math" else None
+
+
+def compared_as_text(reference: str, kind: AnswerKind) -> str | None:
+    """Why answers are compared with a reference of kind `math` letter by letter; None where it is read to its end.
+
+    Against such a reference the same text is correct, and another one a `grader_error`.
+    """
+    answer = read_answer(reference, kind)
+    if kind != "math" or answer.number is not None or answer.reading is None:
+        return None
+    return answer.fault or (answer.reading.fault if answer.reading.node is None else None)
 
 
 def references_agree(one: str, other: str, kind: AnswerKind, grader: Grader) -> bool:
@@ -54,41 +79,6 @@ def references_agree(one: str, other: str, kind: AnswerKind, grader: Grader) -> 
         return False
 
 
-def probe_references(
-    rows: Iterable[tuple[str, str | None, AnswerKind]], grader: Grader, hints: Mapping[str, str] = HINTS
-) -> list[Fault]:
-    """As `reference_faults`, where each row says its kind; the rows are streamed.
-
-    Args:
-        rows: (place, reference, kind).
-        grader: compares each reference with an answer, as it would with a model's.
-        hints: by kind, to a reference that is not of it.
-    """
-    faults: dict[int, Fault] = {}
-    asked: deque[tuple[int, str, str, AnswerKind]] = deque()
-
-    def items() -> Iterator[Item]:
-        for index, (place, reference, kind) in enumerate(rows):
-            if reference is None:
-                faults[index] = Fault(place, "no reference", "every row of a benchmark needs one")
-            elif kind != "choice" and reference.isdecimal() and reference.isascii() and len(reference) < 100:
-                continue  # what most are, and good for all kinds
-            elif kind == "math" and (fault := _text_fault(reference)) is not None:
-                faults[index] = Fault(place, *fault)
-            else:
-                asked.append((index, place, reference, kind))
-                yield Item(place, 0, PROBES[kind], reference, kind)
-
-    for verdict in grader.grade(items()):
-        index, place, reference, kind = asked.popleft()
-        if verdict.verdict == "grader_error":
-            reason = verdict.reason or "the grader cannot tell"
-            if "reference" not in reason and "`" not in reason:  # it does not say yet what it is about
-                reason = f"no answer can be compared with the reference `{_shown(reference)}`: {reason}"
-            faults[index] = Fault(place, reason, hints[kind])
-    return [faults[index] for index in sorted(faults)]
-
-
 def _text_fault(reference: str) -> tuple[str, str] | None:
     """What shows in the text of a reference of kind `math`, though the algebra would read it; with a hint."""
     text = reference.strip().strip("$").strip()
@@ -97,9 +87,17 @@ def _text_fault(reference: str) -> tuple[str, str] | None:
             return f"the reference `{text}` is not a value", "infinity is `\\infty` in LaTeX; else leave the row out"
         return f"the reference `{text}` stands for a missing value", "give the answer, or leave the row out"
     if _NO_ANSWER.fullmatch(text):
-        return f"the reference `{_shown(text)}` is words about an answer", "give the answer alone, or leave the row out"
-    group = _open_group(text)
-    return (f"the reference `{_shown(text)}` cannot be parsed: {group}", HINTS["math"]) if group else None
+        return f"the reference `{shown(text)}` is words about an answer", "give the answer alone, or leave the row out"
+    if len(text) > MAX_CHARACTERS:
+        return f"a reference of {len(text)} characters is not read", HINTS["math"]
+    if (group := _open_group(text)) is not None:
+        return f"the reference `{shown(text)}` cannot be parsed: {group}", HINTS["math"]
+    if not re.search(r"[^\W_]|\\[A-Za-z\\{]", text):
+        return f"the reference `{shown(text)}` has no letter and no digit", HINTS["math"]
+    node = reading.node if (reading := read_answer(reference, "math").reading) is not None else None
+    if node is not None and is_constant(node) and not has_finite_value(node):
+        return f"the reference `{shown(text)}` divides by zero, or has no value otherwise", HINTS["math"]
+    return None
 
 
 def _open_group(text: str) -> str | None:
@@ -114,7 +112,3 @@ def _open_group(text: str) -> str | None:
             if not opened or not opened.pop().startswith(wanted):
                 return f"a `{token}` closes nothing"
     return f"a `{opened[-1]}` is not closed" if opened else None
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

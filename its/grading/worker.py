@@ -1,6 +1,6 @@
 """A worker process of `its.grading.pool`: compares what it is sent, until the pipe ends.
 
-It imports math-verify once and forks; the fork does the work. Its limit is processor time and the kernel holds it:
+It imports mpmath once and forks; the fork does the work. Its limit is processor time and the kernel holds it:
 SIGPROF, left to its default, ends the fork in the middle of whatever it does, one long C call too, and the next fork
 takes its place. Wall time would not do: a busy machine would change verdicts.
 """
@@ -16,15 +16,15 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-import math_verify  # type: ignore[import-untyped,unused-ignore]  # noqa: F401 - the slow import, before any clock runs
+import mpmath  # type: ignore[import-untyped,unused-ignore]  # noqa: F401 - the slow import, before any clock runs
 
+from its.grading.algebra import equivalent
 from its.grading.equal import GraderError
 from its.grading.pool import Outcome, Task
-from its.grading.symbolic import equivalent_math
 
 MEMORY_BYTES = 4 << 30
 TASKS_PER_FORK = 5000
-"""sympy's caches grow; a new fork costs milliseconds."""
+"""Caches grow; a new fork costs milliseconds."""
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1  # how often the fork is looked at where the system has no pidfd
@@ -36,7 +36,7 @@ def main(limit_seconds: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     pipe = Connection(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    answer(("\\frac{x}{2} + 1", "1 + 0.5x"))  # each fork finds the parsers warm
+    answer(("\\frac{x}{2} + \\sin 1", "\\sin 1 + 0.5x", "math"))  # each fork finds the caches warm
     with contextlib.suppress(OSError):  # the parent is gone
         pipe.send("ready")
         while True:
@@ -54,7 +54,7 @@ def main(limit_seconds: str) -> None:
 def answer(task: Task) -> Outcome:
     """The outcome of one task; what a text provokes in the libraries is an outcome too."""
     try:
-        return equivalent_math(*task), None
+        return equivalent(*task), None
     except GraderError as error:
         return None, str(error)
     except RecursionError:
@@ -115,7 +115,7 @@ def _wait(fork: int, pipe: Connection) -> int:
 
 def _reason(code: int, limit_seconds: str) -> str:
     if code == -signal.SIGPROF:
-        return f"math-verify took longer than {float(limit_seconds):g} s"
+        return f"the comparison took longer than {float(limit_seconds):g} s"
     if code == -signal.SIGKILL:
         return "the comparison was killed, likely for its memory"
-    return f"math-verify crashed (exit {code})"
+    return f"the comparison crashed (exit {code})"

@@ -69,4 +69,4 @@ def _faults(
         grader.close()
     if declared.split is None:  # the rows of the other side may be what they like
         yield from repeats.faults(name, declared.duplicates is not None)
-    yield from reference_faults(places, answer, grading.timeout_seconds, grading.workers)
+    yield from reference_faults(places, answer)

@@ -145,7 +145,7 @@ def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bo
             if not found or not found.keys() & {"row", "reference", "kind"}:
                 yield place, _text(row["reference"]), _kind(row, kind)
 
-    faults += probe_references(references(), grader, _HINTS)
+    faults += probe_references(references(), _HINTS)
     faults.sort(key=lambda fault: int(fault.where.removeprefix(f"{source}:").split(":")[0]))
     if list_all and faults:
         raise FaultsError(faults)

@@ -105,9 +105,8 @@ def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:
 
 def _with_good_references(study: Study, declared: Benchmark, problems: list[Problem]) -> list[Problem]:
     """The same problems, once every reference was read as what the benchmark says that it is."""
-    grading = study.recipe.grading
     places = [(problem.row or f"`{problem.problem_id}`", problem.reference) for problem in problems]
-    raise_faults(reference_faults(places, declared.answer, grading.timeout_seconds, grading.workers))
+    raise_faults(reference_faults(places, declared.answer))
     return problems
 
 

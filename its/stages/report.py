@@ -25,7 +25,7 @@ from its.types import Persona, Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
 EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
-CORE = ("dvc", "jinja2", "pydantic", "math-verify", "numpy", "ruamel.yaml")
+CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 
 
 def run(study: Study) -> str:

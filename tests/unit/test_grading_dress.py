@@ -147,7 +147,7 @@ def test_a_fault_of_the_grader_is_a_grader_error(grader: Grader, monkeypatch: py
     def fails(*_: object) -> None:
         raise RuntimeError("not foreseen")
 
-    monkeypatch.setattr("its.grading.grade.compare_form", fails)
+    monkeypatch.setattr("its.grading.grade.compare_answer", fails)
     found = grader.grade_one(Item("q", 0, "\\boxed{5}", "5", "math"))
     assert (found.verdict, found.reason) == ("grader_error", "the grader failed: RuntimeError: not foreseen")
 

@@ -19,7 +19,7 @@ from its.grading.grade import WINDOW, Grader, Item
 from its.grading.pool import WorkerPool
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = "\\int_0^1 x^{x^{x}} dx + \\sum_{n=1}^{\\infty} \\frac{\\sin(n^n)}{n}"
+SLOW = "\\sum_{a=1}^{9999} \\sum_{b=1}^{9999} (a+b) x"
 LIMIT = 1.0
 
 
@@ -61,7 +61,7 @@ def test_an_overrun_is_a_grader_error_and_costs_its_limit(grader: Grader) -> Non
     before = os.times()
     verdicts = list(grader.grade([_item("x+1"), _item(SLOW), _item("x+1.0"), _item("x+2")]))
     assert [verdict.verdict for verdict in verdicts] == ["correct", "grader_error", "correct", "incorrect"]
-    assert verdicts[1].reason == "math-verify took longer than 1 s"
+    assert verdicts[1].reason == "the comparison took longer than 1 s"
     assert verdicts[1].answer and verdicts[1].rule == "box"  # the vote still sees what was said
     after = os.times()
     assert after.user - before.user < 1  # nothing of it was worked out here

@@ -16,11 +16,10 @@ from its.grading.references import reference_faults
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("9^{9^{9^9}}", "the reference `9^{9^{9^9}}`: a tower of powers"),
-        ("2^{100000}", "the reference `2^{100000}`: a power of 100000"),
-        ("1/0", "the reference `1/0`: math-verify failed"),
-        ("\\frac{1}{0}", "the reference `\\frac{1}{0}`: math-verify failed"),
-        ("?", "cannot be parsed"),
+        ("1/0", "the reference `1/0` divides by zero"),
+        ("\\frac{1}{0}", "the reference `\\frac{1}{0}` divides by zero"),
+        ("\\frac{3}{2-\\sqrt{4}} + 1", "divides by zero"),
+        ("?", "the reference `?` has no letter and no digit"),
         ("2\\sqrt{", "the reference `2\\sqrt{` cannot be parsed: a `{` is not closed"),
         ("\\frac{1}{2}}", "a `}` closes nothing"),
         ("\\begin{cases} 1 \\\\ 2", "a `\\begin{cases}` is not closed"),
@@ -40,7 +39,7 @@ from its.grading.references import reference_faults
     ],
 )
 def test_no_answer_could_be_told_right(reference: str, message: str) -> None:
-    (fault,) = reference_faults([("p.jsonl:1", reference)], "math", workers=1)
+    (fault,) = reference_faults([("p.jsonl:1", reference)], "math")
     assert fault.where == "p.jsonl:1"
     assert message in fault.message
     assert fault.hint
@@ -64,11 +63,17 @@ GOOD = [
     "y = 2x + 3",
     "2^{100}",
     "\\sqrt[3]{2}",
+    "9^{9^{9^9}}",  # its like is right, and nothing else is decided
+    "2^{100000}",
+    "\\text{The area is at most } \\frac{1}{2}",
+    "\\sin t",
+    "(2k-1)!!",
+    "\\lambda_{\\text{red}}/\\sqrt{2}",
 ]
 
 
 def test_what_can_be_graded_passes() -> None:
-    faults = reference_faults(((text, text) for text in GOOD), "math", workers=1)
+    faults = reference_faults(((text, text) for text in GOOD), "math")
     assert [(fault.where, fault.message) for fault in faults] == []
 
 
@@ -80,7 +85,7 @@ def test_other_kinds_say_what_they_want(kind: AnswerKind) -> None:
 
 def test_faults_come_in_the_order_of_the_rows() -> None:
     texts = ["nan", "1/0", "x+1", "", "see proof", "?", "{", "5"]
-    faults = reference_faults(((f"p:{n}", text) for n, text in enumerate(texts, 1)), "math", workers=2)
+    faults = reference_faults(((f"p:{n}", text) for n, text in enumerate(texts, 1)), "math")
     assert [fault.where for fault in faults] == ["p:1", "p:2", "p:4", "p:5", "p:6", "p:7"]
 
 

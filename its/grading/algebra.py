@@ -1,0 +1,38 @@
+"""The comparisons that take algebra. They run in the worker processes of `its.grading.pool`, which bound their time."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from its.grading.equal import GraderError
+from its.grading.formula.nodes import Node
+from its.grading.formula.reading import Reading, read
+from its.grading.formula.same import same
+from its.grading.formula.values import UndecidedError
+from its.grading.normalise import AnswerKind
+
+
+def equivalent(answer: str, reference: str, kind: AnswerKind) -> bool:
+    """Whether an answer is the reference in another form, where the exact path left it open.
+
+    Raises:
+        GraderError: it cannot be told.
+    """
+    given, wanted = read(answer, kind != "math"), read(reference, kind != "math")
+    is_letter = wanted.node is not None and wanted.node.op == "symbol" and wanted.option is None
+    if is_letter and wanted.node is not None and wanted.node.text == given.option:
+        return True  # the reference is an option, and the answer names it before its value
+    undecided: GraderError | None = None
+    for one, other in product(_nodes(given), _nodes(wanted)):
+        try:
+            if same(one, other):
+                return True
+        except UndecidedError as error:
+            undecided = undecided or GraderError(str(error))
+    if undecided is not None:
+        raise undecided
+    return False
+
+
+def _nodes(reading: Reading) -> list[Node]:
+    return [node for node in (reading.node, *reading.others) if node is not None]

@@ -1,0 +1,77 @@
+r"""What a text is read into: a tree of frozen nodes.
+
+| op | parts | text | is |
+|---|---|---|---|
+| number | | the digits as written | `number`, a fraction |
+| symbol | | its name, `x_max` | a letter; `pi`, `e`, `i`, `infinity` are the constants |
+| opaque | | its text | what no value is known of: an integral, a limit, dots |
+| add, multiply | two and more | | |
+| divide, power | two | | |
+| negate, degrees | one | | |
+| plus_minus, minus_plus | one | | the two values that a sign gives |
+| call | the arguments | the function | |
+| sum, product | body, first, last | the variable | |
+| based | | `digits_base` | a numeral of another base than ten |
+| quantity | one | the unit | |
+| group | any | its brackets, `()`, `(]` | a tuple or an interval; `beside`: numbers side by side |
+| set, list | any | | with braces; bare, parted by commas or words |
+| such_that | two | | `{x | x > 0}` |
+| union, intersection, difference | two and more | | |
+| relation | the sides | the signs between them, parted by blanks | |
+| rows | `group` for each row | the environment | a matrix, or cases |
+| words | | small letters, single blanks | |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node; see the table above."""
+
+    op: str
+    parts: tuple[Node, ...] = ()
+    text: str = ""
+    number: Fraction | None = None
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(node.parts)
+
+    def has(self, *ops: str) -> bool:
+        """Whether one of some ops is here or below."""
+        return any(node.op in ops for node in self.walk())
+
+    def symbols(self) -> set[str]:
+        """The letters in it that may have any value."""
+        return {node.text for node in self.walk() if node.op == "symbol"} - CONSTANTS
+
+
+CONSTANTS = frozenset({"pi", "e", "i", "infinity"})
+
+
+def numeral(value: Fraction | int, text: str = "") -> Node:
+    """A number; `text` is how it was written."""
+    return Node("number", text=text, number=Fraction(value))
+
+
+def symbol(name: str) -> Node:
+    """A letter or a constant."""
+    return Node("symbol", text=name)
+
+
+def is_scalar(node: Node) -> bool:
+    """Whether a formula is made of numbers and letters alone."""
+    return not node.has(*_NO_SCALARS)
+
+
+_NO_SCALARS = frozenset({"group", "set", "list", "rows", "words", "relation", "based", "opaque"})
+_NO_SCALARS |= {"union", "intersection", "difference", "such_that"}

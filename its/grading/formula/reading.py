@@ -1,0 +1,159 @@
+r"""The one reading of an answer: its text without what dresses it, and the tree of its formula where it is one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from its.grading.formula.characters import plain
+from its.grading.formula.nodes import Node
+from its.grading.formula.parse import parse
+from its.grading.formula.tokens import ReadError, Thousands, Token, spelled, tokenise, written
+from its.grading.formula.vocabulary import is_word
+
+MAX_CHARACTERS = 2000
+"""Longer texts are not read; it also keeps int() under Python's limit of 4,300 digits."""
+MAX_TOKENS = 1000
+
+_MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_QUOTES = '"`\u201c\u201d\u2018\u2019'
+_WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|boldsymbol|bm)\s*(\{.*\})", re.DOTALL)
+_OPTION = re.compile(
+    r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*\(?\s*([A-J])\s*[).:]?\s*\}|\(\s*([A-J])\s*\)|([A-J])(?:\)|[.:](?=\s)))"
+    r"(?:[\s:.~]|\\[,;: ]|\\quad)*(?=\S)"
+)
+_OPTION_BEHIND = re.compile(r"(?<=[^\s(])\s*\\(?:text|textbf|textrm|mathrm|mathbf)\s*\{\s*\(\s*([A-J])\s*\)\s*\}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text says.
+
+    Attributes:
+        text: without marks around it; what is compared and shown where no formula was read.
+        node: the tree; None where the text cannot be read to its end, and `fault` says why.
+        others: the trees that it may be too, where a comma before three digits parts numbers or thousands.
+        spelling: the text in one spelling, for what is compared as text; without spaces where not even tokens are read.
+        option: the letter of the option that stands before, `C` in `\\textbf{(C)}\\ 12`.
+    """
+
+    text: str
+    node: Node | None
+    fault: str | None = None
+    others: tuple[Node, ...] = ()
+    spelling: str = ""
+    option: str | None = None
+
+
+@lru_cache(maxsize=4096)
+def read(text: str, single_units: bool = False) -> Reading:
+    """An answer as it is compared; never raises.
+
+    Args:
+        single_units: one letter behind a number may be a unit, since no letter is wanted.
+    """
+    bare = undressed(text)
+    if not bare:
+        return Reading("", None, "it is empty")
+    if len(bare) > MAX_CHARACTERS:
+        return Reading(bare, None, f"a text of {len(bare)} characters is not read")
+    option = None
+    if match := _OPTION.match(bare):
+        rest = bare[match.end() :]
+        dressed = match.group(1) is not None
+        if rest[:1] not in ("(", "=", "+", "^", "_", "/", "*", ",") and (
+            dressed or rest[:1] in "0123456789-$\\." or match.group(3)
+        ):
+            option = match.group(1) or match.group(2) or match.group(3)
+            bare = undressed(rest)
+    elif match := _OPTION_BEHIND.search(bare):
+        option, bare = match.group(1), undressed(bare[: match.start()])
+    found = _read(bare, single_units)
+    return found if option is None else replace(found, option=option)
+
+
+def _read(text: str, single_units: bool) -> Reading:
+    spelling = "".join(text.split())
+    try:
+        tokens = tokenise(text)
+        spelling = written(tokens)
+        if len(tokens) > MAX_TOKENS:
+            return Reading(text, None, f"a text of {len(tokens)} tokens is not read", spelling=spelling)
+        try:
+            node = parse(list(tokens), single_units)
+        except ReadError as error:
+            if _is_prose(tokens):
+                return Reading(text, Node("words", text=spelled(tokens)), spelling=spelling)
+            return Reading(text, None, str(error), spelling=spelling)
+        return Reading(text, node, others=_others(text, node, single_units), spelling=spelling)
+    except ReadError as error:
+        return Reading(text, None, str(error), spelling=spelling)
+    except RecursionError:
+        return Reading(text, None, "it is nested too deep", spelling=spelling)
+
+
+def _others(text: str, node: Node, single_units: bool) -> tuple[Node, ...]:
+    """The other trees of a text with a comma before three digits: `(1,234)` and `1,234` are one number or two."""
+    found: list[Node] = []
+    if re.search(r"[0-9],[0-9]{3}", text):
+        ways: tuple[Thousands, ...] = ("never", "always")
+        for way in ways:
+            try:
+                other = parse(tokenise(text, way), single_units)
+            except ReadError:
+                continue
+            if other not in (node, *found):
+                found.append(other)
+    return tuple(found)
+
+
+def _is_prose(tokens: list[Token]) -> bool:
+    """Whether a text that is no formula is words: it has one, and nothing that only a formula has."""
+    marks = {token.text for token in tokens if token.kind == "mark"}
+    if marks - set(".,;:'-()!?/\"&%#$*`[]") or any(token.kind == "command" for token in tokens):
+        return False
+    return any(
+        token.kind == "word"
+        or (token.kind == "upright" and len(token.text) > 1)
+        or (token.kind == "letters" and (is_word(token.text) or token.text in ("am", "pm")))
+        for token in tokens
+    )
+
+
+def undressed(text: str) -> str:
+    r"""Without marks of mathematics or Markdown, quotes, `\boxed` and `\text` around all of it, or a stop behind it."""
+    text = plain(text)
+    for _ in range(8):
+        before = text
+        text = text.strip().strip("*").strip()
+        for left, right in _MARKS:
+            if len(text) > len(left + right) and text.startswith(left) and text.endswith(right):
+                inner = text[len(left) : -len(right)]
+                if left not in inner:
+                    text = inner
+        text = re.sub(r"\\(?:displaystyle|checkmark|textstyle)(?![A-Za-z])\s*", "", text).strip()
+        text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
+        text = text.strip(_QUOTES)
+        match = _WRAPPED.fullmatch(text)
+        if match and is_pair(match.group(1)):
+            inner = match.group(1)[1:-1]
+            if "text" not in text[:6] or not inner.strip().isalpha():
+                text = inner
+        elif text[:1] == "{" and is_pair(text) and not re.search(r"[,|]|\\(?:mid|choose|over)(?![a-z])", text):
+            text = text[1:-1]
+        if text[:1] == "\\" and text[1:2].isdigit():
+            text = text[1:]  # `\15`: a dollar sign was lost on the way
+        if text == before:
+            break
+    return text
+
+
+def is_pair(text: str) -> bool:
+    """Whether the first brace is closed by the last character, and not before."""
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth <= 0:
+            return match.end() == len(text) and match.start() > 0
+    return False

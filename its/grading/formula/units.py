@@ -1,0 +1,105 @@
+"""What stands behind a number: a unit, which goes, or a word that makes another number of it."""
+
+from __future__ import annotations
+
+from its.grading.formula import vocabulary as words
+from its.grading.formula.cursor import Cursor, times
+from its.grading.formula.nodes import Node, numeral
+from its.grading.formula.signs import RELATIONS, SETS
+
+
+class Units(Cursor):
+    """Reads units."""
+
+    def _changed_word(self) -> bool:
+        token = self.peek()
+        low = token.text.casefold()
+        return token.kind in ("letters", "word", "upright") and (low in words.FACTORS or low.rstrip("s") in words.PARTS)
+
+    def _changed(self, node: Node) -> Node | None:
+        """A word behind a number that makes it another: `5 million`, `3 tenths`."""
+        if not self._changed_word() or node.has("symbol", "call"):
+            return None
+        low = self.peek().text.casefold()
+        self._at += 1
+        if low in words.FACTORS:
+            return times(node, numeral(words.FACTORS[low]))
+        return Node("divide", (node, numeral(words.PARTS[low.rstrip("s")])))
+
+    def _unit_end(self, node: Node) -> int | None:
+        """Where the unit ends that begins here and takes all up to the end of the item; None where none does."""
+        if node.has("quantity", "list", "set", "relation", "words"):
+            return None
+        at, known = self._at, False
+        while at < len(self._tokens):
+            token = self._tokens[at]
+            low = token.text.casefold()
+            if token.kind in ("letters", "word", "upright"):
+                if low in words.LINKS or low in words.CLAUSES:
+                    break
+                if (
+                    low in words.NO_UNIT
+                    or low in words.FACTORS
+                    or low.rstrip("s") in words.PARTS
+                    or token.text in words.FUNCTIONS
+                ):
+                    return None
+                if token.kind == "word":
+                    good = len(token.text) > 1 or words.is_unit(token.text, single=True) or known
+                    if token.text in ("i", "e", "x", "n", "k") and not known:
+                        good = False
+                elif token.kind == "upright":
+                    good = words.is_unit(token.text, single=True) or words.is_word(token.text)
+                else:
+                    single = known or (self._single and (self._apart(at) or token.text == "L" or token.text in "mgs"))
+                    good = words.is_unit(token.text, single) or words.is_word(token.text)
+                    if token.text in words.BARE_NAMES:
+                        return None
+                if not good:
+                    return None
+                known = True
+                at += 1
+                if self._power_at(at):
+                    at = self._power_at(at)
+            elif token.text == "%" or (token.text == "." and known):
+                known, at = True, at + 1
+            elif token.text in ("/", "cdot", "-", "*") and at + 1 < len(self._tokens) and known:
+                if self._tokens[at + 1].kind not in ("letters", "word", "upright"):
+                    return None
+                at += 1
+            elif (
+                token.text in (",", ";", ")", "]", "}", "\\}", "\\\\") or token.text in RELATIONS or token.text in SETS
+            ):
+                break
+            elif known and token.text == "(":
+                return None
+            else:
+                return None
+        return at if known and at > self._at else None
+
+    def _apart(self, at: int) -> bool:
+        return self._tokens[at].spaced or self._tokens[at].text not in "xyzabcdeijknpqrtuvwMNVWKLJ"
+
+    def _power_at(self, at: int) -> int:
+        """Where a power of a unit ends, `^2`, `^{-1}`; 0 where none is."""
+        rest = [token.text for token in self._tokens[at : at + 5]]
+        if rest[:1] not in (["^"], ["**"]):
+            return 0
+        size = 1
+        braces = rest[size : size + 1] == ["{"]
+        size += braces
+        size += rest[size : size + 1] == ["-"]
+        if not (rest[size : size + 1] and rest[size].isdigit() and len(rest[size]) == 1):
+            return 0
+        size += 1
+        if braces:
+            if rest[size : size + 1] != ["}"]:
+                return 0
+            size += 1
+        return at + size
+
+    def _is_times_letter(self, node: Node) -> bool:
+        """`2.5 x 10^3`."""
+        if node.op != "number" or self.peek().kind not in ("letters", "word") or self.peek().text not in ("x", "X"):
+            return False
+        return self.peek(1).text == "10" and self._is("^", "**", ahead=2)

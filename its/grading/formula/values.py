@@ -1,0 +1,213 @@
+r"""Whether two formulas have one value wherever both have one.
+
+They are worked out at places that are drawn with a fixed seed: rational functions in fractions, without any tolerance;
+others to 60 digits, and what differs there, or has no letters, once more to 250. Letters are real numbers of both
+signs, or whole ones where a formula has values at those alone (`(2k-1)!!`); with an `i` formulas are complex.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from its.grading.formula.evaluate import (
+    Evaluator,
+    NotExactError,
+    NoValueError,
+    OpaqueError,
+    TooLargeError,
+    Value,
+    has_rule,
+)
+from its.grading.formula.nodes import Node
+from its.grading.formula.sets import sign_of_infinity
+
+SIGNIFICANT = 6
+"""A decimal of so many significant digits stands for the endless one that it was cut from."""
+
+
+PLACES, _MORE_PLACES = 60, 250
+
+
+WANTED = 4  # places at which formulas with letters have to agree
+
+
+_REAL_TRIALS, _WHOLE_TRIALS = 16, 40
+
+
+class UndecidedError(Exception):
+    """It cannot be told; the message says why."""
+
+
+def same_value(given: Node, wanted: Node) -> bool:
+    """Whether two formulas have one value wherever both have one.
+
+    Raises:
+        UndecidedError: there is no place at which both have a value, or a part has none that could be worked out.
+    """
+    ends = sign_of_infinity(given), sign_of_infinity(wanted)
+    if ends != (0, 0):
+        return ends[0] == ends[1]
+    names = sorted(given.symbols() | wanted.symbols())
+    unknown = _opaque_in(given, wanted)
+    agreed, needed = 0, WANTED if names or unknown else 1
+    for values in drawn_places(given, wanted, names, unknown):
+        pair = values_at(given, wanted, values)
+        if pair is None:
+            if not values and _has_value(wanted) and not _has_value(given):
+                return False  # a division by zero is no number
+            continue
+        if not _agree(given, wanted, values, *pair[:2]):
+            if not names and not unknown and _is_cut_from(given, wanted, *pair):
+                return True
+            if any(_is_work(node) for node in unknown):
+                if _depends(given, wanted):
+                    return False
+                raise UndecidedError("an integral, a limit or dots are not worked out")
+            return False
+        agreed += 1
+        if agreed == needed:
+            return True
+    raise UndecidedError("there is no place at which both have a value")
+
+
+def _opaque_in(*nodes: Node) -> list[Node]:
+    return [part for node in nodes for part in node.walk() if not has_rule(part)]
+
+
+def _is_work(node: Node) -> bool:
+    """What would have a value if it was worked out."""
+    return node.op in ("opaque", "rows", "sum", "product") or (node.op == "call" and not node.text.endswith(" of"))
+
+
+def _depends(given: Node, wanted: Node) -> bool:
+    """Whether one side has letters and goes on by dots, and the other side has neither."""
+    sides = (given, wanted)
+    return any(
+        side.symbols()
+        and not other.symbols()
+        and {node.text for node in side.walk() if node.op == "opaque"} == {"dots"}
+        for side, other in (sides, sides[::-1])
+    )
+
+
+def drawn_places(
+    given: Node, wanted: Node, names: list[str], unknown: Iterable[Node] = ()
+) -> Iterable[dict[str | Node, Value]]:
+    """Values for the letters, drawn with a fixed seed; whole ones last, for what has values at those alone."""
+    if not names and not unknown:
+        yield {}
+        return
+    complex_numbers = any(part.op == "symbol" and part.text == "i" for node in (given, wanted) for part in node.walk())
+    for trial in range(_REAL_TRIALS + _WHOLE_TRIALS):
+        draw = random.Random(f"place {trial}")
+        values: dict[str | Node, Value] = {}
+        for name in names:
+            if trial >= _REAL_TRIALS:
+                values[name] = Fraction(draw.randint(1, 8 + trial // 4))
+            else:
+                value = Fraction(draw.randint(50, 3_000_000), 1_000_003)
+                values[name] = -value if trial % 2 and draw.random() < 0.6 and not complex_numbers else value
+        for node in unknown:
+            values[node] = Fraction(random.Random(f"{trial} {node!r}").randint(1, 3_000_000), 1_000_033)
+        yield values
+
+
+def values_at(
+    given: Node, wanted: Node, values: dict[str | Node, Value], places: int = PLACES
+) -> tuple[Value, Value, Evaluator] | None:
+    complex_numbers = any(part.op == "symbol" and part.text == "i" for node in (given, wanted) for part in node.walk())
+    work = Evaluator(values, complex_numbers, places=places)
+    try:
+        return work.value(given), work.value(wanted), work
+    except (NoValueError, NotExactError):
+        return None
+    except TooLargeError as error:
+        raise UndecidedError(str(error)) from error
+    except OpaqueError as error:
+        raise UndecidedError(f"`{error}` has no value") from error
+
+
+def _has_value(node: Node) -> bool:
+    try:
+        return values_at(node, node, {}) is not None
+    except UndecidedError:
+        return False
+
+
+def tenth(places: int) -> Any:
+    """10 to the power of `-places`, as mpmath's."""
+    import mpmath
+
+    return mpmath.mpf(10) ** -places
+
+
+def _agree(given: Node, wanted: Node, values: dict[str | Node, Value], one: Value, other: Value) -> bool:
+    if isinstance(one, Fraction) and isinstance(other, Fraction):
+        return one == other
+    work = Evaluator(values, places=PLACES)
+    first, second = work.float(one), work.float(other)
+    distance, size = abs(first - second), max(abs(first), abs(second))
+    if distance <= size * tenth(45) and values:
+        return True
+    again = values_at(given, wanted, values, _MORE_PLACES)
+    if again is None:
+        raise UndecidedError("the value depends on how many digits are worked out")
+    work = again[2]
+    nearer, further = work.float(again[0]), work.float(again[1])
+    closer, size = abs(nearer - further), max(abs(nearer), abs(further))
+    if closer <= size * tenth(100):
+        return True
+    return bool(closer < tenth(180) and closer * 10**100 < distance)  # both are nothing
+
+
+def _is_cut_from(given: Node, wanted: Node, one: Value, other: Value, work: Evaluator) -> bool:
+    """Whether one side is a decimal of enough digits, and the other the endless number that it stands for."""
+    for node, short, endless in ((given, one, other), (wanted, other, one)):
+        places = decimal_places_written(node)
+        if places is None or not isinstance(short, Fraction):
+            continue
+        if isinstance(endless, Fraction):
+            if is_cut_from(short, endless):
+                return True
+        elif endless.imag == 0 and _digits_that_count(short, places) >= SIGNIFICANT:
+            return bool(abs(work.float(short) - endless) < tenth(places))
+    return False
+
+
+def decimal_places_written(node: Node) -> int | None:
+    """How many places a decimal is written to; None for what is no decimal."""
+    while node.op in ("negate", "quantity", "degrees"):
+        node = node.parts[0]
+    if node.op != "number" or "." not in node.text:
+        return None
+    digits, _, exponent = node.text.lower().partition("e")
+    return len(digits.partition(".")[2]) - int(exponent or 0)
+
+
+def _digits_that_count(value: Fraction, places: int) -> int:
+    return len(str(abs(int(value * Fraction(10) ** places)))) if abs(value) < 10**300 else 0
+
+
+def is_cut_from(one: Fraction, other: Fraction) -> bool:
+    """Whether one of two numbers is a decimal of six significant digits and the other the endless one it stands for."""
+    for short, endless in ((one, other), (other, one)):
+        places = decimal_places(short)
+        if not places or places > 1000 or decimal_places(endless) is not None:
+            continue
+        if _digits_that_count(short, places) >= SIGNIFICANT:
+            return abs(short - endless) < Fraction(1, 10**places)
+    return False
+
+
+def decimal_places(number: Fraction) -> int | None:
+    """How many places a number has after the point; None if its decimals never end."""
+    rest = number.denominator
+    twos = (rest & -rest).bit_length() - 1
+    rest >>= twos
+    fives = 0
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    return max(twos, fives) if rest == 1 else None
