@@ -19,9 +19,10 @@ def equivalent(answer: str, reference: str, kind: AnswerKind) -> bool:
         GraderError: it cannot be told.
     """
     given, wanted = read(answer, kind != "math"), read(reference, kind != "math")
-    is_letter = wanted.node is not None and wanted.node.op == "symbol" and wanted.option is None
-    if is_letter and wanted.node is not None and wanted.node.text == given.option:
+    if _letter(wanted) is not None and _letter(wanted) == given.option:
         return True  # the reference is an option, and the answer names it before its value
+    if _letter(given) is not None and _letter(given) == wanted.option:
+        return True
     undecided: GraderError | None = None
     for one, other in product(_nodes(given), _nodes(wanted)):
         try:
@@ -36,3 +37,9 @@ def equivalent(answer: str, reference: str, kind: AnswerKind) -> bool:
 
 def _nodes(reading: Reading) -> list[Node]:
     return [node for node in (reading.node, *reading.others) if node is not None]
+
+
+def _letter(reading: Reading) -> str | None:
+    """The letter that a reading is, and nothing else."""
+    node = reading.node
+    return node.text if node is not None and node.op == "symbol" and reading.option is None else None

@@ -18,8 +18,8 @@ def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | 
     """Whether an answer is the reference in another form; None where only algebra can tell.
 
     Rational numbers are compared as fractions. `integer` wants the very value; for `number` and `math` a decimal with
-    at least six significant digits also equals the endless one that it was cut or rounded from (0.333333 is 1/3, 0.33
-    is not). A text that is not read to its end is compared as text.
+    at least six places and six significant digits also equals the endless one that it was cut or rounded from (0.333333
+    is 1/3, 0.33 is not). A text that is not read to its end is compared as text.
 
     Args:
         answer, reference: as written; they are normalised here.
@@ -38,12 +38,15 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
     wanted = read_answer(reference, kind)
     if given.name is not None and wanted.name is not None and given.name != wanted.name:
         return False
+    options = [side.reading.option for side in (given, wanted) if side.reading and side.reading.option]
+    if len(options) == 2 and options[0] != options[1]:
+        return False
     if given.form == wanted.form:
         return True
     if kind == "choice":
         return False
     if given.number is not None and wanted.number is not None:
-        return given.number == wanted.number or (kind != "integer" and is_cut_from(given.number, wanted.number))
+        return given.number == wanted.number or (kind != "integer" and _stands_for(given, wanted))
     for side, name in ((given, "answer"), (wanted, "reference")):
         reading = side.reading
         if reading is not None and reading.node is None:
@@ -58,6 +61,16 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
     if node is None or not is_constant(node):
         return False  # words, a list, a letter: no number
     return None
+
+
+def _stands_for(given: Answer, wanted: Answer) -> bool:
+    """Whether one of two numbers is a decimal that was cut or rounded from the other."""
+    for one, other in ((given, wanted), (wanted, given)):
+        if one.number is None or other.number is None or not one.places:
+            continue
+        if is_cut_from(one.number, other.number, one.places):
+            return True
+    return False
 
 
 def reference_fault(reference: str, kind: AnswerKind) -> str | None:

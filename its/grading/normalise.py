@@ -18,7 +18,7 @@ from its.grading.formula.evaluate import TooLargeError, exact_value
 from its.grading.formula.nodes import Node
 from its.grading.formula.reading import MAX_CHARACTERS, Reading, read
 from its.grading.formula.said import value_said
-from its.grading.formula.values import decimal_places
+from its.grading.formula.values import decimal_places, places_written
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -54,6 +54,7 @@ class Answer:
     Attributes:
         form: its canonical form.
         number: its value, if it is a rational number.
+        places: how many places behind the point it is written to, if it is written as a decimal.
         name: the letter that it says to have this value, `x` in `x = 5`; for kind `math` alone.
         reading: what was read, where a number's pattern did not do.
         fault: why no value was worked out that may be there: too many digits.
@@ -61,6 +62,7 @@ class Answer:
 
     form: str
     number: Fraction | None = None
+    places: int | None = None
     name: str | None = None
     reading: Reading | None = None
     fault: str | None = None
@@ -85,13 +87,14 @@ def read_answer(answer: str, kind: AnswerKind) -> Answer:
     """An answer of a kind as it is compared; never raises."""
     if kind == "choice":
         return Answer(_letter(plain(answer)))
-    number = parse_number(plain(answer).strip(), kind)
+    text = plain(answer).strip()
+    number = parse_number(text, kind)
     if number is not None:
-        return Answer(number_form(number, kind), number)
+        return Answer(number_form(number, kind), number, _places_of(text, kind))
     reading = read(answer, kind != "math")
     if kind == "number" and (number := parse_number(reading.text, kind)) is not None:  # a decimal comma
-        return Answer(number_form(number, kind), number, reading=reading)
-    name, fault = None, None
+        return Answer(number_form(number, kind), number, _places_of(reading.text, kind), reading=reading)
+    name = places = fault = None
     if reading.node is not None:
         label, value = value_said(reading.node, of_number=kind != "math")
         if value is not None:
@@ -99,18 +102,27 @@ def read_answer(answer: str, kind: AnswerKind) -> Answer:
                 number = exact_value(value)
             except TooLargeError as error:
                 fault = str(error)
+            places = places_written(value)
             if label is not None and kind == "math":
                 name = label.text
     if number is None:
-        return Answer(_spelled(reading, kind), None, None, reading, fault)
+        return Answer(_spelled(reading, kind), reading=reading, fault=fault)
     try:
-        return Answer(number_form(number, kind), number, name, reading)
+        form = number_form(number, kind)
     except ValueError:  # more digits than Python writes
-        return Answer(_spelled(reading, kind), number, name, reading)
+        form = _spelled(reading, kind)
+    return Answer(form, number, places, name, reading)
 
 
 def _spelled(reading: Reading, kind: AnswerKind) -> str:
     return reading.text if kind != "math" else reading.spelling or reading.text
+
+
+def _places_of(text: str, kind: AnswerKind) -> int | None:
+    """How many places a decimal has behind its point or its comma; None for what is no decimal."""
+    if "." not in text and (kind != "number" or not _COMMA_DECIMAL.fullmatch(text)):
+        return None
+    return len(text) - 1 - max(text.rfind("."), text.rfind(","))
 
 
 def number_form(number: Fraction, kind: AnswerKind) -> str:

@@ -217,7 +217,8 @@ def test_rational_numbers_never_need_algebra(monkeypatch: pytest.MonkeyPatch) ->
         ("2.999999", "3", False),  # not endless: 3 is 3
         ("0.000001", "1/1000003", False),  # one digit that counts
         ("0.00000333333", "1/300000", True),  # six of them, wherever they stand
-        ("33.3333", "100/3", True),
+        ("33.3333", "100/3", False),  # six digits, but four places
+        ("33.333333", "100/3", True),
         ("333.33", "1000/3", False),
         ("333333", "1000000/3", False),  # an integer is no decimal
     ],

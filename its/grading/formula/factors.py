@@ -177,7 +177,7 @@ class Factors(Units, Numerals, Brackets):
             node = Node("divide", (node, self.items()))
         self._bars = bars
         self._wanted("}")
-        return node
+        return Node("list", node.parts, "{}") if node.op == "list" and node.text == "," else node
 
     def _argument(self) -> Node:
         """What a command takes: a group, one digit, one letter, or one command."""

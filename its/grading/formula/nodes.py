@@ -14,7 +14,8 @@ r"""What a text is read into: a tree of frozen nodes.
 | based | | `digits_base` | a numeral of another base than ten |
 | quantity | one | the unit | |
 | group | any | its brackets, `()`, `(]` | a tuple or an interval; `beside`: numbers side by side |
-| set, list | any | | with braces; bare, parted by commas or words |
+| set | any | | with braces |
+| list | any | what parts them: `,`, `and`, `or`; `{}` in braces without a backslash | bare |
 | such_that | two | | `{x | x > 0}` |
 | union, intersection, difference | two and more | | |
 | relation | the sides | the signs between them, parted by blanks | |

@@ -57,7 +57,9 @@ class _Parser(Factors):
                     rows.append([])
                 rows[-1].append(node)
             found = [row[0] if len(row) == 1 else Node("list", tuple(row), ",") for row in rows]
-        found = [part for node in found for part in (node.parts if node.text == "clause" else (node,))]
+        found = [
+            part for node in found for part in (node.parts if (node.op, node.text) == ("list", "clause") else (node,))
+        ]
         if len(found) == 1:
             return found[0]
         return Node("list", tuple(found), "or" if "or" in links else "and" if "and" in links else ",")
@@ -155,6 +157,8 @@ class _Parser(Factors):
         size, is_words = 0, False
         while self.peek(size).kind in ("letters", "word", "upright") or self.peek(size).text in ("'", "-"):
             token = self.peek(size)
+            if token.text.casefold() in words.VERBS or size > 8:
+                return None
             is_words = is_words or (
                 token.kind != "mark" and words.is_word(token.text) and token.text not in words.FUNCTIONS
             )

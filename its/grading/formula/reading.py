@@ -19,10 +19,13 @@ MAX_TOKENS = 1000
 _MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _QUOTES = '"`\u201c\u201d\u2018\u2019'
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|boldsymbol|bm)\s*(\{.*\})", re.DOTALL)
+_FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
 _OPTION = re.compile(
-    r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*\(?\s*([A-J])\s*[).:]?\s*\}|\(\s*([A-J])\s*\)|([A-J])(?:\)|[.:](?=\s)))"
-    r"(?:[\s:.~]|\\[,;: ]|\\quad)*(?=\S)"
+    rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
+    r"|([A-J])(?:\)|[.:](?=\s))|\(\s*([A-J])\s*\)(?=\s+[A-Za-z]{2}))"
+    r"|\(\s*([A-J])\s*\)(?=(?:\s|\\[,;: ])*[-0-9$\\.])"
 )
+_BETWEEN = re.compile(r"(?:[\s:.~]|\\[,;: ]|\\q?quad)*")
 _OPTION_BEHIND = re.compile(r"(?<=[^\s(])\s*\\(?:text|textbf|textrm|mathrm|mathbf)\s*\{\s*\(\s*([A-J])\s*\)\s*\}\Z")
 
 
@@ -59,14 +62,9 @@ def read(text: str, single_units: bool = False) -> Reading:
     if len(bare) > MAX_CHARACTERS:
         return Reading(bare, None, f"a text of {len(bare)} characters is not read")
     option = None
-    if match := _OPTION.match(bare):
-        rest = bare[match.end() :]
-        dressed = match.group(1) is not None
-        if rest[:1] not in ("(", "=", "+", "^", "_", "/", "*", ",") and (
-            dressed or rest[:1] in "0123456789-$\\." or match.group(3)
-        ):
-            option = match.group(1) or match.group(2) or match.group(3)
-            bare = undressed(rest)
+    if (match := _OPTION.match(bare)) and (rest := _BETWEEN.sub("", bare[match.end() :], count=1)):
+        option = next(letter for letter in match.groups()[1:] if letter)
+        bare = undressed(rest)
     elif match := _OPTION_BEHIND.search(bare):
         option, bare = match.group(1), undressed(bare[: match.start()])
     found = _read(bare, single_units)

@@ -99,20 +99,22 @@ def name_and_value(node: Node) -> tuple[Node | None, Node | None]:
         return first, last
     if len(sides) == 2 and is_name(last) and not first.symbols():
         return last, first
-    if not last.symbols() and (not first.symbols() or _is_name_like(first)):
+    if not last.symbols() and (not first.symbols() or is_name_like(first)):
         return first if first.symbols() else None, last
     return None, None
 
 
-def _is_name_like(node: Node) -> bool:
+def is_name_like(node: Node) -> bool:
     """What a value may be said of beside a letter: `AB`, `|AB|`, `f(0)`, `\\cos x`, `V_1 : V_2`, `\\frac{NO}{BO}`."""
     if node.op == "symbol":
         return True
     if node.op == "multiply":
-        return all(part.op == "symbol" and part.text[0].isupper() for part in node.parts)
+        letters = [part.text for part in node.parts if part.op == "symbol"]
+        applied = len(letters) == 2 and letters[0] in ("f", "g", "h")
+        return len(letters) == len(node.parts) and (applied or all(letter[0].isupper() for letter in letters))
     if node.op == "call":
         return True
-    return node.op in ("divide", "group") and all(_is_name_like(part) for part in node.parts)
+    return node.op in ("divide", "group") and all(is_name_like(part) for part in node.parts)
 
 
 def _exact_sides(node: Node) -> tuple[Node, ...]:

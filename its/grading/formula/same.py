@@ -102,9 +102,9 @@ def _same_lists(given: Node, wanted: Node) -> bool | None:
     if "group" in kinds and "list" in kinds:
         group, bare = (given, wanted) if given.op == "group" else (wanted, given)
         values = _values_in_order(bare.parts)
-        if len(group.parts) > 1 and len(group.parts) == len(values):
+        if group.text == "()" and (values != bare.parts or bare.text == "{}") and len(group.parts) == len(values):
             return _in_order(values, group.parts)
-        return False
+        return False  # roots are no point
     if "group" in kinds:
         return False  # a set is no tuple
     one, other = _members(given), _members(wanted)

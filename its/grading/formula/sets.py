@@ -8,6 +8,7 @@ from functools import cmp_to_key
 
 from its.grading.formula.evaluate import Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError
 from its.grading.formula.nodes import Node, numeral, symbol
+from its.grading.formula.said import is_name_like
 
 _PLACES = 60
 ZERO = numeral(0)
@@ -54,7 +55,7 @@ def real_set(node: Node) -> RealSet:
         if compare(low, high) >= 0:  # a point, not an interval
             raise NoSetError
         return RealSet(_ordered([_piece(low, node.text[0] == "[", high, node.text[1] == "]")]))
-    if node.op == "set" or (node.op == "list" and node.text == "," and not node.has("relation")):
+    if node.op == "set" or (node.op == "list" and node.text in (",", "{}") and not node.has("relation")):
         return RealSet(_ordered([_piece(part, True, part, True) for part in node.parts]))
     if node.op == "relation":
         return _of_relation(node)
@@ -125,6 +126,8 @@ def _of_relation(node: Node) -> RealSet:
         half = _intersection([inner, RealSet((Piece(ZERO, True, INFINITY, False),))])
         turned = [_piece(_minus(one.high), one.high_closed, _minus(one.low), one.low_closed) for one in half]
         return RealSet(_ordered([*half, *turned]), inner.name)
+    if not is_name_like(subject):
+        raise NoSetError
     name = subject.text if subject.op == "symbol" else repr(subject)
     if len(sides) == 2:
         sign = signs[0] if place == 0 else {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(signs[0], signs[0])

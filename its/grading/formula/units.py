@@ -30,6 +30,7 @@ class Units(Cursor):
         """Where the unit ends that begins here and takes all up to the end of the item; None where none does."""
         if node.has("quantity", "list", "set", "relation", "words"):
             return None
+        lettered = bool(node.symbols())  # `x \\text{ cm}`, but `n \\text{ is prime}`
         at, known = self._at, False
         while at < len(self._tokens):
             token = self._tokens[at]
@@ -43,6 +44,8 @@ class Units(Cursor):
                     or low.rstrip("s") in words.PARTS
                     or token.text in words.FUNCTIONS
                 ):
+                    return None
+                if low in words.VERBS or (lettered and not words.is_unit(token.text, single=token.kind != "letters")):
                     return None
                 if token.kind == "word":
                     good = len(token.text) > 1 or words.is_unit(token.text, single=True) or known

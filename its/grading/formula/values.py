@@ -148,37 +148,33 @@ def _agree(given: Node, wanted: Node, values: dict[str | Node, Value], one: Valu
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one == other
     work = Evaluator(values, places=PLACES)
-    first, second = work.float(one), work.float(other)
-    distance, size = abs(first - second), max(abs(first), abs(second))
-    if distance <= size * tenth(45) and values:
-        return True
+    distance = abs(work.float(one) - work.float(other))
     again = values_at(given, wanted, values, _MORE_PLACES)
     if again is None:
         raise UndecidedError("the value depends on how many digits are worked out")
     work = again[2]
-    nearer, further = work.float(again[0]), work.float(again[1])
-    closer, size = abs(nearer - further), max(abs(nearer), abs(further))
-    if closer <= size * tenth(100):
-        return True
-    return bool(closer < tenth(180) and closer * 10**100 < distance)  # both are nothing
+    first, second = work.float(again[0]), work.float(again[1])
+    closer = abs(first - second)
+    # What is only lost digits shrinks as more are worked out; what differs does not.
+    return bool(closer <= max(abs(first), abs(second)) * tenth(200) or closer < distance * tenth(150))
 
 
 def _is_cut_from(given: Node, wanted: Node, one: Value, other: Value, work: Evaluator) -> bool:
     """Whether one side is a decimal of enough digits, and the other the endless number that it stands for."""
     for node, short, endless in ((given, one, other), (wanted, other, one)):
-        places = decimal_places_written(node)
+        places = places_written(node)
         if places is None or not isinstance(short, Fraction):
             continue
         if isinstance(endless, Fraction):
-            if is_cut_from(short, endless):
+            if is_cut_from(short, endless, places):
                 return True
         elif endless.imag == 0 and _digits_that_count(short, places) >= SIGNIFICANT:
             return bool(abs(work.float(short) - endless) < tenth(places))
     return False
 
 
-def decimal_places_written(node: Node) -> int | None:
-    """How many places a decimal is written to; None for what is no decimal."""
+def places_written(node: Node) -> int | None:
+    """How many places behind the point a decimal is written to, less its exponent; None for what is no decimal."""
     while node.op in ("negate", "quantity", "degrees"):
         node = node.parts[0]
     if node.op != "number" or "." not in node.text:
@@ -187,19 +183,18 @@ def decimal_places_written(node: Node) -> int | None:
     return len(digits.partition(".")[2]) - int(exponent or 0)
 
 
+def is_cut_from(short: Fraction, endless: Fraction, places: int) -> bool:
+    """Whether a decimal that is written to so many places stands for a rational number whose decimals never end.
+
+    It has at least six places and six significant digits, and the two differ by less than one of the last place.
+    """
+    if places < SIGNIFICANT or decimal_places(endless) is not None or _digits_that_count(short, places) < SIGNIFICANT:
+        return False
+    return abs(short - endless) < Fraction(1) / Fraction(10) ** places
+
+
 def _digits_that_count(value: Fraction, places: int) -> int:
-    return len(str(abs(int(value * Fraction(10) ** places)))) if abs(value) < 10**300 else 0
-
-
-def is_cut_from(one: Fraction, other: Fraction) -> bool:
-    """Whether one of two numbers is a decimal of six significant digits and the other the endless one it stands for."""
-    for short, endless in ((one, other), (other, one)):
-        places = decimal_places(short)
-        if not places or places > 1000 or decimal_places(endless) is not None:
-            continue
-        if _digits_that_count(short, places) >= SIGNIFICANT:
-            return abs(short - endless) < Fraction(1, 10**places)
-    return False
+    return len(str(abs(int(value * Fraction(10) ** places)))) if -1000 < places < 1000 else 0
 
 
 def decimal_places(number: Fraction) -> int | None:

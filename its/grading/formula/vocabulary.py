@@ -57,6 +57,9 @@ PARTS = {"tenth": 10, "hundredth": 100, "thousandth": 1000, "millionth": 10**6}
 NO_UNIT = frozenset({"squared", "cubed", "factorial", "times", "mod", "plus", "minus", "over", "am", "pm", "ad", "bc"})
 """Words behind a number that make it something else."""
 
+VERBS = names_of("is are was were be if iff not does do has have there")
+"""Words that no unit and no name has."""
+
 _LONG = (
     "percent percentage pct degree radian rad sr meter metre centimeter centimetre millimeter millimetre kilometer "
     "kilometre micrometer nanometer inch inche foot feet yard mile acre hectare liter litre milliliter millilitre gram "
