@@ -45,7 +45,7 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
         return True
     if kind == "choice":
         return False
-    if given.number is not None and wanted.number is not None:
+    if given.number is not None and wanted.number is not None and not (_may_be_list(given) and _may_be_list(wanted)):
         return given.number == wanted.number or (kind != "integer" and _stands_for(given, wanted))
     for side, name in ((given, "answer"), (wanted, "reference")):
         reading = side.reading
@@ -61,6 +61,11 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
     if node is None or not is_constant(node):
         return False  # words, a list, a letter: no number
     return None
+
+
+def _may_be_list(answer: Answer) -> bool:
+    """Whether commas of thousands may part numbers: `101,102,103`."""
+    return answer.reading is not None and bool(answer.reading.others)
 
 
 def _stands_for(given: Answer, wanted: Answer) -> bool:

@@ -90,7 +90,8 @@ def read_answer(answer: str, kind: AnswerKind) -> Answer:
     text = plain(answer).strip()
     number = parse_number(text, kind)
     if number is not None:
-        return Answer(number_form(number, kind), number, _places_of(text, kind))
+        reading = read(answer) if "," in text and kind == "math" else None  # it may be a list, too
+        return Answer(number_form(number, kind), number, _places_of(text, kind), reading=reading)
     reading = read(answer, kind != "math")
     if kind == "number" and (number := parse_number(reading.text, kind)) is not None:  # a decimal comma
         return Answer(number_form(number, kind), number, _places_of(reading.text, kind), reading=reading)

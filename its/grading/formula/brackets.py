@@ -54,6 +54,11 @@ class Brackets(Cursor):
             inner = Node("call", (inner, self.items()), "binomial")
         self._bars, self._in_set, self._turned = bars, outside, turned
         self._depth -= 1
+        if opening == "\\{" and not self.more() and inner.op in ("rows", "list"):  # a system, whose `\\right.` is gone
+            cells = [row.parts for row in inner.parts] if inner.op == "rows" else [(part,) for part in inner.parts]
+            if inner.op == "list" or all(len(row) == 1 for row in cells):
+                return Node("list", tuple(row[0] for row in cells), ",")
+            return Node("rows", inner.parts, "cases")
         closing = self.peek().text
         self._at += 1
         if inner.op == "such_that":

@@ -302,6 +302,7 @@ class Factors(Units, Numerals, Brackets):
         if name in ("overset", "stackrel"):
             self._argument()
         inner = self._argument()
+        name = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}.get(name, name)
         if inner.op == "symbol":
             return symbol(f"{name} {inner.text}")
         return Node("call", (inner,), name)
