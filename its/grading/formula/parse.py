@@ -263,9 +263,9 @@ class _Parser(Factors):
                 unit = spelled(self._tokens[self._at : end])
                 self._at = end
                 return Node("quantity", (node,), unit)
-            elif self._is("(") and self.peek(1).text in ("mod", "pmod"):
-                break
-            elif self._is("(") and _says_domain(self._tokens[self._at + 1 : self._closing(self._at)]):
+            elif (self._is("(") and self.peek(1).text in ("mod", "pmod")) or (
+                self._is("(") and _says_domain(self._tokens[self._at + 1 : self._closing(self._at)])
+            ):
                 break
             elif self._starts_factor():
                 if self._ends_in_numeral(node):

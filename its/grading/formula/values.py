@@ -37,6 +37,9 @@ WANTED = 4  # places at which formulas with letters have to agree
 _REAL_TRIALS, _WHOLE_TRIALS = 16, 40
 
 
+_OF_WHOLE_NUMBERS = frozenset({"factorial", "double_factorial", "binomial", "gcd", "lcm", "mod"})
+
+
 class UndecidedError(Exception):
     """It cannot be told; the message says why."""
 
@@ -101,11 +104,12 @@ def drawn_places(
         yield {}
         return
     complex_numbers = any(part.op == "symbol" and part.text == "i" for node in (given, wanted) for part in node.walk())
+    whole = _whole_letters(given, wanted) or set(names)
     for trial in range(_REAL_TRIALS + _WHOLE_TRIALS):
         draw = random.Random(f"place {trial}")
         values: dict[str | Node, Value] = {}
         for name in names:
-            if trial >= _REAL_TRIALS:
+            if trial >= _REAL_TRIALS and name in whole:
                 values[name] = Fraction(draw.randint(1, 8 + trial // 4))
             else:
                 value = Fraction(draw.randint(50, 3_000_000), 1_000_003)
@@ -113,6 +117,18 @@ def drawn_places(
         for node in unknown:
             values[node] = Fraction(random.Random(f"{trial} {node!r}").randint(1, 3_000_000), 1_000_033)
         yield values
+
+
+def _whole_letters(*nodes: Node) -> set[str]:
+    """Letters that may have to be whole numbers: in exponents, in bounds, and in functions of whole numbers."""
+    found: set[str] = set()
+    for node in nodes:
+        for part in node.walk():
+            if part.op == "power":
+                found |= part.parts[1].symbols()
+            elif part.op in ("sum", "product") or (part.op == "call" and part.text in _OF_WHOLE_NUMBERS):
+                found |= part.symbols()
+    return found
 
 
 def values_at(
