@@ -31,6 +31,7 @@ SIGNIFICANT = 6
 PLACES, _MORE_PLACES = 60, 250
 
 
+_AGREED = 12  # twelve places where both are 0, which says little, or four others
 WANTED = 4  # places at which formulas with letters have to agree
 
 
@@ -38,6 +39,10 @@ _REAL_TRIALS, _WHOLE_TRIALS = 16, 40
 
 
 _OF_WHOLE_NUMBERS = frozenset({"factorial", "double_factorial", "binomial", "gcd", "lcm", "mod"})
+
+
+_SIZES = (Fraction(1), Fraction(1, 4), Fraction(1), Fraction(8))
+"""Of letters, for functions that have values in a part of the numbers alone."""
 
 
 class UndecidedError(Exception):
@@ -55,7 +60,7 @@ def same_value(given: Node, wanted: Node) -> bool:
         return ends[0] == ends[1]
     names = sorted(given.symbols() | wanted.symbols())
     unknown = _opaque_in(given, wanted)
-    agreed, needed = 0, WANTED if names or unknown else 1
+    agreed, needed = 0, _AGREED if names or unknown else 1
     for values in drawn_places(given, wanted, names, unknown):
         pair = values_at(given, wanted, values)
         if pair is None:
@@ -70,8 +75,8 @@ def same_value(given: Node, wanted: Node) -> bool:
                     return False
                 raise UndecidedError("an integral, a limit or dots are not worked out")
             return False
-        agreed += 1
-        if agreed == needed:
+        agreed += 1 if pair[0] == 0 else _AGREED // WANTED
+        if agreed >= needed:
             return True
     raise UndecidedError("there is no place at which both have a value")
 
@@ -108,12 +113,13 @@ def drawn_places(
     for trial in range(_REAL_TRIALS + _WHOLE_TRIALS):
         draw = random.Random(f"place {trial}")
         values: dict[str | Node, Value] = {}
-        for name in names:
+        size = _SIZES[trial // 4 % len(_SIZES)]
+        for place, name in enumerate(names):
             if trial >= _REAL_TRIALS and name in whole:
                 values[name] = Fraction(draw.randint(1, 8 + trial // 4))
-            else:
-                value = Fraction(draw.randint(50, 3_000_000), 1_000_003)
-                values[name] = -value if trial % 2 and draw.random() < 0.6 and not complex_numbers else value
+            else:  # each letter has both signs, the first four in all combinations
+                value = size * Fraction(draw.randint(50, 3_000_000), 1_000_003)
+                values[name] = -value if trial >> place % 4 & 1 and not complex_numbers else value
         for node in unknown:
             values[node] = Fraction(random.Random(f"{trial} {node!r}").randint(1, 3_000_000), 1_000_033)
         yield values
