@@ -599,7 +599,7 @@ class Judge(Section):
 
 
 class Grading(Section):
-    """`timeout_seconds` bounds one comparison by math-verify, done in `workers` processes (None: one a core)."""
+    """`timeout_seconds` bounds one comparison that takes algebra, done in `workers` processes (None: one a core)."""
 
     timeout_seconds: Annotated[Number, Field(gt=0, le=600)]
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
