@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -220,6 +221,8 @@ class Evaluator:
         return base**exponent
 
     def _call(self, node: Node) -> Value:
+        if node.text.endswith(" of"):
+            return self._applied(node)
         rule = _FUNCTIONS.get(node.text)
         if rule is None:
             return self._opaque(node)
@@ -227,6 +230,13 @@ class Evaluator:
         if count and len(node.parts) != count:
             return self._opaque(node)
         return self._bounded(act(self, *map(self._of, node.parts)))
+
+    def _applied(self, node: Node) -> Value:
+        """A function that nothing is known of: one value for each place, whatever way the place is written."""
+        if self._exact:
+            raise NotExactError
+        places = [self._mp.nstr(self.float(self._of(part)), 30) for part in node.parts]
+        return Fraction(random.Random(f"{node.text} {places}").randint(1, 3_000_000), 1_000_037)
 
     def _repeated(self, node: Node) -> Value:
         if not has_rule(node):
@@ -525,6 +535,8 @@ def has_rule(node: Node) -> bool:
         return not any(
             part.has("opaque") or part.text == "infinity" for bound in node.parts[1:] for part in bound.walk()
         )
+    if node.op == "call" and node.text.endswith(" of"):
+        return True
     if node.op == "call":
         count = _FUNCTIONS.get(node.text, (-1, None))[0]
         return count == 0 or count == len(node.parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from its.grading.formula import vocabulary as words
 from its.grading.formula.brackets import Brackets
 from its.grading.formula.cursor import END, times
-from its.grading.formula.nodes import Node, numeral, symbol
+from its.grading.formula.nodes import CONSTANTS, Node, numeral, symbol
 from its.grading.formula.numerals import Numerals, numeral_of_base
 from its.grading.formula.signs import ACCENTS, BIG, INVERSE, NO_FACTOR, RELATIONS, SETS, WORK, WRAPPED
 from its.grading.formula.tokens import ReadError, Token
@@ -71,6 +71,8 @@ class Factors(Units, Numerals, Brackets):
                 node = symbol(node.text + "'") if node.op == "symbol" else Node("call", (node,), "prime")
             elif node.op == "number" and self._ordinal():
                 continue
+            elif node.op == "symbol" and self._is("(") and self._is_applied(node.text):
+                node = Node("call", self._brackets().parts, f"{node.text} of")
             elif self._based_word(node):
                 self._at += 1
                 node = numeral_of_base(node.text, self.peek().text)
@@ -78,6 +80,15 @@ class Factors(Units, Numerals, Brackets):
             else:
                 break
         return node
+
+    def _is_applied(self, name: str) -> bool:
+        """Whether a letter before a parenthesis is a function: `f(x+1)`, `P(A)`, `y(0)`, but not `n(n+1)`."""
+        if name.rstrip("'") in ("f", "g"):
+            return True
+        if name in CONSTANTS or " " in name or not name[0].isalpha():
+            return False
+        inside = self.peek(1)
+        return inside.kind in ("number", "letters") and len(inside.text) == 1 and self._is(")", ahead=2)
 
     def _factor_after(self, ahead: int) -> bool:
         token = self.peek(ahead)

@@ -9,7 +9,7 @@ r"""What a text is read into: a tree of frozen nodes.
 | divide, power | two | | |
 | negate, degrees | one | | |
 | plus_minus, minus_plus | one | | the two values that a sign gives |
-| call | the arguments | the function | |
+| call | the arguments | the function; `f of`, where nothing is known of it | |
 | sum, product | body, first, last | the variable | |
 | based | | `digits_base` | a numeral of another base than ten |
 | quantity | one | the unit | |

@@ -116,7 +116,8 @@ def drawn_places(
         size = _SIZES[trial // 4 % len(_SIZES)]
         for place, name in enumerate(names):
             if trial >= _REAL_TRIALS and name in whole:
-                values[name] = Fraction(draw.randint(1, 8 + trial // 4))
+                # With a common factor in two trials of three: most numbers have none, and 1 hides a gcd.
+                values[name] = Fraction(draw.randint(1, 8 + trial // 4) * (trial % 3 + 1))
             else:  # each letter has both signs, the first four in all combinations
                 value = size * Fraction(draw.randint(50, 3_000_000), 1_000_003)
                 values[name] = -value if trial >> place % 4 & 1 and not complex_numbers else value
