@@ -5,6 +5,8 @@ What it leaves open goes to `its.grading.algebra`, in a process of its own (`its
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from its.grading.formula.reading import Reading
 from its.grading.formula.values import is_cut_from
 from its.grading.normalise import Answer, AnswerKind, is_choice, is_constant, read_answer
@@ -32,10 +34,12 @@ def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | 
 
 def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | None:
     """As `exactly_equivalent`, for an answer that is read already."""
+    wanted = read_answer(reference, kind)
+    if given.is_digits and wanted.is_digits:
+        return given.form == wanted.form
     fault = reference_fault(reference, kind)
     if fault is not None:
         raise GraderError(fault)
-    wanted = read_answer(reference, kind)
     if given.name is not None and wanted.name is not None and given.name != wanted.name:
         return False
     options = [side.reading.option for side in (given, wanted) if side.reading and side.reading.option]
@@ -45,8 +49,9 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
         return True
     if kind == "choice":
         return False
-    if given.number is not None and wanted.number is not None and not (_may_be_list(given) and _may_be_list(wanted)):
-        return given.number == wanted.number or (kind != "integer" and _stands_for(given, wanted))
+    one, other = number_of(given), number_of(wanted)
+    if one is not None and other is not None and not (_may_be_list(given) and _may_be_list(wanted)):
+        return one == other or (kind != "integer" and _stands_for(given, wanted))
     for side, name in ((given, "answer"), (wanted, "reference")):
         reading = side.reading
         if reading is not None and reading.node is None:
@@ -63,6 +68,11 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
     return None
 
 
+def number_of(answer: Answer) -> Fraction | None:
+    """The rational number that an answer is, if it is one."""
+    return Fraction(int(answer.form)) if answer.is_digits else answer.number
+
+
 def _may_be_list(answer: Answer) -> bool:
     """Whether commas of thousands may part numbers: `101,102,103`."""
     return answer.reading is not None and bool(answer.reading.others)
@@ -71,9 +81,8 @@ def _may_be_list(answer: Answer) -> bool:
 def _stands_for(given: Answer, wanted: Answer) -> bool:
     """Whether one of two numbers is a decimal that was cut or rounded from the other."""
     for one, other in ((given, wanted), (wanted, given)):
-        if one.number is None or other.number is None or not one.places:
-            continue
-        if is_cut_from(one.number, other.number, one.places):
+        short, endless = number_of(one), number_of(other)
+        if short is not None and endless is not None and one.places and is_cut_from(short, endless, one.places):
             return True
     return False
 
@@ -85,9 +94,10 @@ def reference_fault(reference: str, kind: AnswerKind) -> str | None:
         return "the reference is empty"
     if kind == "choice":
         return None if is_choice(known.form) else f"the reference `{shown(reference)}` is not a letter A-J"
-    if kind == "integer" and (known.number is None or known.number.denominator != 1):
+    number = number_of(known)
+    if kind == "integer" and (number is None or number.denominator != 1):
         return f"the reference `{shown(reference)}` is not an integer"
-    if kind == "number" and known.number is None:
+    if kind == "number" and number is None:
         return f"the reference `{shown(reference)}` is not a number"
     return None
 

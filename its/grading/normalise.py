@@ -47,13 +47,13 @@ _LETTER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: one is made for each response, and that would triple its cost
 class Answer:
-    """An answer as it is compared.
+    """An answer as it is compared; not to be changed.
 
     Attributes:
         form: its canonical form.
-        number: its value, if it is a rational number.
+        number: its value, if it is a rational number; of digits alone, `is_digits`, it is left out.
         places: how many places behind the point it is written to, if it is written as a decimal.
         name: the letter that it says to have this value, `x` in `x = 5`; for kind `math` alone.
         reading: what was read, where a number's pattern did not do.
@@ -66,6 +66,7 @@ class Answer:
     name: str | None = None
     reading: Reading | None = None
     fault: str | None = None
+    is_digits: bool = False
 
 
 def normalise_answer(answer: str, kind: AnswerKind) -> str:
@@ -77,14 +78,18 @@ def normalise_answer(answer: str, kind: AnswerKind) -> str:
     go, and `\dfrac` is `\frac`. choice: the letter, upper case; what is not a letter A-J stays.
     Two answers with one form are equivalent; two forms may still be.
     """
-    if answer.isascii() and answer.isdigit() and len(answer) <= MAX_CHARACTERS and kind != "choice":
-        return str(int(answer))
     return read_answer(answer, kind).form
 
 
-@lru_cache(maxsize=8192)
 def read_answer(answer: str, kind: AnswerKind) -> Answer:
     """An answer of a kind as it is compared; never raises."""
+    if answer.isdigit() and answer.isascii() and kind != "choice" and len(answer) <= MAX_CHARACTERS:
+        return Answer(str(int(answer)), is_digits=True)  # what most are
+    return _read(answer, kind)
+
+
+@lru_cache(maxsize=8192)
+def _read(answer: str, kind: AnswerKind) -> Answer:
     if kind == "choice":
         return Answer(_letter(plain(answer)))
     text = plain(answer).strip()

@@ -63,7 +63,7 @@ def compared_as_text(reference: str, kind: AnswerKind) -> str | None:
     Against such a reference the same text is correct, and another one a `grader_error`.
     """
     answer = read_answer(reference, kind)
-    if kind != "math" or answer.number is not None or answer.reading is None:
+    if kind != "math" or answer.is_digits or answer.number is not None or answer.reading is None:
         return None
     return answer.fault or (answer.reading.fault if answer.reading.node is None else None)
 
