@@ -76,23 +76,25 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
-    `fields` can be read and every reference at hand be graded against, that numbers fit each other (k and n, batch
-    sizes, devices and processes, context), that Axolotl has each setting of `train.axolotl` and of the template and no
-    field says it elsewhere, that nothing looks like a secret, and that nothing may run code that the owner of this
-    machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Templates
-    and sources that git does not know are named: a queued experiment runs without them. Starts no engine and needs no
-    network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
-    `engine.environment` of vllm against vLLM's classes, in vLLM's environment, with --train the configuration of
-    each training against Axolotl's schema, in Axolotl's; no GPU is needed.
+    `fields` can be read and every benchmark at hand be curated and graded against (of one that rules take rows out of,
+    the denominator is shown), that numbers fit each other (k and n, batch sizes, devices and processes, context), that
+    Axolotl has each setting of `train.axolotl` and of the template and no field says it elsewhere, that nothing looks
+    like a secret, and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
+    allowed is listed, and which key goes to which server). Templates and sources that git does not know are named: a
+    queued experiment runs without them. Starts no engine and needs no network: rows on the hub are checked by
+    `prepare`; what a preset knows of them is told. With --engine it holds `engine.options` and `engine.environment` of
+    vllm against vLLM's classes, in vLLM's environment, with --train the configuration of each training against
+    Axolotl's schema, in Axolotl's; no GPU is needed.
 
     Example: its recipe check quickstart
     """
+    from its.cards.denominator import told_denominator
     from its.errors import Fault, FaultsError, ItsError, MissingError
     from its.recipe.apply import recipe_path, recipe_paths, require_own
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
-    from its.stages.data_check import data_faults
+    from its.stages.data_check import check_data
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
@@ -117,7 +119,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
         faults += found
         if recipe is not None:
             valid.append((document, recipe))
-    faults += data_faults(project, valid)
+    data = check_data(project, valid)
+    faults += data.faults
     if engine:
         from its.stages.engine_check import engine_faults
 
@@ -134,14 +137,22 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     for name, (document, recipe) in zip(good, valid, strict=True):
         allowed[name] = allowances(document.values, template_code(project, recipe.train))
         unknown[name] = untracked_files(project, recipe)
+    paths = {name: document.path for name, (document, _) in zip(good, valid, strict=True)}
+    rows = {name: data.denominators.get(path, {}) for name, path in paths.items()}
     if as_json:
-        told = {"allowed": allowed, "untracked": unknown}
+        notes = {name: data.notes.get(path, []) for name, path in paths.items()}
+        told = {"allowed": allowed, "untracked": unknown, "benchmarks": rows, "notes": notes}
         print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
         return
     for name in good:
         click.echo(f"{name}: valid")
         for line in allowed[name]:
             echo(f"  {line}")
+        for benchmark, found in rows[name].items():
+            if found["out"]:
+                echo(f"  {benchmark}: {told_denominator(found)}")
+    for note in dict.fromkeys(note for notes in data.notes.values() for note in notes):
+        click.echo(shown(f"note: {note}"), err=True)
     _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
     _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 

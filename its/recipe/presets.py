@@ -17,7 +17,8 @@ class Preset:
     """A mapping and what a reader should know of it.
 
     `hub` is the dataset with subset and split; `answer` the kind of its references (None: it has none, or mixed ones);
-    `seen` is `file` where its rows were read, `published` where public code or its card names the fields.
+    `seen` is `file` where its rows were read, `published` where public code or its card names the fields. `faulty` says
+    which rule some of the published rows break: how many do is what the error counts, and what `tolerate` takes.
     """
 
     fields: Fields
@@ -25,6 +26,7 @@ class Preset:
     answer: AnswerKind | None
     seen: Literal["file", "published"]
     note: str = ""
+    faulty: str = ""
 
 
 _MATHARENA = Fields(problem="problem", reference="answer", problem_id="problem_idx")
