@@ -231,7 +231,7 @@ def _before_faults(rows: Iterable[Problem], faults: list[Fault]) -> Iterator[Pro
 
 def _too_many(name: str, wrong: int, seen: int, unread: int, tolerated: int) -> Fault:
     """How many references cannot be graded, and the rule that leaves them out if they are the few."""
-    also = f", and {unread} rows cannot be read" if unread else ""
+    also = f", and {unread} {'rows' if unread > 1 else 'row'} cannot be read" if unread else ""
     limit = f"; `tolerate.rows` is {tolerated}" if tolerated else ""
     message = f"{wrong} of {seen} references cannot be graded{also}{limit}"
     if 2 * wrong > seen:

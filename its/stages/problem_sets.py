@@ -50,8 +50,8 @@ def read_set(
             raise  # the mapping is wrong, not the rows
         preset = PRESETS.get(declared.preset or "")
         known = f"; known of the preset `{declared.preset}`: {preset.faulty}" if preset and preset.faulty else ""
-        message = f"{error.rows} rows are faulty{known}"
-        hint = f"`tolerate: {{rows: {error.rows}}}` puts them aside, each with its reason, and the card counts them"
+        message = f"{error.rows} {'rows are' if error.rows > 1 else 'row is'} faulty{known}"
+        hint = f"`tolerate: {{rows: {error.rows}}}` puts aside what cannot be mended, with its reason, and counts it"
         raise FaultyRowsError([*error.faults, Fault(f"`{name}`", message, hint)], error.rows) from error
 
 
