@@ -94,7 +94,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
-    from its.stages.data_check import check_data
+    from its.stages.data_check import check_data, preset_notes
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
@@ -137,10 +137,10 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     for name, (document, recipe) in zip(good, valid, strict=True):
         allowed[name] = allowances(document.values, template_code(project, recipe.train))
         unknown[name] = untracked_files(project, recipe)
-    paths = {name: document.path for name, (document, _) in zip(good, valid, strict=True)}
-    rows = {name: data.denominators.get(path, {}) for name, path in paths.items()}
+    rows, notes = {}, {}
+    for name, (document, recipe) in zip(good, valid, strict=True):
+        rows[name], notes[name] = data.denominators.get(document.path, {}), preset_notes(recipe)
     if as_json:
-        notes = {name: data.notes.get(path, []) for name, path in paths.items()}
         told = {"allowed": allowed, "untracked": unknown, "benchmarks": rows, "notes": notes}
         print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
         return
@@ -151,8 +151,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
         for benchmark, found in rows[name].items():
             if found["out"]:
                 echo(f"  {benchmark}: {told_denominator(found)}")
-    for note in dict.fromkeys(note for notes in data.notes.values() for note in notes):
-        click.echo(shown(f"note: {note}"), err=True)
+    _tell(list(dict.fromkeys(note for told in notes.values() for note in told)))
     _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
     _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 
@@ -168,14 +167,20 @@ def use(name: str, force: bool) -> None:
     Example: its recipe use quickstart
     """
     from its.recipe.apply import recipe_path, use_recipe
-    from its.stages.data_check import data_checked
+    from its.stages.data_check import data_checked, preset_notes
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
     chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
+    _tell(preset_notes(chosen))
     _tell_untracked(untracked_files(project, chosen))
     _tell_unwatched(unwatched_models(chosen))
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        click.echo(shown(f"note: {note}"), err=True)
 
 
 def _tell_unwatched(models: list[str]) -> None:

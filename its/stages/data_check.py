@@ -13,7 +13,7 @@ from its.errors import Fault, FaultsError, ItsError
 from its.grading.grade import Grader
 from its.recipe.document import Document
 from its.recipe.presets import PRESETS
-from its.recipe.schema import Benchmark, Dataset, HubSource, ProblemSet, Recipe, TokensFilter
+from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
 from its.sources.declared import mapping_faults
 from its.sources.records import Rejected
 from its.stages.problem_sets import grading_tools, read_set
@@ -24,13 +24,11 @@ from its.stages.study import checked_recipe
 class DataCheck:
     """What the rows of recipes are found to be.
 
-    `denominators` are those of the benchmarks that were read, by file of the recipe and name; `notes` what is known of
-    a preset's rows and not seen here, by file.
+    `denominators` are those of the benchmarks that were read, by file of the recipe and name.
     """
 
     faults: list[Fault] = field(default_factory=list)
     denominators: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    notes: dict[Path, list[str]] = field(default_factory=dict)
 
 
 def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
@@ -53,25 +51,22 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
     """
     out = DataCheck()
     for document, recipe in recipes:
-        sets: list[tuple[str, str, Dataset | Benchmark]] = [
-            *(("datasets", name, declared) for name, declared in recipe.datasets.items()),
-            *(("benchmarks", name, declared) for name, declared in recipe.benchmarks.items()),
-        ]
-        for section, name, declared in sets:
-            out.faults += _faults(document, recipe, section, name, declared, project, out)
-        notes = [note for section, name, declared in sets for note in _notes(section, name, declared)]
-        if notes:
-            out.notes[document.path] = notes
+        for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks)):
+            for name, declared in sets.items():
+                out.faults += _faults(document, recipe, section, name, declared, project, out)
     return out
 
 
-def _notes(section: str, name: str, declared: ProblemSet) -> Iterator[str]:
-    preset = PRESETS.get(declared.preset or "")
-    if preset is not None and preset.faulty and declared.tolerate is None:
-        yield (
-            f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
-            " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"
-        )
+def preset_notes(recipe: Recipe) -> list[str]:
+    """What is known of published rows and nothing here has seen: rules that some of them break, where none may."""
+    return [
+        f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such rows"
+        " and counts them: `tolerate: {rows: N}` with that number puts them aside"
+        for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
+        for name, declared in sets.items()
+        for preset in [PRESETS.get(declared.preset or "")]
+        if preset is not None and preset.faulty and declared.tolerate is None
+    ]
 
 
 def _faults(

@@ -301,6 +301,56 @@ def test_a_filter_takes_the_names_of_a_preset(of_files: Callable[..., Study]) ->
     assert note == "math: 4, science: 4; kept code: 4"
 
 
+def _thought(row: dict[str, Any], thought: str) -> dict[str, Any]:
+    attempt = {"deepseek_thinking_trajectory": thought, "deepseek_attempt": row["s"]}
+    return {"question": row["q"], "solution": "by Gauss", **attempt}
+
+
+@pytest.mark.parametrize("broken", [1, 3, 30])
+def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]], broken: int
+) -> None:
+    study = of_files(_rows(1), _rows(3, 100))
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    preset = "    source: {kind: files, path: data/sources/train.jsonl}\n    preset: s1k_1_1\n"
+    path.write_text(text.replace(FILE.format(name="train"), preset), encoding="utf-8")
+    rows = [_thought(row, "Tags: <think> opens" if at % 3 == 0 else "hm") for at, row in enumerate(_rows(3 * broken))]
+    lines = (json.dumps(row) + "\n" for row in rows)
+    (study.project / "data" / "sources" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    code, out, err = its("recipe", "check", "params.yaml")
+    assert (code, out) == (0, "params.yaml: valid\n")
+    assert "note: datasets.arithmetic: known of the preset `s1k_1_1`: some thoughts quote `<think>`; " in err
+    assert "`tolerate: {rows: N}`" in err
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic")
+    last = caught.value.faults[-1]
+    rows_are = "1 row is" if broken == 1 else f"{broken} rows are"
+    assert last.message == f"{rows_are} faulty; known of the preset `s1k_1_1`: some thoughts quote `<think>`"
+    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` puts aside what cannot be mended")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(preset, f"{preset}    tolerate: {{rows: {broken}}}\n"), "utf-8"
+    )
+    assert "note: datasets" not in its("recipe", "check", "params.yaml")[2]
+    assert f"quarantine.jsonl: {broken}" in run_stage("prepare", "arithmetic")
+    assert _card(study, "arithmetic")["steps"][0] == {
+        "step": "loaded",
+        "before": 3 * broken,
+        "after": 2 * broken,
+        "note": f"cannot be read: {broken}",
+    }
+
+
+def test_no_tolerance_is_offered_for_a_wrong_mapping(of_files: Callable[..., Study]) -> None:
+    train = [{"question": row["q"], **row} for row in _rows(30)]
+    for row in train:
+        del row["q"]
+    of_files([*train, *_rows(2)], _rows(3, 100))
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic")
+    assert "`tolerate" not in str(caught.value.faults[-1].hint)
+
+
 def test_a_cell_of_csv_is_text_and_its_number_is_read_by_bounds(of_files: Callable[..., Study]) -> None:
     study = of_files(_rows(1), _rows(3, 100), "    filters: [{name: column, of: pass_rate, at_most: 0.5}]\n")
     path = study.project / "params.yaml"
