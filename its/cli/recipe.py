@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -141,7 +142,12 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     for name, (document, recipe) in zip(good, valid, strict=True):
         rows[name], notes[name] = data.denominators.get(document.path, {}), preset_notes(recipe)
     if as_json:
-        told = {"allowed": allowed, "untracked": unknown, "benchmarks": rows, "notes": notes}
+        told: dict[str, dict[str, Any]] = {
+            "allowed": allowed,
+            "untracked": unknown,
+            "benchmarks": rows,
+            "notes": notes,
+        }
         print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
         return
     for name in good:
@@ -149,8 +155,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
         for line in allowed[name]:
             echo(f"  {line}")
         for benchmark, found in rows[name].items():
-            if found["out"]:
-                echo(f"  {benchmark}: {told_denominator(found)}")
+            echo(f"  {benchmark}: {told_denominator(found)}")
     _tell(list(dict.fromkeys(note for told in notes.values() for note in told)))
     _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
     _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))

@@ -24,7 +24,8 @@ from its.stages.study import checked_recipe
 class DataCheck:
     """What the rows of recipes are found to be.
 
-    `denominators` are those of the benchmarks that were read, by file of the recipe and name.
+    `denominators` are those of the benchmarks that were read and of which rules took rows out, by file of the recipe
+    and name.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -60,8 +61,8 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
 def preset_notes(recipe: Recipe) -> list[str]:
     """What is known of published rows and nothing here has seen: rules that some of them break, where none may."""
     return [
-        f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such rows"
-        " and counts them: `tolerate: {rows: N}` with that number puts them aside"
+        f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
+        " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"
         for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
         for name, declared in sets.items()
         for preset in [PRESETS.get(declared.preset or "")]
@@ -100,7 +101,9 @@ def _faults(
             return
     if steps:
         steps[0].before += len(rejected)
-        out.denominators.setdefault(document.path, {})[name] = denominator([asdict(step) for step in steps])
+        found = denominator([asdict(step) for step in steps])
+        if found["out"]:
+            out.denominators.setdefault(document.path, {})[name] = found
 
 
 def _untold(model: str, text: str) -> int:
