@@ -163,20 +163,23 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
 
 @recipe.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Overwrite a params.yaml that departs from its recipe.")
+@click.option("--force", is_flag=True, help="Overwrite a params.yaml that was changed.")
 def use(name: str, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
-    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost.
+    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost: an edit of the recipe's file is
+    none. Keeps what it wrote in .its/used.yaml, to tell what was changed since.
 
     Example: its recipe use quickstart
     """
     from its.recipe.apply import recipe_path, use_recipe
+    from its.stages.committed import recipe_committed_with_params
     from its.stages.data_check import data_checked, preset_notes
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
-    chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
+    path = recipe_path(project, name)
+    chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
     _tell(preset_notes(chosen))
     _tell_untracked(untracked_files(project, chosen))
@@ -206,25 +209,37 @@ def _tell_untracked(paths: list[str]) -> None:
 
 @recipe.command()
 @click.argument("name", required=False)
+@click.option("--used", is_flag=True, help="Compare with what `its recipe use` wrote last.")
 @json_option
-def diff(name: str | None, as_json: bool) -> None:
+def diff(name: str | None, used: bool, as_json: bool) -> None:
     """Show how params.yaml departs from its recipe.
 
-    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names).
+    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names; with --used what was
+    written last, whatever its file says now).
 
     Example: its recipe diff
     """
+    from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
     from its.recipe.load import read_document
     from its.recipe.shareable import shareable_at, shareable_path
+    from its.recipe.used import last_used
 
     project = _project()
     params = read_document(project / "params.yaml").values
-    against = str(params.get("recipe")) if name is None else name
-    file = own_path(project, against) if name is None else recipe_path(project, name)
+    if used:
+        if name is not None:
+            raise click.UsageError("NAME and --used are two recipes to compare with: give one of them")
+        document = last_used(project)
+        if document is None:
+            raise MissingError("there is no record of what was used last", "`its recipe diff` compares with the recipe")
+        against = str(document.values.get("recipe"))
+    else:
+        against = str(params.get("recipe")) if name is None else name
+        document = read_document(own_path(project, against) if name is None else recipe_path(project, name))
     found = [
         (shareable_path(path), shareable_at(path, left), shareable_at(path, right))
-        for path, left, right in departures(read_document(file).values, params)
+        for path, left, right in departures(document.values, params)
     ]
     if as_json:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])

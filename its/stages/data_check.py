@@ -101,9 +101,9 @@ def _faults(
             return
     if steps:
         steps[0].before += len(rejected)
-        found = denominator([asdict(step) for step in steps])
-        if found["out"]:
-            out.denominators.setdefault(document.path, {})[name] = found
+        counted = denominator([asdict(step) for step in steps])
+        if counted["out"]:
+            out.denominators.setdefault(document.path, {})[name] = counted
 
 
 def _untold(model: str, text: str) -> int:
