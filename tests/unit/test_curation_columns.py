@@ -61,7 +61,7 @@ def test_what_is_kept_and_what_is_dropped_are_the_whole(cells: list[Any], listed
     assert dropped == [cell for cell in cells if not any(_same(cell, value) for value in listed)]
 
 
-NUMBERS = st.one_of(st.integers(-(10**20), 10**20), st.floats(allow_nan=False, allow_infinity=False))
+NUMBERS = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
 
 
 @given(st.lists(NUMBERS, max_size=20), NUMBERS, NUMBERS, st.booleans())
