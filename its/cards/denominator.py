@@ -24,6 +24,6 @@ def denominator(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def told_denominator(found: Mapping[str, Any]) -> str:
-    """`485 of 500 rows; out: cannot be read: 3, filter no_figure: 12`."""
-    out = ", ".join(f"{rule}: {count}" for rule, count in found["out"].items())
+    """`485 of 500 rows; out: cannot be read (3), filter no_figure (12)`."""
+    out = ", ".join(f"{rule} ({count})" for rule, count in found["out"].items())
     return f"{found['kept']} of {found['read']} rows" + (f"; out: {out}" if out else "")

@@ -67,7 +67,7 @@ class Column:
         parts = [self._tally(False)] if self._counts[False] else []
         parts += [f"kept {self._tally(True)}"] if self._counts[True] else []
         if absent := self._absent():
-            parts.append(f"no row has {', '.join(map(_told, absent[:_NAMED]))}")
+            parts.append(f"no row has {', '.join(f'`{_told(value)}`' for value in absent[:_NAMED])}")
         return "; ".join(parts)
 
     def check(self, name: str) -> None:

@@ -93,7 +93,7 @@ def test_the_counts_add_up(cells: list[Any], listed: list[Any]) -> None:
 def test_the_note_says_what_went_what_stayed_and_what_was_not_there() -> None:
     column = _column(keep=["math", "logic"])
     list(column.kept(_rows(["math", "code", "code", "math", "puzzle", ..., None])))
-    assert column.note() == "code: 2, no value: 2, puzzle: 1; kept math: 2; no row has logic"
+    assert column.note() == "code: 2, no value: 2, puzzle: 1; kept math: 2; no row has `logic`"
     column.check("set")
 
 
@@ -106,7 +106,7 @@ def test_the_note_says_what_went_what_stayed_and_what_was_not_there() -> None:
             '"1": 1, true: 1, no value: 1, a list: 1, an object: 1; kept 1: 1',
         ),
         (["true", "null", " a", "a ", "a, b", "x\n", "a" * 50], {"keep": ["q"]}, None),
-        ([1.0, 2.5, 1e300], {"keep": [7]}, "1: 1, 2.5: 1, 1e+300: 1; no row has 7"),
+        ([1.0, 2.5, 1e300], {"keep": [7]}, "1: 1, 2.5: 1, 1e+300: 1; no row has `7`"),
     ],
 )
 def test_values_in_the_note_cannot_be_taken_for_others(cells: list[Any], more: Any, note: str | None) -> None:
@@ -126,7 +126,7 @@ def test_a_column_of_ids_is_counted_in_bounded_memory() -> None:
     assert column.note().endswith("990 more values: 990")
     listed = _column(keep=["id-4999", "nobody"])
     assert len(list(listed.kept(_rows([f"id-{at}" for at in range(5000)])))) == 1
-    assert listed.note().endswith("; kept id-4999: 1; no row has nobody"), "a listed value is never among the others"
+    assert listed.note().endswith("; kept id-4999: 1; no row has `nobody`"), "a listed value is never among the others"
 
 
 @pytest.mark.parametrize("more", [{"keep": ["a"]}, {"drop": ["a"]}, {"at_least": 1}])

@@ -159,7 +159,7 @@ def test_what_cannot_be_graded_is_left_out_by_a_declared_rule_and_counted(
     ) in err
     text = (study.project / "params.yaml").read_text(encoding="utf-8")
     (study.project / "params.yaml").write_text(text.replace("tolerate: {rows: 2}", "tolerate: {rows: 3}"), "utf-8")
-    told = "8 of 12 rows; out: cannot be read: 1, filter no_figure: 1, reference cannot be graded: 2"
+    told = "8 of 12 rows; out: cannot be read (1), filter no_figure (1), reference cannot be graded (2)"
     code, out, _ = its("recipe", "check", "params.yaml")
     assert (code, out) == (0, f"params.yaml: valid\n  arithmetic_test: {told}\n")
     found = json.loads(its("recipe", "check", "params.yaml", "--json")[1])["benchmarks"]["params.yaml"]
@@ -232,7 +232,7 @@ def test_a_column_is_filtered_by_whether_it_is_mapped_or_not(of_files: Callable[
     ]
     assert [step["after"] for step in steps[1:]] == [len(first), len(wanted), len(wanted)]
     puzzles = sum(row.get("domain") == "puzzle" for row in train)
-    assert f"puzzle: {puzzles}" in steps[1]["note"] and steps[3]["note"].endswith("; no row has 7")
+    assert f"puzzle: {puzzles}" in steps[1]["note"] and steps[3]["note"].endswith("; no row has `7`")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_made_rows_are_filtered_by_what_they_were_made_with(project: Path, edit:
     run_stage("prepare", "arithmetic_test")
     study = load_study(project)
     assert {problem.meta["steps"] for problem in study.problems("arithmetic_test")} == {2}
-    assert _card(study, "arithmetic_test")["steps"][1]["note"].endswith("; no row has 9")
+    assert _card(study, "arithmetic_test")["steps"][1]["note"].endswith("; no row has `9`")
 
 
 OPEN_THOUGHTS = """    source: {kind: files, path: data/sources/train.jsonl}
