@@ -187,6 +187,38 @@ def test_what_cannot_be_graded_is_left_out_by_a_declared_rule_and_counted(
     ]
 
 
+def test_what_only_a_tokenizer_decides_is_left_to_the_stage(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The row that cannot be graded may be one that the filter takes out; the check downloads no tokenizer to know."""
+    test = _rows(4, 100)
+    test[1] |= {"a": "a dozen", "q": "why " * 30}
+    tokens = "    filters: [{name: tokens, of: problem, model: smollm2_135m, at_most: 20}]\n"
+    of_files(_rows(5), test, benchmark=tokens)
+    assert its("recipe", "check", "params.yaml")[:2] == (0, "params.yaml: valid\n")
+    del test[2]["q"]
+    _write(load_study(), test)
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 3 and "test.jsonl:3: no `q`" in err and "a dozen" not in err
+
+
+def test_the_check_looks_at_its_own_side_of_a_split(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    rows = _rows(40, 100)
+    split = "    split: {seed: 1, select: 0.5, keep: select}\n"
+    of_files(_rows(5), rows, benchmark=split)
+    run_stage("prepare", "arithmetic_test")
+    kept = {problem.row for problem in load_study().problems("arithmetic_test")}
+    for place, wanted in ((f"data/sources/test.jsonl:{at + 1}", at) for at in range(40)):
+        if (place in kept) == (wanted % 2 == 0):
+            rows[wanted]["a"] = "a dozen"
+    _write(load_study(), rows)
+    _, _, err = its("recipe", "check", "params.yaml")
+    faulty = set(re.findall(r"error: (data/sources/test\.jsonl:\d+): ", err))
+    assert faulty == {place for place in kept if int(place.rsplit(":")[1]) % 2 == 1}
+
+
 def test_a_tolerance_is_no_answer_to_the_wrong_kind(
     of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
 ) -> None:
