@@ -30,5 +30,8 @@ def note_used(project: Path, document: Document) -> None:
     Raises:
         DataError, RunError: as `atomic_file`.
     """
-    with atomic_file(project / USED) as out:
-        out.write(_HEADER + document.text)
+    text = _HEADER + document.text
+    used = last_used(project)
+    if used is None or used.text != text:
+        with atomic_file(project / USED) as out:
+            out.write(text)

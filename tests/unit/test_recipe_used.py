@@ -36,7 +36,8 @@ def _is(project: Path, path: str = RECIPE) -> bool:
 
 
 def _use(project: Path, name: str = "quickstart", force: bool = False) -> None:
-    use_recipe(project, recipe_path(project, name), force, committed=recipe_committed_with_params)
+    """Without the check of the recipe, which is tried elsewhere."""
+    use_recipe(project, recipe_path(project, name), force, lambda *_: None, recipe_committed_with_params)  # type: ignore
 
 
 def _git(project: Path, *words: str) -> None:
@@ -115,7 +116,7 @@ def test_no_order_of_acts_loses_a_hand_edit(project: Path, seed: int) -> None:
     """Edits of the recipe, of params.yaml, uses of two recipes, and losses of the record, in any order."""
     draw = random.Random(seed)
     edited: str | None = None  # what a person left in params.yaml
-    for step in range(60):
+    for step in range(30):
         act = draw.choice(["recipe", "params", "use", "use", "force", "forget"])
         if act == "recipe":
             _edit_recipe(project, 1000 + step)
@@ -165,7 +166,7 @@ def test_a_faulty_recipe_leaves_the_record_alone(project: Path, edit: Edit) -> N
     before = (project / USED).read_bytes()
     edit(("grading:\n", "gradng:\n"), file=RECIPE)
     with pytest.raises(DataError):
-        _use(project, force=True)
+        use_recipe(project, recipe_path(project, "quickstart"), force=True)
     assert (project / USED).read_bytes() == before and not list((project / ".its").glob("*.tmp"))
 
 
