@@ -2,8 +2,14 @@
 
     python benchmarks/decontamination.py              # finds and false flags, two minutes
     python benchmarks/decontamination.py --rows 114000  # time and memory over so many rows
+    python benchmarks/decontamination.py --pairs --table  # known overlaps, rule by rule, as in docs/curation.md
 
-Reads public data at $ITS_SHARED_DATA, else `../shared/data` beside the repository.
+    # your own: pairs with `row` and `problem` (maybe `label`), the benchmark's problems, rows that overlap none
+    python benchmarks/decontamination.py --pairs mine.jsonl --benchmark bench.jsonl --others train.jsonl --table
+
+The first three read public data at $ITS_SHARED_DATA, else `../shared/data` beside the repository. A file is JSON lines,
+or a JSON array; `FILE:COLUMN` names the column of its texts where that is none of `problem`, `question`, `text`. A pair
+may name its problem by the benchmark's `unique_id` or `id`.
 """
 
 from __future__ import annotations
@@ -15,17 +21,22 @@ import random
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from plants import Rewriter, cut, reformatted
 
+from its.curation.measured import Measured, Pair, Report, measure
 from its.curation.overlaps import Benchmarks, Overlap
 from its.types import Problem
 
 SHARED = Path(os.environ.get("ITS_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+PARAPHRASES = Path(__file__).with_name("paraphrases.jsonl")
+"""Problems of MATH-500 told in other words, by a person, before any of them was looked up."""
+TEXTS = ("problem", "question", "text")
 KINDS = ("unchanged", "reformatted", "cut in two", "rewritten")
 PLANTS, ROWS, HELD_OUT, SEED = 500, 20_000, 1000, 2508
 ASKED = "\nPlease reason step by step"  # what the source of AIME 2024 put behind every problem
@@ -142,6 +153,99 @@ def judged(index: Benchmarks, math500: Sequence[Problem]) -> dict[str, int]:
     return {"pairs": len(pairs), "rows flagged": sum(map(bool, hits)), "their own pair found": sum(own)}
 
 
+class Lists:
+    """The lists that the rules are measured on, from files named on the command line or the public ones."""
+
+    def __init__(self, pairs: Sequence[str], benchmark: str | None, others: Sequence[str]) -> None:
+        self.benchmark = column(benchmark or str(SHARED / "problems/math500.jsonl"))
+        ids = {str(row[key]): text for row, text in self.benchmark for key in ("unique_id", "id") if key in row}
+        if pairs:
+            self.pairs = {name: known_pairs(rows_of(name), ids, name) for name in pairs}
+        else:
+            audit = read("overlap/contamination_openthoughts_c_lex.jsonl")
+            self.pairs = {
+                "list": [Pair(row["train_problem"], row["test_problem"]) for row in audit],
+                "paraphrases": known_pairs(rows_of(str(PARAPHRASES)), ids, "paraphrases"),
+            }
+        tune, held, _ = math_train() if not others else ([], [], [])
+        self.others = [text for name in others for _, text in column(name)] or tune + held
+
+
+def known_pairs(rows: Sequence[dict[str, Any]], ids: Mapping[str, str], name: str) -> list[Pair]:
+    out = []
+    for at, row in enumerate(rows, 1):
+        problem = row.get("problem", row.get("unique_id", row.get("id")))
+        if not isinstance(row.get("row"), str) or problem is None:
+            raise SystemExit(f"error: {name}, row {at}: wanted `row`, and `problem`, `unique_id` or `id`")
+        out.append(Pair(row["row"], ids.get(str(problem), str(problem)), str(row.get("label") or "")))
+    return out
+
+
+def column(name: str) -> list[tuple[dict[str, Any], str]]:
+    """The rows of a file with their texts."""
+    path, _, wanted = name.partition(":")
+    out = []
+    for at, row in enumerate(rows_of(path), 1):
+        key = wanted or next((key for key in TEXTS if key in row), "")
+        if not isinstance(row.get(key), str):
+            known = ", ".join(f"`{key}`" for key in row)
+            raise SystemExit(f"error: {path}, row {at}: no text `{key or ' / '.join(TEXTS)}`; it has {known}")
+        out.append((row, row[key]))
+    return out
+
+
+def rows_of(path: str) -> list[dict[str, Any]]:
+    try:
+        text = Path(path).read_text("utf-8")
+        rows = json.loads(text) if text.lstrip().startswith("[") else [*map(json.loads, text.splitlines())]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {path}: {error}") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise SystemExit(f"error: {path}: wanted rows, each an object")
+    return list(rows)
+
+
+def measured(lists: Lists, share: float) -> dict[str, Report]:
+    benchmark = [text for _, text in lists.benchmark]
+    return {name: measure(pairs, lists.others, benchmark, share) for name, pairs in lists.pairs.items()}
+
+
+def tables(reports: Mapping[str, Report], share: float) -> str:
+    """Both tables: what the rules do as they are, and where they flag the wanted share."""
+    lists = list(reports.values())
+    groups = lists[0].groups if len(lists[0].groups) > 1 else {}
+    heads = [f"{name} ({report.pairs})" for name, report in reports.items()]
+    heads[1:1] = [f"{group} ({count})" for group, count in groups.items()]
+    out = []
+    for moved in (False, True):
+        lines = [[f"rule, at {100 * share:g} % false flags" if moved else "rule, as it is", *heads, "flagged"]]
+        lines.append(["---", *["---:"] * (len(heads) + 1)])
+        for at, rule in enumerate(lists[0].rules):
+            found = [report.rules[at].moved if moved else report.rules[at].own for report in lists]
+            cells = [percent(one.found) for one in found]
+            cells[1:1] = [percent(found[0].by_group[group]) for group in groups]
+            lines.append([f"`{rule.rule}`{shift(rule) if moved else ''}", *cells, f"{100 * found[0].flagged:.2f} %"])
+        out.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    for name, report in reports.items():
+        out.append(
+            f"{name}: {report.not_compared} of {report.pairs} pairs were not compared; flagged of {report.others} rows,"
+            f" without {report.left_out} known overlaps"
+        )
+    return "\n\n".join(out)
+
+
+def shift(rule: Measured) -> str:
+    """How far the threshold moved; of the plain rules, what it is now."""
+    threshold = rule.moved.threshold
+    if threshold is None:
+        return ", any"
+    return f", {threshold:+.2f}" if rule.own.threshold == 0 else f", {threshold:.3g}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def speed(rows: int) -> dict[str, Any]:
     """Time and memory over repeated rows; later AIME years and word problems stand for sets that are not at hand."""
     against = benchmarks()
@@ -168,7 +272,19 @@ def speed(rows: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int)
+    parser.add_argument("--pairs", nargs="*", metavar="FILE", help="known overlaps; without a file the public list")
+    parser.add_argument("--benchmark", metavar="FILE", help="its problems (default: MATH-500)")
+    parser.add_argument("--others", nargs="+", default=[], metavar="FILE", help="rows that overlap none (MATH train)")
+    parser.add_argument("--share", type=float, default=0.01, help="false flags to move the thresholds to")
+    parser.add_argument("--table", action="store_true", help="print Markdown")
     chosen = parser.parse_args()
-    print(json.dumps(speed(chosen.rows) if chosen.rows else finds(), indent=2, ensure_ascii=False))
+    if chosen.pairs is None:
+        print(json.dumps(speed(chosen.rows) if chosen.rows else finds(), indent=2, ensure_ascii=False))
+    else:
+        if not 0 < chosen.share < 1:
+            parser.error("--share is a part: 0.01 is 1 %")
+        reports = measured(Lists(chosen.pairs, chosen.benchmark, chosen.others), chosen.share)
+        values = {name: asdict(report) for name, report in reports.items()}
+        print(tables(reports, chosen.share) if chosen.table else json.dumps(values, indent=2, ensure_ascii=False))

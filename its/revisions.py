@@ -245,6 +245,25 @@ def _git(project: Path, *words: str) -> str | None:
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
+def committed_content(project: Path, path: str, revision: str, limit: int) -> bytes | None:
+    """A file of git's own at a revision; None where git, the revision or the file is not there, or it is larger.
+
+    Args:
+        path: relative to the project, with `/`.
+    """
+    name = f"{revision}:./{path}"
+    size = _git(project, "cat-file", "-s", name)
+    if size is None or not size.isdecimal() or int(size) > limit:
+        return None
+    done = subprocess.run(["git", "cat-file", "blob", name], cwd=project, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def last_commit(project: Path, path: str) -> str | None:
+    """The last commit that changed a file, by its hash; None where there is none, or no git."""
+    return _git(project, "--literal-pathspecs", "log", "-1", "--format=%H", "--", path) or None
+
+
 def known_files(project: Path, paths: Sequence[str]) -> set[str] | None:
     """Those of some paths in the project that git knows: a file in its index, a folder with one; None without git.
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from its.cards.denominator import denominator, told_denominator
 from its.shown import shown
 
 MAX_INLINE = 500
@@ -40,6 +41,8 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield from (f"{level}# Steps", "")
     steps = [(step["step"], step["before"], step["after"], _details(step)) for step in card["steps"]]
     yield from _table(("step", "rows before", "rows after", "details"), steps)
+    if card["kind"] == "benchmark" and card["steps"]:
+        yield from (f"Measured: {_inline(told_denominator(denominator(card['steps'])))}.", "")
     yield from (f"{level}# Rejected rows and overlaps", "")
     yield from _counts(
         card["quarantine"]["rows"], "row was rejected", "rows were rejected", "reason", card["quarantine"]["reasons"]
@@ -54,6 +57,8 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     if near := card.get("near_repeats"):
         yield f"{near['problems'] or 'No'} problems repeat another one nearly: the same numbers and most of the words"
         yield from ((f"(of {near['of']} different ones)." if near["problems"] else "(and no text stands twice)."), "")
+    if as_text := card.get("references_as_text"):
+        yield from (f"References that are compared as text, since they cannot be read to their end: {as_text}.", "")
     yield from (f"{level}# Declared", "")
     yield from _fence(json.dumps(card["declared"], indent=2, ensure_ascii=False), "json")
     yield from (f"{level}# Made by", "")

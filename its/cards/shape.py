@@ -68,6 +68,7 @@ class _Card(BaseModel):
     quarantine: _Quarantine
     overlaps: _Overlaps
     near_repeats: _NearRepeats | None = None
+    references_as_text: int | None = None
     files: dict[str, str]
     examples: list[_Example]
 

@@ -41,6 +41,7 @@ def show(name: str | None, as_json: bool) -> None:
     Writes  nothing
     Example its data show
     """
+    from its.cards.denominator import denominator, told_denominator
     from its.stages.cards import overview
 
     found = overview(_study(), name)
@@ -51,7 +52,10 @@ def show(name: str | None, as_json: bool) -> None:
         rows = "not prepared" if item["rows"] is None else f"{item['rows']} problems"
         click.echo(f"{item['name']}  {item['kind']}, {rows}")
         for step in item["steps"] or ():
-            click.echo(f"    {step['step']}: {step['before']} -> {step['after']}")
+            note = f" ({step['note']})" if step.get("note") else ""
+            echo(f"    {step['step']}: {step['before']} -> {step['after']}{note}")
+        if item["kind"] == "benchmark" and item["steps"]:
+            echo(f"    measured: {told_denominator(denominator(item['steps']))}")
         if item["quarantine"] or item["overlaps"]:
             click.echo(f"    quarantine: {item['quarantine']}, overlaps: {item['overlaps']}")
         if item["card"] not in ("read", "not prepared"):

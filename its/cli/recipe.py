@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -76,23 +77,25 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
 
     Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
     in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
-    `fields` can be read and every reference at hand be graded against, that numbers fit each other (k and n, batch
-    sizes, devices and processes, context), that Axolotl has each setting of `train.axolotl` and of the template and no
-    field says it elsewhere, that nothing looks like a secret, and that nothing may run code that the owner of this
-    machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, and which key goes to which server). Templates
-    and sources that git does not know are named: a queued experiment runs without them. Starts no engine and needs no
-    network: rows on the hub are checked by `prepare`. With --engine it holds `engine.options` and
-    `engine.environment` of vllm against vLLM's classes, in vLLM's environment, with --train the configuration of
-    each training against Axolotl's schema, in Axolotl's; no GPU is needed.
+    `fields` can be read and every benchmark at hand be curated and graded against (of one that rules take rows out of,
+    the denominator is shown), that numbers fit each other (k and n, batch sizes, devices and processes, context), that
+    Axolotl has each setting of `train.axolotl` and of the template and no field says it elsewhere, that nothing looks
+    like a secret, and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
+    allowed is listed, and which key goes to which server). Templates and sources that git does not know are named: a
+    queued experiment runs without them. Starts no engine and needs no network: rows on the hub are checked by
+    `prepare`; what a preset knows of them is told. With --engine it holds `engine.options` and `engine.environment` of
+    vllm against vLLM's classes, in vLLM's environment, with --train the configuration of each training against
+    Axolotl's schema, in Axolotl's; no GPU is needed.
 
     Example: its recipe check quickstart
     """
+    from its.cards.denominator import told_denominator
     from its.errors import Fault, FaultsError, ItsError, MissingError
     from its.recipe.apply import recipe_path, recipe_paths, require_own
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
-    from its.stages.data_check import data_faults
+    from its.stages.data_check import check_data, preset_notes
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
@@ -117,7 +120,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
         faults += found
         if recipe is not None:
             valid.append((document, recipe))
-    faults += data_faults(project, valid)
+    data = check_data(project, valid)
+    faults += data.faults
     if engine:
         from its.stages.engine_check import engine_faults
 
@@ -134,37 +138,58 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     for name, (document, recipe) in zip(good, valid, strict=True):
         allowed[name] = allowances(document.values, template_code(project, recipe.train))
         unknown[name] = untracked_files(project, recipe)
+    rows, notes = {}, {}
+    for name, (document, recipe) in zip(good, valid, strict=True):
+        rows[name] = data.denominators.get(document.path, {})
+        notes[name] = [*data.notes.get(document.path, []), *preset_notes(recipe)]
     if as_json:
-        told = {"allowed": allowed, "untracked": unknown}
+        told: dict[str, dict[str, Any]] = {
+            "allowed": allowed,
+            "untracked": unknown,
+            "benchmarks": rows,
+            "notes": notes,
+        }
         print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
         return
     for name in good:
         click.echo(f"{name}: valid")
         for line in allowed[name]:
             echo(f"  {line}")
+        for benchmark, found in rows[name].items():
+            echo(f"  {benchmark}: {told_denominator(found)}")
+    _tell(list(dict.fromkeys(note for told in notes.values() for note in told)))
     _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
     _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 
 
 @recipe.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Overwrite a params.yaml that departs from its recipe.")
+@click.option("--force", is_flag=True, help="Overwrite a params.yaml that was changed.")
 def use(name: str, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
-    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost.
+    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost: an edit of the recipe's file is
+    none. Keeps what it wrote in .its/used.yaml, to tell what was changed since.
 
     Example: its recipe use quickstart
     """
     from its.recipe.apply import recipe_path, use_recipe
-    from its.stages.data_check import data_checked
+    from its.stages.committed import recipe_committed_with_params
+    from its.stages.data_check import data_checked, preset_notes
     from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
-    chosen = use_recipe(project, recipe_path(project, name), force, data_checked)
+    path = recipe_path(project, name)
+    chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
+    _tell(preset_notes(chosen))
     _tell_untracked(untracked_files(project, chosen))
     _tell_unwatched(unwatched_models(chosen))
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        click.echo(shown(f"note: {note}"), err=True)
 
 
 def _tell_unwatched(models: list[str]) -> None:
@@ -185,25 +210,37 @@ def _tell_untracked(paths: list[str]) -> None:
 
 @recipe.command()
 @click.argument("name", required=False)
+@click.option("--used", is_flag=True, help="Compare with what `its recipe use` wrote last.")
 @json_option
-def diff(name: str | None, as_json: bool) -> None:
+def diff(name: str | None, used: bool, as_json: bool) -> None:
     """Show how params.yaml departs from its recipe.
 
-    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names).
+    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names; with --used what was
+    written last, whatever its file says now).
 
     Example: its recipe diff
     """
+    from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
     from its.recipe.load import read_document
     from its.recipe.shareable import shareable_at, shareable_path
+    from its.recipe.used import last_used
 
     project = _project()
     params = read_document(project / "params.yaml").values
-    against = str(params.get("recipe")) if name is None else name
-    file = own_path(project, against) if name is None else recipe_path(project, name)
+    if used:
+        if name is not None:
+            raise click.UsageError("NAME and --used are two recipes to compare with: give one of them")
+        document = last_used(project)
+        if document is None:
+            raise MissingError("there is no record of what was used last", "`its recipe diff` compares with the recipe")
+        against = str(document.values.get("recipe"))
+    else:
+        against = str(params.get("recipe")) if name is None else name
+        document = read_document(own_path(project, against) if name is None else recipe_path(project, name))
     found = [
         (shareable_path(path), shareable_at(path, left), shareable_at(path, right))
-        for path, left, right in departures(read_document(file).values, params)
+        for path, left, right in departures(document.values, params)
     ]
     if as_json:
         print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])

@@ -1,26 +1,30 @@
 """Curation as a whole: the declared steps of a problem set, one after the other, each counted.
 
     dataset    split, filters as declared, duplicates, decontamination, sample
-    benchmark  split, duplicates, sample
+    benchmark  split, filters as declared, references, duplicates, sample
 
 The split comes first because its two sides are two sets in the recipe: drawn after filters that only one of them has,
-the groups of near duplicates could differ and a problem could stand on both sides.
+the groups of near duplicates could differ and a problem could stand on both sides. References are read behind the
+filters, since what a filter takes out needs none, and before the duplicates, so that of a group no row stays that
+cannot be graded.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 
+from its.curation.columns import Column
 from its.curation.duplicates import Agree, Groups, Repeats, without_exact, without_near
 from its.curation.filters import Check, Tools, check_of, name_of
 from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
 from its.curation.split import one_side
-from its.errors import DataError, FaultsError
-from its.recipe.schema import Benchmark, Dataset, Decontamination, Duplicates, Sample, Split
+from its.errors import DataError, Fault, FaultsError
+from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
 from its.types import Problem
 
 
@@ -38,17 +42,20 @@ class StepCount:
 class Curated:
     """What is left of a set.
 
-    `problems` can be read once. Only when its end was reached are `steps`, `overlaps` and `duplicates` (problem_id that
-    stays -> those that went) complete.
+    `problems` can be read once. Only when its end was reached are `steps`, `overlaps`, `duplicates` (problem_id that
+    stays -> those that went) and `ungraded` (what went because no answer can be graded against it, and why) complete.
     """
 
     problems: Iterator[Problem]
     steps: list[StepCount] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     duplicates: Groups = field(default_factory=dict)
+    ungraded: list[tuple[Problem, Fault]] = field(default_factory=list)
 
 
 _NAMED = 10  # rows that an error names
+_FAULTS = 20  # of references, that an error lists
+_BATCH = 1000  # references that are read at once
 _Work = Callable[[Iterable[Problem], StepCount], Iterator[Problem]]
 
 
@@ -58,11 +65,12 @@ def curate(
     benchmarks: Mapping[str, Sequence[Problem]],
     tools: Tools,
     name: str,
+    rejected: Sequence[object] = (),
 ) -> Curated:
     """Take a problem set through its declared steps.
 
-    Problems are streamed: filters, exact duplicates and decontamination hold none back but a batch, a sample holds as
-    many as it keeps; a split and near duplicates hold all.
+    Problems are streamed: filters, references, exact duplicates and decontamination hold none back but a batch, a
+    sample holds as many as it keeps; a split and near duplicates hold all.
 
     Args:
         problems: in order of the source.
@@ -70,12 +78,15 @@ def curate(
         benchmarks: the problems of those in `decontamination.against`, by name, whole: before their split and sample.
         tools: what is asked of other rooms.
         name: of the set, for errors.
+        rejected: the rows that could not be read and are tolerated, whole once the last of `problems` was taken: they
+            count against `tolerate.rows` too.
 
     Raises:
         DataError: while `problems` is read: nothing is left, fewer than the sample wants, a row lacks what it is to be
-            stratified by, or rows overlap a benchmark and the action is `fail`.
-        FaultsError: while `problems` of a benchmark is read: rows repeat a problem and `duplicates` is not declared,
-            or give it another reference.
+            stratified by, no row has a column that a filter names or none stays, or rows overlap a benchmark and the
+            action is `fail`.
+        FaultsError: while `problems` of a benchmark is read: more references than tolerated cannot be graded, rows
+            repeat a problem and `duplicates` is not declared, or give it another reference; with those of the source.
     """
     curated = Curated(iter(()))
     kind = declared.answer if isinstance(declared, Benchmark) else "math"
@@ -86,10 +97,19 @@ def curate(
     stream = _counted(curated, "loaded", _loaded, problems)
     if declared.split is not None:
         stream = _counted(curated, f"split {declared.split.keep}", partial(_split, declared.split), stream)
-    if isinstance(declared, Dataset):
-        for filter_ in declared.filters:
-            stream = _counted(curated, name_of(filter_), partial(_filtered, check_of(filter_, tools)), stream)
-    else:
+    for filter_ in declared.filters:
+        work = (
+            partial(_by_column, filter_, name)
+            if isinstance(filter_, ColumnFilter)
+            else partial(_filtered, check_of(filter_, tools))
+        )
+        stream = _counted(curated, name_of(filter_), work, stream)
+    if isinstance(declared, Benchmark):
+        graded = partial(_graded, declared, tools, curated.ungraded, rejected, name)
+        if declared.tolerate is None:  # none may go: no step
+            stream = graded(stream, StepCount(""))
+        else:
+            stream = _counted(curated, "gradable references", graded, stream)
         stream = _one_answer_each(stream, declared, agree, name)
     if declared.duplicates is not None:
         stream = _counted(
@@ -109,7 +129,16 @@ def curate(
         by = f" by {declared.sample.stratify_by}" if declared.sample.stratify_by else ""
         step = f"sample {declared.sample.size}{by}"
         stream = _counted(curated, step, partial(_sampled, declared.sample, name), stream)
-    return Curated(_some(stream, curated.steps, name), curated.steps, curated.overlaps, curated.duplicates)
+    return replace(curated, problems=_some(stream, curated.steps, name))
+
+
+def whole(problems: Iterable[Problem], declared: Benchmark, tools: Tools) -> Iterator[Problem]:
+    """A benchmark as training data is held against it: its own side of a split, each problem once.
+
+    Neither filtered nor sampled: what is not measured now may be next week.
+    """
+    stream = problems if declared.split is None else one_side(problems, declared.split)
+    return without_exact(stream, {}, lambda one, other: tools.references_agree(one, other, declared.answer))
 
 
 def _counted(curated: Curated, step: str, work: _Work, source: Iterable[Problem]) -> Iterator[Problem]:
@@ -153,13 +182,71 @@ def _filtered(check: Check, rows: Iterable[Problem], count: StepCount) -> Iterat
             count.note = _tally(reasons)
 
 
+def _by_column(declared: ColumnFilter, name: str, rows: Iterable[Problem], count: StepCount) -> Iterator[Problem]:
+    column = Column(declared)
+    yield from column.kept(rows)
+    count.note = column.note()
+    column.check(name)
+
+
+def _graded(
+    declared: Benchmark,
+    tools: Tools,
+    ungraded: list[tuple[Problem, Fault]],
+    rejected: Sequence[object],
+    name: str,
+    rows: Iterable[Problem],
+    count: StepCount,
+) -> Iterator[Problem]:
+    """The rows whose references can be graded against; the others too where none is tolerated, for their faults."""
+    faults: list[Fault] = []
+    tolerated = 0 if declared.tolerate is None else declared.tolerate.rows
+    wrong = seen = 0
+    source: list[Fault] = []
+    stream = _before_faults(rows, source)
+    while batch := list(islice(stream, _BATCH)):
+        seen += len(batch)
+        for problem, fault in zip(batch, tools.reference_faults(batch, declared.answer), strict=True):
+            if fault is not None:
+                wrong += 1
+                faults += [fault] if len(faults) < _FAULTS else []
+                if wrong <= tolerated:
+                    ungraded.append((problem, fault))
+                count.note = f"cannot be graded: {wrong}"
+            if fault is None or not tolerated:
+                yield problem
+    if wrong and wrong + len(rejected) > tolerated:
+        raise FaultsError([*source, *faults, _too_many(name, wrong, seen, len(rejected), tolerated)])
+    if source:
+        raise FaultsError(source)
+
+
+def _before_faults(rows: Iterable[Problem], faults: list[Fault]) -> Iterator[Problem]:
+    """The rows up to the faults of their source, which come behind the last one: so theirs can be told with them."""
+    try:
+        yield from rows
+    except FaultsError as error:
+        faults.extend(error.faults)
+
+
+def _too_many(name: str, wrong: int, seen: int, unread: int, tolerated: int) -> Fault:
+    """How many references cannot be graded, and the rule that leaves them out if they are the few."""
+    also = f", and {unread} {'rows' if unread > 1 else 'row'} cannot be read" if unread else ""
+    limit = f"; `tolerate.rows` is {tolerated}" if tolerated else ""
+    message = f"{wrong} of {seen} references cannot be graded{also}{limit}"
+    if 2 * wrong > seen:
+        return Fault(f"`{name}`", message, "is `answer` the kind of answer that they are?")
+    return Fault(f"`{name}`", message, f"`tolerate: {{rows: {wrong + unread}}}` leaves them out, counted on the card")
+
+
 def _one_answer_each(rows: Iterable[Problem], declared: Benchmark, agree: Agree, name: str) -> Iterator[Problem]:
     """The same rows, unless some repeat a problem and nothing is declared for it."""
     repeats = Repeats(agree)
-    for problem in rows:
+    faults: list[Fault] = []
+    for problem in _before_faults(rows, faults):
         repeats.add(problem.row or f"`{problem.problem_id}`", problem)
         yield problem
-    if faults := repeats.faults(name, declared.duplicates is not None):
+    if faults := [*faults, *repeats.faults(name, declared.duplicates is not None)]:
         raise FaultsError(faults)
 
 

@@ -6,13 +6,23 @@ What a check needs from outside (tokenizers, grading) is given in `Tools`: this 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from its.curation.columns import told_filter
+from its.errors import Fault
 from its.language import language_of
-from its.recipe.schema import AnswerKind, Filter, LanguageFilter, TokensFilter
+from its.recipe.schema import (
+    AnswerKind,
+    BenchmarkFilter,
+    ColumnFilter,
+    Filter,
+    LanguageFilter,
+    PlainFilter,
+    TokensFilter,
+)
 from its.thinking import SOLUTION_MARKS
-from its.types import Problem
+from its.types import Problem, VerdictName
 
 _OPEN, _CLOSE, _ = SOLUTION_MARKS
 _BOX = re.compile(r"\\boxed\s*\{")
@@ -40,7 +50,13 @@ _LEANS = re.compile(
 )
 _SHADED_SAID = re.compile(r"\b(?:is|are|be) shaded\b", re.IGNORECASE)
 _LACKS = {"has_box": "no box", "has_final_answer": "no final answer", "complete_trace": "not complete"}
-_AGREES = {True: None, False: "another answer", None: "no reference"}
+_AGREES: dict[VerdictName | None, str | None] = {
+    "correct": None,
+    "incorrect": "another answer",
+    "no_answer": "no answer",
+    "grader_error": "the grader cannot tell",
+    None: "no reference",
+}
 
 
 @dataclass(frozen=True)
@@ -49,23 +65,26 @@ class Tools:
 
     Args:
         count_tokens: (name of a declared model, text) -> tokens of the text, special ones not counted.
-        answer_agrees: whether the answer in the solution equals the reference; None without a reference.
+        answer_agrees: the grader's verdict on the solution as a response; None without a reference.
         solution_parses: whether an answer of the declared kind can be read out of the solution.
         references_agree: (a reference, an earlier one, the kind of both) -> whether they are one answer.
+        reference_faults: (problems, the kind of their references) -> for each why no answer could be graded against
+            its reference, or None.
     """
 
     count_tokens: Callable[[str, str], int]
-    answer_agrees: Callable[[Problem], bool | None]
+    answer_agrees: Callable[[Problem], VerdictName | None]
     solution_parses: Callable[[Problem], bool]
     references_agree: Callable[[str, str, AnswerKind], bool]
+    reference_faults: Callable[[Sequence[Problem], AnswerKind], Sequence[Fault | None]]
 
 
 Check = Callable[[Problem], str | None]
 """None keeps a problem; else why it goes, in a few words that are tallied in the counts."""
 
 
-def check_of(declared: Filter, tools: Tools) -> Check:
-    """The check that a declared filter makes of a problem."""
+def check_of(declared: PlainFilter | TokensFilter | LanguageFilter, tools: Tools) -> Check:
+    """The check that a declared filter makes of a problem; for those by a column see `its.curation.columns`."""
     if isinstance(declared, LanguageFilter):
         return _language(frozenset(declared.keep))
     if isinstance(declared, TokensFilter):
@@ -85,13 +104,15 @@ def check_of(declared: Filter, tools: Tools) -> Check:
     return _of_solution(lambda _, solution: None if holds(solution) else _LACKS[declared])
 
 
-def name_of(declared: Filter) -> str:
+def name_of(declared: Filter | BenchmarkFilter) -> str:
     """How a filter is called in the counts: its name and what it was declared with."""
     if isinstance(declared, LanguageFilter):
         return f"filter language {', '.join(declared.keep)}"
     if isinstance(declared, TokensFilter):
         bounds = f"{declared.at_least or 0} to {declared.at_most or 'any'}"
         return f"filter tokens of the {declared.of} ({declared.model}): {bounds}"
+    if isinstance(declared, ColumnFilter):
+        return f"filter {told_filter(declared)}"
     return f"filter {declared}"
 
 

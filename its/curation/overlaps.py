@@ -18,6 +18,7 @@ find stands in docs/curation.md.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ _MATHS_WORDS, _MATHS_PART = 12, 0.85
 _NUMBERS_ALIKE = 0.85
 _FIGURES_ALIKE, _FIGURE_HELD = 0.6, 0.9
 _PIECE = 3  # words
+_PIECES_PART = 0.9  # of a problem, in its two pieces: a tenth may be missing
+_JUST = -1e-9
+"""The margin of a rule that fails by something else than its threshold."""
 _WINDOW = 1.15  # a rewriting is hardly longer than what it rewrites
 
 
@@ -70,6 +74,23 @@ class _Known:
     figure: Counter[str]
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """How near a row comes to a benchmark problem that the index found for it.
+
+    `margins` are those of the rules that could be asked of the two: how far each stands above its threshold, below zero
+    where it does not hold. `run` is the most words that stand side by side in both, `alike` the likeness that
+    `rewritten` measures, whatever the numbers are; `numbers` says whether those of the problem are in the row.
+    """
+
+    benchmark: str
+    benchmark_problem_id: str
+    margins: Mapping[OverlapRule, float]
+    run: int
+    alike: float
+    numbers: bool
+
+
 class Benchmarks:
     """Benchmark problems made ready for comparison.
 
@@ -88,6 +109,15 @@ class Benchmarks:
             rows = [words(problem.text) or figure_words(problem.text) for problem in batch]
             for problem, row, found in zip(batch, rows, self._candidates.of(rows), strict=True):
                 yield problem, self._compared(problem, row, found) if found else []
+
+    def comparisons(self, problems: Iterable[Problem]) -> Iterator[tuple[Problem, list[Comparison]]]:
+        """Each problem in order with all that it was compared with, found or not; slower than `overlaps`."""
+        stream = iter(problems)
+        while batch := list(islice(stream, BATCH)):
+            rows = [words(problem.text) or figure_words(problem.text) for problem in batch]
+            for problem, row, found in zip(batch, rows, self._candidates.of(rows), strict=True):
+                seen = _Row(problem, row)
+                yield problem, [_comparison(self._known[at], seen, shares_run) for at, shares_run in found]
 
     def _compared(self, problem: Problem, row: list[str], found: Sequence[Candidate]) -> list[Overlap]:
         seen = _Row(problem, row)
@@ -109,6 +139,17 @@ class Benchmarks:
                     )
                 )
         return sorted(overlaps, key=lambda overlap: (_ORDER[overlap.rule], -overlap.score))
+
+
+def _comparison(known: _Known, row: _Row, shares_run: bool) -> Comparison:
+    return Comparison(
+        known.benchmark,
+        known.problem.problem_id,
+        {rule: margin for rule, _, _, margin in _tried(known, row, shares_run)},
+        longest_run(known.words, row.words),
+        _likeness(known, row)[0],
+        known.counts <= row.counts,
+    )
 
 
 class _Row:
@@ -160,29 +201,43 @@ def _maths(found: Sequence[str]) -> list[str]:
 
 def _rule(known: _Known, row: _Row, shares_run: bool) -> tuple[OverlapRule, float] | None:
     """The first rule that holds for a row and a benchmark problem, and its score."""
+    return next(((rule, score) for rule, holds, score, _ in _tried(known, row, shares_run) if holds), None)
+
+
+def _tried(known: _Known, row: _Row, shares_run: bool) -> Iterator[tuple[OverlapRule, bool, float, float]]:
+    """Each rule that can be asked of a row and a benchmark problem, in order: whether it holds, its score, its margin.
+
+    The margin is how far the score stands above what the rule asks, below zero where it does not hold: by as much would
+    the threshold have to move. What a rule asks beside it (numbers, figures, a least run) stays as it is.
+    """
     size = len(known.words)
     figures = _figures(known, row)
-    if known.words == row.words and figures != "differ":
-        return "same", 1.0
+    same = known.words == row.words and figures != "differ"
+    yield "same", same, 1.0, 0.0 if same else -math.inf
+    if not size:
+        return
     if known.counts <= row.counts and figures != "differ":
-        covered = sum(_pieces(known.words, row.words))
-        if covered:
-            return "contained", covered / size
+        begin, end = in_two_pieces(known.words, row.words)
+        part = (begin + end) / size
+        holds = begin + end > 0 and _is_cut(size, begin, end)
+        yield "contained", holds, part, max(part - _PIECES_PART, 0.0) if holds else min(part - _PIECES_PART, _JUST)
     numbers = bool(known.counts) and known.counts <= row.counts
     run = longest_run(known.words, row.words) if shares_run else 0
-    if run >= 13 and run >= (_RUN_PART_SAME_NUMBERS if numbers else _RUN_PART) * size:
-        return "words13", run / size
+    if run >= 13:
+        least = _RUN_PART_SAME_NUMBERS if numbers else _RUN_PART
+        yield "words13", run >= least * size, run / size, run / size - least
     if figures != "alike":
-        return None
-    if run >= 8 and numbers and run >= _SHORT_RUN_PART * size:
-        return "words8", run / size
+        return
+    if run >= 8 and numbers:
+        yield "words8", run >= _SHORT_RUN_PART * size, run / size, run / size - _SHORT_RUN_PART
     formulas = len(known.maths)
     if formulas >= _MATHS_WORDS:
-        run = longest_run(known.maths, row.maths)
-        if run >= _MATHS_WORDS and run >= _MATHS_PART * formulas:
-            return "maths", run / formulas
+        shared = longest_run(known.maths, row.maths)
+        if shared >= _MATHS_WORDS:
+            part = shared / formulas
+            yield "maths", shared >= _MATHS_PART * formulas, part, part - _MATHS_PART
     alike = _alike(known, row)
-    return ("rewritten", alike) if alike >= _least_alike(known) else None
+    yield "rewritten", alike >= _least_alike(known), alike, alike - _least_alike(known)
 
 
 def _figures(known: _Known, row: _Row) -> Literal["alike", "missing", "differ"]:
@@ -199,17 +254,14 @@ def _figures(known: _Known, row: _Row) -> Literal["alike", "missing", "differ"]:
     return "alike" if held >= _FIGURE_HELD * known.figure.total() else "differ"
 
 
-def _pieces(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
-    """The words of the two pieces that a problem was cut into; (0, 0) where they do not stand in the row.
+def _is_cut(size: int, begin: int, end: int) -> bool:
+    """Whether two pieces are a problem of some size that was cut in two.
 
     One or two words may be missing between the pieces, as where a formula was cut; never at the ends, where the word
     that makes one problem of many stands: "... the letters of the word ELLIPSE".
     """
-    begin, end = in_two_pieces(one, other)
-    missing = len(one) - begin - end
-    if missing and (min(begin, end) < _PIECE or missing > len(one) // 10):
-        return 0, 0
-    return begin, end
+    missing = size - begin - end
+    return not missing or (min(begin, end) >= _PIECE and missing <= size // 10)
 
 
 def _least_alike(known: _Known) -> float:
@@ -230,17 +282,23 @@ def _alike(known: _Known, row: _Row) -> float:
     """
     if known.counts and (known.counts & row.counts).total() < 0.7 * known.counts.total():
         return 0.0
-    size = len(known.words)
-    best, best_at = 0.0, (0, 0)
-    for start, end in _windows(size, len(row.words)):
-        likeness = 2 * shared_in_order(known.shape, row.shape[start:end]) / (size + end - start)
-        if likeness > best:
-            best, best_at = likeness, (start, end)
+    best, best_at = _likeness(known, row)
     numbers = [word for word in row.words[slice(*best_at)] if is_given(word)]
     both = len(numbers) + len(known.numbers)
     if both and 2 * shared_in_order(known.numbers, numbers) < _NUMBERS_ALIKE * both:
         return 0.0
     return best
+
+
+def _likeness(known: _Known, row: _Row) -> tuple[float, tuple[int, int]]:
+    """The likeness of a benchmark problem and the part of a row that is most like it, and where that part stands."""
+    size = len(known.words)
+    best, best_at = 0.0, (0, 0)
+    for start, end in _windows(size, len(row.words)):
+        likeness = 2 * shared_in_order(known.shape, row.shape[start:end]) / max(1, size + end - start)
+        if likeness > best:
+            best, best_at = likeness, (start, end)
+    return best, best_at
 
 
 def _windows(size: int, length: int) -> list[tuple[int, int]]:

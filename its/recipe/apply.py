@@ -10,18 +10,22 @@ from typing import Any
 
 from its.errors import DataError, Fault, FaultsError, ItsError, MissingError
 from its.files import atomic_file
-from its.recipe.document import Document
+from its.recipe.document import Document, parse_document
 from its.recipe.load import checked, read_document
 from its.recipe.plain import seen
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
+from its.recipe.used import last_used, note_used
 from its.secrets import redacted
 from its.shown import shown
 
+_NAMED = 5  # differences that an error names
 MAX_DESCRIBED = 300
 """Characters of a description in a list: three lines of a terminal."""
 Check = Callable[[Document, Path, Mapping[Path, str]], Recipe]
 """(document, project, texts of unwritten templates by path) -> the recipe; raises with every fault of it."""
+Committed = Callable[[Path, str], str | None]
+"""(project, name of a recipe) -> its text as it was committed with a params.yaml that nobody changed since, if so."""
 
 
 def recipe_paths(project: Path) -> list[Path]:
@@ -90,45 +94,88 @@ def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tup
     return list(_differ(recipe, params, ""))
 
 
-def use_recipe(project: Path, path: Path, force: bool, check: Check = checked) -> Recipe:
+def use_recipe(
+    project: Path, path: Path, force: bool, check: Check = checked, committed: Committed = lambda project, name: None
+) -> Recipe:
     """Validate a recipe and write it to params.yaml, comments and all.
+
+    A params.yaml may be overwritten that holds nobody's changes: one that says what was last written there, or what its
+    own recipe says, now or as both were committed.
 
     Args:
         check: what the recipe has to pass before anything is written.
+        committed: tells what git has, where params.yaml has no record: a clone.
 
     Raises:
         FaultsError: if the recipe has faults; params.yaml stays as it is.
-        DataError: if params.yaml departs from its own recipe and would be lost, unless `force`.
+        DataError: if params.yaml was changed and would be lost, unless `force`.
     """
     document = read_document(path)
     recipe = check(document, project, {})
     target = project / "params.yaml"
     current = read_document(target) if target.is_file() and not force else None
-    if current is not None and current.text == document.text:
-        return recipe
-    if current is not None and (changed := _would_be_lost(project, current)):
-        own, names = seen(current.values.get("recipe")), ", ".join(quoted(name) for name, _, _ in changed[:5])
-        raise DataError(
-            f"params.yaml departs from its recipe {own} ({names}) and would be overwritten",
-            "keep it as a recipe of its own, or add `--force`; `its recipe diff` shows all",
-        )
-    with atomic_file(target) as out:
-        out.write(document.text)
+    if current is not None and current.text != document.text:
+        _refuse_to_lose(project, current, committed)
+    note_used(project, document)
+    if current is None or current.text != document.text:
+        with atomic_file(target) as out:
+            out.write(document.text)
     return recipe
 
 
-def _would_be_lost(project: Path, current: Document) -> list[tuple[str, Any, Any]]:
-    """What params.yaml holds that its own recipe does not."""
+def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> None:
+    """Raises DataError if params.yaml holds what no recipe does."""
+    used = last_used(project)
+    if used is not None and not departures(used.values, current.values):
+        return
+    name = current.values.get("recipe")
     try:
-        own = own_path(project, str(current.values.get("recipe")))
-        return departures(read_document(own).values, current.values)
+        changed = departures(read_document(own_path(project, str(name))).values, current.values)
     except MissingError:
-        return [("recipe", None, None)]
+        changed = [("recipe", None, None)]
+    if not changed or _was_committed(project, current, committed):
+        return
+    keep = "keep it as a recipe of its own, or add `--force`"
+    if used is not None and used.values.get("recipe") == name:
+        changed = departures(used.values, current.values)
+        raise DataError(
+            f"params.yaml was changed since `its recipe use` wrote {seen(name)} there ({_first(changed)}) and would be"
+            " overwritten",
+            f"{keep}; `its recipe diff --used` shows all",
+        )
+    raise DataError(
+        f"params.yaml departs from its recipe {seen(name)} ({_first(changed)}) and would be overwritten",
+        f"{keep}; `its recipe diff` shows all",
+    )
+
+
+def _first(changed: list[tuple[str, Any, Any]]) -> str:
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return ", ".join(quoted(name) for name, _, _ in changed[:_NAMED]) + more
+
+
+def _was_committed(project: Path, current: Document, committed: Committed) -> bool:
+    """Whether params.yaml is as its own recipe was when both were committed."""
+    name = current.values.get("recipe")
+    text = committed(project, name) if isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) else None
+    try:
+        return text is not None and not departures(parse_document(current.path, text).values, current.values)
+    except FaultsError:
+        return False
 
 
 def _differ(left: Any, right: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         for key in [*left, *(key for key in right if key not in left)]:
             yield from _differ(left.get(key), right.get(key), f"{path}.{key}" if path else str(key))
-    elif left != right:
+    elif not _same(left, right):
         yield path, left, right
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two values are one in YAML: to Python, `true` is 1."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)

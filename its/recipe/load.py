@@ -15,7 +15,7 @@ from its.recipe.document import Document, read_document
 from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
 from its.recipe.scalars import quoted
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, WANTED, Recipe
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, WANTED, PlainFilter, Recipe
 
 __all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
 
@@ -206,6 +206,12 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     if kind == "name":
         return location, f"{seen(given)} {item['msg']}", f"for example `{('a_' + given)[:MAX_NAME]}`"
     hint: str | None = None
+    if kind == "literal_error" and given in get_args(PlainFilter) and parent[-1:] == ("filters",):
+        return (
+            location,
+            f"`{name}` is {seen(given)}: it looks at solutions, and a benchmark is filtered by its problems alone",
+            "filters of a benchmark: `no_figure`, and mappings with `name: tokens`, `language` or `column`",
+        )
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = _nearest(given, options)
@@ -214,7 +220,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         said = "input should be a mapping"
     elif kind == "union_tag_not_found":
-        said = "a filter is a word, or a mapping with `name: tokens` or `name: language`"
+        said = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
         said = said if parent[-1:] == ("filters",) else "its `kind` is missing"
     elif kind == "string_pattern_mismatch":
         said = WANTED.get(item["ctx"]["pattern"], said)

@@ -17,7 +17,8 @@ class Preset:
     """A mapping and what a reader should know of it.
 
     `hub` is the dataset with subset and split; `answer` the kind of its references (None: it has none, or mixed ones);
-    `seen` is `file` where its rows were read, `published` where public code or its card names the fields.
+    `seen` is `file` where its rows were read, `published` where public code or its card names the fields. `faulty` says
+    which rule some of the published rows break: how many do is what the error counts, and what `tolerate` takes.
     """
 
     fields: Fields
@@ -25,6 +26,7 @@ class Preset:
     answer: AnswerKind | None
     seen: Literal["file", "published"]
     note: str = ""
+    faulty: str = ""
 
 
 _MATHARENA = Fields(problem="problem", reference="answer", problem_id="problem_idx")
@@ -49,6 +51,20 @@ PRESETS: dict[str, Preset] = {
         None,
         "published",
         "mathematics begins with `Return your final response within \\boxed{}. `, which stays in the problem",
+    ),
+    "openthoughts_114k_math": Preset(
+        # By its card, `messages` is the solution of NuminaMath and `conversations` the generation of DeepSeek-R1.
+        Fields(
+            problem="problem",
+            solution="conversations.1.value",
+            reference="{{ row.solution | boxed }}",
+            meta={"source": "source", "correct": "correct", "generated_token_count": "generated_token_count"},
+        ),
+        "open-r1/OpenThoughts-114k-math, split train",
+        "math",
+        "published",
+        "the mathematics of OpenThoughts, 89,120 rows; `{name: column, of: correct, keep: [true]}` keeps the traces"
+        " that the publisher graded correct",
     ),
     "limo": Preset(
         Fields(problem="question", solution="solution", reference="answer"),
@@ -76,6 +92,7 @@ PRESETS: dict[str, Preset] = {
         None,
         "published",
         "the ground truth is a short answer or a whole proof, so it is kept in `meta` and not as the reference",
+        "some thoughts quote `<think>`",
     ),
     "openr1_math": Preset(
         # `messages` is the conversation that the publisher trains on; its rows were not seen.
@@ -89,6 +106,7 @@ PRESETS: dict[str, Preset] = {
         "math",
         "published",
         "one trace a problem; the others stand in `generations`",
+        "some traces have two marks of their end",
     ),
     "numina_math_cot": Preset(
         Fields(
@@ -139,6 +157,19 @@ PRESETS: dict[str, Preset] = {
         "published",
         "two sets of 15 problems whose ids both begin at 1",
     ),
+    "aime_2024_h4": Preset(
+        Fields(
+            problem="problem",
+            reference="answer",
+            solution="solution",
+            problem_id="id",
+            meta={"url": "url", "year": "year"},
+        ),
+        "HuggingFaceH4/aime_2024, split train",
+        "integer",
+        "published",
+        "both papers, 30 problems; answers are text",
+    ),
     "aime_2025": Preset(_MATHARENA, "MathArena/aime_2025, split train", "integer", "published"),
     "aime_2026": Preset(_MATHARENA, "MathArena/aime_2026, split train", "integer", "published"),
     "hmmt": Preset(
@@ -169,5 +200,6 @@ PRESETS: dict[str, Preset] = {
         "choice",
         "published",
         "copies made before its revision hold other answers in 36 rows",
+        "some rows have a wrong option that is the right one",
     ),
 }

@@ -113,29 +113,42 @@ def _names(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     for name, dataset in _section(values, "datasets").items():
         if name in _section(values, "benchmarks"):
             yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named by it: rename one"
-        if not isinstance(dataset, Mapping):
-            continue
-        for index, item in enumerate(_list(_section(dataset, "decontamination"), "against")):
+        decontamination = _section(dataset, "decontamination") if isinstance(dataset, Mapping) else {}
+        for index, item in enumerate(_list(decontamination, "against")):
             location = ("datasets", name, "decontamination", "against", index)
             yield from _known(item, location, _section(values, "benchmarks"), "benchmark")
-        yield from _filters(dataset, name, values)
+    for section in ("datasets", "benchmarks"):
+        for name, entry in _section(values, section).items():
+            for index, step in enumerate(_list(entry, "filters") if isinstance(entry, Mapping) else ()):
+                yield from _filter(step, (section, name, "filters", index), entry, values)
 
 
-def _filters(dataset: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> Iterator[Found]:
-    for index, step in enumerate(_list(dataset, "filters")):
-        here = ("datasets", name, "filters", index)
-        if step == "answer_agrees" and not _maps(dataset, "reference"):
-            yield here, f"`datasets.{name}` filters by `answer_agrees` and maps no `reference`", "add it to `fields`"
-        if not isinstance(step, Mapping):
-            continue
-        if "model" in step:
-            yield from _known(step["model"], (*here, "model"), _section(values, "models"), "model")
-        if step.get("name") == "tokens":
-            least, most = step.get("at_least"), step.get("at_most")
-            if least is None and most is None:
-                yield here, "`tokens` has no `at_least` and no `at_most`: it keeps everything", "give one of them"
-            if type(least) is int and type(most) is int and least > most:
-                yield (*here, "at_least"), f"`at_least` is {least}, above `at_most`, {most}", "swap them"
+def _filter(step: Any, here: Location, entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
+    section, name = here[:2]
+    if step == "answer_agrees" and not _maps(entry, "reference"):
+        yield here, f"`{section}.{name}` filters by `answer_agrees` and maps no `reference`", "add it to `fields`"
+    if not isinstance(step, Mapping):
+        return
+    if "model" in step:
+        yield from _known(step["model"], (*here, "model"), _section(values, "models"), "model")
+    kind, least, most = step.get("name"), step.get("at_least"), step.get("at_most")
+    if kind == "tokens":
+        if least is None and most is None:
+            yield here, "`tokens` has no `at_least` and no `at_most`: it keeps everything", "give one of them"
+        if section == "benchmarks" and step.get("of") == "solution":
+            yield (*here, "of"), "a benchmark is filtered by its problems alone, not by solutions", "`of: problem`"
+    if kind == "column":
+        ways = [way for way in ("keep", "drop") if step.get(way) is not None]
+        ways += ["bounds"] if least is not None or most is not None else []
+        if len(ways) != 1:
+            said = f"has {' and '.join(f'`{way}`' for way in ways)}" if ways else "says nothing of what it keeps"
+            yield here, f"the filter `column` {said}", "one of `keep`, `drop`, or `at_least` and `at_most`"
+        if "{{" in str(step.get("of")):
+            hint = "keep it under a name, `fields: {meta: {mine: '{{ ... }}'}}`, and filter by that: `of: mine`"
+            yield (*here, "of"), "a filter names a column or a path, and no expression", hint
+    numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in (least, most))
+    if numbers and least > most:  # type: ignore[operator]
+        yield (*here, "at_least"), f"`at_least` is {least}, above `at_most`, {most}", "swap them"
 
 
 def _maps(entry: Mapping[str, Any], field: str) -> bool:
@@ -328,6 +341,7 @@ def _mapping(entry: Mapping[str, Any], here: tuple[str, str]) -> Iterator[Found]
         yield (*here, "fields", "meta", "overlaps"), "`overlaps` is what decontamination writes", "take another name"
     if isinstance(preset, str) and preset in PRESETS:
         kept |= set(PRESETS[preset].fields.meta)
+    kept |= {str(step.get("of")) for step in _list(entry, "filters") if isinstance(step, Mapping)}
     if isinstance(stratum, str) and stratum not in kept | {"source"}:
         yield (
             (*here, "sample", "stratify_by"),

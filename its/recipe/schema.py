@@ -304,7 +304,8 @@ class Fields(Section):
 class Tolerance(Section):
     """How many rows may be faulty; each goes to the quarantine file with the reason. One more stops the stage.
 
-    They are held in memory until the file is written.
+    A row is faulty that cannot be read as `fields` says, and in a benchmark one whose reference cannot be graded. They
+    are held in memory until the file is written.
     """
 
     rows: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -360,20 +361,51 @@ class LanguageFilter(Section):
     keep: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1, max_length=FEW)]
 
 
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "a text, a number, true, false or null is wanted")
+    return value
+
+
+Scalars = Annotated[list[Annotated[Any, AfterValidator(_scalar)]], Field(min_length=1, max_length=MANY)]
+"""Values of a column: JSON without lists and objects."""
+
+
+class ColumnFilter(Section):
+    """Keeps rows by one column: those that hold one of `keep`, none of `drop`, or a number within the bounds.
+
+    `of` is a name of `fields.meta` (or of the preset's), else a column of the row or a dotted path into it, which is
+    then kept in `meta` under this name. Values are JSON's: `1` is `1.0` and neither `"1"` nor `true`; `null` is also
+    what a row without the column holds. Bounds include both ends and read numbers in text, since CSV holds nothing
+    else; what is no number goes.
+    """
+
+    name: Literal["column"]
+    of: Annotated[str, Field(min_length=1, max_length=200, pattern=_PATH)]
+    keep: Scalars | None = None
+    drop: Scalars | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
+
+
 PlainFilter = Literal["has_box", "has_final_answer", "complete_trace", "no_figure", "answer_agrees", "solution_parses"]
-Filter = Annotated[
-    Annotated[PlainFilter, Tag("plain")]
-    | Annotated[TokensFilter, Tag("tokens")]
-    | Annotated[LanguageFilter, Tag("language")],
-    Discriminator(lambda value: _filter_tag(value)),
+_Mapped = (
+    Annotated[TokensFilter, Tag("tokens")]
+    | Annotated[LanguageFilter, Tag("language")]
+    | Annotated[ColumnFilter, Tag("column")]
+)
+Filter = Annotated[Annotated[PlainFilter, Tag("plain")] | _Mapped, Discriminator(lambda value: _filter_tag(value))]
+BenchmarkFilter = Annotated[
+    Annotated[Literal["no_figure"], Tag("plain")] | _Mapped, Discriminator(lambda value: _filter_tag(value))
 ]
+"""Those that ask nothing of a solution: what a benchmark measures may not depend on how somebody solved it."""
 
 
 def _filter_tag(value: Any) -> str | None:
     if isinstance(value, str):
         return "plain"
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return name if name in ("tokens", "language") else None
+    return name if name in ("tokens", "language", "column") else None
 
 
 class Duplicates(Section):
@@ -408,9 +440,10 @@ class Benchmark(ProblemSet):
     """Problems to be measured on; every row needs a reference.
 
     Rows whose text repeats another row's are a fault, since each problem counts as one of its own; with `duplicates`
-    (None: the fault) the first of each stays.
+    (None: the fault) the first of each stays. `filters` come before both.
     """
 
+    filters: Annotated[list[BenchmarkFilter], Field(max_length=FEW)] = Field(default_factory=list)
     duplicates: Duplicates | None = None
     answer: AnswerKind
     role: Literal["select", "report"]

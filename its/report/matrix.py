@@ -104,14 +104,19 @@ def matrices(study: Row) -> list[Matrix]:
 
 
 def terms(cells: Sequence[Row]) -> str:
-    """`200 problems, n = 1, grader v1`; several values of one term are all listed."""
+    """`200 problems, n = 1, grader v1`; several values of one term are all listed.
+
+    Where rules took rows out of the benchmark, its denominator is said: `269 problems of 272 rows`.
+    """
 
     def listed(key: str) -> str:
         values = distinct(c[key] for c in cells if c.get(key) is not None)
         return "/".join(str(v) for v in sorted(values, key=lambda v: (isinstance(v, str), v)))
 
     grader = listed("grader_version")
-    return f"{listed('problems')} problems, n = {listed('n')}" + (f", grader v{grader}" if grader else "")
+    less = any(c["problems"] < c.get("rows_read", 0) for c in cells)
+    rows = f" of {listed('rows_read')} rows" if less else ""
+    return f"{listed('problems')} problems{rows}, n = {listed('n')}" + (f", grader v{grader}" if grader else "")
 
 
 def of(study: Row, name: str, benchmark: str) -> list[Row]:

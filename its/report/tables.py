@@ -14,6 +14,7 @@ _CSV = (
     *("benchmark", "role", "model", "dataset", "train", "test", "block", "seed", "problems", "n", "avg", "low", "high"),
     *("interval", "maj", "k", "no_answer", "truncated", "loops", "errors", "equal_samples", "grader_error"),
     *("prompt_tokens", "thinking_tokens", "completion_tokens", "correct_per_1000_tokens", "grader_version"),
+    "rows_read",
 )
 _LATEX = str.maketrans(
     {

@@ -151,10 +151,15 @@ class FieldReader:
         if self._unseen:
             raise FaultsError(
                 [
-                    Fault(source, f"no row has `{path}` (`fields.{name}`)", "mend the name, or leave it out")
+                    Fault(source, f"no row has `{path}` ({_asked(name, path)})", "mend the name, or leave it out")
                     for name, path in self._unseen.items()
                 ]
             )
+
+
+def _asked(name: str, path: str) -> str:
+    """What asks for a column: a filter keeps the ones that it names in `meta` under their own names."""
+    return f"`fields.{name}`" + (" or a filter" if name == f"meta.{path}" else "")
 
 
 def _has_number(path: str) -> bool:

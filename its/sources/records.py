@@ -62,6 +62,14 @@ class Rejected(Row):
     raw: str
 
 
+class FaultyRowsError(FaultsError):
+    """More rows of a source are faulty than tolerated; `rows` is how many."""
+
+    def __init__(self, faults: Sequence[Fault], rows: int) -> None:
+        super().__init__(faults)
+        self.rows = rows
+
+
 @dataclass
 class Quarantine:
     """Takes faulty rows while there are at most `tolerated`, and raises all of them where there are more.
@@ -79,7 +87,7 @@ class Quarantine:
         """Note a faulty row.
 
         Raises:
-            FaultsError: as `close`, early, if MAX_FAULTY_ROWS more than tolerated are faulty.
+            FaultyRowsError: as `close`, early, if MAX_FAULTY_ROWS more than tolerated are faulty.
         """
         self.rows += 1
         self.count += len(faults)
@@ -97,7 +105,7 @@ class Quarantine:
         """End of the source.
 
         Raises:
-            FaultsError: if more rows are faulty than tolerated: the first faults and how many more.
+            FaultyRowsError: if more rows are faulty than tolerated: the first faults and how many more.
         """
         if self.rows <= self.tolerated:
             return
@@ -107,7 +115,7 @@ class Quarantine:
         if self.tolerated:
             message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
             faults.append(Fault(source, message, "mend the source, or raise it after reading the faults above"))
-        raise FaultsError(faults)
+        raise FaultyRowsError(faults, self.rows)
 
 
 def _told(message: str) -> str:

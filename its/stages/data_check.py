@@ -1,19 +1,36 @@
-"""Whether the rows that a recipe names can be what it says: field expressions, and every reference within reach."""
+"""Whether the rows that a recipe names can be what it says: field expressions, and the benchmarks within reach."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from its.curation.duplicates import Repeats
+from its.cards.denominator import denominator
+from its.curation.curate import StepCount, curate
 from its.errors import Fault, FaultsError, ItsError
 from its.grading.grade import Grader
-from its.grading.references import reference_faults, references_agree
 from its.recipe.document import Document
-from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe
-from its.sources.declared import mapping_faults, required_fields
-from its.sources.load import load_problems
+from its.recipe.presets import PRESETS
+from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
+from its.sources.declared import mapping_faults
+from its.sources.records import Rejected
+from its.stages.problem_sets import compared_as_text, grading_tools, read_set, told_as_text
 from its.stages.study import checked_recipe
+
+
+@dataclass
+class DataCheck:
+    """What the rows of recipes are found to be.
+
+    `denominators` are those of the benchmarks that were read and of which rules took rows out, by file of the recipe
+    and name; `notes` are of references that answers are compared with as text.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    denominators: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[Path, list[str]] = field(default_factory=dict)
 
 
 def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
@@ -23,50 +40,73 @@ def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str
         FaultsError: with every fault; of the rows only if the recipe itself has none.
     """
     recipe = checked_recipe(document, project, unwritten)
-    faults = data_faults(project, [(document, recipe)])
-    if faults:
+    if faults := check_data(project, [(document, recipe)]).faults:
         raise FaultsError(faults)
     return recipe
 
 
-def data_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
-    """The faults of `fields`, of rows in local files, and of references that no answer could be graded against.
+def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> DataCheck:
+    """The faults of `fields`, and of benchmarks in local files what stage `prepare` would refuse.
 
-    Nothing is fetched: rows on the hub are checked by stage `prepare`, before any response is drawn.
+    Nothing is fetched: rows on the hub are checked by stage `prepare`, before any response is drawn, and so is what a
+    tokenizer decides: behind a filter by tokens only rows that cannot be read are faults here.
     """
+    out = DataCheck()
+    for document, recipe in recipes:
+        for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks)):
+            for name, declared in sets.items():
+                out.faults += _faults(document, recipe, section, name, declared, project, out)
+    return out
+
+
+def preset_notes(recipe: Recipe) -> list[str]:
+    """What is known of published rows and nothing here has seen: rules that some of them break, where none may."""
     return [
-        fault
-        for document, recipe in recipes
+        f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
+        " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"
         for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
         for name, declared in sets.items()
-        for fault in _faults(document, recipe, section, name, declared, project)
+        for preset in [PRESETS.get(declared.preset or "")]
+        if preset is not None and preset.faulty and declared.tolerate is None
     ]
 
 
 def _faults(
-    document: Document, recipe: Recipe, section: str, name: str, declared: Dataset | Benchmark, project: Path
+    document: Document,
+    recipe: Recipe,
+    section: str,
+    name: str,
+    declared: Dataset | Benchmark,
+    project: Path,
+    out: DataCheck,
 ) -> Iterator[Fault]:
     found = mapping_faults(section, name, declared)
     yield from (Fault(document.where(here), message, hint) for here, message, hint in found)
     if found or isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
         return
-    required = required_fields(declared)
-    rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])
-    places: list[tuple[str, str | None]] = []
-    answer, grading = declared.answer, recipe.grading
-    grader = Grader(grading.timeout_seconds, grading.workers)
-    repeats = Repeats(lambda one, other: references_agree(one, other, answer, grader))
-    try:
-        for problem in rows:
-            places.append((problem.row or f"`{name}/{problem.problem_id}`", problem.reference))
-            repeats.add(places[-1][0], problem)
-    except FaultsError as error:  # raised behind the last good row: their references are looked at all the same
-        yield from error.faults
-    except ItsError as error:
-        yield Fault(document.where([section, name, "source"]), error.message, error.hint)
-        return
-    finally:
-        grader.close()
-    if declared.split is None:  # the rows of the other side may be what they like
-        yield from repeats.faults(name, declared.duplicates is not None)
-    yield from reference_faults(places, answer)
+    rejected: list[Rejected] = []
+    rows = read_set(name, declared, recipe.seed, project, {}, rejected)
+    steps: list[StepCount] = []
+    with Grader(recipe.grading.timeout_seconds, recipe.grading.workers) as grader:
+        if not any(isinstance(step, TokensFilter) for step in declared.filters):
+            curated = curate(rows, declared, {}, grading_tools(grader, _untold), name, rejected)
+            rows, steps = curated.problems, curated.steps
+        try:
+            problems = list(rows)
+        except FaultsError as error:
+            yield from error.faults
+            return
+        except ItsError as error:
+            yield Fault(document.where([section, name, "source"]), error.message, error.hint)
+            return
+    if as_text := compared_as_text(problems, declared.answer):
+        out.notes.setdefault(document.path, []).append(f"{section}.{name}: {told_as_text(as_text)}")
+    if steps:
+        steps[0].before += len(rejected)
+        counted = denominator([asdict(step) for step in steps])
+        if counted["out"]:
+            out.denominators.setdefault(document.path, {})[name] = counted
+
+
+def _untold(model: str, text: str) -> int:
+    raise AssertionError("a filter by tokens is not tried here")

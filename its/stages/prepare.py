@@ -10,20 +10,18 @@ from typing import Any
 import its
 from its.cards.build import Tally, build_card
 from its.cards.markdown import card_markdown
-from its.curation.curate import Curated, curate
+from its.curation.curate import Curated, curate, whole
 from its.curation.duplicates import near_repeats
 from its.curation.filters import Tools
 from its.files import atomic_file, file_sha256
-from its.grading.grade import GRADER_VERSION, Grader, Item
-from its.grading.references import reference_faults, references_agree
+from its.grading.grade import GRADER_VERSION, Grader
 from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
-from its.rows import raise_faults, write_json, write_json_lines, write_rows
-from its.sources.load import load_problems
+from its.rows import write_json, write_json_lines, write_rows
 from its.sources.records import Rejected
+from its.stages.problem_sets import compared_as_text, grading_tools, read_set, told_as_text, ungraded_row
 from its.stages.study import Study
-from its.thinking import SOLUTION_MARKS
 from its.types import Problem
 
 
@@ -39,16 +37,23 @@ def run(study: Study, name: str) -> str:
     rejected: list[Rejected] = []
     tally = Tally()
     near: dict[str, int] | None = None
+    as_text: list[tuple[str, str]] | None = None
     path, folder = study.problems_path(name), study.card_path(name).parent
     with ExitStack() as stack:
         tools = _tools(study, stack)
         curated = _curated(study, name, declared, tools, origin, rejected)
         problems = tally.counting(curated.problems)
         if isinstance(declared, Benchmark):
-            checked = _with_good_references(study, declared, list(problems))
-            near = near_repeats(checked)
-            problems = iter(checked)
+            measured = list(problems)
+            near = near_repeats(measured)
+            as_text = compared_as_text(measured, declared.answer)
+            problems = iter(measured)
         rows = write_rows(path, problems)
+    loaded = curated.steps[0]
+    if rejected:  # they were read, too
+        loaded.before += len(rejected)
+        loaded.note = f"cannot be read: {len(rejected)}"
+    rejected += [ungraded_row(problem, fault) for problem, fault in curated.ungraded]
     write_rows(folder / "quarantine.jsonl", rejected)
     overlaps = [asdict(overlap) for overlap in curated.overlaps]
     write_json_lines(folder / "overlap.jsonl", overlaps)
@@ -63,6 +68,7 @@ def run(study: Study, name: str) -> str:
         quarantine=[row.model_dump() for row in rejected],
         overlaps=overlaps,
         near=near,
+        as_text=None if as_text is None else len(as_text),
         files={str(path.relative_to(study.project)): file_sha256(path)},
         made_by={"its": its.__version__, "grader": GRADER_VERSION, **_locks(study.project)},
     )
@@ -71,7 +77,8 @@ def run(study: Study, name: str) -> str:
         out.write(card_markdown(card))
     steps = ", ".join(f"{step.step}: {step.after}" for step in curated.steps)
     faulty = f"; faulty rows in data/cards/{name}/quarantine.jsonl: {len(rejected)}" if rejected else ""
-    return f"{path.relative_to(study.project)}: {rows} problems ({steps}){faulty}"
+    text = f"; {told_as_text(as_text)}" if as_text else ""
+    return f"{path.relative_to(study.project)}: {rows} problems ({steps}){faulty}{text}"
 
 
 def _curated(
@@ -82,32 +89,16 @@ def _curated(
     origin: dict[str, Any],
     rejected: list[Rejected],
 ) -> Curated:
+    recipe = study.recipe
     against = declared.decontamination.against if isinstance(declared, Dataset) and declared.decontamination else []
     benchmarks = {item: _whole(study, item, tools) for item in against}
-    required = ("reference",) if isinstance(declared, Benchmark) else ("solution",)
-    rows = load_problems(
-        name,
-        declared,
-        seed=study.recipe.seed,
-        project=study.project,
-        required=required,
-        origin=origin,
-        rejected=rejected,
-    )
-    return curate(rows, declared, benchmarks, tools, name)
+    rows = read_set(name, declared, recipe.seed, study.project, origin, rejected)
+    return curate(rows, declared, benchmarks, tools, name, rejected)
 
 
 def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:
-    """A benchmark before its sample: what is not measured now may be measured next week. Its own side of a split."""
-    declared = study.recipe.benchmarks[name].model_copy(update={"sample": None})
-    return list(_curated(study, name, declared, tools, {}, []).problems)
-
-
-def _with_good_references(study: Study, declared: Benchmark, problems: list[Problem]) -> list[Problem]:
-    """The same problems, once every reference was read as what the benchmark says that it is."""
-    places = [(problem.row or f"`{problem.problem_id}`", problem.reference) for problem in problems]
-    raise_faults(reference_faults(places, declared.answer))
-    return problems
+    declared = study.recipe.benchmarks[name]
+    return list(whole(read_set(name, declared, study.recipe.seed, study.project, {}, []), declared, tools))
 
 
 def _tools(study: Study, stack: ExitStack) -> Tools:
@@ -124,18 +115,7 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
             tokenizers[model] = Tokenizer.from_file(str(path))
         return len(tokenizers[model].encode(text, add_special_tokens=False).ids)
 
-    def verdict(problem: Problem, reference: str) -> str:
-        solution = problem.solution or ""
-        return grader.grade_one(Item(problem.problem_id, 0, solution, reference, "math", SOLUTION_MARKS)).verdict
-
-    return Tools(
-        count_tokens=count_tokens,
-        answer_agrees=lambda problem: (
-            None if problem.reference is None else verdict(problem, problem.reference) == "correct"
-        ),
-        solution_parses=lambda problem: verdict(problem, problem.reference or "0") not in ("no_answer", "grader_error"),
-        references_agree=lambda one, other, kind: references_agree(one, other, kind, grader),
-    )
+    return grading_tools(grader, count_tokens)
 
 
 def _locks(project: Path) -> dict[str, str]:

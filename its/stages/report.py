@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import its
+from its.cards.denominator import denominator, told_denominator
+from its.cards.shape import checked_card
 from its.engines.repeats import repeats
 from its.environments import find_environment
 from its.errors import DataError, ItsError
@@ -44,12 +46,13 @@ def summary(study: Study) -> dict[str, Any]:
     compared = _results(study, "comparisons", "comparisons", "tests", "efficiency")
     chosen = _results(study, "selection", "selection", "nested")
     votes = _results(study, "votes", "votes")
+    counted, _ = _denominators(study)
     return {
         "recipe": study.recipe.recipe,
         "description": study.recipe.description,
         "design": study.recipe.design.model_dump(),
         "confidence": 0.95,
-        "cells": cells["cells"],
+        "cells": [_with_rows_read(cell, counted) for cell in cells["cells"]],
         "blocks": cells["blocks"],
         "pairs": cells["pairs"],
         "contrasts": compared["comparisons"],
@@ -59,6 +62,31 @@ def summary(study: Study) -> dict[str, Any]:
         "nested": chosen["nested"],
         "votes": votes["votes"],
     }
+
+
+def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What became of the rows of each benchmark whose card is here, and why that of another cannot be told."""
+    found, faults = {}, []
+    for name in study.recipe.design.benchmarks:
+        path = study.card_path(name)
+        if not path.is_file():  # results came alone, from another machine
+            continue
+        try:
+            steps = checked_card(read_json(path), str(path.relative_to(study.project)))["steps"]
+        except ItsError as error:
+            faults.append(f"of how many rows the problems of {name} are is not shown: {error.message}")
+            continue
+        if steps:
+            found[name] = denominator(steps)
+    return found, faults
+
+
+def _with_rows_read(cell: dict[str, Any], counted: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A cell with the rows that its problems are left of, if the card is of these problems."""
+    rows = counted.get(cell.get("benchmark", ""))
+    if rows is None or rows["kept"] != cell.get("problems"):
+        return cell
+    return {**cell, "rows_read": rows["read"]}
 
 
 def _results(study: Study, name: str, *keys: str) -> dict[str, Any]:
@@ -199,8 +227,15 @@ def _cards(study: Study) -> list[dict[str, str]]:
     paths = {
         name: study.project / "data" / "cards" / name / "card.md" for name in (*design.datasets, *design.benchmarks)
     }
+    counted, _ = _denominators(study)
     return [
-        {"set": name, "path": str(path.relative_to(study.project))} for name, path in paths.items() if path.is_file()
+        {
+            "set": name,
+            "path": str(path.relative_to(study.project)),
+            **({"rows": told_denominator(counted[name])} if name in counted else {}),
+        }
+        for name, path in paths.items()
+        if path.is_file()
     ]
 
 
@@ -268,6 +303,7 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
     if elsewhere:
         names = ", ".join(checkpoint.name for checkpoint in elsewhere)
         out.append(f"replayed without {names}: no loss, no cost and no proof of parity of its training is shown")
+    out += _denominators(study)[1]
     out += _unproven(study)
     for name in study.recipe.design.datasets:
         texts = {_folded(problem.text) for problem in study.problems(name)}

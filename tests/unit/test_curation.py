@@ -13,22 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from its.curation.curate import Curated, curate
+from its.curation.curate import Curated, curate, whole
 from its.curation.duplicates import near_groups
 from its.curation.filters import Tools, check_of, has_box, is_complete, needs_figure
 from its.curation.sample import sampled, shares
 from its.curation.split import one_side
-from its.errors import DataError
+from its.errors import DataError, Fault, FaultsError
 from its.recipe.schema import Benchmark, Dataset, Filter, Sample, Split
-from its.types import Problem
+from its.types import Problem, VerdictName
 
 TOOLS = Tools(
     count_tokens=lambda model, text: len(text.split()),
-    answer_agrees=lambda p: None if p.reference is None else (p.solution or "").endswith(p.reference),
+    answer_agrees=lambda p: _verdict(p),
     solution_parses=lambda p: "=" in (p.solution or ""),
     references_agree=lambda one, other, kind: False,
+    reference_faults=lambda problems, kind: [
+        Fault(str(p.row), f"odd {kind}") if p.reference == "odd" else None for p in problems
+    ],
 )
 SOURCE = {"kind": "files", "path": "data/sources/a.jsonl"}
+
+
+def _verdict(row: Problem) -> VerdictName | None:
+    if row.reference is None or row.reference in ("silent", "odd"):
+        return {None: None, "silent": "no_answer", "odd": "grader_error"}[row.reference]
+    return "correct" if (row.solution or "").endswith(row.reference) else "incorrect"
 
 
 def problem(text: str, problem_id: str = "p", **more: Any) -> Problem:
@@ -37,6 +46,10 @@ def problem(text: str, problem_id: str = "p", **more: Any) -> Problem:
 
 def dataset(**more: Any) -> Dataset:
     return Dataset.model_validate({"source": SOURCE, **more})
+
+
+def benchmark(**more: Any) -> Benchmark:
+    return Benchmark.model_validate({"source": SOURCE, "answer": "math", "role": "report", **more})
 
 
 def run(rows: list[Problem], declared: Dataset | Benchmark, **benchmarks: list[Problem]) -> tuple[list[str], Curated]:
@@ -126,6 +139,8 @@ def test_needs_no_figure(text: str) -> None:
         ("answer_agrees", problem("q", solution="= 3", reference="3"), None),
         ("answer_agrees", problem("q", solution="= 4", reference="3"), "another answer"),
         ("answer_agrees", problem("q", solution="= 4"), "no reference"),
+        ("answer_agrees", problem("q", solution="hm", reference="silent"), "no answer"),
+        ("answer_agrees", problem("q", solution="hm", reference="odd"), "the grader cannot tell"),
         ("solution_parses", problem("q", solution="4"), "no answer can be read"),
         (
             {"name": "tokens", "of": "problem", "model": "m", "at_least": 2, "at_most": 3},
@@ -365,3 +380,98 @@ def test_filters_stream() -> None:
     assert seen == []
     assert next(curated.problems).problem_id == "0"
     assert seen == [0]
+
+
+# Benchmarks
+
+
+def _asked(text: str, at: int, reference: str = "1", **meta: Any) -> Problem:
+    return problem(text, str(at), reference=reference, row=f"a.jsonl:{at + 1}", meta=meta)
+
+
+def test_a_benchmark_has_its_steps_in_order_and_its_references_read_behind_the_filters() -> None:
+    rows = [_asked(f"Add {at} to 5.", at, level=at % 3) for at in range(12)]
+    rows[1] = _asked("As shown, add 1 to 5.", 1, "odd", level=1)  # out before its reference is read
+    rows[2] = _asked("Add 0 to 5.", 2, "odd", level=2)  # out before it could repeat row 0
+    rows[3] = _asked("Add 11 to 5.", 3, level=1)
+    declared = benchmark(
+        filters=["no_figure", {"name": "column", "of": "level", "at_most": 2}],
+        tolerate={"rows": 1},
+        duplicates={"kind": "exact"},
+        sample={"size": 8, "seed": 1},
+    )
+    ids, curated = run(rows, declared)
+    assert len(ids) == 8
+    assert [(step.step, step.before, step.after, step.note) for step in curated.steps] == [
+        ("loaded", 12, 12, None),
+        ("filter no_figure", 12, 11, "needs a figure: 1"),
+        ("filter level: 2 or less", 11, 11, f"kept {_levels(rows)}"),
+        ("gradable references", 11, 10, "cannot be graded: 1"),
+        ("exact duplicates", 10, 9, "1 groups, the largest of 2"),
+        ("sample 8", 9, 8, None),
+    ]
+    assert [(row.problem_id, fault.where) for row, fault in curated.ungraded] == [("2", "a.jsonl:3")]
+
+
+def _levels(rows: list[Problem]) -> str:
+    counts = Counter(row.meta["level"] for row in rows if not row.text.startswith("As shown"))
+    return ", ".join(f"{level}: {count}" for level, count in counts.most_common())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_that_no_rule_takes_out_stops_a_benchmark(seed: int) -> None:
+    """Any mixture of unreadable rows, odd references and what is tolerated: all of them within the rule, or none."""
+    draw = random.Random(seed)
+    for _ in range(40):
+        odd, unread, tolerated = draw.randrange(4), draw.randrange(3), draw.randrange(6)
+        size = draw.randrange(odd + 1, 2500) if draw.random() < 0.1 else draw.randrange(odd + 1, 12)
+        places = set(draw.sample(range(size), odd))
+        rows = [_asked(f"Add {at} to 5.", at, "odd" if at in places else "1") for at in range(size)]
+        declared = benchmark(**({"tolerate": {"rows": tolerated}} if tolerated else {}))
+        rejected: list[object] = [object()] * min(unread, tolerated)
+        curated = curate(rows, declared, {}, TOOLS, "b", rejected)
+        if odd and odd + len(rejected) > tolerated:
+            with pytest.raises(FaultsError) as caught:
+                list(curated.problems)
+            assert [fault.message for fault in caught.value.faults[:-1]] == ["odd math"] * odd
+            last = caught.value.faults[-1]
+            assert last.message.startswith(f"{odd} of {size} references cannot be graded")
+            assert str(last.hint).startswith(
+                f"`tolerate: {{rows: {odd + len(rejected)}}}`" if 2 * odd <= size else "is `answer` the kind"
+            )
+        else:
+            kept = {int(row.problem_id) for row in curated.problems}
+            assert kept == set(range(size)) - places
+            assert {int(row.problem_id) for row, _ in curated.ungraded} == places
+
+
+def test_the_faults_of_a_source_its_references_and_its_repetitions_come_at_once() -> None:
+    def rows() -> Iterator[Problem]:
+        yield from (_asked("Add 1.", 0), _asked("Add 2.", 1, "odd"), _asked("Add 1.", 2))
+        raise FaultsError([Fault("a.jsonl:9", "broken JSON")])
+
+    with pytest.raises(FaultsError) as caught:
+        list(curate(rows(), benchmark(), {}, TOOLS, "b").problems)
+    assert [(fault.where, fault.message) for fault in caught.value.faults] == [
+        ("a.jsonl:9", "broken JSON"),
+        ("a.jsonl:2", "odd math"),
+        ("`b`", "1 of 3 references cannot be graded"),
+        ("a.jsonl:3", "the problem of a.jsonl:1 again"),
+        ("`b`", "3 rows hold 2 different problems: each would count as a problem of its own"),
+    ]
+
+
+def test_a_filter_settles_what_would_repeat() -> None:
+    rows = [_asked("Add 1.", 0, "2", part="a"), _asked("Add 1.", 1, "3", part="b"), _asked("Add 2.", 2, part="a")]
+    with pytest.raises(FaultsError, match="again with another reference"):
+        run(rows, benchmark())
+    assert run(rows, benchmark(filters=[{"name": "column", "of": "part", "keep": ["a"]}]))[0] == ["0", "2"]
+
+
+def test_training_data_is_held_against_all_of_a_benchmark() -> None:
+    rows = [_asked(f"Add {at}.", at, "odd" if at == 3 else "1", level=at) for at in range(6)] + [_asked("add 0", 6)]
+    declared = benchmark(filters=[{"name": "column", "of": "level", "keep": [1]}], sample={"size": 1, "seed": 1})
+    assert [row.problem_id for row in whole(rows, declared, TOOLS)] == ["0", "1", "2", "3", "4", "5"]
+    split = {"seed": 1, "select": 0.5, "keep": "select"}
+    side = {row.problem_id for row in whole(rows, benchmark(split=split), TOOLS)}
+    assert side == {row.problem_id for row in one_side(rows, Split.model_validate(split))} - {"6"}

@@ -48,7 +48,9 @@ def test_show_lists_sets_steps_files_and_stages(its: Its, study: Study) -> None:
     )
     code, out, err = its("data", "show")
     assert (code, err) == (0, "")
-    assert "arithmetic  dataset, 3 problems\n    loaded: 5 -> 5\n    filter has_box: 5 -> 3\n" in out
+    assert "arithmetic  dataset, 3 problems\n    loaded: 5 -> 5\n    filter has_box: 5 -> 3 (2 without a box)\n" in out
+    assert "    measured: 3 of 5 rows; out: filter has_box (2)\n" in out, "a benchmark's number names its denominator"
+    assert out.count("measured: ") == 1
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  data/")}
     assert lines["data/problems/arithmetic.jsonl"].endswith("written by prepare@arithmetic, changed since")
     assert lines["data/personas/arithmetic/random.jsonl"].endswith("written by persona")

@@ -146,7 +146,6 @@ UNREAD = {
     ("prepare", "recipes/prompts"),
     ("prepare", "models"),
     ("prepare_benchmark", "data/sources"),
-    ("report", "data/cards"),  # told of by name: whether they are there
 }
 LOCKS = re.compile(r"envs/\w+\.txt")
 """The versions of the libraries that a stage uses. An environment that is there is known by its lock."""

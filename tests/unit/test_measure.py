@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_samples import write_set
 from running import run_stage
 
 from its.cli.main import main
@@ -385,3 +386,36 @@ def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.C
     assert end.value.code == 3
     assert "measure.maximum: true" in capsys.readouterr().err
     assert summary(written.study)["pairs"]
+
+
+def test_every_table_names_the_rows_that_a_benchmark_is_left_of(
+    written: Written, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written.write(_random)
+    run_stage("measure")
+    rows = written.study.problems("arithmetic_test")
+
+    def table(form: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(["results", "table", "--format", form])
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    def with_card(kept: int) -> None:
+        steps = [{"step": "loaded", "before": 15, "after": 14}, {"step": "filter x", "before": 14, "after": kept}]
+        write_set(written.study, "arithmetic_test", "benchmark", rows, steps=steps)
+
+    assert "12 problems, n = " in table("text")
+    with_card(12)
+    for form in ("text", "markdown", "latex"):
+        assert "12 problems of 15 rows, n = " in table(form), form
+    assert all(row["rows_read"] == "15" for row in csv.DictReader(table("csv").splitlines()))
+    with_card(13)
+    assert "12 problems, n = " in table("text"), "the card is of other problems than were measured"
+    write_set(
+        written.study, "arithmetic_test", "benchmark", rows, steps=[{"step": "loaded", "before": 12, "after": 12}]
+    )
+    assert "12 problems, n = " in table("text")
+    written.study.card_path("arithmetic_test").write_text('{"card_version": 1}', encoding="utf-8")
+    assert "12 problems, n = " in table("text")

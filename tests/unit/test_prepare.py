@@ -138,6 +138,268 @@ def test_a_reference_that_cannot_be_graded_against_stops_before_any_response(of_
     assert end.value.code == 3
 
 
+def test_what_cannot_be_graded_is_left_out_by_a_declared_rule_and_counted(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    test = _rows(12, 100)
+    test[1]["a"], test[7]["a"] = "a dozen", "see page 3"
+    del test[4]["q"]
+    test[9]["q"] = "As shown, how deep is it?"
+    study = of_files(_rows(5), test, benchmark="    filters: [no_figure]\n")
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 3
+    assert "error: `arithmetic_test`: 1 row is faulty\nhint: `tolerate: {rows: 1}` puts aside" in err
+    assert "error: `arithmetic_test`: 2 of 10 references cannot be graded\nhint: `tolerate: {rows: 2}`" in err
+    study = _with(study, "    tolerate: {rows: 2}\n")
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 3
+    assert (
+        "error: `arithmetic_test`: 2 of 10 references cannot be graded, and 1 row cannot be read; "
+        "`tolerate.rows` is 2\nhint: `tolerate: {rows: 3}` leaves them out, counted on the card"
+    ) in err
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    (study.project / "params.yaml").write_text(text.replace("tolerate: {rows: 2}", "tolerate: {rows: 3}"), "utf-8")
+    told = "8 of 12 rows; out: cannot be read (1), filter no_figure (1), reference cannot be graded (2)"
+    code, out, _ = its("recipe", "check", "params.yaml")
+    assert (code, out) == (0, f"params.yaml: valid\n  arithmetic_test: {told}\n")
+    found = json.loads(its("recipe", "check", "params.yaml", "--json")[1])["benchmarks"]["params.yaml"]
+    assert (found["arithmetic_test"]["read"], found["arithmetic_test"]["kept"]) == (12, 8)
+    said = run_stage("prepare", "arithmetic_test")
+    assert said.startswith(
+        "data/problems/arithmetic_test.jsonl: 8 problems (loaded: 11, filter no_figure: 10, gradable"
+    )
+    assert said.endswith("; faulty rows in data/cards/arithmetic_test/quarantine.jsonl: 3")
+    study = load_study(study.project)
+    card, folder = _card(study, "arithmetic_test"), study.card_path("arithmetic_test").parent
+    assert [(step["before"], step["after"], step.get("note")) for step in card["steps"]] == [
+        (12, 11, "cannot be read: 1"),
+        (11, 10, "needs a figure: 1"),
+        (10, 8, "cannot be graded: 2"),
+    ]
+    assert f"Measured: {told}." in (folder / "card.md").read_text(encoding="utf-8").replace("\\", "")
+    assert f"    measured: {told}\n" in its("data", "show", "arithmetic_test")[1]
+    lines = (folder / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    rejected = {row["row"].rsplit(":", 1)[1]: row for row in map(json.loads, lines)}
+    assert set(rejected) == {"2", "5", "8"} and card["quarantine"]["rows"] == 3
+    assert "a dozen" in rejected["2"]["reasons"][0] and "a dozen" in rejected["2"]["raw"] and rejected["2"]["remedies"]
+    assert [problem.reference for problem in study.problems("arithmetic_test")] == [
+        str(row["a"]) for at, row in enumerate(test) if at not in (1, 4, 7, 9)
+    ]
+
+
+def test_what_only_a_tokenizer_decides_is_left_to_the_stage(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The row that cannot be graded may be one that the filter takes out; the check downloads no tokenizer to know."""
+    test = _rows(4, 100)
+    test[1] |= {"a": "a dozen", "q": "why " * 30}
+    tokens = "    filters: [{name: tokens, of: problem, model: smollm2_135m, at_most: 20}]\n"
+    of_files(_rows(5), test, benchmark=tokens)
+    assert its("recipe", "check", "params.yaml")[:2] == (0, "params.yaml: valid\n")
+    del test[2]["q"]
+    _write(load_study(), test)
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert code == 3 and "test.jsonl:3: no `q`" in err and "a dozen" not in err
+
+
+def test_the_check_looks_at_its_own_side_of_a_split(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    rows = _rows(40, 100)
+    split = "    split: {seed: 1, select: 0.5, keep: select}\n"
+    of_files(_rows(5), rows, benchmark=split)
+    run_stage("prepare", "arithmetic_test")
+    kept = {problem.row for problem in load_study().problems("arithmetic_test")}
+    for place, wanted in ((f"data/sources/test.jsonl:{at + 1}", at) for at in range(40)):
+        if (place in kept) == (wanted % 2 == 0):
+            rows[wanted]["a"] = "a dozen"
+    _write(load_study(), rows)
+    _, _, err = its("recipe", "check", "params.yaml")
+    faulty = set(re.findall(r"error: (data/sources/test\.jsonl:\d+): ", err))
+    assert faulty == {place for place in kept if int(place.rsplit(":")[1]) % 2 == 1}
+
+
+def test_a_tolerance_is_no_answer_to_the_wrong_kind(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]]
+) -> None:
+    test = [{**row, "a": f"{row['a']} \\pi"} for row in _rows(6, 100)]
+    of_files(_rows(5), test)
+    code, _, err = its("recipe", "check", "params.yaml")
+    assert (
+        code == 3 and "6 of 6 references cannot be graded\nhint: is `answer` the kind of answer that they are?" in err
+    )
+    assert "tolerate" not in err
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_column_is_filtered_by_whether_it_is_mapped_or_not(of_files: Callable[..., Study], seed: int) -> None:
+    draw = random.Random(seed)
+    train = _rows(30)
+    for row in train:
+        row |= {
+            "domain": draw.choice(["math", "code", "puzzle"]),
+            "extra": {"rate": draw.choice([0.25, 0.5, "1", None])},
+        }
+        if draw.random() < 0.2:
+            del row["domain"]
+    filters = """    filters:
+    - {name: column, of: domain, keep: [math, code]}
+    - {name: column, of: extra.rate, at_least: 0.5}
+    - {name: column, of: level, drop: [7]}
+"""
+    study = of_files(train, _rows(3, 100), filters)
+    run_stage("prepare", "arithmetic")
+    first = [row for row in train if row.get("domain") in ("math", "code")]
+    wanted = [row for row in first if row["extra"]["rate"] in (0.5, "1")]
+    rows = study.problems("arithmetic")
+    assert [row.text for row in rows] == [row["q"] for row in wanted]
+    assert [row.meta for row in rows] == [
+        {"level": row["level"], "domain": row["domain"], "extra.rate": row["extra"]["rate"]} for row in wanted
+    ]
+    steps = _card(study, "arithmetic")["steps"]
+    assert [step["step"] for step in steps[1:]] == [
+        "filter domain: math, code",
+        "filter extra.rate: 0.5 or more",
+        "filter level: without 7",
+    ]
+    assert [step["after"] for step in steps[1:]] == [len(first), len(wanted), len(wanted)]
+    puzzles = sum(row.get("domain") == "puzzle" for row in train)
+    assert f"puzzle: {puzzles}" in steps[1]["note"] and steps[3]["note"].endswith("; no row has `7`")
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ("[{name: column, of: domian, keep: [math]}]", r"no row has `domian` \(`fields\.meta\.domian` or a filter\)"),
+        (
+            "[{name: column, of: level, keep: ['1']}]",
+            r"the filter on `level` keeps none of 20 rows: 0: 10, 1: 10; no row",
+        ),
+        ("[{name: column, of: level, at_least: 5}]", r"the filter on `level` keeps none of 20 rows"),
+    ],
+)
+def test_a_filter_that_fits_no_row_stops_the_stage(of_files: Callable[..., Study], filters: str, message: str) -> None:
+    study = of_files(_rows(20), _rows(3, 100), f"    filters: {filters}\n")
+    with pytest.raises(DataError, match=message):
+        run_stage("prepare", "arithmetic")
+    assert not study.problems_path("arithmetic").exists()
+
+
+def test_made_rows_are_filtered_by_what_they_were_made_with(project: Path, edit: Callable[..., None]) -> None:
+    path = project / "params.yaml"
+    source = path.read_text(encoding="utf-8").partition("\nbenchmarks:\n")
+    assert source[1]
+    path.write_text(
+        "".join(source).replace(
+            "    role: report\n", "    role: report\n    filters: [{name: column, of: steps, keep: [2, 9]}]\n"
+        ),
+        encoding="utf-8",
+    )
+    run_stage("prepare", "arithmetic_test")
+    study = load_study(project)
+    assert {problem.meta["steps"] for problem in study.problems("arithmetic_test")} == {2}
+    assert _card(study, "arithmetic_test")["steps"][1]["note"].endswith("; no row has `9`")
+
+
+OPEN_THOUGHTS = """    source: {kind: files, path: data/sources/train.jsonl}
+    preset: openthoughts_114k
+"""
+
+
+def test_a_filter_takes_the_names_of_a_preset(of_files: Callable[..., Study]) -> None:
+    rows = [
+        {
+            "problem": row["q"],
+            "deepseek_reasoning": "hm",
+            "deepseek_solution": row["s"],
+            "ground_truth_solution": row["s"] if at % 3 else None,
+            "domain": ["math", "code", "science"][at % 3],
+            "source": "s",
+        }
+        for at, row in enumerate(_rows(12))
+    ]
+    study = of_files(
+        _rows(1), _rows(3, 100), "    filters: [{name: column, of: domain, keep: [code]}, answer_agrees]\n"
+    )
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(FILE.format(name="train")) == 1
+    path.write_text(text.replace(FILE.format(name="train"), OPEN_THOUGHTS), encoding="utf-8")
+    lines = (json.dumps(row) + "\n" for row in rows)
+    (study.project / "data" / "sources" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    run_stage("prepare", "arithmetic")
+    assert [row.meta["domain"] for row in load_study(study.project).problems("arithmetic")] == ["code"] * 4
+    note = _card(study, "arithmetic")["steps"][1]["note"]
+    assert note == "math: 4, science: 4; kept code: 4"
+
+
+def _thought(row: dict[str, Any], thought: str) -> dict[str, Any]:
+    attempt = {"deepseek_thinking_trajectory": thought, "deepseek_attempt": row["s"]}
+    return {"question": row["q"], "solution": "by Gauss", **attempt}
+
+
+@pytest.mark.parametrize("broken", [1, 3, 30])
+def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write(
+    of_files: Callable[..., Study], its: Callable[..., tuple[int, str, str]], broken: int
+) -> None:
+    study = of_files(_rows(1), _rows(3, 100))
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    preset = "    source: {kind: files, path: data/sources/train.jsonl}\n    preset: s1k_1_1\n"
+    path.write_text(text.replace(FILE.format(name="train"), preset), encoding="utf-8")
+    rows = [_thought(row, "Tags: <think> opens" if at % 3 == 0 else "hm") for at, row in enumerate(_rows(3 * broken))]
+    lines = (json.dumps(row) + "\n" for row in rows)
+    (study.project / "data" / "sources" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    code, out, err = its("recipe", "check", "params.yaml")
+    assert (code, out) == (0, "params.yaml: valid\n")
+    assert "note: datasets.arithmetic: known of the preset `s1k_1_1`: some thoughts quote `<think>`; " in err
+    assert "`tolerate: {rows: N}`" in err
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic")
+    last = caught.value.faults[-1]
+    rows_are = "1 row is" if broken == 1 else f"{broken} rows are"
+    assert last.message == f"{rows_are} faulty; known of the preset `s1k_1_1`: some thoughts quote `<think>`"
+    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` puts aside what cannot be mended")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(preset, f"{preset}    tolerate: {{rows: {broken}}}\n"), "utf-8"
+    )
+    assert "note: datasets" not in its("recipe", "check", "params.yaml")[2]
+    assert f"quarantine.jsonl: {broken}" in run_stage("prepare", "arithmetic")
+    assert _card(study, "arithmetic")["steps"][0] == {
+        "step": "loaded",
+        "before": 3 * broken,
+        "after": 2 * broken,
+        "note": f"cannot be read: {broken}",
+    }
+
+
+def test_no_tolerance_is_offered_for_a_wrong_mapping(of_files: Callable[..., Study]) -> None:
+    train = [{"question": row["q"], **row} for row in _rows(30)]
+    for row in train:
+        del row["q"]
+    of_files([*train, *_rows(2)], _rows(3, 100))
+    with pytest.raises(FaultsError) as caught:
+        run_stage("prepare", "arithmetic")
+    assert "`tolerate" not in str(caught.value.faults[-1].hint)
+
+
+def test_a_cell_of_csv_is_text_and_its_number_is_read_by_bounds(of_files: Callable[..., Study]) -> None:
+    study = of_files(_rows(1), _rows(3, 100), "    filters: [{name: column, of: pass_rate, at_most: 0.5}]\n")
+    path = study.project / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("train.jsonl", "train.csv"), encoding="utf-8")
+    lines = [
+        "q,a,s,level,pass_rate",
+        *(f"How deep is {at}?,{at},s,1,{rate}" for at, rate in enumerate(["0.5", "0.75", "", "n/a", "1e-1"])),
+    ]
+    (study.project / "data" / "sources" / "train.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run_stage("prepare", "arithmetic")
+    study = load_study(study.project)
+    assert [row.meta["pass_rate"] for row in study.problems("arithmetic")] == ["0.5", "1e-1"]
+    assert _card(study, "arithmetic")["steps"][1]["note"] == (
+        '"0.75": 1, no value: 1, n/a: 1; kept "0.5": 1, "1e-1": 1'
+    )
+
+
 def test_recipe_check_reads_expressions_and_references(
     of_files: Callable[..., Study], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -439,6 +439,30 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
             ("at_least", "`at_least` is 9, above `at_most`, 8", "swap"),
         ),
         (
+            f"{MAPPED}    filters: [{{name: column, of: domain}}]\n",
+            ("{name", "the filter `column` says nothing of what it keeps", "one of `keep`, `drop`, or"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: column, of: domain, keep: [a], drop: [b], at_most: 3}}]\n",
+            ("{name", "the filter `column` has `keep` and `drop` and `bounds`", "one of `keep`, `drop`, or"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: column, of: level, at_least: 3, at_most: 2.5}}]\n",
+            ("at_least", "`at_least` is 3, above `at_most`, 2.5", "swap"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: column, of: '{{{{ row.x }}}}', keep: [a]}}]\n",
+            ("of", "a filter names a column or a path, and no expression", "`of: mine`"),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: column, of: x, keep: [[a]]}}]\n",
+            ("a", "is a list: a text, a number, true, false or null is wanted", ""),
+        ),
+        (
+            f"{MAPPED}    filters: [{{name: colum, of: x, keep: [a]}}]\n",
+            ("{name", "a mapping with `name: tokens`, `name: language` or `name: column`", ""),
+        ),
+        (
             f"{MAPPED}    filters: [has_bx]\n",
             ("has_bx", "`datasets.arithmetic.filters.0` is `has_bx`: input should be ", "did you mean `has_box`?"),
         ),

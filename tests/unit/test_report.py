@@ -425,6 +425,19 @@ def test_cards_are_named(study: dict[str, Any]) -> None:
     assert "data/cards/arithmetic/card.md" in Page(build_report(study)).words
 
 
+def test_a_denominator_is_named_with_the_number(study: dict[str, Any]) -> None:
+    assert "rows, n = " not in Page(build_report(study)).words
+    study["cards"] = [
+        {"set": "sums", "path": "data/cards/sums/card.md", "rows": "200 of 212 rows; out: filter <x> (12)"}
+    ]
+    for row in study["cells"]:
+        row["rows_read"] = row["problems"] + 12
+    page = Page(build_report(study))
+    assert "sums, 200 problems of 212 rows, n = " in page.words
+    assert "200 of 212 rows; out: filter <x> (12)" in page.words
+    assert any("(200 problems of 212 rows, n = " in sentence for sentence in headline_sentences(study))
+
+
 def test_headline_is_silent_on_the_select_benchmark(study: dict[str, Any]) -> None:
     study["cells"] += [cell(train, test, benchmark="tuning", role="select") for train, test in RATES]
     assert not any("tuning" in sentence for sentence in headline_sentences(study))

@@ -544,3 +544,48 @@ def test_tolerated_rows_go_to_the_quarantine_and_one_more_stops(tmp_path: Path) 
         _load(_declared(tmp_path / "d.jsonl", [*rows, {"q": "5"}], **change), tmp_path)
     assert [fault.where for fault in caught.value.faults] == ["d.jsonl:2"] * 2 + ["d.jsonl:4", "d.jsonl:5", "d.jsonl"]
     assert caught.value.faults[-1].message == "3 rows are faulty; `tolerate.rows` is 2"
+
+
+PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "openthoughts_114k_math": (
+        {
+            "source": "olympiads",
+            "problem": "What is 1 + 1?",
+            "solution": r"It is $\boxed{2}$.",
+            "messages": [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "by Numina"}],
+            "system": "Your role as an assistant ...",
+            "conversations": [
+                {"from": "user", "value": "Return your final response within \\boxed{}. What is 1 + 1?"},
+                {
+                    "from": "assistant",
+                    "value": "<|begin_of_thought|>\n\nhm\n\n<|end_of_thought|>\n\n"
+                    "<|begin_of_solution|>\n\n\\boxed{2}\n\n<|end_of_solution|>",
+                },
+            ],
+            "generated_token_count": 30,
+            "correct": True,
+        },
+        {"reference": "2", "solution": "<think>\nhm\n</think>\n\n\\boxed{2}", "correct": True},
+    ),
+    "aime_2024_h4": (
+        {
+            "id": 60,
+            "problem": "What is 1 + 1?",
+            "solution": "It is 2.",
+            "answer": "002",
+            "url": "https://artofproblemsolving.com/",
+            "year": "2024",
+        },
+        {"reference": "002", "solution": "It is 2.", "year": "2024", "problem_id": "60"},
+    ),
+}
+"""Rows as the cards describe them; none was at hand."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_preset_reads_rows_as_the_card_describes_them(tmp_path: Path, name: str) -> None:
+    row, wanted = PUBLISHED[name]
+    (problem,) = _load(_declared(tmp_path / "d.jsonl", [row], preset=name), tmp_path)
+    found = {**problem.model_dump(), **problem.meta}
+    assert {key: found[key] for key in wanted} == wanted
+    assert problem.text == "What is 1 + 1?"

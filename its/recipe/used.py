@@ -1,0 +1,37 @@
+"""What `its recipe use` wrote last, kept beside the study: a params.yaml that is still that holds nobody's changes.
+
+It stands in `.its/` of this checkout and not in the home, which several checkouts may share. git does not know it, so
+a clone has none; it may be removed at any time, and then params.yaml is compared with its recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from its.errors import ItsError
+from its.files import atomic_file
+from its.recipe.document import Document, read_document
+
+USED = Path(".its") / "used.yaml"
+_HEADER = "# What `its recipe use` wrote to params.yaml last. ITS compares; to change the study, edit params.yaml.\n"
+
+
+def last_used(project: Path) -> Document | None:
+    """What was written last; None where there is no record, or none that can be read."""
+    try:
+        return read_document(project / USED)
+    except ItsError:
+        return None
+
+
+def note_used(project: Path, document: Document) -> None:
+    """Keep what is about to be written: a record that is ahead of params.yaml makes it look changed, never unchanged.
+
+    Raises:
+        DataError, RunError: as `atomic_file`.
+    """
+    text = _HEADER + document.text
+    used = last_used(project)
+    if used is None or used.text != text:
+        with atomic_file(project / USED) as out:
+            out.write(text)

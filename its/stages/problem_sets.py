@@ -1,0 +1,105 @@
+"""A declared problem set as stage `prepare` and the check of its recipe both see it: its rows, and what judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from its.curation.filters import Tools
+from its.errors import Fault
+from its.grading.grade import Grader, Item
+from its.grading.references import compared_as_text as reference_as_text
+from its.grading.references import probe_references, references_agree
+from its.recipe.presets import PRESETS
+from its.recipe.schema import AnswerKind, Benchmark, Dataset
+from its.sources.columns import with_filter_columns
+from its.sources.load import load_problems
+from its.sources.records import FaultyRowsError, Rejected, kept
+from its.thinking import SOLUTION_MARKS
+from its.types import Problem, VerdictName
+
+
+def read_set(
+    name: str,
+    declared: Dataset | Benchmark,
+    seed: int,
+    project: Path,
+    origin: dict[str, Any],
+    rejected: list[Rejected],
+) -> Iterator[Problem]:
+    """The problems of a declared set, with the columns that its filters name; arguments as of `load_problems`.
+
+    Raises:
+        FaultsError: as `load_problems`; where the faulty rows are the few, with the rule that puts them aside.
+    """
+    good = 0
+    try:
+        for problem in load_problems(
+            name,
+            with_filter_columns(declared),
+            seed=seed,
+            project=project,
+            required=("reference",) if isinstance(declared, Benchmark) else ("solution",),
+            origin=origin,
+            rejected=rejected,
+        ):
+            good += 1
+            yield problem
+    except FaultyRowsError as error:
+        if error.rows > good:
+            raise  # the mapping is wrong, not the rows
+        preset = PRESETS.get(declared.preset or "")
+        known = f"; known of the preset `{declared.preset}`: {preset.faulty}" if preset and preset.faulty else ""
+        message = f"{error.rows} {'rows are' if error.rows > 1 else 'row is'} faulty{known}"
+        hint = f"`tolerate: {{rows: {error.rows}}}` puts aside what cannot be mended, with its reason, and counts it"
+        raise FaultyRowsError([*error.faults, Fault(f"`{name}`", message, hint)], error.rows) from error
+
+
+def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> Tools:
+    """What curation asks of the grader, and of who counts tokens: (name of a declared model, text) -> tokens."""
+
+    def verdict(problem: Problem, reference: str) -> VerdictName:
+        solution = problem.solution or ""
+        return grader.grade_one(Item(problem.problem_id, 0, solution, reference, "math", SOLUTION_MARKS)).verdict
+
+    def reference_faults(problems: Sequence[Problem], kind: AnswerKind) -> list[Fault | None]:
+        rows = [(place_of(problem), problem.reference, kind) for problem in problems]
+        faults = {fault.where: fault for fault in probe_references(rows)}
+        return [faults.get(place) for place, _, _ in rows]
+
+    return Tools(
+        count_tokens=count_tokens,
+        answer_agrees=lambda problem: None if problem.reference is None else verdict(problem, problem.reference),
+        solution_parses=lambda problem: verdict(problem, problem.reference or "0") not in ("no_answer", "grader_error"),
+        references_agree=lambda one, other, kind: references_agree(one, other, kind, grader),
+        reference_faults=reference_faults,
+    )
+
+
+def compared_as_text(problems: Sequence[Problem], kind: AnswerKind) -> list[tuple[str, str]]:
+    """The problems with whose references answers are compared letter by letter: where each stands, and why."""
+    why = ((problem, reference_as_text(problem.reference or "", kind)) for problem in problems)
+    return [(place_of(problem), reason) for problem, reason in why if reason is not None]
+
+
+def told_as_text(found: Sequence[tuple[str, str]]) -> str:
+    """What such references mean, with the first of them."""
+    place, why = found[0]
+    count = "1 reference is" if len(found) == 1 else f"{len(found)} references are"
+    return (
+        f"{count} compared as text, not being read to the end ({place}: {why}): the same text is correct, any other a"
+        " `grader_error`"
+    )
+
+
+def place_of(problem: Problem) -> str:
+    """How errors call a problem: where its row stands, or its id where there is no row."""
+    return problem.row or f"`{problem.problem_id}`"
+
+
+def ungraded_row(problem: Problem, fault: Fault) -> Rejected:
+    """A row whose reference cannot be graded, as the quarantine keeps it."""
+    values = {"problem_id": problem.problem_id, "reference": problem.reference, "problem": problem.text}
+    remedies = [fault.hint] if fault.hint else []
+    return Rejected(row=fault.where, reasons=[fault.message], remedies=remedies, raw=kept(values))
