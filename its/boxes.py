@@ -1,14 +1,34 @@
-r"""Where the boxes of a text are: `\boxed{...}` and `\fbox{...}`, balanced, in one pass."""
+r"""Where the boxes of a text are: the one reading of `\boxed{...}` and `\fbox{...}`, in one pass.
+
+Grading, sources and curation read boxes alike. Of the boxes that close and are filled the one that starts last counts,
+so of nested ones the innermost. Without braces (`\boxed 12`, `\boxed12`, `\boxed x`) a box holds one number or one
+token, whatever stands behind it. A box with nothing but spaces, dots or a placeholder (`\boxed{\ldots}`, `\boxed{?}`)
+is empty.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from its.grading.normalise import is_choice
-
-_BRACE = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{|\\[\\{}]|[{}]")
-_OPEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*+\{")
+_COMMAND = r"\\{1,2}(?:boxed|fbox)"
+# What a box without braces holds: a number with what is attached to it, a command with its arguments, a pair, a letter.
+_GROUP = r"\{[^{}\n]{0,200}(?:\{[^{}\n]{0,200}\}[^{}\n]{0,200}){0,8}\}"
+_TAIL = rf"(?:[0-9A-Za-z^_/+*%!\u00b0-]|[.,](?=[0-9])|\\[A-Za-z]|{_GROUP}|\([^()\n]{{0,200}}\)){{0,200}}+"
+_FRACTION = rf"\\[dtc]?frac\s*(?:[0-9]|{_GROUP})\s*(?:[0-9]|{_GROUP})"
+_NAMED = rf"\\(?!(?:boxed|fbox|end|begin|left|right|q?quad)(?![A-Za-z]))[A-Za-z]++(?:\s?{_GROUP})*"
+_BARE = (
+    rf"[-+]?\s?\\?\$?\.?[0-9]{_TAIL}|[-+]?\s?(?:{_FRACTION}|\\sqrt\s*[0-9]|{_NAMED})"
+    r"|[(\[]\s*[-+\\0-9][^()\[\]\n]{0,200}[)\]]"
+    r"|(?<=\s)(?![aAI]\s+[A-Za-z])[A-Za-z](?![A-Za-z'\u2019])"
+)
+_BRACE = re.compile(rf"{_COMMAND}\s*+(?:\{{|(?P<bare>{_BARE}))|\\[\\{{}}]|[{{}}]")
+_OPEN = re.compile(rf"{_COMMAND}\s*+\{{")
+_BLANK = re.compile(
+    r"(?:[\s$~.?_\u2026\u200b-\u200f\u2060\ufeff]|\\[,;:! ]|\\(?:q?quad|[lc]?dots|square|Box)(?![A-Za-z])"
+    r"|\\(?:boxed|fbox|text|textbf|mathrm|mathbf|underline|phantom)\s*\{\s*\})*+"
+)
 _BETWEEN = re.compile(r"(?:[^.!?\n]|\n(?!\n)|\.(?=[0-9]))*")
 _LINKED = re.compile(r",|;|\band\b|\bor\b", re.IGNORECASE)
 _CORRECTS = re.compile(
@@ -22,7 +42,8 @@ MAX_BETWEEN = 40
 """More characters than this between two boxes, and they are not one list."""
 MAX_RUN = 64
 """More boxes in a run are a model that loops, not a list."""
-_REACH = 500  # characters; a box of a list is shorter
+REACH = 500
+"""Characters; a box of a list, or one that is tried by `accepts`, is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +57,21 @@ class Box:
     right: int
 
 
-def last_box(text: str, letters: bool = False) -> Box | None:
+def last_box(text: str, accepts: Callable[[str], bool] | None = None) -> Box | None:
     """The box that starts last among those that close and are not empty; None if there is none.
 
     Args:
-        letters: a box has to hold a letter A-J, others count as none.
+        accepts: what a box has to hold; others count as none, as do those of more than `REACH` characters.
     """
     if "box" not in text:
         return None
-    simple = None if letters else _simple_last(text)
-    return simple if simple is not None else _scan(text, letters)
+    simple = _simple_last(text) if accepts is None else None
+    return simple if simple is not None else _scan(text, accepts)
+
+
+def opens_box(text: str) -> bool:
+    r"""Whether a box is opened anywhere, be it empty or without an end; a bare `\boxed` in a sentence opens none."""
+    return "box" in text and _OPEN.search(text) is not None
 
 
 def run_of_boxes(text: str, last: Box) -> Box | None:
@@ -56,8 +82,8 @@ def run_of_boxes(text: str, last: Box) -> Box | None:
     """
     contents, left, right = [last.content], last.left, last.right
     while len(contents) <= MAX_RUN:
-        head = text[max(0, left - _REACH) : left]
-        before = _scan(head, letters=False)
+        head = text[max(0, left - REACH) : left]
+        before = _scan(head, None)
         if before is None:
             break
         gap = head[before.right :]
@@ -73,6 +99,10 @@ def run_of_boxes(text: str, last: Box) -> Box | None:
     return Box(", ".join(contents), left, right, left, right)
 
 
+def _is_blank(content: str) -> bool:
+    return _BLANK.fullmatch(content) is not None
+
+
 def _simple_last(text: str) -> Box | None:
     """The last box where it holds no braces or commands, the usual case, without a look at the rest of the text."""
     at = text.rfind("box")
@@ -81,13 +111,13 @@ def _simple_last(text: str) -> Box | None:
         return None
     end = text.find("}", match.end())
     content = text[match.end() : end] if end >= 0 else ""
-    if "{" in content or "\\" in content or not content.strip("$ \t\n"):
+    if "{" in content or "\\" in content or _is_blank(content):
         return None
     left = match.start() - 1 if match.start() and text[match.start() - 1] == "\\" else match.start()
     return Box(content.strip(), match.end(), end, left, end + 1)
 
 
-def _scan(text: str, letters: bool) -> Box | None:
+def _scan(text: str, accepts: Callable[[str], bool] | None) -> Box | None:
     """One pass with a stack; of the boxes that close the one that starts last."""
     stack: list[tuple[int, int]] = []  # where an open box and its content start; -1 for any other brace
     best: Box | None = None
@@ -97,13 +127,21 @@ def _scan(text: str, letters: bool) -> Box | None:
             stack.append((-1, -1))
         elif token == "}":
             left, start = stack.pop() if stack else (-1, -1)
-            if start < 0 or (best is not None and start < best.start):
-                continue
-            if letters and match.start() - start > _REACH:
-                continue
-            content = text[start : match.start()].strip()
-            if content.strip("$ \t\n") and (not letters or is_choice(content)):
-                best = Box(content, start, match.start(), left, match.end())
-        elif token.endswith("{") and len(token) > 2:
+            if start >= 0 and (best is None or start > best.start):
+                best = _filled(text, left, start, match.start(), match.end(), accepts) or best
+        elif (bare := match.group("bare")) is not None:
+            best = _filled(text, match.start(), match.start("bare"), match.end(), match.end(), accepts) or best
+        elif len(token) > 2:
             stack.append((match.start(), match.end()))
     return best
+
+
+def _filled(
+    text: str, left: int, start: int, end: int, right: int, accepts: Callable[[str], bool] | None
+) -> Box | None:
+    if accepts is not None and end - start > REACH:
+        return None
+    content = text[start:end].strip()
+    if _is_blank(content) or (accepts is not None and not accepts(content)):
+        return None
+    return Box(content, start, end, left, right)

@@ -1,0 +1,188 @@
+r"""The fallback: what is read where a text says no answer outright.
+
+The last number; for `math` the last formula between marks where it ends later; for `choice` a lone letter at the end.
+Models that were not trained to say an answer lean on it, so a recipe can switch it off (`grading.fallback: false`), and
+its share is counted in every cell.
+
+What cannot be an answer is passed over: a sentence that was cut off within a formula, a question, the number of a step,
+and a name alone (`$n$`, `$f(x)$`) or a condition ("for all $x > 0$") where something stands before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from its.grading.choices import last_letter
+from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of
+from its.grading.normalise import AnswerKind
+
+_NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
+_MARKER = re.compile(r"[\s*#>_-]*[0-9]{1,3}[.)][\s*_]*")
+_STEP = re.compile(
+    r"\b(?:step|part|case|question|problem|example|equation|eq\.?|figure|section|exercise|page|option|method|line)\s*[#(]?\s*$",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|[\u3002\uff1f]")
+_RIGHT = re.compile(r"[,;]\s*(?:right|correct|ok(?:ay)?|yes|no|isn['\u2019]t it|huh)\s*$", re.IGNORECASE)
+_BRACKET = re.compile(r"\\.|[()\[\]{}]", re.DOTALL)
+_UNENDED = re.compile(r"(?:[-+/=^\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|\\[A-Za-z]+|\\)$")
+_LOOSE = re.compile(r"(?<!\\)\$(?=[A-Za-z\\({\[-])[^$]*$")
+_NAME = re.compile(
+    r"(?:\\(?:triangle|angle|overline|vec|hat|bar|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|overrightarrow)\s*)?"
+    r"(?:\{?\s*(?:[A-Za-z]{1,5}|\\(?!pi|infty|emptyset|varnothing|text|frac|sqrt|times|cdot|ldots)[A-Za-z]+)\s*\}?)"
+    r"(?:'|_\{?[A-Za-z0-9]{1,3}\}?)*"
+    r"(?:\s*\(\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?(?:\s*,\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?)*\s*\))?"
+)
+"""`n`, `f(x)`, `x_1`, `\\triangle ABC`: what is spoken of, no value."""
+_BLANK = re.compile(r"(?:\\(?:blacksquare|square|Box|qed|Diamond|quad|ldots|dots)(?![A-Za-z])|[\s.,\u25a0\u25a1])*")
+"""The mark of a proof's end, or nothing."""
+_CONDITION = re.compile(
+    r"\b(?:for\s+(?:all|any|every|each|some|which|real|integers?|positive)\b[^.$\\\n]{0,30}|for|where|when(?:ever)?|if|provided(?:\s+that)?|"
+    r"with|since|because|at)\s*$",
+    re.IGNORECASE,
+)
+_LOOK = 400
+
+
+def fallback_answer(
+    text: str, kind: AnswerKind, question: str = "", cut_short: bool = False
+) -> tuple[Found, str] | None:
+    """The answer by the fallback and its rule (`last_number`, `last_math`, `last_letter`); None where there is none.
+
+    Args:
+        question: the problem's text; a copy of it in the response is no answer.
+        cut_short: whether the limit of tokens ended the text.
+    """
+    at = _behind_copy(text, question)
+    if at is None:
+        return None
+    if kind == "choice":
+        letter = last_letter(text)
+        return None if letter is None or letter.start < at else (letter, "last_letter")
+    text = text[: _complete(text, cut_short)]
+    number = next((found for found in _numbers(text, kind, at) if not _is_no_answer(text, found)), None)
+    if kind != "math":
+        return number and (number, "last_number")
+    span = _last_span(text, at)
+    if span is None:
+        return number and (number, "last_number")
+    found = Found(content_of(span), span.start(), span.end())
+    if number is not None and (number.end > span.end() or (_is_name(found.answer) and number.start < span.start())):
+        return number, "last_number"
+    return found, "last_math"
+
+
+def _behind_copy(text: str, question: str) -> int | None:
+    """Where the last word-for-word copy of the question ends; None if the text is part of the question."""
+    question, said = question.strip(), text.strip()
+    if len(question) < 8 or len(said) < 8:
+        return 0
+    if said in question:
+        return None
+    rest = text.split(question)[-1]
+    return len(text) - len(rest) if len(rest) < len(text) else 0
+
+
+def _complete(text: str, cut_short: bool) -> int:
+    """Where the last sentence begins if it was cut off within a formula or number; else the end of the text."""
+    tail = text.rstrip()
+    line = tail.rfind("\n") + 1
+    if line and len(tail) - line < 20 and _MARKER.fullmatch(tail, line):  # an item of a list that did not come
+        tail = tail[:line].rstrip()
+        line = tail.rfind("\n") + 1
+    at = _cut_at(tail, line, cut_short and text[-1:].isalnum())
+    if at is None:
+        return len(tail)
+    return max(tail.rfind(mark, 0, at) + len(mark) for mark in (". ", "\n", "! ", "? ", "\u3002")) if at else 0
+
+
+def _cut_at(tail: str, line: int, half: bool) -> int | None:
+    """A place in the formula within which a text ends, if it does; `line` is where its last line begins."""
+    if not tail or tail[-1] in ".!?\u3002":
+        return None
+    opened = max(_last_of(tail, "\\["), _last_of(tail, "\\("))
+    if opened > max(tail.rfind("\\]"), tail.rfind("\\)")):
+        return opened
+    if tail.count("$$") % 2:
+        return tail.rfind("$$")
+    line = max(line, len(tail) - 2000)
+    stack: list[int] = []
+    for bracket in _BRACKET.finditer(tail, line):
+        if bracket.group() in "([{":
+            stack.append(bracket.start())
+        elif bracket.group() in ")]}" and stack:
+            stack.pop()
+    if stack:
+        return stack[-1]
+    loose = _LOOSE.search(MATH_SPAN.sub(lambda span: "#" * len(span.group()), tail[line:]))
+    if loose is not None:
+        return line + loose.start()
+    return len(tail) - 1 if half or _UNENDED.search(tail, max(line, len(tail) - 100)) else None
+
+
+def _last_of(text: str, mark: str) -> int:
+    r"""The last place of a mark that is no line break of LaTeX (`\\[2pt]`)."""
+    at = text.rfind(mark)
+    while at > 0 and text[at - 1] == "\\":
+        at = text.rfind(mark, 0, at)
+    return at
+
+
+def _numbers(text: str, kind: AnswerKind, begin: int) -> Iterator[Found]:
+    """Numbers from the end on; one between letters (`K2A`) is part of a name.
+
+    The last run of what numbers are made of is searched first: it nearly always holds the one that is taken.
+    """
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    if end <= begin:
+        return
+    start = stop = end
+    while start > begin and text[start - 1] in _NUMERIC:
+        start -= 1
+    while stop < len(text) and text[stop] in _NUMERIC:
+        stop += 1
+    while True:
+        for match in reversed(list(NUMBER[kind].finditer(text, start, stop))):
+            before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+            if not (before.isalpha() and after.isalpha()):
+                yield Found(match.group().strip(), match.start(), match.end())
+        if start <= begin:
+            return
+        stop = start
+        start = max(begin, text.rfind("\n", begin, start - 1) + 1)
+
+
+def _is_no_answer(text: str, found: Found) -> bool:
+    return _is_asked(text, found.end) or _STEP.search(text, max(0, found.start - 20), found.start) is not None
+
+
+def _is_asked(text: str, at: int) -> bool:
+    end = _ENDS.search(text, at, at + _LOOK)
+    return end is not None and end.group() in "?\uff1f" and not _RIGHT.search(text, at, end.start())
+
+
+def _last_span(text: str, begin: int) -> re.Match[str] | None:
+    """The last formula between marks; a name alone, or a condition behind a formula of its sentence, only for want of
+    another."""
+    if "$" not in text and "\\(" not in text and "\\[" not in text:
+        return None
+    spans = [
+        span
+        for span in MATH_SPAN.finditer(text, begin)
+        if not _BLANK.fullmatch(content_of(span)) and not _is_asked(text, span.end())
+    ]
+    for place in range(len(spans) - 1, -1, -1):
+        span = spans[place]
+        if _is_name(content_of(span)):
+            continue
+        if place and _CONDITION.search(text, max(0, span.start() - 60), span.start()):
+            between = text[spans[place - 1].end() : span.start()]
+            if not _ENDS.search(between) and not _is_name(content_of(spans[place - 1])):
+                continue
+        return span
+    return spans[-1] if spans else None
+
+
+def _is_name(formula: str) -> bool:
+    return _NAME.fullmatch(formula.strip(" .,;")) is not None
