@@ -17,7 +17,7 @@ _COMMAND = r"\\{1,2}(?:boxed|fbox)"
 _GROUP = r"\{[^{}\n]{0,200}(?:\{[^{}\n]{0,200}\}[^{}\n]{0,200}){0,8}\}"
 _TAIL = rf"(?:[0-9A-Za-z^_/+*%!\u00b0-]|[.,](?=[0-9])|\\[A-Za-z]|{_GROUP}|\([^()\n]{{0,200}}\)){{0,200}}+"
 _FRACTION = rf"\\[dtc]?frac\s*(?:[0-9]|{_GROUP})\s*(?:[0-9]|{_GROUP})"
-_NAMED = rf"\\(?!(?:boxed|fbox|end|begin|left|right|q?quad)(?![A-Za-z]))[A-Za-z]++(?:\s?{_GROUP})*"
+_NAMED = rf"\\(?!(?:text|math)[a-z]*\s?[^\s{{a-z]|(?:boxed|fbox|end|begin|left|right|q?quad)(?![A-Za-z]))[A-Za-z]++(?:\s?{_GROUP})*"
 _BARE = (
     rf"[-+]?\s?\\?\$?\.?[0-9]{_TAIL}|[-+]?\s?(?:{_FRACTION}|\\sqrt\s*[0-9]|{_NAMED})"
     r"|[(\[]\s*[-+\\0-9][^()\[\]\n]{0,200}[)\]]"
@@ -129,7 +129,7 @@ def _scan(text: str, accepts: Callable[[str], bool] | None) -> Box | None:
             left, start = stack.pop() if stack else (-1, -1)
             if start >= 0 and (best is None or start > best.start):
                 best = _filled(text, left, start, match.start(), match.end(), accepts) or best
-        elif (bare := match.group("bare")) is not None:
+        elif match.group("bare") is not None:
             best = _filled(text, match.start(), match.start("bare"), match.end(), match.end(), accepts) or best
         elif len(token) > 2:
             stack.append((match.start(), match.end()))

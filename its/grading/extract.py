@@ -7,11 +7,8 @@ the text as written; `its.grading.normalise.normalise_answer` brings it into the
 from __future__ import annotations
 
 import re
-import sys
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
 from its.grading.choices import chosen_line, said_choice
@@ -36,6 +33,10 @@ _SENTENCE = re.compile(
     r"sorry|hmm|wait|well|because|since|of course|certainly|simplify|evaluate|determine|question|problem|by|using)\b",
     re.IGNORECASE,
 )
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
+)
+"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
 _WIDE = {place: place - 0xFEE0 for place in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 
@@ -195,18 +196,10 @@ def _readable(text: str) -> tuple[str, list[int] | None]:
     if text.isascii():
         return text, None
     text = ascii_digits(text).translate(_WIDE)
-    invisible = _invisible()
-    if not invisible.search(text):
+    if not _INVISIBLE.search(text):
         return text, None
-    places = [place for place, letter in enumerate(text) if not invisible.match(letter)]
-    return invisible.sub("", text), places
-
-
-@cache
-def _invisible() -> re.Pattern[str]:
-    """Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
-    found = [chr(place) for place in range(128, sys.maxunicode + 1) if unicodedata.category(chr(place)) == "Cf"]
-    return re.compile(f"[{''.join(found)}]")
+    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
+    return _INVISIBLE.sub("", text), places
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

@@ -31,16 +31,15 @@ MATH_SPAN = re.compile(
     r"|\\\(((?:[^\\]|\\[^()])*+)\\\)"
     r"|\\\[((?:[^\\]|\\[^\[\]])*+)\\\]"
 )
-WINDOW = 600
-"""Characters; what is said of an answer ends before."""
-
+_LONE = re.compile(rf"[-+]?\\?\$?{_PLAIN}(?=\.?[ \t]?(?:\n|\Z)|\. [A-Z])")
+"""A number with nothing behind it in its sentence, the usual case."""
 _GROUPS = r"\{[^{}]{0,300}(?:\{[^{}]{0,300}\}[^{}]{0,300}){0,8}\}"
 _TOKEN = re.compile(
     r"(?P<env>\\begin\{([a-z]{1,12}\*?)\}(?:(?!\\end\{).){0,600}\\end\{\2\})"
     rf"|(?P<words>\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*{_GROUPS})"
     r"|(?P<command>\\(?:[A-Za-z]+|.))"
     r"|(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|\.[0-9]++)"
-    r"|(?P<solid>[\u00b2\u00b3\u00b9\u2070-\u209f\u00bc-\u00be\u2150-\u215f\u221e\u00b0\u2032\u2033%\u2030\u2205|])"
+    r"|(?P<solid>[\u00b2\u00b3\u00b9\u2070-\u209f\u00bc-\u00be\u2150-\u215f\u221e\u00b0\u2032\u2033%\u2030\u2205\u2460-\u24ff|])"
     r"|(?P<word>[^\W\d_]+(?:['\u2019][^\W\d_]+)*)"
     r"|(?P<space>[^\S\n]+)"
     r"|(?P<stars>\*+|_{2,})"
@@ -85,8 +84,12 @@ _HALF = re.compile(r"\\[dtc]?frac\s*(?:\{[^{}]*\})?\s*$")
 _BREAK = re.compile(
     r"[,;]\s+(?=[A-Za-z]{2,})|\(|\b(?:since|because|as|which|so|where|when|if|for|that|after|with|given)\b|\s[\u2014\u2013-]\s"
 )
-_RELATION = re.compile(r"[<>\u2264\u2265\u2260\u2248,;]|!=|\\(?:[lg]eq?(?:slant)?|neq?|approx|equiv|in|to)(?![A-Za-z])")
-_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
+_RELATION = re.compile(
+    r"[<>\u2264\u2265\u2260\u2248,;]|!=|\\(?:[lg]eq?(?:slant)?|neq?|approx|equiv|in|to|text|q?quad|implies)(?![A-Za-z])"
+)
+_LETTERS = re.compile(
+    r"(?<![\\A-Za-z])[A-Za-z]|\\(?!(?:[dtc]?frac|sqrt|times|cdot|div|left|right|pm|pi|binom)(?![A-Za-z]))[A-Za-z]"
+)
 _STOP = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|\u3002|\uff1f")
 
 
@@ -114,6 +117,9 @@ def sentence_end(text: str, at: int, stop: int) -> int:
         mark = _STOP.search(text, at, stop)
         if mark is None:
             return stop
+        head = text[at : mark.start()]
+        if "$" not in head and "\\" not in head:
+            return mark.start()
         span = next((m for m in MATH_SPAN.finditer(text, at, stop) if m.end() > mark.start()), None)
         if span is None or span.start() >= mark.start():
             return mark.start()
@@ -126,6 +132,9 @@ def read_formula(text: str, at: int, stop: int, kind: AnswerKind) -> Found | Non
     A unit in words goes, but a word that changes the value stays (`5 million`), and so does a second quantity
     (`5 hours and 30 minutes`). Where units stand in an equation, what follows its last equals sign is the answer.
     """
+    plain = _LONE.match(text, at, stop)
+    if plain is not None:
+        return Found(plain.group(), at, plain.end())
     found = _scan(text, at, stop, kind)
     if found is None or _LENGTH.match(text, found.end, stop):
         return None
@@ -275,7 +284,7 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
     answer = "".join(pieces[:kept]).strip().strip(",;").strip()
     if answer.endswith("|") and answer.count("|") % 2:
         answer = answer[:-1].strip()  # the edge of a table
-    if opened or not answer or not re.search(r"[0-9A-Za-z\\\u00b2-\u221e]", answer) or _HALF.search(answer):
+    if opened or not answer or not re.search(r"[0-9A-Za-z\\\u00b2-\u24ff]", answer) or _HALF.search(answer):
         return None
     if hard:
         return None  # `3 +`, `x =`

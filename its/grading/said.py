@@ -10,105 +10,82 @@ somebody else's answer.
 from __future__ import annotations
 
 import re
-from collections import deque
 
-from its.grading.formulas import WINDOW, Found, read_formula, sentence_end
+from its.grading.formulas import MATH_SPAN, Found, read_formula, sentence_end
 from its.grading.normalise import AnswerKind
+from its.grading.phrases import ANSWER, BUT, GAP, IS, MARKS, WINDOW, folded, is_meant, last_places, spaced
 
-TRIES = 64
-"""More statements than this are a model that loops; the last ones are looked at."""
-
-_WORD = (
-    r"(?<![A-Za-z])(?:answers?|ans(?=\s{0,8}[.:=])|respuesta|antwort|r\u00e9ponse|resposta|risposta)(?![A-Za-z])"
-    r"|\u7b54\u6848|\u0442\u0432\u0435\u0442(?=\s{0,8}[:\u2014-])"
-)
-_HINTS = ("answer", "ans:", "ans.", "ans =", "ans=", "respuesta", "antwort", "ponse", "risposta", "resposta")
-_HINTS += ("\u7b54\u6848", "\u0442\u0432\u0435\u0442")
 _CLOSING = r"(?:[^\S\n]|[*_`\"'\u201d\u2019)\]])*+"
-_VERB = (
-    r"(?:\b(?:is|are|was|were|becomes?|equals?|comes?\s{1,8}(?:out\s{1,8})?to(?:\s{1,8}be)?|(?:turns|works)\s{1,8}out\s{1,8}to(?:\s{1,8}be)?|"
-    r"(?:will|would|should|must|has\s{1,8}to)\s{1,8}(?:then\s{1,8}|therefore\s{1,8})?be|es|ist|lautet|est|\u00e8|\u00e9)\b"
-    r"|(?<=[A-Za-z])['\u2019]s\b|\u662f|\u4e3a|\u70ba)"
-)
-_GAP = (
-    r"(?:\s{0,8}[,(]|\s{1,8}(?:to|for|in|of|as|we|you|I|that|then|thus|therefore|hence|here|now|rounded|on|when|using|from|"
-    r"after|correct|obtained)\b)(?:[^.:=\n?!;]|\.(?=[\w:)])){0,70}?"
-)
-_LEAD = re.compile(
-    rf"(?:{_WORD})(?:"
-    rf"{_CLOSING}(?P<colon>[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s))"
-    rf"|{_CLOSING}\s{{0,8}}(?P<verb>{_VERB})"
-    rf"|(?P<gap>{_GAP}(?P<reach>\s{{0,8}}{_VERB}|[*_)]*[:\uff1a]))"
+_LEAD = spaced(
+    r"(?<![A-Za-z])(?:answers?|ans|respuesta|antwort|r\u00e9ponse|resposta|risposta|\u0442\u0432\u0435\u0442|\u7b54\u6848)(?![A-Za-z])(?:"
+    rf"{_CLOSING}(?P<colon>[:=\uff1a\uff1d]|(?<=[Aa][Nn][Ss])\.(?=\s?[-$\\(0-9])|-+>|=>|\u2192|[\u2014\u2013-](?=\s))"
+    rf"|{_CLOSING}\n?{IS}"
+    rf"|\s?{GAP}(?:\s?{IS}|(?P<far>[*_)]*[:\uff1a]))"
     rf"|{_CLOSING}(?P<heading>\n)"
-    r"|(?P<none>(?:\s{1,8}(?:of|as))?\s{0,8},?\s{1,8}(?=[-+$\\(\[{]?(?:[0-9$\\(\[{]|[A-Za-z](?![A-Za-z])))))"
-    r"|^[^\S\n]*+[*_#>]*+(?P<short>A)[^\S\n]*+:",
-    re.IGNORECASE | re.MULTILINE,
+    r"|(?P<at_once>(?: (?:of|as))?,? (?=[-+$\\(\[{]?(?:[0-9$\\(\[{]|[A-Za-z](?![A-Za-z])))))"
 )
-_BEFORE = re.compile(
-    r"(?:\b(?:is|as|was|be|gives|equals)\s{1,8}(?:(?:indeed|therefore|thus|then|also|exactly|just|simply)\s{1,8})?"
-    r"(?:the|our|my|your)\s{1,8}(?:(?:final|correct|right|required|desired|exact|only)\s{1,8}){0,2}answer\b)",
-    re.IGNORECASE,
+_SHORT = re.compile(r"^[^\S\n]*+[*_#>]*+A:", re.MULTILINE)
+_IS_IT = spaced(
+    r"\b(?:is|as|was|be|gives|equals) (?:(?:indeed|therefore|thus|then|also|exactly|just|simply) )?(?:the|our|my|your) "
+    r"(?:(?:final|correct|right|required|desired|exact|only) ){0,2}answer\Z"
 )
 """Behind an answer: "18 is the answer"."""
 _SPLIT = re.compile(
-    r".*(?:[.:;!?]\s|,\s(?=[A-Za-z]{2})|\n|\b(?:so|therefore|thus|hence|then|that|and|gives?|gets?|have|see|conclude|means|value|number|"
-    r"result|total|is|are|with|obtain)\b)",
+    r".*(?:[.:;!?]\s|,\s(?=[A-Za-z]{2})|\n|\b(?:so|therefore|thus|hence|then|that|and|gives?|gets?|have|see|conclude|"
+    r"means|value|number|result|total|is|are|with|obtain)\b)",
     re.DOTALL | re.IGNORECASE,
 )
-_SUPPOSED = re.compile(
-    r"\b(?:if|whether|suppose|assum(?:e|es|ing)|imagine|unless|let|until|claim(?:s|ed)|thinks|thought|said|says|seems?|"
-    r"might|may|could|would\s{1,8}you|does|did|why)\b[^,.;:\n]*$",
-    re.IGNORECASE,
-)
-_OTHERS = re.compile(
-    r"\b(?:wrong|incorrect|previous|earlier|initial|student(?:['\u2019]s)?|their|his|her|other|another|possible|alternative|"
-    r"partial|intermediate|sub|old|former|sample|example|no|not\s{1,8}the|not\s{1,8}our|an?)\s{1,8}(?:(?:final|correct)\s{1,8})*$",
-    re.IGNORECASE,
-)
-_FINAL = re.compile(r"final\s{0,8}$", re.IGNORECASE)
-_OWN = re.compile(r"\b(?:the|our|my|final|correct)\s{1,8}(?:(?:final|correct|exact)\s{1,8})*$", re.IGNORECASE)
-_HEADING = re.compile(r"[\s#*_>\d.)-]*(?:the\s{1,8}|my\s{1,8})?(?:(?:final|correct|boxed)\s{1,8}){0,2}$", re.IGNORECASE)
+_FINAL = re.compile(r"final\s?$", re.IGNORECASE)
+_OWN = spaced(r"\b(?:the|our|my|final|correct) (?:(?:final|correct|exact) ){0,2}$")
+_HEADING = spaced(r"[\s#*_>\d.)-]*(?:the |my )?(?:(?:final|correct|boxed) ){0,2}")
+_MARKUP = re.compile(rf"(?:\s|{MARKS})*")
 _FILLER = re.compile(
-    r"(?:[\s*_`\"\u201c\u201d'\u2018\u2019:\uff1a=\uff1d>]|\\(?:q?quad|displaystyle)(?![A-Za-z])|\\[,;:! \"'`]|Rs\.?(?=\s?[0-9])|\u20b9"
+    rf"(?:[\s:\uff1a=\uff1d>]|{MARKS}|\\(?:q?quad|displaystyle)(?![A-Za-z])|\\[,;:! \"'`]|Rs\.?(?=\s?[0-9])|\u20b9"
     r"|(?:therefore|thus|then|hence|so|simply|just|indeed|still|exactly|clearly|obviously|precisely|now|also|really|"
-    r"actually|definitely|probably|likely|certainly|equal\s{1,8}to|equals|given\s{1,8}by|as\s{1,8}follows|the\s{1,8}following|only|"
-    r"either|that|of|value|is|are|be)\b,?)*+",
+    r"actually|definitely|probably|likely|certainly|equal\sto|equals|given\sby|as\sfollows|the\sfollowing|only|either|"
+    r"that|of|value|is|are|be|[a-z]{3,12}ed\sas)\b,?)*+",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"[\s*_`\"\u201c\u201d'\u2018\u2019]*")
 _OPTION = re.compile(r"\(?[A-J]\)?|\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\(?[A-J]\)?\s?\}")
+_OPTION_MARK = re.compile(
+    r"(?:\(\s?[A-J]\s?\)|[A-J]\s?[).:])\s*(?=[-+.0-9$\\(\[{]|[a-z][\s=+*/^(_-])(?!\.?\s*(?:\Z|\n))|"
+    r"(?:option|choice)\s(?=\$|\\\()"
+)
+"""The letter of an option before what it says: `C) 10`."""
 _BULLET = re.compile(r"-\s(?=\S)")
-_ABOUT = re.compile(
-    r"(?:approximately|approx\.?|about|roughly|around|nearly|almost|close\s{1,8}to|\u2248|\\approx\b|~)\s{0,8}", re.I
-)
+_ABOUT = spaced(r"(?:approximately|approx\.?|about|roughly|around|nearly|almost|close to|\u2248|\\approx\b|~)\s{0,8}")
 _NOT = re.compile(r"(?:not|never|neither|n['\u2019]t)\b", re.IGNORECASE)
-_BUT = re.compile(
-    r"\bbut\s{1,8}(?:rather\s{1,8}|instead\s{1,8}|actually\s{1,8}|is\s{1,8}|it\s{1,8}is\s{1,8})*", re.IGNORECASE
+_LATER = spaced(
+    r"\b(?:is|are|was|were|equals?|will be|would be|makes|totals)\b\s?:?|(?<![<>!=])=(?!=)|:",
 )
-_LATER = re.compile(
-    r"\b(?:is|are|was|were|equals?|will\s{1,8}be|would\s{1,8}be|makes|totals)\b\s{0,8}:?|(?<![<>!=])=(?!=)|:",
-    re.IGNORECASE,
-)
-_DOES = re.compile(
+_DOES = spaced(
     r"\b(?:has|have|had|makes?|made|gets?|got|needs?|needed|costs?|earns?|earned|pays?|paid|takes?|took|spends?|spent|"
-    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|saved|(?:total|value|sum|amount)\s{1,8}of|"
-    r"there\s{1,8}(?:are|is|were|was|will\s{1,8}be))\s{1,8}(?:(?:exactly|about|a\s{1,8}total\s{1,8}of|only)\s{1,8})*",
-    re.IGNORECASE,
+    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|saved|(?:total|value|sum|amount) of|"
+    r"there (?:are|is|were|was|will be)) (?:(?:exactly|about|a total of|only) ){0,2}"
 )
-_CLAUSE = re.compile(r"(?:,|:|\s[\u2014\u2013-])\s{1,8}")
+_OPERAND = spaced(
+    r"\b(?:by|than|of|least|most|under|over|between|and|or|from|to|with|degree|modulo|mod|in|at|within|nearest|first|last|not|"
+    r"step|part|question|problem|equation|example|case|up) ?\Z"
+)
+"""Before a number that is no answer: divisible by 3, a polynomial of degree 1."""
+_CLAUSE = re.compile(r"(?:,|:|\s[\u2014\u2013-])\s")
 _VERBISH = re.compile(
     r"\b(?:is|are|was|were|has|have|had|do|does|did|can|will|would|should|makes?|made|gets?|got|gives?|gave|needs?|costs?|"
-    r"sold|sells?|buys?|bought|ate|eats?|takes?|took|goes|went|arrives?|pays?|paid|spends?|spent|earns?|reads?|plus|minus|"
-    r"planted|picked|there|he|she|they|we|it|then)\b",
+    r"sold|sells?|buys?|bought|ate|eats?|takes?|took|goes|went|arrives?|pays?|paid|spends?|spent|earns?|reads?|plus|"
+    r"minus|planted|picked|there|he|she|they|we|it|then)\b",
     re.IGNORECASE,
 )
 _ENDS_CLAUSE = re.compile(r"[,;(]|\b(?:since|because|as|which|so|where)\b", re.IGNORECASE)
+_UNIT = re.compile(r"(?:[A-Za-z/]+(?:\s[A-Za-z/]+){0,2})?")
 _WORDS = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*(?:\s[^\W\d_]+(?:['\u2019-][^\W\d_]+)*){0,3}")
-_NO_ANSWERS = frozenset(
-    "correct right wrong incorrect obvious clear unclear unknown not in to given found obtained based derived calculated "
-    "shown below above here available required needed the a an that what this it as simple simplified expressed written "
-    "rounded boxed verified confirmed consistent reasonable complete provided presented one of for by from also at on "
-    "still already more less greater between choice option i we you he she they please and or but so therefore".split()
+_DONE = re.compile(r"\b(?!undefined|unbounded)[a-z]+(?:ed|ing)\b", re.IGNORECASE)
+_NO_ANSWERS = re.compile(
+    r"(?:correct|right|wrong|incorrect|obvious|clear|unclear|unknown|not|in|to|given|found|obtained|based|derived|"
+    r"calculated|shown|below|above|here|available|required|needed|the|a|an|that|what|this|it|as|simple|simplified|"
+    r"expressed|written|rounded|boxed|verified|confirmed|consistent|reasonable|complete|provided|presented|one|of|for|by|"
+    r"from|also|at|on|still|already|more|less|greater|between|choice|option|i|we|you|he|she|they|please|and|or|but|so|"
+    r"therefore)\b",
+    re.IGNORECASE,
 )
 """First words of what is said about an answer and is none."""
 
@@ -121,21 +98,13 @@ def said_answer(text: str, kind: AnswerKind, after: int, cut_short: bool = False
             number at once behind the lead takes its place, and not an approximate one.
         cut_short: whether the limit of tokens ended the text: what ends with it may be half a number.
     """
-    if not _may_say(text, after):
-        return None
-    leads: deque[re.Match[str]] = deque(_LEAD.finditer(text, after), maxlen=TRIES)
-    backwards = deque(_BEFORE.finditer(text, after), maxlen=TRIES)
+    low = folded(text)
     found: Found | None = None
-    for lead in reversed(leads):
+    for at in last_places(low, (*ANSWER, "a:"), after):
         # An approximation does not take the place of the exact answer before it.
-        said = _behind(text, lead, kind, strict=after > 0 or found is not None)
-        found = said or found
-        if said is not None and not _ABOUT.search(text, lead.end(), said.start):
-            break
-    for mark in reversed(backwards):
-        if found is not None and found.end > mark.start():
-            break
-        if (said := _ahead(text, mark, after, kind)) is not None:
+        said, about = _said_at(text, at, kind, after, strict=after > 0 or found is not None)
+        found = found or said
+        if said is not None and not about:
             found = said
             break
     return None if found is None or (cut_short and found.end >= len(text)) else found
@@ -148,44 +117,45 @@ def stated_alone(text: str, kind: AnswerKind) -> Found | None:
     if found is None:
         return None
     rest = text[found.end :].strip(" .*_`\"'$\n")
-    return found if re.fullmatch(r"(?:[A-Za-z/]+(?:\s[A-Za-z/]+){0,2})?", rest) and not _VERBISH.search(rest) else None
+    return found if not rest or (_UNIT.fullmatch(rest) and not _VERBISH.search(rest)) else None
 
 
-def _may_say(text: str, after: int) -> bool:
-    folded = (text[after:] if after else text).lower()
-    return any(hint in folded for hint in _HINTS) or folded.startswith("a:") or "\na:" in folded or "a:**" in folded
-
-
-def _behind(text: str, lead: re.Match[str], kind: AnswerKind, *, strict: bool) -> Found | None:
-    start = lead.start()
-    head = text[max(0, start - 80) : start]
-    head = head[max(head.rfind(mark) for mark in "\n.!?:;") + 1 :]
-    if lead.group("short") is not None:
-        return _line(text, lead.end(), kind)
-    if _SUPPOSED.search(head) or _OTHERS.search(head):
-        return None
-    stop = min(len(text), lead.end() + WINDOW)
-    colon = lead.group("colon") is not None or lead.group()[-1] in ":\uff1a"
-    if lead.group("heading") is not None:
-        if not _HEADING.fullmatch(head):
-            return None
-        colon = True
-    if lead.group("none") is not None:
-        if not _OWN.search(head):
-            return None
-        found = read_formula(text, lead.end(), stop, kind)
-        return found if found and not re.match(r"[^\S\n]*[A-Za-z:]", text[found.end :]) else None
-    final = _FINAL.search(head) is not None
-    return _value(text, lead.end(), stop, kind, strict=strict, plain=bool(colon) and not final, first=start < 12)
+def _said_at(text: str, at: int, kind: AnswerKind, after: int, *, strict: bool) -> tuple[Found | None, bool]:
+    """What is said about the word at `at`, and whether only approximately."""
+    if text[at + 1] == ":":
+        return _line(text, at, kind), False
+    lead = _LEAD.match(text, at, min(len(text), at + WINDOW))
+    if lead is not None and is_meant(text, at):
+        said = _behind(text, lead, kind, strict=strict)
+        if said is not None:
+            return said, _ABOUT.search(text, lead.end(), said.start) is not None
+    mark = _IS_IT.search(text, max(after, at - 60), at + len("answer"))
+    return (None if mark is None else _ahead(text, mark.start(), after, kind)), False
 
 
 def _line(text: str, at: int, kind: AnswerKind) -> Found | None:
     """`A: 18`, where that is all of the line."""
+    begin = text.rfind("\n", 0, at) + 1
+    if at - begin > 12 or not _SHORT.match(text, begin):
+        return None
+    at += len("A:")
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
-    if end - at > WINDOW:
+    return _shifted(stated_alone(text[at:end], kind), at) if end - at <= WINDOW else None
+
+
+def _behind(text: str, lead: re.Match[str], kind: AnswerKind, *, strict: bool) -> Found | None:
+    start, end = lead.span()
+    stop = min(len(text), end + WINDOW)
+    head = text[text.rfind("\n", max(0, start - 40), start) + 1 : start][-40:]
+    heading = lead.group("heading") is not None
+    if heading and not _HEADING.fullmatch(head):
         return None
-    return _shifted(stated_alone(text[at:end], kind), at)
+    if lead.group("at_once") is not None:
+        found = read_formula(text, end, stop, kind) if _OWN.search(head) else None
+        return found if found and not re.match(r"[^\S\n]?[A-Za-z:]", text[found.end : found.end + 2]) else None
+    colon = heading or lead.group("colon") is not None or lead.group("far") is not None
+    return _value(text, end, stop, kind, strict=strict, plain=colon and not _FINAL.search(head), first=start < 12)
 
 
 def _value(
@@ -198,11 +168,11 @@ def _value(
         plain: behind a mere "answer:", which is also a heading over a whole solution.
         first: whether the lead begins the text.
     """
-    at = _FILLER.match(text, at, stop).end()  # type: ignore[union-attr]
+    at = _skip(text, at, stop)
     if (bullet := _BULLET.match(text, at, stop)) and "\n" in text[max(0, at - 3) : at]:
         at = bullet.end()
     if _NOT.match(text, at, stop):
-        but = None if denied else _BUT.search(text, at, sentence_end(text, at, stop))
+        but = None if denied else BUT.search(text, at, sentence_end(text, at, stop))
         return but and _value(text, but.end(), stop, kind, strict=strict, plain=plain, first=first, denied=True)
     about = _ABOUT.match(text, at, stop)
     if about is not None:
@@ -212,6 +182,8 @@ def _value(
     end = sentence_end(text, at, stop)
     if text[end : end + 1] in ("?", "\uff1f"):
         return None
+    if (option := _OPTION_MARK.match(text, at, stop)) is not None:
+        at = option.end()
     found = read_formula(text, at, stop, kind)
     if found is not None and strict and _OPTION.fullmatch(found.answer):
         return None  # the letter of the option that is boxed
@@ -222,6 +194,10 @@ def _value(
     if plain and re.search(r"[0-9]", text[end:]):
         return None
     return _later(text, at, end, kind)
+
+
+def _skip(text: str, at: int, stop: int) -> int:
+    return _FILLER.match(text, at, stop).end()  # type: ignore[union-attr]
 
 
 def _stands(text: str, at: int, behind: int, end: int, first: bool) -> bool:
@@ -235,7 +211,7 @@ def _stands(text: str, at: int, behind: int, end: int, first: bool) -> bool:
     clause = _ENDS_CLAUSE.search(rest)
     if _VERBISH.search(rest, 0, clause.start() if clause else len(rest)):
         return False
-    works = first and "=" in text[at:behind] and re.search(r"[0-9]\s*[-+*/\u00d7]\s*[0-9]", text[at:behind])
+    works = first and "=" in text[at:behind] and re.search(r"[0-9]\s?[-+*/\u00d7]\s?[0-9]", text[at:behind])
     return not (works and "=" in text[behind:])
 
 
@@ -243,8 +219,7 @@ def _later(text: str, at: int, end: int, kind: AnswerKind) -> Found | None:
     """The answer that a sentence says after some words: behind its last verb, as its last clause, or as one number."""
     sentence = text[at:end]
     for verb in reversed(list(_LATER.finditer(sentence))[-8:]):
-        place = at + verb.end()
-        place = _FILLER.match(text, place, end).end()  # type: ignore[union-attr]
+        place = _skip(text, at + verb.end(), end)
         if _NOT.match(text, place, end):
             return None
         if (found := read_formula(text, place, end, kind)) is not None:
@@ -257,7 +232,22 @@ def _later(text: str, at: int, end: int, kind: AnswerKind) -> Found | None:
         for verb in _DOES.finditer(sentence):
             if (found := read_formula(text, at + verb.end(), end, kind)) is not None:
                 return found
+    if (found := _at_end(text, at, end, kind, len(numbers))) is not None:
+        return found
     return _in_words(text, at, end) if kind == "math" and not numbers else None
+
+
+def _at_end(text: str, at: int, end: int, kind: AnswerKind, numbers: int) -> Found | None:
+    """The one formula or number of a sentence, which ends it: `the interval $[0, 1)$`, `the number 18`."""
+    sentence = text[at:end].rstrip(" *_\"'")
+    spans = list(MATH_SPAN.finditer(sentence))
+    if len(spans) > 1 or (not spans and numbers != 1):
+        return None
+    place = spans[0].start() if spans else sentence.rfind(" ") + 1
+    if _OPERAND.search(sentence, 0, place):
+        return None
+    found = read_formula(text, at + place, end, kind)
+    return found if found is not None and found.end == at + len(sentence) else None
 
 
 def _in_words(text: str, at: int, end: int) -> Found | None:
@@ -267,20 +257,25 @@ def _in_words(text: str, at: int, end: int) -> Found | None:
         return None
     end = clause.start() if clause else end
     said = text[at:end].strip(" \t*_`\"'.\u201c\u201d")
-    words = _WORDS.fullmatch(said)
-    if words is None or len(said) > 40 or said.split()[0].lower() in _NO_ANSWERS or _VERBISH.search(said):
+    if (
+        len(said) > 40
+        or _DONE.search(said)
+        or not _WORDS.fullmatch(said)
+        or _NO_ANSWERS.match(said)
+        or _VERBISH.search(said)
+    ):
         return None
     start = text.index(said, at)
     return Found(said, start, start + len(said))
 
 
-def _ahead(text: str, mark: re.Match[str], after: int, kind: AnswerKind) -> Found | None:
-    """The answer before "is the answer"."""
-    begin = max(after, mark.start() - 200)
-    chunk = text[begin : mark.start()].rstrip(" *_`\"'\u201d,")
+def _ahead(text: str, mark: int, after: int, kind: AnswerKind) -> Found | None:
+    """The answer before "is the answer", which begins at `mark`."""
+    begin = max(after, mark - 200)
+    chunk = text[begin:mark].rstrip(" *_`\"'\u201d,")
     split = _SPLIT.match(chunk)
     at = split.end() if split else 0
-    if _SUPPOSED.search(chunk[max(0, at - 60) : at]) or re.search(r"\bnot\s{0,8}$", chunk[:at], re.IGNORECASE):
+    if not is_meant(text, begin + at) or re.search(r"\bnot\s?$", chunk[:at], re.IGNORECASE):
         return None
     comma = chunk.rfind(", ", at)
     if comma > 0 and re.search(r"[<>=]", chunk[at:comma]):  # "since 7 > 5, 18 is the answer"
