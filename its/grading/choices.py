@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from its.grading.formulas import Found
-from its.grading.phrases import ANSWER, BUT, GAP, IS, folded, is_meant, last_places, spaced
+from its.grading.phrases import ANSWER, ANSWER_HINTS, BUT, CLOSING, GAP, IS, folded, is_meant, last_places, spaced
 
 WINDOW = 300
 """Characters; an option is said within them, and an option line is no longer."""
@@ -28,12 +28,12 @@ _NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=<>+]|\([a-z])"
 """Behind a letter that is no variable and no word."""
 _AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
 _LEAD = spaced(
-    r"(?<![A-Za-z])(?:answers?|options?|choice|selection|ans|respuesta|opci\u00f3n|antwort|r\u00e9ponse|risposta|resposta|"
-    r"\u0442\u0432\u0435\u0442|\u7b54\u6848)(?![A-Za-z])(?:[^\S\n]|[*_`\"'\u201d\u2019)\]])*+(?:(?:choice|option|letter) ?)?"
+    rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}(?:(?:choice|option|letter) ?)?"
     rf"(?:{GAP})?(?:[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s)|\s?{IS}|\u5e94?\u9009|\n)"
 )
 _CHOOSES_AT = spaced(
-    r"(?:(?<![A-Za-z])(?:choos(?:e|ing)|chose|select|pick|go(?:ing)? with|went with)\b|[\u9009\u9078](?:\u62e9|\u9879)?[:\uff1a]?)"
+    r"(?<![A-Za-z])(?:choos(?:e|ing)|chose|select|pick|go(?:ing)? with|went with)\b"
+    r"|[\u9009\u9078][\u62e9\u9879]?[:\uff1a]?"
 )
 _FILLER = re.compile(
     r"(?:[\s*_`\"'\u201c\u201d:\uff1a=\uff1d>]|(?:therefore|thus|then|hence|so|simply|just|indeed|still|clearly|obviously|"
@@ -83,7 +83,7 @@ _NO_CHOICE = re.compile(
 def said_choice(text: str, after: int = 0) -> Found | None:
     """The last option that is said outright from `after` on, in a sentence."""
     low = folded(text)
-    for at in last_places(low, (*ANSWER, *_NAMED, *_CHOOSES, *_VERDICTS), after):
+    for at in last_places(low, (*ANSWER_HINTS, *_NAMED, *_CHOOSES, *_VERDICTS), after):
         stop = min(len(text), at + WINDOW)
         lead = _LEAD.match(text, at, stop)
         chooses = _CHOOSES_AT.match(text, at, stop) if lead is None else None
@@ -93,9 +93,10 @@ def said_choice(text: str, after: int = 0) -> Found | None:
             if found is not None:
                 return found
         verdict = _IS_IT.search(text, max(after, at - 60), at)
-        if verdict is not None and is_meant(text, verdict.start()) and not _is_supposed(text, verdict.start()):
-            if not _ONLY_IN.match(text, at, stop):
-                return _found(verdict, "held" if verdict.group("held") else "bare")
+        if verdict is None or _ONLY_IN.match(text, at, stop):
+            continue
+        if is_meant(text, verdict.start()) and not _is_supposed(text, verdict.start()):
+            return _found(verdict, "held" if verdict.group("held") else "bare")
     return None
 
 

@@ -48,15 +48,20 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _OPENS, _CLOSES = "([{", ")]}"
-_FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg sqrt mod".split())
-_CALLED = frozenset("max min abs floor ceil gcd lcm det exp binom".split())
-_CONSTANTS = frozenset("pi infinity infty theta alpha beta".split())
-_ENGLISH = frozenset("is as of to in on at by or an if so we it be he no do my up us me am go hi oh ok vs eh".split())
+_FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
+_FUNCTIONS |= {"log", "ln", "lg", "sqrt", "mod"}
+_CALLED = {"max", "min", "abs", "floor", "ceil", "gcd", "lcm", "det", "exp", "binom"}
+"""Functions only where a parenthesis follows."""
+_CONSTANTS = {"pi", "infinity", "infty", "theta", "alpha", "beta"}
+_ENGLISH = {"is", "as", "of", "to", "in", "on", "at", "by", "or", "an", "if", "so", "we", "it", "be", "he", "no", "do"}
+_ENGLISH |= {"my", "up", "us", "me", "am", "go", "hi", "oh", "ok", "vs", "eh"}
 """Words of two letters that are no product."""
-_OPERATORS = frozenset(
-    "times cdot div pm mp le leq leqslant ge geq geqslant lt gt ne neq in notin cup cap setminus subset subseteq to "
-    "rightarrow implies approx equiv sim mid oplus otimes circ land lor wedge vee quad qquad text frac dfrac tfrac".split()
+_OPERATOR = re.compile(
+    r"times|cdot|div|pm|mp|leq?|leqslant|geq?|geqslant|lt|gt|neq?|(?:not)?in|cup|cap|setminus|subset(?:eq)?|to|rightarrow|"
+    r"implies|approx|equiv|sim|mid|oplus|otimes|circ|l?and|lor|wedge|vee|[dt]?frac"
 )
+"""Commands behind which something has to follow."""
+_SPACING = re.compile(r"q?quad|[^A-Za-z]")
 _HARD = frozenset("+*/^=<>\u2264\u2265\u2260\u00b1\u00d7\u00f7\u2248\u222a\u2229\u2208\u221a")
 _SOFT = frozenset("-\u2212\u2013\u00b7_&~,;\uff0c\u3001:")
 _A_WORD = re.compile(r"\s+[A-Za-z]{2}|'")
@@ -198,9 +203,7 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
         assert token is not None
         name, said, end = token.lastgroup, token.group(), token.end()
         after = text[end : end + 1]
-        if name == "number" or name == "solid" or name == "env":
-            keep(said, end)
-        elif name == "words":
+        if name in ("number", "solid", "env", "words"):
             keep(said, end)
         elif name == "space":
             pieces.append(" ")
@@ -211,12 +214,13 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
             bare = said[1:]
             if bare in ("boxed", "fbox", ")", "]", "(", "["):
                 break
-            if bare in _OPERATORS or not bare[0].isalpha():
+            if bare in ("%", "}"):
+                keep(said, end)
+            elif _SPACING.fullmatch(bare):
                 pieces.append(said)
-                if bare == "%" or bare == "}":
-                    keep("", end)
-                elif bare[0].isalpha() and bare not in ("quad", "qquad"):
-                    hard = True
+            elif _OPERATOR.fullmatch(bare):
+                pieces.append(said)
+                hard = True
             else:
                 keep(said, end)
         elif name == "stars":

@@ -10,10 +10,15 @@ TRIES = 64
 WINDOW = 600
 """Characters; what is said of an answer ends before."""
 
-ANSWER = ("answer", "ans:", "ans.", "ans =", "ans=", "respuesta", "antwort", "r\u00e9ponse", "risposta", "resposta")
-ANSWER += ("\u0442\u0432\u0435\u0442", "\u7b54\u6848")
-"""The word for an answer, as it is looked for in lower case: English, Spanish, German, French, Italian, Portuguese,
-Russian, Chinese."""
+ANSWER = r"answers?|ans|respuesta|antwort|r\u00e9ponse|risposta|resposta|\u0442\u0432\u0435\u0442|\u7b54\u6848"
+"""The word for it: English, Spanish, German, French, Italian, Portuguese, Russian, Chinese."""
+ANSWER_HINTS = (
+    *("answer", "ans:", "ans.", "ans =", "ans=", "respuesta", "antwort", "r\u00e9ponse", "risposta", "resposta"),
+    *("\u0442\u0432\u0435\u0442", "\u7b54\u6848"),
+)
+"""How it is looked for, in lower case."""
+CLOSING = r"(?:[^\S\n]|[*_`\"'\u201d\u2019)\]])*+"
+"""What may close behind it: `**Answer**:`."""
 
 
 def spaced(pattern: str, flags: int = re.IGNORECASE) -> re.Pattern[str]:
@@ -45,7 +50,7 @@ _SUPPOSED = re.compile(
 )
 _OTHERS = spaced(
     r"\b(?:wrong|incorrect|previous|earlier|initial|student(?:['\u2019]s)?|their|his|her|other|another|possible|"
-    r"alternative|partial|intermediate|sub|old|former|sample|example|no|not the|not our|an?) (?:(?:final|correct) ){0,2}$"
+    r"alternative|partial|intermediate|sub|old|sample|example|no|not the|not our|an?) (?:(?:final|correct) ){0,2}\Z"
 )
 BUT = spaced(r"\bbut (?:(?:rather|instead|actually|is|it is) ){0,2}")
 """Behind "not X", before the answer."""

@@ -13,15 +13,27 @@ import re
 
 from its.grading.formulas import MATH_SPAN, Found, read_formula, sentence_end
 from its.grading.normalise import AnswerKind
-from its.grading.phrases import ANSWER, BUT, GAP, IS, MARKS, WINDOW, folded, is_meant, last_places, spaced
+from its.grading.phrases import (
+    ANSWER,
+    ANSWER_HINTS,
+    BUT,
+    CLOSING,
+    GAP,
+    IS,
+    MARKS,
+    WINDOW,
+    folded,
+    is_meant,
+    last_places,
+    spaced,
+)
 
-_CLOSING = r"(?:[^\S\n]|[*_`\"'\u201d\u2019)\]])*+"
 _LEAD = spaced(
-    r"(?<![A-Za-z])(?:answers?|ans|respuesta|antwort|r\u00e9ponse|resposta|risposta|\u0442\u0432\u0435\u0442|\u7b54\u6848)(?![A-Za-z])(?:"
-    rf"{_CLOSING}(?P<colon>[:=\uff1a\uff1d]|(?<=[Aa][Nn][Ss])\.(?=\s?[-$\\(0-9])|-+>|=>|\u2192|[\u2014\u2013-](?=\s))"
-    rf"|{_CLOSING}\n?{IS}"
+    rf"(?<![A-Za-z])(?:{ANSWER})(?![A-Za-z])(?:"
+    rf"{CLOSING}(?P<colon>[:=\uff1a\uff1d]|(?<=[Aa][Nn][Ss])\.(?=\s?[-$\\(0-9])|-+>|=>|\u2192|[\u2014\u2013-](?=\s))"
+    rf"|{CLOSING}\n?{IS}"
     rf"|\s?{GAP}(?:\s?{IS}|(?P<far>[*_)]*[:\uff1a]))"
-    rf"|{_CLOSING}(?P<heading>\n)"
+    rf"|{CLOSING}(?P<heading>\n)"
     r"|(?P<at_once>(?: (?:of|as))?,? (?=[-+$\\(\[{]?(?:[0-9$\\(\[{]|[A-Za-z](?![A-Za-z])))))"
 )
 _SHORT = re.compile(r"^[^\S\n]*+[*_#>]*+A:", re.MULTILINE)
@@ -100,7 +112,7 @@ def said_answer(text: str, kind: AnswerKind, after: int, cut_short: bool = False
     """
     low = folded(text)
     found: Found | None = None
-    for at in last_places(low, (*ANSWER, "a:"), after):
+    for at in last_places(low, (*ANSWER_HINTS, "a:"), after):
         # An approximation does not take the place of the exact answer before it.
         said, about = _said_at(text, at, kind, after, strict=after > 0 or found is not None)
         found = found or said
