@@ -28,8 +28,8 @@ _NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=<>+]|\([a-z])"
 """Behind a letter that is no variable and no word."""
 _AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
 _LEAD = spaced(
-    rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}(?:(?:choice|option|letter) ?)?"
-    rf"(?:{GAP})?(?:[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s)|\s?{IS}|\u5e94?\u9009|\n)"
+    rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}"
+    rf"(?:(?:choice|option|letter) ?)?(?:{GAP})?(?:[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s)|\s?{IS}|\u5e94?\u9009|\n)"
 )
 _CHOOSES_AT = spaced(
     r"(?<![A-Za-z])(?:choos(?:e|ing)|chose|select|pick|go(?:ing)? with|went with)\b"
@@ -44,7 +44,7 @@ _FILLER = re.compile(
 _IS_IT = spaced(
     rf"(?:(?<=[\s(*$\"'\[_{{])|^)(?:[(\[]\s?(?P<held>[A-Ja-j])\s?[)\]]|(?P<bare>(?-i:[A-J]))\)?){_UNDRESS} "
     r"(?:is|seems|must be|would be|should be|appears to be) (?:(?:clearly|also|indeed|therefore|thus|hence) )?(?:the )?"
-    r"(?:(?:most|only|single) )?(?:(?:most|correct|right|best|final) )?\Z",
+    r"(?:(?:most|only|single) )?(?:(?:correct|right|best|final|likely|accurate|appropriate|suitable|plausible) )?\Z",
     re.IGNORECASE | re.MULTILINE,
 )
 _ONLY_IN = spaced(r"\w*(?: (?:answer|option|choice|one))? (?:that|if|when|only|for|in)\b")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
 from its.grading.choices import chosen_line, said_choice
-from its.grading.fallback import fallback_answer
+from its.grading.fallback import complete_end, fallback_answer
 from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of, has_prose
 from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
 from its.grading.said import said_answer, stated_alone
@@ -22,17 +22,19 @@ WHOLE_CHARACTERS = 200
 
 _TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
+_SMALL_WORD = re.compile(r"(?<![\\A-Za-z])(?:is|it|so|in|we|of|to|be|as|at|by|if|on|he|my|no|an|or)(?![A-Za-z])", re.I)
 _PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
-_FEW_WORDS = re.compile(
-    r"(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)(?:,?\s(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)){0,4}"
-)
+_TERM = r"(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)"
+_FEW_WORDS = re.compile(rf"{_TERM}(?:,?\s{_TERM}){{0,4}}")
 _SENTENCE = re.compile(
-    r"\b(?:is|are|was|were|be|am|has|have|had|do|does|did|don['\u2019]t|can|cannot|can['\u2019]t|could|will|would|should|i|i['\u2019]m|"
-    r"you|we|he|she|they|it|let|let['\u2019]s|the|this|that|there|here|what|how|why|to|so|thus|hence|therefore|then|first|"
-    r"next|now|find|solve|given|compute|calculate|step|solution|answer|answers|thinking|sure|okay|ok|hello|hi|please|"
-    r"sorry|hmm|wait|well|because|since|of course|certainly|simplify|evaluate|determine|question|problem|by|using)\b",
+    r"\b(?:is|are|was|were|be|am|has|have|had|do|does|did|don['\u2019]t|can|cannot|can['\u2019]t|could|will|would|should|i|"
+    r"i['\u2019]m|you|we|he|she|they|it|let|let['\u2019]s|the|this|that|there|here|what|how|why|to|so|thus|hence|then|"
+    r"therefore|first|next|now|find|solve|given|compute|calculate|step|(?<!no )solution|answers?|thinking|sure|okay|ok|"
+    r"hello|hi|please|sorry|hmm|wait|well|because|since|of course|certainly|simplify|evaluate|determine|question|"
+    r"problem|by|using)\b",
     re.IGNORECASE,
 )
+"""Words of a sentence, which is no answer as a whole."""
 _INVISIBLE = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
 )
@@ -96,7 +98,7 @@ def _extract(text: str, kind: AnswerKind, fallback: bool, question: str, cut_sho
             return found
     if box is not None:
         return _boxed(text, box, kind)
-    if kind != "choice" and (whole := _whole(text, kind)) is not None:
+    if kind != "choice" and (whole := _whole(text, kind, cut_short)) is not None:
         return whole
     if not fallback or (opens_box(text) and last_box(text) is None):
         return None
@@ -161,33 +163,28 @@ def _hashes(text: str, kind: AnswerKind, after: int) -> Extracted | None:
     return Extracted(answer, "hashes", mark.start(1), mark.end(1)) if answer and wanted else None
 
 
-def _whole(text: str, kind: AnswerKind) -> Extracted | None:
+def _whole(text: str, kind: AnswerKind, cut_short: bool) -> Extracted | None:
     answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
     if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer:
         return None
     if "\\boxed" in answer or "\\fbox" in answer:
         return None  # one that is empty or does not close
+    if complete_end(text, cut_short) < len(text.rstrip()):
+        return None
     at = text.index(answer)
     span = MATH_SPAN.fullmatch(answer.rstrip(".").strip("*"))
     if span is not None and content_of(span):
         return Extracted(content_of(span), "whole", at, at + len(answer))
-    number = parse_number(normalise_answer(answer, kind), kind) is not None and not has_prose(answer)
+    number = parse_number(normalise_answer(answer, kind), kind) is not None
     formula = kind == "math" and (re.search(r"[0-9\\^=]", answer) or _PRODUCT.fullmatch(answer))
-    if number or (formula and not has_prose(answer) and not re.search(r"[.:?!] ", answer) and "$" not in answer):
-        return Extracted(answer, "whole", at, at + len(answer)) if _is_closed(answer) else None
+    dressed = has_prose(answer) or _SMALL_WORD.search(answer) or "$" in answer.strip("$")
+    if not dressed and (number or (formula and not re.search(r"[.:?!] ", answer))):
+        return Extracted(answer, "whole", at, at + len(answer))
     if (alone := stated_alone(answer, kind)) is not None:
         return Extracted(alone.answer, "whole", at + alone.start, at + alone.end)
     if kind == "math" and _FEW_WORDS.fullmatch(answer.rstrip(".")) and not _SENTENCE.search(answer):
         return Extracted(answer, "whole", at, at + len(answer))
     return None
-
-
-def _is_closed(formula: str) -> bool:
-    """Whether every bracket of a formula is closed; an interval's may be of two kinds."""
-    depth = 0
-    for letter in formula:
-        depth += (letter in "([{") - (letter in ")]}")
-    return depth <= 0 and not formula.endswith(("+", "/", "=", "^", "\\"))
 
 
 def _readable(text: str) -> tuple[str, list[int] | None]:

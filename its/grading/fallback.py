@@ -11,7 +11,7 @@ and a name alone (`$n$`, `$f(x)$`) or a condition ("for all $x > 0$") where some
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from its.grading.choices import last_letter
 from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of
@@ -25,12 +25,15 @@ _STEP = re.compile(
 )
 _ENDS = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|[\u3002\uff1f]")
 _RIGHT = re.compile(r"[,;]\s*(?:right|correct|ok(?:ay)?|yes|no|isn['\u2019]t it|huh)\s*$", re.IGNORECASE)
+_INDEX = re.compile(r"[_^]\{?\s?[-\u2212]?$|(?<![A-Za-z])[A-Za-z]$")
+"""Before an index, an exponent, the digit of a name: `x_1`, `cm^2`, `m2`."""
+_PART = re.compile(r"-[a-z]{2}")
 _BRACKET = re.compile(r"\\.|[()\[\]{}]", re.DOTALL)
 _UNENDED = re.compile(r"(?:[-+/=^\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|\\[A-Za-z]+|\\)$")
 _LOOSE = re.compile(r"(?<!\\)\$(?=[A-Za-z\\({\[-])[^$]*$")
 _NAME = re.compile(
     r"(?:\\(?:triangle|angle|overline|vec|hat|bar|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|overrightarrow)\s*)?"
-    r"(?:\{?\s*(?:[A-Za-z]{1,5}|\\(?!pi|infty|emptyset|varnothing|text|frac|sqrt|times|cdot|ldots)[A-Za-z]+)\s*\}?)"
+    r"(?:\{?\s*(?:[A-Za-z]|[A-Z]{2,5}|\\(?!pi|infty|emptyset|varnothing|text|frac|sqrt|times|cdot|ldots)[A-Za-z]+)\s*\}?)"
     r"(?:'|_\{?[A-Za-z0-9]{1,3}\}?)*"
     r"(?:\s*\(\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?(?:\s*,\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?)*\s*\))?"
 )
@@ -60,17 +63,14 @@ def fallback_answer(
     if kind == "choice":
         letter = last_letter(text)
         return None if letter is None or letter.start < at else (letter, "last_letter")
-    text = text[: _complete(text, cut_short)]
-    number = next((found for found in _numbers(text, kind, at) if not _is_no_answer(text, found)), None)
-    if kind != "math":
+    text = text[: complete_end(text, cut_short)]
+    spans = _spans(text, at) if kind == "math" else []
+    span, passed = _strongest(text, spans, at)
+    number = _last_number(_without(text, passed), kind, at, len(text))
+    span = span if span is not None or number is not None or not spans else spans[-1]
+    if span is None or (number is not None and number.end > span.end()):
         return number and (number, "last_number")
-    span = _last_span(text, at)
-    if span is None:
-        return number and (number, "last_number")
-    found = Found(content_of(span), span.start(), span.end())
-    if number is not None and (number.end > span.end() or (_is_name(found.answer) and number.start < span.start())):
-        return number, "last_number"
-    return found, "last_math"
+    return Found(content_of(span), span.start(), span.end()), "last_math"
 
 
 def _behind_copy(text: str, question: str) -> int | None:
@@ -84,7 +84,7 @@ def _behind_copy(text: str, question: str) -> int | None:
     return len(text) - len(rest) if len(rest) < len(text) else 0
 
 
-def _complete(text: str, cut_short: bool) -> int:
+def complete_end(text: str, cut_short: bool) -> int:
     """Where the last sentence begins if it was cut off within a formula or number; else the end of the text."""
     tail = text.rstrip()
     line = tail.rfind("\n") + 1
@@ -129,18 +129,17 @@ def _last_of(text: str, mark: str) -> int:
     return at
 
 
-def _numbers(text: str, kind: AnswerKind, begin: int) -> Iterator[Found]:
-    """Numbers from the end on; one between letters (`K2A`) is part of a name.
+def _numbers(text: str, kind: AnswerKind, begin: int, end: int) -> Iterator[Found]:
+    """Numbers of [begin, end), from the end on; one between letters (`K2A`) is part of a name.
 
     The last run of what numbers are made of is searched first: it nearly always holds the one that is taken.
     """
-    end = max(text.rfind(digit) for digit in "0123456789") + 1
-    if end <= begin:
+    start = stop = max(text.rfind(digit, begin, end) for digit in "0123456789") + 1
+    if start <= begin:
         return
-    start = stop = end
     while start > begin and text[start - 1] in _NUMERIC:
         start -= 1
-    while stop < len(text) and text[stop] in _NUMERIC:
+    while stop < end and text[stop] in _NUMERIC:
         stop += 1
     while True:
         for match in reversed(list(NUMBER[kind].finditer(text, start, stop))):
@@ -153,8 +152,13 @@ def _numbers(text: str, kind: AnswerKind, begin: int) -> Iterator[Found]:
         start = max(begin, text.rfind("\n", begin, start - 1) + 1)
 
 
-def _is_no_answer(text: str, found: Found) -> bool:
-    return _is_asked(text, found.end) or _STEP.search(text, max(0, found.start - 20), found.start) is not None
+def _last_number(text: str, kind: AnswerKind, begin: int, stop: int) -> Found | None:
+    """The last number before `stop` that is no step's, no index or exponent, and not asked about."""
+    for found in _numbers(text, kind, begin, stop):
+        head = text[max(0, found.start - 20) : found.start]
+        if not _is_asked(text, found.end) and not _STEP.search(head) and not _INDEX.search(head):
+            return found
+    return None
 
 
 def _is_asked(text: str, at: int) -> bool:
@@ -162,27 +166,46 @@ def _is_asked(text: str, at: int) -> bool:
     return end is not None and end.group() in "?\uff1f" and not _RIGHT.search(text, at, end.start())
 
 
-def _last_span(text: str, begin: int) -> re.Match[str] | None:
-    """The last formula between marks; a name alone, or a condition behind a formula of its sentence, only for want of
-    another."""
+def _spans(text: str, begin: int) -> list[re.Match[str]]:
+    """The formulas between marks that hold something and are not asked about."""
     if "$" not in text and "\\(" not in text and "\\[" not in text:
-        return None
-    spans = [
-        span
-        for span in MATH_SPAN.finditer(text, begin)
-        if not _BLANK.fullmatch(content_of(span)) and not _is_asked(text, span.end())
-    ]
+        return []
+    spans = MATH_SPAN.finditer(text, begin)
+    return [s for s in spans if not _BLANK.fullmatch(content_of(s)) and not _is_asked(text, s.end())]
+
+
+def _strongest(
+    text: str, spans: Sequence[re.Match[str]], begin: int
+) -> tuple[re.Match[str] | None, list[re.Match[str]]]:
+    """The last formula but for those passed over, and these.
+
+    Passed over are names alone, and conditions ("when $x = 3$") with a formula or number before them in their sentence.
+    """
+    passed: list[re.Match[str]] = []
     for place in range(len(spans) - 1, -1, -1):
         span = spans[place]
-        if _is_name(content_of(span)):
-            continue
-        if place and _CONDITION.search(text, max(0, span.start() - 60), span.start()):
-            between = text[spans[place - 1].end() : span.start()]
-            if not _ENDS.search(between) and not _is_name(content_of(spans[place - 1])):
-                continue
-        return span
-    return spans[-1] if spans else None
+        if not _is_name(text, span):
+            if not _CONDITION.search(text, max(begin, span.start() - 60), span.start()):
+                return span, passed
+            far = max(begin, span.start() - _LOOK)
+            start = max(far, *(text.rfind(mark, far, span.start()) for mark in (". ", "\n", "? ", "! ")))
+            before = place and spans[place - 1].start() >= start and not _is_name(text, spans[place - 1])
+            if not before and _last_number(text, "math", start, span.start()) is None:
+                return span, passed
+        passed.append(span)
+    return None, passed
 
 
-def _is_name(formula: str) -> bool:
-    return _NAME.fullmatch(formula.strip(" .,;")) is not None
+def _without(text: str, spans: Sequence[re.Match[str]]) -> str:
+    """The text with blanks in place of some spans, the last one first."""
+    pieces: list[str] = []
+    at = len(text)
+    for span in spans:
+        pieces += [text[span.end() : at], " " * (span.end() - span.start())]
+        at = span.start()
+    return "".join(reversed([*pieces, text[:at]])) if spans else text
+
+
+def _is_name(text: str, span: re.Match[str]) -> bool:
+    """Whether a formula is what is spoken of and no value: `n`, `f(x)`, `x`-axis."""
+    return _NAME.fullmatch(content_of(span).strip(" .,;")) is not None or _PART.match(text, span.end()) is not None

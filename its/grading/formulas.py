@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from its.grading.normalise import AnswerKind
+from its.grading.normalise import AnswerKind, normalise_answer, parse_number
 
 # The lookahead inside the group keeps the match free of backtracking: 1,000,0001 is 1,000 and then 0001.
 # A sign counts only where nothing stands before it that it could subtract from: 16-3 ends in 3.
@@ -160,6 +160,10 @@ def read_formula(text: str, at: int, stop: int, kind: AnswerKind) -> Found | Non
 
 def _result(text: str, found: Found) -> Found:
     """What a calculation comes to: 5 of `3 + 2 = 5`, 12 of `m+n = 5+7 = 12`; other equations stay."""
+    if r"\text{or}" in found.answer:  # 1/2 or 0.5
+        values = {parse_number(normalise_answer(part, "math")) for part in found.answer.split(r"\text{or}")}
+        if len(values) == 1 and None not in values:
+            return Found(found.answer.partition(r"\text{or}")[0].strip(), found.start, found.end)
     if "=" not in found.answer or _RELATION.search(found.answer):
         return found
     parts = found.answer.split("=")
@@ -229,6 +233,8 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
             if before == behind and said != "__":  # `3 * 4` and `3*4` are products; `**18**` is set bold
                 pieces.append(said)
                 hard = True
+        elif name == "word" and said in "ie" and text.startswith((".e.", ".g."), end):
+            break
         elif name == "word" and opened[-1:] == ["{"]:
             keep(said, end)
         elif name == "word":
@@ -236,6 +242,9 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
             if verdict == "stop":
                 break
             if verdict == "link":
+                if "".join(pieces[kept:]).strip() == ",":  # `1, 2, or 3`
+                    del pieces[kept:]
+                    pieces.append(" ")
                 pieces.append(rf"\text{{{said.lower()}}}")
             elif verdict == "keep":
                 keep(said, end)
@@ -264,7 +273,7 @@ def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
             else:
                 pieces.append(said)
         elif said == "!":
-            if re.match(r"\s*(?:[A-Z\n]|\Z)", text[end : end + 3]):
+            if re.match(r"\s*(?:[A-Z0-9\n]|\Z)", text[end : end + 3]):
                 break  # an exclamation
             keep(said, end)
         elif said == "'" and kept and (after == "(" or after == "'"):
@@ -329,6 +338,8 @@ def _word(text: str, start: int, end: int, stop: int, kind: AnswerKind, begun: b
 
 
 def _is_aside(text: str, start: int, stop: int) -> bool:
-    """Whether a bracket holds words: `18 (since 9 * 2)`."""
+    """Whether a bracket holds words, or how a number was come by: `18 (since 9 * 2)`, `18 (9 * 2 = 18)`."""
     close = text.find(")" if text[start] == "(" else "]" if text[start] == "[" else "}", start, min(stop, start + 200))
-    return close > 0 and has_prose(text[start:close])
+    held = text[start + 1 : close] if close > 0 else ""
+    worked = text[start] == "(" and re.search(r"[0-9]\s$", text[max(0, start - 2) : start]) is not None
+    return has_prose(held) or (worked and ("=" in held or not re.search(r"[A-Za-z]", held)))

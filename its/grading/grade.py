@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from its.boxes import opens_box
 from its.grading.equal import GraderError, compare_form
 from its.grading.extract import Extracted, extract_answer
 from its.grading.normalise import MAX_CHARACTERS, AnswerKind, name_of, normalise_answer
@@ -165,7 +166,7 @@ class Grader:
 def _copy_of_reference(text: str, item: Item) -> Extracted | None:
     """All of a response that is its reference word for word; of kind `math`, where a reference may be words."""
     answer = text.strip() if item.kind == "math" and len(text) < 2 * MAX_CHARACTERS else ""
-    if not answer or answer != item.reference.strip():
+    if not answer or answer != item.reference.strip() or opens_box(answer):
         return None
     at = text.index(answer)
     return Extracted(answer, "whole", at, at + len(answer))

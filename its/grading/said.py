@@ -53,14 +53,16 @@ _HEADING = spaced(r"[\s#*_>\d.)-]*(?:the |my )?(?:(?:final|correct|boxed) ){0,2}
 _MARKUP = re.compile(rf"(?:\s|{MARKS})*")
 _FILLER = re.compile(
     rf"(?:[\s:\uff1a=\uff1d>]|{MARKS}|\\(?:q?quad|displaystyle)(?![A-Za-z])|\\[,;:! \"'`]|Rs\.?(?=\s?[0-9])|\u20b9"
-    r"|(?:therefore|thus|then|hence|so|simply|just|indeed|still|exactly|clearly|obviously|precisely|now|also|really|"
-    r"actually|definitely|probably|likely|certainly|equal\sto|equals|given\sby|as\sfollows|the\sfollowing|only|either|"
-    r"that|of|value|is|are|be|[a-z]{3,12}ed\sas)\b,?)*+",
+    r"|(?:therefore|thus|then|hence|so|simply|just|indeed|still|exactly|clearly|obviously|precisely|now|also|really|only|"
+    r"either|actually|definitely|probably|likely|certainly|in\sfact|in\sthis\scase|equal\sto|equals|given\s(?:by|as)|"
+    r"as\sfollows|the\sfollowing|that|is|are|be|[a-z]{3,12}ed\sas|(?:found|seen|going|known|shown|[a-z]{4,10}ed)\sto\sbe|"
+    r"the\s(?:number|integer|value|fraction|expression|interval|set|ratio|point|(?:ordered\s)?pair|vector|matrix)(?!\sof)"
+    r")\b,?)*+",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"\(?[A-J]\)?|\\(?:text|textbf|mathrm|mathbf)\s?\{\s?\(?[A-J]\)?\s?\}")
 _OPTION_MARK = re.compile(
-    r"(?:\(\s?[A-J]\s?\)|[A-J]\s?[).:])\s*(?=[-+.0-9$\\(\[{]|[a-z][\s=+*/^(_-])(?!\.?\s*(?:\Z|\n))|"
+    r"(?:(?:option|choice)\s)?(?:\(\s?[A-J]\s?\)|[A-J]\s?[).:])\s*(?=[-+.0-9$\\(\[{]|[a-z][\s=+*/^(_-])(?!\.?\s*(?:\Z|\n))|"
     r"(?:option|choice)\s(?=\$|\\\()"
 )
 """The letter of an option before what it says: `C) 10`."""
@@ -77,7 +79,8 @@ _DOES = spaced(
 )
 _OPERAND = spaced(
     r"\b(?:by|than|of|least|most|under|over|between|and|or|from|to|with|degree|modulo|mod|in|at|within|nearest|first|last|not|"
-    r"step|part|question|problem|equation|example|case|up) ?\Z"
+    r"step|part|question|problem|equation|example|case|up|except|excluding|odd|even|prime|all|any|every|each|no|only|real|"
+    r"positive|negative|natural|consecutive|distinct) ?\Z"
 )
 """Before a number that is no answer: divisible by 3, a polynomial of degree 1."""
 _CLAUSE = re.compile(r"(?:,|:|\s[\u2014\u2013-])\s")
@@ -90,6 +93,9 @@ _VERBISH = re.compile(
 _ENDS_CLAUSE = re.compile(r"[,;(]|\b(?:since|because|as|which|so|where)\b", re.IGNORECASE)
 _UNIT = re.compile(r"(?:[A-Za-z/]+(?:\s[A-Za-z/]+){0,2})?")
 _WORDS = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*(?:\s[^\W\d_]+(?:['\u2019-][^\W\d_]+)*){0,3}")
+_OF_ALL = re.compile(
+    r"(?:all|any|every|no|odd|even|only)(?:\s(?:[^\W\d_]+|[0-9]{1,6}|\$[^$\n]{1,40}\$)){1,6}", re.IGNORECASE
+)
 _DONE = re.compile(r"\b(?!undefined|unbounded)[a-z]+(?:ed|ing)\b", re.IGNORECASE)
 _NO_ANSWERS = re.compile(
     r"(?:correct|right|wrong|incorrect|obvious|clear|unclear|unknown|not|in|to|given|found|obtained|based|derived|"
@@ -164,8 +170,9 @@ def _behind(text: str, lead: re.Match[str], kind: AnswerKind, *, strict: bool) -
     if heading and not _HEADING.fullmatch(head):
         return None
     if lead.group("at_once") is not None:
-        found = read_formula(text, end, stop, kind) if _OWN.search(head) else None
-        return found if found and not re.match(r"[^\S\n]?[A-Za-z:]", text[found.end : found.end + 2]) else None
+        found = read_formula(text, end, stop, kind) if _OWN.search(head) or _HEADING.fullmatch(head) else None
+        more = found and (":" in found.answer or re.match(r"[^\S\n]?[A-Za-z:]", text[found.end : found.end + 2]))
+        return None if more else found
     colon = heading or lead.group("colon") is not None or lead.group("far") is not None
     return _value(text, end, stop, kind, strict=strict, plain=colon and not _FINAL.search(head), first=start < 12)
 
@@ -246,7 +253,7 @@ def _later(text: str, at: int, end: int, kind: AnswerKind) -> Found | None:
                 return found
     if (found := _at_end(text, at, end, kind, len(numbers))) is not None:
         return found
-    return _in_words(text, at, end) if kind == "math" and not numbers else None
+    return _in_words(text, at, end, bool(numbers)) if kind == "math" else None
 
 
 def _at_end(text: str, at: int, end: int, kind: AnswerKind, numbers: int) -> Found | None:
@@ -262,20 +269,17 @@ def _at_end(text: str, at: int, end: int, kind: AnswerKind, numbers: int) -> Fou
     return found if found is not None and found.end == at + len(sentence) else None
 
 
-def _in_words(text: str, at: int, end: int) -> Found | None:
-    """A name or a few words: `The answer is Evelyn.`"""
+def _in_words(text: str, at: int, end: int, numbers: bool) -> Found | None:
+    """A name or a few words, `The answer is Evelyn.`; with formulas in them, what holds of all: `all odd $n$`."""
     clause = _ENDS_CLAUSE.search(text, at, end)
     if clause is not None and clause.group() == "(" and not text[clause.start() - 1].isspace():
         return None
     end = clause.start() if clause else end
     said = text[at:end].strip(" \t*_`\"'.\u201c\u201d")
-    if (
-        len(said) > 40
-        or _DONE.search(said)
-        or not _WORDS.fullmatch(said)
-        or _NO_ANSWERS.match(said)
-        or _VERBISH.search(said)
-    ):
+    shape = _OF_ALL if _OF_ALL.match(said) else None if numbers else _WORDS
+    if shape is None or len(said) > 60 or not shape.fullmatch(said):
+        return None
+    if _NO_ANSWERS.match(said) or _DONE.search(said) or _VERBISH.search(said):
         return None
     start = text.index(said, at)
     return Found(said, start, start + len(said))

@@ -37,7 +37,7 @@ def test_rows_keep_their_fields_and_order(tmp_path: Path) -> None:
     source = _write(
         tmp_path / "in.jsonl",
         {"id": "ä", "reference": 27.0, "response": "\\boxed{27}"},
-        {"reference": "x+1", "response": "so $1+x$", "kind": "math", "extra": [1]},
+        {"reference": "x+1", "response": "it gives $1+x$", "kind": "math", "extra": [1]},
         {"reference": "B", "response": "no idea", "kind": "choice"},
         {"reference": "7", "response": "\\boxed{9^{9^{9^9}}}", "kind": "math"},
     )
