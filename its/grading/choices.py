@@ -29,7 +29,8 @@ _NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=<>+]|\([a-z])"
 _AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
 _LEAD = spaced(
     rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}"
-    rf"(?:(?:choice|option|letter) ?)?(?:{GAP})?(?:[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s)|\s?{IS}|\u5e94?\u9009|\n)"
+    rf"(?:(?:choice|option|letter) ?)?(?:{GAP})?"
+    rf"(?:[:=\uff1a\uff1d]|-+>|=>|\u2192|[\u2014\u2013-](?=\s)|\s?{IS}|\u5e94?\u9009|\n)"
 )
 _CHOOSES_AT = spaced(
     r"(?<![A-Za-z])(?:choos(?:e|ing)|chose|select|pick|go(?:ing)? with|went with)\b"

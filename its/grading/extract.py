@@ -56,9 +56,7 @@ class Extracted:
     end: int
 
 
-def extract_answer(
-    text: str, kind: AnswerKind, *, fallback: bool = True, question: str = "", cut_short: bool = False
-) -> Extracted | None:
+def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, question: str = "") -> Extracted | None:
     r"""The final answer of a response without its thinking, or None where it gives none.
 
     Said outright, and of these the last one in the text:
@@ -80,33 +78,32 @@ def extract_answer(
     Args:
         fallback: whether the fallback may find an answer.
         question: the problem's text; the fallback takes a copy of it for no answer.
-        cut_short: whether the limit of tokens ended the text: what ends with it may be half a number.
     """
     read, places = _readable(text)
-    found = _extract(read, kind, fallback, question, cut_short)
+    found = _extract(read, kind, fallback, question)
     if found is None or places is None:
         return found
     return replace(found, start=places[found.start], end=places[found.end - 1] + 1)
 
 
-def _extract(text: str, kind: AnswerKind, fallback: bool, question: str, cut_short: bool) -> Extracted | None:
+def _extract(text: str, kind: AnswerKind, fallback: bool, question: str) -> Extracted | None:
     box = last_box(text, is_choice if kind == "choice" else None)
     after = box.right if box is not None else 0
     if not after or len(text) - after > 6:  # else no room for anything behind it
-        found = _outright(text, kind, after, cut_short)
+        found = _outright(text, kind, after)
         if found is not None:
             return found
     if box is not None:
         return _boxed(text, box, kind)
-    if kind != "choice" and (whole := _whole(text, kind, cut_short)) is not None:
+    if kind != "choice" and (whole := _whole(text, kind)) is not None:
         return whole
     if not fallback or (opens_box(text) and last_box(text) is None):
         return None
-    last = fallback_answer(text, kind, question, cut_short)
+    last = fallback_answer(text, kind, question)
     return None if last is None else Extracted(*last[0][:1], last[1], *last[0][1:])
 
 
-def _outright(text: str, kind: AnswerKind, after: int, cut_short: bool) -> Extracted | None:
+def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
     """The last of what is said outright behind `after`, where the last box ends."""
     best: Extracted | None = None
     tag = _last(_TAG.finditer(text, after)) if "</" in text else None
@@ -119,7 +116,7 @@ def _outright(text: str, kind: AnswerKind, after: int, cut_short: bool) -> Extra
         if line is not None:
             return Extracted(line.answer, "option", line.start, line.end)
     else:
-        said = said_answer(text, kind, after, cut_short)
+        said = said_answer(text, kind, after)
         if "####" in text and (hashes := _hashes(text, kind, max(after, said.end if said else 0))) is not None:
             return hashes
     return best if said is None else Extracted(said.answer, "final_answer", said.start, said.end)
@@ -163,13 +160,13 @@ def _hashes(text: str, kind: AnswerKind, after: int) -> Extracted | None:
     return Extracted(answer, "hashes", mark.start(1), mark.end(1)) if answer and wanted else None
 
 
-def _whole(text: str, kind: AnswerKind, cut_short: bool) -> Extracted | None:
+def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
     if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer:
         return None
     if "\\boxed" in answer or "\\fbox" in answer:
         return None  # one that is empty or does not close
-    if complete_end(text, cut_short) < len(text.rstrip()):
+    if complete_end(text) < len(text.rstrip()):
         return None
     at = text.index(answer)
     span = MATH_SPAN.fullmatch(answer.rstrip(".").strip("*"))

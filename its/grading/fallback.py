@@ -20,7 +20,7 @@ from its.grading.normalise import AnswerKind
 _NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
 _MARKER = re.compile(r"[\s*#>_-]*[0-9]{1,3}[.)][\s*_]*")
 _STEP = re.compile(
-    r"\b(?:step|part|case|question|problem|example|equation|eq\.?|figure|section|exercise|page|option|method|line)\s*[#(]?\s*$",
+    r"\b(?:step|part|case|question|problem|example|equation|eq\.?|figure|section|exercise|page|method)\s*[#(]?\s*$",
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|[\u3002\uff1f]")
@@ -41,21 +41,18 @@ _NAME = re.compile(
 _BLANK = re.compile(r"(?:\\(?:blacksquare|square|Box|qed|Diamond|quad|ldots|dots)(?![A-Za-z])|[\s.,\u25a0\u25a1])*")
 """The mark of a proof's end, or nothing."""
 _CONDITION = re.compile(
-    r"\b(?:for\s+(?:all|any|every|each|some|which|real|integers?|positive)\b[^.$\\\n]{0,30}|for|where|when(?:ever)?|if|provided(?:\s+that)?|"
-    r"with|since|because|at)\s*$",
+    r"\b(?:for\s+(?:all|any|every|each|some|which|real|integers?|positive)\b[^.$\\\n]{0,30}|for|where|when(?:ever)?|if|"
+    r"provided(?:\s+that)?|with|since|because|at)\s*$",
     re.IGNORECASE,
 )
 _LOOK = 400
 
 
-def fallback_answer(
-    text: str, kind: AnswerKind, question: str = "", cut_short: bool = False
-) -> tuple[Found, str] | None:
+def fallback_answer(text: str, kind: AnswerKind, question: str = "") -> tuple[Found, str] | None:
     """The answer by the fallback and its rule (`last_number`, `last_math`, `last_letter`); None where there is none.
 
     Args:
         question: the problem's text; a copy of it in the response is no answer.
-        cut_short: whether the limit of tokens ended the text.
     """
     at = _behind_copy(text, question)
     if at is None:
@@ -63,7 +60,7 @@ def fallback_answer(
     if kind == "choice":
         letter = last_letter(text)
         return None if letter is None or letter.start < at else (letter, "last_letter")
-    text = text[: complete_end(text, cut_short)]
+    text = text[: complete_end(text)]
     spans = _spans(text, at) if kind == "math" else []
     span, passed = _strongest(text, spans, at)
     number = _last_number(_without(text, passed), kind, at, len(text))
@@ -84,20 +81,21 @@ def _behind_copy(text: str, question: str) -> int | None:
     return len(text) - len(rest) if len(rest) < len(text) else 0
 
 
-def complete_end(text: str, cut_short: bool) -> int:
+def complete_end(text: str) -> int:
     """Where the last sentence begins if it was cut off within a formula or number; else the end of the text."""
     tail = text.rstrip()
     line = tail.rfind("\n") + 1
     if line and len(tail) - line < 20 and _MARKER.fullmatch(tail, line):  # an item of a list that did not come
         tail = tail[:line].rstrip()
         line = tail.rfind("\n") + 1
-    at = _cut_at(tail, line, cut_short and text[-1:].isalnum())
+    at = _cut_at(tail, line)
     if at is None:
         return len(tail)
-    return max(tail.rfind(mark, 0, at) + len(mark) for mark in (". ", "\n", "! ", "? ", "\u3002")) if at else 0
+    ends = [(tail.rfind(mark, 0, at), len(mark)) for mark in (". ", "\n", "! ", "? ", "\u3002")]
+    return max((place + length for place, length in ends if place >= 0), default=0)
 
 
-def _cut_at(tail: str, line: int, half: bool) -> int | None:
+def _cut_at(tail: str, line: int) -> int | None:
     """A place in the formula within which a text ends, if it does; `line` is where its last line begins."""
     if not tail or tail[-1] in ".!?\u3002":
         return None
@@ -118,7 +116,7 @@ def _cut_at(tail: str, line: int, half: bool) -> int | None:
     loose = _LOOSE.search(MATH_SPAN.sub(lambda span: "#" * len(span.group()), tail[line:]))
     if loose is not None:
         return line + loose.start()
-    return len(tail) - 1 if half or _UNENDED.search(tail, max(line, len(tail) - 100)) else None
+    return len(tail) - 1 if _UNENDED.search(tail, max(line, len(tail) - 100)) else None
 
 
 def _last_of(text: str, mark: str) -> int:

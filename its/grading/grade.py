@@ -122,13 +122,7 @@ class Grader:
         try:
             cut = cut_thinking(item.text, item.thinking, item.cut_short, "" if item.apart else None)
             copied = _copy_of_reference(cut.answer, item)
-            extracted = copied or extract_answer(
-                cut.answer,
-                item.kind,
-                fallback=self._fallback,
-                question=item.question,
-                cut_short=item.cut_short,
-            )
+            extracted = copied or extract_answer(cut.answer, item.kind, fallback=self._fallback, question=item.question)
             if extracted is not None:
                 start, end = cut.place(extracted.start, extracted.end)
                 extracted = replace(extracted, start=start, end=end)

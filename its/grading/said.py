@@ -108,13 +108,12 @@ _NO_ANSWERS = re.compile(
 """First words of what is said about an answer and is none."""
 
 
-def said_answer(text: str, kind: AnswerKind, after: int, cut_short: bool = False) -> Found | None:
+def said_answer(text: str, kind: AnswerKind, after: int) -> Found | None:
     """The last answer that is said in words; not of kind `choice`.
 
     Args:
         after: leads count from here on. Where it is not 0 something was said outright before: then only a formula or
             number at once behind the lead takes its place, and not an approximate one.
-        cut_short: whether the limit of tokens ended the text: what ends with it may be half a number.
     """
     low = folded(text)
     found: Found | None = None
@@ -125,7 +124,7 @@ def said_answer(text: str, kind: AnswerKind, after: int, cut_short: bool = False
         if said is not None and not about:
             found = said
             break
-    return None if found is None or (cut_short and found.end >= len(text)) else found
+    return found
 
 
 def stated_alone(text: str, kind: AnswerKind) -> Found | None:
