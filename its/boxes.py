@@ -17,7 +17,7 @@ _COMMAND = r"\\{1,2}(?:boxed|fbox)"
 _GROUP = r"\{[^{}\n]{0,200}(?:\{[^{}\n]{0,200}\}[^{}\n]{0,200}){0,8}\}"
 _TAIL = rf"(?:[0-9A-Za-z^_/+*%!\u00b0-]|[.,](?=[0-9])|\\[A-Za-z]|{_GROUP}|\([^()\n]{{0,200}}\)){{0,200}}+"
 _FRACTION = rf"\\[dtc]?frac\s*(?:[0-9]|{_GROUP})\s*(?:[0-9]|{_GROUP})"
-_NO_ARGUMENT = r"(?:boxed|fbox|end|begin|left|right|q?quad)(?![A-Za-z])|(?:text|math)[a-z]*\s?[^\s{a-z]"
+_NO_ARGUMENT = r"(?:boxed|fbox|end|begin|left|right|q?quad)(?![A-Za-z])|(?:text|math)[a-z]*\s?(?:[^\s{a-z]|\Z)"
 _NAMED = rf"\\(?!{_NO_ARGUMENT})[A-Za-z]++(?:\s?{_GROUP})*"
 _BARE = (
     rf"[-+]?\s?\\?\$?\.?[0-9]{_TAIL}|[-+]?\s?(?:{_FRACTION}|\\sqrt\s*[0-9]|{_NAMED})"

@@ -19,12 +19,12 @@ _CHOOSES = ("choose", "choosing", "chose", "select", "pick", "go with", "going w
 _VERDICTS = ("correct", "right", "best", "accurate", "appropriate", "answer")
 
 _DRESS = (
-    r"(?:[\s*_`\"'\u201c\u201d\u2018\u2019$#>~{]|\\[(\[,;:! ]"
+    r"(?:[\s*_`\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u3010|$#>~{]|\\[(\[,;:! ]|</?[a-z]{1,8}>|<(?=[A-J]>)"
     r"|\\(?:text|textbf|textit|textrm|mathrm|mathbf|boldsymbol|boxed|fbox)\s?\{)*+"
 )
-_UNDRESS = r"(?:[*_`\"'\u201d\u2019$}]|\\[)\],;:! ])*+"
-_HELD = rf"[(\[]{_DRESS}(?P<held>[A-Ja-j]){_UNDRESS}\s?[)\]]"
-_NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=<>+]|\([a-z])"
+_UNDRESS = r"(?:[*_`\"'\u201d\u2019\u00bb\u3011|~$}]|\\[)\],;:! ]|</[a-z]{1,8}>)*+"
+_HELD = rf"[(\[]{{1,2}}{_DRESS}(?P<held>[A-Ja-j]){_UNDRESS}\s?[)\]]{{1,2}}"
+_NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=+]|\s[<>]|\([a-z])"
 """Behind a letter that is no variable and no word."""
 _AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
 _LEAD = spaced(
@@ -66,8 +66,9 @@ _STOP = re.compile(r"[.!?](?=\s|\Z|[<*\"])|\n|\u3002")
 _LATER = re.compile(r"(?:\b(?:is|option|choice|letter)\b|,|:)\s?", re.IGNORECASE)
 _ASIDE = re.compile(r"\(\s?([A-J])\s?\)")
 _LINE = re.compile(
-    rf"[\s>#+]*(?:-\s)?{_DRESS}(?:(?:option|choice|answer)\s)?(?:[(\[]\s?(?P<held>[A-Ja-j])\s?[)\]]|(?P<bare>(?-i:[A-J])))"
-    rf"{_UNDRESS}(?:\s?(?P<mark>[).:\u3001])(?P<rest>.*)|\s*|(?P<words>\s.*))",
+    rf"[\s>#+\u2192\u2713\u2714\u2705\u2022]*(?:-\s)?{_DRESS}(?:(?:option|choice|answer)\s)?"
+    rf"(?:{_HELD}|(?P<bare>(?-i:[A-J])|(?-i:[a-j])(?=\)))){_UNDRESS}"
+    r"(?:\s?(?P<mark>[).:\u3001]|(?<=\s)[\u2014\u2013-](?=\s))(?P<rest>.*)|\s*|(?P<words>\s.*))",
     re.IGNORECASE,
 )
 _OTHER = re.compile(r"(?:^|[\s(*])[(\[]?[A-J][).\]]\s")
@@ -75,7 +76,7 @@ _LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
 _NO_CHOICE = re.compile(
     r"(?:\b(?:not|nor|or|and|neither|except|an?|points?|angle|side|vertex|sets?|vitamin|grade|plan|class|type|group|box|bag|"
     r"container|line|matrix|event|team|city|town|train|car|part|statement|hepatitis|person|player|figure|table|case|node|"
-    r"circle|triangle|segment|school|house|machine|step|list|column|row|room)|\b[A-J]\)?,)\s?[*(]*$",
+    r"circle|triangle|segment|school|house|machine|step|list|column|row|room)|\b[A-J]\)?\s?[,/&])\s?[*(]*$",
     re.IGNORECASE,
 )
 """Before a letter that names something else."""

@@ -7,8 +7,10 @@ the text as written; `its.grading.normalise.normalise_answer` brings it into the
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
 from its.grading.choices import chosen_line, said_choice
@@ -39,7 +41,6 @@ _INVISIBLE = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
 )
 """Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
-_WIDE = {place: place - 0xFEE0 for place in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _hashes(text: str, kind: AnswerKind, after: int) -> Extracted | None:
         return None
     answer = mark.group(1).strip()
     if kind == "math":
-        wanted = not text[mark.end() :].strip()
+        wanted = not text[mark.end() :].strip() and not (after and has_prose(answer))
     else:
         wanted = parse_number(normalise_answer(answer, kind), kind) is not None
     return Extracted(answer, "hashes", mark.start(1), mark.end(1)) if answer and wanted else None
@@ -189,11 +190,20 @@ def _readable(text: str) -> tuple[str, list[int] | None]:
     went, the place of each that is left."""
     if text.isascii():
         return text, None
-    text = ascii_digits(text).translate(_WIDE)
+    text = ascii_digits(text).translate(_plain_letters())
     if not _INVISIBLE.search(text):
         return text, None
     places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
     return _INVISIBLE.sub("", text), places
+
+
+@cache
+def _plain_letters() -> dict[int, str]:
+    """Wide characters, circled capitals, and the letters of mathematical alphabets, character for character."""
+    wide = {place: chr(place - 0xFEE0) for place in range(0xFF01, 0xFF5F)} | {0x3000: " "}
+    dressed = [*range(0x24B6, 0x24D0), *range(0x1D400, 0x1D7CC)]
+    plain = {place: unicodedata.normalize("NFKC", chr(place)) for place in dressed}
+    return wide | {place: letter for place, letter in plain.items() if len(letter) == 1}
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

@@ -29,13 +29,16 @@ _INDEX = re.compile(r"[_^]\{?\s?[-\u2212]?$|(?<![A-Za-z])[A-Za-z]$")
 """Before an index, an exponent, the digit of a name: `x_1`, `cm^2`, `m2`."""
 _PART = re.compile(r"-[a-z]{2}")
 _BRACKET = re.compile(r"\\.|[()\[\]{}]", re.DOTALL)
-_UNENDED = re.compile(r"(?:[-+/=^\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|\\[A-Za-z]+|\\)$")
+_UNENDED = re.compile(r"(?:[-+/=^,\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|\\[A-Za-z]+|\\)$")
 _LOOSE = re.compile(r"(?<!\\)\$(?=[A-Za-z\\({\[-])[^$]*$")
+_ONE_NAME = (
+    r"(?:\\(?:triangle|angle|overline|vec|hat|bar|mathrm|mathbf|mathit|mathcal|operatorname|overrightarrow)\s?)?"
+    r"(?:\\?\{\s?)?(?:[A-Za-z]|[A-Z]{2,5}|\\(?!pi|infty|emptyset|varnothing|text|frac|sqrt|times|cdot|[lc]dots|mathbb)[A-Za-z]+)"
+    r"(?:'|_\{?[A-Za-z0-9]{1,3}\}?)*(?:\s?\\?\})?"
+)
+_ARGUMENT = r"[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?"
 _NAME = re.compile(
-    r"(?:\\(?:triangle|angle|overline|vec|hat|bar|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|overrightarrow)\s*)?"
-    r"(?:\{?\s*(?:[A-Za-z]|[A-Z]{2,5}|\\(?!pi|infty|emptyset|varnothing|text|frac|sqrt|times|cdot|ldots)[A-Za-z]+)\s*\}?)"
-    r"(?:'|_\{?[A-Za-z0-9]{1,3}\}?)*"
-    r"(?:\s*\(\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?(?:\s*,\s*[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?)*\s*\))?"
+    rf"{_ONE_NAME}(?:\s?\(\s?{_ARGUMENT}(?:\s?,\s?{_ARGUMENT}){{0,4}}\s?\))?(?:\s?(?:,|\\ldots|\\dots|\s)\s?{_ONE_NAME}){{0,8}}"
 )
 """`n`, `f(x)`, `x_1`, `\\triangle ABC`: what is spoken of, no value."""
 _BLANK = re.compile(r"(?:\\(?:blacksquare|square|Box|qed|Diamond|quad|ldots|dots)(?![A-Za-z])|[\s.,\u25a0\u25a1])*")
@@ -44,6 +47,9 @@ _CONDITION = re.compile(
     r"\b(?:for\s+(?:all|any|every|each|some|which|real|integers?|positive)\b[^.$\\\n]{0,30}|for|where|when(?:ever)?|if|"
     r"provided(?:\s+that)?|with|since|because|at)\s*$",
     re.IGNORECASE,
+)
+_UNSAID = re.compile(
+    r"(?:\b(?:answer|ans)\b[\s*_]*(?:(?:is|are|was|=|:)[\s*_:$\\\[(]*)|####\s*|<answer>\s*</answer>)\Z", re.IGNORECASE
 )
 _LOOK = 400
 
@@ -57,6 +63,8 @@ def fallback_answer(text: str, kind: AnswerKind, question: str = "") -> tuple[Fo
     at = _behind_copy(text, question)
     if at is None:
         return None
+    if _UNSAID.search(text.rstrip()[-60:]):
+        return None  # it ends where an answer was to follow
     if kind == "choice":
         letter = last_letter(text)
         return None if letter is None or letter.start < at else (letter, "last_letter")

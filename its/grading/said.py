@@ -34,7 +34,7 @@ _LEAD = spaced(
     rf"|{CLOSING}\n?{IS}"
     rf"|\s?{GAP}(?:\s?{IS}|(?P<far>[*_)]*[:\uff1a]))"
     rf"|{CLOSING}(?P<heading>\n)"
-    r"|(?P<at_once>(?: (?:of|as))?,? (?=[-+$\\(\[{]?(?:[0-9$\\(\[{]|[A-Za-z](?![A-Za-z])))))"
+    r"|(?P<at_once>(?: (?:of|as))?,? (?=[-+$\\(\[{]?(?:[0-9$\\(\[{]|[A-Za-z](?![A-Za-z])|[a-z]{2,7}\())))"
 )
 _SHORT = re.compile(r"^[^\S\n]*+[*_#>]*+A:", re.MULTILINE)
 _IS_IT = spaced(

@@ -113,6 +113,26 @@ def _pass_at(right: list[bool], k: int) -> float:
     return 100 * fmean(pass_at_k(8, sum(right[at : at + 8]), k) for at in range(0, len(right), 8))
 
 
+# Kinds of fault in field_cases.jsonl that are about where an answer stands.
+STANDS = (
+    *("an answer said in words", "letters in wrappers", "a box without braces", "a lone letter behind the answer"),
+    *("nothing was answered", "an option line is an answer", "word for word"),
+)
+
+
+def test_field_cases_of_where_an_answer_stands(grader: Grader) -> None:
+    rows = [row for row in _rows("grading/field_cases") if row["fault"] in STANDS]
+    rows += [row for row in _rows("grading/field_cases") if "invisible" in row["fault"] and row["kind"] == "choice"]
+    assert len(rows) >= 22
+    items = (Item("q", 0, row["response"], row["reference"], row["kind"]) for row in rows)
+    wrong = [
+        (row["response"], verdict.verdict, row["want"])
+        for row, verdict in zip(rows, grader.grade(items), strict=True)
+        if (verdict.verdict == "correct" if row["want"] == "not correct" else verdict.verdict != row["want"])
+    ]
+    assert wrong == []
+
+
 def test_choice_letters_of_lighteval(grader: Grader) -> None:
     rows = [row for row in _rows("grading/lighteval_metric_cases") if row["metric"].startswith("gpqa_instruct")]
     assert len(rows) == 32
