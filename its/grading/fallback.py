@@ -29,7 +29,10 @@ _INDEX = re.compile(r"[_^]\{?\s?[-\u2212]?$|(?<![A-Za-z])[A-Za-z]$")
 """Before an index, an exponent, the digit of a name: `x_1`, `cm^2`, `m2`."""
 _PART = re.compile(r"-[a-z]{2}")
 _BRACKET = re.compile(r"\\.|[()\[\]{}]", re.DOTALL)
-_UNENDED = re.compile(r"(?:[-+/=^,\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|\\[A-Za-z]+|\\)$")
+_UNENDED = re.compile(
+    r"(?:[-+/=^,\u00d7\u00f7\u2212]|(?<=\s)\*|\\[dtc]?frac\s*\{[^{}]*\}|"
+    r"\\(?:[dtc]?frac|binom|sqrt|left|text[a-z]*|math[a-z]*|times|cdot|div|pm|[lg]eq?|in|cup|cap|to)|\\)$"
+)
 _LOOSE = re.compile(r"(?<!\\)\$(?=[A-Za-z\\({\[-])[^$]*$")
 _ONE_NAME = (
     r"(?:\\(?:triangle|angle|overline|vec|hat|bar|mathrm|mathbf|mathit|mathcal|operatorname|overrightarrow)\s?)?"
@@ -72,7 +75,8 @@ def fallback_answer(text: str, kind: AnswerKind, question: str = "") -> tuple[Fo
     spans = _spans(text, at) if kind == "math" else []
     span, passed = _strongest(text, spans, at)
     number = _last_number(_without(text, passed), kind, at, len(text))
-    span = span if span is not None or number is not None or not spans else spans[-1]
+    if span is None and number is None and passed:  # names alone
+        span = next((s for s in passed if not _CONDITION.search(text, max(at, s.start() - 60), s.start())), passed[0])
     if span is None or (number is not None and number.end > span.end()):
         return number and (number, "last_number")
     return Found(content_of(span), span.start(), span.end()), "last_math"

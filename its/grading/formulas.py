@@ -39,7 +39,7 @@ _TOKEN = re.compile(
     rf"|(?P<words>\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*{_GROUPS})"
     r"|(?P<command>\\(?:[A-Za-z]+|.))"
     r"|(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|\.[0-9]++)"
-    r"|(?P<solid>[\u00b2\u00b3\u00b9\u2070-\u209f\u00bc-\u00be\u2150-\u215f\u221e\u00b0\u2032\u2033%\u2030\u2205\u2460-\u24ff|])"
+    r"|(?P<solid>[\u00b2\u00b3\u00b9\u2070-\u209f\u00bc-\u00be\u2150-\u215f\u221e\u00b0\u2032\u2033%\u2030\u2205\u2460-\u24ff])"
     r"|(?P<word>[^\W\d_]+(?:['\u2019][^\W\d_]+)*)"
     r"|(?P<space>[^\S\n]+)"
     r"|(?P<stars>\*+|_{2,})"
@@ -58,10 +58,13 @@ _ENGLISH |= {"my", "up", "us", "me", "am", "go", "hi", "oh", "ok", "vs", "eh"}
 """Words of two letters that are no product."""
 _OPERATOR = re.compile(
     r"times|cdot|div|pm|mp|leq?|leqslant|geq?|geqslant|lt|gt|neq?|(?:not)?in|cup|cap|setminus|subset(?:eq)?|to|rightarrow|"
-    r"implies|approx|equiv|sim|mid|oplus|otimes|circ|l?and|lor|wedge|vee|[dt]?frac"
+    r"implies|approx|equiv|sim|mid|oplus|otimes|circ|l?and|lor|wedge|vee|[dt]?frac|sqrt|angle|triangle|left|neg"
 )
 """Commands behind which something has to follow."""
-_SPACING = re.compile(r"q?quad|[^A-Za-z]")
+_SPACING = re.compile(r"q?quad|[^A-Za-z%}]")
+_GREEK = re.compile(r"[A-Za-z]?[\u0391-\u03c9]{1,2}[A-Za-z]?")
+_SOMETHING = re.compile(r"[0-9A-Za-z\\\u00b2-\u24ff]")
+_BEFORE_A_TERM = frozenset(" +-*/^=<>(,[{|\u2212\u2264\u2265")
 _HARD = frozenset("+*/^=<>\u2264\u2265\u2260\u00b1\u00d7\u00f7\u2248\u222a\u2229\u2208\u221a")
 _SOFT = frozenset("-\u2212\u2013\u00b7_&~,;\uff0c\u3001:")
 _A_WORD = re.compile(r"\s+[A-Za-z]{2}|'")
@@ -84,7 +87,7 @@ _COMPOUND = re.compile(
 )
 """`5 hours and 30 minutes` is not 5."""
 _LENGTH = re.compile(r"[^\S\n]*-?\s*(?:digits?|decimals?|significant|places|sig\.?\s?figs?|characters|words)\b", re.I)
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z(}])")
+_PROSE = re.compile(r"(?<![\\A-Za-z0-9{])(?=[A-Za-z]*[a-z]{2})[A-Za-z]{3,}(?![A-Za-z(}])|(?<=[0-9])[a-z]{5,}")
 _HALF = re.compile(r"\\[dtc]?frac\s*(?:\{[^{}]*\})?\s*$")
 _BREAK = re.compile(
     r"[,;]\s+(?=[A-Za-z]{2,})|\(|\b(?:since|because|as|which|so|where|when|if|for|that|after|with|given)\b|\s[\u2014\u2013-]\s"
@@ -93,7 +96,7 @@ _RELATION = re.compile(
     r"[<>\u2264\u2265\u2260\u2248,;]|!=|\\(?:[lg]eq?(?:slant)?|neq?|approx|equiv|in|to|text|q?quad|implies)(?![A-Za-z])"
 )
 _LETTERS = re.compile(
-    r"(?<![\\A-Za-z])[A-Za-z]|\\(?!(?:[dtc]?frac|sqrt|times|cdot|div|left|right|pm|pi|binom)(?![A-Za-z]))[A-Za-z]"
+    r"(?<![\\A-Za-z])[A-Za-z]|[\u0391-\u03bf\u03c1-\u03c9]|\\(?!(?:[dtc]?frac|sqrt|times|cdot|div|left|right|pm|pi|binom)(?![A-Za-z]))[A-Za-z]"
 )
 _STOP = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|\u3002|\uff1f")
 
@@ -168,10 +171,8 @@ def _result(text: str, found: Found) -> Found:
         return found
     parts = found.answer.split("=")
     last = parts[-1].strip()
-    worked = not _LETTERS.search(parts[0]) or (
-        len(parts) > 2 and re.search(r"[0-9]", parts[-2]) and not _LETTERS.search(last)
-    )
-    if not worked or not re.search(r"[0-9]", last) or any(_depth(part) for part in parts):
+    worked = not _LETTERS.search(parts[0]) or (len(parts) > 2 and re.search(r"[0-9]", parts[-2]) is not None)
+    if not worked or any(map(_depth, parts)) or parse_number(normalise_answer(last, "math")) is None:
         return found
     at = text.rfind(last, found.start, found.end)
     return Found(last, at, at + len(last)) if at >= 0 else Found(last, found.start, found.end)
@@ -182,164 +183,164 @@ def _depth(text: str) -> int:
 
 
 def _scan(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
-    pieces: list[str] = []
-    kept = 0  # pieces up to the last token that can end a formula
-    solid, place, hard = at, at, False
-    opened: list[str] = []
-    spans = 0
-    only: re.Match[str] | None = None
-
-    def keep(piece: str, end: int) -> None:
-        nonlocal kept, solid, hard
-        pieces.append(piece)
-        kept, solid, hard = len(pieces), end, False
-
-    while place < stop:
-        letter = text[place]
-        span = MATH_SPAN.match(text, place, stop) if letter in "$\\" else None
-        if span is not None and content_of(span):
-            if "box" in span.group():
-                break  # which is read as such
-            keep(content_of(span), span.end())
-            only, spans, place = span, spans + 1, span.end()
-            continue
-        token = _TOKEN.match(text, place, stop)
-        assert token is not None
-        name, said, end = token.lastgroup, token.group(), token.end()
-        after = text[end : end + 1]
-        if name in ("number", "solid", "env", "words"):
-            keep(said, end)
-        elif name == "space":
-            pieces.append(" ")
-        elif name == "dots":
-            pieces.append(said)
-            hard = hard or not kept
-        elif name == "command":
-            bare = said[1:]
-            if bare in ("boxed", "fbox", ")", "]", "(", "["):
-                break
-            if bare in ("%", "}"):
-                keep(said, end)
-            elif _SPACING.fullmatch(bare):
-                pieces.append(said)
-            elif _OPERATOR.fullmatch(bare):
-                pieces.append(said)
-                hard = True
-            else:
-                keep(said, end)
-        elif name == "stars":
-            before = place == at or text[place - 1].isspace()
-            behind = not after or after.isspace() or after in '.,;:!?)"'
-            if before == behind and said != "__":  # `3 * 4` and `3*4` are products; `**18**` is set bold
-                pieces.append(said)
-                hard = True
-        elif name == "word" and said in "ie" and text.startswith((".e.", ".g."), end):
-            break
-        elif name == "word" and opened[-1:] == ["{"]:
-            keep(said, end)
-        elif name == "word":
-            verdict = _word(text, place, end, stop, kind, solid > at, hard or not kept)
-            if verdict == "stop":
-                break
-            if verdict == "link":
-                if "".join(pieces[kept:]).strip() == ",":  # `1, 2, or 3`
-                    del pieces[kept:]
-                    pieces.append(" ")
-                pieces.append(rf"\text{{{said.lower()}}}")
-            elif verdict == "keep":
-                keep(said, end)
-            else:
-                pieces.append(said)
-                hard = True
-        elif said in _OPENS:
-            if not opened and _is_aside(text, place, stop):
-                break
-            opened.append(said)
-            pieces.append(said)
-        elif said in _CLOSES:
-            if not opened:
-                break
-            opened.pop()
-            keep(said, end)
-        elif said == "?":
-            return None  # it is asked
-        elif said == "$":
-            if not re.match(r"-?\.?[0-9]", text[end : end + 3]):
-                break
-            pieces.append(said)
-        elif said in "\u20ac\u00a3\u00a5":
-            if kept and text[place - 1].isdigit():
-                keep(said, end)
-            else:
-                pieces.append(said)
-        elif said == "!":
-            if re.match(r"\s*(?:[A-Z0-9\n]|\Z)", text[end : end + 3]):
-                break  # an exclamation
-            keep(said, end)
-        elif said == "'" and kept and (after == "(" or after == "'"):
-            keep(said, end)
-        elif said == ":":
-            if not (
-                kept and re.match(r"\s?[0-9$\\]", text[end : end + 2]) and re.search(r"[0-9}]\s?$", text[at:place])
-            ):
-                break
-            pieces.append(said)
-        elif said in _HARD or said in _SOFT:
-            if said == "<" and re.match(r"[|/]|[A-Za-z]+>", text[end : end + 20]):
-                break  # a token of a template, a tag
-            if said == "/" and kept and re.match(r"[A-Za-z]{2}", text[end : end + 2]):
-                break  # 18/day
-            pieces.append(said)
-            hard = hard or said in _HARD
-        else:
-            break
-        place = end
-    answer = "".join(pieces[:kept]).strip().strip(",;").strip()
-    if answer.endswith("|") and answer.count("|") % 2:
-        answer = answer[:-1].strip()  # the edge of a table
-    if opened or not answer or not re.search(r"[0-9A-Za-z\\\u00b2-\u24ff]", answer) or _HALF.search(answer):
-        return None
-    if hard:
-        return None  # `3 +`, `x =`
-    if spans == 1 and only is not None and answer == content_of(only):
-        return Found(answer, only.start(), only.end())
-    start = at + len(text[at:solid]) - len(text[at:solid].lstrip())
-    return Found(answer, start, solid)
+    scan = _Scan(text, at, stop, kind)
+    return scan.found() if scan.reads() else None
 
 
-def _word(text: str, start: int, end: int, stop: int, kind: AnswerKind, begun: bool, wanted: bool) -> str:
-    """What a word does: `keep` in the formula, `link` two formulas, take an argument (`open`), or `stop` it.
+class _Scan:
+    """A formula read token by token.
 
-    Args:
-        begun: whether the formula has a token already.
-        wanted: whether a token is wanted here: at the beginning and behind an operator.
+    What a token does: `keep` it, so that a formula can end with it; `hold` it, part of the formula if more follows (a
+    comma, a space); `want`: hold it, and something has to follow (`=`); `skip` it; `stop` before it; `fail`.
     """
-    word = text[start:end]
-    low = word.lower()
-    after = text[end : min(stop, end + 40)]
-    if low in _LINKS:
-        return _LINKS[low][0] if begun and _LINKS[low][1].match(after) else "stop"
-    if low in _CONSTANTS:
-        return "keep"
-    if low in _FUNCTIONS or (low in _CALLED and after[:1] == "("):
-        return "open"
-    if not word.isascii():
-        return "keep" if len(word) == 1 and "\u0370" <= word <= "\u03ff" else "stop"
-    attached = begun and (text[start - 1].isdigit() or text[start - 1] in ")}]^")
-    if len(word) == 1:
-        return "stop" if word in "aAI" and not attached and _A_WORD.match(after) else "keep"
-    if attached:
-        return "keep" if len(word) <= 4 or _CHANGING.match(text, start, stop) else "stop"
-    if kind != "math" or not wanted or low in _ENGLISH:
-        return "stop"
-    if len(word) > 2 and not (word.isupper() and len(word) <= 4):
-        return "stop"
-    return "stop" if not begun and _A_WORD.match(after) else "keep"  # `ab` and `ABC` are products or points
+
+    def __init__(self, text: str, at: int, stop: int, kind: AnswerKind) -> None:
+        self.text, self.at, self.stop, self.kind = text, at, stop, kind
+        self.pieces: list[str] = []
+        self.kept = 0  # pieces up to the last token that can end a formula
+        self.end = at  # behind that token
+        self.wants = False  # whether something has to follow
+        self.opened: list[str] = []
+        self.spans: list[re.Match[str]] = []
+
+    def reads(self) -> bool:
+        """Go as far as the formula goes; False if what stands there is asked about."""
+        place = self.at
+        while place < self.stop:
+            span = MATH_SPAN.match(self.text, place, self.stop) if self.text[place] in "$\\" else None
+            if span is not None and content_of(span):
+                if "\\boxed" in span.group() or "\\fbox" in span.group():
+                    break  # which is read as such
+                self.spans.append(span)
+                self._take("keep", content_of(span), span.end())
+                place = span.end()
+                continue
+            token = _TOKEN.match(self.text, place, self.stop)
+            assert token is not None
+            does = self._does(token.lastgroup or "", token.group(), place, token.end())
+            if does in ("stop", "fail"):
+                return does == "stop"
+            self._take(does, token.group(), token.end())
+            place = token.end()
+        return True
+
+    def found(self) -> Found | None:
+        """The formula that was read; None where there is none, or it is left open."""
+        answer = "".join(self.pieces[: self.kept]).strip().strip(",;").strip()
+        if answer.endswith("|") and answer.count("|") % 2:
+            answer = answer[:-1].strip()  # the edge of a table
+        if self.opened or self.wants or _HALF.search(answer) or not _SOMETHING.search(answer):
+            return None
+        if len(self.spans) == 1 and answer == content_of(self.spans[0]):
+            return Found(answer, *self.spans[0].span())
+        start = self.at
+        while self.text[start].isspace():
+            start += 1
+        return Found(answer, start, self.end)
+
+    def _take(self, does: str, said: str, end: int) -> None:
+        if does == "skip":
+            return
+        if does == "link":
+            if "".join(self.pieces[self.kept :]).strip() == ",":  # `1, 2, or 3`
+                self.pieces[self.kept :] = [" "]
+            said = rf"\text{{{said.lower()}}}"
+        self.pieces.append(said)
+        if does == "keep":
+            self.kept, self.end, self.wants = len(self.pieces), end, False
+        self.wants = self.wants or does == "want"
+
+    def _does(self, name: str, said: str, place: int, end: int) -> str:
+        after = self.text[end : min(self.stop, end + 40)]
+        if name in ("number", "solid", "env", "words"):
+            return "keep"
+        if name == "space" or name == "dots":
+            return "hold"
+        if name == "command":
+            return self._command(said[1:])
+        if name == "stars":
+            return self._stars(said, place, after)
+        if name == "word":
+            return self._word(said, place, after)
+        return self._mark(said, place, end, after)
+
+    def _command(self, name: str) -> str:
+        if name in ("boxed", "fbox", ")", "]", "(", "["):
+            return "stop"
+        if name == "circ" and self.last() in "^{":
+            return "keep"  # degrees
+        if _OPERATOR.fullmatch(name):
+            return "want"
+        return "hold" if _SPACING.fullmatch(name) else "keep"
+
+    def _stars(self, said: str, place: int, after: str) -> str:
+        """`3 * 4` and `3*4` are products, `x^*` is a name; `**18**` is set bold."""
+        if said == "*" and self.last() in "^{":
+            return "keep"
+        before = place == self.at or self.text[place - 1].isspace()
+        behind = not after or after[0].isspace() or after[0] in '.,;:!?)"'
+        return "want" if before == behind and said != "__" else "skip"
+
+    def _word(self, word: str, place: int, after: str) -> str:
+        low = word.lower()
+        if self.opened[-1:] == ["{"]:
+            return "keep"
+        if low in _LINKS:
+            return _LINKS[low][0] if self.kept and _LINKS[low][1].match(after) else "stop"
+        if low in _CONSTANTS or _GREEK.fullmatch(word):
+            return "keep"
+        if low in _FUNCTIONS or (low in _CALLED and after[:1] == "("):
+            return "want"
+        if not word.isascii() or (word in "ie" and after.startswith((".e.", ".g."))):
+            return "stop"
+        attached = bool(self.kept) and (self.text[place - 1].isdigit() or self.text[place - 1] in ")}]^")
+        if len(word) == 1:
+            return "stop" if word in "aAI" and not attached and _A_WORD.match(after) else "keep"
+        if attached:
+            return "keep" if len(word) <= 4 or _CHANGING.match(self.text, place, self.stop) else "stop"
+        # `ab` and `ABC` are products or points, where something is wanted.
+        if self.kind != "math" or low in _ENGLISH or not (self.wants or self.last() in _BEFORE_A_TERM):
+            return "stop"
+        if len(word) > 2 and not (word.isupper() and len(word) <= 4):
+            return "stop"
+        return "stop" if not self.kept and _A_WORD.match(after) else "keep"
+
+    def _mark(self, said: str, place: int, end: int, after: str) -> str:
+        if said in _OPENS:
+            if not self.opened and said == "(" and _is_aside(self.text, place, self.stop):
+                return "stop"
+            self.opened.append(said)
+            return "hold"
+        if said in _CLOSES:
+            return "keep" if self.opened and self.opened.pop() else "stop"
+        if said == "?":
+            return "fail"
+        if said == "|":  # an absolute value; in a set, "such that"
+            return "keep" if "".join(self.pieces).count("|") % 2 else "hold"
+        if said == "$":
+            return "hold" if re.match(r"-?\.?[0-9]", after) else "stop"
+        if said in "\u20ac\u00a3\u00a5":
+            return "keep" if self.kept and self.text[place - 1].isdigit() else "hold"
+        if said == "!":
+            return "stop" if re.match(r"\s*(?:[A-Z0-9\n]|\Z)", after) else "keep"  # else a factorial
+        if said == "'" and self.kept and (after[:1] in ("(", "'") or "circ" in "".join(self.pieces)):
+            return "keep"
+        if said == ":":  # a ratio
+            return "hold" if self.last().isdigit() and re.match(r"\s?[0-9$\\]", after) else "stop"
+        if said == "<" and re.match(r"[|/]|[A-Za-z]+>", after):
+            return "stop"  # a token of a template, a tag
+        if said == "/" and self.kept and re.match(r"[A-Za-z]{2}", after):
+            return "stop"  # 18/day
+        return "want" if said in _HARD else "hold" if said in _SOFT else "stop"
+
+    def last(self) -> str:
+        """The last character so far, but for spaces; a space where there is none."""
+        return next((piece.rstrip()[-1:] for piece in reversed(self.pieces) if piece.strip()), " ")
 
 
 def _is_aside(text: str, start: int, stop: int) -> bool:
-    """Whether a bracket holds words, or how a number was come by: `18 (since 9 * 2)`, `18 (9 * 2 = 18)`."""
-    close = text.find(")" if text[start] == "(" else "]" if text[start] == "[" else "}", start, min(stop, start + 200))
+    """Whether a parenthesis holds words, or how a number was come by: `18 (since 9 * 2)`, `18 (9 * 2 = 18)`."""
+    close = text.find(")", start, min(stop, start + 200))
     held = text[start + 1 : close] if close > 0 else ""
-    worked = text[start] == "(" and re.search(r"[0-9]\s$", text[max(0, start - 2) : start]) is not None
+    worked = re.search(r"[0-9]\s$", text[max(0, start - 2) : start]) is not None
     return has_prose(held) or (worked and ("=" in held or not re.search(r"[A-Za-z]", held)))

@@ -288,6 +288,9 @@ def _ahead(text: str, mark: int, after: int, kind: AnswerKind) -> Found | None:
     """The answer before "is the answer", which begins at `mark`."""
     begin = max(after, mark - 200)
     chunk = text[begin:mark].rstrip(" *_`\"'\u201d,")
+    spans = list(MATH_SPAN.finditer(chunk)) if chunk.endswith(("$", ")", "]")) else []
+    if spans and spans[-1].end() == len(chunk):
+        return _shifted(stated_alone(spans[-1].group(), kind), begin + spans[-1].start())
     split = _SPLIT.match(chunk)
     at = split.end() if split else 0
     if not is_meant(text, begin + at) or re.search(r"\bnot\s?$", chunk[:at], re.IGNORECASE):
