@@ -24,7 +24,7 @@ NUMBER: dict[str, re.Pattern[str]] = {
     "math": re.compile(_SIGN + f"(?:{_RATIO}|{_PLAIN})"),
 }
 MATH_SPAN = re.compile(
-    r"\$\$([^$]++)\$\$"
+    r"\$\$((?:[^$\\]|\\[\s\S])++)\$\$"
     r"|(?<!\\)\$(?!\s)((?:[^$\n\\]|\\[^\n])++)(?<!\s)\$(?![0-9])"  # as pandoc: "$5 and $7" is money
     r"|(?<!\\)\$((?:[^$\n\\A-Za-z]|\\[A-Za-z]++(?:\{[A-Za-z |]++\})*+|\\.|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))++)\$"
     r"(?![0-9])"

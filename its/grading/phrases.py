@@ -45,7 +45,7 @@ MARKS = "[*_`\"'\u201c\u201d\u2018\u2019]"
 
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|suppose|assum(?:e|es|ing)|imagine|unless|let|until|claim(?:s|ed)|thinks|thought|said|says|seems?|"
-    r"might|may|could|would\s+you|does|did|why)\b[^,.;:\n]*$",
+    r"might|may|could|would\s+you|does|did|why|check(?:ing)?|verify(?:ing)?|confirm(?:s|ing)?|test(?:ing)?)\b[^,.;:\n]*$",
     re.IGNORECASE,
 )
 _OTHERS = spaced(

@@ -92,6 +92,7 @@ _VERBISH = re.compile(
 )
 _ENDS_CLAUSE = re.compile(r"[,;(]|\b(?:since|because|as|which|so|where)\b", re.IGNORECASE)
 _UNIT = re.compile(r"(?:[A-Za-z/]+(?:\s[A-Za-z/]+){0,2})?")
+_POINTING = re.compile(r"\b(?:which|that|this|these|what)\b", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*(?:\s[^\W\d_]+(?:['\u2019-][^\W\d_]+)*){0,3}")
 _OF_ALL = re.compile(
     r"(?:all|any|every|no|odd|even|only)(?:\s(?:[^\W\d_]+|[0-9]{1,6}|\$[^$\n]{1,40}\$)){1,6}", re.IGNORECASE
@@ -134,7 +135,8 @@ def stated_alone(text: str, kind: AnswerKind) -> Found | None:
     if found is None:
         return None
     rest = text[found.end :].strip(" .*_`\"'$\n")
-    return found if not rest or (_UNIT.fullmatch(rest) and not _VERBISH.search(rest)) else None
+    unit = _UNIT.fullmatch(rest) and not _VERBISH.search(rest) and not _POINTING.search(rest)
+    return found if not rest or unit else None
 
 
 def _said_at(text: str, at: int, kind: AnswerKind, after: int, *, strict: bool) -> tuple[Found | None, bool]:

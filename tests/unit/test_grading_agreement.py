@@ -13,7 +13,7 @@ import pytest
 
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader, Item
-from its.grading.normalise import AnswerKind
+from its.grading.normalise import AnswerKind, normalise_answer
 from its.grading.references import reference_faults
 from its.metrics.rates import pass_at_k
 from its.seeds import derive_random
@@ -64,6 +64,47 @@ def test_gsm8k_four_models_agrees_in_all(grader: Grader, kind: AnswerKind) -> No
     rows = _rows("grading/gsm8k_four_models")
     assert len(rows) == 5276
     assert _disagreements(grader, rows, kind) == []
+
+
+PHRASES = (
+    "The answer is {}. Check: 7 * 2 = 14.",
+    "**Answer:** {}\n\nNote that 7 is another number.",
+    "So the final answer is ${}$ dollars, which is 7 more.",
+    "Answer: {} apples\n7",
+    "{} is the answer. There are 7 more.",
+    "\u7b54\u6848\u662f{}\u3002\u56e0\u4e3a 7\u3002",
+    "So the answer is $\\boxed {}$. Note 7.",
+)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_gsm8k_verdicts_stay_in_other_words(grader: Grader, phrase: str) -> None:
+    """The published verdicts, where each response says its answer in another phrase and goes on about 7."""
+    rows = []
+    for row in _rows("grading/gsm8k_four_models"):
+        head, mark, answer = row["response"].rpartition("\nA: ")
+        if mark and answer.replace(",", "").replace(".", "", 1).lstrip("-").isdigit():
+            rows.append(row | {"response": f"{head}\n{phrase.replace('{}', answer)}"})
+    assert len(rows) > 5200
+    for kind in ("integer", "math"):
+        assert _disagreements(grader, rows, kind) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        *("The answer is ${}$. It uses 7.", "Answer: \\({}\\)\n7", "So ${}$ is the answer. There are 7 more."),
+        *("The answer is {}. Check: 7 * 2 = 14.", "So the final answer is: $${}$$\n7", "It is ${}$ for $n$.", "{}"),
+    ],
+)
+def test_references_of_math500_are_read_whole_in_every_phrase(phrase: str) -> None:
+    references = [str(row["answer"]) for row in _rows("problems/math500")]
+    lost = []
+    for reference in references:
+        found = extract_answer(phrase.replace("{}", reference), "math")
+        if found is None or normalise_answer(found.answer, "math") != normalise_answer(reference, "math"):
+            lost.append(reference)
+    assert lost == []
 
 
 def test_processbench_differs_in_four(grader: Grader) -> None:

@@ -285,6 +285,7 @@ def test_what_is_no_statement(text: str, kinds: tuple[AnswerKind, ...]) -> None:
         ),
         *("The answer is the number of eggs, which is 7.", "The answer is in the box.", "My final answer is right."),
         *("The wrong answer is 7.", "Is the answer 7?", "The answer is 7?", "#### Step 7"),
+        *("We can check our answer: $7 + 5 = 12$", "There are 12 pairs with $ab = 7,$ which is the answer."),
     ],
 )
 def test_words_behind_a_box_need_a_value_at_once(behind: str, kind: AnswerKind) -> None:
