@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 VerdictName = Literal["correct", "incorrect", "no_answer", "grader_error"]
 FinishReason = Literal["stop", "length", "error"]
+FALLBACK_RULES = frozenset({"last_number", "last_math", "last_letter"})
+"""The rules of a verdict whose answer the response does not say outright (docs/grading.md)."""
 CUT_WORDS = frozenset({"length", "max_tokens", "max_output_tokens"})
 """What servers call the end at the limit of tokens, in any case: OpenAI, Anthropic, Gemini (`MAX_TOKENS`), OpenAI's
 Responses, and gateways to them."""
@@ -130,8 +132,9 @@ class Response(Row):
 class Verdict(Row):
     """What the grader says of one response; `answer` is None exactly if `verdict` is `no_answer`.
 
-    `answer` is normalised. `rule` names what found it in the response, `span` where: characters [start, end) of the
-    response's text. `reason` says why the grader could not decide (`grader_error` alone). Rows of grader 1 lack them.
+    `answer` is normalised. `rule` names what found it in the response: `box`, `boxes`, `tag`, `final_answer`, `hashes`,
+    `option`, `whole`, or one of `FALLBACK_RULES`. `span` says where: characters [start, end) of the response's text.
+    `reason` says why the grader could not decide (`grader_error` alone). Rows of grader 1 lack them.
     """
 
     query_id: str

@@ -23,6 +23,7 @@ EXAMPLES = 10
     type=click.Choice(OPENERS),
     help="Who writes START: the prompt, so that a response begins within its reasoning, or the model.",
 )
+@click.option("--no-fallback", is_flag=True, help="No answer where none is said outright; with FILE alone.")
 @json_option
 def grade(
     file: Path | None,
@@ -30,6 +31,7 @@ def grade(
     kind: str | None,
     thinking: tuple[str, str] | None,
     opened_by: str | None,
+    no_fallback: bool,
     as_json: bool,
 ) -> None:
     """Give every response a verdict.
@@ -37,13 +39,15 @@ def grade(
     Reads data/responses/ and data/problems/. Writes data/verdicts/. With FILE: reads JSON lines with `reference` and
     `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`. With
     --thinking a response that ends within its reasoning is `no_answer`; one without any mark is taken for such where
-    its row says `finish_reason: length` (or `max_tokens`), unless --opened-by tells.
+    its row says `finish_reason: length` (or `max_tokens`), unless --opened-by tells. With --no-fallback a response
+    that says no answer outright is `no_answer`, instead of being read for its last number or formula.
 
     Example: its grade answers.jsonl --kind math --output graded.jsonl
     """
     if file is None:
-        if output or kind or thinking or opened_by:
-            raise click.UsageError("--output, --kind, --thinking, --opened-by go with FILE; the recipe says the rest")
+        if output or kind or thinking or opened_by or no_fallback:
+            options = "--output, --kind, --thinking, --opened-by, --no-fallback"
+            raise click.UsageError(f"{options} go with FILE; the recipe says the rest")
         from its.stages import grade as stage
         from its.stages.graph import stage_study
 
@@ -57,8 +61,15 @@ def grade(
         raise click.UsageError("--opened-by goes with --thinking START END")
     from its.stages.grade_file import grade_file
 
-    # click holds them to KINDS and OPENERS
-    counts = grade_file(file, output, kind, thinking, list_all=as_json, opened_by=opened_by)  # type: ignore[arg-type]
+    counts = grade_file(
+        file,
+        output,
+        kind,  # type: ignore[arg-type]  # click holds it to KINDS
+        thinking,
+        list_all=as_json,
+        opened_by=opened_by,  # type: ignore[arg-type]  # and this to OPENERS
+        fallback=not no_fallback,
+    )
     if as_json:
         print_json(output=str(output), verdicts=counts)
         return

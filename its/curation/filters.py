@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from its.boxes import last_box
 from its.curation.columns import told_filter
 from its.errors import Fault
 from its.language import language_of
@@ -25,8 +26,6 @@ from its.thinking import SOLUTION_MARKS
 from its.types import Problem, VerdictName
 
 _OPEN, _CLOSE, _ = SOLUTION_MARKS
-_BOX = re.compile(r"\\boxed\s*\{")
-_BRACE = re.compile(r"\\[\\{}]|[{}]")
 # A picture, or words that lean on one. "Draw a diagram", "a figure with five sides" and a table lean on none.
 _PICTURE = re.compile(
     r"\[asy\]|\\includegraphics|\\begin\{(?:tikzpicture|asy|pspicture|figure)\}"
@@ -118,17 +117,7 @@ def name_of(declared: Filter | BenchmarkFilter) -> str:
 
 def has_box(solution: str) -> bool:
     r"""Whether a solution holds a `\boxed{...}` that closes and is not empty."""
-    for box in _BOX.finditer(solution):
-        depth = 1
-        for brace in _BRACE.finditer(solution, box.end()):
-            depth += {"{": 1, "}": -1}.get(brace.group(), 0)
-            if not depth:
-                if solution[box.end() : brace.start()].strip():
-                    return True
-                break
-        else:
-            return False  # what does not close here closes nowhere further on
-    return False
+    return last_box(solution) is not None
 
 
 def is_complete(solution: str) -> bool:

@@ -7,66 +7,48 @@ the text as written; `its.grading.normalise.normalise_answer` brings it into the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
 
-from its.grading.boxes import last_box, run_of_boxes
+from its.boxes import Box, last_box, opens_box, run_of_boxes
+from its.grading.choices import chosen_line, said_choice
+from its.grading.fallback import complete_end, fallback_answer
+from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of, has_prose
 from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
+from its.grading.said import said_answer, stated_alone
 
 WHOLE_CHARACTERS = 200
 """A response up to this long that is a number or a formula and nothing else is the answer."""
 
-# The lookahead inside the group keeps the match free of backtracking: 1,000,0001 is 1,000 and then 0001.
-# A sign counts only where nothing stands before it that it could subtract from: 16-3 ends in 3.
-_SIGN = r"(?:(?<![0-9A-Za-z)\]}.])[-+\u2212\u2013])?\\?\$?"
-_PLAIN = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|(?<![0-9.])\.[0-9]++)"
-_RATIO = r"[0-9]{1,20}+/[0-9]++(?![/0-9])|\\[dtc]?frac\s?\{-?[0-9]{1,20}+\}\{[0-9]{1,20}+\}"
-_COMMA = r"(?<![0-9,.])[0-9]{1,20}+,[0-9]{1,2}+(?![0-9,])"
-_NUMBER: dict[str, re.Pattern[str]] = {
-    "integer": re.compile(_SIGN + _PLAIN),
-    "number": re.compile(_SIGN + f"(?:{_RATIO}|{_COMMA}|{_PLAIN})"),
-    "math": re.compile(_SIGN + f"(?:{_RATIO}|{_PLAIN})"),
-}
-_NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
-_MATH_SPAN = re.compile(
-    r"\$\$([^$]++)\$\$"
-    r"|(?<!\\)\$(?!\s)((?:[^$\n\\]|\\[^\n])++)(?<!\s)\$(?![0-9])"  # as pandoc: "$5 and $7" is money
-    r"|(?<!\\)\$((?:[^$\n\\A-Za-z]|\\[A-Za-z]++(?:\{[A-Za-z |]++\})*+|\\.|(?<![A-Za-z])[A-Za-z](?![A-Za-z]))++)\$"
-    r"(?![0-9])"
-    r"|\\\(((?:[^\\]|\\[^()])*+)\\\)"
-    r"|\\\[((?:[^\\]|\\[^\[\]])*+)\\\]"
-)
 _TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
-_FINAL = re.compile(r"final answer(?:\s*\*\*)?\s*(?:is\b|:|=|(?<=\*\*))[\s*:]*", re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
-_SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z(}])")
-_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\s*\{[^{}]*\}")
-_SAID = re.compile(r"\b(?:is|are|equals|be)\b\s*:?")
-_NO_OTHER = r"(?!\s*(?:or|and)\s+\(?[A-J]\b)"  # `B or C` is no choice
-_CHOICE_SAID = re.compile(
-    r"(?:answer|option|choice)\s*(?:is|:)(?:\s*(?:option|choice)\b)?[\s*:$\"'\u201c\u2018]*"
-    r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?"
-    r"(?:\(\s*([A-Ja-j])\s*\)"
-    rf"|(?-i:([A-J])){_NO_OTHER}"
-    r"(?=\s*(?:[).:,;*$}\]\n\"'\u201d\u2019]|$)|\s+(?:because|since|as)\b)"
-    rf"|(?-i:([B-HJ]))\b{_NO_OTHER})",
+_SMALL_WORD = re.compile(r"(?<![\\A-Za-z])(?:is|it|so|in|we|of|to|be|as|at|by|if|on|he|my|no|an|or)(?![A-Za-z])", re.I)
+_PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
+_TERM = r"(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)"
+_FEW_WORDS = re.compile(rf"{_TERM}(?:,?\s{_TERM}){{0,4}}")
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|be|am|has|have|had|do|does|did|don['\u2019]t|can|cannot|can['\u2019]t|could|will|would|should|i|"
+    r"i['\u2019]m|you|we|he|she|they|it|let|let['\u2019]s|the|this|that|there|here|what|how|why|to|so|thus|hence|then|"
+    r"therefore|first|next|now|find|solve|given|compute|calculate|step|(?<!no )solution|answers?|thinking|sure|okay|ok|"
+    r"hello|hi|please|sorry|hmm|wait|well|because|since|of course|certainly|simplify|evaluate|determine|question|"
+    r"problem|by|using)\b",
     re.IGNORECASE,
 )
-_CHOICE_IS = re.compile(
-    r"(?:option|choice)\s*[*\"'(]*(?-i:([A-J]))[*\"')]*\s+is\s+(?:the\s+)?(?:correct|right|best|answer)", re.IGNORECASE
+"""Words of a sentence, which is no answer as a whole."""
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
 )
-_CHOICE_LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
-_NO_CHOICE = re.compile(r"\b(?:not|nor|or|and|neither|except)\s*[*(]*$", re.IGNORECASE)
-_PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
-_AND_NO_MORE = re.compile(r"\s*(?:\(|[,;:](?![0-9])|[A-Za-z]{2})")
+"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
     """An answer as written, the rule that found it, and where: characters `start` to `end` of the text that was read.
 
-    Rules: box, boxes, tag, final_answer, hashes, whole, last_number, last_math, last_letter.
+    Rules: box, boxes, tag, final_answer, option, hashes, whole, and those of the fallback: last_number, last_math,
+    last_letter (`its.types.FALLBACK_RULES`).
     """
 
     answer: str
@@ -75,42 +57,76 @@ class Extracted:
     end: int
 
 
-def extract_answer(text: str, kind: AnswerKind) -> Extracted | None:
+def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, question: str = "") -> Extracted | None:
     r"""The final answer of a response without its thinking, or None where it gives none.
 
     Said outright, and of these the last one in the text:
 
-    - `box`: the last balanced, non-empty `\boxed{...}` or `\fbox{...}`; of nested boxes the innermost. An empty box
-      counts as none, so an earlier filled one is used. For `choice` it has to hold a letter A-J. `boxes` (math): a
-      run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
+    - `box`: the last box that closes and is filled (`its.boxes`). For `choice` it has to hold a letter A-J. `boxes`
+      (math): a run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
     - `tag`: the last `<answer>...</answer>`; a box inside it is the answer.
-    - `final_answer`: what follows the last "final answer is", a box before all. math: the formula that it begins
-      with, else its last number or formula if it is prose, else all of it. integer, number: the first number of the
-      sentence, after its last equals sign. Behind a box it counts if it begins with a formula or a number. choice: the
-      letter in "answer is (B)" or "Answer: B".
+    - `final_answer`: what is said in words (`its.grading.said`; choice: `its.grading.choices`). Behind a box it counts
+      if it says a formula or a number at once.
+    - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
+    - `option` (choice): a line that is an option, `C) 10 eV`.
 
     Else, in this order:
 
-    - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
-    - `whole` (not choice): a short response that is nothing but a number or, for math, a formula.
-    - `last_number`; for math the last number or the last `$...$`, `\(...\)`, `\[...\]`, whichever ends later:
-      `last_math`; for choice a lone letter that ends the text: `last_letter`.
+    - `whole` (not choice): a short response that is nothing but a number or, for math, a formula or a few words.
+    - the fallback (`its.grading.fallback`): `last_number`, `last_math`, `last_letter`. Not behind a box that was opened
+      and never filled: then nothing was answered.
+
+    Args:
+        fallback: whether the fallback may find an answer.
+        question: the problem's text; the fallback takes a copy of it for no answer.
     """
-    text = ascii_digits(text)
-    box = last_box(text, kind == "choice")
-    tag = _last(_TAG.finditer(text)) if "</" in text else None
-    if tag is not None and (box is None or box.start < tag.start()):
-        return _in_tag(text, tag, kind) or (None if box is None else Extracted(box.content, "box", box.start, box.end))
-    if kind == "choice":
-        return Extracted(box.content, "box", box.start, box.end) if box is not None else _said_choice(text)
-    final = _final_answer(text, kind, box.end if box is not None else -1)
-    if final is not None:
-        return final
+    read, places = _readable(text)
+    found = _extract(read, kind, fallback, question)
+    if found is None or places is None:
+        return found
+    return replace(found, start=places[found.start], end=places[found.end - 1] + 1)
+
+
+def _extract(text: str, kind: AnswerKind, fallback: bool, question: str) -> Extracted | None:
+    box = last_box(text, is_choice if kind == "choice" else None)
+    after = box.right if box is not None else 0
+    if not after or len(text) - after > 6:  # else no room for anything behind it
+        found = _outright(text, kind, after)
+        if found is not None:
+            return found
     if box is not None:
-        if kind == "math" and (run := run_of_boxes(text, box)) is not None:
-            return Extracted(run.content, "boxes", run.start, run.end)
-        return Extracted(box.content, "box", box.start, box.end)
-    return _hashes(text, kind) or _whole(text, kind) or _last_said(text, kind)
+        return _boxed(text, box, kind)
+    if kind != "choice" and (whole := _whole(text, kind)) is not None:
+        return whole
+    if not fallback or (opens_box(text) and last_box(text) is None):
+        return None
+    last = fallback_answer(text, kind, question)
+    return None if last is None else Extracted(*last[0][:1], last[1], *last[0][1:])
+
+
+def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
+    """The last of what is said outright behind `after`, where the last box ends."""
+    best: Extracted | None = None
+    tag = _last(_TAG.finditer(text, after)) if "</" in text else None
+    if tag is not None:
+        best = _in_tag(text, tag, kind)
+        after = tag.end() if best is not None else after
+    if kind == "choice":
+        said = said_choice(text, after)
+        line = chosen_line(text, max(after, said.end if said else 0))
+        if line is not None:
+            return Extracted(line.answer, "option", line.start, line.end)
+    else:
+        said = said_answer(text, kind, after)
+        if "####" in text and (hashes := _hashes(text, kind, max(after, said.end if said else 0))) is not None:
+            return hashes
+    return best if said is None else Extracted(said.answer, "final_answer", said.start, said.end)
+
+
+def _boxed(text: str, box: Box, kind: AnswerKind) -> Extracted:
+    if kind == "math" and (run := run_of_boxes(text, box)) is not None:
+        return Extracted(run.content, "boxes", run.start, run.end)
+    return Extracted(box.content, "box", box.start, box.end)
 
 
 def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None:
@@ -118,62 +134,28 @@ def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None
     content = text[start:end].strip()
     if not content:
         return None
+    inner: Found | None = None
     if kind == "choice":
-        if is_choice(content):
-            return Extracted(content, "tag", start, end)
-        said = _said_choice(text[start:end])
-        return said and Extracted(said.answer, "tag", start + said.start, start + said.end)
-    if kind != "math" and parse_number(normalise_answer(content, kind), kind) is None:
-        inner = _last_number(content, kind)
-        if inner is not None:
-            return Extracted(inner.answer, "tag", start, end)
+        if not is_choice(content):
+            inner = said_choice(text[start:end]) or chosen_line(text[start:end])
+            return inner and Extracted(inner.answer, "tag", start + inner.start, start + inner.end)
+    elif "nswer" in content:
+        inner = said_answer(text[start:end], kind, 0)
+    if kind in ("integer", "number") and inner is None and parse_number(normalise_answer(content, kind), kind) is None:
+        number = _last(NUMBER[kind].finditer(text, start, end))
+        inner = number and Found(number.group().strip(), number.start() - start, number.end() - start)
+    if inner is not None:
+        return Extracted(inner.answer, "tag", start + inner.start, start + inner.end)
     return Extracted(content, "tag", start, end)
 
 
-def _final_answer(text: str, kind: AnswerKind, after: int) -> Extracted | None:
-    """What "final answer is" says; behind a box, which ends at `after`, only what is a formula or a number at once."""
-    lead = _last(_FINAL.finditer(text)) if "nswer" in text or "NSWER" in text else None
-    if lead is None or lead.start() < after:
-        return None
-    span = _MATH_SPAN.match(text, lead.end())
-    if span is not None and _content(span):
-        return Extracted(_content(span), "final_answer", span.start(), span.end())
-    stop = _SENTENCE_END.search(text, lead.end())
-    end = stop.end() - 1 if stop else len(text)
-    sentence = text[lead.end() : end].strip(" \t*")
-    at = text.find(sentence, lead.end())
-    if kind != "math":
-        skipped = sentence.rfind("=") + 1
-        number = _NUMBER[kind].search(sentence, skipped)
-        if number is None or (after >= 0 and number.start() > 0):
-            return None
-        return Extracted(number.group().strip(), "final_answer", at + number.start(), at + number.end())
-    if not sentence.strip("$ ."):
-        return None
-    if not _PROSE.search(_TEXT.sub("", _MATH_SPAN.sub("", sentence))):
-        starts_right = after < 0 or _NUMBER["math"].match(sentence)
-        return Extracted(sentence, "final_answer", at, at + len(sentence)) if starts_right else None
-    if after >= 0:
-        return None
-    first = _NUMBER["math"].match(sentence)
-    if first is not None and _AND_NO_MORE.match(sentence, first.end()):  # `5 (since 3 + 2)`
-        return Extracted(first.group().strip(), "final_answer", at, at + first.end())
-    said = _last(_SAID.finditer(sentence))
-    tail = sentence[said.end() :] if said else sentence
-    found = _last_said(tail, "math")
-    if found is None:
-        return Extracted(sentence, "final_answer", at, at + len(sentence))
-    offset = at + len(sentence) - len(tail)
-    return Extracted(found.answer, "final_answer", offset + found.start, offset + found.end)
-
-
-def _hashes(text: str, kind: AnswerKind) -> Extracted | None:
-    mark = _last(_HASHES.finditer(text)) if "####" in text else None
+def _hashes(text: str, kind: AnswerKind, after: int) -> Extracted | None:
+    mark = _last(_HASHES.finditer(text, after))
     if mark is None:
         return None
     answer = mark.group(1).strip()
     if kind == "math":
-        wanted = not text[mark.end() :].strip()
+        wanted = not text[mark.end() :].strip() and not (after and has_prose(answer))
     else:
         wanted = parse_number(normalise_answer(answer, kind), kind) is not None
     return Extracted(answer, "hashes", mark.start(1), mark.end(1)) if answer and wanted else None
@@ -181,76 +163,47 @@ def _hashes(text: str, kind: AnswerKind) -> Extracted | None:
 
 def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
-    if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer or _PROSE.search(answer):
+    if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer:
         return None
     if "\\boxed" in answer or "\\fbox" in answer:
         return None  # one that is empty or does not close
-    if parse_number(normalise_answer(answer, kind), kind) is None and (
-        kind != "math"
-        or not (re.search(r"[0-9\\^=]", answer) or _PRODUCT.fullmatch(answer))
-        or re.search(r"[.:?!] ", answer)
-        or "$" in answer
-    ):
+    if complete_end(text) < len(text.rstrip()):
         return None
     at = text.index(answer)
-    return Extracted(answer, "whole", at, at + len(answer))
+    span = MATH_SPAN.fullmatch(answer.rstrip(".").strip("*"))
+    if span is not None and content_of(span):
+        return Extracted(content_of(span), "whole", at, at + len(answer))
+    number = parse_number(normalise_answer(answer, kind), kind) is not None
+    formula = kind == "math" and (re.search(r"[0-9\\^=]", answer) or _PRODUCT.fullmatch(answer))
+    dressed = has_prose(answer) or _SMALL_WORD.search(answer) or "$" in answer.strip("$")
+    if not dressed and (number or (formula and not re.search(r"[.:?!] ", answer))):
+        return Extracted(answer, "whole", at, at + len(answer))
+    if (alone := stated_alone(answer, kind)) is not None:
+        return Extracted(alone.answer, "whole", at + alone.start, at + alone.end)
+    if kind == "math" and _FEW_WORDS.fullmatch(answer.rstrip(".")) and not _SENTENCE.search(answer):
+        return Extracted(answer, "whole", at, at + len(answer))
+    return None
 
 
-def _last_said(text: str, kind: AnswerKind) -> Extracted | None:
-    number = _last_number(text, kind)
-    if kind != "math":
-        return number
-    span = _last(m for m in _MATH_SPAN.finditer(text) if _content(m))
-    if span is not None and (number is None or span.end() >= number.end):
-        return Extracted(_content(span), "last_math", span.start(), span.end())
-    return number
+def _readable(text: str) -> tuple[str, list[int] | None]:
+    """The text without invisible characters, and with wide ones and all scripts' digits as ASCII; then, if characters
+    went, the place of each that is left."""
+    if text.isascii():
+        return text, None
+    text = ascii_digits(text).translate(_plain_letters())
+    if not _INVISIBLE.search(text):
+        return text, None
+    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
+    return _INVISIBLE.sub("", text), places
 
 
-def _last_number(text: str, kind: AnswerKind) -> Extracted | None:
-    """The number that ends last; one between letters (`K2A`) is part of a name.
-
-    The last run of what numbers are made of is searched first: it nearly always holds it.
-    """
-    end = max(text.rfind(digit) for digit in "0123456789") + 1
-    if not end:
-        return None
-    start = stop = end
-    while start and text[start - 1] in _NUMERIC:
-        start -= 1
-    while stop < len(text) and text[stop] in _NUMERIC:
-        stop += 1
-    found = _last(_free(text, kind, start, stop)) or _last(_free(text, kind, 0, start))
-    return Extracted(found.group().strip(), "last_number", found.start(), found.end()) if found else None
-
-
-def _free(text: str, kind: AnswerKind, start: int, stop: int) -> Iterator[re.Match[str]]:
-    """Numbers that do not stand between letters."""
-    for match in _NUMBER[kind].finditer(text, start, stop):
-        before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
-        if not (before.isalpha() and after.isalpha()):
-            yield match
-
-
-def _said_choice(text: str) -> Extracted | None:
-    said = max((_last(rule.finditer(text)) for rule in (_CHOICE_SAID, _CHOICE_IS)), key=_place)
-    if said is not None:
-        group = said.lastindex or 1
-        return Extracted(said.group(group).upper(), "final_answer", said.start(group), said.end(group))
-    # Only the end can match, and `$` with a long run of blanks before it would be tried at each of them.
-    text = text.rstrip()
-    offset = max(0, len(text) - 20)
-    lone = _CHOICE_LAST.search(text[offset:])
-    if lone and _NO_CHOICE.search(text[offset : offset + lone.start(1)]):
-        return None
-    return Extracted(lone.group(1), "last_letter", offset + lone.start(1), offset + lone.end(1)) if lone else None
-
-
-def _place(match: re.Match[str] | None) -> int:
-    return match.start() if match else -1
-
-
-def _content(span: re.Match[str]) -> str:
-    return next(group for group in span.groups() if group is not None).strip()
+@cache
+def _plain_letters() -> dict[int, str]:
+    """Wide characters, circled capitals, and the letters of mathematical alphabets, character for character."""
+    wide = {place: chr(place - 0xFEE0) for place in range(0xFF01, 0xFF5F)} | {0x3000: " "}
+    dressed = [*range(0x24B6, 0x24D0), *range(0x1D400, 0x1D7CC)]
+    plain = {place: unicodedata.normalize("NFKC", chr(place)) for place in dressed}
+    return wide | {place: letter for place, letter in plain.items() if len(letter) == 1}
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

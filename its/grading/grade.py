@@ -9,14 +9,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from its.boxes import opens_box
 from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import Extracted, extract_answer
-from its.grading.normalise import AnswerKind, read_answer
+from its.grading.normalise import MAX_CHARACTERS, AnswerKind, read_answer
 from its.grading.pool import Outcome, Task, WorkerPool
 from its.thinking import Marks, cut_thinking
 from its.types import Verdict, VerdictName
 
-GRADER_VERSION = "4"
+GRADER_VERSION = "5"
 WINDOW = 256
 """Verdicts held back, in order, behind one that waits for algebra."""
 REMEMBERED = 10_000
@@ -31,6 +32,7 @@ class Item:
         thinking: the marks around a reasoning that still stands in `text`; see `its.thinking`.
         cut_short: whether the token limit ended the text.
         apart: whether thinking was parted from the text before, so that no prompt opened one in it.
+        question: the problem's text, where it is known: the fallback takes a copy of it for no answer.
     """
 
     query_id: str
@@ -41,6 +43,7 @@ class Item:
     thinking: Marks | None = None
     cut_short: bool = False
     apart: bool = False
+    question: str = ""
 
 
 class Grader:
@@ -53,10 +56,12 @@ class Grader:
         timeout_seconds: processor time of one comparison that takes algebra; what needs more is a
             `grader_error`.
         workers: processes for such comparisons; None for one a core.
+        fallback: whether a response that says no answer outright is read by the fallback (`its.grading.fallback`), or
+            is `no_answer`.
     """
 
-    def __init__(self, timeout_seconds: float = 5.0, workers: int | None = None) -> None:
-        self._timeout, self._workers = timeout_seconds, workers
+    def __init__(self, timeout_seconds: float = 5.0, workers: int | None = None, fallback: bool = True) -> None:
+        self._timeout, self._workers, self._fallback = timeout_seconds, workers, fallback
         self._pool: WorkerPool | None = None
         self._asked: OrderedDict[Task, Future[Outcome]] = OrderedDict()
         self._lock = threading.Lock()
@@ -115,7 +120,8 @@ class Grader:
         extracted, form = None, ""
         try:
             cut = cut_thinking(item.text, item.thinking, item.cut_short, "" if item.apart else None)
-            extracted = extract_answer(cut.answer, item.kind)
+            copied = _copy_of_reference(cut.answer, item)
+            extracted = copied or extract_answer(cut.answer, item.kind, fallback=self._fallback, question=item.question)
             if extracted is not None:
                 start, end = cut.place(extracted.start, extracted.end)
                 extracted = replace(extracted, start=start, end=end)
@@ -123,6 +129,8 @@ class Grader:
             if extracted is None or answer is None or not answer.form:
                 return _verdict(item, None, None, "no_answer")
             form = answer.form
+            if copied is not None:
+                return _verdict(item, extracted, form, "correct")
             exact = compare_answer(answer, item.reference, item.kind)
         except GraderError as error:
             return _verdict(item, extracted, form, "grader_error", str(error))
@@ -146,6 +154,15 @@ class Grader:
             if len(self._asked) > REMEMBERED:
                 self._asked.popitem(last=False)
             return found
+
+
+def _copy_of_reference(text: str, item: Item) -> Extracted | None:
+    """All of a response that is its reference word for word; of kind `math`, where a reference may be words."""
+    answer = text.strip() if item.kind == "math" and len(text) < 2 * MAX_CHARACTERS else ""
+    if not answer or answer != item.reference.strip() or opens_box(answer):
+        return None
+    at = text.index(answer)
+    return Extracted(answer, "whole", at, at + len(answer))
 
 
 @dataclass(frozen=True, slots=True)

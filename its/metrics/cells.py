@@ -24,7 +24,8 @@ class Cell:
     """What a table needs of one cell's responses: counts for each problem, no texts, however many responses.
 
     Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
-    `completion`. `maj_P` holds maj@k of each problem, by k. `errors` are responses with `finish_reason` error;
+    `completion`. `maj_P` holds maj@k of each problem, by k. `fallback` are responses whose answer was found by the
+    fallback, `errors` responses with `finish_reason` error;
     `equal_samples` counts problems whose responses are one text, or less than half as many (0 where n is 1).
     """
 
@@ -45,6 +46,7 @@ class Cell:
     completion_tokens_P: NDArray[np.int64]
     maj_P: dict[int, list[float]] = field(default_factory=dict)
     no_answer: int = 0
+    fallback: int = 0
     truncated: int = 0
     loops: int = 0
     errors: int = 0
@@ -160,6 +162,7 @@ def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int]) -> dict[str, A
         "g_pass_at_k": parts,
         "intervals": intervals,
         "no_answer": cell.no_answer / count,
+        "fallback": cell.fallback / count,
         "truncated": cell.truncated / count,
         "loops": cell.loops / count,
         "errors": cell.errors,

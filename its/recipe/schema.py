@@ -632,10 +632,15 @@ class Judge(Section):
 
 
 class Grading(Section):
-    """`timeout_seconds` bounds one comparison that takes algebra, done in `workers` processes (None: one a core)."""
+    """`timeout_seconds` bounds one comparison that takes algebra, done in `workers` processes (None: one a core).
+
+    `fallback`: a response that says no answer outright is read for its last number or formula; false makes it
+    `no_answer`.
+    """
 
     timeout_seconds: Annotated[Number, Field(gt=0, le=600)]
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    fallback: bool = True
     judge: Judge | None = None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from its.report.grouping import distinct, mean
+from its.report.numbers import percent
 
 Row = Mapping[str, Any]
 
@@ -117,6 +118,23 @@ def terms(cells: Sequence[Row]) -> str:
     less = any(c["problems"] < c.get("rows_read", 0) for c in cells)
     rows = f" of {listed('rows_read')} rows" if less else ""
     return f"{listed('problems')} problems{rows}, n = {listed('n')}" + (f", grader v{grader}" if grader else "")
+
+
+def fallback_note(matrix: Matrix) -> str:
+    """What share of each row's responses has its answer by the fallback; "" where it is the same in all cells, or not
+    known (cells of earlier graders)."""
+    if any("fallback" not in cell for cell in matrix.cells):
+        return ""
+    shares = [[float(c["fallback"]) for entry in entries if entry for c in entry.cells] for entries in matrix.entries]
+    if len({percent(share) for row in shares for share in row}) < 2:
+        return ""
+    named = zip(matrix.rows, shares, strict=True)
+    return "answers by the fallback: " + ", ".join(f"{name or 'base'} {_range(row)}" for name, row in named if row)
+
+
+def _range(shares: Sequence[float]) -> str:
+    least, most = percent(min(shares)), percent(max(shares))
+    return least if least == most else f"{least.removesuffix(' %')} to {most}"
 
 
 def of(study: Row, name: str, benchmark: str) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from its.report.check import as_written, check_study
 from its.report.grouping import distinct
-from its.report.matrix import Entry, Matrix, Row, fewest, matrices, of, terms
+from its.report.matrix import Entry, Matrix, Row, fallback_note, fewest, matrices, of, terms
 from its.report.numbers import ends, p_value, percent, points, signed_ends
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
@@ -28,6 +28,7 @@ def headline_sentences(study: Row) -> list[str]:
         return ["Nothing was measured: the study holds no cell."]
     out = [_training(matrix, study) for matrix in spoken]
     benchmarks = distinct(m.benchmark for m in spoken)
+    out += _fallback(spoken)
     out += selection_sentences(study)
     for benchmark in benchmarks:
         out += _contrasts(benchmark, of(study, "contrasts", benchmark))
@@ -76,6 +77,17 @@ def selection_sentences(study: Row) -> list[str]:
                 f"{points(max(0.0, row['optimism']), signed=False)} points above that."
             )
     return out
+
+
+def _fallback(tables: Sequence[Matrix]) -> list[str]:
+    notes = [f"on {matrix.benchmark} {note}" for matrix in tables if (note := fallback_note(matrix))]
+    if not notes:
+        return []
+    return [
+        f"Cells lean on the fallback unequally ({'; '.join(notes)}): where a model says no answer outright, the last "
+        "number or formula stands for it, so part of a difference between cells may be how answers are said, not how "
+        "many are right; with `grading.fallback: false` only what is said outright counts."
+    ]
 
 
 def _training(matrix: Matrix, study: Row) -> str:

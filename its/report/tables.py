@@ -7,12 +7,12 @@ import io
 from collections.abc import Callable, Sequence
 
 from its.report.check import as_written, check_study
-from its.report.matrix import Entry, Matrix, Row, matrices, terms
+from its.report.matrix import Entry, Matrix, Row, fallback_note, matrices, terms
 from its.report.numbers import percent
 
 _CSV = (
     *("benchmark", "role", "model", "dataset", "train", "test", "block", "seed", "problems", "n", "avg", "low", "high"),
-    *("interval", "maj", "k", "no_answer", "truncated", "loops", "errors", "equal_samples", "grader_error"),
+    *("interval", "maj", "k", "no_answer", "fallback", "truncated", "loops", "errors", "equal_samples", "grader_error"),
     *("prompt_tokens", "thinking_tokens", "completion_tokens", "correct_per_1000_tokens", "grader_version"),
     "rows_read",
 )
@@ -42,7 +42,7 @@ def text_table(study: Row) -> str:
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
         lines = [f"{matrix.benchmark} ({matrix.role}), {matrix.title}: {terms(matrix.cells)}"]
         lines += ["  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip() for r in grid]
-        lines += [note] if (note := _seeds_note(matrix)) else []
+        lines += [note for note in (_seeds_note(matrix), fallback_note(matrix)) if note]
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
@@ -80,7 +80,8 @@ def markdown_table(study: Row) -> str:
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
             shown = [f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]" if e else "" for e in entries]
             lines.append("| " + " | ".join([_markdown(name or "base"), *shown]) + " |")
-        lines += ["", note] if (note := _seeds_note(matrix)) else []
+        for note in (_seeds_note(matrix), fallback_note(matrix)):
+            lines += ["", note] if note else []
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 

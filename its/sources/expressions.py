@@ -3,7 +3,7 @@
 Expressions come with recipes that others wrote, so they run in the sandbox of templates (`its.prompts.sandbox`), with
 strict undefined and without autoescape. Filters beside those of `its.prompts.filters`:
 
-    boxed            what stands in the last `\\boxed{...}` with balanced braces; an empty box holds nothing
+    boxed            what stands in the last `\\boxed{...}` that closes and is not empty (`its.boxes`)
     before(mark)     what stands before the last `mark`; before + mark + after is the whole text
     after(mark)      what stands after the last `mark`
     tag(name)        what stands in the last `<name>...</name>`
@@ -14,12 +14,12 @@ Each finds a text or nothing; nothing stays nothing through further filters, and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError
 
+from its.boxes import last_box
 from its.prompts.filters import charged_filter
 from its.prompts.sandbox import RefusedError, Sandbox, rendered, undeclared_names
 from its.sources.records import RowFault
@@ -60,21 +60,9 @@ def _written(value: Any) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{...}` with balanced braces; None where there is none, or an empty one.
-
-    The text is read once, however many boxes are opened in it.
-    """
-    starts = {box.end() for box in re.finditer(r"\\boxed\s*\{", text)}
-    last: tuple[int, int] | None = None
-    opened = []  # where the content of each open brace begins
-    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, min(starts, default=len(text)) - 1):
-        if brace.group() == "{":
-            opened.append(brace.end())
-        elif brace.group() == "}" and opened:
-            begin = opened.pop()
-            if begin in starts and (last is None or begin > last[0]):
-                last = (begin, brace.start())
-    return None if last is None else text[last[0] : last[1]].strip() or None
+    """What stands in the last `\\boxed{...}` that closes and is filled (`its.boxes`); None where there is none."""
+    box = last_box(text)
+    return None if box is None else box.content
 
 
 def _before(text: str, mark: str) -> str | None:

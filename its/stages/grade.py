@@ -71,7 +71,8 @@ def regrade(study: Study, dry_run: bool) -> Changes:
 
 
 def _grader(study: Study) -> Grader:
-    return Grader(study.recipe.grading.timeout_seconds, study.recipe.grading.workers)
+    grading = study.recipe.grading
+    return Grader(grading.timeout_seconds, grading.workers, grading.fallback)
 
 
 def _items(study: Study, cell: Cell) -> Iterator[Item]:
@@ -82,23 +83,24 @@ def _items(study: Study, cell: Cell) -> Iterator[Item]:
     """
     checkpoint, benchmark, test = cell
     path = study.responses_path(*cell)
-    references = {problem.problem_id: problem.reference for problem in study.problems(benchmark)}
+    problems = {problem.problem_id: problem for problem in study.problems(benchmark)}
     kind = study.recipe.benchmarks[benchmark].answer
     marks = study.recipe.models[checkpoint.model].thinking
     for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):
         set_name, problem_id, strategy = split_query_id(response.query_id)
-        reference = references.get(problem_id)
-        if reference is None or (set_name, strategy) != (benchmark, test):
+        problem = problems.get(problem_id)
+        if problem is None or problem.reference is None or (set_name, strategy) != (benchmark, test):
             told = f"`{response.query_id}` is no query of `{benchmark}` under test strategy `{test}`"
             raise DataError(f"{path}: {told}", "`dvc repro` makes the rows that belong")
         yield Item(
             query_id=response.query_id,
             sample_index=response.sample_index,
             text=response.text,
-            reference=reference,
+            reference=problem.reference,
             kind=kind,
             thinking=marks if response.thinking is None else None,
             cut_short=response.finish_reason == "length",
+            question=problem.text,
         )
 
 

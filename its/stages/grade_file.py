@@ -45,6 +45,7 @@ def grade_file(
     workers: int | None = None,
     list_all: bool = False,
     opened_by: OpenedBy | None = None,
+    fallback: bool = True,
 ) -> dict[str, int]:
     """Write every row of a file with its answer, verdict and rule; return how many got which verdict.
 
@@ -61,6 +62,8 @@ def grade_file(
             so that nothing is open at the beginning of `response`.
         list_all: name every fault, not the first 20 and how many more.
         opened_by: who writes the first of those marks, as `models.NAME.thinking.opened_by` of a recipe.
+        fallback: whether a response that says no answer outright is read for its last number or formula, as
+            `grading.fallback` of a recipe.
 
     Raises:
         MissingError: no such file.
@@ -95,7 +98,7 @@ def grade_file(
         if counts.total() != count or _state(source) != before:
             raise _changed(source)
 
-    with Grader(timeout_seconds, workers) as grader:
+    with Grader(timeout_seconds, workers, fallback) as grader:
         write_json_lines(output, graded(grader), typed=True)  # which opens the output first
     return dict(counts.most_common())
 

@@ -27,7 +27,7 @@ from its.metrics.votes import CORRECT, ballot_classes, tally
 from its.rows import raise_faults, read_json, read_rows, write_json
 from its.seeds import derive_seed
 from its.stages.study import Checkpoint, Study, split_query_id
-from its.types import Response, Verdict, VerdictName
+from its.types import FALLBACK_RULES, Response, Verdict, VerdictName
 
 RESULTS_VERSION = 1
 REMEDY = "`dvc repro` makes the rows of data/responses and data/verdicts that belong"
@@ -127,7 +127,7 @@ def _read(
     place_of = {problem_id: place for place, problem_id in enumerate(problem_ids)}
     counts = {name: np.zeros(len(problem_ids), dtype=np.int64) for name in ("correct", "prompt", "thinking", "all")}
     cast: dict[str, list[tuple[str | None, VerdictName]]] = {problem_id: [] for problem_id in problem_ids}
-    totals = dict.fromkeys(("no_answer", "grader_error", "truncated", "loops", "errors"), 0)
+    totals = dict.fromkeys(("no_answer", "fallback", "grader_error", "truncated", "loops", "errors"), 0)
     samples = EqualSamples(n)
     faults: list[Fault] = []
     graders: dict[str, None] = {}
@@ -143,6 +143,7 @@ def _read(
         cast[problem_id].append((verdict.answer, verdict.verdict))
         counts["correct"][place_of[problem_id]] += verdict.verdict == "correct"
         totals["no_answer"] += verdict.verdict == "no_answer"
+        totals["fallback"] += verdict.rule in FALLBACK_RULES
         totals["grader_error"] += verdict.verdict == "grader_error"
         graders[verdict.grader_version] = None
     for query_id, rows in strangers.items():
@@ -188,6 +189,7 @@ def _read(
         counts["thinking"],
         counts["all"],
         no_answer=totals["no_answer"],
+        fallback=totals["fallback"],
         truncated=totals["truncated"],
         loops=totals["loops"],
         errors=totals["errors"],

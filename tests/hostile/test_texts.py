@@ -19,6 +19,7 @@ from its.grading.normalise import AnswerKind, normalise_answer, parse_number
 from its.language import language_of
 from its.metrics.loops import ends_in_loop
 from its.recipe.schema import Limits
+from its.sources.expressions import boxed
 from its.sources.text import damage
 from its.sources.thoughts import normal_trace
 from its.strategies.persona import persona_text, truncate
@@ -34,6 +35,29 @@ MARKS = (
     *("a", "A", "A ", "(A)", "a b ", "answer", "answer is ", "the answer is: 1 ", "Final Answer:\n", "#### "),
     *("x=", "see ", "I cannot ", "twenty one ", "cm ", "1 or ", "http://", "\u0301", "\ufdfd", "a-", "\t imes"),
     *("\n\\neq $", "\\boxed{1}, and ", "\\\\", "\u0663"),
+    *(
+        "\\boxed ",
+        "\\boxed 1 ",
+        "\\boxed\\frac",
+        "A: 1, ",
+        "\nA:",
+        "C) x\n",
+        "C is correct ",
+        "I choose ",
+        "is the answer ",
+    ),
+    *(
+        "The answer is (",
+        "The answer is $",
+        "the answer, ",
+        "\u7b54\u6848",
+        "$n$ ",
+        "when $x = 3$ ",
+        "x_1 ",
+        "1? ",
+        "step 1 ",
+    ),
+    *("\u200b", "\uff21", "If the answer is 5, ", "the answer is approximately 3. ", "answer\n"),
 )
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 PROBLEM = Problem(problem_id="p", text="What is $1+1$?", reference="2", solution="2", source="s")
@@ -45,6 +69,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "trace": normal_trace,
     "trace apart": partial(normal_trace, "x"),
     "box": has_box,
+    "boxed": boxed,
     "complete": is_complete,
     "figure": needs_figure,
     "words": words,

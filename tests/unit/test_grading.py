@@ -113,7 +113,8 @@ def test_normalised_form(answer: str, kind: AnswerKind, form: str) -> None:
         ("so it is $ \\frac13 $", "math", "\\frac13", "last_math", "$ \\frac13 $"),
         ("it costs 2,74 now", "number", "2,74", "last_number", "2,74"),
         ('So the answer is "C"', "choice", "C", "final_answer", "C"),
-        ("All fail.\nB", "choice", "B", "last_letter", "B"),
+        ("All fail.\nB", "choice", "B", "option", "B"),
+        ("All fail, so B", "choice", "B", "last_letter", "B"),
     ],
 )
 def test_rule_and_place(text: str, kind: AnswerKind, answer: str, rule: str, where: str) -> None:

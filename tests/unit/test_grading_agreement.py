@@ -13,7 +13,7 @@ import pytest
 
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader, Item
-from its.grading.normalise import AnswerKind
+from its.grading.normalise import AnswerKind, normalise_answer
 from its.grading.references import reference_faults
 from its.metrics.rates import pass_at_k
 from its.seeds import derive_random
@@ -66,6 +66,47 @@ def test_gsm8k_four_models_agrees_in_all(grader: Grader, kind: AnswerKind) -> No
     assert _disagreements(grader, rows, kind) == []
 
 
+PHRASES = (
+    "The answer is {}. Check: 7 * 2 = 14.",
+    "**Answer:** {}\n\nNote that 7 is another number.",
+    "So the final answer is ${}$ dollars, which is 7 more.",
+    "Answer: {} apples\n7",
+    "{} is the answer. There are 7 more.",
+    "\u7b54\u6848\u662f{}\u3002\u56e0\u4e3a 7\u3002",
+    "So the answer is $\\boxed {}$. Note 7.",
+)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_gsm8k_verdicts_stay_in_other_words(grader: Grader, phrase: str) -> None:
+    """The published verdicts, where each response says its answer in another phrase and goes on about 7."""
+    rows = []
+    for row in _rows("grading/gsm8k_four_models"):
+        head, mark, answer = row["response"].rpartition("\nA: ")
+        if mark and answer.replace(",", "").replace(".", "", 1).lstrip("-").isdigit():
+            rows.append(row | {"response": f"{head}\n{phrase.replace('{}', answer)}"})
+    assert len(rows) > 5200
+    for kind in ("integer", "math"):
+        assert _disagreements(grader, rows, kind) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        *("The answer is ${}$. It uses 7.", "Answer: \\({}\\)\n7", "So ${}$ is the answer. There are 7 more."),
+        *("The answer is {}. Check: 7 * 2 = 14.", "So the final answer is: $${}$$\n7", "It is ${}$ for $n$.", "{}"),
+    ],
+)
+def test_references_of_math500_are_read_whole_in_every_phrase(phrase: str) -> None:
+    references = [str(row["answer"]) for row in _rows("problems/math500")]
+    lost = []
+    for reference in references:
+        found = extract_answer(phrase.replace("{}", reference), "math")
+        if found is None or normalise_answer(found.answer, "math") != normalise_answer(reference, "math"):
+            lost.append(reference)
+    assert lost == []
+
+
 def test_processbench_differs_in_four(grader: Grader) -> None:
     rows = _rows("grading/processbench_gsm8k")
     assert _disagreements(grader, rows, "integer") == [71, 75, 239, 320]
@@ -111,6 +152,26 @@ def test_samples_of_qwen_and_pass_at_k(grader: Grader) -> None:
 
 def _pass_at(right: list[bool], k: int) -> float:
     return 100 * fmean(pass_at_k(8, sum(right[at : at + 8]), k) for at in range(0, len(right), 8))
+
+
+# Kinds of fault in field_cases.jsonl that are about where an answer stands.
+STANDS = (
+    *("an answer said in words", "letters in wrappers", "a box without braces", "a lone letter behind the answer"),
+    *("nothing was answered", "an option line is an answer", "word for word"),
+)
+
+
+def test_field_cases_of_where_an_answer_stands(grader: Grader) -> None:
+    rows = [row for row in _rows("grading/field_cases") if row["fault"] in STANDS]
+    rows += [row for row in _rows("grading/field_cases") if "invisible" in row["fault"] and row["kind"] == "choice"]
+    assert len(rows) >= 22
+    items = (Item("q", 0, row["response"], row["reference"], row["kind"]) for row in rows)
+    wrong = [
+        (row["response"], verdict.verdict, row["want"])
+        for row, verdict in zip(rows, grader.grade(items), strict=True)
+        if (verdict.verdict == "correct" if row["want"] == "not correct" else verdict.verdict != row["want"])
+    ]
+    assert wrong == []
 
 
 def test_choice_letters_of_lighteval(grader: Grader) -> None:

@@ -37,7 +37,7 @@ def test_rows_keep_their_fields_and_order(tmp_path: Path) -> None:
     source = _write(
         tmp_path / "in.jsonl",
         {"id": "ä", "reference": 27.0, "response": "\\boxed{27}"},
-        {"reference": "x+1", "response": "so $1+x$", "kind": "math", "extra": [1]},
+        {"reference": "x+1", "response": "it gives $1+x$", "kind": "math", "extra": [1]},
         {"reference": "B", "response": "no idea", "kind": "choice"},
         {"reference": "7", "response": "\\boxed{9^{9^{9^9}}}", "kind": "math"},
     )
@@ -328,8 +328,20 @@ def test_the_command(tmp_path: Path) -> None:
     assert _read(out)[0]["answer"] == "4"
 
 
+def test_the_fallback_can_be_switched_off(tmp_path: Path) -> None:
+    rows = [{"reference": "5", "response": text} for text in ("The answer is 5. Check: 7", "it comes to 5")]
+    source, out = _write(tmp_path / "in.jsonl", *rows), tmp_path / "out.jsonl"
+    words = [str(source), "--kind", "integer", "--output", str(out)]
+    assert CliRunner().invoke(grade, words).output == f"{out}: 2 verdicts (2 correct)\n"
+    assert [row["rule"] for row in _read(out)] == ["final_answer", "last_number"]
+    done = CliRunner().invoke(grade, [*words, "--no-fallback"])
+    assert done.output == f"{out}: 2 verdicts (1 correct, 1 no_answer)\n"
+    assert [row["rule"] for row in _read(out)] == ["final_answer", None]
+
+
 @pytest.mark.parametrize(
-    ("words", "message"), [(["x.jsonl"], "FILE needs --output"), (["--kind", "math"], "go with FILE")]
+    ("words", "message"),
+    [(["x.jsonl"], "FILE needs --output"), (["--kind", "math"], "go with FILE"), (["--no-fallback"], "go with FILE")],
 )
 def test_usage(words: list[str], message: str) -> None:
     done = CliRunner().invoke(grade, words)

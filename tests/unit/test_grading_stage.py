@@ -84,6 +84,22 @@ def test_the_stage_counts_and_streams(study: Study) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_recipe_switches_the_fallback_off(study: Study, edit: Callable[..., None]) -> None:
+    for path in (study.project / "data" / "responses").rglob("*.jsonl"):
+        said = ("so it comes to 1", "The answer is 1.", "What is 1?")
+        write_rows(
+            path, [row.model_copy(update={"text": said[n % 3]}) for n, row in enumerate(read_rows(path, Response))]
+        )
+    run_stage("grade")
+    cell = next((study.project / "data" / "verdicts").rglob("*.jsonl"))
+    rules = [row.rule for row in read_rows(cell, Verdict)]
+    # What is asked, and a copy of the problem at that, is no answer.
+    assert rules[:3] == ["last_number", "final_answer", None] and rules[3] == "last_number"
+    edit(("  fallback: true", "  fallback: false"))
+    run_stage("grade")
+    assert {row.rule for row in read_rows(cell, Verdict)} == {"final_answer", None}
+
+
 def test_a_dry_run_tells_and_writes_nothing(study: Study) -> None:
     with pytest.raises(MissingError, match="no such folder"):
         grade.regrade(load_study(), dry_run=True)

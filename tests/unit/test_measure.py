@@ -53,9 +53,11 @@ class Written:
         self,
         answer: Callable[[Checkpoint, str, str, int, int], Answer],
         text: str = "It is 1.",
+        rule: Callable[[Checkpoint, int], str | None] = lambda _, __: None,
         finish: Callable[[int], tuple[str, str | None, str]] | None = None,
     ) -> None:
-        """`finish` gives the (text, thinking, finish_reason) of the responses of a cell, by their number."""
+        """`rule` gives the rule of each sample of a checkpoint, `finish` the (text, thinking, finish_reason) of the
+        responses of a cell, by their number."""
         for checkpoint, benchmark, test in self.cells():
             verdicts, responses = [], []
             for place in range(self.problems):
@@ -68,6 +70,7 @@ class Written:
                             sample_index=index,
                             answer=said,
                             verdict=verdict,  # type: ignore[arg-type]
+                            rule=rule(checkpoint, index) if said is not None else None,
                             grader_version="1",
                         )
                     )
@@ -120,6 +123,16 @@ def written(project: Path, edit: Edit) -> Written:
 
 def _random(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index: int) -> Answer:
     return RIGHT if derive_random(checkpoint.name, benchmark, test, place, index).random() < 0.5 else WRONG
+
+
+def test_the_share_of_the_fallback_is_counted_in_every_cell(written: Written) -> None:
+    def rule(checkpoint: Checkpoint, index: int) -> str:
+        return ("last_number", "last_math", "last_letter", "box")[index] if checkpoint.train is None else "final_answer"
+
+    written.write(_random, rule=rule)
+    run_stage("measure")
+    shares = {row["train"]: row["fallback"] for row in written.results("cells")["cells"]}
+    assert shares[None] == 0.75 and {share for train, share in shares.items() if train is not None} == {0.0}
 
 
 def test_every_number_of_a_cell(written: Written) -> None:

@@ -227,7 +227,7 @@ def made(correct: list[int], n: int = 4, **changes: Any) -> Cell:
 
 
 def test_a_row_holds_every_rate_with_its_interval() -> None:
-    cell = made([4, 2, 0], maj_P={3: [1.0, 0.5, 0.0]}, no_answer=3, truncated=2, loops=1)
+    cell = made([4, 2, 0], maj_P={3: [1.0, 0.5, 0.0]}, no_answer=3, fallback=6, truncated=2, loops=1)
     (row,) = cell_rows([cell], pass_k=[1, 2], all_k=[2], seed=1, draws=200)
     assert row["avg"] == row["pass_at_k"]["1"] == 0.5
     assert row["pass_at_k"]["2"] == pytest.approx((1 + 5 / 6 + 0) / 3)
@@ -237,6 +237,7 @@ def test_a_row_holds_every_rate_with_its_interval() -> None:
     assert sorted(row["intervals"]) == ["all@2", "maj@3", "pass@1", "pass@2"]
     assert all(0 <= low < high <= 1 for low, high in row["intervals"].values())
     assert (row["no_answer"], row["truncated"], row["loops"]) == (3 / 12, 2 / 12, 1 / 12)
+    assert row["fallback"] == 6 / 12
     tokens = ("prompt_tokens", "thinking_tokens", "response_tokens", "completion_tokens")
     assert [row[key] for key in tokens] == [10, 30, 20, 50]
     assert row["correct_per_1000_tokens"] == 10.0

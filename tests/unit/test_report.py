@@ -556,6 +556,25 @@ def test_each_piece_may_be_missing(study: dict[str, Any], name: str, how: str) -
     assert text_table(study).endswith("\n")
 
 
+def test_the_share_of_the_fallback_shows_where_it_differs(study: dict[str, Any]) -> None:
+    words = "answers by the fallback: "
+    assert words not in text_table(study)  # cells of a grader that did not count it
+    for row in study["cells"]:
+        row["fallback"] = 0.02
+    page = Page(build_report(study)).words
+    assert words not in text_table(study) and "fallback" not in " ".join(headline_sentences(study))
+    assert "no answer truncated" in page
+    for row in study["cells"]:
+        row["fallback"] = 0.62 if row["train"] is None else 0.04 if row["test"] == "random" else 0.02
+    note = f"{words}base 62.0 %, none 2.0 to 4.0 %, random 2.0 to 4.0 %"
+    assert note in text_table(study) and note in markdown_table(study)
+    (sentence,) = [said for said in headline_sentences(study) if "fallback" in said]
+    assert note in sentence and "`grading.fallback: false`" in sentence
+    page = Page(build_report(study)).words
+    assert "no answer fallback truncated" in page and "62.0 %" in page
+    assert csv_table(study).splitlines()[0].split(",").count("fallback") == 1
+
+
 def test_no_base(study: dict[str, Any]) -> None:
     study["cells"] = [row for row in study["cells"] if row["train"] is not None]
     assert "base was not measured, so what training did cannot be told" in headline_sentences(study)[0]
