@@ -20,6 +20,7 @@ _MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _QUOTES = '"`\u201c\u201d\u2018\u2019'
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|boldsymbol|bm)\s*(\{.*\})", re.DOTALL)
 _FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
+_OPEN_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{")
 _OPTION = re.compile(
     rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
     r"|([A-J])(?:\)|[.:](?=\s))|\(\s*([A-J])\s*\)(?=\s+[A-Za-z]{2}))"
@@ -133,6 +134,8 @@ def undressed(text: str) -> str:
         text = re.sub(r"\\(?:displaystyle|checkmark|textstyle)(?![A-Za-z])\s*", "", text).strip()
         text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
         text = text.strip(_QUOTES)
+        if (opened := _OPEN_BOX.match(text)) and not _is_closed(text[opened.end() - 1 :]):
+            text = text[opened.end() :]  # a box that was never closed
         match = _WRAPPED.fullmatch(text)
         if match and is_pair(match.group(1)):
             inner = match.group(1)[1:-1]
@@ -145,6 +148,16 @@ def undressed(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def _is_closed(text: str) -> bool:
+    """Whether the brace that a text begins with is closed."""
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth <= 0:
+            return True
+    return False
 
 
 def is_pair(text: str) -> bool:
