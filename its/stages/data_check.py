@@ -48,7 +48,7 @@ def _faults(
 ) -> Iterator[Fault]:
     found = mapping_faults(section, name, declared)
     yield from (Fault(document.where(here), message, hint) for here, message, hint in found)
-    if found or isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
+    if found or any(isinstance(part, HubSource) for part in declared.sources) or not isinstance(declared, Benchmark):
         return
     required = required_fields(declared)
     rows = load_problems(name, declared, seed=recipe.seed, project=project, required=required, origin={}, rejected=[])

@@ -27,11 +27,22 @@ ALLOWED = {
     "progress": {"shown"},
     "home": {"errors", "shown"},
     "files": BASE,
+    "foreign_files": {"shown"},
+    "data_files": {*BASE, "foreign_files"},
     "rows": {*BASE, "files"},
     "prompts": {*BASE, "files"},
     "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
-    "recipe": {*BASE, "files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
+    "recipe": {*BASE, "files", "data_files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
+    "sources": {
+        *BASE,
+        "files",
+        "data_files",
+        "foreign_files",
+        "rows",
+        "seeds",
+        "recipe",
+        "prompts",
+    },  # of recipe the schema alone, below
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
