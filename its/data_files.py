@@ -40,7 +40,7 @@ MAX_ENTRIES = 20_000
 """Looked at for one path, in all folders."""
 PATH_HINT = "paths are relative to the folder of dvc.yaml"
 
-_WILD = re.compile(r"[*?\[]")
+_WILD = re.compile(r"[*?]|\[[^\]/]+\]")
 _UNNAMEABLE = re.compile(rf"{NO_TEXT.pattern}|[\t\n\r\\]")
 _DOCUMENT = re.compile(r"(?:readme|licen[cs]e|citation|notice|changelog)(?:\..*)?|.*\.(?:md|dvc|sha256)|sha256sums?")
 _SHOWN = 5
@@ -78,7 +78,7 @@ class DataFiles:
 
 
 def named_files(project: Path, path: str, told: Callable[[str], str] = str) -> DataFiles:
-    """The files that a path names; whether each is a regular one shows when it is opened.
+    """The files that a path names; whether each is a regular one, and of a known ending, shows when it is opened.
 
     Args:
         project: what the path is relative to.
@@ -87,14 +87,13 @@ def named_files(project: Path, path: str, told: Callable[[str], str] = str) -> D
     Raises:
         MissingError: if there is no such file, or nothing that the pattern matches; the hint names what is near.
         DataError: if a folder or a pattern holds no data file, too many, files of several endings, further folders, or
-            one file under two names; if the ending is unknown; if the pattern holds `**`.
+            one file under two names; if the pattern holds `**`.
     """
     found = _found(project, path, told)
     label = told(shown(path))
     if found.base is not None:
         _require_few_and_alike(found, label)
         _require_distinct(project, found, told)
-    ending_of(found.names[0], told)
     return found
 
 

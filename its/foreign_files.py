@@ -141,7 +141,8 @@ def _filled(remedy: str, name: str, ending: str = "") -> str:
     new = f"{name}{ending}" if ending in (".gz", ".zst") else f"{plain}{ending}"
     unpack = "unzip {file} -d {stem}" if path.suffix.lower() == ".zip" else "tar -xf {file} -C {folder}"
     remedy = remedy.replace("{unpack}", unpack)
-    old, parquet = python_text(name), python_text(f"{plain}.parquet")
+    target = f"{plain}_rows.parquet" if path.suffix.lower() == ".parquet" else f"{plain}.parquet"
+    old, parquet = python_text(name), python_text(target)
     filled = remedy.format(
         file=shlex.quote(name),
         stem=shlex.quote(plain),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from its.recipe.schema import MAX_NAME
 
-_WILD = re.compile(r"[*?\[]")
+_WILD = re.compile(r"[*?]|\[[^\]]+\]")
 _ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _ENDINGS = re.compile(r"(?i)(\.(jsonl|ndjson|json|csv|tsv|parquet))(\.(gz|zst))?$")
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from its.data_files import PATH_HINT, named_files
+from its.data_files import PATH_HINT, ending_of, named_files
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
 from its.foreign_files import START_BYTES, foreign_start
@@ -384,6 +384,7 @@ def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[
         for name in files.names:
             with open_regular(project / name, quoted(name), PATH_HINT) as opened:
                 start = opened.read(START_BYTES)
+            ending_of(name, quoted)
             if found := foreign_start(start, name):
                 yield location, f"{quoted(name)}: {found[0]}", found[1]
                 return

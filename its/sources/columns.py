@@ -31,6 +31,8 @@ _OWN = re.compile(r"""\brow\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(['"])(.+?)\2\s*\])"""
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?: [A-Za-z0-9_]+)*(?:\.[A-Za-z0-9_]+)*")
 _LISTED = 20
 _NAME_CHARACTERS = 60
+_WORD = 3
+"""Letters of a name that is looked for within longer ones."""
 _PLACEHOLDER = "COLUMN"
 
 
@@ -137,7 +139,8 @@ def _nearest(column: str, name: str, columns: Mapping[str, Any], taken: set[str]
     Args:
         text: whether it has to hold a text or a number.
     """
-    free = [item for item in columns if item not in taken and (not text or _is_scalar(columns[item]))]
+    short = [item for item in columns if item not in taken and len(item) <= _NAME_CHARACTERS]
+    free = [item for item in short if not text or _is_scalar(columns[item])]
     letters = {_letters(item): item for item in reversed(free)}
     if found := letters.get(_letters(column)):
         return found
@@ -146,7 +149,7 @@ def _nearest(column: str, name: str, columns: Mapping[str, Any], taken: set[str]
     known = [_letters(word) for word in _SYNONYMS.get(name, "").split()]
     if found := next((letters[word] for word in known if word in letters), None):
         return found
-    inside = [item for item in free if _letters(column) and _letters(column) in _letters(item)]
+    inside = [item for item in free if len(_letters(column)) >= _WORD and _letters(column) in _letters(item)]
     return inside[0] if len(inside) == 1 else None
 
 

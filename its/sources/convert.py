@@ -166,8 +166,7 @@ def _table_rows(path: Path, label: str) -> Iterator[str]:
         if start.removeprefix(BOM_UTF8).lower().startswith(b"sep="):  # a line for Excel
             source.readline(_HEADER_BYTES)
             start = source.peek(_HEADER_BYTES)
-        header = start.partition(b"\n")[0]
-        separator = max(SEPARATORS, key=lambda mark: header.count(mark.encode()))
+        separator = _separator(start.decode("utf-8", "replace"))
         lines = CsvLines(source, label, separator)
         reader = csv.reader(lines, delimiter=separator, strict=True)
         names: list[str] | None = None
@@ -191,6 +190,20 @@ def _table_rows(path: Path, label: str) -> Iterator[str]:
             elif cells:
                 said = f"{label}:{number}: the row has {len(cells)} columns, the header {len(names)}"
                 raise DataError(said, f"quote cells that hold {SEPARATORS[separator]} or line ends")
+
+
+def _separator(start: str) -> str:
+    """The mark that parts the header and the line behind it into equally many cells, else that of most in the header."""
+    header, row, *_ = [*start.split("\n"), "", ""]
+    counts = {mark: (_cells(header, mark), _cells(row, mark)) for mark in SEPARATORS}
+    return max(counts, key=lambda mark: (counts[mark][0] == counts[mark][1], counts[mark][0]))
+
+
+def _cells(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 def _json(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -85,12 +86,14 @@ class FieldReader:
         self._unseen = dict(_paths(fields))
         self._absent = dict(self._unseen)
         self._columns: dict[str, Any] = {}
+        self._lacked: Counter[str] = Counter()
         self._rows = 0
 
     def begin(self) -> None:
         """A table begins."""
         self._absent = dict(_paths(self._fields))
         self._columns = {}
+        self._lacked.clear()
         self._rows = 0
 
     def values(self, row: Any) -> Values:
@@ -133,6 +136,7 @@ class FieldReader:
             self._columns.update((key, item) for key, item in islice(row.items(), _COLUMNS) if item is not None)
             self._columns |= {key: None for key in islice(row, _COLUMNS) if key not in self._columns}
         if faults:
+            self._lacked.update(fault.lacks for fault in faults if fault.lacks is not None)
             raise FaultyRow(faults)
         return values
 
@@ -179,9 +183,11 @@ class FieldReader:
         """At the end of a table: the fields that none of its rows had, if one is needed, and one fault for them."""
         for name in self._unseen.keys() - self._absent.keys():
             del self._unseen[name]
-        if not self._rows or not any(self._is_needed(name) for name in self._absent):
+        lacked = {name for name, count in self._lacked.items() if count == self._rows and name in self._absent}
+        if not lacked:
             return None
-        return list(self._absent), self._fault(table, self._absent)
+        absent = {name: path for name, path in self._absent.items() if name in lacked or not self._is_needed(name)}
+        return list(absent), self._fault(table, absent)
 
     def raise_unseen(self, source: str) -> None:
         """A field that no row of the source had is a misspelt one.

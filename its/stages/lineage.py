@@ -246,7 +246,7 @@ class _Walk:
             return _step("source row", str(row or problem.get("source")), None, facts)
         named = place.group(1)
         if named not in self._files(set_name):  # a row may be anybody's, and name any file of this machine
-            missing = f"`{named}` is not here, or not a file that params.yaml declares for `{set_name}`"
+            missing = f"`{named}` is not here, or not of what params.yaml declares for `{set_name}`"
             return _step("source row", str(row), None, facts | {"missing": missing})
         path = self.study.project / named
         if not path.is_file():
