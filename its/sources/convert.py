@@ -8,6 +8,7 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from its.data_files import ending_of
@@ -193,17 +194,18 @@ def _table_rows(path: Path, label: str) -> Iterator[str]:
 
 
 def _separator(start: str) -> str:
-    """The mark that parts the header and the line behind it into equally many cells, else that of most in the header."""
-    header, row, *_ = [*start.split("\n"), "", ""]
-    counts = {mark: (_cells(header, mark), _cells(row, mark)) for mark in SEPARATORS}
-    return max(counts, key=lambda mark: (counts[mark][0] == counts[mark][1], counts[mark][0]))
+    """The mark that parts the header and the row behind it into equally many cells, more than one."""
+    counts = {mark: _cells(start, mark) for mark in SEPARATORS}
+    return max(counts, key=lambda mark: (counts[mark][0] == counts[mark][1] > 1, counts[mark][0]))
 
 
-def _cells(line: str, separator: str) -> int:
+def _cells(start: str, separator: str) -> tuple[int, int]:
+    """How many cells the first two rows have."""
     try:
-        return len(next(csv.reader([line], delimiter=separator), []))
+        header, row, *_ = [*islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator), 2), [], []]
     except csv.Error:
-        return 0
+        return 0, 0
+    return len(header), len(row)
 
 
 def _json(value: object) -> str:
