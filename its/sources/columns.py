@@ -17,7 +17,7 @@ from its.errors import Fault
 from its.recipe.schema import Fields
 from its.shown import shown
 from its.sources.expressions import is_expression
-from its.sources.paths import head_of
+from its.sources.paths import ABSENT, head_of, reach, steps_of
 
 _SYNONYMS = {
     "problem": "problem question query prompt instruction input text problem_text question_text",
@@ -29,6 +29,8 @@ _SYNONYMS = {
 """Names that published sets have for the fields, the commonest first."""
 _OWN = re.compile(r"""\brow\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(['"])(.+?)\2\s*\])""")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?: [A-Za-z0-9_]+)*(?:\.[A-Za-z0-9_]+)*")
+_BRACKETS = re.compile(r"""\[['"]?(\w+)['"]?\]""")
+"""As other languages reach into lists and objects: `m[0]['content']`."""
 _LISTED = 20
 _NAME_CHARACTERS = 60
 _WORD = 3
@@ -113,7 +115,10 @@ def _renamed(mapped: Mapping[str, str], absent: Mapping[str, str], columns: Mapp
             continue
         head, rest = head_of(path)
         near: str | None = None
-        if head in columns:  # it reaches into something that has another shape
+        dotted = _BRACKETS.sub(r".\1", path)
+        if dotted != path and reach(columns, dotted, steps_of(dotted)) is not ABSENT:
+            near = dotted
+        elif head in columns:  # it reaches into something that has another shape
             close = difflib.get_close_matches(path, list(_scalars(head, columns[head])), n=1, cutoff=0.3)
             near = close[0] if close else None
         elif found := _nearest(head, name, columns, taken, text=not rest and not name.startswith("meta.")):
@@ -149,8 +154,13 @@ def _nearest(column: str, name: str, columns: Mapping[str, Any], taken: set[str]
     known = [_letters(word) for word in _SYNONYMS.get(name, "").split()]
     if found := next((letters[word] for word in known if word in letters), None):
         return found
-    inside = [item for item in free if len(_letters(column)) >= _WORD and _letters(column) in _letters(item)]
+    long = len(_letters(column)) >= _WORD
+    inside = [item for item in free if (long and _letters(column) in _letters(item)) or _is_a_word(column, item)]
     return inside[0] if len(inside) == 1 else None
+
+
+def _is_a_word(name: str, longer: str) -> bool:
+    return name.casefold() in re.split(r"[^a-z0-9]+", longer.casefold())
 
 
 def _letters(name: str) -> str:

@@ -202,10 +202,10 @@ def _separator(start: str) -> str:
 def _cells(start: str, separator: str) -> tuple[int, int]:
     """How many cells the first two rows have."""
     try:
-        header, row, *_ = [*islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator), 2), [], []]
+        rows = list(islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator), 2))
     except csv.Error:
         return 0, 0
-    return len(header), len(row)
+    return len(rows[0]) if rows else 0, len(rows[1]) if len(rows) > 1 else 0
 
 
 def _json(value: object) -> str:

@@ -132,7 +132,7 @@ class FieldReader:
         for name, path in self._by_turn:
             if (misread := self._speakers.fault(name, path, row)) is not None:
                 faults.append(misread)
-        if self._absent and self._rows <= _LOOKED_ROWS:
+        if (self._absent or faults) and self._rows <= _LOOKED_ROWS:
             self._columns.update((key, item) for key, item in islice(row.items(), _COLUMNS) if item is not None)
             self._columns |= {key: None for key in islice(row, _COLUMNS) if key not in self._columns}
         if faults:
@@ -165,7 +165,8 @@ class FieldReader:
             return None
         except TypeError as error:
             reach_in = _REACH_IN if isinstance(value, list | Mapping) else None
-            faults.append(RowFault(f"`{path}` ({name}) is a {error}: wanted text or a number", reach_in))
+            lacks = name if isinstance(value, list | Mapping) else None  # a table column by column is one row
+            faults.append(RowFault(f"`{path}` ({name}) is a {error}: wanted text or a number", reach_in, lacks))
             return None
         fault = None
         if (needed or name != "solution") and not text.strip():
@@ -185,7 +186,8 @@ class FieldReader:
             del self._unseen[name]
         lacked = {name for name, count in self._lacked.items() if count == self._rows and name in self._absent}
         if not lacked:
-            return None
+            whole = self._within(table) if self._lacked else None
+            return None if whole is None else (list(self._lacked), whole)
         absent = {name: path for name, path in self._absent.items() if name in lacked or not self._is_needed(name)}
         return list(absent), self._fault(table, absent)
 
@@ -202,11 +204,15 @@ class FieldReader:
         return name in self._required or name.startswith("choices.")
 
     def _fault(self, table: str, absent: Mapping[str, str]) -> Fault:
-        local = not table.startswith("hub:")
-        if local and self._rows == 1 and (found := rows_within(self._columns)) is not None:
-            told = within(found, table)
-            return Fault(table, told.message, told.hint)
-        return columns_fault(table, absent, self._fields, self._preset, self._columns)
+        return self._within(table) or columns_fault(table, absent, self._fields, self._preset, self._columns)
+
+    def _within(self, table: str) -> Fault | None:
+        """The fault of a file whose only row is an object that holds the rows."""
+        if self._rows != 1 or table.startswith("hub:"):
+            return None
+        found = rows_within(self._columns)
+        told = within(found, table) if found is not None else None
+        return told and Fault(table, told.message, told.hint)
 
 
 def _may_reach_a_turn(path: str) -> bool:

@@ -92,7 +92,7 @@ class Quarantine:
     rows: int = 0
     _count: int = 0
     _faults: list[tuple[Fault, str | None]] = field(default_factory=list)
-    _kept: Counter[bool] = field(default_factory=Counter)
+    _kept: Counter[str | None] = field(default_factory=Counter)
     _whole: list[Fault] = field(default_factory=list)
     _begun: int = 0
     _lacking: Counter[str] = field(default_factory=Counter)
@@ -114,8 +114,8 @@ class Quarantine:
         for item in faults:
             if item.lacks is not None:
                 self._lacking[item.lacks] += 1
-            if self._kept[item.lacks is None] < MAX_FAULTS:
-                self._kept[item.lacks is None] += 1
+            if self._kept[item.lacks] < MAX_FAULTS:  # of each kind, since one of them may be explained away
+                self._kept[item.lacks] += 1
                 self._faults.append((Fault(place, _told(item.message), item.hint), item.lacks))
         if self.rows <= self.tolerated:
             remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
@@ -126,7 +126,8 @@ class Quarantine:
         """One fault in place of those of all rows of the table that lack some fields."""
         mine = self._faults[self._begun :]
         self._faults[self._begun :] = [item for item in mine if item[1] not in lacking]
-        self._kept[False] -= len(mine) - len(self._faults[self._begun :])
+        for name in lacking:
+            self._kept[name] = 0
         self._count += 1 - sum(self._lacking[name] for name in lacking)
         self._whole.append(fault)
 
