@@ -12,7 +12,8 @@ each step on the way.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _SELECTOR = re.compile(r"\[([^\[\]=,]+)=([^\[\],]+)(?:,\s*(first|last)\s*)?\]")
@@ -45,10 +46,11 @@ class Step(NamedTuple):
         return next((place for place in places if _word(under(items[place], self.key)) == self.word), None)
 
 
-def steps_of(path: str) -> list[Step]:
+@lru_cache(maxsize=256)
+def steps_of(path: str) -> tuple[Step, ...]:
     """The steps of a path. Any text is a path: what is no selector is part of a name."""
     masked = _SELECTOR.sub(lambda found: found[0].replace(".", "\0"), path)
-    return [step for text in masked.split(".") for step in _picking(text.replace("\0", "."))]
+    return tuple(step for text in masked.split(".") for step in _picking(text.replace("\0", ".")))
 
 
 def head_of(path: str) -> tuple[str, str]:
@@ -58,7 +60,7 @@ def head_of(path: str) -> tuple[str, str]:
     return head, path[len(head) :]
 
 
-def reach(row: Any, path: str, steps: list[Step]) -> Any:
+def reach(row: Any, path: str, steps: Sequence[Step]) -> Any:
     """What stands at a path in a row; ABSENT where there is nothing.
 
     Args:

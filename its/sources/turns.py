@@ -45,7 +45,6 @@ def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
     value: Any = row
     found: Turn | None = None
     steps = steps_of(path)
-    rest = tuple(step.text for step in steps)
     way: tuple[str, ...] = ()
     for at, step in enumerate(steps):
         following = step_into(value, step)
@@ -56,7 +55,8 @@ def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
         if picks and step.name:
             turns, before = step_into(value, Step(step.name)), (*way, step.name)
         if isinstance(turns, list) and (key := _speaker_key(turns)) is not None:
-            found = Turn(before, rest[at + 1 :], key, _speaker(following, key), _words(turns, key))
+            rest = tuple(step.text for step in steps[at + 1 :])
+            found = Turn(before, rest, key, _speaker(following, key), _words(turns, key))
         way = (*way[:-1], way[-1] + step.text) if picks and not step.name and way else (*way, step.text)
         value = following
     return found

@@ -343,7 +343,7 @@ def test_expressions_that_fail_name_the_row() -> None:
     assert _faults([{"q": "1"}], problem="{{ row.p }}") == ["f: no row has `{{ row.p }}` (problem); the rows have: `q`"]
     assert _faults([{"q": [1]}], problem="{{ row.q }}") == ["f:1: problem: expression fails: list"]
     missing = _faults([{"q": "x"}, {"q": "x", "z": "y", "p": "1y2"}], problem="{{ row.p | after(row.z) }}")
-    assert missing[0].startswith("f:1: problem: expression: 'dict object' has no attribute 'p'")
+    assert missing[0].startswith("f:1: problem: expression: 'dict object' has no attribute 'z'")
     assert "sandbox: `__class__`" in _faults([{"q": "x"}], problem="{{ row.q.__class__.__mro__ }}")[0]
     assert "templates have no calls" in _faults([{"q": {"a": 1}}], problem="{{ row.q.update(a=2) }}")[0]
     assert _faults([{"q": "x", "a": "5"}], ("reference",), problem="q", reference="{{ row.a | after('####') }}") == [
