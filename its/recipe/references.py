@@ -316,13 +316,18 @@ def _parts(source: Any, here: Location, project: Path) -> Iterator[Found]:
         hub = [part.entry.get(key) for key in ("id", "subset", "split", "revision")]
         if part.entry.get("kind") == "hub" and (first := read.setdefault(repr(hub), place)) != place:
             yield at, f"`{place}` reads what `{first}` reads: its rows would come twice", "keep one of them"
-        elif part.name and (first := called.setdefault(part.name, place)) != place:
+        elif part.name and _is_named(part.entry) and (first := called.setdefault(part.name, place)) != place:
             own = f"give one of them a name of its own: `name: {part.name[:50]}_2`"
             yield at, f"`{place}` is called `{part.name}`, as `{first}` is: problems are named by their part", own
         if "subset" not in part.at or part.at[-1] == 0:
             yield from _hub(part.entry, (*here, *part.at[:1]) if isinstance(source, list) else here, project)
         if part.entry.get("kind") == "files" and isinstance(part.entry.get("path"), str):
             yield from _files(part.entry, at, project, read)
+
+
+def _is_named(entry: Mapping[str, Any]) -> bool:
+    """Whether the schema left that by which a part is called."""
+    return isinstance(entry.get("path"), str) or isinstance(entry.get("id"), str)
 
 
 def _hub(source: Mapping[str, Any], here: Location, project: Path) -> Iterator[Found]:
