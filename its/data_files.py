@@ -22,7 +22,7 @@ import re
 import shlex
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,8 @@ class DataFiles:
     """The folder to which names in the pin of a set are relative; None where the path names one file."""
     ignored: list[str] = field(default_factory=list)
     """What stands beside them and is no data."""
+    tells: bool = True
+    """Whether an error may name them: it names nothing that a folder outside of the project holds."""
 
     def pin(self, digests: Sequence[str]) -> str:
         """What `sha256` pins: the digest of the one file, or of a set's list of digests.
@@ -93,7 +95,7 @@ def named_files(project: Path, path: str, told: Callable[[str], str] = str) -> D
     label = told(shown(path))
     if found.base is not None:
         _require_few_and_alike(found, label)
-        _require_distinct(project, found, told)
+        _require_distinct(project, found, label)
     return found
 
 
@@ -142,6 +144,7 @@ def _found(project: Path, path: str, told: Callable[[str], str]) -> DataFiles:
 def _of_folder(project: Path, path: str, told: Callable[[str], str]) -> DataFiles:
     label, base = told(shown(path)), f"{path.rstrip('/') or ''}/"
     names, ignored, folders = [], [], []
+    tells = _lies_within(project, base)
     for entry in _entries(project, base, label, [0]):
         if not _is_data(entry.name):
             ignored.append(entry.name)
@@ -149,19 +152,19 @@ def _of_folder(project: Path, path: str, told: Callable[[str], str]) -> DataFile
             folders.append(entry.name)
         else:
             names.append(entry.name)
-    _refuse_saved_arrow(path, label, [*names, *folders])
+    _refuse_saved_arrow(path, label, [*names, *(folders if tells else [])])
     if folders:
-        told_folders = _listed(sorted(folders, key=natural))
-        one = f"{base}{sorted(folders, key=natural)[0]}/"
+        folders.sort(key=natural)
+        one = f"{base}{folders[0] if tells else 'FOLDER'}/"
         every = f"{base}*/*{_commonest(names) or '.parquet'}"
         raise DataError(
-            f"{label}: the folder holds folders: {told_folders}",
+            f"{label}: the folder holds folders: {_listed(folders, tells)}",
             f"name one of them, `path: {shown(one)}`, or a pattern such as `path: {shown(every)}`",
         )
     if not names:
-        beside = f" (not counted: {_listed(ignored)})" if ignored else ""
+        beside = f" (not counted: {_listed(ignored, tells)})" if ignored else ""
         raise DataError(f"{label}: the folder holds no data file{beside}", f"put the files there; {KNOWN}")
-    return _in_order(path, base, [f"{base}{name}" for name in names], ignored, label)
+    return _in_order(DataFiles(path, [f"{base}{name}" for name in names], base, ignored, tells), label)
 
 
 def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles:
@@ -172,6 +175,7 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
     first = next(index for index, part in enumerate(parts) if _WILD.search(part))
     base = "".join(f"{part}/" for part in parts[:first])
     places, names, ignored, looked = [base], [], [], [0]
+    tells = _lies_within(project, base)
     for index, part in enumerate(parts[first:], start=first):
         last, following = index == len(parts) - 1, []
         for place in places:
@@ -192,7 +196,7 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
             continue
         for place, name, folder in following:
             if folder:
-                one = f"{place}{name}/"
+                one = f"{place}{name}/" if tells else f"{base}.../"
                 raise DataError(f"{label}: matches the folder {told(shown(one))}", f"name it: `path: {shown(one)}`")
             names.append(f"{place}{name}")
     if not names:
@@ -203,14 +207,20 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
             else _near(project, path)
         )
         raise MissingError(f"{label}: no file matches", hint)
-    return _in_order(path, base, names, ignored, label)
+    return _in_order(DataFiles(path, names, base, ignored, tells), label)
 
 
-def _in_order(path: str, base: str, names: list[str], ignored: list[str], label: str) -> DataFiles:
-    odd = next((name for name in names if _UNNAMEABLE.search(name)), None)
+def _in_order(found: DataFiles, label: str) -> DataFiles:
+    odd = next((name for name in found.names if _UNNAMEABLE.search(name)), None)
     if odd is not None:
-        raise DataError(f"{label}: the file name `{shown(odd)}` holds a character that no place can name", "rename it")
-    return DataFiles(path, sorted(names, key=natural), base, sorted(ignored, key=natural))
+        which = f" `{shown(odd)}`" if found.tells else ""
+        raise DataError(f"{label}: the file name{which} holds a character that no place can name", "rename it")
+    return replace(found, names=sorted(found.names, key=natural), ignored=sorted(found.ignored, key=natural))
+
+
+def _lies_within(project: Path, folder: str) -> bool:
+    real = os.path.realpath(os.path.join(project, folder))
+    return f"{real}/".startswith(f"{os.path.realpath(project)}/")
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -260,7 +270,8 @@ def _require_few_and_alike(found: DataFiles, label: str) -> None:
     for name in found.names:
         kinds.setdefault(_ending(name), []).append(name.removeprefix(str(found.base)))
     if len(kinds) > 1:
-        told = "; ".join(f"{len(names)} `{kind}`: {_listed(names)}" for kind, names in islice(kinds.items(), _SHOWN))
+        said = ((f"{len(names)} `{kind}`", _listed(names, found.tells)) for kind, names in kinds.items())
+        told = "; ".join(f"{count}: {names}" if found.tells else count for count, names in islice(said, _SHOWN))
         one = f"{found.base}*{_commonest(found.names)}"
         raise DataError(
             f"{label}: the files have {len(kinds)} endings: {told}",
@@ -268,14 +279,14 @@ def _require_few_and_alike(found: DataFiles, label: str) -> None:
         )
 
 
-def _require_distinct(project: Path, found: DataFiles, told: Callable[[str], str]) -> None:
+def _require_distinct(project: Path, found: DataFiles, label: str) -> None:
     """One file under two names would give each of its rows twice."""
     seen: dict[str, str] = {}
     for name in found.names:
         first = seen.setdefault(os.path.realpath(os.path.join(project, name)), name)
         if first != name:
-            what = f"{told(shown(found.path))}: {told(shown(first))} and {told(shown(name))} are one file"
-            raise DataError(what, "remove the link: its rows would come twice")
+            which = f"`{shown(first)}` and `{shown(name)}`" if found.tells else "two of the files"
+            raise DataError(f"{label}: {which} are one file", "remove the link: its rows would come twice")
 
 
 def _commonest(names: Sequence[str]) -> str:
@@ -283,7 +294,9 @@ def _commonest(names: Sequence[str]) -> str:
     return max(dict.fromkeys(endings), key=endings.count, default="")
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], tells: bool) -> str:
+    if not tells:
+        return str(len(names))
     told = ", ".join(f"`{shown(name[:100])}`" for name in names[:_SHOWN])
     return f"{told} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else told
 
@@ -292,11 +305,10 @@ def _near(project: Path, path: str) -> str:
     """A hint for a path that is not there: what of the project is called almost so."""
     place = ""
     parts = [part for part in path.split("/") if part]
-    root = os.path.realpath(project)
     for index, part in enumerate([] if path.startswith("/") else parts):
         here = os.path.join(project, place)
-        if not f"{os.path.realpath(here)}/".startswith(f"{root}/"):
-            break  # outside of the project nothing is listed
+        if not _lies_within(project, place):
+            break
         if not os.path.lexists(os.path.join(here, part)):
             close = _nearest(here, part)
             if close:

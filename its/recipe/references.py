@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from its.data_files import PATH_HINT, ending_of, named_files
@@ -387,11 +387,12 @@ def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[
     try:
         files = named_files(project, path, quoted)
         for name in files.names:
-            with open_regular(project / name, quoted(name), PATH_HINT) as opened:
+            label = quoted(name) if files.tells else f"a file of {quoted(path)}"
+            with open_regular(project / name, label, PATH_HINT) as opened:
                 start = opened.read(START_BYTES)
-            ending_of(name, quoted)
+            ending_of(name if files.tells else f"{path}{PurePosixPath(name).suffix}", quoted)
             if found := foreign_start(start, name):
-                yield location, f"{quoted(name)}: {found[0]}", found[1]
+                yield location, f"{label}: {found[0]}", found[1] if files.tells else None
                 return
     except ItsError as error:
         yield location, error.message, error.hint
@@ -413,7 +414,7 @@ def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[
         return
     digest = files.pin([file_sha256(project / name) for name in files.names])
     if not pinned:
-        what = quoted(path) if files.base is None else f"{quoted(outside[0])} of {quoted(path)}"
+        what = f"{quoted(outside[0])} of {quoted(path)}" if files.base is not None and files.tells else quoted(path)
         yield location, f"{what} is outside `data/sources/` and has no `sha256`", f"add `sha256: {digest}`"
     elif isinstance(pinned, str) and pinned != digest:
         yield (

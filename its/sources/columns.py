@@ -60,7 +60,7 @@ def columns_fault(
     wanted = f"preset `{preset}` wants {', '.join(map(_code, dict.fromkeys(_wanted(mapped))))}; " if preset else ""
     message = f"{wanted}{', and '.join(said)}; the rows have: {held}"
     if not gone:
-        return Fault(where, message, "mend the expression, or leave the field out")
+        return Fault(where, message, "fix the expression, or leave the field out")
     new = _renamed(mapped, {name: absent[name] for name in gone}, columns)
     unsure = any(path is not None and _PLACEHOLDER in path for path in new.values())
     place = f" in place of `preset: {preset}`" if preset else ""

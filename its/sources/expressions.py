@@ -159,7 +159,7 @@ def _evaluate(template: Template, row: Any) -> str | Absent:
         fault = RowFault(f"expression: {error.message}; the row has: {keys}", "fix `fields:`", lacks=UNNAMED)
         raise ExpressionError(fault) from error
     except NoValueError as error:
-        raise ExpressionError(RowFault(f"expression: a value is {error.told}", "mend or remove the row")) from error
+        raise ExpressionError(RowFault(f"expression: a value is {error.told}", "fix or remove the row")) from error
     except Exception as error:  # whatever a stranger's expression raises is a fault of the expression
         what = str(error) or type(error).__name__
         raise ExpressionError(RowFault(f"expression fails: {what.splitlines()[0][:200]}", "fix `fields:`")) from error

@@ -157,7 +157,7 @@ class FieldReader:
             faults.append(_named(name, error.fault))
             return None
         except NoValueError as error:
-            remove = "remove the row or mend it; `tolerate: {rows: N}` sets so many aside"
+            remove = "fix or remove the row; `tolerate: {rows: N}` sets so many aside"
             hint = (
                 remove if needed else "write `null` in its place, as pandas' `to_json` does: then the field is left out"
             )
@@ -256,10 +256,10 @@ def _missing(name: str, path: str, value: Any, row: Mapping[str, Any]) -> RowFau
     if value is None:
         return RowFault(f"`{path}` ({name}) has no value", "remove the row or mend it")
     if is_expression(path):
-        return RowFault(f"`{path}` ({name}) finds nothing", "mend `fields:` or the row", lacks=name)
+        return RowFault(f"`{path}` ({name}) finds nothing", "fix `fields:` or the row", lacks=name)
     keys = ", ".join(f"`{key}`" for key in list(row)[:20])
     message = f"no `{path}` ({name}); the row has: {keys or 'nothing'}"
-    return RowFault(message, _unpicked(path, row) or "mend `fields:` or the row", lacks=name)
+    return RowFault(message, _unpicked(path, row) or "fix `fields:` or the row", lacks=name)
 
 
 def _unpicked(path: str, row: Mapping[str, Any]) -> str | None:

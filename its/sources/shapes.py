@@ -24,6 +24,8 @@ from its.values import exceeds
 
 LOOKED_BYTES = 4 * 1024 * 1024
 """Of the start of a file, unpacked, and only where an error has to be explained."""
+MAX_KEY = 100
+"""Characters of a key that a command names."""
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\n\r"
 _NAMED = 5
@@ -132,6 +134,8 @@ def within(found: Rows, label: str) -> RowFault:
 
 def converted(label: str, key: str | None = None) -> str:
     """The hint to have the file written anew."""
+    if key is not None and len(key) > MAX_KEY:
+        return "write the list itself, as an array or line by line"
     path = PurePosixPath(label)
     plain = path.with_suffix("") if path.suffix.lower() in (".gz", ".zst") else path
     stem = plain.with_suffix("")

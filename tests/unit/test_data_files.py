@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -289,7 +290,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
             or (project / FOLDER / "b.jsonl").symlink_to(project / FOLDER / "a.jsonl")
         ),
         FOLDER,
-        f"{FOLDER}/a.jsonl and {FOLDER}/b.jsonl are one file",
+        f"`{FOLDER}/a.jsonl` and `{FOLDER}/b.jsonl` are one file",
         "remove the link",
     ),
     "a line end in a name": (
@@ -395,8 +396,26 @@ def test_nothing_outside_of_the_project_is_told(tmp_path: Path) -> None:
     make(tmp_path, "elsewhere/secret.jsonl")
     project.mkdir()
     (project / "out").symlink_to(tmp_path / "elsewhere")
+    (project / "data" / "sources").mkdir(parents=True)
+    held = tmp_path / "held"
     for path in ("../elsewhere/Secret.jsonl", f"{tmp_path}/elsewhere/Secret.jsonl", "out/Secret.jsonl"):
         assert "secret.jsonl" not in str(told(project, {"kind": "files", "path": path}))
+    arrangements = [
+        ["secret/a.jsonl"],
+        ["secret.jsonl", "secret.csv"],
+        ["_secret"],
+        ["secret.txt"],
+        ["secret.jsonl"],
+        ["secret\n.jsonl"],
+        ["dataset_dict.json", "secret/x.arrow"],
+    ]
+    for names in arrangements:
+        shutil.rmtree(held, ignore_errors=True)
+        make(tmp_path, *(f"held/{name}" for name in names))
+        (held / "secret-link.jsonl").symlink_to(held / "secret.jsonl" if "secret.jsonl" in names else "/dev/zero")
+        for path in ("../held", "../held/*", "../*/*", f"{held}/", "../held/*.jsonl", "../h*/*"):
+            found = told(project, {"kind": "files", "path": path})
+            assert found and "secret" not in str(found), found
 
 
 def test_links_lead_nowhere_that_a_single_file_may_not(tmp_path: Path) -> None:

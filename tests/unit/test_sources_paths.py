@@ -191,7 +191,7 @@ def test_an_absent_speaker_is_an_absent_value() -> None:
         "f:2: no `m[role=user].content` (problem); the row has: `m` |"
         " no item of `m` has `role` `user`; there: `system`, `tool`",
         "f:3: no `m[role=user].content` (problem); the row has: `m` | no item of `m` has `role` `user`; there: none",
-        "f:4: no `m[role=user].content` (problem); the row has: `m` | mend `fields:` or the row",
+        "f:4: no `m[role=user].content` (problem); the row has: `m` | fix `fields:` or the row",
     ]
     rows = [*rows[:1], {"m": [{"role": "user", "content": "2?"}]}]
     found = mapped(rows, problem="m[role=user].content", solution="m[role=assistant].content")
