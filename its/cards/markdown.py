@@ -14,6 +14,8 @@ from typing import Any
 from its.cards.denominator import denominator, told_denominator
 from its.shown import shown
 
+MAX_FILES = 100
+"""Of one part that a card lists; card.json has all."""
 MAX_INLINE = 500
 """Characters of a foreign text outside of a fence."""
 _MARKS = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
@@ -33,7 +35,10 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield f"A {_inline(card['kind'])} of {card['rows']} problems; {card['with_reference']} have a reference answer, "
     yield from (f"{card['with_solution']} a worked solution. Seed of the study: {card['seed']}.", "")
     yield from (f"{level}# Source", "")
-    yield from _table(("what", "value"), origin.items())
+    yield from _table(("what", "value"), [item for item in origin.items() if item[0] not in ("files", "parts")])
+    yield from _parts(origin.get("parts", []))
+    for part in (origin, *origin.get("parts", [])):
+        yield from _files(part.get("files", []))
     if "licence" not in origin:
         yield "Licence: not known to ITS; see the source."
         yield ""
@@ -67,6 +72,26 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield from (f"{level}# Samples", "")
     for example in card["examples"]:
         yield from _example(example, _code(example["problem_id"]), ("text", "reference", "solution"))
+
+
+def _parts(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each part with what it reads, what pins it, and its rows."""
+    if parts:
+        heads = ("part", "reads", "pinned by", "rows")
+        rows = []
+        for part in parts:
+            known = [part.get(key) for key in ("path", "id", "subset", "split")]
+            pin = part.get("revision") or part.get("sha256")
+            rows.append((part["name"], " ".join(str(word) for word in known if word), pin, part["rows"]))
+        yield from _table(heads, rows)
+
+
+def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if files:
+        yield from (f"{len(files)} files, read in this order:", "")
+        yield from _table(("file", "SHA-256", "rows"), [(f["path"], f["sha256"], f["rows"]) for f in files[:MAX_FILES]])
+        if len(files) > MAX_FILES:
+            yield from (f"and {len(files) - MAX_FILES} more, which `card.json` lists.", "")
 
 
 def _strategy(card: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from its.cards.build import CARD_VERSION
 from its.errors import DataError
@@ -38,10 +38,29 @@ class _NearRepeats(BaseModel):
     of: int
 
 
+class _File(BaseModel):
+    model_config = ConfigDict(strict=True)
+    path: str
+    sha256: str
+    rows: int
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+    name: str
+    kind: str
+    sha256: str | None = None
+    rows: int
+    files: list[_File] = Field(default_factory=list)
+
+
 class _Origin(BaseModel):
     model_config = ConfigDict(strict=True)
     licence: str | None = None
     sha256: str | None = None
+    files: list[_File] = Field(default_factory=list)
+    ignored: list[str] = Field(default_factory=list)
+    parts: list[_Part] = Field(default_factory=list)
 
 
 class _Example(BaseModel):

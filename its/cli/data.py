@@ -196,6 +196,31 @@ def export(name: str, out: Path, strategy: str | None, side: Any, push: str | No
         click.echo(f"pushed: {done['pushed']}")
 
 
+@data.command("convert")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--at", metavar="KEY", help="The key of the list that holds the rows, where the file is one object.")
+@json_option
+def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
+    """Write a JSON or CSV file as JSON lines.
+
+    For what no source reads as it is: objects that are spread over lines, one object that holds the rows, a table
+    column by column, CSV with `;`. Each value stays as it is written.
+
+    \b
+    Reads   FILE
+    Writes  OUT, which must not exist
+    Example its data convert train.json data/sources/train.jsonl --at data
+    """
+    from its.stages.convert import convert_file
+
+    rows = convert_file(file, out, at)
+    if as_json:
+        print_json(converted={"file": str(out), "rows": rows})
+    else:
+        echo(f"{out}: {rows} rows")
+
+
 def _study() -> Study:
     from its.stages.study import load_study
 

@@ -15,7 +15,7 @@ from its.recipe.document import Document, read_document
 from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
 from its.recipe.scalars import quoted
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, RECIPE_VERSION, WANTED, PlainFilter, Recipe
+from its.recipe.schema import MAX_NAME, NAME_PATTERN, ONE, RECIPE_VERSION, SEVERAL, WANTED, PlainFilter, Recipe
 
 __all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
 
@@ -233,11 +233,11 @@ def _nearest(word: str, known: Sequence[str]) -> str | None:
 
 
 def _real_location(values: Any, loc: Sequence[str | int]) -> Location:
-    """Pydantic's location without its own marks (union tags, `[key]`)."""
+    """Pydantic's location without marks (union tags, `[key]`)."""
     out: list[str | int] = []
     node = values
     for index, part in enumerate(loc):
-        if part == "[key]":
+        if part in ("[key]", ONE, SEVERAL):
             continue
         if isinstance(node, Mapping) and part not in node and part in (node.get("kind"), node.get("name")):
             continue

@@ -10,17 +10,19 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from its.data_files import PATH_HINT, ending_of, named_files
 from its.errors import ItsError
 from its.files import file_sha256, open_regular
+from its.foreign_files import START_BYTES, foreign_start
 from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
 from its.recipe.launcher import started_processes
+from its.recipe.parts import parts_of
 from its.recipe.plain import REFUSED, Found, Location
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
@@ -34,7 +36,8 @@ MAX_MADE = 200_000
 """Rows of all procedural sources; `its recipe check` makes those of benchmarks, 25,000 in a second."""
 LISTED = 100
 """Declared names that a hint lists."""
-FILE_ENDINGS = ".json, .jsonl, .csv (each also with .gz or .zst), .parquet"
+MAX_PARTS = 1_000
+"""Of one source, each subset counted."""
 
 
 def reference_faults(
@@ -287,10 +290,10 @@ def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
     for section in ("datasets", "benchmarks"):
         for name, entry in _section(values, section).items():
             source = entry.get("source") if isinstance(entry, Mapping) else None
-            if not isinstance(source, Mapping):
+            if not isinstance(source, Mapping | list):
                 continue
             here = (section, name, "source")
-            if source.get("kind") == "procedural":
+            if isinstance(source, Mapping) and source.get("kind") == "procedural":
                 yield from _procedural(source, here)
                 size = source.get("size")
                 made += size if type(size) is int else 0
@@ -303,14 +306,41 @@ def _sources(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                             f"`{section}.{name}` is made here: no rows to map",
                             f"remove `{key}`",
                         )
-            elif source.get("kind") in ("files", "hub"):
+                continue
+            if isinstance(source, list) or source.get("kind") in ("files", "hub"):
                 yield from _mapping(entry, (section, name))
-            if source.get("kind") == "files" and isinstance(source.get("path"), str):
-                yield from _file(source, here, project)
-            yield from _hub(source, here, project)
+            yield from _parts(source, here, project)
     for name, model in _section(values, "models").items():
         if isinstance(model, Mapping):
             yield from _hub(_section(model, "source"), ("models", name, "source"), project)
+
+
+def _parts(source: Any, here: Location, project: Path) -> Iterator[Found]:
+    """Faults of each part of a source, of two that are called alike, and of a file that several of them read."""
+    called: dict[str, str] = {}
+    read: dict[str, str] = {}
+    several = parts_of(source)
+    if len(several) > MAX_PARTS:
+        yield here, f"`{'.'.join(map(str, here))}` has {len(several)} parts", f"at most {MAX_PARTS}"
+        return
+    for part in several:
+        at = (*here, *part.at)
+        place = ".".join(map(str, at))
+        hub = [part.entry.get(key) for key in ("id", "subset", "split", "revision")]
+        if part.entry.get("kind") == "hub" and (first := read.setdefault(repr(hub), place)) != place:
+            yield at, f"`{place}` reads what `{first}` reads: its rows would come twice", "keep one of them"
+        elif part.name and _is_named(part.entry) and (first := called.setdefault(part.name, place)) != place:
+            own = f"give one of them a name of its own: `name: {part.name[:50]}_2`"
+            yield at, f"`{place}` is called `{part.name}`, as `{first}` is: problems are named by their part", own
+        if "subset" not in part.at or part.at[-1] == 0:
+            yield from _hub(part.entry, (*here, *part.at[:1]) if isinstance(source, list) else here, project)
+        if part.entry.get("kind") == "files" and isinstance(part.entry.get("path"), str):
+            yield from _files(part.entry, at, project, read)
+
+
+def _is_named(entry: Mapping[str, Any]) -> bool:
+    """Whether the schema left that by which a part is called."""
+    return isinstance(entry.get("path"), str) or isinstance(entry.get("id"), str)
 
 
 def _hub(source: Mapping[str, Any], here: Location, project: Path) -> Iterator[Found]:
@@ -361,27 +391,49 @@ def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Itera
         )
 
 
-def _file(source: Mapping[str, Any], here: tuple[str | int, ...], project: Path) -> Iterator[Found]:
-    path = project / source["path"]
-    location = (*here, "path")
+def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[str, str]) -> Iterator[Found]:
+    """Faults of the files that a path names.
+
+    Args:
+        read: by real path, where the recipe names a file; those of this path are added.
+    """
+    location, path = (*here, "path"), source["path"]
     try:
-        open_regular(path, quoted(source["path"]), "paths are relative to the folder of dvc.yaml").close()
+        files = named_files(project, path, quoted)
+        for name in files.names:
+            label = quoted(name) if files.tells else f"a file of {quoted(path)}"
+            with open_regular(project / name, label, PATH_HINT) as opened:
+                start = opened.read(START_BYTES)
+            ending_of(name if files.tells else f"{path}{PurePosixPath(name).suffix}", quoted)
+            if found := foreign_start(start, name):
+                yield location, f"{label}: {found[0]}", found[1] if files.tells else None
+                return
     except ItsError as error:
         yield location, error.message, error.hint
         return
-    if not re.fullmatch(r".*\.((json|jsonl|csv)(\.(gz|zst))?|parquet)", path.name.lower()):
-        yield location, f"`{source['path']}`: unknown ending", f"known: {FILE_ENDINGS}"
+    real = {os.path.realpath(project / name): name for name in files.names}
+    for file, name in real.items():
+        first = read.setdefault(file, ".".join(map(str, location)))
+        if first != ".".join(map(str, location)):
+            yield (
+                location,
+                f"{quoted(name)} is read by `{first}` already: its rows would come twice",
+                "keep one of them",
+            )
+            return
+    watched = os.path.realpath(project / "data" / "sources")
+    outside = [name for file, name in real.items() if not Path(file).is_relative_to(watched)]
+    pinned = source.get("sha256")
+    if not outside and not pinned:
         return
-    inside = path.resolve().is_relative_to((project / "data" / "sources").resolve())
-    if inside and not source.get("sha256"):
-        return
-    digest, pinned = file_sha256(path), source.get("sha256")
+    digest = files.pin([file_sha256(project / name) for name in files.names])
     if not pinned:
-        yield location, f"`{source['path']}` is outside `data/sources/` and has no `sha256`", f"add `sha256: {digest}`"
+        what = f"{quoted(outside[0])} of {quoted(path)}" if files.base is not None and files.tells else quoted(path)
+        yield location, f"{what} is outside `data/sources/` and has no `sha256`", f"add `sha256: {digest}`"
     elif isinstance(pinned, str) and pinned != digest:
         yield (
             (*here, "sha256"),
-            f"`{source['path']}` has changed: its sha256 is `{digest}`",
+            f"{quoted(path)} has changed: its sha256 is `{digest}`",
             "pin the new one if you mean it",
         )
 

@@ -10,6 +10,7 @@ or fill the memory; a bound without a reason beside it is one of size alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -77,6 +78,7 @@ _HUB_ID = f"^{_WORD}/{_WORD}$"
 _HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
 _HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
 _HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
+_PART = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _URL = r"^https?://[^\s@?#]+$"
 WANTED = {
     _URL: "`http(s)://HOST/PATH` is wanted, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
@@ -86,6 +88,7 @@ WANTED = {
     _HUB_REVISION: "a commit, branch or tag is wanted",
     _HUB_SUBSET: "the name of a subset is wanted",
     _HUB_SPLIT: "the name of a split is wanted",
+    _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with none of the last two",
 }
 """What a pattern wants, in words."""
 
@@ -95,6 +98,7 @@ HubId = Annotated[str, Field(max_length=200, pattern=_HUB_ID)]
 HubRevision = Annotated[str, Field(max_length=200, pattern=_HUB_REVISION)]
 HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
 HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
+PartName = Annotated[str, Field(max_length=MAX_NAME, pattern=_PART)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
 
 PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]
@@ -257,9 +261,11 @@ class ProceduralSource(Section):
 
 
 class FilesSource(Section):
-    """A local file: JSON (an array), JSONL, CSV or Parquet by its ending; the text ones also as `.gz` and `.zst`.
+    """A local file, the files of a folder, or those that match a pattern (`data/sources/openr1/*.parquet`), as one set.
 
-    `path` lies under `data/sources/`, which the graph watches; any other path needs `sha256`, which pins the content.
+    JSON lines, JSON (an array), CSV, TSV or Parquet by the ending, which the files of a set share; the text ones also
+    as `.gz` and `.zst`. `path` lies under `data/sources/`, which the graph watches; any other path needs `sha256`,
+    which pins the content (of a set, names and contents: docs/sources.md).
     """
 
     kind: Literal["files"]
@@ -267,14 +273,41 @@ class FilesSource(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
+ONE, SEVERAL = "<one>", "<several>"
+"""Marks that say, in the place of an error of the schema, whether a value is one or a list; no key of a recipe."""
+
+
+def _one_or_several(value: Any) -> str:
+    return SEVERAL if isinstance(value, list) else ONE
+
+
 class HubSource(Section):
-    """A dataset on the Hugging Face hub."""
+    """A dataset on the Hugging Face hub; each of several subsets is a part of the set, in their order."""
 
     kind: Literal["hub"]
     id: HubId
-    subset: HubSubset | None = None
+    subset: (
+        Annotated[
+            Annotated[HubSubset, Tag(ONE)]
+            | Annotated[list[HubSubset], Field(min_length=1, max_length=FEW), Tag(SEVERAL)],
+            Discriminator(_one_or_several),
+        ]
+        | None
+    ) = None
     split: HubSplit
     revision: HubRevision | None = None
+
+
+class FilesPart(FilesSource):
+    """Local files as a part of a set; `name` says how its problems are called (None: as the path)."""
+
+    name: PartName | None = None
+
+
+class HubPart(HubSource):
+    """A dataset of the hub as a part of a set; `name` says how its problems are called (None: as id and subset)."""
+
+    name: PartName | None = None
 
 
 class Choices(Section):
@@ -334,9 +367,25 @@ class Split(Section):
 
 
 class ProblemSet(Section):
-    """What datasets and benchmarks share. `fields` or a `preset` says where rows keep what."""
+    """What datasets and benchmarks share. `fields` or a `preset` says where rows keep what.
 
-    source: Annotated[ProceduralSource | FilesSource | HubSource, Field(discriminator="kind")]
+    A `source` that is a list is read part by part, as one set: each problem_id begins with the name of its part.
+    """
+
+    @property
+    def sources(self) -> Sequence[ProceduralSource | FilesSource | HubSource]:
+        """The one source, or all parts of it."""
+        return self.source if isinstance(self.source, list) else [self.source]
+
+    source: Annotated[
+        Annotated[ProceduralSource | FilesSource | HubSource, Field(discriminator="kind"), Tag(ONE)]
+        | Annotated[
+            list[Annotated[FilesPart | HubPart, Field(discriminator="kind")]],
+            Field(min_length=1, max_length=FEW),
+            Tag(SEVERAL),
+        ],
+        Discriminator(_one_or_several),
+    ]
     preset: Name | None = None
     fields: Fields | None = None
     tolerate: Tolerance | None = None

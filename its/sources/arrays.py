@@ -31,7 +31,7 @@ def elements(source: IO[bytes], name: str, decoder: json.JSONDecoder, limit: int
         FaultsError: `name:line:column` where it is broken JSON, `name:line` where it is not UTF-8.
         DataError: if it is no array, an element is too long, or the decoder refuses one for another reason.
     """
-    text = _Text(source, name)
+    text = Text(source, name)
     opening = text.mark()
     if opening != "[":
         if not opening:
@@ -40,24 +40,12 @@ def elements(source: IO[bytes], name: str, decoder: json.JSONDecoder, limit: int
             f"{name}:1: not an array but a {_KINDS.get(opening, 'number')}",
             "wanted `[{...}, {...}]`, or JSON lines in a `.jsonl` file",
         )
-    text.at += 1
-    if text.mark() == "]":
-        text.at += 1
-    else:
-        while True:
-            yield text.element(decoder, limit)
-            following = text.mark()
-            if following not in (",", "]"):
-                raise text.broken("expecting ',' delimiter", 0)
-            text.at += 1
-            if following == "]":
-                break
-            text.mark()
+    yield from text.listed(decoder, limit)
     if text.mark():
         raise text.broken("extra data", 0, "is it JSON lines? then name it `.jsonl`")
 
 
-class _Text:
+class Text:
     """A window on a text: `rest[at:]` is what was read and not yet taken."""
 
     def __init__(self, source: IO[bytes], name: str) -> None:
@@ -69,6 +57,28 @@ class _Text:
         self._ended = False
         self.rest = ""
         self.at = 0
+        self._begun = 0
+
+    @property
+    def raw(self) -> str:
+        """The element that was taken last, as it stands in the text."""
+        return self.rest[self._begun : self.at]
+
+    def listed(self, decoder: json.JSONDecoder, limit: int) -> Iterator[Any]:
+        """The elements of the array that begins here; behind its end when the last was taken."""
+        self.at += 1
+        if self.mark() == "]":
+            self.at += 1
+            return
+        while True:
+            yield self.element(decoder, limit)
+            following = self.mark()
+            if following not in (",", "]"):
+                raise self.broken("expecting ',' delimiter", 0)
+            self.at += 1
+            if following == "]":
+                return
+            self.mark()
 
     def mark(self) -> str:
         """The next character that is no white space, which is passed over; empty at the end."""
@@ -93,7 +103,7 @@ class _Text:
                 if end < len(self.rest) or self._ended:  # a number may go on behind what was read
                     if end - self.at > limit:
                         raise self._too_long(limit)
-                    self.at = end
+                    self._begun, self.at = self.at, end
                     return value
             except json.JSONDecodeError as error:
                 cut = error.pos > len(self.rest) - _TOKEN_CHARACTERS or error.msg.startswith("Unterminated string")
@@ -126,7 +136,7 @@ class _Text:
         lines = passed.count("\n")
         self._line += lines
         self._column = len(passed) - passed.rfind("\n") if lines else self._column + len(passed)
-        self.at = max(0, self.at - count)
+        self.at, self._begun = max(0, self.at - count), max(0, self._begun - count)
 
     def _more(self, size: int) -> bool:
         """Read on; False at the end."""

@@ -22,15 +22,12 @@ from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError
 from its.boxes import last_box
 from its.prompts.filters import charged_filter
 from its.prompts.sandbox import RefusedError, Sandbox, rendered, undeclared_names
+from its.sources.paths import ABSENT, Absent, reach, steps_of
 from its.sources.records import RowFault
-from its.sources.text import as_text
+from its.sources.text import NoValueError, as_text
 
-
-class _Absent:
-    """What a path or an expression gives where the row has nothing there."""
-
-
-ABSENT = _Absent()
+UNNAMED = ""
+"""In place of the field that a row lacks: an expression does not know whose it is."""
 Getter = Callable[[Any], Any]
 """(row) -> a value, None, or ABSENT; raises `ExpressionError`."""
 
@@ -134,34 +131,23 @@ def getter(source: str) -> Getter:
         ExpressionError: if the expression cannot be compiled.
     """
     if not is_expression(source):
-        parts = source.split(".")
-        return lambda row: _reach(row, source, parts)
+        steps = steps_of(source)
+        return lambda row: reach(row, source, steps)
     template = _compiled(source)
     return lambda row: _evaluate(template, row)
 
 
-def _evaluate(template: Template, row: Any) -> str | _Absent:
+def _evaluate(template: Template, row: Any) -> str | Absent:
     try:
         return rendered(template, {"row": row})
     except _Nothing:
         return ABSENT
     except UndefinedError as error:
         keys = ", ".join(f"`{key}`" for key in row) if isinstance(row, Mapping) else "none"
-        raise ExpressionError(RowFault(f"expression: {error.message}; the row has: {keys}", "fix `fields:`")) from error
+        fault = RowFault(f"expression: {error.message}; the row has: {keys}", "fix `fields:`", lacks=UNNAMED)
+        raise ExpressionError(fault) from error
+    except NoValueError as error:
+        raise ExpressionError(RowFault(f"expression: a value is {error.told}", "fix or remove the row")) from error
     except Exception as error:  # whatever a stranger's expression raises is a fault of the expression
         what = str(error) or type(error).__name__
         raise ExpressionError(RowFault(f"expression fails: {what.splitlines()[0][:200]}", "fix `fields:`")) from error
-
-
-def _reach(row: Any, path: str, parts: list[str]) -> Any:
-    if isinstance(row, Mapping) and path in row:  # a column may have dots in its name
-        return row[path]
-    value = row
-    for part in parts:
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isascii() and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return ABSENT
-    return value

@@ -1,30 +1,41 @@
-"""Records of local files: JSON (an array), JSONL, CSV, Parquet by their ending; the text ones also packed."""
+"""Records of local files: JSON lines, JSON (an array), CSV, TSV, Parquet by their ending; the text ones also packed."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
 
+from its.data_files import PATH_HINT, ending_of
 from its.errors import DataError
 from its.files import open_regular
 from its.rows import MAX_LINE_BYTES, unrepeated
 from its.sources.arrays import elements, reason
-from its.sources.lines import PATH_HINT, bounded_lines, opened, unpacked_name
+from its.sources.lines import bounded_lines, opened
 from its.sources.parquet import read_parquet
 from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, kept
+from its.sources.shapes import converted, mistaken_json, renamed
 from its.values import MAX_VALUES, exceeds
 
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "`;`", "|": "`|`"}
+"""Of columns, with how errors call them; the first two are read, under `.csv` and `.tsv`."""
 MAX_ROW_LINES = 1_000_000
 """Of a CSV file in one row: reasoning traces have below 100,000."""
 Reader = Callable[[Path, str, Callable[[str], None]], Iterator[Record]]
 
 
-def read_file(path: Path, label: str | None = None, on_digest: Callable[[str], None] = lambda digest: None) -> Table:
+def read_file(
+    path: Path,
+    label: str | None = None,
+    on_digest: Callable[[str], None] = lambda digest: None,
+    empty: bool = False,
+) -> Table:
     """The records of a data file, streamed.
 
     Args:
@@ -32,22 +43,33 @@ def read_file(path: Path, label: str | None = None, on_digest: Callable[[str], N
         label: how places and errors call it; None is the path.
         on_digest: is told the SHA-256 of the very bytes that the records came from, before the records end; what it
             raises ends them.
+        empty: whether a file of 0 bytes has no records; otherwise it is an error. Of a set of files some may be empty.
 
     Raises:
         MissingError: if there is no such file.
         DataError: if the ending is unknown, or it is no regular file; while reading, if the file as a whole is damaged
             (an archive that is cut or unpacks to too much, a broken Parquet file or JSON array, a CSV file without a
-            header).
+            header) or is not what its ending says.
     """
     name = str(path) if label is None else label
-    ending = Path(unpacked_name(path)).suffix.lower()
-    if ending not in _READERS or (ending == ".parquet" and path.suffix.lower() != ".parquet"):
+    try:
+        ending = ending_of(name)
+    except DataError:
         open_regular(path, name, PATH_HINT).close()  # where there is no file, its ending is not what is wrong
-        known = ", ".join(f"`{item}`" for item in _READERS)
-        raise DataError(f"{name}: unknown ending `{path.suffix}`", f"known: {known}; the text ones also `.gz`, `.zst`")
-    by_line = ending in (".jsonl", ".csv")
+        raise
+    by_line = ending in (".jsonl", ".ndjson", ".csv", ".tsv")
     place: Callable[[int], str] = (lambda n: f"{name}:{n}") if by_line else (lambda n: f"{name}[{n}]")
-    return Table(name, place, _READERS[ending](path, name, on_digest))
+    return Table(name, place, _records(path, name, ending, on_digest, empty))
+
+
+def _records(path: Path, name: str, ending: str, on_digest: Callable[[str], None], empty: bool) -> Iterator[Record]:
+    with open_regular(path, name, PATH_HINT) as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            if not empty:
+                raise DataError(f"{name}: the file is empty", "get it again, or name another")
+            on_digest(hashlib.sha256().hexdigest())
+            return
+    yield from _READERS[ending](path, name, on_digest)
 
 
 def _exact(literal: str) -> float | Decimal:
@@ -64,10 +86,12 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return unrepeated(pairs, lambda key: f"the key `{key}` stands twice in one object")
 
 
-_DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)
+DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)
+"""Keeps every digit of a number, and refuses a key that stands twice in one object."""
 
 
 def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
+    first = True
     with opened(path, name, on_digest) as source:
         for number, line, length in bounded_lines(source, name):
             if length is None and line.isspace():
@@ -79,7 +103,7 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
                 fault = RowFault(f"the line has more than {MAX_VALUES} values", "a row is one line: mend the file")
             else:
                 try:
-                    value = _DECODER.decode(line.decode("utf-8"))
+                    value = DECODER.decode(line.decode("utf-8"))
                 except UnicodeDecodeError as error:
                     fault = RowFault(f"not UTF-8 at byte {error.start}", "re-encode the file")
                 except json.JSONDecodeError as error:
@@ -88,6 +112,9 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
                     fault = RowFault("broken JSON: nested too deeply", "mend or remove this line")
                 except ValueError as error:  # a number of thousands of digits, a repeated key
                     fault = RowFault(f"JSON: {reason(error)}", "mend or remove this line")
+            if first and not isinstance(value, dict) and (mistaken := mistaken_json(path, name)) is not None:
+                raise mistaken
+            first = False
             yield Record(number, value) if fault is None else Record(number, None, fault, _raw(line))
 
 
@@ -97,6 +124,8 @@ def _broken(error: json.JSONDecodeError, line: bytes) -> RowFault:
     if line.strip() == b"\x1a":
         return RowFault("the line holds a Ctrl-Z alone, as DOS ended a file", "remove this line")
     message = f"broken JSON at column {error.colno}: {error.msg.lower()}"
+    if line.lstrip().startswith(b"{'"):
+        return RowFault(f"{message}; it is Python's way to write an object", "write the rows with `json.dumps`")
     if not line.endswith(b"\n"):
         return RowFault(f"{message}; it is the last line and has no end", "the file was cut off: get it again")
     return RowFault(message, "mend or remove this line")
@@ -112,18 +141,32 @@ def _raw(line: bytes) -> str:
 
 
 def _json_array(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
-    with opened(path, name, on_digest) as source:
-        for index, row in enumerate(elements(source, name, _DECODER, MAX_LINE_BYTES)):
-            yield Record(index, row)
+    index = -1
+    try:
+        with opened(path, name, on_digest) as source:
+            for index, row in enumerate(elements(source, name, DECODER, MAX_LINE_BYTES)):
+                yield Record(index, row)
+    except DataError as error:
+        mistaken = mistaken_json(path, name) if index < 0 else None
+        raise mistaken or error from error
 
 
 def _csv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
-    """A header, then rows. An empty cell is an absent value: CSV cannot tell it from an empty text."""
+    yield from _separated(path, name, on_digest, ",")
+
+
+def _tsv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
+    yield from _separated(path, name, on_digest, "\t")
+
+
+def _separated(path: Path, name: str, on_digest: Callable[[str], None], separator: str) -> Iterator[Record]:
+    """A header, then rows. An empty cell is an absent value: a cell cannot be told from an empty text."""
     csv.field_size_limit(MAX_LINE_BYTES)  # the module's own limit of 128 KiB is below a reasoning trace
     header: list[str] | None = None
+    compared = False
     with opened(path, name, on_digest) as source:
-        lines = _CsvLines(source, name)
-        reader = csv.reader(lines, strict=True)
+        lines = CsvLines(source, name, separator)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
         while True:
             number = lines.begin_row()
             try:
@@ -137,31 +180,40 @@ def _csv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Re
             if not cells:
                 continue
             if header is None:
-                header = _header(cells, name)
-            elif len(cells) != len(header):
+                heading = lines.row
+                header = _header(cells, name, number, separator)
+                continue
+            if len(cells) != len(header):
+                if not compared and (other := _other_separator(heading, lines.row, separator)):
+                    raise _separated_by(other, name, number, separator)
+                compared = True
                 message = f"the row has {len(cells)} columns, the header {len(header)}"
-                fault = RowFault(message, "quote cells that hold commas or line ends")
+                fault = RowFault(message, f"quote cells that hold {SEPARATORS[separator]} or line ends")
                 yield Record(number, None, fault, kept(cells[:RAW_CHARACTERS]))
             else:
+                compared = True
                 yield Record(number, {key: cell or None for key, cell in zip(header, cells, strict=True)})
         if header is None:
             raise DataError(f"{name}:1: no header", "the first line of a CSV file names its columns")
 
 
-class _CsvLines:
+class CsvLines:
     """The lines of a CSV file, for its parser, with a bound on what one row takes: a quote that is open takes them all.
 
     Bytes that are no UTF-8 become lone surrogates, which are a fault of the row where they are met.
     """
 
-    def __init__(self, source: IO[bytes], name: str) -> None:
+    def __init__(self, source: IO[bytes], name: str, separator: str) -> None:
         self._lines = bounded_lines(source, name)
         self._name = name
-        self._number = self._begun = self._taken = self._commas = 0
+        self._separator = separator
+        self._mark = separator.encode()
+        self._number = self._begun = self._taken = self._marks = 0
+        self.row = ""
 
     def begin_row(self) -> int:
         """The number of the next line, with which a row begins."""
-        self._taken, self._commas, self._begun = 0, 0, self._number + 1
+        self._taken, self._marks, self._begun = 0, 0, self._number + 1
         return self._begun
 
     def __iter__(self) -> Iterator[str]:
@@ -176,27 +228,48 @@ class _CsvLines:
         if self._taken > MAX_LINE_BYTES or self._number - self._begun >= MAX_ROW_LINES:
             message = f"the row that begins here has more than {MAX_LINE_BYTES} bytes or {MAX_ROW_LINES} lines"
             raise DataError(f"{self._name}:{self._begun}: {message}", "is a quote left open, or not doubled?")
-        self._commas += line.count(b",")
-        if self._commas > MAX_VALUES:
-            message = f"the row that begins here has more than {MAX_VALUES} commas"
+        self._marks += line.count(self._mark)
+        if self._marks > MAX_VALUES:
+            message = f"the row that begins here has more than {MAX_VALUES} {SEPARATORS[self._separator]}"
             raise DataError(f"{self._name}:{self._begun}: {message}", "is it a CSV file?")
-        return line.decode("utf-8", "surrogateescape")
+        self.row = line.decode("utf-8", "surrogateescape")
+        return self.row
 
 
-def _header(cells: list[str], name: str) -> list[str]:
-    separator = next((mark for mark in ";\t" if mark in cells[0]), None) if len(cells) == 1 else None
-    if separator is not None:
-        what = "tabs" if separator == "\t" else f"`{separator}`"
-        raise DataError(f"{name}:1: the columns are separated by {what}, wanted commas", "write it anew with commas")
+def _header(cells: list[str], name: str, number: int, separator: str) -> list[str]:
+    other = (
+        next((mark for mark in SEPARATORS if mark != separator and mark in cells[0]), None) if len(cells) == 1 else None
+    )
+    if other is not None:
+        raise _separated_by(other, name, number, separator)
     repeated = sorted(cell for cell, count in Counter(cells).items() if count > 1)
     if repeated:
-        raise DataError(f"{name}:1: the header names `{repeated[0]}` twice", "rename one column")
+        raise DataError(f"{name}:{number}: the header names `{repeated[0]}` twice", "rename one column")
     return cells
+
+
+def _other_separator(header: str, row: str, separator: str) -> str | None:
+    """Which other mark parts a header and the row behind it into equally many cells, more than one."""
+    for mark in SEPARATORS:
+        try:
+            counts = [len(next(csv.reader([line], delimiter=mark, strict=True), [])) for line in (header, row)]
+        except csv.Error:
+            continue
+        if mark != separator and counts[0] == counts[1] > 1:
+            return mark
+    return None
+
+
+def _separated_by(other: str, name: str, number: int, separator: str) -> DataError:
+    said = f"{name}:{number}: the columns are separated by {SEPARATORS[other]}, wanted {SEPARATORS[separator]}"
+    return DataError(said, renamed(name, ".tsv" if other == "\t" else ".csv") if other in ",\t" else converted(name))
 
 
 _READERS: dict[str, Reader] = {
     ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
     ".json": _json_array,
     ".csv": _csv,
+    ".tsv": _tsv,
     ".parquet": read_parquet,
 }

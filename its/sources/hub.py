@@ -39,14 +39,17 @@ def resolve_revision(dataset_id: str, revision: str | None) -> str:
     return str(info.sha)
 
 
-def read_hub(dataset_id: str, subset: str | None, split: str, revision: str) -> Table:
+def read_hub(dataset_id: str, subset: str | None, split: str, revision: str, label: str | None = None) -> Table:
     """The records of a hub dataset, streamed; a place is `hub:ID@REVISION[index]`.
+
+    Args:
+        label: in place of the ID in a place.
 
     Raises:
         MissingError: while reading, if the hub cannot be reached or has no such dataset, subset or split.
         FaultsError: while reading, if its files cannot be parsed; the row is named.
     """
-    name = f"hub:{dataset_id}@{revision[:12]}"
+    name = f"hub:{label or dataset_id}@{revision[:12]}"
     return Table(name, lambda n: f"{name}[{n}]", _records(dataset_id, subset, split, revision, name))
 
 

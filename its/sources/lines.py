@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
+from its.data_files import PATH_HINT
 from its.errors import DataError
 from its.files import open_regular
+from its.foreign_files import START_BYTES, foreign_start
 from its.rows import MAX_LINE_BYTES
 
 MAX_SKIPPED_BYTES = 4 * MAX_LINE_BYTES
@@ -25,53 +30,56 @@ UNPACKED_TIMES = 250
 """Texts pack 3 to 20 times, rows that all repeat one prompt of 10 kB 175 times; deflate ends at 1,032, zstd nowhere."""
 UNPACKED_FREE = 64 * 1024 * 1024
 """So that small files are never in question; a million short rows."""
-PATH_HINT = "paths are relative to the folder of dvc.yaml and name one file"
 
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 _SKIP_BYTES = 1024 * 1024
 _START_BYTES = 8192
-_FOREIGN = {
+_ENCODINGS = {
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-
-
-def unpacked_name(path: Path) -> str:
-    """The file's name without `.gz` or `.zst`."""
-    return path.stem if path.suffix.lower() in _PACKED else path.name
+"""By the byte order mark, which a file has that Excel, Notepad or PowerShell wrote."""
+_UNMARKED = {re.compile(rb"(?:[\t\n\r -~]\0){4}"): "UTF-16LE", re.compile(rb"(?:\0[\t\n\r -~]){4}"): "UTF-16BE"}
 
 
 @contextmanager
-def opened(path: Path, label: str, on_digest: Callable[[str], None]) -> Iterator[IO[bytes]]:
+def opened(path: Path, label: str, on_digest: Callable[[str], None] | None = None) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked while they are read.
 
     Args:
         path: the file.
         label: how errors call it.
         on_digest: is told the SHA-256 of the file as it lies there, packed, over the very bytes that were given out;
-            after the last of them was read.
+            after the last of them was read. None: the rest of the file is of no interest.
 
     Raises:
         MissingError, DataError: as `open_regular`.
-        DataError: while reading, if the archive is damaged, cut or unpacks to too much, or if the file is UTF-16.
+        DataError: if its first bytes are those of something else (a web page, a pointer of git-lfs, UTF-16); while
+            reading, if the archive is damaged, cut or unpacks to too much.
     """
     with open_regular(path, label, PATH_HINT) as file:
+        _refuse_foreign(file.peek(START_BYTES)[:START_BYTES], label)
         hashed = _Hashed(file)
         unpacked: io.RawIOBase = hashed
         if packing := _PACKED.get(path.suffix.lower()):
             # Arrow's stream notices a cut archive and unpacks in small steps; python-zstandard's does not notice.
             import pyarrow
 
-            start = io.BufferedReader(hashed, _SKIP_BYTES)
-            if not start.peek(1):
+            packed = io.BufferedReader(hashed, _SKIP_BYTES)
+            if not packed.peek(1):
                 raise DataError(f"{label}: empty, not even an archive", "get the file again")
-            stream = pyarrow.input_stream(start, compression=packing)
+            stream = pyarrow.input_stream(packed, compression=packing)
             unpacked = _Unpacking(stream, hashed, label)
         source = io.BufferedReader(unpacked, _SKIP_BYTES)
-        _refuse_foreign(source.peek(4), label)
+        start = source.peek(START_BYTES)[:START_BYTES]
+        if packing:
+            _refuse_foreign(start, label, packed=True)
+        _refuse_encoding(start, label)
         yield source
+        if on_digest is None:
+            return
         while hashed.read(_SKIP_BYTES):  # what stands behind the end of an archive is of the file, too
             pass
         on_digest(hashed.digest.hexdigest())
@@ -115,7 +123,8 @@ class _Unpacking(io.RawIOBase):
             data = self._stream.read(len(view))
         except (OSError, ValueError) as error:
             message = str(error).splitlines()[0]
-            raise DataError(f"{self._label}: damaged archive: {message}", "get the file again, or unpack it") from error
+            hint = "get the file again, or unpack it; one that was never packed is named without `.gz` or `.zst`"
+            raise DataError(f"{self._label}: damaged archive: {message}", hint) from error
         view[: len(data)] = data
         self._size += len(data)
         if self._size > UNPACKED_FREE + UNPACKED_TIMES * self._packed.size:
@@ -127,10 +136,32 @@ class _Unpacking(io.RawIOBase):
         return len(data)
 
 
-def _refuse_foreign(start: bytes, label: str) -> None:
-    encoding = _FOREIGN.get(start[:4]) or _FOREIGN.get(start[:2])
+def refuse_foreign_start(file: BinaryIO, label: str) -> None:
+    """Raise what the first bytes of an open file say, if they are those of something else; nothing is taken of it.
+
+    Raises:
+        DataError: if they are.
+    """
+    _refuse_foreign(os.pread(file.fileno(), START_BYTES, 0), label)
+
+
+def _refuse_foreign(start: bytes, label: str, packed: bool = False) -> None:
+    if found := foreign_start(start, label, packed):
+        what, remedy = found
+        raise DataError(f"{label}: {what}", remedy)
+
+
+def _refuse_encoding(start: bytes, label: str) -> None:
+    encoding = _ENCODINGS.get(start[:4]) or _ENCODINGS.get(start[:2])
+    encoding = encoding or next((name for form, name in _UNMARKED.items() if form.match(start)), None)
     if encoding:
-        raise DataError(f"{label}: {encoding}, wanted UTF-8", f"iconv -f {encoding} -t UTF-8 FILE > NEW")
+        path = PurePosixPath(label)
+        tool = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(path.suffix.lower())
+        plain = PurePosixPath(label.removesuffix(path.suffix)) if tool else path
+        given, new = shlex.quote(label), shlex.quote(f"{plain.with_suffix('')}_utf8{plain.suffix}")
+        convert = f"iconv -f {encoding} -t UTF-8"
+        command = f"{tool} {given} | {convert} > {new}" if tool else f"{convert} {given} > {new}"
+        raise DataError(f"{label}: {encoding}, wanted UTF-8", f"`{command}`, and name the new file")
 
 
 def bounded_lines(source: IO[bytes], label: str) -> Iterator[tuple[int, bytes, int | None]]:

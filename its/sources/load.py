@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from its.data_files import named_files
 from its.errors import DataError
+from its.recipe.parts import Part, parts_of
 from its.recipe.presets import PRESETS
-from its.recipe.schema import Benchmark, Dataset, Fields, FilesSource, ProceduralSource
+from its.recipe.schema import Benchmark, Dataset, Fields, ProceduralSource
 from its.seeds import derive_seed
 from its.sources.files import read_file
 from its.sources.hub import read_hub, resolve_revision
-from its.sources.problems import map_problems
+from its.sources.problems import map_series
 from its.sources.procedural import arithmetic_problems
-from its.sources.records import Rejected
+from its.sources.records import Rejected, Series, Table
 from its.types import Problem
 
 
@@ -37,8 +40,9 @@ def load_problems(
         seed: of the study.
         project: what local paths are relative to; places name paths as the recipe does.
         required: fields beside `problem` that every row needs (`reference` for a benchmark, `solution` for a dataset).
-        origin: gets what the source really is: `sha256` of a file, over the very bytes that the rows came from, once
-            the last of them was read; `revision` of a hub dataset.
+        origin: gets what the source really is: its entry, with the `sha256` of a file, over the very bytes that the
+            rows came from, once the last of them was read; `revision` of a hub dataset; `files` and `ignored` of a
+            folder or a pattern; `parts` of several.
         rejected: gets the faulty rows, at most `declared.tolerate.rows`; whole once the last problem was yielded.
 
     Raises:
@@ -47,8 +51,9 @@ def load_problems(
         DataError: if the source is damaged as a whole, holds no row, or is not the file that `sha256` pins.
         MissingError: if a file or the hub cannot be had.
     """
-    source = declared.source
-    if isinstance(source, ProceduralSource):
+    if isinstance(declared.source, ProceduralSource):
+        source = declared.source
+        origin.update(source.model_dump())
         yield from arithmetic_problems(
             size=source.size,
             seed=derive_seed(seed, "problems", name),
@@ -57,35 +62,99 @@ def load_problems(
             templates=source.templates,
         )
         return
-    if isinstance(source, FilesSource):
-        label = source.path
-        table = read_file(project / label, label, partial(_pinned, source, origin))
+    parts = parts_of(
+        [part.model_dump() for part in declared.source]
+        if isinstance(declared.source, list)
+        else declared.source.model_dump()
+    )
+    if parts[0].name:
+        origin.update(kind="parts", parts=[{"name": part.name, **_given(part.entry)} for part in parts])
+        facts = origin["parts"]
+        label = f"`{name}`"
     else:
-        label = f"hub:{source.id}"
-        origin["revision"] = resolve_revision(source.id, source.revision)
-        table = read_hub(source.id, source.subset, source.split, origin["revision"])
-    yield from map_problems(
-        table,
+        origin.update(parts[0].entry)
+        facts = [origin]
+        label = parts[0].entry["path"] if parts[0].entry["kind"] == "files" else f"hub:{parts[0].entry['id']}"
+    yield from map_series(
+        (_series(part, found, project) for part, found in zip(parts, facts, strict=True)),
         declared_fields(declared),
         label,
         required,
+        preset=declared.preset,
         tolerated=declared.tolerate.rows if declared.tolerate else 0,
         rejected=rejected,
     )
 
 
-def _pinned(source: FilesSource, origin: dict[str, Any], digest: str) -> None:
-    """Note the digest of a file whose rows are read.
+def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _series(part: Part, facts: dict[str, Any], project: Path) -> Series:
+    """The tables of a part; `facts` gets what it really is while they are read."""
+    prefix = f"{part.name}/" if part.name else ""
+    if part.entry["kind"] == "hub":
+        entry = part.entry
+        facts["revision"] = resolve_revision(entry["id"], entry["revision"])
+        inside = [entry["id"], entry["subset"], entry["split"]] if part.name else [entry["id"]]
+        table = read_hub(
+            entry["id"], entry["subset"], entry["split"], facts["revision"], "/".join(word for word in inside if word)
+        )
+        return Series(part.name or f"hub:{entry['id']}", iter([_counting(table, facts, bool(part.name))]), prefix)
+    path = part.entry["path"]
+    return Series(part.name or path, _tables(part.entry, facts, project, bool(part.name)), prefix)
+
+
+def _tables(entry: Mapping[str, Any], facts: dict[str, Any], project: Path, named: bool) -> Iterator[Table]:
+    """The table of each file of a path."""
+    path, pinned = entry["path"], entry["sha256"]
+    files = named_files(project, path)
+    if files.base is None:
+
+        def only(digest: str) -> None:
+            facts["sha256"] = _pinned(path, pinned, digest)
+
+        yield _counting(read_file(project / path, path, only), facts, named)
+        return
+    digests: list[str] = []
+    facts["files"] = []
+    if files.ignored:
+        facts["ignored"] = files.ignored
+    if named:
+        facts["rows"] = 0
+    for index, name in enumerate(files.names):
+
+        def one(digest: str, name: str = name, last: bool = index == len(files.names) - 1) -> None:
+            facts["files"].append({"path": name, "sha256": digest, "rows": 0})
+            digests.append(digest)
+            if last:
+                facts["sha256"] = _pinned(path, pinned, files.pin(digests))
+
+        def ended(rows: int) -> None:
+            facts["files"][-1]["rows"] = rows
+            if named:
+                facts["rows"] += rows
+
+        yield replace(read_file(project / name, name, one, empty=True), on_end=ended)
+
+
+def _counting(table: Table, facts: dict[str, Any], counted: bool) -> Table:
+    """The table, which notes how many rows it had."""
+    return replace(table, on_end=partial(facts.__setitem__, "rows")) if counted else table
+
+
+def _pinned(path: str, pinned: str | None, digest: str) -> str:
+    """The digest of what was read.
 
     Raises:
         DataError: if the recipe pins another.
     """
-    if source.sha256 not in (None, digest):
+    if pinned not in (None, digest):
         raise DataError(
-            f"{source.path}: its sha256 is `{digest}`, the recipe pins `{source.sha256}`",
+            f"{path}: its sha256 is `{digest}`, the recipe pins `{pinned}`",
             "the file has changed: get the pinned one, or pin this one",
         )
-    origin["sha256"] = digest
+    return digest
 
 
 def declared_fields(declared: Dataset | Benchmark) -> Fields:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from its.data_files import PATH_HINT
 from its.errors import DataError
 from its.files import open_regular
 from its.rows import MAX_LINE_BYTES
 from its.shown import shown
-from its.sources.lines import PATH_HINT, UNPACKED_FREE, UNPACKED_TIMES
+from its.sources.lines import UNPACKED_FREE, UNPACKED_TIMES, refuse_foreign_start
 from its.sources.records import Record, RowFault
 from its.values import MAX_VALUES
 
@@ -55,32 +56,31 @@ def read_parquet(path: Path, name: str, on_digest: Callable[[str], None]) -> Ite
         "too_large": _TOO_LARGE,
     }
     index = 0
-    with (
-        open_regular(path, name, PATH_HINT) as file,
-        subprocess.Popen(
+    with open_regular(path, name, PATH_HINT) as file:
+        refuse_foreign_start(file, name)
+        with subprocess.Popen(
             [sys.executable, str(WORKER), json.dumps(settings)],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for kind, what in _messages(process.stdout):
-                if kind == "digest":
-                    on_digest(what)
-                elif kind == "rows":
-                    for row in what:
-                        fault = RowFault(row, "leave the row or the column out") if isinstance(row, str) else None
-                        yield Record(index, None if fault else row, fault)
-                        index += 1
-                elif kind == "end":
-                    return
-                else:
-                    raise _unreadable(name, index, what)
-            raise _unreadable(name, index, f"its reader died of it (exit code {process.wait()})")
-        finally:
-            process.kill()
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for kind, what in _messages(process.stdout):
+                    if kind == "digest":
+                        on_digest(what)
+                    elif kind == "rows":
+                        for row in what:
+                            fault = RowFault(row, "leave the row or the column out") if isinstance(row, str) else None
+                            yield Record(index, None if fault else row, fault)
+                            index += 1
+                    elif kind == "end":
+                        return
+                    else:
+                        raise _unreadable(name, index, what)
+                raise _unreadable(name, index, f"its reader died of it (exit code {process.wait()})")
+            finally:
+                process.kill()
 
 
 def _messages(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from its.errors import DataError
 from its.recipe.schema import Fields
 from its.seeds import derive_random
 from its.sources.fields import FieldReader, Values
-from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Table, kept
+from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Series, Table, kept
 from its.sources.thoughts import normal_trace
 from its.types import Problem, listed_options
+
+_NUMBER_BITS = 48
+"""Of a row's number within its table."""
 
 
 def map_problems(
@@ -25,74 +28,121 @@ def map_problems(
     tolerated: int = 0,
     rejected: list[Rejected] | None = None,
 ) -> Iterator[Problem]:
+    """`map_series` of one table alone."""
+    series = [Series(source, iter([table]))]
+    return map_series(series, fields, source, required, tolerated=tolerated, rejected=rejected)
+
+
+def map_series(
+    series: Iterable[Series],
+    fields: Fields,
+    label: str,
+    required: tuple[str, ...],
+    *,
+    preset: str | None = None,
+    tolerated: int = 0,
+    rejected: list[Rejected] | None = None,
+) -> Iterator[Problem]:
     """Yield a problem for each good row, in order of the source; after the last one raise the faults.
 
     A row without a mapped id is named by its position, faulty rows counted, so mending one renames no other.
 
     Args:
-        table: of a reader.
+        series: the parts of the source, in order.
         fields: where a row keeps what.
-        source: kept in every problem.
+        label: how errors call the whole.
         required: fields beside `problem` that a row must have (`reference` for benchmarks, `solution` for datasets).
+        preset: whose `fields` these are; None: the recipe's own.
         tolerated: how many rows may be faulty.
         rejected: takes the faulty rows, at most `tolerated`.
 
     Raises:
-        FaultsError: before the first row, if `fields` is faulty; after the last, if more than `tolerated` rows are,
-            or if a mapped field is in no row.
+        FaultsError: before the first row, if `fields` is faulty; after the last, if more than `tolerated` rows are
+            (where no row of a table has a mapped column, one fault says so), or if a mapped field is in no row.
         DataError: if there is no row, or the source as a whole is damaged.
     """
-    reader = FieldReader(fields, required, source)
+    reader = FieldReader(fields, required, label, preset)
     quarantine = Quarantine(tolerated, [] if rejected is None else rejected)
-    ids = _Ids(table)
-    index = -1
-    for index, record in enumerate(table.records):
-        place = table.place(record.number)
-        try:
-            if record.fault is not None:
-                raise FaultyRow([record.fault])
-            values = reader.values(record.value)
-            ids.claim(values.texts.get("problem_id"), record.number)
-            problem = _problem(values, source, place, f"{index:06d}")
-        except FaultyRow as error:
-            quarantine.reject(table.name, place, error.faults, record.raw if record.fault else kept(record.value))
-            continue
-        yield problem
-    quarantine.close(table.name)
-    if index < 0:
-        raise DataError(f"{table.name}: no row", "is it the right file, subset and split?")
-    reader.raise_unseen(table.name)
+    ids = _Ids()
+    tables = rows = 0
+    for part in series:
+        index = -1
+        for table in part.tables:
+            tables, first = tables + 1, index
+            ids.begin(table, part.prefix)
+            reader.begin()
+            quarantine.begin()
+            for record in table.records:
+                index += 1
+                place = table.place(record.number)
+                try:
+                    if record.fault is not None:
+                        raise FaultyRow([record.fault])
+                    values = reader.values(record.value)
+                    problem_id = ids.claimed(values.texts.get("problem_id"), index, record.number)
+                    problem = _problem(values, problem_id, part.source, place)
+                except FaultyRow as error:
+                    quarantine.reject(place, error.faults, record.raw if record.fault else kept(record.value))
+                    if quarantine.is_full:
+                        break
+                    continue
+                yield problem
+            rows += index - first
+            table.on_end(index - first)
+            if told := reader.ended(table.name):
+                quarantine.explain(*told)
+            if quarantine.is_full:
+                break
+        if quarantine.is_full:
+            break
+    where = table.name if tables == 1 else label
+    quarantine.close(where)
+    if not rows:
+        raise DataError(f"{where}: no row", "is it the right file, subset and split?")
+    reader.raise_unseen(where)
 
 
 class _Ids:
     """Where each problem_id was first seen, in 16 bytes an id: a million long ids would take many times as much."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self) -> None:
+        self._tables: list[Table] = []
+        self._prefix = ""
         self._first: dict[int, int] = {}
 
-    def claim(self, problem_id: str | None, number: int) -> None:
-        """Raises FaultyRow if another record has the id."""
+    def begin(self, table: Table, prefix: str) -> None:
+        """A table begins, whose ids all begin with the prefix."""
+        self._tables.append(table)
+        self._prefix = prefix
+
+    def claimed(self, problem_id: str | None, index: int, number: int) -> str:
+        """The id of a row that has this one, or is named by its index.
+
+        Raises:
+            FaultyRow: if another record has the id.
+        """
         if problem_id is None:
-            return
+            return f"{self._prefix}{index:06d}"
+        problem_id = f"{self._prefix}{problem_id}"
         digest = int.from_bytes(hashlib.blake2b(problem_id.encode(), digest_size=16).digest())
-        first = self._first.setdefault(digest, number)
-        if first != number:
-            message = f"duplicate problem_id `{problem_id}`; first at {self._table.place(first)}"
+        # One number for both, so that an id of the first table, mostly the only one, costs no more than its row's.
+        here = (len(self._tables) - 1) << _NUMBER_BITS | number
+        first = self._first.setdefault(digest, here)
+        if first != here:
+            table, number = self._tables[first >> _NUMBER_BITS], first & (1 << _NUMBER_BITS) - 1
+            message = f"duplicate problem_id `{problem_id}`; first at {table.place(number)}"
             raise FaultyRow([RowFault(message, "mend it, or map no `problem_id`: rows are numbered then")])
+        return problem_id
 
 
-def _problem(values: Values, source: str, place: str, number: str) -> Problem:
+def _problem(values: Values, problem_id: str, source: str, place: str) -> Problem:
     texts, meta = values.texts, dict(values.meta)
-    problem_id = texts.get("problem_id", number)
     text, reference, solution = texts["problem"], texts.get("reference"), texts.get("solution")
     if values.options:
         text, reference = _lettered(text, values.options, problem_id, meta)
     if solution is not None:
         # Chat templates trim what they are given, and a solution is trained on as its problem has it.
         solution = _traced(solution, texts.get("thinking"), meta).strip()
-    elif "thinking" in texts:
-        raise FaultyRow([RowFault("there is `thinking` and no `solution`", "mend or remove the row")])
     return Problem(
         problem_id=problem_id,
         text=text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ class RowFault(NamedTuple):
 
     message: str
     hint: str | None = None
+    lacks: str | None = None
+    """The field for which the row has nothing at all: where no row of a table has, one fault stands for all of them."""
 
 
 class FaultyRow(Exception):
@@ -51,6 +54,21 @@ class Table:
     name: str
     place: Callable[[int], str]
     records: Iterator[Record]
+    on_end: Callable[[int], None] = lambda rows: None
+    """Is told how many records there were."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Tables that are read one behind the other, what their problems name as their source, and what their ids begin
+    with.
+
+    Problems without an id are counted from the first table on.
+    """
+
+    source: str
+    tables: Iterator[Table]
+    prefix: str = ""
 
 
 class Rejected(Row):
@@ -80,28 +98,48 @@ class Quarantine:
     tolerated: int
     rejected: list[Rejected]
     rows: int = 0
-    count: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    _count: int = 0
+    _faults: list[tuple[Fault, str | None]] = field(default_factory=list)
+    _kept: Counter[str | None] = field(default_factory=Counter)
+    _whole: list[Fault] = field(default_factory=list)
+    _begun: int = 0
+    _lacking: Counter[str] = field(default_factory=Counter)
 
-    def reject(self, source: str, place: str, faults: Sequence[RowFault], raw: str) -> None:
-        """Note a faulty row.
+    @property
+    def is_full(self) -> bool:
+        """Whether reading on is of no use."""
+        return self.rows - self.tolerated >= MAX_FAULTY_ROWS
 
-        Raises:
-            FaultyRowsError: as `close`, early, if MAX_FAULTY_ROWS more than tolerated are faulty.
-        """
+    def begin(self) -> None:
+        """A table begins."""
+        self._begun = len(self._faults)
+        self._lacking.clear()
+
+    def reject(self, place: str, faults: Sequence[RowFault], raw: str) -> None:
+        """Note a faulty row."""
         self.rows += 1
-        self.count += len(faults)
-        self.faults.extend(
-            Fault(place, _told(item.message), item.hint) for item in faults[: MAX_FAULTS - len(self.faults)]
-        )
+        self._count += len(faults)
+        for item in faults:
+            if item.lacks is not None:
+                self._lacking[item.lacks] += 1
+            if self._kept[item.lacks] < MAX_FAULTS:  # of each kind, since one of them may be explained away
+                self._kept[item.lacks] += 1
+                self._faults.append((Fault(place, _told(item.message), item.hint), item.lacks))
         if self.rows <= self.tolerated:
             remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
             reasons = [_told(item.message) for item in faults]
             self.rejected.append(Rejected(row=place, reasons=reasons, remedies=remedies, raw=raw))
-        elif self.rows - self.tolerated == MAX_FAULTY_ROWS:
-            self.close(source, "; the rest was not read")
 
-    def close(self, source: str, rest: str = "") -> None:
+    def explain(self, lacking: Sequence[str], fault: Fault) -> None:
+        """One fault in place of those of all rows of the table that lack some fields."""
+        mine = self._faults[self._begun :]
+        self._faults[self._begun :] = [item for item in mine if item[1] not in lacking]
+        for name in lacking:
+            self._kept[name] = 0
+        self._count += 1 - sum(self._lacking[name] for name in lacking)
+        self._whole.append(fault)
+
+    def close(self, source: str) -> None:
         """End of the source.
 
         Raises:
@@ -109,9 +147,11 @@ class Quarantine:
         """
         if self.rows <= self.tolerated:
             return
-        faults = list(self.faults)
-        if self.count > len(faults):
-            faults.append(Fault(source, f"{self.count - len(faults)} more faults; {self.rows} rows are faulty{rest}"))
+        faults = [*self._whole, *(fault for fault, _ in self._faults)][:MAX_FAULTS]
+        rest = "; the rest was not read" if self.is_full else ""
+        if self._count > len(faults) or rest:
+            more = f"{self._count - len(faults)} more faults; " if self._count > len(faults) else ""
+            faults.append(Fault(source, f"{more}{self.rows} rows are faulty{rest}"))
         if self.tolerated:
             message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
             faults.append(Fault(source, message, "mend the source, or raise it after reading the faults above"))

@@ -33,12 +33,24 @@ _MAX_DEPTH = 100
 """Of lists and objects in `meta`: what writes them, and whoever reads them, nests no deeper than a few hundred."""
 
 
+class NoValueError(TypeError):
+    """A float that is no number, by its name in JSON: how programs write that a value is missing or overflowed."""
+
+    @property
+    def told(self) -> str:
+        """What it is, to follow `is`."""
+        if self.args[0] == "NaN":
+            return "NaN, which stands for a missing value"
+        return f"{self.args[0]}, which stands for a missing value or one that overflowed"
+
+
 def as_text(value: Any) -> str:
     """Text of a scalar: `27.0` becomes `27` (AMC answers are floats), other numbers exactly.
 
     Raises:
-        TypeError: if the value is neither text nor a finite number (NaN is how tables write "missing"), or is a number
-            with more than 4,300 digits before the point, or zeros behind it.
+        NoValueError: if it is NaN or infinite.
+        TypeError: if the value is neither text nor a number, or is a number with more than 4,300 digits before the
+            point, or zeros behind it.
     """
     if isinstance(value, str):
         return value
@@ -47,7 +59,7 @@ def as_text(value: Any) -> str:
             raise TypeError(f"number of more than {_MAX_DIGITS} digits")
         return str(value)
     if not _is_finite(value):
-        raise TypeError(type(value).__name__)
+        raise _no_number(value)
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if number and abs(number.adjusted()) > _MAX_DIGITS:
         raise TypeError(f"number of more than {_MAX_DIGITS} digits")
@@ -63,6 +75,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
     """A value as JSON holds it, to be kept in `meta`; a decimal that no float holds is kept as its digits.
 
     Raises:
+        NoValueError: if it is or holds NaN or an infinity.
         TypeError: with the type that JSON has no word for, or a text that cannot be written.
     """
     if isinstance(value, str):
@@ -81,7 +94,13 @@ def as_json(value: Any, depth: int = 0) -> Any:
         return {as_json(str(key)): as_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(item, depth + 1) for item in value]
-    raise TypeError(type(value).__name__)
+    raise _no_number(value)
+
+
+def _no_number(value: Any) -> TypeError:
+    if not isinstance(value, float | Decimal):
+        return TypeError(type(value).__name__)
+    return NoValueError("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
 
 
 def damage(text: str) -> RowFault | None:

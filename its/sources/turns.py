@@ -1,4 +1,5 @@
-"""Who speaks where a path reaches a turn of a conversation by its number, or an expression takes a turn's text.
+"""Who speaks where a path reaches a turn of a conversation, by its number or by a selector, or an expression takes a
+turn's text.
 
 `messages.0.content` is the user's turn in most rows of a set and the system's in those that have one: the text of
 another speaker is a text all the same, and nobody would see it. So the turn's speaker is looked at.
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from its.shown import shown
+from its.sources.paths import ABSENT, Step, step_into, steps_of, under
 from its.sources.records import RowFault
 
 SPEAKER_KEYS = ("role", "from", "speaker", "sender", "author", "author.role", "type")
@@ -19,14 +21,16 @@ USERS, ASSISTANTS, SYSTEMS = ("user", "human"), ("assistant", "gpt", "model", "b
 WANTED = {"problem": USERS, "solution": ASSISTANTS, "thinking": ASSISTANTS}
 """By field, who must speak; other fields take any turn, the same speaker's in every row."""
 _QUOTED = re.compile(r"['\"](\w+)['\"]")
+_NAME = re.compile(r"[^.\[\]=,{}]+")
+"""A name that stands in a path as it is."""
 _BY_PLACE = re.compile(r"\[\s*-?\d+\s*\]|\.\d|\|\s*(?:first|last)\b")
 
 
 class Turn(NamedTuple):
-    """A turn that a path reaches by its number; `speaker` is None where it alone does not say who speaks."""
+    """A turn that a path reaches; `speaker` is None where it alone does not say who speaks."""
 
     parts: tuple[str, ...]
-    """Of the path, down to the number."""
+    """Of the path, down to the list of turns."""
     rest: tuple[str, ...]
     key: str
     speaker: str | None
@@ -35,23 +39,26 @@ class Turn(NamedTuple):
 
 
 def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
-    """The last turn that a path reaches by its number on its way through a row; None where there is none."""
+    """The last turn that a path reaches on its way through a row; None where there is none."""
     if path in row:
         return None  # a column of that name
     value: Any = row
     found: Turn | None = None
-    parts = path.split(".")
-    for at, part in enumerate(parts):
-        if isinstance(value, list) and part.isascii() and part.isdigit() and int(part) < len(value):
-            key = _speaker_key(value)
-            turns, value = value, value[int(part)]
-            if key is not None:
-                words = _words(turns, key)
-                found = Turn(tuple(parts[: at + 1]), tuple(parts[at + 1 :]), key, _speaker(value, key), words)
-        elif isinstance(value, Mapping) and part in value:
-            value = value[part]
-        else:
+    steps = steps_of(path)
+    way: tuple[str, ...] = ()
+    for at, step in enumerate(steps):
+        following = step_into(value, step)
+        if following is ABSENT:
             return found
+        turns, before = value, way
+        picks = step.word is not None and not (isinstance(value, Mapping) and step.text in value)
+        if picks and step.name:
+            turns, before = step_into(value, Step(step.name)), (*way, step.name)
+        if isinstance(turns, list) and (key := _speaker_key(turns)) is not None:
+            rest = tuple(step.text for step in steps[at + 1 :])
+            found = Turn(before, rest, key, _speaker(following, key), _words(turns, key))
+        way = (*way[:-1], way[-1] + step.text) if picks and not step.name and way else (*way, step.text)
+        value = following
     return found
 
 
@@ -68,19 +75,12 @@ def _speaker_key(items: list[Any]) -> str | None:
     return None
 
 
-def _told(turn: Any, key: str) -> Any:
-    """What stands under a key of a turn, or under one in one."""
-    for part in key.split("."):
-        turn = turn.get(part) if isinstance(turn, Mapping) else None
-    return turn
-
-
 def _words(turns: list[Any], key: str) -> tuple[str, ...]:
-    return tuple(str(told) for turn in turns if (told := _told(turn, key)) is not None)
+    return tuple(str(told) for turn in turns if (told := under(turn, tuple(key.split(".")))) is not None)
 
 
 def _speaker(turn: Any, key: str) -> str | None:
-    told = _told(turn, key)
+    told = under(turn, tuple(key.split(".")))
     return told.strip().lower() if isinstance(told, str) else None
 
 
@@ -98,7 +98,7 @@ def _spoken(row: Mapping[str, Any], text: str) -> Iterator[Turn]:
                 if key is not None and isinstance(item, Mapping):
                     words = _words(value, key)
                     told = [name for name, said in item.items() if isinstance(said, str) and said.strip() == text]
-                    yield from (Turn(here, (str(name),), key, _speaker(item, key), words) for name in told)
+                    yield from (Turn(parts, (str(name),), key, _speaker(item, key), words) for name in told)
                 if isinstance(item, Mapping | list):
                     waiting.append((here, item))
 
@@ -159,9 +159,17 @@ def misspoken(name: str, expression: str, text: str, row: Mapping[str, Any]) -> 
 def _remedy(turn: Turn, wanted: tuple[str, ...]) -> str:
     usual = wanted[0] if turn.key == "role" else wanted[1]
     speaker = next((word for word in turn.words if word.strip().lower() in wanted and "'" not in word), usual)
-    turns = "row" + "".join(map(_step, turn.parts[:-1]))
-    picked = f"{turns} | selectattr('{turn.key}', 'equalto', '{speaker}') | first"
-    return f"pick by who speaks: `{{{{ ({picked}){''.join(map(_step, turn.rest))} }}}}`"
+    if all(map(_stands_in_a_path, (*turn.parts, *turn.rest, speaker))):
+        picked = ".".join([f"{'.'.join(turn.parts)}[{turn.key}={speaker}]", *turn.rest])
+    else:
+        turns = "row" + "".join(map(_step, turn.parts))
+        chosen = f"{turns} | selectattr('{turn.key}', 'equalto', '{speaker}') | first"
+        picked = f"{{{{ ({chosen}){''.join(map(_step, turn.rest))} }}}}"
+    return f"pick by who speaks: `{picked}`"
+
+
+def _stands_in_a_path(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None or steps_of(name)[0].word is not None
 
 
 def _step(part: str) -> str:

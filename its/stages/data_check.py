@@ -82,7 +82,7 @@ def _faults(
 ) -> Iterator[Fault]:
     found = mapping_faults(section, name, declared)
     yield from (Fault(document.where(here), message, hint) for here, message, hint in found)
-    if found or isinstance(declared.source, HubSource) or not isinstance(declared, Benchmark):
+    if found or any(isinstance(part, HubSource) for part in declared.sources) or not isinstance(declared, Benchmark):
         return
     rejected: list[Rejected] = []
     rows = read_set(name, declared, recipe.seed, project, {}, rejected)

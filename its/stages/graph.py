@@ -13,6 +13,7 @@ and the files that their stage hands them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -23,7 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from its.errors import DataError
+from its.data_files import named_files
+from its.errors import DataError, ItsError
 from its.home import its_home
 from its.recipe.document import Document, read_document
 from its.recipe.scalars import quoted
@@ -82,7 +84,7 @@ def stage_study(*words: str) -> Iterator[Study]:
             Recipe,
             _Declared(recipe, entry.fields, "", entry.undeclared_field),
         )
-    with _watched(_Watch(study.project, entry, _pinned(study.recipe))):
+    with _watched(_Watch(study.project, entry, _pinned(study.project, study.recipe))):
         yield replace(study, recipe=recipe)
 
 
@@ -201,10 +203,14 @@ class _Declared:
         raise self._refuse(self._at.rstrip("."))
 
 
-def _pinned(recipe: Recipe) -> list[str]:
+def _pinned(project: Path, recipe: Recipe) -> list[str]:
     """Files and folders that the recipe names, whose content is pinned or fingerprinted instead of watched by DVC."""
     sets = [*recipe.datasets.values(), *recipe.benchmarks.values()]
-    files = [each.source.path for each in sets if isinstance(each.source, FilesSource) and each.source.sha256]
+    files: list[str] = []
+    for source in (source for each in sets for source in each.sources):
+        if isinstance(source, FilesSource) and source.sha256:
+            with contextlib.suppress(ItsError):  # which the stage itself meets
+                files += named_files(project, source.path).names
     return files + [each.source.path for each in recipe.models.values() if isinstance(each.source, FolderSource)]
 
 

@@ -5,6 +5,7 @@ Rows are read as plain values, so that a field which a later version adds is sho
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from its.cards.shape import checked_card
-from its.errors import Fault, MissingError
+from its.data_files import named_files
+from its.errors import Fault, ItsError, MissingError
 from its.files import file_sha256, open_regular, read_regular
 from its.prompts.render import read_template
 from its.recipe.schema import Strategy
@@ -238,24 +240,33 @@ class _Walk:
     def _source(self, set_name: str, problem: dict[str, Any], card: dict[str, Any] | None) -> Step:
         """Where the problem stood in its source, and that line as it is now."""
         row = problem.get("row")
-        facts: dict[str, Any] = dict(card["origin"]) if card else {"source": problem.get("source")}
         place = re.fullmatch(r"(.+?)(?::(\d+)|\[(\d+)\])", row) if isinstance(row, str) else None
+        facts = _origin(card, problem, place.group(1) if place else None)
         if place is None:
             return _step("source row", str(row or problem.get("source")), None, facts)
-        entry = self.study.recipe.datasets.get(set_name) or self.study.recipe.benchmarks[set_name]
-        declared = entry.source.path if entry.source.kind == "files" else None
-        if declared is None or place.group(1) != declared:  # a row may be anybody's, and name any file of this machine
-            missing = f"`{place.group(1)}` is not here, or not the file that params.yaml declares for `{set_name}`"
+        named = place.group(1)
+        if named not in self._files(set_name):  # a row may be anybody's, and name any file of this machine
+            missing = f"`{named}` is not here, or not of what params.yaml declares for `{set_name}`"
             return _step("source row", str(row), None, facts | {"missing": missing})
-        path = self.study.project / declared
+        path = self.study.project / named
         if not path.is_file():
-            return _step("source row", str(row), None, facts | {"missing": f"`{place.group(1)}` is not here"})
+            return _step("source row", str(row), None, facts | {"missing": f"`{named}` is not here"})
         told = facts.get("sha256")
         if told and told != file_sha256(path):
             facts["changed"] = "the file is not the one that was prepared (another SHA-256)"
-        if place.group(2) and path.suffix in (".jsonl", ".csv"):
+        if place.group(2) and path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
             facts["line"] = _line(path, int(place.group(2)))
         return _step("source row", str(row), f"{self._shown(path)}:{place.group(2)}" if place.group(2) else None, facts)
+
+    def _files(self, set_name: str) -> list[str]:
+        """The files that params.yaml declares for a set."""
+        entry = self.study.recipe.datasets.get(set_name) or self.study.recipe.benchmarks[set_name]
+        found: list[str] = []
+        for source in entry.sources:
+            if source.kind == "files":
+                with contextlib.suppress(ItsError):  # it is not here any more
+                    found += named_files(self.study.project, source.path).names
+        return found
 
     def _row(self, what: str, name: str, path: Path, wanted: Any, drop: tuple[str, ...] = ()) -> Iterator[Step]:
         """The rows of a file that are wanted, at least one."""
@@ -284,6 +295,20 @@ class _Walk:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.study.project).as_posix() if path.is_relative_to(self.study.project) else str(path)
+
+
+def _origin(card: dict[str, Any] | None, problem: dict[str, Any], file: str | None) -> dict[str, Any]:
+    """What the card says of the part and the file that a problem came from."""
+    if card is None:
+        return {"source": problem.get("source")}
+    facts = dict(card["origin"])
+    parts = facts.get("parts") or []
+    facts = next((dict(part) for part in parts if part.get("name") == problem.get("source")), facts)
+    files = facts.pop("files", None) or []
+    if files:
+        own = next((item.get("sha256") for item in files if item.get("path") == file), None)
+        facts |= {"sha256_of_set": facts.pop("sha256", None), "sha256": own}
+    return facts
 
 
 def _basis(strategy: Strategy) -> str | None:

@@ -33,7 +33,7 @@ def run(study: Study, name: str) -> str:
     """
     recipe = study.recipe
     declared: Dataset | Benchmark = recipe.benchmarks.get(name) or recipe.datasets[name]
-    origin: dict[str, Any] = declared.source.model_dump()
+    origin: dict[str, Any] = {}
     rejected: list[Rejected] = []
     tally = Tally()
     near: dict[str, int] | None = None

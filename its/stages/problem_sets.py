@@ -13,7 +13,7 @@ from its.grading.references import compared_as_text as reference_as_text
 from its.grading.references import probe_references, references_agree
 from its.recipe.presets import PRESETS
 from its.recipe.schema import AnswerKind, Benchmark, Dataset
-from its.sources.columns import with_filter_columns
+from its.sources.filter_columns import with_filter_columns
 from its.sources.load import load_problems
 from its.sources.records import FaultyRowsError, Rejected, kept
 from its.thinking import SOLUTION_MARKS

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from its.data_files import named_files
+from its.errors import ItsError
 from its.recipe.schema import FilesSource, FolderSource, Recipe
 from its.revisions import known_files
 
@@ -20,7 +22,7 @@ def untracked_files(project: Path, recipe: Recipe) -> list[str]:
     What is staged (`git add`) is known. So is what lies under a file or folder that DVC tracks, by the `.dvc` file
     beside it, where git knows that one. [] where there is no git or no repository.
     """
-    named = {path for path in map(_plain, _named(recipe)) if os.path.lexists(project / path)}
+    named = {path for path in map(_plain, _named(project, recipe)) if os.path.lexists(project / path)}
     tracks = {path: [track for track in _tracks(path) if (project / track).is_file()] for path in named}
     known = known_files(project, sorted({*named, *(track for found in tracks.values() for track in found)}))
     if known is None:
@@ -48,10 +50,19 @@ def _plain(path: str) -> str:
     return os.path.normpath(path).replace(os.sep, "/")
 
 
-def _named(recipe: Recipe) -> Iterator[str]:
+def _files(project: Path, path: str) -> list[str]:
+    """The files that a path names; the path itself where that cannot be said, which whoever reads it explains."""
+    try:
+        return named_files(project, path).names
+    except ItsError:
+        return [path]
+
+
+def _named(project: Path, recipe: Recipe) -> Iterator[str]:
     for problems in (*recipe.datasets.values(), *recipe.benchmarks.values()):
-        if isinstance(problems.source, FilesSource):
-            yield problems.source.path
+        for source in problems.sources:
+            if isinstance(source, FilesSource):
+                yield from _files(project, source.path)
     templates = [recipe.train.template, *(strategy.query for strategy in recipe.strategies.values())]
     templates += [strategy.persona.template for strategy in recipe.strategies.values() if strategy.persona is not None]
     templates += [model.chat_template for model in recipe.models.values() if model.chat_template is not None]

@@ -95,6 +95,103 @@ def cases() -> Iterator[Case]:
     yield from archives()
     yield from parquet_files()
     yield from no_files()
+    yield from other_shapes()
+    yield from folders()
+
+
+def other_shapes() -> Iterator[Case]:
+    """JSON under the other ending, single objects that hold rows, and what only begins so: each has to be explained."""
+    good = GOOD.strip()
+    many = b",".join([good] * 30_000)
+    for name, content in {
+        "array": b"[%b, %b]" % (good, good),
+        "array of one": b"[%b]" % good,
+        "long array": b"[%b]" % many,
+        "array, cut": b"[%b" % many,
+        "array of arrays": b"[[1, 2], [3, 4]]",
+        "within": b'{"data": [%b]}' % good,
+        "long within": b'{"data": [%b]}' % many,
+        "within, cut": b'{"data": [%b' % many,
+        "columns": b'{"q": ["a", "b"], "s": ["c", "d"]}',
+        "uneven columns": b'{"q": ["a", "b"], "s": ["c"]}',
+        "keys": b'{"1": %b, "x": %b}' % (good, good),
+        "many keys": b"{" + b",".join(b'"k%d": %b' % (index, good) for index in range(3000)) + b"}",
+        "objects of nothing": b"{}" * 100_000,
+        "objects and commas": b"{}," * 100_000,
+        "deep in data": b'{"data": ' + b"[" * 100_000,
+        "deep keys": b'{"a": ' * 100_000,
+        "open key": b'{"' + b"a" * 5_000_000,
+        "open text": b'{"a": "' + b"\\n" * 5_000_000,
+        "digits in data": b'{"data": [{"q": ' + b"1" * 10_000 + b"}]}",
+        "spaces in data": b'{"data":' + b" " * 5_000_000 + b"[{}]}",
+        "key twice in data": b'{"data": [{"q": 1, "q": 2}], "data": []}',
+        "surrogate as key": b'{"\\ud800": [{"q": 1}]}',
+        "escape as key": b'{"\\u001b[31m`": [{"q": 1}]}',
+        "huge key of rows": b'{"%b": [{"q": 1}]}' % (b"k" * 10**6),
+        "tiny lists": b"[" + b"[]," * 1_500_000,
+        "pretty": json.dumps(ROW, indent=1).encode() * 3,
+    }.items():
+        for ending in ("jsonl", "ndjson", "json", "jsonl.gz"):
+            if ending != "json" or "array" not in name:
+                packed = gzip.compress(content) if ending.endswith("gz") else content
+                yield f"shape of {name}.{ending}", packed, "bad"
+    yield "good.ndjson", GOOD * 3, "good"
+    yield "good.tsv", b"q\ts\ta\tm\nWhat?\tSo.\t2\tx\n", "good"
+    for name, content in {
+        "commas": b"q,s,a,m\nWhat?,So.,2,x\n",
+        "open quote": b'q\ts\n"' + b"a\n" * 100_000,
+        "tabs": b"\t" * 10**6 + b"\n" + b"\t" * 10**6,
+        "few": b"q\ts\ta\tm\n" + b"a\n" * 1000,
+        "nul": b"q\ts\n\0\t\0\n",
+        "utf16": "q\ts\n".encode("utf-16"),
+    }.items():
+        yield f"{name}.tsv", content, "bad"
+    for name, content in {
+        "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "page": b"<!DOCTYPE html><html>" + b"<p>" * 1000,
+        "open comment": b"<!--" + b"-" * 10**6,
+        "zip": b"PK\x03\x04" + bytes(1000),
+        "tar": bytes(257) + b"ustar" + bytes(1000),
+        "nul and letter": b"a\0" * 10**6,
+        "letter and nul": b"\0a" * 10**6,
+    }.items():
+        for ending in ("jsonl", "json", "csv", "parquet", "csv.gz"):
+            yield f"{name} as.{ending}", gzip.compress(content) if ending.endswith("gz") else content, "bad"
+
+
+def folders() -> Iterator[Case]:
+    """Folders in place of a file."""
+
+    def holding(*names: str, content: bytes = GOOD) -> Callable[[Path], None]:
+        def make(path: Path) -> None:
+            path.mkdir()
+            for name in names:
+                (path / name).write_bytes(content)
+
+        return make
+
+    def and_a(act: Callable[[Path], object]) -> Callable[[Path], None]:
+        def make(path: Path) -> None:
+            holding("a.jsonl")(path)
+            act(path / "b.jsonl")
+
+        return make
+
+    yield "shards", holding("a.jsonl", "b.jsonl", "_SUCCESS"), "good"
+    yield "shards.parquet", holding("a.jsonl", "README.md"), "good"
+    yield "shards of nothing", holding("a.jsonl", content=b""), "bad"
+    yield "shards of each other", holding("a.jsonl", "b.json"), "bad"
+    yield "1,001 shards", holding(*(f"{index}.jsonl" for index in range(1001))), "bad"
+    yield "20,001 entries", holding(*(f"_{index}" for index in range(20_001)), content=b""), "bad"
+    yield "odd shards", holding("\x1b[31m.jsonl", "a\nb.jsonl", "-rf.jsonl"), "bad"
+    yield "long shards", holding(f"{'9' * 240}.jsonl", f"{'8' * 240}.jsonl"), "good"
+    yield "shards and a pipe", and_a(os.mkfifo), "bad"
+    yield "shards and a socket", and_a(_socket), "bad"
+    yield "shards and a folder", and_a(Path.mkdir), "bad"
+    yield "shards and a circle", and_a(lambda path: path.symlink_to(path)), "bad"
+    yield "shards and zero", and_a(lambda path: path.symlink_to("/dev/zero")), "bad"
+    yield "shards and the kernel", and_a(lambda path: path.symlink_to("/proc/kmsg")), "bad"
+    yield "shards twice", and_a(lambda path: path.symlink_to("a.jsonl")), "bad"
 
 
 def lines() -> Iterator[Case]:

@@ -108,7 +108,7 @@ def test_there_are_many() -> None:
     [
         ("data/sources/absent.jsonl", "no such file"),
         ("data/sources/good.jsonl/x.jsonl", "no such file"),
-        ("data/sources", "is a folder"),
+        ("data/sources", "the folder holds folders: `inner`, `outer`, `real`"),
         ("data/sources/pipe.jsonl", "is no regular file"),
         ("data/sources/circle.jsonl", "circle"),
         ("data/sources/zero.jsonl", "is no regular file"),

@@ -51,15 +51,18 @@ def after(name: str, result: str) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """`new` instead of `old` in a file, or behind its end where there is no `old`; what it does to rows."""
+    """`new` instead of `old` in a file, or behind its end where there is no `old`; what it does to rows.
+
+    A file that is not there is made; one is removed where `new` is None.
+    """
 
     file: str
-    new: str
+    new: str | None
     old: str = ""
     stages: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        return f"{self.file} {' '.join((self.old or self.new).split())[:40]}"
+        return f"{self.file} {' '.join((self.old or self.new or 'removed').split())[:40]}"
 
 
 def code(file: str, new: str, *stages: str, old: str = "") -> Change:
@@ -120,7 +123,9 @@ MODELS = """models:
 """
 SETS = """datasets:
   arithmetic:
-    source: {kind: files, path: data/sources/own.jsonl}
+    source:
+      - {kind: files, path: data/sources/own.jsonl}
+      - {kind: files, path: data/sources/shards/}
     preset: gsm8k
     filters: [no_figure]
     duplicates: {kind: exact}
@@ -212,7 +217,7 @@ CHANGES = [
     code("recipe/axolotl.py", after("rendered_settings", "out | {'adam_beta1': 0.7}"), TRAINED),
     code(
         "sources/problems.py",
-        after("map_problems", "(row.model_copy(update={'text': row.text + '?'}) for row in out)"),
+        after("map_series", "(row.model_copy(update={'text': row.text + '?'}) for row in out)"),
         DATASET,
     ),
     code("sources/text.py", after("as_text", "out + '!'"), DATASET),
@@ -277,6 +282,9 @@ CHANGES = [
     Change("recipes/axolotl/full_cpu.yaml.j2", "\nadam_beta1: 0.8\n", stages=(TRAINED,)),
     # data
     Change("data/sources/own.jsonl", '{"question": "One more?", "answer": "Two. #### 2"}\n', stages=(DATASET,)),
+    Change("data/sources/shards/part-2.jsonl", "the books of", "the pens of", (DATASET,)),
+    Change("data/sources/shards/part-3.jsonl", '{"question": "Another?", "answer": "#### 3"}\n', stages=(DATASET,)),
+    Change("data/sources/shards/part-2.jsonl", None, stages=(DATASET,)),
     Change("data/problems/arithmetic_test.jsonl", '"text":"Now, ', '"text":"', stages=("query", "report")),
     Change("data/personas/arithmetic/random.jsonl", '"text":"Once', '"text":"You', stages=("query",)),
     Change("data/queries/train/arithmetic/none.jsonl", '"solution":"Well, ', '"solution":"', stages=(TRAINED,)),
@@ -390,6 +398,11 @@ class Ran:
         rows = [{"question": f"Ann has {n} pens. How many?", "answer": f"She has {n}. #### {n}"} for n in range(1, 9)]
         text = "".join(json.dumps(row) + "\n" for row in [*rows, rows[0]])
         (self.project / "data" / "sources" / "own.jsonl").write_text(text, encoding="utf-8")
+        for name in ("part-1", "part-2"):
+            shard = self.project / "data" / "sources" / "shards" / f"{name}.jsonl"
+            shard.parent.mkdir(exist_ok=True)
+            row = {"question": f"Who has the pens of {name}?", "answer": "Ann. #### 1"}
+            shard.write_text(json.dumps(row) + "\n", encoding="utf-8")
         plain = self.project / "recipes" / "prompts" / "query_plain.j2"
         plain.write_text("{{ problem.text | strip }}", encoding="utf-8")
         path = self.project / "params.yaml"
@@ -491,14 +504,19 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def changed(ran: Ran, change: Change) -> Iterator[Ran]:
     """The project with a change in it, which is put back."""
     path = ran.project / change.file
-    facts, sound = path.stat(), path.read_bytes()
+    facts = path.stat() if path.exists() else None
+    sound = path.read_bytes() if facts else b""
     text = sound.decode("utf-8")
     assert not change.old or change.old in text, f"{change.file} has no {change.old!r}"
-    path.unlink()  # a link of DVC's cache becomes a file
-    path.write_text(text.replace(change.old, change.new, 1) if change.old else text + change.new, encoding="utf-8")
+    path.unlink(missing_ok=True)  # a link of DVC's cache becomes a file
+    if change.new is not None:
+        path.write_text(text.replace(change.old, change.new, 1) if change.old else text + change.new, encoding="utf-8")
     yield ran
-    path.write_bytes(sound)
-    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    if facts is None:
+        path.unlink()
+    else:
+        path.write_bytes(sound)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert ran.status() == {}
 
 

@@ -28,11 +28,15 @@ ALLOWED = {
     "progress": {"shown"},
     "home": {"errors", "shown"},
     "files": BASE,
+    "foreign_files": {"shown"},
+    "data_files": {*BASE, "foreign_files"},
     "rows": {*BASE, "files"},
     "prompts": {*BASE, "files"},
     "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
-    "recipe": {*BASE, "files", "rows", "prompts"},  # a recipe's templates are checked with the recipe
-    "sources": {*BASE, "files", "rows", "seeds", "recipe", "prompts"},  # of recipe the schema alone, below
+    # A recipe's templates, and the files that it names, are checked with it.
+    "recipe": {*BASE, "files", "data_files", "foreign_files", "rows", "prompts"},
+    # Of recipe the schema, the presets and the parts of a source alone, below.
+    "sources": {*BASE, "files", "data_files", "foreign_files", "rows", "seeds", "recipe", "prompts"},
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
@@ -111,6 +115,7 @@ def test_of_the_recipe_only_the_schema_is_used(room: str) -> None:
             "its.recipe.axolotl",  # of `training`: the check renders the same settings
             "its.recipe.schema",
             "its.recipe.presets",
+            "its.recipe.parts",
         }
 
 

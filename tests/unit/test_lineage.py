@@ -126,7 +126,7 @@ def test_a_row_shows_no_other_file_than_its_source(study: Study, keys: Keys, tmp
     edit_rows(study.problems_path("arithmetic"), lambda rows: [item | {"row": row} for item in rows])
     steps = _steps(study, "train_00001")
     assert "hunter2" not in str(steps)
-    assert "not the file that params.yaml declares" in _facts(steps, "source row")["missing"]
+    assert "not of what params.yaml declares" in _facts(steps, "source row")["missing"]
 
 
 def test_without_a_store_the_rest_is_shown(study: Study, keys: Keys) -> None:

@@ -270,7 +270,7 @@ def test_a_column_is_filtered_by_whether_it_is_mapped_or_not(of_files: Callable[
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ("[{name: column, of: domian, keep: [math]}]", r"no row has `domian` \(`fields\.meta\.domian` or a filter\)"),
+        ("[{name: column, of: domian, keep: [math]}]", r"no row has `domian` \(meta\.domian or a filter\)"),
         (
             "[{name: column, of: level, keep: ['1']}]",
             r"the filter on `level` keeps none of 20 rows: 0: 10, 1: 10; no row",

@@ -370,11 +370,11 @@ def test_a_file_must_be_there(project: Path, with_file: Callable[..., None]) -> 
 
 
 def test_a_file_has_a_known_ending(project: Path, with_file: Callable[..., None]) -> None:
-    (project / "data" / "sources" / "a.tsv").touch()
-    with_file("data/sources/a.tsv")
+    (project / "data" / "sources" / "a.xlsx").touch()
+    with_file("data/sources/a.xlsx")
     ((key, message, hint),) = _faults(project)
-    assert (key, message) == ("path", "`data/sources/a.tsv`: unknown ending")
-    assert hint.startswith("known: .json, .jsonl, .csv")
+    assert (key, message) == ("path", "`data/sources/a.xlsx`: unknown ending `.xlsx`: a spreadsheet")
+    assert "save the sheet as `CSV UTF-8`" in hint and "known: `.jsonl`" in hint
 
 
 def test_a_file_elsewhere_is_pinned(project: Path, tmp_path: Path, with_file: Callable[..., None]) -> None:

@@ -31,7 +31,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "encoding": (b'{"id": 7, "q": "caf\xe9", "a": 1}\n', "not UTF-8 at byte 19", "re-encode the file"),
     "nul": (b'{"id": 7, "q": "a\0", "a": 1}\n', "the line holds NUL bytes", "the file is damaged"),
     "escaped nul": (_line(7, q="a\0"), "control character U+0000", "mend or remove the row"),
-    "missing": (b'{"id": 7, "a": 1}\n', "no `q` (problem); the row has: `id`, `a`", "mend `fields:`"),
+    "missing": (b'{"id": 7, "a": 1}\n', "no `q` (problem); the row has: `id`, `a`", "fix `fields:`"),
     "null": (_line(7, a=None), "`a` (reference) has no value", "remove the row or mend it"),
     "duplicate": (_line(3), "duplicate problem_id `3`; first at d.jsonl:4", "rows are numbered then"),
     "empty": (_line(7, q=" \n"), "`q` (problem): empty", "remove the row or mend it"),

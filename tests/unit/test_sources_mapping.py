@@ -100,7 +100,7 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
             f"question {at}?" for at, has in enumerate(with_system) if not has
         ]
     for fault, name in zip(faults, paths, strict=False):
-        assert fault.hint is not None and fault.hint.startswith("pick by who speaks: `{{")
+        assert fault.hint is not None and fault.hint.startswith(f"pick by who speaks: `{turns}[{key}=")
         paths[name] = fault.hint.removeprefix("pick by who speaks: `").removesuffix("`")
     found = _map(rows, **paths)
     assert [(problem.text, problem.solution) for problem in found] == [
@@ -241,7 +241,7 @@ def test_meta_refuses_what_json_has_not() -> None:
         with pytest.raises(TypeError):
             as_json(value)
     assert _faults([{"q": "1", "a": 1, "m": float("nan")}], problem="q", meta={"m": "m"}) == [
-        "f:1: `m` (meta.m) holds a float: JSON has none"
+        "f:1: `m` (meta.m) is or holds NaN, which stands for a missing value"
     ]
 
 
@@ -264,7 +264,7 @@ def test_every_faulty_row_is_named() -> None:
         "f:6: the row is a int, not an object",
         "f:7: `a` (reference) is a dict: wanted text or a number",
         "f:8: `q` (problem): empty",
-        "f:8: `a` (reference) is a float: wanted text or a number",
+        "f:8: `a` (reference) is NaN, which stands for a missing value",
     ]
 
 
@@ -280,8 +280,7 @@ def test_a_benchmark_needs_references() -> None:
 
 def test_a_field_that_no_row_has_is_misspelt() -> None:
     assert _faults([{"q": "1"}, {"q": "2"}], problem="q", reference="anser", meta={"x": "y.z"}) == [
-        "f: no row has `anser` (`fields.reference`)",
-        "f: no row has `y.z` (`fields.meta.x`)",
+        "f: no row has `anser` (reference), `y.z` (meta.x); the rows have: `q`",
     ]
     assert [p.reference for p in _map([{"q": "1"}, {"q": "2", "a": "b"}])] == [None, "b"], "some rows may lack it"
 
@@ -341,15 +340,14 @@ def test_expressions(expression: str, text: str | None) -> None:
 
 
 def test_expressions_that_fail_name_the_row() -> None:
-    assert _faults([{"q": "1"}], problem="{{ row.p }}") == [
-        "f:1: problem: expression: 'dict object' has no attribute 'p'; the row has: `q`"
-    ]
+    assert _faults([{"q": "1"}], problem="{{ row.p }}") == ["f: no row has `{{ row.p }}` (problem); the rows have: `q`"]
     assert _faults([{"q": [1]}], problem="{{ row.q }}") == ["f:1: problem: expression fails: list"]
-    assert _faults([{"q": "x"}], problem="{{ row.q | after(row.z) }}")[0].startswith("f:1: problem: expression")
+    missing = _faults([{"q": "x"}, {"q": "x", "z": "y", "p": "1y2"}], problem="{{ row.p | after(row.z) }}")
+    assert missing[0].startswith("f:1: problem: expression: 'dict object' has no attribute 'z'")
     assert "sandbox: `__class__`" in _faults([{"q": "x"}], problem="{{ row.q.__class__.__mro__ }}")[0]
     assert "templates have no calls" in _faults([{"q": {"a": 1}}], problem="{{ row.q.update(a=2) }}")[0]
     assert _faults([{"q": "x", "a": "5"}], ("reference",), problem="q", reference="{{ row.a | after('####') }}") == [
-        "f:1: `{{ row.a | after('####') }}` (reference) finds nothing"
+        "f: `{{ row.a | after('####') }}` (reference) finds nothing in any row; the rows have: `q`, `a`"
     ]
 
 
@@ -405,8 +403,8 @@ def test_options_that_no_letter_can_tell_apart_are_a_fault() -> None:
     row = {"q": "?", "id": 1, "right": "3", "w": ["no", 3.0, "never"]}
     assert _faults([row], **CHOICES) == ["f:1: the correct option stands among the wrong ones"]
     assert _faults([{"q": "?", "id": 1, "right": "3", "w": ["no", None]}], **CHOICES) == [
+        "f: no row has `w.2` (choices.wrong.2); the rows have: `q`, `id`, `right`, `w`",
         "f:1: `w.1` (choices.wrong.1) has no value",
-        "f:1: no `w.2` (choices.wrong.2); the row has: `q`, `id`, `right`, `w`",
     ]
 
 
