@@ -27,7 +27,7 @@ _BARE = (
 _BRACE = re.compile(rf"{_COMMAND}\s*+(?:\{{|(?P<bare>{_BARE}))|\\[\\{{}}]|[{{}}]")
 _OPEN = re.compile(rf"{_COMMAND}\s*+\{{")
 _BLANK = re.compile(
-    r"(?:[\s$~.?_\u2026\u200b-\u200f\u2060\ufeff]|\\[,;:! ]|\\(?:q?quad|[lc]?dots|square|Box)(?![A-Za-z])"
+    r"(?:[\s$~.?_\u2026\u200b-\u200f\u2060\ufeff]|\\(?:q?quad|[lc]?dots|square|Box)(?![A-Za-z])"
     r"|\\(?:boxed|fbox|text|textbf|mathrm|mathbf|underline|phantom)\s*\{\s*\})*+"
 )
 _BETWEEN = re.compile(r"(?:[^.!?\n]|\n(?!\n)|\.(?=[0-9]))*")

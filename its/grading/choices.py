@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from its.grading.formulas import Found
 from its.grading.phrases import ANSWER, ANSWER_HINTS, BUT, CLOSING, GAP, IS, folded, is_meant, last_places, spaced
+from its.grading.spans import Found
 
 WINDOW = 300
 """Characters; an option is said within them, and an option line is no longer."""
@@ -48,7 +48,10 @@ _IS_IT = spaced(
     r"(?:(?:most|only|single) )?(?:(?:correct|right|best|final|likely|accurate|appropriate|suitable|plausible) )?\Z",
     re.IGNORECASE | re.MULTILINE,
 )
-_ONLY_IN = spaced(r"\w*(?: (?:answer|option|choice|one))? (?:that|if|when|only|for|in)\b")
+_ONLY_IN = spaced(
+    r"\w*(?:-|(?: (?:answer|option|choice|one))? (?:that|if|when|only|for|in|of|angle|triangle|side|hand)\b)"
+)
+"""Behind a verdict that is none on an option: "B is right-angled", "C is correct only if"."""
 _OR = spaced(
     rf"\s?(?:,?\s?(?:or|and|&|/|\u3001|\u548c|\u6216)\s?|,\s?){_DRESS}(?:(?:option|choice) )?[(\[]?"
     r"(?:(?-i:[A-J])(?![A-Za-z])|[a-j]\))"
@@ -72,6 +75,9 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _OTHER = re.compile(r"(?:^|[\s(*])[(\[]?[A-J][).\]]\s")
+_REJECTS = re.compile(
+    r"[^.\n]{0,80}\b(?:is|are)\s(?:wrong|incorrect|false|not\scorrect)\b|\W{0,3}(?:incorrect|wrong)\b", re.I
+)
 _LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
 _NO_CHOICE = re.compile(
     r"(?:\b(?:not|nor|or|and|neither|except|an?|points?|angle|side|vertex|sets?|vitamin|grade|plan|class|type|group|box|bag|"
@@ -96,6 +102,8 @@ def said_choice(text: str, after: int = 0) -> Found | None:
                 return found
         verdict = _IS_IT.search(text, max(after, at - 60), at)
         if verdict is None or _ONLY_IN.match(text, at, stop):
+            continue
+        if _NO_CHOICE.search(text, max(0, verdict.start() - 20), verdict.start()):
             continue
         if is_meant(text, verdict.start()) and not _is_supposed(text, verdict.start()):
             return _found(verdict, "held" if verdict.group("held") else "bare")
@@ -179,15 +187,16 @@ def _found(match: re.Match[str], name: str) -> Found:
 
 
 def _option_of(body: str, start: int, end: int, step: int) -> Found | None:
-    """The option that a line is; None if the line beside it is the option before or behind (`step`): then it is one of
-    a list."""
+    """The option that a line is; None if the line before (`step` -1) or behind (1) makes it one of a list."""
     found = _line(body, start, end)
     if found is None or (body[found.start].islower() and "\n" in body):  # `(a) First`: a part of a solution
         return None
     rest = body[:start].rstrip() if step < 0 else body[end:].lstrip()
     beside = rest.rpartition("\n")[2] if step < 0 else rest.partition("\n")[0]
     other = _line(beside, 0, len(beside))
-    return None if other is not None and ord(other.answer) - ord(found.answer) == step else found
+    apart = "\n\n" in (body[len(rest) : start] if step < 0 else body[end : len(body) - len(rest)])
+    distance = 0 if other is None else (ord(other.answer) - ord(found.answer)) * step
+    return None if distance == 1 or (distance > 1 and not apart) else found
 
 
 def _line(text: str, start: int, end: int) -> Found | None:
@@ -198,7 +207,7 @@ def _line(text: str, start: int, end: int) -> Found | None:
     words = found.group("words") or found.group("rest") or ""
     if found.group("words") is not None and name == "bare":
         return None  # `A train`
-    if words and (_OTHER.search(words) or _OR.match(text, found.end(name) + (name == "held"))):
+    if words and (_OTHER.search(words) or _REJECTS.match(words) or _OR.match(text, found.end(name) + (name == "held"))):
         return None
     if found.group(name) == "I" and words.strip() and found.group("mark") != ")":
         return None  # a numeral of a list

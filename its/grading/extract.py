@@ -15,9 +15,9 @@ from functools import cache
 from its.boxes import Box, last_box, opens_box, run_of_boxes
 from its.grading.choices import chosen_line, said_choice
 from its.grading.fallback import complete_end, fallback_answer
-from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of, has_prose
 from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
 from its.grading.said import said_answer, stated_alone
+from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of, has_prose
 
 WHOLE_CHARACTERS = 200
 """A response up to this long that is a number or a formula and nothing else is the answer."""

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from its.grading.choices import last_letter
-from its.grading.formulas import MATH_SPAN, NUMBER, Found, content_of
 from its.grading.normalise import AnswerKind
+from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of
 
 _NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
 _MARKER = re.compile(r"[\s*#>_-]*[0-9]{1,3}[.)][\s*_]*")

@@ -1,7 +1,7 @@
 r"""What a text says of its answer in words: "The answer is 18. Check: ...", `**Answer:** $x+1$`, "so 18 is the answer".
 
 A lead ("the final answer is", "Answer:") counts if an answer can be read behind it; of those that count the last one
-does. At once behind the lead a formula or number is read, as far as it goes (`its.grading.formulas`). Else, where the
+does. At once behind the lead a formula or number is read, as far as it goes (`its.grading.spans`). Else, where the
 sentence says it later ("the answer is the number of eggs, which is 18"), that; what is neither ("the answer is right",
 "is an integer of 3 digits") is no statement. Nor is what is supposed ("if the answer is 5"), asked, denied, or said of
 somebody else's answer.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 
-from its.grading.formulas import MATH_SPAN, Found, read_formula, sentence_end
 from its.grading.normalise import AnswerKind
 from its.grading.phrases import (
     ANSWER,
@@ -27,6 +26,7 @@ from its.grading.phrases import (
     last_places,
     spaced,
 )
+from its.grading.spans import MATH_SPAN, Found, read_formula, sentence_end
 
 _LEAD = spaced(
     rf"(?<![A-Za-z])(?:{ANSWER})(?![A-Za-z])(?:"
