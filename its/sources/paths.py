@@ -70,6 +70,9 @@ def reach(row: Any, path: str, steps: Sequence[Step]) -> Any:
         return row[path]
     value = row
     for step in steps:
+        if isinstance(value, Mapping) and step.text in value:  # first, as most steps are
+            value = value[step.text]
+            continue
         value = step_into(value, step)
         if value is ABSENT:
             break

@@ -34,8 +34,7 @@ class Turn(NamedTuple):
     rest: tuple[str, ...]
     key: str
     speaker: str | None
-    words: tuple[str, ...]
-    """For who speaks in any of the turns, as the row has them."""
+    turns: list[Any]
 
 
 def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
@@ -43,23 +42,27 @@ def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
     if path in row:
         return None  # a column of that name
     value: Any = row
-    found: Turn | None = None
+    found: tuple[int, tuple[str, ...], str, Any, list[Any]] | None = None
     steps = steps_of(path)
     way: tuple[str, ...] = ()
     for at, step in enumerate(steps):
+        if isinstance(value, Mapping) and step.text in value:  # no list, so no turn
+            way, value = (*way, step.text), value[step.text]
+            continue
         following = step_into(value, step)
         if following is ABSENT:
-            return found
+            break
         turns, before = value, way
-        picks = step.word is not None and not (isinstance(value, Mapping) and step.text in value)
-        if picks and step.name:
+        if step.name:
             turns, before = step_into(value, Step(step.name)), (*way, step.name)
         if isinstance(turns, list) and (key := _speaker_key(turns)) is not None:
-            rest = tuple(step.text for step in steps[at + 1 :])
-            found = Turn(before, rest, key, _speaker(following, key), _words(turns, key))
-        way = (*way[:-1], way[-1] + step.text) if picks and not step.name and way else (*way, step.text)
+            found = at, before, key, following, turns
+        way = (*way[:-1], way[-1] + step.text) if step.word is not None and not step.name else (*way, step.text)
         value = following
-    return found
+    if found is None:
+        return None
+    at, before, key, turn, turns = found
+    return Turn(before, tuple(step.text for step in steps[at + 1 :]), key, _speaker(turn, key), turns)
 
 
 def _speaker_key(items: list[Any]) -> str | None:
@@ -75,8 +78,9 @@ def _speaker_key(items: list[Any]) -> str | None:
     return None
 
 
-def _words(turns: list[Any], key: str) -> tuple[str, ...]:
-    return tuple(str(told) for turn in turns if (told := under(turn, tuple(key.split(".")))) is not None)
+def _words(turns: list[Any], key: str) -> list[str]:
+    """For who speaks in any of the turns, as the row has them."""
+    return [str(told) for turn in turns if (told := under(turn, tuple(key.split(".")))) is not None]
 
 
 def _speaker(turn: Any, key: str) -> str | None:
@@ -96,9 +100,8 @@ def _spoken(row: Mapping[str, Any], text: str) -> Iterator[Turn]:
             for at, item in enumerate(value):
                 here = (*parts, str(at))
                 if key is not None and isinstance(item, Mapping):
-                    words = _words(value, key)
                     told = [name for name, said in item.items() if isinstance(said, str) and said.strip() == text]
-                    yield from (Turn(parts, (str(name),), key, _speaker(item, key), words) for name in told)
+                    yield from (Turn(parts, (str(name),), key, _speaker(item, key), value) for name in told)
                 if isinstance(item, Mapping | list):
                     waiting.append((here, item))
 
@@ -158,7 +161,8 @@ def misspoken(name: str, expression: str, text: str, row: Mapping[str, Any]) -> 
 
 def _remedy(turn: Turn, wanted: tuple[str, ...]) -> str:
     usual = wanted[0] if turn.key == "role" else wanted[1]
-    speaker = next((word for word in turn.words if word.strip().lower() in wanted and "'" not in word), usual)
+    words = _words(turn.turns, turn.key)
+    speaker = next((word for word in words if word.strip().lower() in wanted and "'" not in word), usual)
     if all(map(_stands_in_a_path, (*turn.parts, *turn.rest, speaker))):
         picked = ".".join([f"{'.'.join(turn.parts)}[{turn.key}={speaker}]", *turn.rest])
     else:
