@@ -12,6 +12,10 @@ _SETS_IN_WORDS = {
 
 
 def as_said(node: Node, other: Node) -> Node:
+    """An answer without what the other side does not say, for a comparison: a unit, a name, degrees on a number.
+
+    Both values of `\\pm` are a list; a set in words is the set.
+    """
     if node.op == "words" and node.text in _SETS_IN_WORDS:
         return symbol(_SETS_IN_WORDS[node.text])
     if node.op == "quantity":
@@ -28,11 +32,7 @@ def as_said(node: Node, other: Node) -> Node:
     if node.op == "negate" and node.parts[0].op in ("degrees", "quantity"):
         return Node("negate", (node.parts[0].parts[0],))
     if node.op in ("list", "set"):
-        parts: list[Node] = []
-        for part in node.parts:
-            expanded = _expanded(part)
-            parts += expanded
-        parts = _split_chains(parts)
+        parts = _split_chains([value for part in node.parts for value in _expanded(part)])
         return Node(node.op, tuple(parts), node.text) if len(parts) > 1 or node.op == "set" else parts[0]
     both = _expanded(node)
     if len(both) > 1:
@@ -71,6 +71,7 @@ def value_said(node: Node, of_number: bool = False) -> tuple[Node | None, Node |
 
 
 def is_relation(node: Node) -> bool:
+    """Whether an answer is an equation, an inequality or the like, or a list with one."""
     if node.op == "list":
         return any(is_relation(part) for part in node.parts)
     return node.op == "relation"

@@ -38,32 +38,10 @@ class Units(Cursor):
             if token.kind in ("letters", "word", "upright"):
                 if low in words.LINKS or low in words.CLAUSES:
                     break
-                if (
-                    low in words.NO_UNIT
-                    or low in words.FACTORS
-                    or low.rstrip("s") in words.PARTS
-                    or token.text in words.FUNCTIONS
-                ):
-                    return None
-                if low in words.VERBS or (lettered and not words.is_unit(token.text, single=token.kind != "letters")):
-                    return None
-                if token.kind == "word":
-                    good = len(token.text) > 1 or words.is_unit(token.text, single=True) or known
-                    if token.text in ("i", "e", "x", "n", "k") and not known:
-                        good = False
-                elif token.kind == "upright":
-                    good = words.is_unit(token.text, single=True) or words.is_word(token.text)
-                else:
-                    single = known or (self._single and (self._apart(at) or token.text == "L" or token.text in "mgs"))
-                    good = words.is_unit(token.text, single) or words.is_word(token.text)
-                    if token.text in words.BARE_NAMES:
-                        return None
-                if not good:
+                if not self._is_part_of_unit(at, known, lettered):
                     return None
                 known = True
-                at += 1
-                if self._power_at(at):
-                    at = self._power_at(at)
+                at = self._power_at(at + 1) or at + 1
             elif token.text == "%" or (token.text == "." and known):
                 known, at = True, at + 1
             elif token.text in ("/", "cdot", "-", "*") and at + 1 < len(self._tokens) and known:
@@ -79,6 +57,32 @@ class Units(Cursor):
             else:
                 return None
         return at if known and at > self._at else None
+
+    def _is_part_of_unit(self, at: int, known: bool, lettered: bool) -> bool:
+        """Whether a word or letter belongs to a unit.
+
+        Args:
+            known: whether a part of the unit stands before it.
+            lettered: whether letters stand before the unit; then only units that are known are some.
+        """
+        token = self._tokens[at]
+        low = token.text.casefold()
+        if low in words.NO_UNIT or low in words.VERBS or token.text in words.FUNCTIONS:
+            return False
+        if low in words.FACTORS or low.rstrip("s") in words.PARTS:
+            return False
+        if lettered and not words.is_unit(token.text, single=token.kind != "letters"):
+            return False
+        if token.kind == "word":
+            if known or len(token.text) > 1:
+                return True
+            return words.is_unit(token.text, single=True)
+        if token.kind == "upright":
+            return words.is_unit(token.text, single=True) or words.is_word(token.text)
+        if token.text in words.BARE_NAMES:
+            return False
+        single = known or (self._single and (self._apart(at) or token.text in ("L", "m", "g", "s")))
+        return words.is_unit(token.text, single) or words.is_word(token.text)
 
     def _apart(self, at: int) -> bool:
         return self._tokens[at].spaced or self._tokens[at].text not in "xyzabcdeijknpqrtuvwMNVWKLJ"
