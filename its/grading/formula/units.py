@@ -55,6 +55,7 @@ class Units(Cursor):
                     good = words.is_unit(token.text, single=True) or words.is_word(token.text)
                 else:
                     single = known or (self._single and (self._apart(at) or token.text == "L" or token.text in "mgs"))
+                    single = single or self._is_speed(at)
                     good = words.is_unit(token.text, single) or words.is_word(token.text)
                     if token.text in words.BARE_NAMES:
                         return None
@@ -79,6 +80,10 @@ class Units(Cursor):
             else:
                 return None
         return at if known and at > self._at else None
+
+    def _is_speed(self, at: int) -> bool:
+        """`9.8 m/s^2`, set apart from its number."""
+        return self._tokens[at].spaced and [token.text for token in self._tokens[at : at + 3]] == ["m", "/", "s"]
 
     def _apart(self, at: int) -> bool:
         return self._tokens[at].spaced or self._tokens[at].text not in "xyzabcdeijknpqrtuvwMNVWKLJ"
