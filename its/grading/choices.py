@@ -78,7 +78,7 @@ _OTHER = re.compile(r"(?:^|[\s(*])[(\[]?[A-J][).\]]\s")
 _REJECTS = re.compile(
     r"[^.\n]{0,80}\b(?:is|are)\s(?:wrong|incorrect|false|not\scorrect)\b|\W{0,3}(?:incorrect|wrong)\b", re.I
 )
-_LAST = re.compile(r"(?:^|[\s(*])([A-J])[)*.\s]*$")
+_LAST = re.compile(r"(?:^|(?<![0-9\u00b0])[\s(*])([A-J])[)*.\s]*$")
 _NO_CHOICE = re.compile(
     r"(?:\b(?:not|nor|or|and|neither|except|an?|points?|angle|side|vertex|sets?|vitamin|grade|plan|class|type|group|box|bag|"
     r"container|line|matrix|event|team|city|town|train|car|part|statement|hepatitis|person|player|figure|table|case|node|"

@@ -42,6 +42,8 @@ _INVISIBLE = re.compile(
 )
 """Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
 
+_OR = re.compile(r"\bor\b", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
@@ -124,7 +126,9 @@ def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
 
 
 def _boxed(text: str, box: Box, kind: AnswerKind) -> Extracted:
-    if kind == "math" and (run := run_of_boxes(text, box)) is not None:
+    run = run_of_boxes(text, box)
+    # Of one number `m = \boxed{3}, n = \boxed{4}, m+n = \boxed{7}` says 7, and `\boxed{5} or \boxed{6}` none.
+    if run is not None and (kind == "math" or _OR.search(text, run.start, run.end)):
         return Extracted(run.content, "boxes", run.start, run.end)
     return Extracted(box.content, "box", box.start, box.end)
 

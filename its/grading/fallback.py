@@ -54,6 +54,14 @@ _CONDITION = re.compile(
 _UNSAID = re.compile(
     r"(?:\b(?:answer|ans)\b[\s*_]*(?:(?:is|are|was|=|:)[\s*_:$\\\[(]*)|####\s*|<answer>\s*</answer>)\Z", re.IGNORECASE
 )
+_NO_VALUE = re.compile(
+    r"\banswers?\s(?:[^.:;,\n]{0,40}\s)?(?:is|are|be|was)\s(?:not|never|(?:at\s)(?:least|most)|(?:strictly\s)?(?:less|more|greater|"
+    r"fewer|larger|smaller)\sthan(?:\sor\sequal\sto)?|over|under|above|below|between|twice|thrice|double|half(?:\sof)?|(?:the\s)?"
+    r"(?:square\s|cube\s)?root(?:\sof)?|the\s(?:square|cube)\sof)\s[^A-Za-z.;:\n]{0,12}(?:and\s[^A-Za-z.;\n]{0,12})?\Z|"
+    r"\banswers?\s(?:cannot|can['\u2019]t|can\snot|could\snot|isn['\u2019]t|will\snot)\s(?:be\s)?[$\\(\s]*\Z",
+    re.IGNORECASE,
+)
+"""Before a number that the text says of its answer, and that is not its value: "the answer is at most 5"."""
 _LOOK = 400
 
 
@@ -166,9 +174,18 @@ def _last_number(text: str, kind: AnswerKind, begin: int, stop: int) -> Found | 
     """The last number before `stop` that is no step's, no index or exponent, and not asked about."""
     for found in _numbers(text, kind, begin, stop):
         head = text[max(0, found.start - 20) : found.start]
-        if not _is_asked(text, found.end) and not _STEP.search(head) and not _INDEX.search(head):
+        if (
+            not _is_asked(text, found.end)
+            and not _STEP.search(head)
+            and not _INDEX.search(head)
+            and not _is_no_value(text, found.start)
+        ):
             return found
     return None
+
+
+def _is_no_value(text: str, at: int) -> bool:
+    return _NO_VALUE.search(text, max(0, at - 100), at) is not None
 
 
 def _is_asked(text: str, at: int) -> bool:
@@ -181,7 +198,11 @@ def _spans(text: str, begin: int) -> list[re.Match[str]]:
     if "$" not in text and "\\(" not in text and "\\[" not in text:
         return []
     spans = MATH_SPAN.finditer(text, begin)
-    return [s for s in spans if not _BLANK.fullmatch(content_of(s)) and not _is_asked(text, s.end())]
+    return [
+        s
+        for s in spans
+        if not (_BLANK.fullmatch(content_of(s)) or _is_asked(text, s.end()) or _is_no_value(text, s.start()))
+    ]
 
 
 def _strongest(

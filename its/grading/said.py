@@ -80,7 +80,7 @@ _DOES = spaced(
 _OPERAND = spaced(
     r"\b(?:by|than|of|least|most|under|over|between|and|or|from|to|with|degree|modulo|mod|in|at|within|nearest|first|last|not|"
     r"step|part|question|problem|equation|example|case|up|except|excluding|odd|even|prime|all|any|every|each|no|only|real|"
-    r"positive|negative|natural|consecutive|distinct) ?\Z"
+    r"positive|negative|natural|consecutive|distinct|twice|thrice|double|triple|half|root|minus|plus|wrong:?) ?\Z"
 )
 """Before a number that is no answer: divisible by 3, a polynomial of degree 1."""
 _CLAUSE = re.compile(r"(?:,|:|\s[\u2014\u2013-])\s")

@@ -77,10 +77,12 @@ _LINKS = {
 _CHANGING = re.compile(
     r"[^\S\n]*-?(?:and\s+(?:a|one|two|three)[\s-]+)?(?:[mbtr]+illion|thousand|hundred|dozen|lakh|crore|hal(?:f|ves)|"
     r"thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|hundredths?|thousandths?|squared|"
-    r"cubed|factorial|times|[ap]\.?m\b\.?)(?![A-Za-z])",
+    r"cubed|factorial|times|[ap]\.?m\b\.?|or\s(?:more|less|fewer|greater|higher|lower)|to\sthe\spower|"
+    r"(?:plus|minus|over|choose|(?:divided|multiplied)\sby)\s[0-9]+)(?![A-Za-z])",
     re.IGNORECASE,
 )
 """Words behind a number that change its value: 5 million is not 5."""
+_NEGATIVE = re.compile(r"(?:negative|minus)\s(?=[0-9]|\\[dt]?frac)", re.IGNORECASE)
 _COMPOUND = re.compile(
     r"[^\S\n]*(?!(?:so|as|or|if|in|of|to|for|from|per|by|at|on|with|since|because|is|than|when|but|while|then|out)\b)"
     r"[A-Za-z]+\.?(?:,\s?)?\s*(?:and\s+)?[0-9][0-9.,]*\s*[A-Za-z]+\.?(?=\s*(?:[.;!?)\n]|$))"
@@ -143,6 +145,9 @@ def read_formula(text: str, at: int, stop: int, kind: AnswerKind) -> Found | Non
     plain = _LONE.match(text, at, stop)
     if plain is not None:
         return Found(plain.group(), at, plain.end())
+    if (sign := _NEGATIVE.match(text, at, stop)) is not None:
+        found = read_formula(text, sign.end(), stop, kind)
+        return found and Found("-" + found.answer, at, found.end)
     found = _scan(text, at, stop, kind)
     if found is None or _LENGTH.match(text, found.end, stop):
         return None

@@ -249,7 +249,7 @@ class Factors(Units, Numerals, Brackets):
             self._at += 1
             return symbol(token.text)
         if (
-            token.text in ("am", "pm")
+            token.text.casefold() in ("am", "pm")
             and self._at
             and self._tokens[self._at - 1].kind == "number"
             and self.peek(1) is END

@@ -115,7 +115,7 @@ def _is_prose(tokens: list[Token]) -> bool:
     return any(
         token.kind == "word"
         or (token.kind == "upright" and len(token.text) > 1)
-        or (token.kind == "letters" and (is_word(token.text) or token.text in ("am", "pm")))
+        or (token.kind == "letters" and (is_word(token.text) or token.text.casefold() in ("am", "pm")))
         for token in tokens
     )
 

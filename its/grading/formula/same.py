@@ -214,7 +214,7 @@ def _matched(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
     for part in given:
         for place, other in enumerate(left):
             try:
-                if same(part, other):
+                if (part.op == "set") == (other.op == "set") and same(part, other):  # {2} is no 2 within a set
                     del left[place]
                     break
             except UndecidedError as error:

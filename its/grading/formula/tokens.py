@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from its.grading.formula.characters import plain
-from its.grading.formula.vocabulary import names_of
+from its.grading.formula.vocabulary import is_unit, names_of
 
 TokenKind = Literal["number", "letters", "word", "upright", "bold", "alphabet", "command", "mark"]
 
@@ -222,6 +222,8 @@ def _command(
             found.append(Token("upright", bare, spaced))
         else:
             inner = _tokens(content, thousands, "word" if letters == "word" else "letters")
+            if name == "mathrm" and all(is_unit(one.text, single=True) for one in inner if one.kind == "letters"):
+                inner = [Token("upright", one.text, one.spaced) if one.kind == "letters" else one for one in inner]
             whole = len(inner) > 1 and found and found[-1].text in ("^", "_")
             found.extend([Token("mark", "{"), *inner, Token("mark", "}")] if whole else inner)
         return end

@@ -82,7 +82,12 @@ class Units(Cursor):
         if token.text in words.BARE_NAMES:
             return False
         single = known or (self._single and (self._apart(at) or token.text in ("L", "m", "g", "s")))
+        single = single or self._is_speed(at)
         return words.is_unit(token.text, single) or words.is_word(token.text)
+
+    def _is_speed(self, at: int) -> bool:
+        """`9.8 m/s^2`, set apart from its number."""
+        return self._tokens[at].spaced and [token.text for token in self._tokens[at : at + 3]] == ["m", "/", "s"]
 
     def _apart(self, at: int) -> bool:
         return self._tokens[at].spaced or self._tokens[at].text not in "xyzabcdeijknpqrtuvwMNVWKLJ"

@@ -52,9 +52,15 @@ FACTORS = {
     **{"dozen": 12, "lakh": 10**5, "crore": 10**7},
 }
 """Words behind a number that multiply it."""
-PARTS = {"tenth": 10, "hundredth": 100, "thousandth": 1000, "millionth": 10**6}
+PARTS = {
+    **{"half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9},
+    **{"tenth": 10, "hundredth": 100, "thousandth": 1000, "millionth": 10**6},
+}
 """Words behind a number that divide it."""
-NO_UNIT = frozenset({"squared", "cubed", "factorial", "times", "mod", "plus", "minus", "over", "am", "pm", "ad", "bc"})
+NO_UNIT = names_of(
+    "squared cubed factorial times mod plus minus over am pm ad bc below above under than less more fewer choose "
+    "divided"
+)
 """Words behind a number that make it something else."""
 
 VERBS = names_of("is are was were be if iff not does do has have there")
