@@ -124,7 +124,8 @@ class Grader:
             extracted = copied or extract_answer(cut.answer, item.kind, fallback=self._fallback, question=item.question)
             if extracted is not None:
                 start, end = cut.place(extracted.start, extracted.end)
-                extracted = replace(extracted, start=start, end=end)
+                if (start, end) != (extracted.start, extracted.end):
+                    extracted = replace(extracted, start=start, end=end)
             answer = read_answer(extracted.answer, item.kind) if extracted else None
             if extracted is None or answer is None or not answer.form:
                 return _verdict(item, None, None, "no_answer")

@@ -71,14 +71,11 @@ def folded(text: str) -> str:
 
 def last_places(low: str, words: Iterable[str], after: int) -> list[int]:
     """Where any of some words stand in a text in lower case, from the last one on; at most `TRIES` of them."""
-    found: set[int] = set()
-    for word in words:
-        if word not in low:
-            continue
+    found: list[int] = []
+    for word in [word for word in words if word in low]:
         at = low.rfind(word, after)
-        for _ in range(TRIES):
-            if at < 0:
-                break
-            found.add(at)
+        most = len(found) + TRIES
+        while at >= 0 and len(found) < most:
+            found.append(at)
             at = low.rfind(word, after, at)
-    return sorted(found, reverse=True)[:TRIES]
+    return sorted(set(found), reverse=True)[:TRIES] if len(found) > 1 else found

@@ -74,7 +74,7 @@ _LATER = spaced(
 )
 _DOES = spaced(
     r"\b(?:has|have|had|makes?|made|gets?|got|needs?|needed|costs?|earns?|earned|pays?|paid|takes?|took|spends?|spent|"
-    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|saved|(?:total|value|sum|amount) of|"
+    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|[a-z]{3,10}ed|(?:total|value|sum|amount) of|"
     r"there (?:are|is|were|was|will be)) (?:(?:exactly|about|a total of|only) ){0,2}"
 )
 _OPERAND = spaced(
@@ -160,6 +160,8 @@ def _line(text: str, at: int, kind: AnswerKind) -> Found | None:
     at += len("A:")
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
+    if text[at : at + 1] == " " and text[at + 1 : end].isdecimal():  # the usual case
+        return Found(text[at + 1 : end], at + 1, end)
     return _shifted(stated_alone(text[at:end], kind), at) if end - at <= WINDOW else None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader, Item
@@ -157,6 +159,93 @@ def test_a_response_that_is_its_reference_word_for_word_is_correct(text: str) ->
         found = grader.grade_one(Item("q", 0, f"\n{text} ", text, "math"))
         assert (found.verdict, found.rule, found.span) == ("correct", "whole", [1, 1 + len(text)])
         assert grader.grade_one(Item("q", 0, "", "", "math")).verdict == "no_answer"
+
+
+PIECES = [
+    *(
+        "The answer is ",
+        "answer: ",
+        "Answer",
+        "A:",
+        "\n",
+        " ",
+        "is the answer",
+        "18",
+        "-3",
+        "$",
+        "x",
+        "=",
+        "(",
+        ")",
+        "[",
+        "]",
+    ),
+    *(
+        "{",
+        "}",
+        "\\boxed{",
+        "\\boxed ",
+        "\\frac",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]",
+        "$$",
+        "**",
+        "not ",
+        "but ",
+        "or ",
+        "C",
+        ") ",
+    ),
+    *(
+        "B.",
+        "(C)",
+        "correct",
+        "option ",
+        "I",
+        "a",
+        ",",
+        ".",
+        "?",
+        "!",
+        ":",
+        "\u7b54\u6848\u662f",
+        "\u200b",
+        "\uff21",
+        "about ",
+    ),
+    *(
+        "####",
+        "<answer>",
+        "</answer>",
+        "sin",
+        "pi",
+        "\\text{",
+        "ab",
+        "...",
+        "%",
+        "/",
+        "^",
+        "_",
+        "|",
+        "<",
+        "\u0130",
+        "\u00b2",
+    ),
+]
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.sampled_from(PIECES), max_size=14), st.sampled_from(["integer", "number", "math", "choice"]))
+def test_places_are_true_and_the_fallback_only_adds(pieces: list[str], kind: AnswerKind) -> None:
+    text = "".join(pieces)
+    found, said = extract_answer(text, kind), extract_answer(text, kind, fallback=False)
+    assert found is None or (found.answer and 0 <= found.start < found.end <= len(text))
+    if said is not None:
+        assert said == found and said.rule not in FALLBACK_RULES
+    elif found is not None:
+        assert found.rule in FALLBACK_RULES
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ SAID: list[tuple[str, tuple[AnswerKind, ...], str]] = [
     ("18 is the answer.", NUMERIC, "18"),
     ("Since 7 > 5, 18 is the answer. 7", NUMERIC, "18"),
     ("which gives 18 as the final answer. 7", NUMERIC, "18"),
+    ("**Answer:** Verna received $18.00 in change.", NUMERIC, "18"),
     ("**The answer is $18.**", NUMERIC, "18"),
     ("The answer is **$18 per day**", NUMERIC, "18"),
     ("Answer 18", NUMERIC, "18"),
@@ -263,6 +264,12 @@ NOT_SAID: list[tuple[str, tuple[AnswerKind, ...]]] = [
     ("Let's say the answer is x. Then 5", NUMERIC),
     ("The answer is \\boxed{}.", NUMERIC),
     ("The answer is", NUMERIC),
+    ("A:", NUMERIC),
+    ("A: ", NUMERIC),
+    ("A:\n5 and 6", NUMERIC),
+    ("Answer:", NUMERIC),
+    ("Answer", NUMERIC),
+    ("answer", NUMERIC),
 ]
 
 
