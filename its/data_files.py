@@ -61,7 +61,7 @@ class DataFiles:
     base: str | None = None
     """The folder to which names in the pin of a set are relative; None where the path names one file."""
     ignored: list[str] = field(default_factory=list)
-    """What stands beside them and is no data, but for names with a `.` in front: they differ from machine to machine."""
+    """What stands beside them and is no data, but for names that begin with `.`: those differ between machines."""
     tells: bool = True
     """Whether an error may name them: it names nothing that a folder outside of the project holds."""
 

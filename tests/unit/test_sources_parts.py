@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import run_stage
 
@@ -151,6 +151,7 @@ def test_files_folders_and_the_hub_are_read_in_their_order(tmp_path: Path, hub: 
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_no_part_renames_a_problem_of_another(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever parts there are beside it, in whatever order, and whatever rows they have."""
     project = tmp_path_factory.mktemp("parts")
