@@ -7,8 +7,8 @@
 A path is first tried as it stands, so a file may be called `train[1].jsonl`. In a pattern `*`, `?` and `[...]` stand
 for characters of one name and never for `/`; `**` is refused. The files of a set are read in natural order (`part-2`
 before `part-10`) and have one ending. Names that begin with `.` or `_` (`_SUCCESS`, `.part-0.crc`), documents (README,
-LICENSE, .md), lists of hashes and DVC's `.dvc` files are no data: they are passed over, and the card counts them.
-Folders within the folder are a fault.
+LICENSE, .md), lists of hashes and DVC's `.dvc` files are no data: they are passed over. Folders in the folder are a
+fault.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ PATH_HINT = "paths are relative to the folder of dvc.yaml"
 
 _WILD = re.compile(r"[*?]|\[[^\]/]+\]")
 _UNNAMEABLE = re.compile(rf"{NO_TEXT.pattern}|[\t\n\r\\]")
-_DOCUMENT = re.compile(r"(?:readme|licen[cs]e|citation|notice|changelog)(?:\..*)?|.*\.(?:md|dvc|sha256)|sha256sums?")
+_DOCUMENT = re.compile(
+    r"(?:readme|licen[cs]e|citation|notice|changelog|sha256sums?)(?:\.(?:txt|rst|html?|pdf|cff|bib))?|.*\.(?:md|dvc|sha256)"
+)
 _SHOWN = 5
 """Names that an error lists."""
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR)
@@ -59,7 +61,7 @@ class DataFiles:
     base: str | None = None
     """The folder to which names in the pin of a set are relative; None where the path names one file."""
     ignored: list[str] = field(default_factory=list)
-    """What stands beside them and is no data."""
+    """What stands beside them and is no data, but for names that begin with `.`: those differ between machines."""
     tells: bool = True
     """Whether an error may name them: it names nothing that a folder outside of the project holds."""
 
@@ -115,11 +117,6 @@ def ending_of(name: str, told: Callable[[str], str] = str) -> str:
     raise DataError(f"{told(shown(name))}: {said}{what}", f"{remedy}; {KNOWN}" if remedy else KNOWN)
 
 
-def unpacked_name(path: Path) -> str:
-    """The file's name without `.gz` or `.zst`."""
-    return path.stem if path.suffix.lower() in PACKINGS else path.name
-
-
 def _ending(name: str) -> str:
     """The ending, with that of the packing where it is one of a packed file: `.jsonl.gz`."""
     path = PurePosixPath(name.lower())
@@ -147,7 +144,7 @@ def _of_folder(project: Path, path: str, told: Callable[[str], str]) -> DataFile
     tells = _lies_within(project, base)
     for entry in _entries(project, base, label, [0]):
         if not _is_data(entry.name):
-            ignored.append(entry.name)
+            ignored += [entry.name] if entry.name[0] != "." else []
         elif _is_folder(entry):
             folders.append(entry.name)
         else:
@@ -189,7 +186,7 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
                     continue
                 if _is_data(entry.name, part):
                     following.append((place, entry.name, _is_folder(entry)))
-                elif last:
+                elif last and entry.name[0] != ".":
                     ignored.append(f"{place}{entry.name}".removeprefix(base))
         if not last:
             places = [f"{place}{name}/" for place, name, folder in following if folder]

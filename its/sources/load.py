@@ -116,26 +116,21 @@ def _tables(entry: Mapping[str, Any], facts: dict[str, Any], project: Path, name
 
         yield _counting(read_file(project / path, path, only), facts, named)
         return
-    digests: list[str] = []
-    facts["files"] = []
-    if files.ignored:
-        facts["ignored"] = files.ignored
-    if named:
-        facts["rows"] = 0
-    for index, name in enumerate(files.names):
+    read: list[dict[str, Any]] = []
+    facts |= {"files": read, **({"ignored": files.ignored} if files.ignored else {}), **({"rows": 0} if named else {})}
 
-        def one(digest: str, name: str = name, last: bool = index == len(files.names) - 1) -> None:
-            facts["files"].append({"path": name, "sha256": digest, "rows": 0})
-            digests.append(digest)
-            if last:
-                facts["sha256"] = _pinned(path, pinned, files.pin(digests))
+    def hashed(name: str, digest: str) -> None:
+        read.append({"path": name, "sha256": digest, "rows": 0})
+        if len(read) == len(files.names):
+            facts["sha256"] = _pinned(path, pinned, files.pin([file["sha256"] for file in read]))
 
-        def ended(rows: int) -> None:
-            facts["files"][-1]["rows"] = rows
-            if named:
-                facts["rows"] += rows
+    def ended(rows: int) -> None:
+        read[-1]["rows"] = rows
+        if named:
+            facts["rows"] += rows
 
-        yield replace(read_file(project / name, name, one, empty=True), on_end=ended)
+    for name in files.names:
+        yield replace(read_file(project / name, name, partial(hashed, name), empty=True), on_end=ended)
 
 
 def _counting(table: Table, facts: dict[str, Any], counted: bool) -> Table:

@@ -19,6 +19,7 @@ from its.cards.markdown import card_markdown
 from its.errors import DataError
 from its.rows import read_json
 from its.stages.cards import problem_card
+from its.stages.lineage import lineage
 from its.stages.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -320,7 +321,7 @@ def test_push_that_fails_keeps_the_export_and_hides_the_token(
 
 
 def test_help_of_each_command_has_an_example(its: Its) -> None:
-    for name in ("show", "card", "diff", "lineage", "export"):
+    for name in ("show", "card", "diff", "lineage", "export", "convert"):
         code, out, _ = its("data", name, "--help")
         assert code == 0
         assert f"Example its data {name}" in out
@@ -397,8 +398,15 @@ def _changes(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[An
 
 def test_no_card_ends_in_a_traceback(study: Study) -> None:
     path = study.card_path("arithmetic")
-    original = path.read_text(encoding="utf-8")
-    cases = list(_changes(json.loads(original)))
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    files = [{"path": "data/sources/set/a.jsonl", "sha256": "a" * 64, "rows": 3}]
+    parts = [
+        {"name": "train", "kind": "files", "path": "data/sources/set", "sha256": "b" * 64, "files": files, "rows": 3},
+        {"name": "b", "kind": "hub", "id": "a/b", "split": "train", "revision": "c" * 40, "rows": 2},
+    ]
+    whole["origin"] |= {"files": files, "ignored": ["_SUCCESS"], "parts": parts}
+    original = json.dumps(whole)
+    cases = list(_changes(whole))
     refused = 0
     for place, other in cases:
         card = json.loads(original)
@@ -413,11 +421,31 @@ def test_no_card_ends_in_a_traceback(study: Study) -> None:
         try:
             card_markdown(problem_card(study, "arithmetic"))
             sum(item["before"] for item in card["steps"])
+            lineage(study, "train_00001")
         except DataError as error:
             assert "card.json" in error.message
             refused += 1
     assert len(cases) > 300
     assert 100 < refused < len(cases)
+
+
+def test_convert_writes_json_lines_and_overwrites_nothing(its: Its, project: Path) -> None:
+    Path("train.json").write_text('{"data": [{"q": 1.50}, {"q":\n2}]}')
+    assert its("data", "convert", "train.json", "data/sources/train.jsonl", "--at", "data") == (
+        0,
+        "data/sources/train.jsonl: 2 rows\n",
+        "",
+    )
+    assert Path("data/sources/train.jsonl").read_text() == '{"q": 1.50}\n{"q": 2}\n'
+    code, out, err = its("data", "convert", "train.json", "data/sources/train.jsonl")
+    assert (code, out) == (3, "") and "`data/sources/train.jsonl` exists" in err
+    document = _json(its, "data", "convert", "train.json", "b.jsonl")
+    assert document["converted"] == {"file": "b.jsonl", "rows": 2}
+    assert its("data", "convert", "none.json", "c.jsonl")[0] == 4
+    for name in ("a.pkl", "a.json"):
+        Path(name).write_bytes(b"\x80\x04")
+        code, _, err = its("data", "convert", name, "d.jsonl")
+        assert code == 3 and "never read" in err and not Path("d.jsonl").exists()
 
 
 @pytest.mark.parametrize("content", ["5", "[]", "null", '"x"', "{}", '{"card_version": "2"}', '{"card_version": 2}'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 from running import run_stage
 
 from its.cards.markdown import card_markdown
@@ -23,6 +25,7 @@ from its.recipe.parts import parts_of
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import read_rows
 from its.sources.load import load_problems
+from its.sources.paths import steps_of
 from its.stages.lineage import lineage
 from its.stages.study import load_study
 from its.stages.untracked import untracked_files
@@ -83,6 +86,26 @@ def write(project: Path, name: str, rows: list[Any]) -> str:
 
 def rows_of(word: str, count: int) -> list[dict[str, Any]]:
     return [{"id": number, "q": f"{word} {number}?", "a": number} for number in range(1, count + 1)]
+
+
+def test_the_page_shows_what_is_read(tmp_path: Path, hub: Any) -> None:
+    """The YAML of docs/sources.md is valid, and its AIME benchmark and paths give what the page says."""
+    page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+    block = page.partition("## Several parts as one set\n")[2].partition("\nA part is of kind")[0]
+    shown = YAML(typ="safe").load(block)
+    benchmark = Benchmark.model_validate(shown["benchmarks"]["aime_2024"])
+    given = benchmark.model_dump(exclude={"answer", "role"}, exclude_none=True)
+    assert load(tmp_path, given.pop("source"), **given)[0][21].problem_id == "aime_2024_II/7"
+    assert len(Dataset.model_validate(shown["datasets"]["maths"]).sources) == 2
+    for line in re.findall(r"^    (source: \{kind: files.*?\})", page, re.MULTILINE):
+        Dataset.model_validate(YAML(typ="safe").load(line) | {"fields": {"problem": "q"}})
+    paths = page.partition("### The user's turn")[2].partition("\n`NAME[KEY=WORD]`")[0].strip().splitlines()[1:]
+    paths = [line for line in paths if line.strip()]
+    assert len(paths) == 5
+    for line in paths:
+        (value,) = YAML(typ="safe").load(line).values()
+        texts = [value] if isinstance(value, str) else [value["correct"], *value["wrong"]]
+        assert all(steps_of(text)[0].word or steps_of(text)[1].word for text in texts), line
 
 
 def test_two_sets_of_the_hub_are_one_benchmark(tmp_path: Path, hub: Any) -> None:
@@ -151,6 +174,7 @@ def test_files_folders_and_the_hub_are_read_in_their_order(tmp_path: Path, hub: 
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_no_part_renames_a_problem_of_another(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever parts there are beside it, in whatever order, and whatever rows they have."""
     project = tmp_path_factory.mktemp("parts")

@@ -90,7 +90,7 @@ CASES = {
     "traces/numina_cot_2k.jsonl": Case(
         {"problem": "instruction", "solution": "response", "reference": "{{ row.response | boxed }}"},
         2000,
-        references=2000 - 75,
+        references=2000 - 74,
         required="solution",
     ),
     "traces/skyt1_long_traces_correct.jsonl": Case(
