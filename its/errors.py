@@ -86,6 +86,14 @@ class FaultsError(DataError):
         return [{"where": fault.where, **_json(fault.message, fault.hint)} for fault in self.faults]
 
 
+class FaultyRowsError(FaultsError):
+    """More rows of a source are faulty than tolerated; `rows` is how many."""
+
+    def __init__(self, faults: Sequence[Fault], rows: int) -> None:
+        super().__init__(faults)
+        self.rows = rows
+
+
 def _json(message: str, hint: str | None) -> dict[str, str | None]:
     return {"message": redacted(message), "hint": hint and redacted(hint)}
 

@@ -23,7 +23,7 @@ from its.curation.filters import Check, Tools, check_of, name_of
 from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
 from its.curation.split import one_side
-from its.errors import DataError, Fault, FaultsError
+from its.errors import DataError, Fault, FaultsError, FaultyRowsError
 from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
 from its.types import Problem
 
@@ -203,7 +203,8 @@ def _graded(
     tolerated = 0 if declared.tolerate is None else declared.tolerate.rows
     wrong = seen = 0
     source: list[Fault] = []
-    stream = _before_faults(rows, source)
+    unread_rows: list[int] = []
+    stream = _before_faults(rows, source, unread_rows)
     while batch := list(islice(stream, _BATCH)):
         seen += len(batch)
         for problem, fault in zip(batch, tools.reference_faults(batch, declared.answer), strict=True):
@@ -215,18 +216,23 @@ def _graded(
                 count.note = f"cannot be graded: {wrong}"
             if fault is None or not tolerated:
                 yield problem
-    if wrong and wrong + len(rejected) > tolerated:
-        raise FaultsError([*source, *faults, _too_many(name, wrong, seen, len(rejected), tolerated)])
+    unread = max(len(rejected), *unread_rows, 0)
+    if wrong and wrong + unread > tolerated:
+        # One number for both kinds: the one that was told for the rows alone would not do.
+        told = [replace(fault, hint=None) if fault.where == f"`{name}`" else fault for fault in source]
+        raise FaultsError([*told, *faults, _too_many(name, wrong, seen, unread, tolerated)])
     if source:
         raise FaultsError(source)
 
 
-def _before_faults(rows: Iterable[Problem], faults: list[Fault]) -> Iterator[Problem]:
+def _before_faults(rows: Iterable[Problem], faults: list[Fault], unread: list[int] | None = None) -> Iterator[Problem]:
     """The rows up to the faults of their source, which come behind the last one: so theirs can be told with them."""
     try:
         yield from rows
     except FaultsError as error:
         faults.extend(error.faults)
+        if unread is not None and isinstance(error, FaultyRowsError):
+            unread.append(error.rows)
 
 
 def _too_many(name: str, wrong: int, seen: int, unread: int, tolerated: int) -> Fault:

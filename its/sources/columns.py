@@ -18,6 +18,7 @@ from its.recipe.schema import Fields
 from its.shown import shown
 from its.sources.expressions import is_expression
 from its.sources.paths import ABSENT, head_of, reach, steps_of
+from its.sources.turns import turn_path
 
 _SYNONYMS = {
     "problem": "problem question query prompt instruction input text problem_text question_text",
@@ -119,10 +120,13 @@ def _renamed(mapped: Mapping[str, str], absent: Mapping[str, str], columns: Mapp
             out[name] = _expression(name, path, columns, taken)
             continue
         head, rest = head_of(path)
+        column = re.split(r"\s*[.\[]", path)[0]
         near: str | None = None
         dotted = _BRACKETS.sub(r".\1", path)
         if dotted != path and reach(columns, dotted, steps_of(dotted)) is not ABSENT:
             near = dotted
+        elif found := turn_path(name, column, columns.get(column), path.rpartition(".")[2]):
+            near = found
         elif head in columns:  # it reaches into something that has another shape
             close = difflib.get_close_matches(path, list(_scalars(head, columns[head])), n=1, cutoff=0.3)
             near = close[0] if close else None

@@ -131,7 +131,8 @@ class _Ids:
         if first != here:
             table, number = self._tables[first >> _NUMBER_BITS], first & (1 << _NUMBER_BITS) - 1
             message = f"duplicate problem_id `{problem_id}`; first at {table.place(number)}"
-            raise FaultyRow([RowFault(message, "mend it, or map no `problem_id`: rows are numbered then")])
+            parts = "" if table is self._tables[-1] else ", or name each file as a part, `source: [{...}, {...}]`"
+            raise FaultyRow([RowFault(message, f"mend it, or map no `problem_id`: rows are numbered then{parts}")])
         return problem_id
 
 

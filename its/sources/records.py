@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from its.errors import Fault, FaultsError
+from its.errors import Fault, FaultyRowsError
 from its.rows import MAX_FAULTS
 from its.shown import shown
 from its.types import Row
@@ -78,14 +78,6 @@ class Rejected(Row):
     reasons: list[str]
     remedies: list[str]
     raw: str
-
-
-class FaultyRowsError(FaultsError):
-    """More rows of a source are faulty than tolerated; `rows` is how many."""
-
-    def __init__(self, faults: Sequence[Fault], rows: int) -> None:
-        super().__init__(faults)
-        self.rows = rows
 
 
 @dataclass

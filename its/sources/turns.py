@@ -138,6 +138,26 @@ class Speakers:
         return RowFault(f"{where}, in the first row one of `{first}`", _remedy(turn, (first or "user",) * 2))
 
 
+def turn_path(name: str, column: str, turns: Any, key: str) -> str | None:
+    """The path that picks the text of field `name` from a column of turns by who speaks; None where there is none.
+
+    Args:
+        key: of a turn, that is looked for first; the only one with a text stands for it.
+    """
+    wanted = WANTED.get(name)
+    told = _speaker_key(turns) if wanted is not None and isinstance(turns, list) else None
+    if wanted is None or told is None:
+        return None
+    turn = next((turn for turn in turns if _speaker(turn, told) in wanted), None)
+    if turn is None:
+        return None
+    texts = [item for item, said in turn.items() if isinstance(said, str) and item != told and _NAME.fullmatch(item)]
+    text = key if key in texts else texts[0] if len(texts) == 1 else None
+    if text is None or not _stands_in_a_path(column):
+        return None
+    return f"{column}[{told}={_speaker(turn, told)}].{text}"
+
+
 def misspoken(name: str, expression: str, text: str, row: Mapping[str, Any]) -> RowFault | None:
     """What is wrong with the text that an expression gave to field `name`: another speaker's turn holds just this.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from its.curation.filters import Tools
-from its.errors import Fault
+from its.errors import Fault, FaultyRowsError
 from its.grading.grade import Grader, Item
 from its.grading.references import compared_as_text as reference_as_text
 from its.grading.references import probe_references, references_agree
@@ -15,7 +15,7 @@ from its.recipe.presets import PRESETS
 from its.recipe.schema import AnswerKind, Benchmark, Dataset
 from its.sources.filter_columns import with_filter_columns
 from its.sources.load import load_problems
-from its.sources.records import FaultyRowsError, Rejected, kept
+from its.sources.records import Rejected, kept
 from its.thinking import SOLUTION_MARKS
 from its.types import Problem, VerdictName
 

@@ -228,3 +228,26 @@ def test_hostile_columns_stay_short_and_are_no_code() -> None:
     fault = columns_fault("f", {"problem": "question"}, Fields(problem="question"), "gsm8k", columns)
     assert len(fault.message) < 3000 and len(str(fault.hint)) < 3000
     assert YAML(typ="safe").load(str(fault.hint).removeprefix("perhaps `").rpartition("` in place")[0])
+
+
+@pytest.mark.parametrize("wrong", ["[role=human].content", '[role="user"].content', "[role=user].text", "[-1].content"])
+def test_a_selector_that_finds_nothing_is_mended_by_one_that_does(tmp_path: Path, wrong: str) -> None:
+    turns = [("system", "Be brief."), ("user", "What is 1 + 1?"), ("assistant", "2")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    with pytest.raises(ItsError) as caught:
+        load(tmp_path, [row], fields={"problem": f"messages{wrong}", "solution": "messages[role=assistant].content"})
+    fields = suggested(caught.value)
+    assert fields["problem"] == "messages[role=user].content"
+    assert [problem.text for problem in load(tmp_path, [row], fields=fields)] == ["What is 1 + 1?"]
+
+
+def test_an_id_that_another_file_has_is_told_of_parts(tmp_path: Path) -> None:
+    """AIME I and II, both numbered from 1, in one folder."""
+    (tmp_path / "aime").mkdir()
+    for paper in ("I", "II"):
+        load(tmp_path, [{"q": f"Paper {paper}?", "id": 1}], f"aime/{paper}.jsonl", fields={"problem": "q"})
+    given = {"source": {"kind": "files", "path": "aime"}, "fields": {"problem": "q", "problem_id": "id"}}
+    found = Dataset.model_validate(given)
+    with pytest.raises(FaultsError, match="duplicate problem_id `1`") as caught:
+        list(load_problems("d", found, seed=1, project=tmp_path, required=(), origin={}, rejected=[]))
+    assert "or name each file as a part, `source: [{...}, {...}]`" in str(caught.value.faults[0].hint)
