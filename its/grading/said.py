@@ -74,7 +74,8 @@ _LATER = spaced(
 )
 _DOES = spaced(
     r"\b(?:has|have|had|makes?|made|gets?|got|needs?|needed|costs?|earns?|earned|pays?|paid|takes?|took|spends?|spent|"
-    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|[a-z]{3,10}ed|(?:total|value|sum|amount) of|"
+    r"sells?|sold|gives?|gave|leaves?|left|reads?|eats?|ate|buys?|bought|saves?|[a-z]{3,10}ed|"
+    r"(?:total|value|sum|amount) of|"
     r"there (?:are|is|were|was|will be)) "
     r"(?:(?:exactly|about|a total of|only) ){0,2}"
 )
