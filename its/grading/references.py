@@ -11,6 +11,8 @@ from its.grading.formula.evaluate import has_finite_value
 from its.grading.grade import Grader
 from its.grading.normalise import MAX_CHARACTERS, AnswerKind, is_constant, read_answer
 
+MAX_WORDS = 40
+"""A reference of more words is a proof or a solution, and could be compared as text alone."""
 HINTS: dict[str, str] = {
     "integer": "correct it, or declare `answer: number` or `answer: math`",
     "number": "correct it, or declare `answer: math`",
@@ -22,6 +24,7 @@ HINTS: dict[str, str] = {
 _MISSING = re.compile(r"[-+]?(?:nan|none|null|n/a|<na>|inf(?:inity)?)", re.IGNORECASE)
 # `proof` and `notfound` are what NuminaMath has for problems without an answer. `no solution` is an answer.
 _NO_ANSWER = re.compile(r"\W*(?:see|refer to)\s+\w.*|.*\banswers?\b.*|\W*(?:proof|not ?found)\W*", re.I | re.DOTALL)
+_FIGURE = re.compile(r"\[asy\]|\\includegraphics|\\begin\s*\{(?:tikzpicture|asy|figure)\}|!\[[^\]]*\]\(", re.IGNORECASE)
 _GROUP = re.compile(r"\\(?:begin|end)\s*\{([^{}]*)\}|\\[\\{}]|[{}]")
 
 
@@ -92,6 +95,10 @@ def _text_fault(reference: str) -> tuple[str, str] | None:
         return f"a reference of {len(text)} characters is not read", HINTS["math"]
     if (group := _open_group(text)) is not None:
         return f"the reference `{shown(text)}` cannot be parsed: {group}", HINTS["math"]
+    if _FIGURE.search(text):
+        return f"the reference `{shown(text)}` holds a figure", "give the answer alone, or leave the row out"
+    if len(words := re.findall(r"[^\W\d_]{2,}", text)) > MAX_WORDS:
+        return f"the reference `{shown(text)}` has {len(words)} words: no answer will repeat them", HINTS["math"]
     if not re.search(r"[^\W_]|\\[A-Za-z\\{]", text):
         return f"the reference `{shown(text)}` has no letter and no digit", HINTS["math"]
     node = reading.node if (reading := read_answer(reference, "math").reading) is not None else None

@@ -36,6 +36,8 @@ from its.grading.references import reference_faults
         ("The answer is 5", "is words about an answer"),
         ("\\text{The final answer is } 5", "is words about an answer"),
         ("proof", "is words about an answer"),
+        ("[asy] draw((0,0)--(1,1)); [/asy]", "holds a figure"),
+        ("Proof. " + "Let x be the smallest of them, then we are done. " * 5, "has 51 words"),
     ],
 )
 def test_no_answer_could_be_told_right(reference: str, message: str) -> None:
