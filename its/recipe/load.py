@@ -185,6 +185,13 @@ def _leaves(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+_MAPPED_FILTERS = {
+    "column": "{name: column, of: COLUMN, keep: [VALUE]}",
+    "tokens": "{name: tokens, of: problem, model: MODEL, at_most: 2000}",
+    "language": "{name: language, keep: [en]}",
+}
+
+
 def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     name = dotted(location)
     parent, last = location[:-1], str(location[-1]) if location else ""
@@ -212,6 +219,8 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
             f"`{name}` is {seen(given)}: it looks at solutions, and a benchmark is filtered by its problems alone",
             "filters of a benchmark: `no_figure`, and mappings with `name: tokens`, `language` or `column`",
         )
+    if kind == "literal_error" and given in _MAPPED_FILTERS and parent[-1:] == ("filters",):
+        return location, f"`{name}` is {seen(given)}, which says too little", f"for example `{_MAPPED_FILTERS[given]}`"
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = _nearest(given, options)
@@ -219,6 +228,8 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     said = f"{item['msg'][0].lower()}{item['msg'][1:]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         said = "input should be a mapping"
+    elif kind == "list_type" and isinstance(given, str) and len(given) <= MAX_NAME:
+        hint = f"a list of one is `{last}: [{given}]`"
     elif kind == "union_tag_not_found":
         said = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
         said = said if parent[-1:] == ("filters",) else "its `kind` is missing"

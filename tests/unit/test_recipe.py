@@ -75,6 +75,14 @@ CASES = {
         ("  seeds: [1]", "  seeds: {a: 1}"),
         ("seeds", "`design.seeds` is a mapping: input should be a valid list", ""),
     ),
+    "word for a list": (
+        ("    answer: integer", "    answer: integer\n    filters: [{name: column, of: a, keep: math}]"),
+        ("keep", "is `math`: input should be a valid list", "a list of one is `keep: [math]`"),
+    ),
+    "a filter that says too little": (
+        ("    answer: integer", "    answer: integer\n    filters: [column]"),
+        ("column]", "`benchmarks.arithmetic_test.filters.0` is `column`", "for example `{name: column, of: COLUMN"),
+    ),
     "missing field": (
         ("  top_p: 1.0\n", ""),
         ("generation", "missing field `generation.top_p`", "add `top_p:`; `its recipe fields generation`"),
