@@ -81,7 +81,7 @@ def run_of_boxes(text: str, last: Box) -> Box | None:
     `\boxed{1}, \boxed{2} and \boxed{3}` is `1, 2, 3`. A sentence's end, an empty line, a word such as `but` or many
     characters between two boxes part them: a later box then corrects an earlier one.
     """
-    if text.find("box", max(0, last.left - _REACH), last.left) < 0:
+    if text.find("box", max(0, last.left - REACH), last.left) < 0:
         return None
     contents, left, right = [last.content], last.left, last.right
     while len(contents) <= MAX_RUN:
