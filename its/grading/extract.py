@@ -169,8 +169,8 @@ def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     answer = text.strip() if len(text) < 2 * WHOLE_CHARACTERS else ""
     if not answer or len(answer) > WHOLE_CHARACTERS or "\n" in answer:
         return None
-    if "\\boxed" in answer or "\\fbox" in answer:
-        return None  # one that is empty or does not close
+    if "\\boxed" in answer or "\\fbox" in answer or answer[0] in "<>":
+        return None  # a box that is empty or does not close, the beginning of a tag
     if complete_end(text) < len(text.rstrip()):
         return None
     at = text.index(answer)

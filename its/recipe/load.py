@@ -219,7 +219,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
             f"`{name}` is {seen(given)}: it looks at solutions, and a benchmark is filtered by its problems alone",
             "filters of a benchmark: `no_figure`, and mappings with `name: tokens`, `language` or `column`",
         )
-    if kind == "literal_error" and given in _MAPPED_FILTERS and parent[-1:] == ("filters",):
+    if kind == "literal_error" and isinstance(given, str) and given in _MAPPED_FILTERS and parent[-1:] == ("filters",):
         return location, f"`{name}` is {seen(given)}, which says too little", f"for example `{_MAPPED_FILTERS[given]}`"
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
