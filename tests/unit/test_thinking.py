@@ -210,7 +210,7 @@ def test_a_file_gets_the_verdicts_of_the_stage(tmp_path: Path, opened_by: Opened
             if found["rule"] == "box":
                 assert text[slice(*found["span"])] == found["answer"]
             seen.add(found["verdict"])
-    assert seen == {"correct", "incorrect", "no_answer"}
+    assert seen >= {"correct", "incorrect", "no_answer"}  # and what is not read to its end
     assert graded[-4]["verdict"] == "correct" or opened_by == "prompt"
 
 
