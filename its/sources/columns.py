@@ -34,6 +34,8 @@ _BRACKETS = re.compile(r"""\[['"]?(\w+)['"]?\]""")
 """As other languages reach into lists and objects: `m[0]['content']`."""
 _LISTED = 20
 _NAME_CHARACTERS = 60
+_PATH_CHARACTERS = 200
+"""Of a path that is compared with others: the time grows with the square of the length."""
 _WORD = 3
 """Letters of a name that is looked for within longer ones."""
 _PLACEHOLDER = "COLUMN"
@@ -120,7 +122,7 @@ def _renamed(mapped: Mapping[str, str], absent: Mapping[str, str], columns: Mapp
             out[name] = _expression(name, path, columns, taken)
             continue
         head, rest = head_of(path)
-        column = re.split(r"\s*[.\[]", path)[0]
+        column = re.split(r"[.\[]", path, maxsplit=1)[0].rstrip()
         near: str | None = None
         dotted = _BRACKETS.sub(r".\1", path)
         if dotted != path and reach(columns, dotted, steps_of(dotted)) is not ABSENT:
@@ -128,7 +130,8 @@ def _renamed(mapped: Mapping[str, str], absent: Mapping[str, str], columns: Mapp
         elif found := turn_path(name, column, columns.get(column), path.rpartition(".")[2]):
             near = found
         elif head in columns:  # it reaches into something that has another shape
-            close = difflib.get_close_matches(path, list(_scalars(head, columns[head])), n=1, cutoff=0.3)
+            known = list(_scalars(head, columns[head])) if len(path) <= _PATH_CHARACTERS else []
+            close = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
             near = close[0] if close else None
         elif found := _nearest(head, name, columns, taken, text=not rest and not name.startswith("meta.")):
             near = found + rest

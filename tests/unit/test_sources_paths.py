@@ -151,7 +151,7 @@ def test_hostile_paths_cost_little(path: str) -> None:
     rows = [{"a": [{"b": "c"}] * 100, "": [1]}] * 100
     with pytest.raises(FaultsError) as caught:
         mapped(rows, problem=path)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 2
     assert all(len(line) < 5_000 for line in caught.value.lines())
 
 
