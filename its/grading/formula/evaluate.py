@@ -248,24 +248,13 @@ class Evaluator:
         if end - begin > MAX_TERMS or end < begin - 1:
             raise OpaqueError("a sum of many terms")
         total: Value = Fraction(node.op == "product")
-        inner = self._inside()
-        for place in range(int(begin), int(end) + 1):
-            one, other = self._both(total, inner.at(node.text, Fraction(place), body))
-            total = self._bounded(one * other if node.op == "product" else one + other)
-        return total
-
-    def _inside(self) -> Evaluator:
-        """One for the terms of a sum, which has a value for the letter that runs."""
         inner = copy.copy(self)
-        inner._values = dict(self._values)
-        return inner
-
-    def at(self, name: str, value: Value, node: Node) -> Value:
-        """The value of a formula at a value of one letter, for the terms of a sum."""
-        self._values = {**self._values, name: value}
-        found = self.value(node)
-        self._takes(1)
-        return found
+        for place in range(int(begin), int(end) + 1):
+            inner._values, inner._work = {**self._values, node.text: Fraction(place)}, 0
+            one, other = self._both(total, inner.value(body))
+            total = self._bounded(one * other if node.op == "product" else one + other)
+            self._takes(inner._work)  # what the terms took counts here too, however deep sums stand in sums
+        return total
 
     def _quantity(self, node: Node) -> Value:
         return self._of(node.parts[0])
