@@ -21,6 +21,8 @@ MAX_BITS = 200_000
 MAX_FACTORIAL = 20_000
 MAX_TERMS = 10_000
 """Of a sum or product that is worked out."""
+PLACES = 60
+"""Digits to which an inexact value is worked out, unless more are asked for."""
 _MAX_EXPONENT = 1_000_000
 """Bits before the point of an inexact power."""
 _EXACT_WORK = 5_000
@@ -56,7 +58,11 @@ class Evaluator:
     """
 
     def __init__(
-        self, values: Mapping[str | Node, Value], complex_numbers: bool = False, exact: bool = False, places: int = 60
+        self,
+        values: Mapping[str | Node, Value],
+        complex_numbers: bool = False,
+        exact: bool = False,
+        places: int = PLACES,
     ) -> None:
         self._values, self._complex, self._exact = values, complex_numbers, exact
         self._work = 0
@@ -263,8 +269,6 @@ class Evaluator:
         """The root of an order."""
         if order == 0:
             raise NoValueError
-        if not isinstance(order, Fraction):
-            return self.power(value, 1 / order)
         return self.power(value, 1 / order)
 
     def whole(self, value: Value) -> int:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from its.grading.formula.characters import plain
 from its.grading.formula.nodes import Node
 from its.grading.formula.parse import parse
-from its.grading.formula.tokens import ReadError, Thousands, Token, spelled, tokenise, written
+from its.grading.formula.tokens import ReadError, Thousands, Token, group_end, spelled, tokenise, written
 from its.grading.formula.vocabulary import is_word
 
 MAX_CHARACTERS = 2000
@@ -20,6 +20,8 @@ _MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _QUOTES = '"`\u201c\u201d\u2018\u2019'
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|boldsymbol|bm)\s*(\{.*\})", re.DOTALL)
 _FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
+_PARTED = re.compile(r"[,|]|\\(?:mid|choose|over)(?![a-z])")
+"""What makes braces around all of a text more than a group: a list, a condition, a fraction."""
 _OPEN_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{")
 _OPTION = re.compile(
     rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
@@ -134,37 +136,17 @@ def undressed(text: str) -> str:
         text = re.sub(r"\\(?:displaystyle|checkmark|textstyle)(?![A-Za-z])\s*", "", text).strip()
         text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
         text = text.strip(_QUOTES)
-        if (opened := _OPEN_BOX.match(text)) and not _is_closed(text[opened.end() - 1 :]):
+        if (opened := _OPEN_BOX.match(text)) and group_end(text, opened.end() - 1) is None:
             text = text[opened.end() :]  # a box that was never closed
         match = _WRAPPED.fullmatch(text)
-        if match and is_pair(match.group(1)):
+        if match and group_end(match.group(1)) == len(match.group(1)):
             inner = match.group(1)[1:-1]
             if "text" not in text[:6] or not inner.strip().isalpha():
                 text = inner
-        elif text[:1] == "{" and is_pair(text) and not re.search(r"[,|]|\\(?:mid|choose|over)(?![a-z])", text):
+        elif text[:1] == "{" and group_end(text) == len(text) and not _PARTED.search(text):
             text = text[1:-1]
         if text[:1] == "\\" and text[1:2].isdigit():
             text = text[1:]  # `\15`: a dollar sign was lost on the way
         if text == before:
             break
     return text
-
-
-def _is_closed(text: str) -> bool:
-    """Whether the brace that a text begins with is closed."""
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text):
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth <= 0:
-            return True
-    return False
-
-
-def is_pair(text: str) -> bool:
-    """Whether the first brace is closed by the last character, and not before."""
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text):
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth <= 0:
-            return match.end() == len(text) and match.start() > 0
-    return False

@@ -278,17 +278,13 @@ def _same_relations(given: Node, wanted: Node) -> bool | None:
     if given.op != wanted.op:
         return False
     one, other = _upward(given), _upward(wanted)
-    if one.text.replace("~", "=") == other.text.replace("~", "="):
-        if all(_surely(*pair) for pair in zip(one.parts, other.parts, strict=True)):
-            return True
-        if one.text in ("=", "!=") and _surely(one.parts[0], other.parts[1]) and _surely(one.parts[1], other.parts[0]):
-            return True
     signs = one.text.replace("~", "=")
     if signs != other.text.replace("~", "="):
-        both = {*one.text.split(), *other.text.split()}
-        if both <= {"<", "<=", "=", "!="} or len(one.parts) != len(other.parts):
-            return False
         return False
+    if all(_surely(*pair) for pair in zip(one.parts, other.parts, strict=True)):
+        return True
+    if one.text in ("=", "!=") and _surely(one.parts[0], other.parts[1]) and _surely(one.parts[1], other.parts[0]):
+        return True
     if len(one.parts) != 2 or any(not is_scalar(part) for part in (*one.parts, *other.parts)):
         pairs = list(zip(one.parts, other.parts, strict=True))
         return all(same(*pair) for pair in pairs)  # undecided where a part is

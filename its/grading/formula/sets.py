@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cmp_to_key
 
-from its.grading.formula.evaluate import Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError
+from its.grading.formula.evaluate import PLACES, Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError
 from its.grading.formula.nodes import Node, numeral, symbol
 from its.grading.formula.said import is_name_like
 
-_PLACES = 60
 ZERO = numeral(0)
 INFINITY = symbol("infinity")
-EMPTY = symbol("emptyset")
-_REALS = ("set R", "reals")
+_REALS = "set R"
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def real_set(node: Node) -> RealSet:
         NoSetError: it says none.
     """
     if node.op == "symbol":
-        if node.text in _REALS:
+        if node.text == _REALS:
             return RealSet((_all(),))
         if node.text == "emptyset":
             return RealSet(())
@@ -64,7 +62,7 @@ def real_set(node: Node) -> RealSet:
             found = real_set(node.parts[1])
             if found.name in (None, node.parts[0].text):
                 return RealSet(found.pieces)
-        if node.parts[0].op == "relation" and node.parts[0].text == "in" and node.parts[0].parts[1].text in _REALS:
+        if node.parts[0].op == "relation" and node.parts[0].text == "in" and node.parts[0].parts[1].text == _REALS:
             found = real_set(node.parts[1])
             if found.name in (None, node.parts[0].parts[0].text):
                 return RealSet(found.pieces)
@@ -162,7 +160,7 @@ def compare(one: Node, other: Node) -> int:
     if one == other:
         return 0
     try:
-        work = Evaluator({}, places=_PLACES)
+        work = Evaluator({}, places=PLACES)
         first, second = work.value(one), work.value(other)
     except (NoValueError, NotExactError, OpaqueError, TooLargeError) as error:
         raise NoSetError from error
@@ -171,7 +169,7 @@ def compare(one: Node, other: Node) -> int:
     difference = work.float(first) - work.float(second)
     if hasattr(difference, "imag") and difference.imag != 0:
         raise NoSetError
-    if abs(difference) < work.float(Fraction(1, 10 ** (_PLACES - 20))) * (1 + abs(work.float(first))):
+    if abs(difference) < work.float(Fraction(1, 10 ** (PLACES - 20))) * (1 + abs(work.float(first))):
         return 0
     return 1 if difference > 0 else -1
 

@@ -117,6 +117,7 @@ _SIGNS = {"!=": "ne", "<=": "le", ">=": "ge"}
 _OPENING, _CLOSING = frozenset({"(", "[", "\\{"}), frozenset({")", "]", "\\}"})
 _HALF_OF_DAY = re.compile(r"(?<![A-Za-z])([ap])\.\s?m\b\.?")
 _COMMA = re.compile(r"\{\s*,\s*\}")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _QUAD = re.compile(r"\\q?quad(?=[A-Za-z])|\\q?quad")
 _ROW_SPACE = re.compile(r"\\\\\[[0-9.]+[a-z]+\]")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,})")
@@ -255,12 +256,20 @@ def _group(text: str, at: int) -> tuple[str, int]:
         at += 1
     if text[at : at + 1] != "{":
         raise ReadError(f"a group is wanted before `{text[at : at + 20]}`")
+    end = group_end(text, at)
+    if end is None:
+        raise ReadError("a group is not closed")
+    return text[at + 1 : end - 1], end
+
+
+def group_end(text: str, at: int = 0) -> int | None:
+    """Where the group ends whose opening brace stands at a place; None if it is not closed."""
     depth = 0
-    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, at):
+    for brace in _BRACE.finditer(text, at):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if not depth:
-            return text[at + 1 : brace.start()], brace.end()
-    raise ReadError("a group is not closed")
+            return brace.end()
+    return None
 
 
 def written(tokens: list[Token]) -> str:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from its.grading.formula.evaluate import (
+    PLACES,
     Evaluator,
     NotExactError,
     NoValueError,
@@ -26,21 +27,11 @@ from its.grading.formula.sets import sign_of_infinity
 
 SIGNIFICANT = 6
 """A decimal of so many significant digits stands for the endless one that it was cut from."""
-
-
-PLACES, _MORE_PLACES = 60, 250
-
-
+_MORE_PLACES = 250
 _AGREED = 12  # twelve places where both are 0, which says little, or four others
 WANTED = 4  # places at which formulas with letters have to agree
-
-
 _REAL_TRIALS, _WHOLE_TRIALS = 16, 40
-
-
 _OF_WHOLE_NUMBERS = frozenset({"factorial", "double_factorial", "binomial", "gcd", "lcm", "mod"})
-
-
 _SIZES = (Fraction(1), Fraction(1, 4), Fraction(1), Fraction(8))
 """Of letters, for functions that have values in a part of the numbers alone."""
 
@@ -108,7 +99,7 @@ def drawn_places(
     if not names and not unknown:
         yield {}
         return
-    complex_numbers = any(part.op == "symbol" and part.text == "i" for node in (given, wanted) for part in node.walk())
+    complex_numbers = _is_complex(given, wanted)
     whole = _whole_letters(given, wanted) or set(names)
     for trial in range(_REAL_TRIALS + _WHOLE_TRIALS):
         draw = random.Random(f"place {trial}")
@@ -126,6 +117,10 @@ def drawn_places(
         yield values
 
 
+def _is_complex(*nodes: Node) -> bool:
+    return any(part.op == "symbol" and part.text == "i" for node in nodes for part in node.walk())
+
+
 def _whole_letters(*nodes: Node) -> set[str]:
     """Letters that may have to be whole numbers: in exponents, in bounds, and in functions of whole numbers."""
     found: set[str] = set()
@@ -141,8 +136,12 @@ def _whole_letters(*nodes: Node) -> set[str]:
 def values_at(
     given: Node, wanted: Node, values: dict[str | Node, Value], places: int = PLACES
 ) -> tuple[Value, Value, Evaluator] | None:
-    complex_numbers = any(part.op == "symbol" and part.text == "i" for node in (given, wanted) for part in node.walk())
-    work = Evaluator(values, complex_numbers, places=places)
+    """The values of both sides at values of their letters, and what worked them out; None where one has none.
+
+    Raises:
+        UndecidedError: a part has no value that could be worked out.
+    """
+    work = Evaluator(values, _is_complex(given, wanted), places=places)
     try:
         return work.value(given), work.value(wanted), work
     except (NoValueError, NotExactError):

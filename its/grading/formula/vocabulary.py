@@ -82,8 +82,7 @@ SINGLE = frozenset("mgshlLNJWVKATCFHtdy")
 """Letters that are a unit where no letter is wanted, or upright: `3 m` of kind `number`, `3 \\text{ m}` of any."""
 UNITS = frozenset(_LONG.split()) | frozenset(_SHORT.split())
 
-_WORD = re.compile(r"[A-Za-z]+")
-_PRODUCTS = frozenset({"any", "not", "for", "how", "now", "two", "fox", "dry", "cry", "cost", "most", "almost"})
+_COMMON_WORDS = frozenset({"any", "not", "for", "how", "now", "two", "fox", "dry", "cry", "cost", "most", "almost"})
 _SHORT_WORDS = names_of("no is of or in at an on by so to we us it be as if and")
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 
@@ -108,7 +107,7 @@ def is_word(run: str) -> bool:
     low = run.casefold()
     if len(run) == 2:
         return low in _SHORT_WORDS and run != run.upper()
-    if low in _PRODUCTS:
+    if low in _COMMON_WORDS:
         return True
     if not re.search(r"[aeiouy]", low):
         return len(run) > 6
@@ -130,8 +129,3 @@ def names_in(run: str) -> list[str] | None:
         found.append(name)
         rest = rest[len(name) :]
     return found if left <= 2 and left < len(run) else None
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text."""
-    return _WORD.findall(text)

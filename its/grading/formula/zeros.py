@@ -6,12 +6,21 @@ import random
 from fractions import Fraction
 from typing import Any
 
-from its.grading.formula.evaluate import Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError, Value
+from its.grading.formula.evaluate import (
+    PLACES,
+    Evaluator,
+    NotExactError,
+    NoValueError,
+    OpaqueError,
+    TooLargeError,
+    Value,
+)
 from its.grading.formula.nodes import Node
-from its.grading.formula.values import PLACES, WANTED, UndecidedError, drawn_places, tenth, values_at
+from its.grading.formula.values import WANTED, UndecidedError, drawn_places, tenth, values_at
 
 
 def difference(node: Node) -> Node:
+    """The right side of a relation less its left side."""
     return Node("add", (node.parts[1], Node("negate", (node.parts[0],))))
 
 
@@ -47,7 +56,7 @@ def same_zeros(one: Node, other: Node, positive: bool) -> bool:
             break
     if told_apart:
         return False
-    if len(ratios) >= min(WANTED, 1 + 8 * len(names)):
+    if len(ratios) >= (WANTED if names else 1):
         constant = all(_close(ratio, ratios[0]) for ratio in ratios)
         if constant:
             return not positive or _sign_of(ratios[0]) > 0
