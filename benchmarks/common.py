@@ -18,9 +18,9 @@ from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
 from its.environments.find import spec_of
 from its.rows import read_rows
-from its.stages.serving import engine_model
-from its.stages.study import Study, load_study
 from its.store import Store
+from its.study.serving import engine_model
+from its.study.study import Study, load_study
 from its.types import Query
 
 RAW = Path(__file__).parent / "raw_vllm.py"

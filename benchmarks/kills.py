@@ -24,8 +24,8 @@ from typing import Any
 
 from common import note
 
-from its.stages.study import load_study
 from its.store import Store
+from its.study.study import load_study
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from its.prompts.render import read_template
 from its.recipe.load import load_recipe
 from its.rows import write_rows
 from its.stages import query
-from its.stages.study import load_study
 from its.strategies.query import query_messages
+from its.study.study import load_study
 from its.types import Persona, Problem
 
 ROOT = Path(__file__).parents[1]

@@ -20,11 +20,11 @@ NEUTRAL = {
     "its/shown.py": "how foreign text looks in a message",
     "its/progress.py": "draws progress",
     "its/home.py": "where the home is, locks, removal",
-    "its/recipe/load.py": "finds faults; the stage models the values itself (its/stages/study.py)",
+    "its/recipe/load.py": "finds faults; the stage models the values itself (its/study/study.py)",
     "its/recipe/axolotl_keys.py": "finds faults",
     "its/recipe/trust.py": "finds faults",
     "its/sources/declared.py": "finds faults",
-    "its/stages/graph.py": "refuses what is not declared",
+    "its/study/access.py": "refuses what is not declared",
 }
 """Modules that can stop a stage and never change a row of it, with the reason."""
 

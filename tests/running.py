@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from its.stages.graph import stage_study
+from its.study.access import stage_study
 
 
 def user_environment(home: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
 if TYPE_CHECKING:
-    from its.stages.study import Study
+    from its.study.study import Study
 
 FIRST = 5
 WIDTH = 160
@@ -42,7 +42,7 @@ def show(name: str | None, as_json: bool) -> None:
     Example its data show
     """
     from its.cards.denominator import denominator, told_denominator
-    from its.stages.cards import overview
+    from its.commands.cards import overview
 
     found = overview(_study(), name)
     if as_json:
@@ -106,8 +106,8 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
     Writes  nothing
     Example its data diff HEAD~1 --set arithmetic
     """
-    from its.stages.differences import compare
-    from its.stages.study import find_project
+    from its.commands.differences import compare
+    from its.study.study import find_project
 
     files = os.path.isfile(old) or os.path.isfile(new)
     found = compare(Path() if files else find_project(), old, new, set_name, strategy)
@@ -136,7 +136,7 @@ def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bo
     Example its data lineage arithmetic/train_00000/random
     """
     from its.cards.build import shortened
-    from its.stages.lineage import lineage as trace_back
+    from its.commands.lineage import lineage as trace_back
 
     found = trace_back(_study(), row_id, checkpoint, sample)
     if as_json:
@@ -177,7 +177,7 @@ def export(name: str, out: Path, strategy: str | None, side: Any, push: str | No
     Example its data export arithmetic exported --strategy random
     """
     from its.cards.markdown import card_markdown
-    from its.stages.export import export_dataset, hub_token, push_dataset
+    from its.commands.export import export_dataset, hub_token, push_dataset
 
     token = None if push is None else hub_token()  # before anything is written
     study = _study()
@@ -212,7 +212,7 @@ def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
     Writes  OUT, which must not exist
     Example its data convert train.json data/sources/train.jsonl --at data
     """
-    from its.stages.convert import convert_file
+    from its.commands.convert import convert_file
 
     rows = convert_file(file, out, at)
     if as_json:
@@ -222,13 +222,13 @@ def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
 
 
 def _study() -> Study:
-    from its.stages.study import load_study
+    from its.study.study import load_study
 
     return load_study()
 
 
 def _card(study: Study, name: str, strategy: str | None) -> dict[str, Any]:
-    from its.stages.cards import problem_card, strategy_card
+    from its.commands.cards import problem_card, strategy_card
 
     return problem_card(study, name) if strategy is None else strategy_card(study, name, strategy)
 

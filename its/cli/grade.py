@@ -49,7 +49,7 @@ def grade(
             options = "--output, --kind, --thinking, --opened-by, --no-fallback"
             raise click.UsageError(f"{options} go with FILE; the recipe says the rest")
         from its.stages import grade as stage
-        from its.stages.graph import stage_study
+        from its.study.access import stage_study
 
         with stage_study("grade") as study:
             said = stage.run(study)
@@ -59,7 +59,7 @@ def grade(
         raise click.UsageError("FILE needs --output")
     if opened_by is not None and thinking is None:
         raise click.UsageError("--opened-by goes with --thinking START END")
-    from its.stages.grade_file import grade_file
+    from its.commands.grade_file import grade_file
 
     counts = grade_file(
         file,
@@ -88,10 +88,10 @@ def regrade(dry_run: bool, as_json: bool) -> None:
 
     Example: its regrade --dry-run
     """
-    from its.stages import grade as stage
-    from its.stages.study import load_study
+    from its.commands.regrade import regrade as grade_again
+    from its.study.study import load_study
 
-    changes = stage.regrade(load_study(), dry_run)
+    changes = grade_again(load_study(), dry_run)
     version = changes.new_version
     if as_json:
         print_json(

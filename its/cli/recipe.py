@@ -16,7 +16,7 @@ MOST_UNTRACKED = 10
 
 
 def _project() -> Path:
-    from its.stages.study import find_project
+    from its.study.study import find_project
 
     return find_project()
 
@@ -90,13 +90,13 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     Example: its recipe check quickstart
     """
     from its.cards.denominator import told_denominator
+    from its.checks.data import check_data, preset_notes
+    from its.checks.untracked import untracked_files, unwatched_models
     from its.errors import Fault, FaultsError, ItsError, MissingError
     from its.recipe.apply import recipe_path, recipe_paths, require_own
     from its.recipe.axolotl import template_code
     from its.recipe.load import read_document, validate
     from its.recipe.trust import allowances
-    from its.stages.data_check import check_data, preset_notes
-    from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
     paths = [recipe_path(project, name) for name in names]
@@ -123,11 +123,11 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     data = check_data(project, valid)
     faults += data.faults
     if engine:
-        from its.stages.engine_check import engine_faults
+        from its.checks.engine import engine_faults
 
         faults += engine_faults(project, valid)
     if train:
-        from its.stages.train_check import train_faults
+        from its.checks.train import train_faults
 
         faults += train_faults(project, valid)
     faults = [Fault(fault.where.replace(f"{project}/", "", 1), fault.message, fault.hint) for fault in faults]
@@ -173,10 +173,10 @@ def use(name: str, force: bool) -> None:
 
     Example: its recipe use quickstart
     """
+    from its.checks.committed import recipe_committed_with_params
+    from its.checks.data import data_checked, preset_notes
+    from its.checks.untracked import untracked_files, unwatched_models
     from its.recipe.apply import recipe_path, use_recipe
-    from its.stages.committed import recipe_committed_with_params
-    from its.stages.data_check import data_checked, preset_notes
-    from its.stages.untracked import untracked_files, unwatched_models
 
     project = _project()
     path = recipe_path(project, name)
@@ -263,8 +263,8 @@ def new(name: str, source: str) -> None:
 
     Example: its recipe new mine --from quickstart
     """
+    from its.checks.data import data_checked
     from its.recipe.new import new_recipe
-    from its.stages.data_check import data_checked
 
     project = _project()
     path = new_recipe(project, name, source, data_checked)

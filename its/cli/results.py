@@ -32,7 +32,7 @@ def table(form: str, as_json: bool) -> None:
     from its.report.sentences import headline_sentences
     from its.report.tables import TABLES
     from its.stages.report import summary
-    from its.stages.study import load_study
+    from its.study.study import load_study
 
     study = load_study()
     found = summary(study)
@@ -58,7 +58,7 @@ def best(as_json: bool) -> None:
     Example: its results best
     """
     from its.stages.report import best_pair
-    from its.stages.study import load_study
+    from its.study.study import load_study
 
     found, sentences = best_pair(load_study())
     if as_json:
@@ -80,8 +80,8 @@ def prune(dry_run: bool) -> None:
 
     Example: its prune --dry-run
     """
-    from its.stages.prune import prune as prune_study
-    from its.stages.study import load_study
+    from its.commands.prune import prune as prune_study
+    from its.study.study import load_study
 
     removed, left = prune_study(load_study(), dry_run)
     for path in removed:

@@ -11,7 +11,7 @@ from its.cli.grade import grade
 
 def _run(stage: ModuleType, *values: str | int) -> None:
     """Run a stage on what dvc.yaml declares for it and these values of its matrix, and print its line."""
-    from its.stages.graph import stage_study
+    from its.study.access import stage_study
 
     name = stage.__name__.rpartition(".")[2]
     with stage_study(name, *map(str, values)) as study:

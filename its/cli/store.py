@@ -220,13 +220,13 @@ def _path(make: bool = False) -> Path:
 
 
 def _project() -> Path:
-    from its.stages.study import find_project
+    from its.study.study import find_project
 
     return find_project()
 
 
 def _cited(project: Path | None) -> Iterable[str] | None:
-    from its.stages.cited import cited_keys
+    from its.commands.cited_keys import cited_keys
 
     return None if project is None else cited_keys(project)
 

@@ -9,7 +9,7 @@ import click
 from its.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
-    from its.stages.study import Study
+    from its.study.study import Study
 
 recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="A recipe; without it params.yaml.")
 
@@ -17,7 +17,7 @@ recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="A recip
 def _study(recipe: str | None) -> Study:
     from its.recipe.apply import recipe_path
     from its.recipe.document import read_document
-    from its.stages.study import Study, checked_recipe, find_project, load_study
+    from its.study.study import Study, checked_recipe, find_project, load_study
 
     if recipe is None:
         return load_study()
@@ -41,7 +41,7 @@ def list_(recipe: str | None, as_json: bool) -> None:
 
     Example: its strategy list --recipe strategies
     """
-    from its.stages.strategy import describe
+    from its.commands.strategy import describe
 
     found = describe(_study(recipe).recipe)
     if as_json:
@@ -65,7 +65,7 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 
     Example: its strategy show random
     """
-    from its.stages import strategy as looks
+    from its.commands import strategy as looks
 
     found = looks.show(_study(recipe), name)
     if as_json:
@@ -87,9 +87,9 @@ def new(name: str, recipe: str | None) -> None:
 
     Example: its strategy new witness
     """
+    from its.checks.data import data_checked
     from its.recipe.new import new_strategy
-    from its.stages.data_check import data_checked
-    from its.stages.study import find_project
+    from its.study.study import find_project
 
     project = find_project()
     made = new_strategy(project, name, recipe, data_checked)
@@ -131,8 +131,8 @@ def preview(
     """
     if (text is None) == (set_name is None) or (problem_id is not None and set_name is None):
         raise click.UsageError("give a problem: --problem TEXT, or --set SET with or without --problem-id ID")
+    from its.commands import strategy as looks
     from its.stages import persona
-    from its.stages import strategy as looks
 
     study = _study(recipe)
     looks.declared(study.recipe, name)

@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml, a module each, and what commands share with them."""
+"""The stages of dvc.yaml, a module each."""

@@ -11,9 +11,9 @@ from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
 from its.rows import count_lines, read_json, read_rows, write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.serving import OURS, control_tokens, cost_rows, open_serving
-from its.stages.study import Cell, Checkpoint, Study
 from its.store import Store
+from its.study.serving import OURS, control_tokens, cost_rows, open_serving
+from its.study.study import Cell, Checkpoint, Study
 from its.thinking import Cut, cut_thinking, thinking_tokens
 from its.types import Query, Response
 

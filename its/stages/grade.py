@@ -1,21 +1,15 @@
-"""Stage `grade`: responses -> `data/verdicts/CHECKPOINT/BENCHMARK/STRATEGY.jsonl`, and what a new grader changes."""
+"""Stage `grade`: responses -> `data/verdicts/CHECKPOINT/BENCHMARK/STRATEGY.jsonl`."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from its.errors import DataError, MissingError, RunError
-from its.grading.changes import Changes
+from its.errors import DataError
 from its.grading.grade import Grader, Item
 from its.progress import Progress
 from its.rows import read_rows, write_rows
-from its.stages.study import Cell, Study, cell_name, split_query_id
+from its.study.study import Cell, Study, split_query_id
 from its.types import Response, Verdict
 
 
@@ -23,59 +17,21 @@ def run(study: Study) -> str:
     """Grade every response of the design; each one gets exactly one verdict. Memory does not grow with them."""
     counts: Counter[str] = Counter()
     cells = study.cells()
-    with Progress("grade", len(cells), "cells") as progress, _grader(study) as grader:
+    with Progress("grade", len(cells), "cells") as progress, open_grader(study) as grader:
         for cell in cells:
-            verdicts = _counted(grader.grade(_items(study, cell)), counts)
+            verdicts = _counted(grader.grade(cell_items(study, cell)), counts)
             write_rows(study.verdicts_path(*cell), verdicts)
             progress.add()
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     return f"data/verdicts: {sum(counts.values())} verdicts ({shown})"
 
 
-def regrade(study: Study, dry_run: bool) -> Changes:
-    """Grade the stored responses again and tell what changed; nothing is generated.
-
-    DVC does the grading (`dvc repro --single-item --force grade`), so that its lock knows the new verdicts and
-    `dvc repro` goes on with what depends on them. A dry run grades beside it and writes nothing.
-
-    Raises:
-        MissingError: there are no former verdicts or no responses.
-        RunError: DVC failed.
-    """
-    cells = study.cells()
-    verdicts = study.project / "data" / "verdicts"
-    if not verdicts.is_dir():
-        raise MissingError(f"{verdicts}: no such folder", "`dvc repro grade` grades for the first time")
-    changes = Changes()
-    if dry_run:
-        with Progress("regrade", len(cells), "cells") as progress, _grader(study) as grader:
-            for cell in cells:
-                path = study.verdicts_path(*cell)
-                changes.add(cell_name(cell), _former(path), grader.grade(_items(study, cell)))
-                progress.add()
-        return changes
-    with tempfile.TemporaryDirectory(prefix="its-regrade-") as kept:
-        former = Path(kept) / "verdicts"
-        shutil.copytree(verdicts, former)
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "grade"]
-        done = subprocess.run(command, cwd=study.project, stdout=sys.stderr, check=False)
-        if done.returncode:
-            raise RunError(
-                f"`dvc repro --single-item --force grade` failed (exit {done.returncode})",
-                "`dvc checkout data/verdicts` brings the former verdicts back",
-            )
-        for cell in cells:
-            path = study.verdicts_path(*cell)
-            changes.add(cell_name(cell), _former(former / path.relative_to(verdicts)), read_rows(path, Verdict))
-    return changes
-
-
-def _grader(study: Study) -> Grader:
+def open_grader(study: Study) -> Grader:
     grading = study.recipe.grading
     return Grader(grading.timeout_seconds, grading.workers, grading.fallback)
 
 
-def _items(study: Study, cell: Cell) -> Iterator[Item]:
+def cell_items(study: Study, cell: Cell) -> Iterator[Item]:
     """The responses of a cell beside their references.
 
     `generate` took the thinking out already; of a response without any, whose marks the recipe got later, it is taken
@@ -108,7 +64,3 @@ def _counted(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterator[Verd
     for verdict in verdicts:
         counts[verdict.verdict] += 1
         yield verdict
-
-
-def _former(path: Path) -> Iterable[Verdict]:
-    return read_rows(path, Verdict) if path.is_file() else ()

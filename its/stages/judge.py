@@ -16,9 +16,9 @@ from its.prompts.render import read_template, render
 from its.recipe.schema import Judge
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.serving import control_tokens, open_serving
-from its.stages.study import Cell, Checkpoint, Study, cell_name, split_query_id
 from its.store import Store
+from its.study.serving import control_tokens, open_serving
+from its.study.study import Cell, Checkpoint, Study, cell_name, split_query_id
 from its.thinking import cut_thinking
 from its.types import Problem, Verdict
 

@@ -26,7 +26,7 @@ from its.metrics.settings import unlike_settings
 from its.metrics.votes import CORRECT, ballot_classes, tally
 from its.rows import raise_faults, read_json, read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study, split_query_id
+from its.study.study import Checkpoint, Study, split_query_id
 from its.types import FALLBACK_RULES, Response, Verdict, VerdictName
 
 RESULTS_VERSION = 1

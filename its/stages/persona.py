@@ -16,8 +16,6 @@ from its.prompts.render import read_template
 from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
-from its.stages.serving import control_tokens, cost_rows, open_serving
-from its.stages.study import Checkpoint, Study
 from its.store import Store
 from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_of, with_sources
 from its.strategies.persona import (
@@ -32,6 +30,8 @@ from its.strategies.persona import (
 from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
+from its.study.serving import control_tokens, cost_rows, open_serving
+from its.study.study import Checkpoint, Study
 from its.thinking import Marks
 from its.types import Persona, Problem
 

@@ -20,8 +20,8 @@ from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import write_json, write_json_lines, write_rows
 from its.sources.records import Rejected
-from its.stages.problem_sets import compared_as_text, grading_tools, read_set, told_as_text, ungraded_row
-from its.stages.study import Study
+from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text, ungraded_row
+from its.study.study import Study
 from its.types import Problem
 
 

@@ -8,8 +8,8 @@ from its.control import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.prompts.render import read_template
 from its.rows import read_rows, write_rows
-from its.stages.study import Study, join_query_id
 from its.strategies.query import query_messages
+from its.study.study import Study, join_query_id
 from its.types import Persona, Problem, Query
 
 

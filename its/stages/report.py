@@ -22,7 +22,7 @@ from its.report.check import as_written
 from its.report.sentences import selection_sentences
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
-from its.stages.study import Checkpoint, Study, join_query_id
+from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
 ODD_RATE = 0.1  # of a cell's responses: from here on the report warns

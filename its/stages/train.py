@@ -15,7 +15,7 @@ from its.progress import Progress, say
 from its.prompts.render import read_template
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
-from its.stages.study import Checkpoint, Study
+from its.study.study import Checkpoint, Study
 from its.training.run import copy_model, train_checkpoint
 from its.training.sound import expected_steps
 from its.types import Query

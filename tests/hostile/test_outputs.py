@@ -95,7 +95,7 @@ KINDS = [
 
 
 def _grade(folder: Path, path: Path) -> None:
-    from its.stages.grade_file import grade_file
+    from its.commands.grade_file import grade_file
 
     source = folder / "answers.jsonl"
     source.write_text(json.dumps({"reference": "4", "response": "4"}) + "\n")

@@ -16,8 +16,8 @@ import pytest
 from its.cards.build import Tally as CardTally
 from its.cards.build import build_card, build_strategy_card
 from its.cards.markdown import card_markdown
+from its.commands.export import _front_matter
 from its.report.build import build_report, page_values
-from its.stages.export import _front_matter
 from its.types import Problem
 
 TEXTS = {

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from its.checks.data import data_checked
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError
 from its.recipe.apply import described, recipe_path, use_recipe
@@ -25,7 +26,6 @@ from its.recipe.load import MAX_FAULTS, MAX_WORDS, load_recipe, validate
 from its.recipe.new import new_recipe, new_strategy
 from its.recipe.schema import Recipe
 from its.shown import shown
-from its.stages.data_check import data_checked
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parent / "recipes"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from clone import ROOT
 
+from its.checks.train import train_faults
 from its.environments import environment_variables, find_environment
 from its.home import its_home
 from its.recipe.axolotl_keys import KEYS
 from its.recipe.document import read_document
 from its.recipe.load import load_recipe
-from its.stages.train_check import train_faults
 from its.training.schema import CHECKER, SchemaFault, schema_faults
 
 pytestmark = pytest.mark.integration

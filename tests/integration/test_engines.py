@@ -28,9 +28,9 @@ from its.models import SOUND_FILE
 from its.prompts.render import read_template
 from its.recipe.load import load_recipe
 from its.rows import read_rows, write_json
-from its.stages.serving import engine_model
-from its.stages.study import Checkpoint, Study
 from its.store import Store
+from its.study.serving import engine_model
+from its.study.study import Checkpoint, Study
 from its.training.run import train_checkpoint
 from its.types import Query
 

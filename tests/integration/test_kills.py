@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from running import run_stage
 
-from its.stages.study import load_study
 from its.store import Store
+from its.study.study import load_study
 
 pytestmark = pytest.mark.integration
 

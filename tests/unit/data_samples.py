@@ -10,8 +10,8 @@ from typing import Any
 
 from its.cards.build import Tally, build_card
 from its.rows import write_json, write_rows
-from its.stages.study import Study
 from its.store import PutItem, Store, response_key, vllm_identity
+from its.study.study import Study
 from its.types import Message, Persona, Problem, Query, Response, Row, Verdict
 
 TRAINED, BASE = "smollm2_135m-arithmetic-random-1", "smollm2_135m-base"

@@ -17,7 +17,7 @@ from its.errors import DataError, FaultsError
 from its.model_files import model_control_tokens
 from its.recipe.schema import Model, Prompt
 from its.rows import read_rows, write_rows
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 from its.types import Persona, Problem
 
 DECLARED = Model.model_validate(

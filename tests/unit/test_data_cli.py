@@ -16,11 +16,11 @@ import pytest
 from data_samples import TRAINED, edit_rows, problem, write_set, write_study
 
 from its.cards.markdown import card_markdown
+from its.commands.cards import problem_card
+from its.commands.lineage import lineage
 from its.errors import DataError
 from its.rows import read_json
-from its.stages.cards import problem_card
-from its.stages.lineage import lineage
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
 

@@ -23,6 +23,8 @@ from running import run_stage
 
 from its import data_files
 from its.cards.markdown import card_markdown
+from its.checks.untracked import untracked_files
+from its.commands.lineage import lineage
 from its.data_files import named_files, natural
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.recipe.load import read_document, validate
@@ -30,9 +32,7 @@ from its.recipe.references import reference_faults
 from its.recipe.schema import Dataset
 from its.rows import read_rows
 from its.sources.load import load_problems
-from its.stages.lineage import lineage
-from its.stages.study import load_study
-from its.stages.untracked import untracked_files
+from its.study.study import load_study
 from its.types import Problem
 
 FOLDER = "data/sources/set"

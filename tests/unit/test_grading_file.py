@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from its.cli.grade import KINDS, grade
+from its.commands import grade_file as module
+from its.commands.grade_file import grade_file
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.progress import Progress
 from its.rows import MAX_FAULTS
-from its.stages import grade_file as module
-from its.stages.grade_file import grade_file
 
 
 def _write(path: Path, *rows: Any) -> Path:

@@ -15,12 +15,12 @@ from click.testing import CliRunner
 from running import run_stage
 
 from its.cli.grade import regrade as command
+from its.commands.regrade import regrade
 from its.errors import MissingError, RunError
 from its.grading.changes import Changes
 from its.grading.judge import Opinions, judge_opinion
 from its.rows import read_rows, write_rows
-from its.stages import grade
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 from its.types import Problem, Response, Verdict
 
 
@@ -102,12 +102,12 @@ def test_a_recipe_switches_the_fallback_off(study: Study, edit: Callable[..., No
 
 def test_a_dry_run_tells_and_writes_nothing(study: Study) -> None:
     with pytest.raises(MissingError, match="no such folder"):
-        grade.regrade(load_study(), dry_run=True)
+        regrade(load_study(), dry_run=True)
     run_stage("grade")
-    assert grade.regrade(load_study(), dry_run=True).changed == 0
+    assert regrade(load_study(), dry_run=True).changed == 0
     aged = _age(study)
     before = {path: path.read_bytes() for path in (study.project / "data" / "verdicts").rglob("*.jsonl")}
-    changes = grade.regrade(load_study(), dry_run=True)
+    changes = regrade(load_study(), dry_run=True)
     assert changes.kinds == {("correct", "incorrect"): aged}
     assert {path: path.read_bytes() for path in before} == before
     said = CliRunner().invoke(command, ["--dry-run"]).output
@@ -132,10 +132,10 @@ def test_regrading_is_done_by_dvc(study: Study, monkeypatch: pytest.MonkeyPatch)
         return SimpleNamespace(returncode=len(calls) - 1)
 
     monkeypatch.setattr(subprocess, "run", dvc)
-    assert grade.regrade(load_study(), dry_run=False).changed == aged
+    assert regrade(load_study(), dry_run=False).changed == aged
     assert calls == [[sys.executable, "-m", "dvc", "repro", "--single-item", "--force", "grade"]]
     with pytest.raises(RunError, match="failed"):
-        grade.regrade(load_study(), dry_run=False)
+        regrade(load_study(), dry_run=False)
 
 
 def test_changes_are_counted_by_response() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from data_samples import BASE, SAMPLING, TRAINED, TRAINING_KEY, edit_rows, write_study
 
+from its.commands.lineage import lineage
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.schema import FilesSource
-from its.stages.lineage import lineage
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 
 Keys = dict[str, str]
 

@@ -18,7 +18,7 @@ from its.errors import DataError, FaultsError
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
 from its.stages.report import _odd_cells, best_pair, summary
-from its.stages.study import Checkpoint, Study, join_query_id, load_study
+from its.study.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Problem, Response, Verdict
 
 Edit = Callable[..., None]

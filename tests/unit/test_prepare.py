@@ -15,7 +15,7 @@ from running import run_stage
 from its.cli.main import main
 from its.errors import DataError, FaultsError
 from its.rows import read_rows
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 from its.types import Problem
 
 Rows = list[dict[str, Any]]

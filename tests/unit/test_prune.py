@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from data_samples import TRAINED
 
-from its.stages.prune import prune
-from its.stages.study import load_study
+from its.commands.prune import prune
+from its.study.study import load_study
 
 GONE = "old-sums-none-1"
 

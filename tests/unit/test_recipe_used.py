@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from its.checks.committed import recipe_committed_with_params
 from its.errors import DataError
 from its.recipe.apply import departures, recipe_path, use_recipe
 from its.recipe.document import read_document
 from its.recipe.used import USED, last_used
-from its.stages.committed import recipe_committed_with_params
 
 Its = Callable[..., tuple[int, str, str]]
 Edit = Callable[..., None]

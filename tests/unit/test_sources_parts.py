@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 from running import run_stage
 
 from its.cards.markdown import card_markdown
+from its.checks.untracked import untracked_files
+from its.commands.lineage import lineage
 from its.errors import DataError, FaultsError, ItsError
 from its.recipe.load import read_document, section_fields, validate
 from its.recipe.parts import parts_of
@@ -26,9 +28,7 @@ from its.recipe.schema import Benchmark, Dataset
 from its.rows import read_rows
 from its.sources.load import load_problems
 from its.sources.paths import steps_of
-from its.stages.lineage import lineage
-from its.stages.study import load_study
-from its.stages.untracked import untracked_files
+from its.study.study import load_study
 from its.types import Problem
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -24,10 +24,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from its.commands.convert import convert_file
 from its.errors import DataError, FaultsError, ItsError
 from its.sources.convert import json_lines
 from its.sources.files import read_file
-from its.stages.convert import convert_file
 
 ROOT = Path(__file__).parents[2]
 ROWS: list[dict[str, Any]] = [

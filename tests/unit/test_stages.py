@@ -19,8 +19,8 @@ from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.rows import read_rows
 from its.seeds import derive_seed
-from its.stages.study import Study, load_study
 from its.store import Store
+from its.study.study import Study, load_study
 from its.types import Persona, Problem, Query, Response, Verdict
 
 Edit = Callable[..., None]

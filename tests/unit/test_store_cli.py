@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from store_samples import bodies, damage_body, fill, found
 
+from its.commands.cited_keys import cited_keys
 from its.errors import FaultsError
-from its.stages.cited import cited_keys
 from its.store import PutItem, Store
 
 Its = Callable[..., tuple[int, str, str]]

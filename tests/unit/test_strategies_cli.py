@@ -16,8 +16,8 @@ from its.cli.recipe import recipe
 from its.cli.strategy import strategy
 from its.errors import DataError, MissingError
 from its.rows import read_rows, write_rows
-from its.stages.study import Study, load_study
 from its.strategies.persona import has_persona
+from its.study.study import Study, load_study
 from its.types import Persona, Problem
 
 Edit = Callable[..., None]

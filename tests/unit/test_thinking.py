@@ -16,6 +16,7 @@ from running import run_stage
 
 from its import thinking
 from its.cli.grade import grade as grade_command
+from its.commands.grade_file import grade_file
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, FaultsError
 from its.grading.grade import Grader, Item
@@ -24,10 +25,10 @@ from its.recipe.load import checked, validate
 from its.recipe.schema import Thinking
 from its.rows import read_rows, write_rows
 from its.sources.thoughts import Trace, normal_trace
-from its.stages import generate, persona, serving
-from its.stages.grade_file import grade_file
-from its.stages.study import Checkpoint, Study, load_study
+from its.stages import generate, persona
 from its.strategies.persona import persona_answer
+from its.study import serving
+from its.study.study import Checkpoint, Study, load_study
 from its.thinking import SOLUTION_MARKS, Cut, OpenedBy, PlainMarks, cut_thinking, thinking_tokens
 from its.types import Message, Persona, Problem, Query, Response, Verdict
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from its.stages.study import load_study
-from its.stages.untracked import untracked_files
+from its.checks.untracked import untracked_files
+from its.study.study import load_study
 
 Its = Callable[..., tuple[int, str, str]]
 TEMPLATES = ["recipes/prompts/mine.j2", "recipes/prompts/far/away.j2", "recipes/axolotl/mine.yaml.j2"]

@@ -18,8 +18,8 @@ from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.chat import opening_fault
 from its.recipe.schema import Recipe
-from its.stages.study import Checkpoint, Study
 from its.store import Store
+from its.study.study import Checkpoint, Study
 
 OURS = ("vllm", "transformers")
 """Engines that render the chat template that ITS knows; servers have their own."""

@@ -12,12 +12,12 @@ from ruamel.yaml import YAML
 from its.errors import DataError
 from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
-from its.stages.study import Study
 from its.strategies.controls import noise_text, shuffled_owners, source_of, with_sources
 from its.strategies.persona import draw_domain, has_persona, persona_indices, persona_messages
 from its.strategies.query import query_messages
 from its.strategies.rules import persona_flags
 from its.strategies.similarity import SimilarityIndex
+from its.study.study import Study
 from its.types import Persona, Problem
 
 TEXT_ID = "preview"

@@ -16,8 +16,8 @@ from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
 from its.sources.declared import mapping_faults
 from its.sources.records import Rejected
-from its.stages.problem_sets import compared_as_text, grading_tools, read_set, told_as_text
-from its.stages.study import checked_recipe
+from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text
+from its.study.study import checked_recipe
 
 
 @dataclass

@@ -16,9 +16,9 @@ from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
-from its.stages.study import Study
 from its.store import Store
 from its.store.tracing import count_sessions
+from its.study.study import Study
 from its.types import Query
 
 STAGES = ("prepare", "prepare_benchmark", "persona", "query")

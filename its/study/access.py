@@ -30,7 +30,7 @@ from its.home import its_home
 from its.recipe.document import Document, read_document
 from its.recipe.scalars import quoted
 from its.recipe.schema import FilesSource, FolderSource, Recipe, Section
-from its.stages.study import Study, load_study
+from its.study.study import Study, load_study
 
 _ITEM = re.compile(r"\$\{item\.(\w+)\}")
 _CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "TMPDIR")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
-from its.stages.study import Study, join_query_id
+from its.study.study import Study, join_query_id
 from its.types import Problem, Query
 
 _OTHERS = (".git", ".dvc")

@@ -11,7 +11,7 @@ from typing import Any
 from its.errors import ItsError
 from its.home import remove
 from its.recipe.document import read_document
-from its.stages.study import Study
+from its.study.study import Study
 
 _PLACES = (("models", "", ""), ("results/loss", "", ".csv"), ("results/cost", "train-", ".json"))
 """(folder, what stands before a checkpoint's name there, what stands behind it)."""

@@ -1,0 +1,1 @@
+"""What commands do that are no stage: a module each."""
