@@ -1,0 +1,30 @@
+"""Install the engine environments at the same time: `its env sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from its.checks.machine import locks_project
+from its.environments import ENGINE_NAMES, EngineName, SyncResult, sync_environment
+from its.errors import ItsError
+from its.home import its_home
+
+
+def sync_environments(names: Collection[EngineName], say: Callable[[str], None]) -> Iterator[SyncResult | ItsError]:
+    """Install the environments from their locks; yield each result, or the error that stopped it. No name: all.
+
+    Args:
+        say: receives a line for each step.
+
+    Raises:
+        MissingError: if the ITS home is not known.
+    """
+    project, home = locks_project(), its_home()
+    chosen = [name for name in ENGINE_NAMES if name in names or not names]
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        for future in [pool.submit(sync_environment, name, project, home, say) for name in chosen]:
+            try:
+                yield future.result()
+            except ItsError as error:
+                yield error
