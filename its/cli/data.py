@@ -1,9 +1,8 @@
-"""`its data`: which data sets there are, what made them, how two states differ, and how they leave the study."""
+"""`its data`: list the data sets, show where they come from, compare two states, export."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 FIRST = 5
 WIDTH = 160
 
-strategy_option = click.option("--strategy", help="With the personas and queries of this strategy.")
+strategy_option = click.option("--strategy", help="Include the personas and queries of this strategy.")
 
 
 @click.group("data")
 def data() -> None:
-    """Look at data sets, compare and export them.
+    """Inspect, compare and export data sets.
 
-    Problems, personas and queries are versioned by DVC; what made them stands in data/cards/. See docs/data.md.
+    DVC versions problems, personas and queries; their cards are in data/cards/. See docs/data.md.
     """
 
 
@@ -71,8 +70,8 @@ def show(name: str | None, as_json: bool) -> None:
 def card(name: str, strategy: str | None, as_json: bool) -> None:
     """Print the card of a data set in Markdown.
 
-    Without a strategy the card that `prepare` wrote; with one also who wrote the personas, with which templates and
-    sampling, and whether the files are what dvc.lock says.
+    Without --strategy, the card that `prepare` wrote. With it, also the writer of the personas, its templates and
+    sampling, and whether the files match dvc.lock.
 
     \b
     Reads   params.yaml, data/, recipes/, dvc.lock, the store
@@ -80,12 +79,13 @@ def card(name: str, strategy: str | None, as_json: bool) -> None:
     Example its data card arithmetic --strategy random
     """
     from its.cards.markdown import card_markdown
+    from its.commands.cards import set_card
 
-    found = _card(_study(), name, strategy)
+    found = set_card(_study(), name, strategy)
     if as_json:
         print_json(card=found)
-    else:
-        echo(card_markdown(found), nl=False)
+        return
+    echo(card_markdown(found), nl=False)
 
 
 @data.command("diff")
@@ -97,9 +97,9 @@ def card(name: str, strategy: str | None, as_json: bool) -> None:
 def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json: bool) -> None:
     """Compare problems and personas of two states.
 
-    A state is a git revision, a DVC experiment, a folder with a study in it (written with a `/`), or `workspace`, the
-    files at hand; two files of rows may be compared as well. Old states are read from DVC's cache or remote, nothing is
-    checked out. Prints the first few rows that came, went or changed; --json has all.
+    A state is a git revision, a DVC experiment, the folder of a study (written with a `/`), or `workspace`, the current
+    files. Two files of rows can be compared as well. Old states are read from DVC's cache or remote; nothing is checked
+    out. Prints the first few rows that were added, removed or changed; --json prints all.
 
     \b
     Reads   data/problems/ and data/personas/ of both states
@@ -107,10 +107,8 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
     Example its data diff HEAD~1 --set arithmetic
     """
     from its.commands.differences import compare
-    from its.study.study import find_project
 
-    files = os.path.isfile(old) or os.path.isfile(new)
-    found = compare(Path() if files else find_project(), old, new, set_name, strategy)
+    found = compare(old, new, set_name, strategy)
     if as_json:
         print_json(old=old, new=new, files=found)
         return
@@ -121,14 +119,14 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
 
 @data.command("lineage")
 @click.argument("row_id", metavar="ID")
-@click.option("--checkpoint", help="Of the response, where ID names a query.")
-@click.option("--sample", type=click.IntRange(min=0), help="Of the response, where ID names a query.")
+@click.option("--checkpoint", help="The response's checkpoint, if ID is a query.")
+@click.option("--sample", type=click.IntRange(min=0), help="The response's sample index, if ID is a query.")
 @json_option
 def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bool) -> None:
     """Trace a row back to the line of its source.
 
     ID is CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE (a response and its verdict), SET/PROBLEM/STRATEGY (a query or training
-    row), PROBLEM, or CHECKPOINT. Prints each step with the file and line where it stands.
+    row), PROBLEM, or CHECKPOINT. Prints each step with its file and line.
 
     \b
     Reads   params.yaml, data/, models/, recipes/, dvc.lock, the store
@@ -159,39 +157,34 @@ def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bo
 @click.option(
     "--side",
     type=click.Choice(["train", "test"]),
-    help="The split; train puts the solution into `messages`. Default: the side of the set.",
+    help="The split; `train` adds the solution to `messages`. Default: the side of the set.",
 )
 @click.option(
-    "--push", metavar="REPO_ID", help="Upload it to this dataset of the hub, with HF_TOKEN; new ones are private."
+    "--push", metavar="REPO_ID", help="Upload to this dataset on the hub with HF_TOKEN; a new one is private."
 )
 @json_option
 def export(name: str, out: Path, strategy: str | None, side: Any, push: str | None, as_json: bool) -> None:
     """Write a data set as a Hugging Face dataset.
 
-    A folder with one Parquet file and the card as README.md, which `datasets.load_dataset(OUT)` reads. It must not
-    exist before.
+    Writes a folder with one Parquet file and the card as README.md, for `datasets.load_dataset(OUT)`.
 
     \b
     Reads   params.yaml, data/, recipes/, dvc.lock, the store
-    Writes  OUT; with --push the hub
+    Writes  OUT, which must not exist; with --push the hub
     Example its data export arithmetic exported --strategy random
     """
-    from its.cards.markdown import card_markdown
     from its.commands.export import export_dataset, hub_token, push_dataset
 
     token = None if push is None else hub_token()  # before anything is written
-    study = _study()
-    document = _card(study, name, strategy)
-    licence = document.get("problems", document)["origin"].get("licence")
-    done = export_dataset(study, name, strategy, side, card_markdown(document), licence, out)
+    done = export_dataset(_study(), name, strategy, side, out)
     if push is not None and token is not None:
         done["pushed"] = push_dataset(out, push, token)
     if as_json:
         print_json(exported=done)
         return
     echo(f"{done['folder']}: {done['rows']} rows, split `{done['split']}`")
-    if licence is None:
-        click.echo("warning: the licence of the source is not known; look before you publish", err=True)
+    if done["licence"] is None:
+        click.echo("warning: the licence of the source is unknown; check it before you publish", err=True)
     if push is not None:
         click.echo(f"pushed: {done['pushed']}")
 
@@ -199,13 +192,13 @@ def export(name: str, out: Path, strategy: str | None, side: Any, push: str | No
 @data.command("convert")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--at", metavar="KEY", help="The key of the list that holds the rows, where the file is one object.")
+@click.option("--at", metavar="KEY", help="The key of the list with the rows, if the file is one object.")
 @json_option
 def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
     """Write a JSON or CSV file as JSON lines.
 
-    For what no source reads as it is: objects that are spread over lines, one object that holds the rows, a table
-    column by column, CSV with `;`. Each value stays as it is written.
+    For files that no source reads directly: objects spread over lines, one object that contains the rows, a table
+    stored column by column, CSV with `;`. Each value is kept as written.
 
     \b
     Reads   FILE
@@ -217,8 +210,8 @@ def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
     rows = convert_file(file, out, at)
     if as_json:
         print_json(converted={"file": str(out), "rows": rows})
-    else:
-        echo(f"{out}: {rows} rows")
+        return
+    echo(f"{out}: {rows} rows")
 
 
 def _study() -> Study:
@@ -227,26 +220,24 @@ def _study() -> Study:
     return load_study()
 
 
-def _card(study: Study, name: str, strategy: str | None) -> dict[str, Any]:
-    from its.commands.cards import problem_card, strategy_card
-
-    return problem_card(study, name) if strategy is None else strategy_card(study, name, strategy)
-
-
 def _file_line(file: dict[str, Any]) -> str:
     if file["rows"] is None:
         return f"{file['path']}  missing"
-    stage = f"written by {file['stage']}" if file["stage"] else "in no dvc.lock"
+    stage = f"written by {file['stage']}" if file["stage"] else "not in dvc.lock"
     changed = ", changed since" if file["as_locked"] is False else ""
     return f"{file['path']}  {file['rows']} rows, sha256 {file['sha256'][:12]}, {stage}{changed}"
 
 
 def _difference_lines(file: dict[str, Any]) -> Iterator[str]:
     before, after = ("absent" if count is None else count for count in (file["before"], file["after"]))
-    came, went, changed = file["came"], file["went"], file["changed"]
-    counts = f"{len(came)} came, {len(went)} went, {len(changed)} changed" if came or went or changed else "equal"
+    added, removed, changed = file["added"], file["removed"], file["changed"]
+    counts = (
+        f"{len(added)} added, {len(removed)} removed, {len(changed)} changed"
+        if added or removed or changed
+        else "equal"
+    )
     yield f"{file['path']}: {before} -> {after} rows: {counts}"
-    for mark, rows in (("+", came), ("-", went)):
+    for mark, rows in (("+", added), ("-", removed)):
         yield from (f"  {mark} {item['id']}  {_short(item['row'].get('text'))}" for item in rows[:FIRST])
         yield from _more(mark, rows)
     for item in changed[:FIRST]:
@@ -266,11 +257,11 @@ def _standing_lines(standing: dict[str, Any]) -> Iterator[str]:
     changed = f", changed since: {', '.join(standing['changed_files'])}" if standing["changed_files"] else ""
     yield f"commit  {standing['commit'] or 'not in a git repository'}{changed}"
     if standing["changed_stages"] is None:
-        yield f"dvc.lock  cannot be told: {standing['unknown']}"
+        yield f"dvc.lock  unknown: {standing['unknown']}"
     elif not standing["changed_stages"]:
-        yield "dvc.lock  describes these files"
+        yield "dvc.lock  matches these files"
     else:
-        yield "dvc.lock  describes other files than these:"
+        yield "dvc.lock  does not match these files:"
         for stage, reasons in standing["changed_stages"].items():
             yield from (f"    {stage}: {reason}" for reason in reasons)
 
@@ -281,6 +272,6 @@ def _fact(name: str, value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value on one line; where both ends matter, a long text keeps its beginning."""
+    """A value on one line; a long one is cut at its end."""
     text = shown(" ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split()))
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."

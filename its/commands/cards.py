@@ -56,6 +56,11 @@ def overview(study: Study, name: str | None = None) -> list[dict[str, Any]]:
     return out
 
 
+def set_card(study: Study, name: str, strategy: str | None) -> dict[str, Any]:
+    """The `problem_card` of a set, or with a strategy its `strategy_card`."""
+    return problem_card(study, name) if strategy is None else strategy_card(study, name, strategy)
+
+
 def problem_card(study: Study, name: str) -> dict[str, Any]:
     """The card that stage `prepare` wrote for a set.
 

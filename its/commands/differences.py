@@ -1,4 +1,4 @@
-"""What came, went or changed between two states of a study's problems and personas."""
+"""Rows of problems and personas that were added, removed or changed between two states of a study."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 from its.errors import DataError, Fault
 from its.revisions import Files, Folder, open_files
 from its.rows import MAX_DOCUMENT_VALUES, MAX_FAULTS, json_lines, raise_faults
+from its.study.study import find_project
 from its.values import exceeds
 
 MAX_BYTES = 2**30
-"""Of a file, which is held in memory: 50,000 problems with reasoning traces as their solutions."""
+"""Of a file, which is read into memory: 50,000 problems with reasoning traces as their solutions."""
 FOLDERS = ("data/problems", "data/personas")
 Rows = dict[str, dict[str, Any]]
 
 
-def compare(project: Path, old: str, new: str, set_name: str | None, strategy: str | None) -> list[dict[str, Any]]:
+def compare(old: str, new: str, set_name: str | None, strategy: str | None) -> list[dict[str, Any]]:
     """Every file of problems or personas in either state, with the rows that differ.
 
-    Rows are matched by problem_id, several of one problem by their order. A file that only one state has differs by
-    all its rows.
+    Rows are matched by problem_id, several of one problem by their order. All rows of a file that only one state has
+    differ.
 
     Args:
         old, new: `workspace`, a folder or a revision as `open_files` takes it, or two files of rows.
@@ -32,16 +33,17 @@ def compare(project: Path, old: str, new: str, set_name: str | None, strategy: s
         strategy: only personas under this strategy.
 
     Returns:
-        For each file {path, before, after, came, went, changed}: `before` and `after` count rows (None: no such file),
-        `came` and `went` are {id, row}, `changed` {id, fields: {name: [old, new]}}.
+        For each file {path, before, after, added, removed, changed}: `before` and `after` count rows (None: no such
+        file), `added` and `removed` are {id, row}, `changed` is {id, fields: {name: [old, new]}}.
 
     Raises:
-        DataError: if there is no such revision, one is a file and the other none, or nothing matches.
-        FaultsError: with every line that is no row, the first faults of another file.
-        MissingError: if DVC has a file neither in its cache nor in its remote.
+        DataError: if there is no such revision, only one of the two is a file, or nothing matches.
+        FaultsError: with every line that is not a row, or the first faults of a file of another kind.
+        MissingError: outside a project, or if a file is neither in DVC's cache nor in its remote.
     """
     if os.path.isfile(old) or os.path.isfile(new):  # unlike Path.is_file it takes a name that no file can have
         return [_compare_files(Path(old), Path(new))]
+    project = find_project()
     left, right = open_files(project, old), open_files(project, new)
     paths = sorted({*_paths(left, set_name, strategy), *_paths(right, set_name, strategy)})
     if not paths:
@@ -61,7 +63,7 @@ def compare(project: Path, old: str, new: str, set_name: str | None, strategy: s
 def _compare_files(old: Path, new: Path) -> dict[str, Any]:
     for path, other in ((old, new), (new, old)):
         if not os.path.isfile(path):
-            raise DataError(f"`{path}` is no file, `{other}` is one", "compare two files, or two states of a study")
+            raise DataError(f"`{path}` is not a file, `{other}` is one", "compare two files, or two states of a study")
     left, right = (Folder(str(path), path.parent) for path in (old, new))
     return _difference(str(new), _rows(left, old.name), _rows(right, new.name))
 
@@ -91,7 +93,7 @@ def _rows(files: Files, path: str) -> Rows:
         raise DataError(f"{place}: has more than {MAX_DOCUMENT_VALUES} values", "is it a file of rows?")
     for number, row in json_lines(io.BytesIO(content), place, faults):
         if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
-            faults.append(Fault(f"{place}:{number}", "no row of problems or personas: it has no `problem_id`"))
+            faults.append(Fault(f"{place}:{number}", "not a row of problems or personas: it has no `problem_id`"))
             if len(faults) > MAX_FAULTS:
                 break  # it is another file, and the rest would say the same
             continue
@@ -110,8 +112,8 @@ def _difference(path: str, old: Rows | None, new: Rows | None) -> dict[str, Any]
         "path": path,
         "before": None if old is None else len(old),
         "after": None if new is None else len(new),
-        "came": [{"id": name, "row": row} for name, row in right.items() if name not in left],
-        "went": [{"id": name, "row": row} for name, row in left.items() if name not in right],
+        "added": [{"id": name, "row": row} for name, row in right.items() if name not in left],
+        "removed": [{"id": name, "row": row} for name, row in left.items() if name not in right],
         "changed": [
             {"id": name, "fields": _fields(left[name], row)}
             for name, row in right.items()

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from its.cards.markdown import card_markdown
+from its.commands.cards import set_card
 from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
 from its.study.study import Study, join_query_id
@@ -25,9 +27,7 @@ PROBLEM_FIELDS = ("problem_id", "text", "reference", "solution", "source", "row"
 QUERY_FIELDS = ("query_id", "strategy", "domain")
 
 
-def export_dataset(
-    study: Study, name: str, strategy: str | None, side: Side | None, card: str, licence: str | None, out: Path
-) -> dict[str, Any]:
+def export_dataset(study: Study, name: str, strategy: str | None, side: Side | None, out: Path) -> dict[str, Any]:
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
     With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. `meta`
@@ -35,21 +35,22 @@ def export_dataset(
 
     Args:
         side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
-        card: Markdown, without front matter.
-        licence: the hub's name of a licence; None where it is not known.
         out: a folder that does not exist; it appears whole or not at all.
 
     Returns:
-        {folder, split, rows, file}.
+        {folder, split, rows, file, licence}; `licence` is None where the source does not state one.
 
     Raises:
-        DataError: if `out` exists or lies in what git, DVC or ITS keep, or a row of the train side has no solution.
+        DataError: if params.yaml declares no such set or strategy, `out` exists or is in a folder of git, DVC or ITS,
+            or a row of the train side has no solution.
         MissingError: if a stage that writes the rows did not run.
         RunError: if the disk is full.
     """
     _check_place(study, out)
     if os.path.lexists(out):
         raise DataError(f"`{out}` exists", "name a folder that does not; nothing is overwritten")
+    card = set_card(study, name, strategy)
+    licence = card.get("problems", card)["origin"].get("licence")
     own: Side = "train" if name in study.recipe.datasets else "test"
     split: Side = side or own
     rows = _problem_rows(study, name) if strategy is None else _query_rows(study, name, strategy, own, split)
@@ -61,7 +62,7 @@ def export_dataset(
         file.parent.mkdir()
         count = _write_parquet(file, rows, with_messages=strategy is not None)
         title = name if strategy is None else f"{name}, strategy {strategy}"
-        readme = f"---\n{_front_matter(title, split, count, licence)}\n---\n\n{card}"
+        readme = f"---\n{_front_matter(title, split, count, licence)}\n---\n\n{card_markdown(card)}"
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         temporary.chmod(0o755)
         temporary.rename(out)
@@ -72,7 +73,7 @@ def export_dataset(
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-    return {"folder": str(out), "split": split, "rows": count, "file": f"data/{file.name}"}
+    return {"folder": str(out), "split": split, "rows": count, "file": f"data/{file.name}", "licence": licence}
 
 
 def _check_place(study: Study, out: Path) -> None:

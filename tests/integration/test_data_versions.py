@@ -75,8 +75,8 @@ def versions(tmp_path: Path) -> Clone:
 def _expect_both_changes(found: dict[str, Any]) -> None:
     assert set(found) == {"data/problems/bench.jsonl", "data/personas/bench/random.jsonl"}
     for file in found.values():
-        assert [row["id"] for row in file["came"]] == ["c"]
-        assert [row["id"] for row in file["went"]] == ["a"]
+        assert [row["id"] for row in file["added"]] == ["c"]
+        assert [row["id"] for row in file["removed"]] == ["a"]
         assert [row["id"] for row in file["changed"]] == ["b"]
     assert found["data/problems/bench.jsonl"]["changed"][0]["fields"] == {"text": ["two", "TWO"]}
 
@@ -85,14 +85,16 @@ def test_revisions_experiments_and_the_files_at_hand_are_compared(versions: Clon
     _expect_both_changes(_difference(versions, "HEAD~1", "HEAD"))
     _expect_both_changes(_difference(versions, "HEAD~1"))
     assert "3 rows: equal" not in _its(versions, "data", "diff", "HEAD")
-    assert all(file["came"] == file["went"] == file["changed"] == [] for file in _difference(versions, "HEAD").values())
+    assert all(
+        file["added"] == file["removed"] == file["changed"] == [] for file in _difference(versions, "HEAD").values()
+    )
 
     (versions.path / "rows.jsonl").write_text(_rows(b="TWO", c="three", d="four"), encoding="utf-8")
     versions.run("dvc", "exp", "run", "-q", "-n", "with-four")
     versions.run("git", "checkout", "-q", "--", ".")
     versions.run("dvc", "checkout", "-q")
     found = _difference(versions, "workspace", "with-four", "--set", "bench")
-    assert [row["id"] for row in found["data/personas/bench/random.jsonl"]["came"]] == ["d"]
+    assert [row["id"] for row in found["data/personas/bench/random.jsonl"]["added"]] == ["d"]
 
     said = _its(versions, "data", "diff", "nothing", code=3)
     assert "no git revision and no DVC experiment `nothing`" in said

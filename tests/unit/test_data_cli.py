@@ -55,7 +55,7 @@ def test_show_lists_sets_steps_files_and_stages(its: Its, study: Study) -> None:
     lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  data/")}
     assert lines["data/problems/arithmetic.jsonl"].endswith("written by prepare@arithmetic, changed since")
     assert lines["data/personas/arithmetic/random.jsonl"].endswith("written by persona")
-    assert lines["data/queries/train/arithmetic/random.jsonl"].endswith("in no dvc.lock")
+    assert lines["data/queries/train/arithmetic/random.jsonl"].endswith("not in dvc.lock")
     sets = _json(its, "data", "show", "arithmetic_test")["sets"]
     assert [(item["name"], item["kind"], item["rows"]) for item in sets] == [("arithmetic_test", "benchmark", 3)]
     assert all(len(file["sha256"]) == 64 for file in sets[0]["files"])
@@ -119,7 +119,7 @@ def test_a_card_without_a_store_says_so(its: Its, study: Study) -> None:
         (["card", "arithmetic", "--strategy", "odd"], 3, "params.yaml declares no strategy `odd`"),
         (["card", "arithmetic", "--strategy", "similar"], 4, "similar.jsonl: no such file"),
         (["lineage", "nothing"], 3, "no row of this study is called `nothing`"),
-        (["diff", "./data", "params.yaml"], 3, "`data` is no file, `params.yaml` is one"),
+        (["diff", "./data", "params.yaml"], 3, "`data` is not a file, `params.yaml` is one"),
         (["diff", "HEAD"], 4, "not in a DVC repository"),
         (["export", "other", "out"], 3, "params.yaml declares no dataset or benchmark `other`"),
         (["export", "arithmetic", "recipes"], 3, "`recipes` exists"),
@@ -165,18 +165,18 @@ def test_diff_of_two_folders(its: Its, study: Study, tmp_path: Path) -> None:
         "data/personas/arithmetic/random.jsonl",
     }
     problems = by_path["data/problems/arithmetic.jsonl"]
-    assert [row["id"] for row in problems["came"]] == ["n"]
-    assert [row["id"] for row in problems["went"]] == ["train_00002"]
+    assert [row["id"] for row in problems["added"]] == ["n"]
+    assert [row["id"] for row in problems["removed"]] == ["train_00002"]
     (changed,) = problems["changed"]
     assert (changed["id"], list(changed["fields"]), changed["fields"]["text"][1]) == ("train_00000", ["text"], "New?")
     personas = by_path["data/personas/arithmetic/random.jsonl"]
-    assert (personas["before"], personas["after"], len(personas["went"])) == (3, None, 3)
+    assert (personas["before"], personas["after"], len(personas["removed"])) == (3, None, 3)
 
     out = its("data", "diff", str(other), "--set", "arithmetic")[1]
-    assert "data/problems/arithmetic.jsonl: 3 -> 3 rows: 1 came, 1 went, 1 changed\n" in out
+    assert "data/problems/arithmetic.jsonl: 3 -> 3 rows: 1 added, 1 removed, 1 changed\n" in out
     assert "  + n  How many is" in out
     assert "  ~ train_00000\n      text: How many is" in out
-    assert "data/personas/arithmetic/random.jsonl: 3 -> absent rows: 0 came, 3 went, 0 changed\n" in out
+    assert "data/personas/arithmetic/random.jsonl: 3 -> absent rows: 0 added, 3 removed, 0 changed\n" in out
     only = _json(its, "data", "diff", str(other), "--strategy", "random")["files"]
     assert {Path(file["path"]).name for file in only} == {"random.jsonl"}
     code, _, err = its("data", "diff", str(other), "--set", "other")
@@ -191,11 +191,11 @@ def test_diff_of_two_files_shows_the_first_few(its: Its, study: Study, tmp_path:
     new.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     code, out, _ = its("data", "diff", str(old), str(new))
     assert code == 0
-    assert out.startswith(f"{new}: 2 -> 10 rows: 8 came, 0 went, 1 changed\n")
+    assert out.startswith(f"{new}: 2 -> 10 rows: 8 added, 0 removed, 1 changed\n")
     assert "  + 3 more (--json has all)\n" in out
     assert "  ~ p (2)\n      text: b\n          > c\n" in out
     assert max(map(len, out.splitlines())) < 200
-    assert len(_json(its, "data", "diff", str(old), str(new))["files"][0]["came"]) == 8
+    assert len(_json(its, "data", "diff", str(old), str(new))["files"][0]["added"]) == 8
 
 
 def test_diff_names_every_line_that_is_no_row(its: Its, study: Study, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_diff_names_every_line_that_is_no_row(its: Its, study: Study, tmp_path: 
     code, out, err = its("data", "diff", str(bad), str(bad))
     assert (code, out) == (3, "")
     assert f"error: {bad}:1:1: broken JSON" in err
-    assert f"error: {bad}:2: no row of problems or personas: it has no `problem_id`" in err
+    assert f"error: {bad}:2: not a row of problems or personas: it has no `problem_id`" in err
 
 
 def _load(folder: Path, tmp_path: Path) -> Any:
@@ -226,7 +226,7 @@ def test_an_export_is_a_dataset(its: Its, study: Study, tmp_path: Path) -> None:
     out = tmp_path / "new" / "exported"
     code, said, err = its("data", "export", "arithmetic", str(out), "--strategy", "random")
     assert (code, said) == (0, f"{out}: 3 rows, split `train`\n")
-    assert err == "warning: the licence of the source is not known; look before you publish\n"
+    assert err == "warning: the licence of the source is unknown; check it before you publish\n"
     loaded = _load(out, tmp_path)
     assert list(loaded) == ["train"]
     row = loaded["train"][1]
