@@ -21,7 +21,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew; look at the difference")
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/; look at the difference")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         path = GOLDEN / name
         if request.config.getoption("--update-golden"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         assert path.is_file(), f"no {path}: run pytest --update-golden and look at it"
         assert text == path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The command line. Where this process is the command `its`, signals are taken care of before the imports."""
+"""The command line. In a process of the command `its`, signals are handled before the imports."""
 
 import os.path
 import sys

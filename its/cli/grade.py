@@ -1,4 +1,4 @@
-"""Grade: the stage, any file, and again after the grader changed."""
+"""`its grade`, the stage or any file, and `its regrade` after a change of the grader."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EXAMPLES = 10
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Where the graded rows go; with FILE alone.")
-@click.option("--kind", type=click.Choice(KINDS), help="Answer kind of rows that do not say theirs; with FILE alone.")
-@click.option("--thinking", nargs=2, metavar="START END", help="Marks around reasoning to cut off; with FILE alone.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file of graded rows; only with FILE.")
+@click.option("--kind", type=click.Choice(KINDS), help="Answer kind of rows without a `kind`; only with FILE.")
+@click.option("--thinking", nargs=2, metavar="START END", help="Marks around reasoning to cut off; only with FILE.")
 @click.option(
     "--opened-by",
     type=click.Choice(OPENERS),
-    help="Who writes START: the prompt, so that a response begins within its reasoning, or the model.",
+    help="Who writes START: `prompt`, so that a response begins within its reasoning, or `model`.",
 )
-@click.option("--no-fallback", is_flag=True, help="No answer where none is said outright; with FILE alone.")
+@click.option("--no-fallback", is_flag=True, help="Take stated answers only; only with FILE.")
 @json_option
 def grade(
     file: Path | None,
@@ -36,38 +36,42 @@ def grade(
 ) -> None:
     """Give every response a verdict.
 
-    Reads data/responses/ and data/problems/. Writes data/verdicts/. With FILE: reads JSON lines with `reference` and
-    `response` (and maybe `kind`: integer, number, math, choice), writes them with `answer`, `verdict` and `rule`. With
-    --thinking a response that ends within its reasoning is `no_answer`; one without any mark is taken for such where
-    its row says `finish_reason: length` (or `max_tokens`), unless --opened-by tells. With --no-fallback a response
-    that says no answer outright is `no_answer`, instead of being read for its last number or formula.
+    With FILE, grades JSON lines outside a study: each row has `reference` and `response` (and optionally `kind`:
+    integer, number, math, choice) and receives `answer`, `verdict` and `rule`.
 
-    Example: its grade answers.jsonl --kind math --output graded.jsonl
+    With --thinking, a response that ends within its reasoning is `no_answer`. A response without any mark counts as
+    such if its row has `finish_reason: length` (or `max_tokens`), unless --opened-by decides. With --no-fallback, a
+    response without a stated answer is `no_answer`; otherwise its last number or formula is taken.
+
+    \b
+    Reads   data/responses/, data/problems/; or FILE
+    Writes  data/verdicts/; or the file of --output
+    Example its grade answers.jsonl --kind math --output graded.jsonl
     """
     if file is None:
         if output or kind or thinking or opened_by or no_fallback:
             options = "--output, --kind, --thinking, --opened-by, --no-fallback"
-            raise click.UsageError(f"{options} go with FILE; the recipe says the rest")
+            raise click.UsageError(f"{options} need FILE; a study takes these settings from its recipe")
         from its.stages import grade as stage
         from its.study.access import stage_study
 
         with stage_study("grade") as study:
-            said = stage.run(study)
-        print_json(summary=said) if as_json else click.echo(said)
+            summary = stage.run(study)
+        print_json(summary=summary) if as_json else click.echo(summary)
         return
     if output is None:
         raise click.UsageError("FILE needs --output")
     if opened_by is not None and thinking is None:
-        raise click.UsageError("--opened-by goes with --thinking START END")
+        raise click.UsageError("--opened-by needs --thinking START END")
     from its.commands.grade_file import grade_file
 
     counts = grade_file(
         file,
         output,
-        kind,  # type: ignore[arg-type]  # click holds it to KINDS
+        kind,  # type: ignore[arg-type]  # click checks it
         thinking,
         list_all=as_json,
-        opened_by=opened_by,  # type: ignore[arg-type]  # and this to OPENERS
+        opened_by=opened_by,  # type: ignore[arg-type]  # and this
         fallback=not no_fallback,
     )
     if as_json:
@@ -78,15 +82,18 @@ def grade(
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Tell what would change, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, write nothing.")
 @json_option
 def regrade(dry_run: bool, as_json: bool) -> None:
-    """Grade stored responses again and tell what changed.
+    """Grade stored responses again and show what changed.
 
-    Reads data/responses/ and data/verdicts/. Has DVC run the stage `grade` alone, whatever it thinks is new, and
-    compares the verdicts with the former ones. Nothing is generated; `dvc repro` then measures and reports anew.
+    DVC runs the stage `grade` alone, whether or not its dependencies changed; the new verdicts are compared with the
+    former ones. Nothing is generated. `dvc repro` then measures and reports again.
 
-    Example: its regrade --dry-run
+    \b
+    Reads   data/responses/, data/problems/, data/verdicts/
+    Writes  data/verdicts/, dvc.lock
+    Example its regrade --dry-run
     """
     from its.commands.regrade import regrade as grade_again
     from its.study.study import load_study
@@ -119,7 +126,7 @@ def regrade(dry_run: bool, as_json: bool) -> None:
     for (before, after), count in changes.kinds.most_common():
         click.echo(f"  {before} -> {after}: {count}")
     if changes.answers:
-        click.echo(f"  same verdict, another answer (votes may move): {changes.answers}")
+        click.echo(f"  same verdict, another answer (votes may change): {changes.answers}")
     if changes.without_former:
         click.echo(f"  without a former verdict: {changes.without_former}")
     for cell, count in changes.new_correct.items():
@@ -135,4 +142,4 @@ def regrade(dry_run: bool, as_json: bool) -> None:
     if len(changes.listed) > EXAMPLES:
         click.echo(f"... {len(changes.listed) - EXAMPLES} more: --json lists them all")
     if changes.changed + changes.answers and not dry_run:
-        click.echo("`dvc repro` measures and reports anew", err=True)
+        click.echo("`dvc repro` measures and reports again", err=True)

@@ -15,8 +15,9 @@ from its.cli.data import data
 from its.cli.env import doctor, env
 from its.cli.grade import regrade
 from its.cli.output import print_json
+from its.cli.prune import prune
 from its.cli.recipe import recipe
-from its.cli.results import prune, results
+from its.cli.results import results
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
@@ -25,8 +26,8 @@ from its.interrupts import LINE, Signalled, Signals
 
 DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
-    errno.EACCES: "make the path writable, or set ITS_HOME to a folder that is",
-    errno.EROFS: "set ITS_HOME to a folder on a disk that can be written",
+    errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
+    errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
 ORDER = ["recipe", "strategy", *STAGES, "regrade", "results", "data", "store", "prune", "env", "doctor"]
 
@@ -40,12 +41,12 @@ class _Ordered(click.Group):
 
 @click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(its.__version__, prog_name="its")
-@click.option("--traceback", is_flag=True, help="Show where an expected failure was raised.")
+@click.option("--traceback", is_flag=True, help="Show where an expected error was raised.")
 def cli(traceback: bool) -> None:
     """Run Input-Time Scaling studies from a declaration.
 
     Choose a study with `its recipe use NAME`, run it with `dvc repro`, sweep it with `dvc exp run -S`. The commands
-    from `prepare` to `report` are the stages that dvc.yaml calls; DVC decides which of them has to run.
+    from `prepare` to `report` are the stages that dvc.yaml calls; DVC decides which of them must run.
     """
 
 
@@ -54,10 +55,10 @@ for command in (recipe, strategy, *STAGES.values(), regrade, results, data, stor
 
 
 def _run(words: list[str]) -> None:
-    """Run a command; a signal ends it, whatever its exception became on its way.
+    """Run a command. After a signal, any exception that ends it is reported as the signal.
 
     Raises:
-        Signalled: if one came and the command failed.
+        Signalled: if a signal arrived and the command failed.
     """
     with Signals() as signals:
         try:
@@ -72,7 +73,7 @@ def _require_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        raise MissingError("the current folder is not there any more", "`cd` into a folder that exists") from error
+        raise MissingError("the current folder no longer exists", "`cd` into a folder that exists") from error
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -107,6 +108,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if error.errno not in DISK_HINTS or "--traceback" in words:
             raise
         click.echo(f"error: {error.filename or 'the disk'}: {str(error.strerror).lower()}", err=True)
-        click.echo(f"hint: {DISK_HINTS[error.errno]}; what was finished is kept", err=True)
+        click.echo(f"hint: {DISK_HINTS[error.errno]}; completed work is kept", err=True)
         sys.exit(EXIT_RUN_FAILED)
     sys.exit(0)

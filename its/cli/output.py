@@ -1,4 +1,4 @@
-"""What reading commands share: one JSON document, or plain text."""
+"""What commands share: `--json`, one versioned JSON document, and text that a terminal shows safely."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def json_option(function: Function) -> Function:
 
 
 def print_json(**content: Any) -> None:
-    """Print one versioned document on stdout; what a terminal would act on is escaped, and so the text exact."""
+    """Print one versioned document on stdout; control characters are escaped, so a terminal shows the exact text."""
     click.echo(shown_json(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)))
 
 
 def echo(text: str, *, nl: bool = True) -> None:
-    """Print text that others wrote (a model, a server, a recipe): a terminal shows it and does not act on it."""
+    """Print text from outside (a model, a server, a recipe) so that a terminal shows it and does not act on it."""
     click.echo(shown(text, lines=True), nl=nl)

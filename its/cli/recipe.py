@@ -31,9 +31,12 @@ def recipe() -> None:
 def list_(as_json: bool) -> None:
     """List the recipes with what they do.
 
-    Reads recipes/*.yaml. Those that cannot be read are named behind the others (exit 3).
+    Those that cannot be read are named behind the others (exit 3).
 
-    Example: its recipe list
+    \b
+    Reads   recipes/*.yaml
+    Writes  nothing
+    Example its recipe list
     """
     from its.recipe.apply import described
 
@@ -54,7 +57,10 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Print a recipe, without what looks like a secret.
 
-    Example: its recipe show quickstart
+    \b
+    Reads   recipes/NAME.yaml
+    Writes  nothing
+    Example its recipe show quickstart
     """
     from its.recipe.apply import recipe_path
     from its.recipe.document import read_document
@@ -87,7 +93,10 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     vllm against vLLM's classes, in vLLM's environment, with --train the configuration of each training against
     Axolotl's schema, in Axolotl's; no GPU is needed.
 
-    Example: its recipe check quickstart
+    \b
+    Reads   params.yaml, recipes/, data/sources/, model folders
+    Writes  nothing
+    Example its recipe check quickstart
     """
     from its.cards.denominator import told_denominator
     from its.checks.data import check_data, preset_notes
@@ -168,10 +177,13 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
 def use(name: str, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
-    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost: an edit of the recipe's file is
-    none. Keeps what it wrote in .its/used.yaml, to tell what was changed since.
+    Refuses if changes in params.yaml would be lost: an edit of the recipe's file is none. Keeps what it wrote in
+    .its/used.yaml, to tell what was changed since.
 
-    Example: its recipe use quickstart
+    \b
+    Reads   recipes/NAME.yaml
+    Writes  params.yaml, .its/used.yaml
+    Example its recipe use quickstart
     """
     from its.checks.committed import recipe_committed_with_params
     from its.checks.data import data_checked, preset_notes
@@ -215,10 +227,13 @@ def _tell_untracked(paths: list[str]) -> None:
 def diff(name: str | None, used: bool, as_json: bool) -> None:
     """Show how params.yaml departs from its recipe.
 
-    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names; with --used what was
-    written last, whatever its file says now).
+    Without NAME, compares with the recipe that params.yaml names; with --used, with what was written last, whatever
+    its file says now.
 
-    Example: its recipe diff
+    \b
+    Reads   params.yaml, recipes/NAME.yaml; with --used .its/used.yaml
+    Writes  nothing
+    Example its recipe diff
     """
     from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
@@ -259,9 +274,12 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
 def new(name: str, source: str) -> None:
     """Scaffold a recipe from another one.
 
-    Writes recipes/NAME.yaml, complete and valid, with a header that says what to edit. Overwrites nothing.
+    The new recipe is complete and valid, with a header that says what to edit. Overwrites nothing.
 
-    Example: its recipe new mine --from quickstart
+    \b
+    Reads   recipes/RECIPE.yaml
+    Writes  recipes/NAME.yaml
+    Example its recipe new mine --from quickstart
     """
     from its.checks.data import data_checked
     from its.recipe.new import new_recipe
@@ -277,7 +295,10 @@ def new(name: str, source: str) -> None:
 def fields(section: str, as_json: bool) -> None:
     """List the fields that a section of a recipe knows.
 
-    Example: its recipe fields writer.sampling
+    \b
+    Reads   nothing
+    Writes  nothing
+    Example its recipe fields writer.sampling
     """
     from its.recipe.load import section_fields
 

@@ -24,10 +24,13 @@ def results() -> None:
 def table(form: str, as_json: bool) -> None:
     """Print the train x test table and what it says.
 
-    Reads results/ of the last `dvc repro`. Text comes with the headline, the other formats are the table alone, with
+    Text comes with the headline, the other formats are the table alone, with
     its intervals and terms; `--json` is `--format json`.
 
-    Example: its results table --format markdown
+    \b
+    Reads   results/ of the last `dvc repro`
+    Writes  nothing
+    Example its results table --format markdown
     """
     from its.report.sentences import headline_sentences
     from its.report.tables import TABLES
@@ -52,10 +55,13 @@ def table(form: str, as_json: bool) -> None:
 def best(as_json: bool) -> None:
     """Print the pair to report and what it scores.
 
-    Reads results/ of the last `dvc repro`. The pair is chosen on the benchmarks with the role `select`. Where there is
+    The pair is chosen on the benchmarks with the role `select`. Where there is
     none, the largest cell of a table is named only if `measure.maximum` is true, with what it overstates.
 
-    Example: its results best
+    \b
+    Reads   results/ of the last `dvc repro`
+    Writes  nothing
+    Example its results best
     """
     from its.stages.report import best_pair
     from its.study.study import load_study
@@ -66,27 +72,3 @@ def best(as_json: bool) -> None:
         return
     for sentence in sentences:
         click.echo(sentence)
-
-
-@click.command()
-@click.option("--dry-run", is_flag=True, help="Name what would go, remove nothing.")
-def prune(dry_run: bool) -> None:
-    """Remove checkpoints that left the design.
-
-    Reads params.yaml. Removes models/CHECKPOINT and its files under results/ where the design has no such checkpoint;
-    DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses. A model
-    that `train` did not make, or that a recipe names, is left and named. Symbolic links are not followed: one goes,
-    what it names stays; what lies behind a linked folder is left and named.
-
-    Example: its prune --dry-run
-    """
-    from its.commands.prune import prune as prune_study
-    from its.study.study import load_study
-
-    removed, left = prune_study(load_study(), dry_run)
-    for path in removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
-    for path, why in left.items():
-        click.echo(f"left {path}: {why}", err=True)
-    if not removed and not left:
-        click.echo("nothing is out of the design")

@@ -1,4 +1,4 @@
-"""The stages as commands: each calls its module in `its/stages/` and prints the one line that it returns."""
+"""The stages as commands: each calls its module in `its/stages/` and prints the line that it returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from its.cli.grade import grade
 
 
 def _run(stage: ModuleType, *values: str | int) -> None:
-    """Run a stage on what dvc.yaml declares for it and these values of its matrix, and print its line."""
+    """Run a stage on what dvc.yaml declares for it, with the values of its matrix, and print its summary line."""
     from its.study.access import stage_study
 
     name = stage.__name__.rpartition(".")[2]
@@ -23,9 +23,10 @@ def _run(stage: ModuleType, *values: str | int) -> None:
 def prepare(name: str) -> None:
     """Load, filter and sample one dataset or benchmark.
 
-    Reads the declared source. Writes data/problems/NAME.jsonl, and what is known of it to data/cards/NAME/.
-
-    Example: python -m its prepare arithmetic
+    \b
+    Reads   the declared source; for a dataset also the benchmarks to decontaminate against
+    Writes  data/problems/NAME.jsonl, data/cards/NAME/
+    Example python -m its prepare arithmetic
     """
     from its.stages import prepare as stage
 
@@ -34,11 +35,12 @@ def prepare(name: str) -> None:
 
 @click.command()
 def persona() -> None:
-    """Have the writer write the personas of the design.
+    """Write the personas of the design with the writer.
 
-    Reads data/problems/. Writes data/personas/ and results/cost/persona.json.
-
-    Example: python -m its persona
+    \b
+    Reads   data/problems/
+    Writes  data/personas/, results/cost/persona.json
+    Example python -m its persona
     """
     from its.stages import persona as stage
 
@@ -49,9 +51,10 @@ def persona() -> None:
 def query() -> None:
     """Render train and test queries from problems and personas.
 
-    Reads data/problems/ and data/personas/. Writes data/queries/.
-
-    Example: python -m its query
+    \b
+    Reads   data/problems/, data/personas/
+    Writes  data/queries/
+    Example python -m its query
     """
     from its.stages import query as stage
 
@@ -66,9 +69,10 @@ def query() -> None:
 def train(model: str, dataset: str, strategy: str, seed: int) -> None:
     """Fine-tune one checkpoint with Axolotl.
 
-    Reads data/queries/train/. Writes models/CHECKPOINT/ and results/loss/CHECKPOINT.csv.
-
-    Example: python -m its train smollm2_135m arithmetic random 1
+    \b
+    Reads   data/queries/train/DATASET/STRATEGY.jsonl
+    Writes  models/CHECKPOINT/, results/loss/CHECKPOINT.csv, results/cost/train-CHECKPOINT.json
+    Example python -m its train smollm2_135m arithmetic random 1
     """
     from its.stages import train as stage
 
@@ -77,11 +81,12 @@ def train(model: str, dataset: str, strategy: str, seed: int) -> None:
 
 @click.command()
 def generate() -> None:
-    """Draw the responses of every cell.
+    """Sample the responses of every cell.
 
-    Reads models/ and data/queries/test/. Writes data/responses/ and results/cost/generate.json.
-
-    Example: python -m its generate
+    \b
+    Reads   models/, data/queries/test/
+    Writes  data/responses/, results/cost/generate.json
+    Example python -m its generate
     """
     from its.stages import generate as stage
 
@@ -90,11 +95,14 @@ def generate() -> None:
 
 @click.command()
 def judge() -> None:
-    """Ask a judge model about every answer, if the recipe names one.
+    """Request a judge model's opinion on every answer.
 
-    Reads data/verdicts/ and data/problems/. Writes data/judge.json; verdicts stay as they are.
+    Without `grading.judge` in the recipe no model is called. Verdicts stay as they are.
 
-    Example: python -m its judge
+    \b
+    Reads   data/verdicts/, data/problems/
+    Writes  data/judge.json
+    Example python -m its judge
     """
     from its.stages import judge as stage
 
@@ -105,9 +113,10 @@ def judge() -> None:
 def measure() -> None:
     """Measure cells, compare blocks, count votes.
 
-    Reads data/verdicts/ and data/responses/. Writes results/*.json and results/plots/.
-
-    Example: python -m its measure
+    \b
+    Reads   data/verdicts/, data/responses/
+    Writes  results/*.json, results/plots/
+    Example python -m its measure
     """
     from its.stages import measure as stage
 
@@ -118,9 +127,10 @@ def measure() -> None:
 def report() -> None:
     """Build results/report.html, one offline page.
 
-    Reads results/ and the rows behind it. Writes results/report.html and results/provenance.json.
-
-    Example: python -m its report
+    \b
+    Reads   results/ and the rows behind it
+    Writes  results/report.html, results/provenance.json
+    Example python -m its report
     """
     from its.stages import report as stage
 

@@ -36,10 +36,13 @@ def strategy() -> None:
 def list_(recipe: str | None, as_json: bool) -> None:
     """List the strategies of a recipe.
 
-    Reads params.yaml, or recipes/NAME.yaml. Prints what gives the persona, where it stands, which part of the problems
+    Prints what gives the persona, where it stands, which part of the problems
     gets one, and the sides of the design that use it.
 
-    Example: its strategy list --recipe strategies
+    \b
+    Reads   params.yaml, or recipes/NAME.yaml
+    Writes  nothing
+    Example its strategy list --recipe strategies
     """
     from its.commands.strategy import describe
 
@@ -61,9 +64,10 @@ def list_(recipe: str | None, as_json: bool) -> None:
 def show(name: str, recipe: str | None, as_json: bool) -> None:
     """Print a strategy with its templates.
 
-    Reads params.yaml, or recipes/NAME.yaml, and recipes/prompts/.
-
-    Example: its strategy show random
+    \b
+    Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/
+    Writes  nothing
+    Example its strategy show random
     """
     from its.commands import strategy as looks
 
@@ -82,10 +86,12 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 def new(name: str, recipe: str | None) -> None:
     """Scaffold the two templates of a strategy.
 
-    Writes recipes/prompts/persona_NAME.j2 and query_NAME.j2, and prints the lines that a recipe needs; with --recipe
-    it puts them there. Overwrites nothing.
+    Prints the lines that a recipe needs; with --recipe it adds them there. Overwrites nothing.
 
-    Example: its strategy new witness
+    \b
+    Reads   with --recipe recipes/NAME.yaml
+    Writes  recipes/prompts/persona_NAME.j2, recipes/prompts/query_NAME.j2; with --recipe that recipe
+    Example its strategy new witness
     """
     from its.checks.data import data_checked
     from its.recipe.new import new_strategy
@@ -125,9 +131,10 @@ def preview(
     writes it, with its seeds and its store; printed with each attempt, the rules it breaks, and how similar it is to
     the problem.
 
-    Reads params.yaml, or recipes/NAME.yaml, recipes/prompts/, and data/problems/ if a set is named.
-
-    Example: its strategy preview similar --problem "What is half of 12?"
+    \b
+    Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/; with --set data/problems/
+    Writes  nothing; with --engine the store
+    Example its strategy preview similar --problem "What is half of 12?"
     """
     if (text is None) == (set_name is None) or (problem_id is not None and set_name is None):
         raise click.UsageError("give a problem: --problem TEXT, or --set SET with or without --problem-id ID")

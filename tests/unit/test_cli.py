@@ -12,23 +12,10 @@ from typing import Any
 
 import pytest
 
-from its.cli.main import ORDER, main
+from its.cli.main import main
 
 Edit = Callable[..., None]
 pytestmark = pytest.mark.usefixtures("project")
-
-
-@pytest.fixture
-def its(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run `its WORDS` in this process: (exit code, stdout, stderr)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return run
 
 
 Its = Callable[..., tuple[int, str, str]]
@@ -201,16 +188,6 @@ def test_a_full_disk_leaves_nothing(its: Its, project: Path, monkeypatch: pytest
     assert list((project / "data" / "problems").iterdir()) == []
 
 
-def test_help_lists_every_command_and_an_example(its: Its) -> None:
-    code, out, _ = its("--help")
-    assert code == 0
-    listed = re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE)
-    assert listed == [name for name in ORDER if name in listed]
-    assert {"recipe", "prepare", "report", "results", "env", "doctor"} <= set(listed)
-    for words in (["prepare"], ["recipe", "check"], ["recipe", "use"], ["generate"]):
-        assert "Example" in its(*words, "--help")[1]
-
-
 def test_a_stage_as_dvc_calls_it(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "its", "prepare", "nothing"], capture_output=True, text=True, check=False
@@ -227,4 +204,4 @@ def test_a_folder_that_was_removed_is_one_clear_error(
     monkeypatch.chdir(gone)
     gone.rmdir()
     code, _, said = its("recipe", "list")
-    assert code == 4 and said.startswith("error: the current folder is not there any more")
+    assert code == 4 and said.startswith("error: the current folder no longer exists")

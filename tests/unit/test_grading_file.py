@@ -341,7 +341,7 @@ def test_the_fallback_can_be_switched_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["x.jsonl"], "FILE needs --output"), (["--kind", "math"], "go with FILE"), (["--no-fallback"], "go with FILE")],
+    [(["x.jsonl"], "FILE needs --output"), (["--kind", "math"], "need FILE"), (["--no-fallback"], "need FILE")],
 )
 def test_usage(words: list[str], message: str) -> None:
     done = CliRunner().invoke(grade, words)

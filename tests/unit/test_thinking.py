@@ -231,7 +231,7 @@ def test_a_file_says_whether_the_limit_ended_a_text(tmp_path: Path) -> None:
     assert verdicts(*marks) == ["correct", "no_answer"]
     assert verdicts(*marks, "--opened-by", "model") == ["correct", "correct"]
     assert verdicts(*marks, "--opened-by", "prompt") == ["no_answer", "no_answer"]
-    assert "goes with --thinking" in CliRunner().invoke(grade_command, [*words, "--opened-by", "model"]).output
+    assert "needs --thinking" in CliRunner().invoke(grade_command, [*words, "--opened-by", "model"]).output
 
 
 # Personas.

@@ -1,0 +1,83 @@
+"""Every help page: one layout, an example that parses, and its text in tests/golden/help/."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from its.cli.main import ORDER, cli
+
+HELP = Path(__file__).parents[1] / "golden" / "help"
+LONGEST = 59
+LAYOUT = re.compile(
+    r"(?P<first>[^\n]+)\n"  # what the command does, in the imperative
+    r"(?:\n[^\x08]+)?"  # what a careful user wants to know
+    r"\n\x08\nReads   (?P<reads>\S.*)\nWrites  (?P<writes>\S.*)\nExample (?P<example>\S.*)"
+)
+VERB = re.compile(
+    "Add|Build|Check|Choose|Compare|Count|Export|Fine-tune|Give|Grade|Inspect|Install|List|Load|Look|Maintain|Measure|"
+    "Print|Read|Remove|Render|Request|Run|Sample|Scaffold|Show|Trace|Try|Write"
+)
+
+
+def _contexts(command: click.Command, parent: click.Context | None, name: str) -> Iterator[click.Context]:
+    context = click.Context(command, parent=parent, info_name=name, terminal_width=100)
+    yield context
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            yield from _contexts(command.commands[child], context, child)
+
+
+CONTEXTS = {context.command_path: context for context in _contexts(cli, None, "its")}
+COMMANDS = {path: context for path, context in CONTEXTS.items() if not isinstance(context.command, click.Group)}
+
+
+def test_every_command_is_listed_in_the_order_of_the_work() -> None:
+    assert cli.list_commands(CONTEXTS["its"]) == ORDER
+    assert set(cli.commands) == set(ORDER)
+
+
+@pytest.mark.parametrize("path", CONTEXTS)
+def test_a_page_is_as_its_golden_file(path: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"help/{path.replace(' ', '_')}.txt", CONTEXTS[path].get_help() + "\n")
+
+
+def test_no_page_is_of_a_former_command() -> None:
+    assert {file.stem for file in HELP.iterdir()} == {path.replace(" ", "_") for path in CONTEXTS}
+
+
+@pytest.mark.parametrize("path", CONTEXTS)
+def test_the_first_line_is_short_and_imperative(path: str) -> None:
+    first = str(CONTEXTS[path].command.help).partition("\n")[0]
+    assert first.endswith(".") and len(first) <= LONGEST, first
+    assert VERB.fullmatch(first.split()[0].rstrip(",")), f"add the verb, if it is one: {first}"
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_command_says_what_it_reads_and_writes_with_an_example(path: str) -> None:
+    command = COMMANDS[path].command
+    found = LAYOUT.fullmatch(inspect.cleandoc(str(command.help)))
+    assert found, f"{path}: wanted are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
+    words = shlex.split(found["example"])
+    words = words[3:] if words[:3] == ["python", "-m", "its"] else words[1:]
+    context, target = CONTEXTS["its"], CONTEXTS["its"].command
+    while isinstance(target, click.Group):
+        name, child, words = target.resolve_command(context, words)
+        assert child is not None
+        target = child
+        context = click.Context(target, parent=context, info_name=name)
+    assert target is command, "the example is of another command"
+    target.make_context(path, words)  # raises for an option or argument that does not exist
+
+
+@pytest.mark.parametrize("path", CONTEXTS)
+def test_every_option_has_a_help_text(path: str) -> None:
+    for parameter in CONTEXTS[path].command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help and parameter.help.endswith("."), f"{path} {parameter.name}"
