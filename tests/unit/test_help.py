@@ -27,7 +27,7 @@ VERB = re.compile(
 
 
 def _contexts(command: click.Command, parent: click.Context | None, name: str) -> Iterator[click.Context]:
-    context = click.Context(command, parent=parent, info_name=name, terminal_width=100)
+    context = click.Context(command, parent, name, terminal_width=100, **command.context_settings)
     yield context
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
