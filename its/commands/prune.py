@@ -1,4 +1,4 @@
-"""Remove what checkpoints left behind that are no longer in the design; never anything that ITS did not make."""
+"""Remove what checkpoints left behind that are no longer in the design; never anything that ITS did not write."""
 
 from __future__ import annotations
 
@@ -14,75 +14,88 @@ from its.recipe.document import read_document
 from its.study.study import Study
 
 _PLACES = (("models", "", ""), ("results/loss", "", ".csv"), ("results/cost", "train-", ".json"))
-"""(folder, what stands before a checkpoint's name there, what stands behind it)."""
+"""(folder, text before a checkpoint's name there, text after it)."""
 _TRAINED = re.compile(r"[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9]+")
 """MODEL-DATASET-STRATEGY-SEED, as `Checkpoint.name` joins them."""
 _OWN_FILES = ("axolotl.yaml", "its_parity.json")
-"""What stage `train` writes beside a model; nobody else's folder has both."""
+"""What stage `train` writes beside a model; a folder with both is its own."""
+_HALF_REMOVED = re.compile(rf"\.{_TRAINED.pattern}\.prune\.tmp")
+"""A model's folder while it is removed, which a killed run leaves behind. DVC ignores the name (.dvcignore)."""
 
 
 def prune(study: Study, dry_run: bool) -> tuple[list[str], dict[str, str]]:
     """Remove what belongs to no checkpoint of the design.
 
-    A model goes only if it has the name of a checkpoint and the files that `train` writes beside one, and if no recipe
-    of the project names it or something in it. A symbolic link is removed as a link. What lies in a folder that is one
-    is left: it may be shared, or no part of the study.
+    A model is removed only if it has the name of a checkpoint and the files that `train` writes beside one, and if no
+    recipe of the project names it or something in it. A symbolic link is removed as a link. What is in a linked folder
+    is kept: it may be shared, or not part of the study. A model disappears as a whole: a killed run leaves no half of
+    it under its name, and the next run removes the rest.
 
     Args:
         dry_run: only name it.
 
     Returns:
-        What went, and what was left with the reason, as paths from the study's folder.
+        What was removed, and what was kept with the reason, as paths from the study's folder.
     """
     removed: list[str] = []
-    left: dict[str, str] = {}
-    for path in sorted(_found(study, left)):
+    kept: dict[str, str] = {}
+    for path, reason in sorted(_found(study)):
         shown = path.relative_to(study.project).as_posix()
-        if not dry_run:
+        if not reason and not dry_run:
             try:
-                remove(path)
+                _remove(path)
             except OSError as error:
-                left[shown] = str(error.strerror).lower()
-                continue
-        removed.append(shown)
-    return removed, left
+                reason = str(error.strerror).lower()
+        if reason:
+            kept[shown] = reason
+        else:
+            removed.append(shown)
+    return removed, kept
 
 
-def _found(study: Study, left: dict[str, str]) -> Iterator[Path]:
-    kept = {checkpoint.name for checkpoint in study.checkpoints()}
-    named = _Named(study.project)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink() and not _HALF_REMOVED.fullmatch(path.name):
+        half = path.with_name(f".{path.name}.prune.tmp")
+        remove(half)
+        os.rename(path, half)
+        path = half
+    remove(path)
+
+
+def _found(study: Study) -> Iterator[tuple[Path, str]]:
+    """(path, why it is kept) of all that may belong to a checkpoint outside the design; no reason: it can go."""
+    in_design = {checkpoint.name for checkpoint in study.checkpoints()}
+    named = _NamedPaths(study.project)
     for place, before, after in _PLACES:
         folder = study.project / place
         linked = next((item for item in (folder.parent, folder) if item != study.project and item.is_symlink()), None)
         for path in folder.iterdir() if folder.is_dir() else ():
             name = path.name.removeprefix(before).removesuffix(after)
-            if path.name != f"{before}{name}{after}" or name in kept:
+            if place == "models" and linked is None and _HALF_REMOVED.fullmatch(path.name):
+                yield path, ""
+            elif path.name != f"{before}{name}{after}" or name in in_design:
                 continue
-            if not _TRAINED.fullmatch(name):
-                if place == "models" and name.count("-") >= 3:
-                    left[path.relative_to(study.project).as_posix()] = "it does not have the name of a checkpoint"
-                continue
-            if why := _not_ours(path, place, linked, study, named):
-                left[path.relative_to(study.project).as_posix()] = why
-            else:
-                yield path
+            elif _TRAINED.fullmatch(name):
+                yield path, _why_kept(path, place, linked, study, named) or ""
+            elif place == "models" and name.count("-") >= 3:
+                yield path, "it does not have the name of a checkpoint"
 
 
-def _not_ours(path: Path, place: str, linked: Path | None, study: Study, named: _Named) -> str | None:
-    """Why a path with a checkpoint's name has to stay; None if it may go."""
+def _why_kept(path: Path, place: str, linked: Path | None, study: Study, named: _NamedPaths) -> str | None:
+    """Why a path with a checkpoint's name must be kept; None if it can go."""
     if linked is not None:
-        return f"`{linked.relative_to(study.project).as_posix()}` is a symbolic link: look for yourself"
+        return f"`{linked.relative_to(study.project).as_posix()}` is a symbolic link: check it yourself"
     if why := named.by(path):
         return why
     if place != "models":
-        return None if path.is_symlink() or path.is_file() else "it is no file"
+        return None if path.is_symlink() or path.is_file() else "it is not a file"
     if not path.is_symlink() and not all((path / name).is_file() for name in _OWN_FILES):
-        return f"it has no {' and '.join(f'`{name}`' for name in _OWN_FILES)}: `train` did not make it"
+        return f"it has no {' and '.join(f'`{name}`' for name in _OWN_FILES)}: `train` did not write it"
     return None
 
 
-class _Named:
-    """The paths that the recipes of a project name, the active one and all others: each text may be one."""
+class _NamedPaths:
+    """The paths that the recipes of a project name, params.yaml included: any text in one may be a path."""
 
     def __init__(self, project: Path) -> None:
         self._paths: dict[str, str] = {}
@@ -101,12 +114,12 @@ class _Named:
                     self._paths.setdefault(os.path.normpath(project / text), shown)
 
     def by(self, path: Path) -> str | None:
-        """Why a path may be what a recipe names, or hold something that one names; None if none does."""
+        """Which recipe names a path, or something in it; None if none does."""
         for own in {os.path.realpath(path), os.path.normpath(path)}:
             for text, recipe in self._paths.items():
                 if text == own or text.startswith(f"{own}{os.sep}"):
                     return f"{recipe} names it"
-        return None if self._unreadable is None else f"{self._unreadable} cannot be read and may name it: correct it"
+        return None if self._unreadable is None else f"{self._unreadable} cannot be read and may name it: fix it"
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,14 +1,20 @@
-"""`its prune` removes what left the design, and nothing that a symbolic link names."""
+"""`its prune` removes what left the design: nothing else, nothing by halves, nothing that a symbolic link names."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from data_samples import TRAINED
 
+from its.commands import prune as module
 from its.commands.prune import prune
 from its.study.study import load_study
+
+Its = Callable[..., tuple[int, str, str]]
 
 GONE = "old-sums-none-1"
 
@@ -27,18 +33,119 @@ def _model(folder: Path) -> Path:
     return folder
 
 
+def _files(study: Path) -> dict[str, int]:
+    return {str(path.relative_to(study)): path.lstat().st_size for path in study.rglob("*")}
+
+
+def _checkpoint(study: Path, name: str) -> list[str]:
+    """All that a training writes; the paths that prune names."""
+    _model(study / "models" / name)
+    for path in (f"results/loss/{name}.csv", f"results/cost/train-{name}.json"):
+        (study / path).write_text("x")
+    return [f"models/{name}", f"results/cost/train-{name}.json", f"results/loss/{name}.csv"]
+
+
 def test_what_left_the_design_goes(study: Path) -> None:
-    gone, kept = _model(study / "models" / GONE), _model(study / "models" / TRAINED)
-    for name in ("loss/{}.csv", "cost/train-{}.json"):
-        for checkpoint in (GONE, TRAINED):
-            (study / "results" / name.format(checkpoint)).touch()
-    wanted = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}.csv"]
+    wanted = _checkpoint(study, GONE)
+    _checkpoint(study, TRAINED)
+    for name in ("results/cost/generate.json", "results/loss/notes.csv", "models/README.md", "results/metrics.json"):
+        (study / name).write_text("of the user, or of another stage")
+    before = _files(study)
     assert prune(load_study(study), dry_run=True) == (wanted, {})
-    assert gone.is_dir()
+    assert _files(study) == before
     assert prune(load_study(study), dry_run=False) == (wanted, {})
-    assert not gone.exists()
-    assert kept.is_dir()
-    assert (study / "results" / "loss" / f"{TRAINED}.csv").exists()
+    after = {path: size for path, size in before.items() if not any(path.startswith(gone) for gone in wanted)}
+    assert _files(study) == after
+    assert prune(load_study(study), dry_run=False) == ([], {})
+
+
+def test_what_it_prints(study: Path, its: Its) -> None:
+    assert its("prune") == (0, "nothing to remove: every checkpoint is in the design\n", "")
+    _checkpoint(study, GONE)
+    (_model(study / "models" / "my-own-model-1") / "axolotl.yaml").unlink()
+    kept = "kept models/my-own-model-1: it has no `axolotl.yaml` and `its_parity.json`: `train` did not write it\n"
+    lines = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}.csv"]
+    assert its("prune", "--dry-run") == (0, "".join(f"would remove {line}\n" for line in lines), kept)
+    assert its("prune") == (0, "".join(f"removed {line}\n" for line in lines), kept)
+    assert its("prune") == (0, "", kept)
+
+
+@pytest.mark.parametrize(
+    "change", [("  train: [none, random]", "  train: [none]"), ("  seeds: [1]", "  seeds: [2]")], ids=["train", "seeds"]
+)
+def test_the_design_decides(study: Path, edit: Callable[..., None], change: tuple[str, str]) -> None:
+    none = "smollm2_135m-arithmetic-none-1"
+    _checkpoint(study, none)
+    wanted = _checkpoint(study, TRAINED)
+    assert prune(load_study(study), dry_run=False) == ([], {})
+    edit(change)
+    removed, _ = prune(load_study(study), dry_run=False)
+    assert set(wanted) <= set(removed)
+    assert (study / "models" / none).is_dir() == ("train" in change[0])
+
+
+class Killed(BaseException):
+    """No handler of the code under test may catch it, as none catches SIGKILL."""
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_a_kill_in_the_middle_leaves_no_half_model(study: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Whatever was removed before the kill, the model is whole under its name or gone, and the next run ends it."""
+    wanted = _checkpoint(study, GONE)
+    whole = sorted(path.name for path in (study / "models" / GONE).iterdir())
+    steps = 0
+
+    def dying(act: Callable[..., object]) -> Callable[..., object]:
+        def run(*args: object, **named: object) -> object:
+            nonlocal steps
+            steps += 1
+            if steps > at:
+                raise Killed
+            return act(*args, **named)
+
+        return run
+
+    with monkeypatch.context() as patched:
+        for name in ("unlink", "rmdir", "rename"):
+            patched.setattr(os, name, dying(getattr(os, name)))
+        try:
+            prune(load_study(study), dry_run=False)
+        except Killed:
+            pass
+        else:
+            assert at == 6, "every step of a run was a place to die"
+    model = study / "models" / GONE
+    assert not model.exists() or sorted(path.name for path in model.iterdir()) == whole
+    prune(load_study(study), dry_run=False)
+    assert not [path for path in wanted if (study / path).exists()]
+    assert not list((study / "models").iterdir())
+
+
+def test_what_cannot_be_removed_is_named_and_the_rest_goes(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = _checkpoint(study, GONE)
+    real = module.remove
+
+    def remove(path: Path) -> None:
+        if path.suffix == ".csv":
+            raise PermissionError(1, "Operation not permitted")
+        real(path)
+
+    monkeypatch.setattr(module, "remove", remove)
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (removed, left) == (wanted[:2], {wanted[2]: "operation not permitted"})
+
+
+@pytest.mark.parametrize("place", [f"results/loss/{GONE}.csv", f"results/cost/train-{GONE}.json"])
+def test_a_folder_that_is_named_as_a_file_of_ours_is_left(study: Path, place: str) -> None:
+    (study / place).mkdir()
+    assert prune(load_study(study), dry_run=False) == ([], {place: "it is not a file"})
+    assert (study / place).is_dir()
+
+
+def test_a_study_without_any_output(study: Path) -> None:
+    for folder in ("models", "results"):
+        shutil.rmtree(study / folder)
+    assert prune(load_study(study), dry_run=False) == ([], {})
 
 
 def test_a_link_goes_and_what_it_names_stays(study: Path, tmp_path: Path) -> None:
@@ -83,9 +190,10 @@ def test_what_has_no_name_of_a_checkpoint_is_left_and_named(study: Path, name: s
     assert (study / "results" / "loss" / f"{name}.csv").exists()
 
 
-def test_a_model_that_train_did_not_make_is_left(study: Path) -> None:
+@pytest.mark.parametrize("missing", ["its_parity.json", "axolotl.yaml"])
+def test_a_model_that_train_did_not_write_is_left(study: Path, missing: str) -> None:
     model = _model(study / "models" / GONE)
-    (model / "its_parity.json").unlink()
+    (model / missing).unlink()
     removed, left = prune(load_study(study), dry_run=False)
     assert (removed, list(left)) == ([], [f"models/{GONE}"])
     assert model.is_dir()
