@@ -5,6 +5,7 @@ ITS_FAKE_SCRIPT names a JSON file:
     answers   problem text -> what to put in the box
     right     only a model whose path holds this text gives these answers, and only to prompts that hold `persona`
     persona   see `right`
+    varied    each seed gives another text, and a third of them a wrong answer
     template  the chat template that the engine takes whatever the model has
     seconds   how long a step takes, each of which finishes one request
 ITS_FAKE_LOG names a file that gets one JSON line for each request seen.
@@ -30,6 +31,7 @@ def _load(variable: str) -> dict[str, Any]:
 class SamplingParams:
     def __init__(self, *, seed: int, temperature: float, top_p: float, max_tokens: int, stop: list[str]) -> None:
         self.seed, self.max_tokens, self.stop, self.temperature = seed, max_tokens, stop, temperature
+        self.top_p = top_p
 
 
 class LLM:
@@ -77,6 +79,7 @@ class LLM:
         prompt = next(turn["content"] for turn in reversed(messages) if turn["role"] == "user")
         lora = None if lora_request is None else list(lora_request)
         seen = {"model": self.model, "prompt": prompt, "seed": sampling.seed, "options": self.options, "lora": lora}
+        seen |= {"messages": messages, "sampling": vars(sampling)}
         if chat_template is not None:
             seen["chat_template"] = chat_template
         self._log(seen)
@@ -86,7 +89,7 @@ class LLM:
             os.kill(os.getpid(), 9)
         if "please raise" in prompt:
             raise RuntimeError("out of memory")
-        text, reason = self._persona(prompt) if continue_final_message else (self._answer(prompt), "stop")
+        text, reason = self._persona(prompt) if continue_final_message else (self._answer(prompt, sampling.seed), "stop")
         name = str(self.count)
         self.count += 1
         self.waiting.append(
@@ -131,7 +134,13 @@ class LLM:
         text = completions[min(attempt, len(completions) - 1)]
         return (text.removeprefix("cut:"), "length") if text.startswith("cut:") else (text, "stop")
 
-    def _answer(self, prompt: str) -> str:
+    def _answer(self, prompt: str, seed: int) -> str:
+        if self.script.get("varied"):
+            thought = f"Counted {'again and ' * (seed % 5)}again in {seed % 97} ways. "
+            return thought + (self._scripted(prompt) if seed % 3 else "The final answer is \\boxed{-2}.")
+        return self._scripted(prompt)
+
+    def _scripted(self, prompt: str) -> str:
         if self.script.get("right", "") in self.model and self.script.get("persona", "") in prompt:
             for problem, answer in self.script.get("answers", {}).items():
                 if problem in prompt:
