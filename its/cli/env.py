@@ -149,11 +149,10 @@ def doctor(as_json: bool) -> None:
 
 def _project() -> Path:
     """The checkout whose locks count: the nearest folder at or above this one with `envs/` and `dvc.yaml`, or ours."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "envs").is_dir():
-            return folder
-    return Path(__file__).resolve().parents[2]
+    from its.home import find_above, is_study
+
+    found = find_above(Path.cwd(), lambda folder: is_study(folder) and (folder / "envs").is_dir())
+    return found or Path(__file__).resolve().parents[2]
 
 
 def _states(project: Path, home: Path) -> list[dict[str, Any]]:
