@@ -28,6 +28,7 @@ from typing import Any
 from its.store import PutItem, Store, response_key
 from its.store.exporting import export_store
 from its.store.importing import import_store
+from its.store.stats import store_stats
 from its.store.verify import verify_store
 from its.types import Response
 
@@ -351,7 +352,7 @@ def main() -> None:
         print("building a store of responses of 8 kB", file=sys.stderr)
         keys = build(folder / "store.sqlite", RESPONSES // share)
         with Store(folder / "store.sqlite") as store:
-            told = store.stats()
+            told = store_stats(store)
         upkeep = measure_upkeep(folder / "store.sqlite", folder, len(keys))
         found = {"read": measure_reading(folder / "store.sqlite", keys)}
         print("inserting", file=sys.stderr)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from its.errors import DataError, MissingError, RunError
+from its.home import STORE_FILE
 from its.shown import shown
 
 HOME_FOLDERS = frozenset({"envs", "fingerprints", "locks", "logs", "models", "training", "wheels"})
@@ -208,7 +209,7 @@ def _home_above(path: Path) -> Path | None:
     """The ITS home in one of whose own folders the path lies; a home is known by its store."""
     for folder in path.parents:
         inside = path.relative_to(folder).parts
-        if len(inside) > 1 and inside[0].lower() in HOME_FOLDERS and (folder / "store.sqlite").exists():
+        if len(inside) > 1 and inside[0].lower() in HOME_FOLDERS and (folder / STORE_FILE).exists():
             return folder
     return None
 

@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 from its.errors import DataError, MissingError
 from its.shown import shown
 
+STORE_FILE = "store.sqlite"
+"""The store of responses in the home folder."""
 _EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC 3.67 puts the workspaces of `--temp` and of the queue here
 _SHOWN_CHARACTERS = 200
 
@@ -42,10 +44,25 @@ def its_home(start: Path | None = None) -> Path:
     main = _main_checkout(begin)
     if main != begin:
         return main / ".its"
-    for folder in (begin, *begin.parents):
-        if (folder / "dvc.yaml").is_file():
-            return next((root for root in (folder, *folder.parents) if (root / ".dvc").is_dir()), folder) / ".its"
-    raise MissingError(f"no `dvc.yaml` in {begin} or above", "run inside a study's folder, or set `ITS_HOME`")
+    study = find_above(begin, is_study)
+    if study is None:
+        raise MissingError(f"no `dvc.yaml` in {begin} or above", "run inside a study's folder, or set `ITS_HOME`")
+    return (find_above(study, is_repository) or study) / ".its"
+
+
+def find_above(start: Path, test: Callable[[Path], bool]) -> Path | None:
+    """The nearest folder, `start` itself or one above it, that passes a test; None if none does."""
+    return next((folder for folder in (start, *start.parents) if test(folder)), None)
+
+
+def is_study(folder: Path) -> bool:
+    """Whether a folder is the root of a study: it holds a `dvc.yaml`."""
+    return (folder / "dvc.yaml").is_file()
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether a folder is the root of a DVC repository: it holds a folder `.dvc`."""
+    return (folder / ".dvc").is_dir()
 
 
 def _named_folder(variable: str, value: str) -> Path:

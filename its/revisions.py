@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from its.errors import DataError, ItsError, MissingError
 from its.files import read_regular
+from its.home import find_above, is_repository
 
 WORKSPACE = "workspace"
 """How DVC calls the files at hand; no revision may be called so."""
@@ -119,11 +120,11 @@ def repository_root(project: Path) -> Path:
     Raises:
         MissingError: if there is none.
     """
-    here = project.resolve()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder
-    raise MissingError(f"{project}: not in a DVC repository", "`git init && dvc init`, or work in a clone of the study")
+    root = find_above(project.resolve(), is_repository)
+    if root is None:
+        hint = "`git init && dvc init`, or work in a clone of the study"
+        raise MissingError(f"{project}: not in a DVC repository", hint)
+    return root
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ def bounded(text: str, length: int = LONGEST) -> str:
     return text if len(text) <= length else f"{text[:length]}... ({len(text) - length} more characters)"
 
 
+def quoted(value: object, length: int = 60) -> str:
+    """A value from a file or a database for use in a message: on one line, cut, without control characters."""
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return shown(text if len(text) <= length else text[:length] + "...")
+
+
 def _escape(found: re.Match[str]) -> str:
     code = ord(found.group())
     named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)

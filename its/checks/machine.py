@@ -21,7 +21,7 @@ from its.environments import (
     superseded_folders,
 )
 from its.errors import ItsError, MissingError
-from its.home import its_home
+from its.home import find_above, is_study, its_home
 
 GIB = 2**30
 
@@ -65,11 +65,8 @@ def check_machine() -> MachineCheck:
 
 def locks_project() -> Path:
     """The checkout whose locks count: the nearest folder at or above this one with `envs/` and `dvc.yaml`, or ours."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "envs").is_dir():
-            return folder
-    return Path(__file__).resolve().parents[2]
+    found = find_above(Path.cwd(), lambda folder: is_study(folder) and (folder / "envs").is_dir())
+    return found or Path(__file__).resolve().parents[2]
 
 
 def environment_states(project: Path, home: Path) -> list[dict[str, Any]]:

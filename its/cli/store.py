@@ -37,8 +37,10 @@ def stats(as_json: bool) -> None:
     Writes  nothing
     Example its store stats
     """
+    from its.store.stats import store_stats
+
     with _opened() as opened:
-        found = opened.stats()
+        found = store_stats(opened)
     if as_json:
         print_json(store=found)
         return
@@ -66,6 +68,7 @@ def verify(repair: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from its.errors import EXIT_RUN_FAILED
+    from its.store.stats import store_stats
     from its.store.verify import verify_store
 
     found = []
@@ -75,7 +78,7 @@ def verify(repair: bool, as_json: bool) -> None:
             if not as_json:
                 of = ", ".join(part for part in (damage.session, damage.key) if part)
                 echo(f"{'repaired' if damage.repaired else 'damaged'}: {damage.what}{f' ({of})' if of else ''}")
-        count = opened.stats()["responses"] if not any(item.key is None for item in found) else None
+        count = store_stats(opened)["responses"] if not any(item.key is None for item in found) else None
     left = sum(not damage.repaired for damage in found)
     if as_json:
         print_json(responses=count, damaged=[asdict(damage) for damage in found])
@@ -105,7 +108,7 @@ def export(file: Path, used: bool, as_json: bool) -> None:
     from dataclasses import asdict
 
     from its.store.exporting import export_store
-    from its.store.rescue import readable_store
+    from its.store.recovery import readable_store
 
     project = _project() if used else None
     with readable_store(_path()) as opened:
@@ -211,9 +214,9 @@ def _opened(make: bool = False) -> Store:
 
 def _path(make: bool = False) -> Path:
     from its.errors import MissingError
-    from its.home import its_home
+    from its.home import STORE_FILE, its_home
 
-    path = its_home() / "store.sqlite"
+    path = its_home() / STORE_FILE
     if not make and not path.exists():
         raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it, or `its store import FILE`")
     return path

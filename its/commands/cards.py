@@ -11,14 +11,15 @@ from its.cards.build import EXAMPLES, build_strategy_card
 from its.cards.shape import checked_card
 from its.errors import DataError, ItsError, MissingError
 from its.files import file_sha256, open_regular
+from its.home import STORE_FILE
 from its.prompts.render import read_template
 from its.recipe.load import read_document
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
 from its.store import Store
-from its.store.tracing import count_sessions
 from its.study.study import Study
+from its.store.stats import count_by_session
 from its.types import Query
 
 STAGES = ("prepare", "prepare_benchmark", "persona", "query")
@@ -235,11 +236,11 @@ def _writer(study: Study) -> dict[str, Any]:
 
 def _sessions(study: Study, keys: list[str | None]) -> list[dict[str, Any]] | None:
     """What the responses behind the personas were made with; None where there is no store."""
-    path = study.home / "store.sqlite"
+    path = study.home / STORE_FILE
     if not path.is_file():
         return None
     with Store(path) as store:
-        counts = count_sessions(store, [key for key in keys if key])
+        counts = count_by_session(store, [key for key in keys if key])
         known = {info.sha256: info.identity for info in store.sessions()}  # without those that are damaged
     return [
         {

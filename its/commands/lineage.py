@@ -17,14 +17,15 @@ from its.cards.shape import checked_card
 from its.data_files import named_files
 from its.errors import Fault, ItsError, MissingError
 from its.files import file_sha256, open_regular, read_regular
+from its.home import STORE_FILE
 from its.prompts.render import read_template
 from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
 from its.store import Store
-from its.store.tracing import Traced, trace
 from its.study.study import Checkpoint, Study, join_query_id
+from its.store.records import Record, find_record
 
 Step = dict[str, Any]
 STAGES = ("prepare", "prepare_benchmark", "persona", "query", "train", "generate", "grade")
@@ -96,7 +97,7 @@ class _Walk:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.store_path = study.home / "store.sqlite"
+        self.store_path = study.home / STORE_FILE
 
     def steps(self, target: Target, checkpoint: Checkpoint | None) -> Iterator[Step]:
         if target.kind == "response" and checkpoint is not None:
@@ -205,7 +206,7 @@ class _Walk:
             if key:
                 yield from self._request("persona request", step["id"], self._trace(key), key)
 
-    def _request(self, what: str, name: str, traced: Traced | None, key: Any) -> Iterator[Step]:
+    def _request(self, what: str, name: str, traced: Record | None, key: Any) -> Iterator[Step]:
         if traced is None:
             why = "it is not in the store" if self.store_path.is_file() else f"there is no store {self.store_path.name}"
             yield _step(what, name, None, {"request_key": key, "missing": f"{why}: `its store import` an export"})
@@ -287,11 +288,11 @@ class _Walk:
             hint = "`dvc status` says which stage has to run again"
             raise_faults([Fault(str(path), f"no {what} of `{name}`", hint)])
 
-    def _trace(self, key: Any) -> Traced | None:
+    def _trace(self, key: Any) -> Record | None:
         if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{64}", key) or not self.store_path.is_file():
             return None
         with Store(self.store_path) as store:
-            return trace(store, key)
+            return find_record(store, key)
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.study.project).as_posix() if path.is_relative_to(self.study.project) else str(path)

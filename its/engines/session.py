@@ -12,8 +12,8 @@ from typing import Any, Self
 from its.engines.protocol import Completion, Engine, EngineModel, Request, SwapError, Tally
 from its.errors import RunError
 from its.store import Store, response_key
-from its.store.bodies import check_response
 from its.store.database import PutItem
+from its.store.validation import check_response
 
 CHUNK = 512  # keys looked up at once, and the most requests held before they are asked or passed over
 POLL_SECONDS = 1.0

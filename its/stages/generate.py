@@ -7,6 +7,7 @@ from typing import Any
 
 from its.engines.protocol import Completion, Request
 from its.engines.session import Session
+from its.home import STORE_FILE
 from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
 from its.rows import count_lines, read_json, read_rows, write_json, write_rows
@@ -26,7 +27,7 @@ def run(study: Study) -> str:
     checkpoints = study.checkpoints()
     cells = study.cells()
     wanted = _count(study, cells)  # first of all: where queries are missing, no model should be made ready
-    with Store(study.home / "store.sqlite") as store, open_serving(study, store, checkpoints, "generate") as session:
+    with Store(study.home / STORE_FILE) as store, open_serving(study, store, checkpoints, "generate") as session:
         prompts = _prompts(study, session, checkpoints)
         session.check = prompts.check
         _ask(study, session, cells, wanted)

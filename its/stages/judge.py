@@ -11,6 +11,7 @@ from typing import Any
 
 from its.engines.protocol import Request
 from its.grading.judge import Opinion, Opinions, judge_opinion
+from its.home import STORE_FILE
 from its.progress import Progress
 from its.prompts.render import read_template, render
 from its.recipe.schema import Judge
@@ -55,7 +56,7 @@ def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
                 if name not in requests:
                     requests[name] = _request(study, judge, template, problem, verdict.answer, name, model)
     said: dict[str, tuple[Opinion, str]] = {}
-    with Store(study.home / "store.sqlite") as store, open_serving(study, store, [model], "judge") as session:
+    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [model], "judge") as session:
         control = control_tokens(study, session, [model])
         for request in requests.values():
             control.look("data/verdicts", f"`{request.request_id}`", [("the question", request.messages[0]["content"])])

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from its.engines.protocol import Completion, Request
+from its.home import STORE_FILE
 from its.progress import Progress, say
 from its.prompts.render import read_template
 from its.recipe.schema import PersonaRequest, Strategy
@@ -180,7 +181,7 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     sampling, marks = recipe.writer.sampling.model_dump(), recipe.models[recipe.writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
-    with Store(study.home / "store.sqlite") as store, open_serving(study, store, [writer], stage) as session:
+    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage) as session:
         control = control_tokens(study, session, [writer])
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}

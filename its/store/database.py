@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from its.errors import DataError, RunError
-from its.store.bodies import MAX_BYTES, Packer, checksum, decode, encode
+from its.shown import quoted
 from its.store.claims import NO_OWNER, Owner, is_alive
 from its.store.connection import connect, damaged, explained, file_bytes, limited, share, writing
+from its.store.encoding import MAX_BYTES, Packer, checksum, decode, encode
 from its.store.inserting import insert_prompt, insert_response, insert_session, session_id
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256, split_determinants, without_secrets
 from its.store.schema import check_schema, prepare
-from its.store.sound import MAX_LABELS, MAX_SETTINGS, SESSION_COLUMNS, labels_of, quoted, sound_session
+from its.store.validation import MAX_LABELS, MAX_SETTINGS, SESSION_COLUMNS, labels_of, parse_session
 from its.values import MAX_VALUES, exceeds
 
 CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
@@ -71,17 +71,16 @@ class Store:
 
     Args:
         path: of the database, which is made where it is missing. On a local disk.
-        say: is told of work that takes long; None writes to stderr.
 
     Attributes:
         db: the connection, for the modules of this room.
         damaged: how many damaged responses were met and deleted, so that they are asked again.
 
     Raises:
-        RunError: if the file is damaged, no store of ITS, of a later schema, or the disk is full.
+        RunError: if the file is damaged, no store of ITS, of another schema, or the disk is full.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.damaged = 0
         self.packer = Packer()
@@ -93,7 +92,7 @@ class Store:
             with explained(path):
                 check_schema(self.db, path)
                 share(self.db, path)
-                prepare(self.db, path, say or _say)
+                prepare(self.db, path)
         except BaseException:
             self.db.close()  # nobody else can: there is no store yet
             raise
@@ -180,7 +179,7 @@ class Store:
                 rows.append(row)
         for row_id, *columns, responses in rows:
             try:
-                found = sound_session(columns)
+                found = parse_session(columns)
             except ValueError:
                 yield DamagedSession(row_id, responses)
             else:
@@ -205,7 +204,7 @@ class Store:
     def contains(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys whose response is stored and undamaged; a damaged one is deleted and counted."""
         found: set[str] = set()
-        for rows in self._sound_rows(keys):
+        for rows in self._intact_rows(keys):
             found.update(key.hex() for _, key, _ in rows)
         return found
 
@@ -215,7 +214,7 @@ class Store:
         One response is unpacked at a time: let go of it before the next. A key that is given twice comes once for each
         `CHUNK`. The store may be written to while this goes on.
         """
-        for rows in self._sound_rows(keys):
+        for rows in self._intact_rows(keys):
             for row_id, key, body in rows:
                 try:
                     yield key.hex(), decode(self.packer.unpack(body))
@@ -308,13 +307,7 @@ class Store:
         with explained(self.path), writing(self.db):
             self.db.execute("DELETE FROM responses WHERE key = ?", (bytes.fromhex(key),))
 
-    def stats(self) -> dict[str, Any]:
-        """What the store holds; see `its.store.counting`."""
-        from its.store.counting import stats
-
-        return stats(self)
-
-    def _sound_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
+    def _intact_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
         """(id, key, body) of responses whose checksum holds, in order of the keys, at most HELD_BYTES at once."""
         for chunk in self._held(keys):
             with explained(self.path):
@@ -353,11 +346,11 @@ class Store:
             for row_id in row_ids:
                 # Another process may have deleted it meanwhile, and the number may have gone to a new response.
                 row = self.db.execute("SELECT key, body, checksum FROM responses WHERE id = ?", (row_id,)).fetchone()
-                if row is not None and not self._is_sound(*row):
+                if row is not None and not self._is_intact(*row):
                     self.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
         self.damaged += len(row_ids)
 
-    def _is_sound(self, key: object, body: object, told: object) -> bool:
+    def _is_intact(self, key: object, body: object, told: object) -> bool:
         if not (has_checksum(key, body, told) and isinstance(body, bytes)):
             return False
         try:
@@ -424,7 +417,3 @@ def _check_storable(text: str) -> None:
 
 def _marks(chunk: Sequence[bytes]) -> str:
     return ",".join("?" * len(chunk))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -17,28 +17,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import zstandard
 
 from its.errors import DataError, MissingError
 from its.files import HOME_FOLDERS, atomic_binary_file
-from its.store.bodies import LEVEL, decode, encode
 from its.store.connection import SUFFIXES, explained, is_damage, limited
-from its.store.salvage import explained_rows, readable_rows
-from its.store.sound import (
+from its.store.database import Store
+from its.store.encoding import LEVEL, decode, encode
+from its.store.inserting import insert_keys
+from its.store.recovery import recovered_rows
+from its.store.validation import (
     MAX_SEARCHES,
     RESPONSE_COLUMNS,
     SESSION_COLUMNS,
     Session,
     check_key,
-    sound_prompt,
-    sound_response,
-    sound_session,
+    parse_prompt,
+    parse_response,
+    parse_session,
 )
-
-if TYPE_CHECKING:
-    from its.store.database import Store
 
 FORMAT = "its-store"
 VERSION = 1
@@ -124,13 +123,13 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
     counts = {"responses": 0, "prompts": 0, "sessions": len(unique), "damaged": 0, "unreadable": 0}
     prompts = _Prompts(store)
 
-    def lost(row_id: int) -> None:
-        counts["unreadable"] += 1
-
-    for _, *row in explained_rows(store.db, store.path, "responses", RESPONSE_COLUMNS, lost, where):
+    for _, row in recovered_rows(store.db, store.path, "responses", RESPONSE_COLUMNS, where):
+        if row is None:
+            counts["unreadable"] += 1
+            continue
         key, session_id, prompt_id, details, created = row[:5]
         try:
-            raw = sound_response(store.packer, row)
+            raw = parse_response(store.packer, row)
             prompt, text = prompts.get(prompt_id)
             session = sessions[session_id].sha256
             check_key(key, session, prompt, details)  # the import would refuse the whole file for it
@@ -178,7 +177,7 @@ class _Prompts:
             raise KeyError(row_id) from error
         if row is None:
             raise KeyError(row_id)
-        sha256, text = sound_prompt(self._store.packer, *row)
+        sha256, text = parse_prompt(self._store.packer, *row)
         if not self._is_written(row_id):
             return sha256, encode(decode(text.encode("utf-8", "surrogatepass")))
         if len(self._recent) >= 10_000:
@@ -229,7 +228,7 @@ def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, i
     with explained(store.path):
         if keys is not None:
             where = "key IN (SELECT key FROM temp.wanted)"
-            wanted = fill_temporary(store.db, "wanted", keys)
+            wanted = insert_keys(store.db, "wanted", keys)
             if not wanted:
                 store.db.execute("DROP TABLE IF EXISTS temp.wanted")
                 raise MissingError("the study cites no response, so that none would be exported", "`dvc repro`")
@@ -240,14 +239,6 @@ def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, i
         if store.db.in_transaction:
             store.db.execute("ROLLBACK")  # nothing was written
         store.db.execute("DROP TABLE IF EXISTS temp.wanted")
-
-
-def fill_temporary(db: sqlite3.Connection, table: str, keys: Iterable[str]) -> int:
-    """Put keys into a new temporary table, which may outgrow memory; how many different ones."""
-    db.execute(f"DROP TABLE IF EXISTS temp.{table}")
-    db.execute(f"CREATE TEMP TABLE {table} (key BLOB PRIMARY KEY) WITHOUT ROWID")
-    db.executemany(f"INSERT OR IGNORE INTO temp.{table} VALUES (?)", ((bytes.fromhex(key),) for key in keys))
-    return int(db.execute(f"SELECT count(*) FROM temp.{table}").fetchone()[0])
 
 
 def _own_version() -> str:
@@ -270,7 +261,6 @@ def _count(store: Store, where: str) -> int:
 def _sessions(store: Store, where: str) -> dict[object, Session]:
     """The sessions of the rows by id; all that can be read, where the rows cannot say."""
     used: set[object] | None = None
-    found: dict[object, Session] = {}
     with explained(store.path):
         try:
             with limited(store.db, store.path):
@@ -278,15 +268,16 @@ def _sessions(store: Store, where: str) -> dict[object, Session]:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-        searches = 0
-        for row_id, *row in readable_rows(store.db, "sessions", SESSION_COLUMNS, lambda row_id: None):
-            if used is not None and row_id not in used:
-                continue
-            try:
-                session = sound_session(row, search=searches < MAX_SEARCHES)
-            except ValueError:
-                searches += 1
-                continue  # its responses are damaged: nothing says any more what determined them
-            searches += session.fault is not None
-            found[row_id] = session
+    found: dict[object, Session] = {}
+    searches = 0
+    for row_id, row in recovered_rows(store.db, store.path, "sessions", SESSION_COLUMNS):
+        if row is None or (used is not None and row_id not in used):
+            continue
+        try:
+            session = parse_session(row, search=searches < MAX_SEARCHES)
+        except ValueError:
+            searches += 1
+            continue  # its responses are damaged: nothing says any more what determined them
+        searches += session.fault is not None
+        found[row_id] = session
     return found

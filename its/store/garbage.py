@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from its.errors import MissingError, RunError
-from its.store.bodies import decode
 from its.store.claims import NO_OWNER, is_alive, owners
 from its.store.connection import explained, file_bytes, is_busy, writing
 from its.store.database import Store, has_checksum
-from its.store.exporting import fill_temporary
-from its.store.salvage import is_whole
+from its.store.encoding import decode
+from its.store.inserting import insert_keys
+from its.store.recovery import is_whole
 
 REFUSED_BYTES = 1000  # a body without text and thinking has 200
 STEP = 10_000  # rows looked at in one transaction, so that others are not kept from writing for long
@@ -56,7 +56,7 @@ def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bo
             )
         if used is not None:
             keep = "key IN (SELECT key FROM temp.used)"
-            _check_used(store, fill_temporary(store.db, "used", used))
+            _check_used(store, insert_keys(store.db, "used", used))
         try:
             counts = _count(store, keep) if dry_run else _remove(store, keep)
         finally:

@@ -1,19 +1,11 @@
-"""The rows of a writing transaction: sessions, prompts and responses, each stored once."""
+"""Insert sessions, prompts and responses, each once; within a writing transaction of the caller."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
-from its.store.bodies import Packer, checksum
-
-_RESPONSE = (
-    "INSERT INTO responses (key, session, prompt, details, created, checksum, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_FIRST_STAYS = f"{_RESPONSE} ON CONFLICT (key) DO NOTHING"
-_OLDER_STAYS = (
-    f"{_RESPONSE} ON CONFLICT (key) DO UPDATE SET created = excluded.created, checksum = excluded.checksum, "
-    "body = excluded.body WHERE excluded.created < created"
-)
+from its.store.encoding import Packer, checksum
 
 
 def insert_session(db: sqlite3.Connection, sha256: str, identity: str, about: str) -> int:
@@ -57,19 +49,23 @@ def _new_prompt(db: sqlite3.Connection, sha256: bytes, body: bytes) -> int:
 
 
 def insert_response(
-    db: sqlite3.Connection,
-    key: bytes,
-    session: int,
-    prompt: int,
-    details: str,
-    created: int,
-    body: bytes,
-    older_stays: bool = False,
+    db: sqlite3.Connection, key: bytes, session: int, prompt: int, details: str, created: int, body: bytes
 ) -> bool:
-    """Insert a packed response; whether its key was new. The one that is there stays.
-
-    Args:
-        older_stays: the one that was made first stays, whichever came first.
-    """
+    """Insert a packed response and return whether its key was new; a stored one is left as it is."""
     row = (key, session, prompt, details, created, checksum(key, body), body)
-    return db.execute(_OLDER_STAYS if older_stays else _FIRST_STAYS, row).rowcount == 1
+    return (
+        db.execute(
+            "INSERT INTO responses (key, session, prompt, details, created, checksum, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            row,
+        ).rowcount
+        == 1
+    )
+
+
+def insert_keys(db: sqlite3.Connection, table: str, keys: Iterable[str]) -> int:
+    """Put keys into a new temporary table, which may outgrow memory, and return how many different ones there are."""
+    db.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    db.execute(f"CREATE TEMP TABLE {table} (key BLOB PRIMARY KEY) WITHOUT ROWID")
+    db.executemany(f"INSERT OR IGNORE INTO temp.{table} VALUES (?)", ((bytes.fromhex(key),) for key in keys))
+    return int(db.execute(f"SELECT count(*) FROM temp.{table}").fetchone()[0])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from its.secrets import without_secrets as without_secrets
-from its.store.neutral import ARGUMENT_GROUPS, SAME_WEIGHTS_FORMATS, VARIABLE_GROUPS, VARIABLE_PREFIXES
+from its.store.not_in_key import ARGUMENT_GROUPS, SAME_WEIGHTS_FORMATS, VARIABLE_GROUPS, VARIABLE_PREFIXES
 
 PROMPT_FIELDS = ("messages", "start")
 """The determinants of a request that its prompt is made of; everything else is a detail of one response."""
@@ -81,8 +81,8 @@ def vllm_identity(
 ) -> dict[str, Any]:
     """The identity of a session of vLLM: its settings without those that cannot determine a response.
 
-    What is dropped stands in `its.store.neutral` with the reason; whatever is not known there stays, so that an option
-    of a later vLLM asks again rather than finds a wrong response. Secrets are dropped too.
+    What is dropped is listed in `its.store.not_in_key` with the reason. Everything else stays, so that an option of a
+    later vLLM generates again instead of finding a wrong response. Secrets are dropped too.
 
     Args:
         model_fingerprint: of weights, tokenizer and chat template, with an adapter's if there is one.

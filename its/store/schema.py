@@ -1,17 +1,15 @@
-"""Schema 2 of the store, made in a new file or out of an older one."""
+"""Schema 2 of the store: created in a new file, checked in one that is there."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from its.errors import RunError
-from its.store.connection import DamagedError, is_busy, writing
-from its.store.migrate import migrate
-from its.store.sound import quoted
+from its.shown import quoted
+from its.store.connection import DamagedError, writing
 
 SCHEMA_VERSION = 2
 
@@ -32,89 +30,66 @@ CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
-_TABLES_1 = (
-    "CREATE TABLE responses "
-    "(key TEXT PRIMARY KEY, request TEXT NOT NULL, response TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID"
-)
-_PLAUSIBLE = 100  # another number of a schema is damage; a store is known by its tables
+_PLAUSIBLE = 100  # a schema number from here on, below 1, or beside our own tables is damage
 
 _Schema = frozenset[tuple[object, ...]]
 """(type, name, table, statement) of all that a database holds."""
 
 
-def make_tables(db: sqlite3.Connection, tables: str = TABLES) -> None:
-    """The tables of a store in an empty database."""
-    for statement in tables.strip().split(";"):
+def make_tables(db: sqlite3.Connection) -> None:
+    """Create the tables of a store in an empty database."""
+    for statement in TABLES.strip().split(";"):
         db.execute(statement)
 
 
-def prepare(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> None:
-    """Make the tables if there are none, carry over those of schema 1; several processes may do it at once.
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in an empty file; several processes may do it at once.
 
     Raises:
-        RunError: if the file is of a later schema, or holds anything that no store of ITS does.
+        RunError: as of `check_schema`.
     """
-    told = False
-    while _version(db) != SCHEMA_VERSION:
-        try:
-            with writing(db):
-                _upgrade(db, path, say)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            if not told:  # a large store takes longer than a lock is waited for
-                say(f"{path}: waiting for another process that brings the store to schema {SCHEMA_VERSION}")
-                told = True
+    if _version(db) == SCHEMA_VERSION:
+        return
+    with writing(db):
+        check_schema(db, path)
+        if not _objects(db):
+            make_tables(db)  # else another process was first, or the number is damaged
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def check_schema(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that holds more than a store, or other tables: a stranger's trigger or view must not be met later.
+    """Refuse a file with other tables or anything beside them: an untrusted trigger or view must not run later.
 
     Raises:
-        RunError: if the file is of a later schema, or holds anything that no store of ITS does.
+        RunError: if the file has another schema, or holds anything that a store does not.
     """
-    version = _version(db)
-    if SCHEMA_VERSION < version < _PLAUSIBLE:
+    version, found = _version(db), _objects(db)
+    ours = _created_objects()
+    if SCHEMA_VERSION < version < _PLAUSIBLE or (0 < version < SCHEMA_VERSION and found != ours):
         raise RunError(
-            f"{path}: the store has schema {version}, this version of ITS reads {SCHEMA_VERSION}", "update ITS"
+            f"{path}: the store has schema {version}; this version of ITS reads schema {SCHEMA_VERSION}",
+            "move it away, and the next run creates a new one; to keep its responses, run `its store export saved.zst` "
+            "with the version of ITS that wrote it, then `its store import saved.zst` with this one",
         )
-    found = _held(db)
-    if found and found not in (_made(TABLES), _made(_TABLES_1)):
-        # Of what is not as it should be, the first.
-        kind, name, *_ = min(found - _made(TABLES) or _made(TABLES) - found, key=str)
+    if found and found != ours:
+        kind, name, *_ = min(found - ours or ours - found, key=str)  # the first that is wrong
         raise DamagedError(
-            f"{path}: is no store of ITS, or damaged: its {quoted(kind)} `{quoted(name)}` is not as ITS makes it",
+            f"{path}: not a store of ITS, or damaged: its {quoted(kind)} `{quoted(name)}` is not as ITS creates it",
             "`its store export saved.zst` saves what can be read; then move it away and `its store import saved.zst`",
         )
 
 
-def _upgrade(db: sqlite3.Connection, path: Path, say: Callable[[str], None]) -> None:
-    check_schema(db, path)
-    found = _held(db)
-    if found == _made(TABLES):  # another process was first, or the number is damaged
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return
-    if found:
-        # Schema 1 wrote its version after its table; a process killed between the two left version 0.
-        db.execute("ALTER TABLE responses RENAME TO responses_1")
-    make_tables(db, TABLES)
-    if found:
-        migrate(db, path, say)
-        db.execute("DROP TABLE responses_1")
-    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _held(db: sqlite3.Connection) -> _Schema:
+def _objects(db: sqlite3.Connection) -> _Schema:
     rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     return frozenset((*row[:3], " ".join(row[3].split()) if isinstance(row[3], str) else row[3]) for row in rows)
 
 
 @lru_cache
-def _made(tables: str) -> _Schema:
+def _created_objects() -> _Schema:
     """What SQLite itself makes of our statements."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        make_tables(db, tables)
-        return _held(db)
+        make_tables(db)
+        return _objects(db)
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from its.shown import quoted
 from its.store.connection import explained, file_bytes, is_busy, is_damage, limited, writing
 from its.store.database import SessionInfo, Store
-from its.store.salvage import explained_rows, last_id
-from its.store.sound import (
+from its.store.recovery import recovered_rows
+from its.store.validation import (
     MAX_SEARCHES,
     RESPONSE_COLUMNS,
     SESSION_COLUMNS,
     Session,
     check_key,
-    quoted,
-    sound_prompt,
-    sound_response,
-    sound_session,
+    parse_prompt,
+    parse_response,
+    parse_session,
     storable,
 )
 
@@ -66,19 +66,17 @@ def verify_store(
             _reindex(store)
         elif not repair:
             yield from (Damage(f"the file: {fault}; {_SAVE}") for fault in faults)
-        lost: dict[str, int] = {}
-        sessions: dict[object, tuple[str, str]] = {}
-        unknown: dict[int, Damage] = {}
-        yield from _session_faults(store, sessions, unknown, repair, lost)
-        bad_prompts: set[int] = set()
-        yield from _prompt_faults(store, bad_prompts, repair, lost)
-        yield from _response_faults(store, sessions, bad_prompts, repair, lost, progress)
-        for row_id, damage in unknown.items():
+        unreadable = {}
+        labels, lost_sessions, unreadable["sessions"] = yield from _verify_sessions(store, repair)
+        bad_prompts, unreadable["prompts"] = yield from _verify_prompts(store, repair)
+        unreadable["responses"] = yield from _verify_responses(store, labels, bad_prompts, repair, progress)
+        for row_id, damage in lost_sessions.items():
             yield replace(damage, repaired=repair and _forget(store, row_id))
         if repair and faults:
-            yield from _page_repairs(store, faults, lost)
-        for kind, count in lost.items():
-            yield Damage(f"up to {count} {kind} on damaged pages cannot be read; {_SAVE}")
+            yield from _page_repairs(store, faults, vacuum=not any(unreadable.values()))
+        for kind, count in unreadable.items():
+            if count:
+                yield Damage(f"up to {count} {kind} on damaged pages cannot be read; {_SAVE}")
 
 
 @contextmanager
@@ -96,11 +94,11 @@ def _tolerant(store: Store, repair: bool) -> Iterator[None]:
             store.db.execute("PRAGMA writable_schema = OFF")
 
 
-def _page_repairs(store: Store, faults: list[str], lost: dict[str, int]) -> Iterator[Damage]:
-    """Rows are repaired; now the indexes, and the file itself where all of it could be read."""
+def _page_repairs(store: Store, faults: list[str], vacuum: bool) -> Iterator[Damage]:
+    """Repair the indexes after the rows and, where `vacuum` allows it since all rows could be read, the file itself."""
     _reindex(store)
     left = _integrity(store)
-    if left and not lost and shutil.disk_usage(store.path.absolute().parent).free > 2 * file_bytes(store.path):
+    if left and vacuum and shutil.disk_usage(store.path.absolute().parent).free > 2 * file_bytes(store.path):
         _try(store, "VACUUM", or_busy=True)  # pages that belong to nothing
         left = _integrity(store)
     for fault in faults:
@@ -149,31 +147,32 @@ def _lines(text: object) -> list[str]:
     return [quoted(line, 200) for line in (text if isinstance(text, str) else quoted(text, 200)).splitlines()]
 
 
-def _session_faults(
-    store: Store,
-    sessions: dict[object, tuple[str, str]],
-    unknown: dict[int, Damage],
-    repair: bool,
-    lost: dict[str, int],
-) -> Iterator[Damage]:
-    """Fill `sessions` with (hash, label) by id, `unknown` with those of which nothing tells what they were."""
-    searches = 0
-    for row_id, *row in explained_rows(store.db, store.path, "sessions", SESSION_COLUMNS, _counter(lost, "sessions")):
+def _verify_sessions(
+    store: Store, repair: bool
+) -> Generator[Damage, None, tuple[dict[object, str], dict[int, Damage], int]]:
+    """Yield damaged sessions; return (label by id, the damage of those that are lost, how many are unreadable)."""
+    labels: dict[object, str] = {}
+    lost: dict[int, Damage] = {}
+    unreadable = searches = 0
+    for row_id, row in recovered_rows(store.db, store.path, "sessions", SESSION_COLUMNS):
+        if row is None:
+            unreadable += 1
+            continue
         name = f"the session `{quoted(row[0], 64)}`"
         try:
-            session = sound_session(row, search=repair and searches < MAX_SEARCHES)
+            session = parse_session(row, search=repair and searches < MAX_SEARCHES)
         except ValueError:
             searches += 1
-            sessions[row_id] = quoted(row[0], 64), quoted(row[0], 12)
+            labels[row_id] = quoted(row[0], 12)
             what = f"{name}: its identity or labels are damaged; the next run with it writes them anew"
-            unknown[row_id] = Damage(what, session=quoted(row[0], 12))
+            lost[row_id] = Damage(what, session=labels[row_id])
             continue
-        label = SessionInfo(session.sha256, session.identity, session.about, 0).label
-        sessions[row_id] = session.sha256, label
+        labels[row_id] = SessionInfo(session.sha256, session.identity, session.about, 0).label
         if session.fault is not None:
             searches += 1
             repaired = repair and _restore(store, row_id, session)
-            yield Damage(f"{name}: {session.fault}", session=label, repaired=repaired)
+            yield Damage(f"{name}: {session.fault}", session=labels[row_id], repaired=repaired)
+    return labels, lost, unreadable
 
 
 def _forget(store: Store, row_id: int) -> bool:
@@ -206,20 +205,25 @@ def _restore(store: Store, row_id: int, session: Session) -> bool:
     return _changed(store, change)
 
 
-def _prompt_faults(store: Store, bad: set[int], repair: bool, lost: dict[str, int]) -> Iterator[Damage]:
-    """Fill `bad` with the ids of prompts that are lost."""
-    for row_id, sha256, body in explained_rows(
-        store.db, store.path, "prompts", "sha256, body", _counter(lost, "prompts")
-    ):
+def _verify_prompts(store: Store, repair: bool) -> Generator[Damage, None, tuple[set[int], int]]:
+    """Yield damaged prompts; return (the ids of those that are lost, how many are unreadable)."""
+    lost: set[int] = set()
+    unreadable = 0
+    for row_id, row in recovered_rows(store.db, store.path, "prompts", "sha256, body"):
+        if row is None:
+            unreadable += 1
+            continue
+        sha256, body = row
         name = f"the prompt `{sha256.hex() if isinstance(sha256, bytes) else quoted(sha256)}`"
         try:
-            digest, _ = sound_prompt(store.packer, sha256, body)
+            digest, _ = parse_prompt(store.packer, sha256, body)
         except ValueError:
-            bad.add(row_id)
+            lost.add(row_id)
             yield Damage(f"{name}: its content does not fit its hash", repaired=repair)
             continue
         if not isinstance(sha256, bytes) or sha256.hex() != digest:
             yield Damage(f"{name}: its hash is damaged", repaired=repair and _restore_prompt(store, row_id, digest))
+    return lost, unreadable
 
 
 def _restore_prompt(store: Store, row_id: int, digest: str) -> bool:
@@ -236,20 +240,20 @@ def _restore_prompt(store: Store, row_id: int, digest: str) -> bool:
     return _changed(store, change)
 
 
-def _response_faults(
+def _verify_responses(
     store: Store,
-    sessions: dict[object, tuple[str, str]],
+    labels: dict[object, str],
     bad_prompts: set[int],
     repair: bool,
-    lost: dict[str, int],
     progress: Callable[[int, int], None],
-) -> Iterator[Damage]:
-    with explained(store.path):
-        total = last_id(store.db, "responses")
-    done = 0
-    for row_id, *row in explained_rows(
-        store.db, store.path, "responses", RESPONSE_COLUMNS, _counter(lost, "responses")
-    ):
+) -> Generator[Damage, None, int]:
+    """Yield damaged responses; return how many are unreadable."""
+    unreadable = done = 0
+    total = _last_response_id(store)
+    for row_id, row in recovered_rows(store.db, store.path, "responses", RESPONSE_COLUMNS):
+        if row is None:
+            unreadable += 1
+            continue
         done += 1
         if done % 1000 == 0:
             progress(done, total)
@@ -260,10 +264,21 @@ def _response_faults(
         if what is None:
             continue
         repaired = repair and (prompt in bad_prompts or _delete(store, row_id))
-        named = key.hex() if isinstance(key, bytes) else None
-        yield Damage(what, named, sessions.get(session, (None, None))[1], repaired)
+        yield Damage(what, key.hex() if isinstance(key, bytes) else None, labels.get(session), repaired)
     if repair and bad_prompts:
         _delete_prompts(store, bad_prompts)
+    return unreadable
+
+
+def _last_response_id(store: Store) -> int:
+    """The largest id, for the progress; 0 where there is none or it cannot be read."""
+    with explained(store.path):
+        try:
+            return store.db.execute("SELECT max(id) FROM responses").fetchone()[0] or 0
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return 0
 
 
 def _delete_prompts(store: Store, bad: set[int]) -> None:
@@ -282,7 +297,7 @@ def _delete_prompts(store: Store, bad: set[int]) -> None:
 
 def _is_prompt(store: Store, row: Sequence[Any]) -> bool:
     try:
-        sound_prompt(store.packer, *row)
+        parse_prompt(store.packer, *row)
     except ValueError:
         return False
     return True
@@ -314,7 +329,7 @@ def _changed(store: Store, change: Callable[[sqlite3.Connection], bool]) -> bool
 
 def _fault(store: Store, row: Sequence[Any]) -> str | None:
     try:
-        sound_response(store.packer, row)
+        parse_response(store.packer, row)
         key, session, prompt, details = row[:4]
         hashes = []
         for table, row_id in (("session", session), ("prompt", prompt)):
@@ -330,10 +345,3 @@ def _fault(store: Store, row: Sequence[Any]) -> str | None:
             raise
         return "its session or its prompt is on a damaged page"
     return None
-
-
-def _counter(lost: dict[str, int], kind: str) -> Callable[[int], None]:
-    def count(row_id: int) -> None:
-        lost[kind] = lost.get(kind, 0) + 1
-
-    return count

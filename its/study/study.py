@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from its.errors import Fault, FaultsError, MissingError
-from its.home import its_home
+from its.home import find_above, is_study, its_home
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
 from its.recipe.schema import Recipe
@@ -158,11 +158,10 @@ def find_project(start: Path | None = None) -> Path:
     Raises:
         MissingError: if there is none.
     """
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file():
-            return folder
-    raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
+    found = find_above((start or Path.cwd()).resolve(), is_study)
+    if found is None:
+        raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
+    return found
 
 
 def join_query_id(set_name: str, problem_id: str, strategy: str) -> str:

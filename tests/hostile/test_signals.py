@@ -23,7 +23,7 @@ from outcomes import LONG
 from store_truth import content, fill
 
 from its.store import Store
-from its.store.rescue import readable_store
+from its.store.recovery import readable_store
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = [round(0.01 * index, 3) for index in range(41)]
@@ -99,7 +99,7 @@ from its.interrupts import Signals, Signalled, end_at_once
 end_at_once()
 from pathlib import Path
 from its.files import atomic_file
-from its.store.rescue import readable_store
+from its.store.recovery import readable_store
 folder = Path(sys.argv[1])
 try:
     with Signals() as signals, readable_store(folder / "store.sqlite"), atomic_file(folder / "out") as out:

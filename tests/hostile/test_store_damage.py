@@ -16,7 +16,8 @@ from its.store import Store
 from its.store.exporting import export_store
 from its.store.garbage import collect_garbage
 from its.store.importing import import_store
-from its.store.rescue import readable_store
+from its.store.recovery import readable_store
+from its.store.stats import store_stats
 from its.store.verify import Damage, verify_store
 
 CASES = int(os.environ.get("ITS_FUZZ", "60"))
@@ -44,7 +45,7 @@ def _exported(path: Path, folder: Path) -> Content:
 
 def _used(path: Path, known: Content) -> None:
     with Store(path) as store:
-        store.stats()
+        store_stats(store)
         store.sessions(checkpoint="m0-base")
         store.contains(list(known)[::2])
         for key, body in store.find(list(known)):

@@ -24,6 +24,7 @@ from its.store import Store
 from its.store.exporting import export_store
 from its.store.importing import import_store
 from its.store.keys import canonical, join_key, prompt_sha256, session_sha256
+from its.store.stats import store_stats
 from its.store.verify import verify_store
 
 Tally = Callable[..., ItsError | None]
@@ -153,7 +154,7 @@ def _try(tally: Tally, store: Store, file: Path, data: bytes) -> ItsError | None
         assert "\x1b" not in str(error) and "\x9b" not in str(error) and "\u202e" not in str(error)
         return error
     assert list(verify_store(store)) == []
-    json.dumps(store.stats())
+    json.dumps(store_stats(store))
     for session in store.sessions(checkpoint="m-base"):
         store.register(session.identity, {"checkpoints": ["another"]})
     for key, body in store.find(list(content(store))):

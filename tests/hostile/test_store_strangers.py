@@ -22,8 +22,9 @@ from its.store import Store
 from its.store.exporting import export_store
 from its.store.garbage import collect_garbage
 from its.store.importing import import_store
-from its.store.rescue import readable_store
-from its.store.tracing import count_sessions, trace
+from its.store.records import find_record
+from its.store.recovery import readable_store
+from its.store.stats import count_by_session, store_stats
 from its.store.verify import verify_store
 
 Tally = Callable[..., ItsError | None]
@@ -70,10 +71,10 @@ def _exported(path: Path, folder: Path) -> Content:
 def _use(path: Path, keys: list[str]) -> None:
     """What commands and stages do with a store."""
     with Store(path) as store:
-        json.dumps(store.stats())
+        json.dumps(store_stats(store))
         for key in keys[:3]:
-            trace(store, key)
-        count_sessions(store, keys)
+            find_record(store, key)
+        count_by_session(store, keys)
         store.claim(keys[:5])
         store.contains(keys)
         for _, body in store.find(keys):
@@ -355,7 +356,7 @@ def test_ids_that_lie_far_apart(sample: Sample, path: Path, tmp_path: Path, tall
         db.execute("UPDATE responses SET prompt = ? WHERE prompt = 3", (row_id,))
         db.execute("UPDATE prompts SET id = ? WHERE id = 3", (row_id,))
     with Store(path) as store:
-        assert tally("stranger's store", lambda: store.stats()) is None
+        assert tally("stranger's store", lambda: store_stats(store)) is None
         assert list(verify_store(store, repair=True)) == []
         collect_garbage(store)
         collect_garbage(store, used=list(sample.content))
@@ -372,7 +373,7 @@ def test_claims_of_nobody(sample: Sample, path: Path, tmp_path: Path, tally: Tal
     with Store(path) as store:
         assert tally("stranger's store", lambda: store.claim([key.hex() for key in keys])) is None
         assert collect_garbage(store).claims == 1
-        assert store.stats()["claims"] == len(keys)
+        assert store_stats(store)["claims"] == len(keys)
 
 
 def test_pages_that_lead_to_each_other_without_end(
@@ -421,7 +422,7 @@ def _interior(child: int, cell: bytes, size: int, table: bool) -> bytes:
 
 def _stats(path: Path) -> None:
     with Store(path) as store:
-        store.stats()
+        store_stats(store)
 
 
 def _sessions(path: Path) -> None:
@@ -450,53 +451,6 @@ def _save(file: Path) -> Callable[[Path], None]:
             export_store(store, file)
 
     return save
-
-
-# Schema 1
-
-
-@pytest.mark.parametrize("column", ["key", "request", "response", "created"])
-def test_an_old_store_with_any_value(tmp_path: Path, tally: Tally, column: str) -> None:
-    request = {
-        "model": "m",
-        "engine": "vllm",
-        "arguments": {},
-        "variables": {},
-        "environment": "l",
-        "messages": [{"role": "user", "content": "x"}],
-        "sampling": {"temperature": 0.7},
-        "seed": 1,
-        "sample_index": 0,
-        "start": None,
-    }
-    values = (None, 5, [], {}, "x", "\ud800")
-    odd = [*TEXTS, *(json.dumps({**request, name: value}) for name in request for value in values)]
-    path = tmp_path / "store.sqlite"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute(
-            "CREATE TABLE responses "
-            "(key TEXT PRIMARY KEY, request TEXT NOT NULL, response TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID"
-        )
-        db.execute("PRAGMA user_version = 1")
-        for number, value in enumerate(odd):
-            row = {
-                "key": f"{number:064x}",
-                "request": json.dumps({**request, "seed": 1000 + number}),
-                "response": '{"text": "x"}',
-                "created": "2026-05-01T10:00:00+00:00",
-            } | {column: value}
-            with contextlib.suppress(sqlite3.IntegrityError):
-                db.execute("INSERT INTO responses VALUES (:key, :request, :response, :created)", row)
-        db.execute("INSERT INTO responses VALUES ('z', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT))")
-    said: list[str] = []
-
-    def opened() -> None:
-        with Store(path, said.append) as store:
-            assert list(verify_store(store)) == []
-            store.stats()
-
-    assert tally("stranger's store", opened) is None
-    assert "are no responses of an engine and were left out" in said[-1]
 
 
 # Files beside the store
@@ -592,7 +546,7 @@ def test_a_place_that_is_no_store(path: Path, tmp_path: Path, tally: Tally, kind
 
     def used() -> None:
         with Store(path) as store:
-            store.stats()
+            store_stats(store)
 
     assert (tally("stranger's store", used) is not None) == REFUSED[kind]
     for words in (["stats"], ["verify"], ["export", str(tmp_path / "x")], ["import", str(tmp_path / "y")], ["gc"]):

@@ -19,7 +19,7 @@ from its.errors import DataError, Fault, ItsError
 from its.rows import raise_faults, read_json_lines
 from its.sources.files import read_file
 from its.sources.records import Record
-from its.store.bodies import decode
+from its.store.encoding import decode
 from its.values import MAX_VALUES, exceeds
 
 Tally = Callable[..., ItsError | None]

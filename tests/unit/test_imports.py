@@ -27,7 +27,7 @@ ALLOWED = {
     "values": set(),
     "progress": {"shown"},
     "home": {"errors", "shown"},
-    "files": BASE,
+    "files": {*BASE, "home"},
     "foreign_files": {"shown"},
     "data_files": {*BASE, "foreign_files"},
     "rows": {*BASE, "files"},
@@ -53,7 +53,7 @@ ALLOWED = {
     "report": BASE,
     "cards": BASE,
     "row_ids": {"errors"},
-    "revisions": {"errors", "files"},  # the one room that imports DVC
+    "revisions": {"errors", "files", "home"},  # the one room that imports DVC
 }
 LOWER = {*ALLOWED} - {"__main__"}
 # The rooms that bring the others together, each with what it may import of its like.

@@ -14,7 +14,7 @@ import its
 from its.recipe.keys import ISSUERS as KNOWN
 from its.secrets import redacted, secret_name, secrets_in, without_secrets, writable
 from its.store import vllm_identity
-from its.store.neutral import ARGUMENT_GROUPS, VARIABLE_GROUPS
+from its.store.not_in_key import ARGUMENT_GROUPS, VARIABLE_GROUPS
 
 CASES = YAML(typ="safe").load(Path(__file__).parents[1] / "cases" / "secret_names.yaml")
 ISSUERS = ("acme", "my_lab", "internal2", "foo_bar_baz")

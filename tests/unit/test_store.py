@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,10 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_samples import IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
+from store_samples import GREEDY, IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
 
 from its.errors import DataError, RunError
 from its.store import SCHEMA_VERSION, PutItem, Store, response_key
+from its.store.recovery import readable_store
+from its.store.stats import store_stats
+from its.store.verify import verify_store
+
+CASES = Path(__file__).parents[1] / "cases"
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_more_keys_than_sqlite_takes_at_once(store: Store) -> None:
 def test_a_prompt_is_stored_once(store: Store) -> None:
     for model in ("sha256:aa", "sha256:bb"):
         fill(store, 5, samples=4, model=model)
-    told = store.stats()
+    told = store_stats(store)
     assert (told["responses"], told["prompts"], told["sessions"]) == (40, 5, 2)
 
 
@@ -103,7 +109,7 @@ def test_a_key_that_is_not_that_of_its_request_is_a_bug(store: Store) -> None:
         store.put_many([item(session, 1), PutItem(item(session, 2).key, session, determinants(3), {"text": ""})])
     with pytest.raises(ValueError, match="was not registered"):
         store.put_many([item("0" * 64)])
-    assert store.stats()["responses"] == 0
+    assert store_stats(store)["responses"] == 0
 
 
 def test_the_store_may_be_written_to_while_it_is_read(store: Store) -> None:
@@ -113,7 +119,7 @@ def test_the_store_may_be_written_to_while_it_is_read(store: Store) -> None:
         if count % 50 == 0:
             store.put_many([item(session, 10_000 + count)])
         assert body
-    assert store.stats()["responses"] == 612
+    assert store_stats(store)["responses"] == 612
 
 
 # Sessions
@@ -163,10 +169,10 @@ def test_nothing_of_the_environment_is_recorded(
 
 
 def test_stats(store: Store, path: Path) -> None:
-    assert store.stats()["compression"] is None
+    assert store_stats(store)["compression"] is None
     items = fill(store, 4, samples=2)
     store.claim(["ab" * 32])
-    told = store.stats()
+    told = store_stats(store)
     assert told["bytes"] > path.stat().st_size
     assert told["compression"] > 2
     assert told["first"] == told["last"] == time.strftime("%Y-%m-%d", time.gmtime())
@@ -200,7 +206,7 @@ def test_finding_sees_damage_too(store: Store) -> None:
     items = fill(store, 3)
     damage_body(store, items[0].key, offset=-1)
     assert found(store, items) == bodies(items[1:])
-    assert (store.damaged, store.stats()["responses"]) == (1, 2)
+    assert (store.damaged, store_stats(store)["responses"]) == (1, 2)
 
 
 def test_a_body_in_the_wrong_row_is_damage(store: Store) -> None:
@@ -219,14 +225,77 @@ def test_a_damaged_store_is_named(path: Path) -> None:
     assert "move it away" in str(caught.value.hint)
 
 
-def test_a_later_schema_is_refused(path: Path) -> None:
-    Store(path).close()
-    database = sqlite3.connect(path)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    database.close()
-    with pytest.raises(RunError, match=r"the store has schema 3, this version of ITS reads 2") as caught:
+SCHEMA_1 = (
+    "CREATE TABLE responses "
+    "(key TEXT PRIMARY KEY, request TEXT NOT NULL, response TEXT NOT NULL, created TEXT NOT NULL) WITHOUT ROWID"
+)
+
+
+def _refused(path: Path, statements: str) -> RunError:
+    """What is said of a file after these statements; nothing of it is changed, and no command reads it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript(statements)
+    before = path.read_bytes()
+    with pytest.raises(RunError) as caught:
         Store(path)
-    assert caught.value.hint == "update ITS"
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    with pytest.raises(RunError) as again, readable_store(path):
+        pass
+    assert again.value.message == caught.value.message
+    assert path.read_bytes() == before
+    return caught.value
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
+def test_a_store_of_a_later_schema_is_refused(path: Path, version: int) -> None:
+    Store(path).close()
+    error = _refused(path, f"PRAGMA user_version = {version}")
+    assert error.message == f"{path}: the store has schema {version}; this version of ITS reads schema 2"
+    assert error.hint is not None
+    assert "move it away" in error.hint
+    assert "`its store export saved.zst` with the version of ITS that wrote it" in error.hint
+
+
+def test_a_store_of_an_earlier_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "old" / "store.sqlite"
+    path.parent.mkdir()
+    error = _refused(
+        path, f"{SCHEMA_1}; INSERT INTO responses VALUES ('k', '{{}}', '{{}}', 'x'); PRAGMA user_version = 1"
+    )
+    assert error.message == f"{path}: the store has schema 1; this version of ITS reads schema 2"
+    assert error.hint is not None
+    assert "move it away" in error.hint
+
+
+@pytest.mark.parametrize("statements", [SCHEMA_1, "CREATE TABLE notes (text)", "CREATE TABLE claims (key, owner)"])
+def test_a_database_that_is_no_store_is_refused(tmp_path: Path, statements: str) -> None:
+    path = tmp_path / "other" / "store.sqlite"
+    path.parent.mkdir()
+    error = _refused(path, statements)
+    assert "not a store of ITS" in error.message
+    assert error.hint is not None
+    assert "move it away" in error.hint
+
+
+def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path) -> None:
+    """Tables, hashes, checksums and bodies as they were written at commit 93fb73a: changing one loses GPU hours."""
+    path = tmp_path / "store.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript((CASES / "store_schema_2.sql").read_text(encoding="utf-8"))
+    sampled = determinants(3, 1)
+    greedy = determinants(3, 0, sampling=GREEDY, seed=None, start="Half: ")
+    with Store(path) as store:
+        session = store.register(IDENTITY, {"checkpoints": ["base"]})
+        keys = [response_key(session, asked) for asked in (sampled, greedy)]
+        assert [body["text"] for _, body in store.find(keys)] == ["6", "the answer is 6. " * 20]
+        assert store.claim(keys) == set()  # nothing is left to generate
+        assert list(verify_store(store)) == []
+        assert store_stats(store)["sessions"] == 1
+    assert keys == [
+        "1e718280619b5fc5015d412e032160743be9d0ba7e9852e54e90b0b6522cc4ad",
+        "5a3858dc4a92fec0e307fcfc166248a696796ac7eaad2349b54605426ce0270c",
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -337,7 +406,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(small_disk: Path) -> None:
 def test_two_processes_share_a_store(store: Store, path: Path, processes: Processes) -> None:
     processes.run("s = Store(Path(sys.argv[1])); fill(s, 2, model='theirs'); s.close()", path)
     fill(store, 2, model="ours")
-    assert store.stats()["responses"] == 4
+    assert store_stats(store)["responses"] == 4
 
 
 def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
@@ -355,7 +424,7 @@ def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
     for writer in writers:
         processes.end(writer)
     with Store(path) as store:
-        told = store.stats()
+        told = store_stats(store)
         assert (told["responses"], told["prompts"], told["sessions"]) == (1200, 300, 4)
         assert [session["responses"] for session in told["by_session"]] == [300] * 4
         assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -378,7 +447,7 @@ def test_a_kill_while_putting_loses_nothing_that_was_committed(path: Path, proce
         session = store.register(IDENTITY, {})
         items = [item(session, number, sample) for number in range(last + 1) for sample in range(20)]
         assert found(store, items) == bodies(items)
-        assert store.stats()["responses"] in (20 * (last + 1), 20 * (last + 2))  # all of a call, or none
+        assert store_stats(store)["responses"] in (20 * (last + 1), 20 * (last + 2))  # all of a call, or none
         assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -405,7 +474,7 @@ def test_a_response_ends_its_claim(store: Store) -> None:
     items = [item(session, number) for number in range(3)]
     store.claim([entry.key for entry in items])
     store.put_many(items[:2])
-    assert store.stats()["claims"] == 1
+    assert store_stats(store)["claims"] == 1
 
 
 def test_an_error_releases_claims(store: Store, path: Path) -> None:
@@ -424,7 +493,7 @@ def test_claims_of_a_store_that_could_not_release_are_free(store: Store, path: P
     other.db.execute("PRAGMA busy_timeout = 10")
     other.close()
     store.db.execute("ROLLBACK")
-    assert store.stats()["claims"] == 1
+    assert store_stats(store)["claims"] == 1
     assert store.claim(["ab" * 32]) == {"ab" * 32}
 
 
@@ -447,7 +516,7 @@ def test_two_processes_claim_each_key_once(path: Path, processes: Processes) -> 
     for claimant in claimants:
         processes.end(claimant)
     with Store(path) as store:
-        assert store.stats()["claims"] == 0
+        assert store_stats(store)["claims"] == 0
 
 
 def test_claims_of_a_killed_process_are_taken_over(store: Store, path: Path, processes: Processes) -> None:
@@ -497,7 +566,7 @@ def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path:
     with Store(link) as other:
         assert other.claim([key]) == set()
         assert other.put_many([item(other.register(IDENTITY, {}))]) == 1
-    assert store.stats()["responses"] == 1
+    assert store_stats(store)["responses"] == 1
 
 
 def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,7 +576,7 @@ def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: 
         store.put_many([item(session, text="x" * 1000)])
     with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes 1000"):
         store.put_many([item(session, messages=[{"role": "user", "content": "\u00e9" * 500}], text="x")])
-    assert store.stats()["responses"] == 0
+    assert store_stats(store)["responses"] == 0
 
 
 def test_half_a_character_in_a_setting_is_refused_in_words(store: Store) -> None:

@@ -19,6 +19,7 @@ from its.errors import DataError, MissingError, RunError
 from its.store import Store, response_key
 from its.store.exporting import export_store
 from its.store.importing import import_store
+from its.store.stats import store_stats
 from its.store.verify import verify_store
 
 
@@ -163,7 +164,7 @@ def test_an_export_is_of_one_moment(store: Store, file: Path, tmp_path: Path) ->
     with Store(store.path) as writer:
         told = export_store(store, file, progress=lambda done, total: writer.put(*_parts(session, 10_000 + done)))
     assert told.responses == 1100
-    assert store.stats()["responses"] == 1101
+    assert store_stats(store)["responses"] == 1101
 
 
 def _parts(session: str, number: int) -> tuple[Any, ...]:
@@ -212,14 +213,14 @@ def test_an_import_that_is_killed_goes_on(
     export_store(store, file)
     code = (
         "import its.store.importing as m\n"
-        "done, insert, stage = [], m._insert_batch, m.stage\n"
+        "done, insert, stage = [], m._insert_batch, m._stage\n"
         "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
         "def dying(*words):\n"
         "    done.append(1)\n"
         "    if len(done) == int(sys.argv[4]): die()\n"
         "    return insert(*words)\n"
         "m._insert_batch, m.BATCH = dying, 700\n"
-        "if sys.argv[3] == 'stage': m.stage = lambda *words: (stage(*words), die())\n"
+        "if sys.argv[3] == 'stage': m._stage = lambda *words: (stage(*words), die())\n"
         "with Store(Path(sys.argv[1])) as s: m.import_store(s, Path(sys.argv[2]))\n"
     )
     processes = Processes()
@@ -227,7 +228,7 @@ def test_an_import_that_is_killed_goes_on(
         assert processes.start(code, other.path, file, name, calls).wait(60) == -signal.SIGKILL
     finally:
         processes.kill_all()
-    assert other.stats()["responses"] == left
+    assert store_stats(other)["responses"] == left
     assert [path.name for path in other.path.parent.iterdir() if "import" in path.name] == []
     assert import_store(other, file).new == 5600 - left
     assert found(other, items) == bodies(items)
@@ -239,7 +240,7 @@ def test_an_import_that_is_killed_goes_on(
 def _refused(other: Store, file: Path, message: str) -> DataError:
     with pytest.raises(DataError, match=message) as caught:
         import_store(other, file)
-    assert (other.stats()["responses"], other.stats()["prompts"], other.sessions()) == (0, 0, [])
+    assert (store_stats(other)["responses"], store_stats(other)["prompts"], other.sessions()) == (0, 0, [])
     assert caught.value.exit_code == 3
     return caught.value
 

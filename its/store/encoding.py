@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import zstandard
@@ -19,10 +19,7 @@ MAX_BYTES = 2**26
 must not take the memory."""
 MAX_DEPTH = 200
 """Of nested lists and objects, `from_json`'s own limit; a body has a depth of 1, an engine's settings of 5."""
-MAX_TOKENS = 2**53
 _MAGIC = zstandard.FRAME_HEADER
-_TEXTS = frozenset({"text", "finish_reason", "thinking", "prompt_sha256"})
-_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "thinking_tokens"})
 
 
 def encode(value: Any) -> bytes:
@@ -77,30 +74,6 @@ def _items(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"`{name}` is no JSON")
-
-
-def check_response(value: Mapping[str, Any]) -> None:
-    """Whether a stored response is one: of what it tells, each part has its type.
-
-    A part that this version does not know may be any JSON, and `text` alone must be there.
-
-    Raises:
-        ValueError: if not.
-    """
-    if type(value.get("text")) is not str:
-        raise ValueError("`text` is no text")
-    for name, item in value.items():
-        kind = type(item)
-        if name in _TEXTS:
-            sound = kind is str or item is None
-        elif name in _COUNTS:
-            sound = item is None or (kind is int and 0 <= item <= MAX_TOKENS)
-        else:
-            sound = True
-            if kind is not str:
-                encode(item)
-        if not sound:
-            raise ValueError(f"`{name}` is no {'text' if name in _TEXTS else 'count of tokens'}")
 
 
 def checksum(key: bytes, body: bytes) -> int:

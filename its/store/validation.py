@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from its.shown import shown
-from its.store.bodies import Packer, check_response, checksum, decode
+from its.shown import quoted
+from its.store.encoding import Packer, checksum, decode, encode
 from its.store.keys import PROMPT_FIELDS, canonical, join_key, prompt_sha256, session_sha256
 from its.values import exceeds
 
@@ -26,7 +26,9 @@ MAX_SEARCHES = 10
 """Of damaged identities in one store: each takes a second at most."""
 SESSION_COLUMNS = "sha256, identity, about"
 RESPONSE_COLUMNS = "key, session, prompt, details, created, checksum, body"
-_SHOWN = 60
+MAX_TOKENS = 2**53
+_TEXTS = frozenset({"text", "finish_reason", "thinking", "prompt_sha256"})
+_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "thinking_tokens"})
 _SEARCHED_BYTES = 2048  # of an identity: the longest takes a second, the usual 600 bytes a tenth
 
 
@@ -46,7 +48,7 @@ class Session:
     fault: str | None
 
 
-def sound_session(row: Sequence[Any], search: bool = False) -> Session:
+def parse_session(row: Sequence[Any], search: bool = False) -> Session:
     """A session out of its columns. Labels determine nothing, so that damaged ones are dropped.
 
     Args:
@@ -107,7 +109,7 @@ def check_labels(about: object) -> None:
             raise ValueError(f"`about.{quoted(label)}` is no list of at most {MAX_LABELS} labels")
 
 
-def sound_prompt(packer: Packer, sha256: object, body: object) -> tuple[str, str]:
+def parse_prompt(packer: Packer, sha256: object, body: object) -> tuple[str, str]:
     """(hash, canonical JSON) of a prompt; the hash is worked out anew, so that a damaged column tells a wrong one.
 
     Raises:
@@ -137,7 +139,7 @@ def check_prompt(value: object) -> None:
         raise ValueError("`start` is no text")
 
 
-def sound_response(packer: Packer, row: Sequence[Any]) -> bytes:
+def parse_response(packer: Packer, row: Sequence[Any]) -> bytes:
     """The body of a response, unpacked; all of its row is sound but the key, which `check_key` judges.
 
     Args:
@@ -161,6 +163,30 @@ def sound_response(packer: Packer, row: Sequence[Any]) -> bytes:
     if type(session) is not int or type(prompt) is not int:
         raise ValueError(f"its {'session' if type(session) is not int else 'prompt'} is missing")
     return raw
+
+
+def check_response(value: Mapping[str, Any]) -> None:
+    """Whether a stored response is one: of what it tells, each part has its type.
+
+    A part that this version does not know may be any JSON, and `text` alone must be there.
+
+    Raises:
+        ValueError: if not.
+    """
+    if type(value.get("text")) is not str:
+        raise ValueError("`text` is no text")
+    for name, item in value.items():
+        kind = type(item)
+        if name in _TEXTS:
+            sound = kind is str or item is None
+        elif name in _COUNTS:
+            sound = item is None or (kind is int and 0 <= item <= MAX_TOKENS)
+        else:
+            sound = True
+            if kind is not str:
+                encode(item)
+        if not sound:
+            raise ValueError(f"`{name}` is no {'text' if name in _TEXTS else 'count of tokens'}")
 
 
 def check_key(key: bytes, session: str, prompt: str, details: str) -> None:
@@ -190,12 +216,6 @@ def storable(value: Mapping[str, Any]) -> str:
     if exceeds(text, MAX_SETTINGS):
         raise ValueError(f"more than {MAX_SETTINGS} values")
     return text
-
-
-def quoted(value: object, limit: int = _SHOWN) -> str:
-    """A text of the store or of a file as it may be printed: on one line, short, without control characters."""
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    return shown(text if len(text) <= limit else text[:limit] + "...")
 
 
 def _is_turn(turn: object) -> bool:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from its.shown import quoted
 from its.store.connection import explained, file_bytes, limited
-from its.store.database import DamagedSession, SessionInfo
+from its.store.database import CHUNK, DamagedSession, SessionInfo, Store
 from its.store.schema import SCHEMA_VERSION
-from its.store.sound import LAST_SECOND, quoted
-
-if TYPE_CHECKING:
-    from its.store.database import Store
+from its.store.validation import LAST_SECOND
 
 SAMPLE = 1000  # bodies looked at for their size: all of a million would be gigabytes
 
 
-def stats(store: Store) -> dict[str, Any]:
+def store_stats(store: Store) -> dict[str, Any]:
     """Counts, bytes on the disk with the log, the first and the last day, and what each session has.
 
     `compression` is how many times longer the bodies are than what is stored of them, by a sample of a thousand.
@@ -42,6 +42,23 @@ def stats(store: Store) -> dict[str, Any]:
         "claims": claims,
         "by_session": sessions,
     }
+
+
+def count_by_session(store: Store, keys: Iterable[str]) -> dict[str, int]:
+    """By session, how many of the keys are its responses; those that are not stored are not counted."""
+    wanted = [bytes.fromhex(key) for key in dict.fromkeys(keys)]
+    found: Counter[str] = Counter()
+    with explained(store.path):
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            marks = ",".join("?" * len(chunk))
+            counted = store.db.execute(
+                "SELECT sha256, count(*) FROM responses JOIN sessions ON sessions.id = session "
+                f"WHERE key IN ({marks}) GROUP BY sha256",
+                chunk,
+            ).fetchall()
+            found.update({sha256: count for sha256, count in counted if isinstance(sha256, str)})
+    return dict(found.most_common())
 
 
 def _told(session: SessionInfo | DamagedSession) -> dict[str, Any]:

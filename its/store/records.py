@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from its.store.bodies import decode
 from its.store.connection import explained
-from its.store.sound import check_key, sound_prompt, sound_session
-
-if TYPE_CHECKING:
-    from its.store.database import Store
-
-_CHUNK = 256
+from its.store.database import Store
+from its.store.encoding import decode
+from its.store.validation import check_key, parse_prompt, parse_session
 
 
 @dataclass(frozen=True)
-class Traced:
+class Record:
     """A stored response with what determined it.
 
     Args:
@@ -35,7 +29,7 @@ class Traced:
     response: dict[str, Any]
 
 
-def trace(store: Store, key: str) -> Traced | None:
+def find_record(store: Store, key: str) -> Record | None:
     """The response of a key with its request and session; None where it is not stored or is damaged."""
     with explained(store.path):
         row = store.db.execute(
@@ -47,27 +41,10 @@ def trace(store: Store, key: str) -> Traced | None:
     if row is None or response is None:
         return None
     try:
-        session = sound_session(row[3:])
-        prompt, text = sound_prompt(store.packer, *row[1:3])
+        session = parse_session(row[3:])
+        prompt, text = parse_prompt(store.packer, *row[1:3])
         check_key(bytes.fromhex(key), session.sha256, prompt, str(row[0]))
         determinants = decode(text.encode("utf-8", "surrogatepass")) | decode(str(row[0]).encode())
     except ValueError:
         return None  # `its store verify` names it
-    return Traced(key, determinants, session.sha256, session.identity, session.about, response)
-
-
-def count_sessions(store: Store, keys: Iterable[str]) -> dict[str, int]:
-    """By session, how many of the keys are its responses; those that are not stored are not counted."""
-    wanted = [bytes.fromhex(key) for key in dict.fromkeys(keys)]
-    found: Counter[str] = Counter()
-    with explained(store.path):
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            marks = ",".join("?" * len(chunk))
-            counted = store.db.execute(
-                "SELECT sha256, count(*) FROM responses JOIN sessions ON sessions.id = session "
-                f"WHERE key IN ({marks}) GROUP BY sha256",
-                chunk,
-            ).fetchall()
-            found.update({sha256: count for sha256, count in counted if isinstance(sha256, str)})
-    return dict(found.most_common())
+    return Record(key, determinants, session.sha256, session.identity, session.about, response)
