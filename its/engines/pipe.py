@@ -1,7 +1,7 @@
 """An engine in a worker process of its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
-"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "seconds", "window"} once, then for
+"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for
 each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
 "error"}; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot go on. Above the worker
 stands `workers/keeper.py`, which ends whatever the engine started.
@@ -86,7 +86,6 @@ class WorkerEngine:
         except BaseException:
             self.close()  # nobody else can: there is no engine yet
             raise
-        self.start_seconds = float(ready.get("seconds", 0.0))
         self.window = int(ready.get("window", 1))
 
     def submit(self, request: Request) -> None:
