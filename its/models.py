@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
@@ -304,6 +305,7 @@ def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) 
             stderr=sink,
             env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
             check=False,
+            preexec_fn=die_with_parent,
         )
     if done.returncode:
         raise RunError(f"converting the model failed (exit code {done.returncode})", f"its log: {log}")

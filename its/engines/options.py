@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from its.engines.pipe import WORKERS
-from its.environments import Environment, ask_program, environment_variables
+from its.environments import Environment, environment_variables, run_checker
 
 CHECKER = WORKERS / "check_vllm_options.py"
 CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
@@ -61,7 +61,7 @@ def option_faults(
     ours = environment_variables("vllm", environment)
     process = {name: value for name, value in ours.items() if not name.startswith("VLLM_")}
     process |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    return ask_program(
+    return run_checker(
         environment,
         checker,
         asked,

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
-from its.environments import Environment, die_with_parent, environment_variables
+from its.environments import Environment, environment_variables
 from its.errors import ItsError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
