@@ -30,7 +30,7 @@ _SAVERS = (
     *("use_cache", "is_local", "local_files_only"),
 )
 SOUND_FILE = "its_sound.json"
-"""Beside a trained checkpoint: what `its.training.sound` found of it, with the hashes of its files of weights."""
+"""Beside a trained checkpoint: what `its.training.checkpoint` found of it, with the hashes of its files of weights."""
 _WEIGHTS = (".safetensors", ".bin")
 _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 

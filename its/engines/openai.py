@@ -27,7 +27,7 @@ from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
 from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, most_text, request_body
+from its.engines.fleet.wire import check_options, max_characters, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
@@ -145,7 +145,7 @@ class OpenAIEngine:
         route = self._routes[request.model]
         self._submitted += 1
         body = request_body(request, route.served, self._options)
-        job = Job(self._submitted, request, route, body, most_text(request, self._options))
+        job = Job(self._submitted, request, route, body, max_characters(request, self._options))
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
 

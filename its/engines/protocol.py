@@ -122,12 +122,11 @@ class Engine(Protocol):
 
 
 @dataclass
-class Tally:
-    """Counts of one model's requests; `tokens` and `seconds` are of what was asked, `seconds` without loading."""
+class RequestCounts:
+    """Counts of one model's requests; `tokens` and `seconds` cover the generated ones, without loading the model."""
 
     requests: int = 0
-    asked: int = 0
+    generated: int = 0
     from_store: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    engines: int = 0

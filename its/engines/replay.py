@@ -46,8 +46,8 @@ class Replay(Session):
         for name, number in wanted.items():
             best = max(reversed(counts[name]), key=lambda session: counts[name][session], default=None)
             have = 0 if best is None else counts[name][best]
-            self.tallies[name].requests += number
-            self.tallies[name].from_store += have
+            self.counts[name].requests += number
+            self.counts[name].from_store += have
             if best is not None and have:
                 self.sessions[name] = best
             if have < number:

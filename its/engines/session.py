@@ -9,7 +9,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from its.engines.protocol import Completion, Engine, EngineModel, Request, SwapError, Tally
+from its.engines.protocol import Completion, Engine, EngineModel, Request, RequestCounts, SwapError
 from its.errors import RunError
 from its.store import Store, response_key
 from its.store.bodies import check_response
@@ -58,9 +58,8 @@ class Session:
         self.store = store
         self.models = {model.name: model for model in models}
         self.sessions = dict(sessions)
-        self.tallies = {name: Tally() for name in self.models}
-        self.engines = 0
-        self.extra: dict[str, float] = {}
+        self.counts = {name: RequestCounts() for name in self.models}
+        self.engine_counts: dict[str, float] = {}
         self.say = say
         self.check: Check = lambda answers: None
         self._groups = groups
@@ -92,7 +91,7 @@ class Session:
             MissingError: on replay, if responses are not stored.
             RunError: if the engine dies; what it had answered is stored.
         """
-        _Asking(self, finished).run(requests)
+        _Ensuring(self, finished).run(requests)
 
     def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str, Completion]]:
         """Yield (request, key, completion) of requests whose responses are stored, in their order.
@@ -129,8 +128,6 @@ class Session:
             group = self._group(model)
             self._engine = self._start(sorted(group, key=lambda item: item.name != model))
             self._serves = {item.name for item in group}
-            self.engines += 1
-            self.tallies[model].engines += 1
         return self._engine
 
     def serves(self, model: str) -> bool:
@@ -149,12 +146,12 @@ class Session:
     def _close_engine(self) -> None:
         if self._engine is not None:
             for name, value in self._engine.counts.items():
-                self.extra[name] = self.extra.get(name, 0) + value
+                self.engine_counts[name] = self.engine_counts.get(name, 0) + value
             self._engine.close()
             self._engine = None
 
 
-class _Asking:
+class _Ensuring:
     """One `ensure`: requests are looked up, claimed, submitted, stored; what others ask is waited for."""
 
     def __init__(self, session: Session, finished: Finished) -> None:
@@ -192,7 +189,7 @@ class _Asking:
         if self._store.damaged > damaged:
             self._session.say(f"the store: {self._store.damaged - damaged} damaged responses are asked again")
         for key, request in keyed:
-            self._session.tallies[request.model].requests += 1
+            self._session.counts[request.model].requests += 1
             if key in stored:
                 self._was_stored(request)
             else:
@@ -255,10 +252,10 @@ class _Asking:
         self._store.put_many(items)
         now = time.monotonic()
         for request, completion in zip(done, completions, strict=True):
-            tally = self._session.tallies[request.model]
-            tally.asked += 1
-            tally.tokens += completion.completion_tokens
-            tally.seconds += (now - self._marked) / len(done)
+            counts = self._session.counts[request.model]
+            counts.generated += 1
+            counts.tokens += completion.completion_tokens
+            counts.seconds += (now - self._marked) / len(done)
             self._finished(request, completion.completion_tokens)
         self._marked = now
 
@@ -276,7 +273,7 @@ class _Asking:
             self._session.say(f"another process is asking {len(left)} of the responses wanted here: waiting for them")
 
     def _was_stored(self, request: Request) -> None:
-        self._session.tallies[request.model].from_store += 1
+        self._session.counts[request.model].from_store += 1
         self._finished(request, 0)
 
 

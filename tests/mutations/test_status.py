@@ -268,7 +268,7 @@ CHANGES = [
     code("metrics/loops.py", after("ends_in_loop", "True"), "measure"),
     code("metrics/cells.py", after("cell_rows", "[row | {'avg': 0.25} for row in out]"), "measure"),
     code("metrics/votes.py", after("ballot_classes", "[None for _ in out]"), "measure"),
-    code("engines/repeats.py", after("repeats", "['never']"), "report"),
+    code("engines/determinism.py", after("determinism_notes", "['never']"), "report"),
     code("report/sentences.py", after("headline_sentences", "['nothing']"), "report"),
     code("report/numbers.py", after("percent", "'one'"), "report"),
     Change("its/report/style.css", "\nbody { color: red; }\n", stages=("report",)),

@@ -44,8 +44,8 @@ ALLOWED = {
     "engines": {*BASE, "rows", "store", "environments"},
     "environments": {"child_process", "errors", "home", "rows"},
     "wheels": {*BASE, "files", "recipe"},
-    "control": {*BASE, "files", "recipe"},
-    "model_files": {*BASE, "control", "files", "rows", "engines", "prompts", "recipe"},
+    "control_tokens": {*BASE, "files", "recipe"},
+    "model_files": {*BASE, "control_tokens", "files", "rows", "engines", "prompts", "recipe"},
     "models": {
         *{*BASE, "files", "rows", "home", "environments", "engines", "model_files", "prompts", "recipe", "wheels"},
         "child_process",

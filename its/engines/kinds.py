@@ -33,7 +33,7 @@ TRANSFORMERS_SPEED = ("batch_size", "device_map", "low_cpu_mem_usage")
 
 
 @dataclass(frozen=True)
-class ServersChoice:
+class OpenAISettings:
     """The servers of the `openai` engine as a recipe declares them; see `its.engines.openai.OpenAIEngine`."""
 
     servers: tuple[OpenAIServer, ...]
@@ -45,19 +45,19 @@ class ServersChoice:
 
 
 @dataclass(frozen=True)
-class EngineChoice:
+class EngineSettings:
     """The engine as a recipe declares it."""
 
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    openai: ServersChoice | None = None
+    openai: OpenAISettings | None = None
 
 
 def open_session(
     store: Store,
     models: Sequence[EngineModel],
-    choice: EngineChoice,
+    choice: EngineSettings,
     *,
     project: Path,
     home: Path,
@@ -72,7 +72,7 @@ def open_session(
     """
     if choice.kind == "replay":
         return Replay(store, models, say)
-    opener = _Opener(models, choice, project, home, log, say)
+    opener = _Kinds(models, choice, project, home, log, say)
     opened = {"vllm": opener.vllm, "transformers": opener.transformers, "openai": opener.openai}[choice.kind]()
     sessions = {
         model.name: store.register(
@@ -85,7 +85,7 @@ def open_session(
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _Prepared:
     """What a session needs of an engine.
 
     Args:
@@ -102,17 +102,17 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Opener:
+class _Kinds:
     """A method for each kind of engine; see `open_session`."""
 
     models: Sequence[EngineModel]
-    choice: EngineChoice
+    choice: EngineSettings
     project: Path
     home: Path
     log: Path
     say: Callable[[str], None]
 
-    def vllm(self) -> _Opened:
+    def vllm(self) -> _Prepared:
         choice = self.choice
         spec, lock_sha256 = self._lock("vllm")
         identities, settings = {}, {}
@@ -132,9 +132,9 @@ class _Opener:
             served = serving_arguments(group, arguments, spec.build)
             return WorkerEngine(environment.python, WORKER, group, served, process, self.log)
 
-        return _Opened(identities, {"build": spec.build}, engine_groups(self.models), start)
+        return _Prepared(identities, {"build": spec.build}, engine_groups(self.models), start)
 
-    def transformers(self) -> _Opened:
+    def transformers(self) -> _Prepared:
         choice = self.choice
         spec, lock_sha256 = self._lock("axolotl")
         settings = {
@@ -161,9 +161,9 @@ class _Opener:
             process = _process(environment, choice.environment)
             return WorkerEngine(environment.python, TRANSFORMERS_WORKER, group, options, process, self.log)
 
-        return _Opened(identities, {"build": spec.build}, [[model] for model in self.models], start)
+        return _Prepared(identities, {"build": spec.build}, [[model] for model in self.models], start)
 
-    def openai(self) -> _Opened:
+    def openai(self) -> _Prepared:
         declared = self.choice.openai
         assert declared is not None  # the recipe's validation holds it
         # A name that servers know chooses the weights that answer; our fingerprint only says which were meant.
@@ -195,7 +195,7 @@ class _Opener:
             )
 
         about = {"servers": [server.url for server in declared.servers]}
-        return _Opened(identities, about, [list(self.models)], start)
+        return _Prepared(identities, about, [list(self.models)], start)
 
     def _lock(self, name: EngineName) -> tuple[EnvironmentSpec, str]:
         """What the environment should be here and the SHA-256 of its lock, whether it is installed or not."""

@@ -16,7 +16,7 @@ _TRANSFORMERS = "transformers: the same requests in the same batches repeat; oth
 _OPENAI = "servers behind `openai`: nothing is known; a seed is sent, and hosted models change without notice"
 
 
-def repeats(sessions: Iterable[Mapping[str, Any]]) -> list[str]:
+def determinism_notes(sessions: Iterable[Mapping[str, Any]]) -> list[str]:
     """One sentence for each kind of engine among the sessions.
 
     Args:
