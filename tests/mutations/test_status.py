@@ -90,11 +90,12 @@ def atomic_file(path, *more, **named):
         out.write(" ")
 """
 WORKER = """
-_kept = say
-def say(out, message):
-    _kept(out, message | {"text": message["text"] + "!"} if "text" in message else message)
+_Kept = Worker
+def Worker(models, options, say):
+    return _Kept(models, options, lambda message: say(message | {"text": message.get("text", "") + "!"}))
 
 if __name__"""
+LOUDER = """(message | {"text": message.get("text", "") + "!"})"""
 SAMPLING = """
 _kept = Request.determinants
 Request.determinants = lambda self: _kept(self) | {"sampling": {**self.sampling, "top_p": 0.5}}
@@ -256,6 +257,7 @@ CHANGES = [
         "generate",
     ),
     code("engines/workers/vllm_worker.py", WORKER, "persona", "generate", "judge", old="\nif __name__"),
+    code("engines/workers/its_worker.py", LOUDER, "persona", "generate", "judge", old="(message)"),
     code("store/keys.py", after("vllm_identity", "out | {'more': 1}"), "persona", "generate"),
     code("stages/study.py", after("join_query_id", "out + '/'"), "query"),
     code("stages/query.py", after("_texts", "dict.fromkeys(out, [])"), "query"),
