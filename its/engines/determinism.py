@@ -1,4 +1,4 @@
-"""What an engine repeats bit by bit, as measured or as its makers say; shown in the report, kept in provenance."""
+"""How far each engine reproduces its texts, as measured or as its documentation says; shown in the report."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 # benchmarks/determinism.py measures the first two; docs/design.md has the table.
 _CPU = (
-    "vLLM on a CPU: the same requests in the same order repeat; sampled ones too, each has a seed of its own. In other "
-    "company (another batch size, another order, a resumed run) a part of the texts differs"
+    "vLLM on a CPU: the same requests in the same order give the same texts, sampled ones too, since each has its own "
+    "seed. With other batches (another batch size, another order, a resumed run) some texts differ"
 )
-_INVARIANT = "vLLM with VLLM_BATCH_INVARIANT: made to repeat whatever shares a batch (its documentation; not measured)"
-_GPU = "vLLM on a GPU: texts depend on what shared the batch, greedy ones too; set VLLM_BATCH_INVARIANT where supported"
-_TRANSFORMERS = "transformers: the same requests in the same batches repeat; other batches change a part of the texts"
-_OPENAI = "servers behind `openai`: nothing is known; a seed is sent, and hosted models change without notice"
+_INVARIANT = "vLLM with VLLM_BATCH_INVARIANT: texts do not depend on the batch (by its documentation; not measured)"
+_GPU = "vLLM on a GPU: texts depend on the batch, greedy ones too; set VLLM_BATCH_INVARIANT where it is supported"
+_TRANSFORMERS = "transformers: the same requests in the same batches give the same texts; in other batches some differ"
+_OPENAI = "servers behind `openai`: not known; a seed is sent, and hosted models change without notice"
 
 
 def determinism_notes(sessions: Iterable[Mapping[str, Any]]) -> list[str]:
     """One sentence for each kind of engine among the sessions.
 
     Args:
-        sessions: what responses were made with, as `data/responses/sessions.json` has it.
+        sessions: the settings of responses, as in `data/responses/sessions.json`.
     """
     return list(dict.fromkeys(_sentence(session) for session in sessions))
 

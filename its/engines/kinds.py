@@ -1,4 +1,4 @@
-"""From a declared engine to a session: what determines its responses, and how it starts."""
+"""Open a session from a declared engine: by kind, what determines its responses and how it starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the import of an HTTP client takes 0.1 s, and most sessions
     from its.engines.openai import OpenAIEngine, OpenAIServer
 
 TRANSFORMERS_WORKER = WORKERS / "transformers_worker.py"
-# Of the transformers engine's options these change its speed alone (batches move last bits, as they do in vLLM).
+# Options of the transformers engine that change its speed alone (batches move last bits, as they do in vLLM).
 TRANSFORMERS_SPEED = ("batch_size", "device_map", "low_cpu_mem_usage")
 
 
@@ -64,11 +64,11 @@ def open_session(
     log: Path,
     say: Callable[[str], None],
 ) -> Session:
-    """A session over models; no engine starts, and no engine environment need exist, before a response is missing.
+    """A session over models; no engine starts, and no engine environment is needed, until a response is missing.
 
     Args:
-        project: the checkout whose `envs/` holds the locks, which are part of what determines a response.
-        log: what the engine prints.
+        project: the checkout whose `envs/` contains the locks, which are part of what determines a response.
+        log: receives the engine's output.
     """
     if choice.kind == "replay":
         return Replay(store, models, say)
@@ -86,10 +86,10 @@ def open_session(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a session needs of an engine.
+    """What a session needs from an engine.
 
     Args:
-        identities: by model, what determines its responses beside the request.
+        identities: by model, what determines its responses besides the request.
         about: labels that determine nothing.
         groups: models that one engine serves.
         start: starts the engine of a group.
@@ -103,7 +103,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Kinds:
-    """A method for each kind of engine; see `open_session`."""
+    """One method for each kind of engine; see `open_session`."""
 
     models: Sequence[EngineModel]
     choice: EngineSettings
@@ -165,8 +165,8 @@ class _Kinds:
 
     def openai(self) -> _Prepared:
         declared = self.choice.openai
-        assert declared is not None  # the recipe's validation holds it
-        # A name that servers know chooses the weights that answer; our fingerprint only says which were meant.
+        assert declared is not None  # the recipe's validation checks it
+        # The served name chooses the weights; our fingerprint only says which were meant.
         identities = {
             model.name: {
                 "model": model.fingerprint,
@@ -180,7 +180,7 @@ class _Kinds:
         def start(group: list[EngineModel]) -> OpenAIEngine:
             from its.engines.openai import OpenAIEngine
 
-            self.say(f"asking {len(declared.servers)} servers for {len(group)} models (failed attempts: {self.log})")
+            self.say(f"using {len(declared.servers)} servers for {len(group)} models (failed attempts: {self.log})")
             return OpenAIEngine(
                 declared.servers,
                 group,
@@ -198,7 +198,7 @@ class _Kinds:
         return _Prepared(identities, about, [list(self.models)], start)
 
     def _lock(self, name: EngineName) -> tuple[EnvironmentSpec, str]:
-        """What the environment should be here and the SHA-256 of its lock, whether it is installed or not."""
+        """The environment required here and the SHA-256 of its lock, whether it is installed or not."""
         spec = spec_of(name, self.project)
         return spec, place_of(spec, self.home)[1]
 
