@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from its.engines.opening import EngineChoice, open_session
+from its.engines.kinds import EngineSettings, open_session
 from its.engines.protocol import EngineModel, Request
 from its.engines.session import Session
 from its.engines.vllm import worker_settings
@@ -33,7 +33,7 @@ class Bench:
         self.study: Study = load_study()
         self.sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens, "stop": []}
         self.models = {item.name: engine_model(self.study, item) for item in self.study.checkpoints()}
-        self.choice = EngineChoice(
+        self.choice = EngineSettings(
             "vllm", dict(self.study.recipe.engine.options), dict(self.study.recipe.engine.environment)
         )
         self.environment = find_environment("vllm", self.study.project, self.study.home)

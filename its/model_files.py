@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from its.control import declared_control_tokens, thinking_marks, tokenizer_control_tokens
+from its.control_tokens import declared_control_tokens, thinking_marks, tokenizer_control_tokens
 from its.engines.protocol import EngineModel
 from its.errors import DataError, MissingError
 from its.files import read_regular

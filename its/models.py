@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import DataError, MissingError, RunError
@@ -29,7 +30,7 @@ _SAVERS = (
     *("use_cache", "is_local", "local_files_only"),
 )
 SOUND_FILE = "its_sound.json"
-"""Beside a trained checkpoint: what `its.training.sound` found of it, with the hashes of its files of weights."""
+"""Beside a trained checkpoint: what `its.training.checkpoint` found of it, with the hashes of its files of weights."""
 _WEIGHTS = (".safetensors", ".bin")
 _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
@@ -304,6 +305,7 @@ def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) 
             stderr=sink,
             env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
             check=False,
+            preexec_fn=die_with_parent,
         )
     if done.returncode:
         raise RunError(f"converting the model failed (exit code {done.returncode})", f"its log: {log}")

@@ -1,1 +1,1 @@
-"""What answers requests: vLLM, transformers, servers, the store; sessions over them."""
+"""Engines that generate responses (vLLM, transformers, servers, the store), and sessions over them."""

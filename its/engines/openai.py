@@ -1,4 +1,4 @@
-"""The `openai` engine: any OpenAI-compatible server or a fleet of them, over HTTP."""
+"""The `openai` engine: an OpenAI-compatible server, or a fleet of them, over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
 from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, most_text, request_body
+from its.engines.fleet.wire import check_options, max_characters, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
@@ -39,43 +39,42 @@ SPARE_FILES = 128  # for everything else that is open
 
 @dataclass(frozen=True)
 class OpenAIServer:
-    """A server: `url` ends where `/chat/completions` begins; `key_variable` names the variable with its key."""
+    """A server; `/chat/completions` is appended to `url`, and the variable `key_variable` contains its key."""
 
     url: str
     key_variable: str | None = None
 
 
 class OpenAIEngine:
-    """Servers that speak OpenAI's chat completions, used as one.
+    """Servers with OpenAI's chat completions API, used as one engine.
 
-    An asyncio loop in a thread of its own does the work; `submit` and `poll` are for one other thread. When a request
-    cannot be had, or nothing goes on, no more requests are sent; those under way are still answered (they are paid
+    An asyncio loop in its own thread does the work; `submit` and `poll` are for one other thread. When a request fails
+    for good, or nothing makes progress, no more requests are sent; those in flight are still answered (they are paid
     for), and the poll after the last of them raises.
 
-    `counts` says how it went: `retries` and their causes (`rate_limited`, `timeouts`, `dropped`, `garbage`,
-    `server_errors`), how often a server was `set_aside`, tokens, and `cost` where there is a price. Answers that never
-    arrived are in no count of tokens, though a provider may bill them.
+    `counts` has `retries` and their causes (`rate_limited`, `timeouts`, `dropped`, `garbage`, `server_errors`), how
+    often a server was `set_aside`, tokens, and `cost` if there is a price. Responses that never arrived are in no token
+    count, though a provider may bill them.
 
     Args:
         servers: their keys are read from the environment now.
         models: those that requests may name.
-        served: how the servers call a model, by its name; absent: by its own.
+        served: the servers' name of a model, by the model's name; absent: the same.
         options: further fields of every request's body; None leaves out a field that the engine would write.
-        concurrency: bound of the requests under way at one server; below it each server's pace is found by trying.
+        concurrency: limit of the requests in flight at one server; below it each server's pace adapts.
         timeout_seconds: for one attempt, from sending to the last byte.
-        retries: how many failures of one request are made good. That a server is busy (429, 503) or cannot be reached
-            counts against none.
-        price: of the tokens that were answered.
+        retries: how often one request is retried. A busy (429, 503) or unreachable server does not count.
+        price: of the tokens of completed responses.
         say: receives one-line notices, in the thread that polls.
         log: JSON lines, one for each failed attempt; None writes none.
-        backoff_seconds: the first wait of every series of waits; they double up to 120 times as much.
-        patience_seconds: how long a model may go without an answer, or a failure that counts against a request, while
-            all its servers are busy or gone; `timeout_seconds` more while a request is under way.
+        backoff_seconds: the first wait of a series; waits double up to 120 times this.
+        patience_seconds: how long a model may go without a response, or a failure that counts against a request, while
+            all its servers are busy or gone; `timeout_seconds` more while a request is in flight.
 
     Raises:
         MissingError: if a key is not set, no server can be reached, or none serves a model.
         RunError: if a server refuses its key.
-        DataError: if `options` sets what the request determines.
+        DataError: if `options` sets a field that the request determines.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class OpenAIEngine:
         self._closed = False
         ready: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
-        # What asyncio tells here is of connections that broke while they were idle; nothing of ours is lost by it.
+        # asyncio reports here connections that broke while they were idle; no request is lost.
         self._loop.set_exception_handler(
             lambda _, context: self._fleet.note(why=str(context["message"]), did="nothing: it was idle")
         )
@@ -136,7 +135,7 @@ class OpenAIEngine:
         try:
             ready.result()
         except BaseException:
-            self.close()  # nobody else can: there is no engine yet
+            self.close()  # the caller has no engine to close yet
             raise
 
     def submit(self, request: Request) -> None:
@@ -145,7 +144,7 @@ class OpenAIEngine:
         route = self._routes[request.model]
         self._submitted += 1
         body = request_body(request, route.served, self._options)
-        job = Job(self._submitted, request, route, body, most_text(request, self._options))
+        job = Job(self._submitted, request, route, body, max_characters(request, self._options))
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
 
@@ -164,7 +163,7 @@ class OpenAIEngine:
             elif isinstance(item, str):
                 self._say(item)
             else:
-                self._inbox.put(item)  # the next poll tells it too
+                self._inbox.put(item)  # the next poll raises it too
                 if out:
                     return out
                 raise item
@@ -184,7 +183,7 @@ class OpenAIEngine:
             pass
         except BaseException as error:
             self._inbox.put(error)
-        finally:  # not a part of `_main`, whose cancelling would break it off
+        finally:  # not in `_main`, whose cancellation would interrupt it
             self._loop.run_until_complete(self._fleet.aclose())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
@@ -201,36 +200,36 @@ class OpenAIEngine:
     def _accept(self, job: Job) -> None:
         try:
             self._fleet.accept(job)
-        except Exception as error:  # a bug, which nobody would see in a callback of the loop
+        except Exception as error:  # a bug, which would go unseen in a callback of the loop
             self._inbox.put(error)
 
 
 def _key(server: OpenAIServer) -> str | None:
-    """The server's key; None if it wants none.
+    """The server's key; None if it needs none.
 
     Raises:
-        MissingError: if the variable is not set, empty, or cannot stand in a header; a key is never quoted.
+        MissingError: if the variable is not set, empty, or not valid in a header; a key is never quoted.
     """
     if server.key_variable is None:
         return None
     key = os.environ.get(server.key_variable, "").strip()
     if not key:
         raise MissingError(
-            f"the key of server `{server.url}` is wanted in `${server.key_variable}`, which is not set or empty",
+            f"server `{server.url}` needs a key in `${server.key_variable}`, which is not set or empty",
             f"`export {server.key_variable}=...`",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise MissingError(
-            f"`${server.key_variable}` holds characters that no key has (spaces, control characters or non-ASCII)",
+            f"`${server.key_variable}` contains characters that no key has (spaces, control characters or non-ASCII)",
             f"`export {server.key_variable}=...`",
         )
     return key
 
 
 class _NoCookies(CookieJar):
-    """Takes no cookie: a load balancer's would bind every request to one of the machines behind it.
+    """Takes no cookie: a load balancer's would send every request to the same machine behind it.
 
-    A policy that allows none would still have them all parsed.
+    A policy that allows none would still parse them all.
     """
 
     def extract_cookies(self, response: Any, request: Any) -> None:
@@ -241,7 +240,7 @@ def _trusted() -> ssl.SSLContext:
     """The certificates of this machine.
 
     Raises:
-        MissingError: if the variables that name them name something else.
+        MissingError: if the variables that name them are wrong.
     """
     try:
         return httpx2.create_ssl_context()
@@ -249,27 +248,27 @@ def _trusted() -> ssl.SSLContext:
         named = [f"`{name}={os.environ[name]}`" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
         raise MissingError(
             f"{' or '.join(named) or 'the certificates of this machine'} cannot be used: {error.strerror or error}",
-            "`SSL_CERT_FILE` names a PEM file with certificates; `unset SSL_CERT_FILE` leaves the usual ones",
+            "`SSL_CERT_FILE` names a PEM file with certificates; `unset SSL_CERT_FILE` restores the default",
         ) from error
 
 
 def _check_ports(url: str) -> None:
-    """Refuse ports that no connection can have; asyncio's own error comes much later and in no one's words.
+    """Refuse invalid ports; asyncio's own error comes much later and does not name them.
 
     Raises:
         ValueError: naming the proxy variable, if it is a proxy's.
     """
-    asked = {"its `url`": url}
+    addresses = {"its `url`": url}
     if not _is_local(url) and not urllib.request.proxy_bypass(urlsplit(url).hostname or ""):
         proxies = urllib.request.getproxies()
         for scheme in (urlsplit(url).scheme, "all"):
             if proxy := proxies.get(scheme):
-                asked[f"`{scheme.upper()}_PROXY`"] = proxy if "://" in proxy else f"http://{proxy}"
-    for what, address in asked.items():
+                addresses[f"`{scheme.upper()}_PROXY`"] = proxy if "://" in proxy else f"http://{proxy}"
+    for what, address in addresses.items():
         try:
             port = httpx2.URL(address).port
         except httpx2.InvalidURL as error:
-            raise ValueError(f"{what} is no address: {error}") from error
+            raise ValueError(f"{what} is not an address: {error}") from error
         if port is not None and not 0 < port < 2**16:
             raise ValueError(f"{what} has the port {port}; ports go from 1 to 65535")
 
@@ -287,8 +286,8 @@ def _client(url: str, key: str | None, context: ssl.SSLContext) -> httpx2.AsyncC
         )
     except (httpx2.InvalidURL, ImportError, ValueError) as error:
         raise MissingError(
-            f"server `{url}` cannot be asked: {error}",
-            "correct its `url`, or the proxy in `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`",
+            f"server `{url}` cannot be used: {error}",
+            "fix its `url`, or the proxy in `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`",
         ) from error
 
 
@@ -304,7 +303,7 @@ def _is_local(url: str) -> bool:
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Every request under way is an open connection; the usual soft limits (256 on macOS, 1,024 on Linux) are low.
+    """Raise the soft limit of open files: each request in flight is a connection, and 256 (macOS) or 1,024 are few.
 
     Raises:
         MissingError: if the hard limit does not allow it.
@@ -314,7 +313,7 @@ def _allow_open_files(wanted: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise MissingError(
-            f"`engine.openai` may have {wanted} connections and files open at once, this machine allows {hard}",
+            f"`engine.openai` may open {wanted} connections and files at once; this machine allows {hard}",
             "lower `engine.openai.concurrency`, or raise the limit (`ulimit -Hn`)",
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

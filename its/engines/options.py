@@ -1,4 +1,4 @@
-"""Hold a recipe's settings of vLLM against vLLM's own argument classes, before a model is loaded or a GPU is there."""
+"""Check a recipe's vLLM settings against vLLM's own argument classes; needs no model and no GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from its.engines.pipe import WORKERS
-from its.environments import Environment, ask_program, environment_variables
+from its.environments import Environment, environment_variables, run_checker
 
 CHECKER = WORKERS / "check_vllm_options.py"
 CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
@@ -16,10 +16,10 @@ CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold dis
 
 @dataclass(frozen=True)
 class VllmSettings:
-    """What is handed to vLLM: the arguments of `vllm.LLM` without the model, and variables of its process.
+    """What vLLM receives: the arguments of `vllm.LLM` without the model, and the variables of its process.
 
-    The whole of what a worker gets shows more than the recipe's own table does: whether `max_num_batched_tokens` goes
-    with the model's context length is seen only where both are here.
+    All arguments of the worker, not just the recipe's table: whether `max_num_batched_tokens` fits the model's context
+    length is visible only with both.
     """
 
     options: Mapping[str, Any]
@@ -40,31 +40,31 @@ class OptionFault(NamedTuple):
 def option_faults(
     environment: Environment, settings: Sequence[VllmSettings], log: Path, *, checker: Path = CHECKER
 ) -> list[list[OptionFault]]:
-    """The faults of each of the settings, all at once; starts one process, in vLLM's environment, for all of them.
+    """The faults of each of the settings; one process in vLLM's environment checks all of them.
 
-    Names, types, listed choices, bounds and combinations are vLLM's own. What depends on a model (whether its
-    attention heads can be divided by `tensor_parallel_size`) or on the machine (whether memory is enough) is not seen,
-    and a GPU backend that a CPU cannot run passes here, since the recipe may be for another machine.
+    Names, types, listed choices, bounds and combinations are checked as vLLM does it. What depends on a model (whether
+    `tensor_parallel_size` divides its attention heads) or on the machine (whether memory is enough) is not checked, and
+    a GPU backend passes on a CPU, since the recipe may be for another machine.
 
     Args:
         environment: of vLLM.
-        log: receives what vLLM prints.
-        checker: the program that is run.
+        log: receives vLLM's output.
+        checker: the program to run.
 
     Raises:
         RunError: if the check itself fails.
     """
     if not settings:
         return []
-    asked = [{"options": dict(item.options), "environment": dict(item.variables)} for item in settings]
-    # Variables of the shell are no part of what is checked, and could change what vLLM says.
+    items = [{"options": dict(item.options), "environment": dict(item.variables)} for item in settings]
+    # The shell's variables are not what is checked, and could change what vLLM reports.
     ours = environment_variables("vllm", environment)
     process = {name: value for name, value in ours.items() if not name.startswith("VLLM_")}
     process |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    return ask_program(
+    return run_checker(
         environment,
         checker,
-        asked,
+        items,
         lambda faults: [OptionFault(*fault) for fault in faults],
         variables=process,
         seconds=CHECK_SECONDS,

@@ -1,10 +1,10 @@
 """An engine in a worker process of its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
-"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "seconds", "window"} once, then for
+"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for
 each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
-"error"}; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot go on. Above the worker
-stands `workers/keeper.py`, which ends whatever the engine started.
+"error"}; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot continue. The worker's
+parent is `workers/keeper.py`, which ends whatever the engine started.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WorkerEngine:
         python: of the engine environment.
         worker: its program.
         models: those that requests may name.
-        options: for the library that the worker drives.
+        options: for the worker's library.
         variables: the worker's whole environment.
         log: receives all that the libraries print; errors point to it.
 
@@ -72,7 +72,7 @@ class WorkerEngine:
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         try:
-            told = {
+            described = {
                 model.name: {
                     "path": model.path,
                     "adapter": model.adapter,
@@ -81,16 +81,15 @@ class WorkerEngine:
                 }
                 for model in models
             }
-            self._send({"models": told, "options": dict(options)})
+            self._send({"models": described, "options": dict(options)})
             ready = self._parsed(self._lines.get())
         except BaseException:
-            self.close()  # nobody else can: there is no engine yet
+            self.close()  # the caller has no engine to close yet
             raise
-        self.start_seconds = float(ready.get("seconds", 0.0))
         self.window = int(ready.get("window", 1))
 
     def submit(self, request: Request) -> None:
-        # A dead engine is told of by `poll`, after what it still answered.
+        # `poll` reports a dead engine, after the completions that it still delivered.
         with contextlib.suppress(RunError):
             self._send(
                 {"id": request.request_id, "model": request.model, **request.determinants(), "seed": request.seed}
@@ -175,8 +174,8 @@ class WorkerEngine:
         # The keeper passes on how the worker ended, as a shell does: 128 + signal.
         signal = -code if code < 0 else code - 128 if code > 128 else None
         how = f"exit code {code}" if signal is None else f"killed by signal {signal}"
-        memory = "; signal 9 is often a lack of memory" if signal == 9 else ""
+        memory = "; signal 9 often means that memory ran out" if signal == 9 else ""
         return RunError(
             f"the engine died ({how})",
-            f"its log: {self._log}; what it had answered is stored: run the stage again{memory}",
+            f"its log: {self._log}; the responses before that are stored: run the stage again{memory}",
         )

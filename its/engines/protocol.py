@@ -1,4 +1,4 @@
-"""What engines agree on: requests are submitted, completions come back as they are ready, in any order."""
+"""The interface of an engine: submit requests, poll completions, which come back in any order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from its.errors import RunError
 
 @dataclass(frozen=True)
 class Request:
-    """One response wanted.
+    """One response to generate.
 
     Args:
-        request_id: the caller's name for it, unique among the requests under way; not part of what determines the
-            response.
+        request_id: the caller's name for it, unique among the requests in flight; it does not affect the response.
         messages: chat turns as {role, content}.
         sampling: temperature, top_p, max_tokens, stop.
         seed: of this response alone.
         sample_index: which of n responses to the same messages.
-        start: a started answer that the model goes on with; the completion's text is what follows it.
-        model: which of the session's models answers, by its name (`EngineModel.name`).
+        start: the beginning of the answer, which the model continues; the completion's text is what follows it.
+        model: the name (`EngineModel.name`) of the model that answers.
     """
 
     request_id: str
@@ -32,7 +31,7 @@ class Request:
     model: str = ""
 
     def determinants(self) -> dict[str, Any]:
-        """What determines the response on the request's side; greedy decoding has no seed."""
+        """The part of the request that determines the response; greedy decoding has no seed."""
         return {
             "messages": self.messages,
             "sampling": self.sampling,
@@ -44,13 +43,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine gave for one request.
+    """An engine's response to one request.
 
     Args:
-        weights: fingerprint of the weights that answered, as the engine had them in use.
-        prompt_sha256: of the prompt's token ids, joined with commas; None where an engine does not tell them.
-        thinking, thinking_tokens: reasoning that the engine gave apart from `text`; its tokens are part of
-            `completion_tokens`.
+        weights: fingerprint of the weights that the engine had in use.
+        prompt_sha256: of the prompt's token ids, joined with commas; None if the engine does not report them.
+        thinking, thinking_tokens: reasoning that the engine returned separately from `text`; its tokens are included
+            in `completion_tokens`.
     """
 
     request_id: str
@@ -69,11 +68,10 @@ class EngineModel:
     """A model ready to be served: a folder or a hub id at a revision, and the fingerprint of weights and tokenizer.
 
     Args:
-        chat_template: what stands in for the chat template in `path`, in training and engine alike; the fingerprint
-            covers it.
+        chat_template: replaces the chat template in `path`, in training and in the engine; the fingerprint covers it.
         adapter: folder of a LoRA adapter over the model in `path`; the fingerprint covers both.
-        group: models of one group differ in their weights alone (same architecture, tokenizer, template, end of turn),
-            so one engine serves them in turn; "" is a group of its own.
+        group: models of one group differ only in their weights (same architecture, tokenizer, template, end of turn),
+            so one engine serves them in turn; "" puts the model in its own group.
     """
 
     name: str
@@ -90,31 +88,31 @@ class EngineModel:
 
 
 class SwapError(RunError):
-    """The engine cannot put other weights in place of its own; nothing was answered with half of them."""
+    """The engine cannot swap in other weights; no response was generated with half-loaded ones."""
 
 
 class Engine(Protocol):
     """A running engine with one or more models. One thread uses it: submit up to `window` requests, then poll."""
 
     window: int
-    """How many requests it wants under way; more would only wait, fewer leave it idle."""
+    """How many requests it wants in flight; more would only wait, fewer leave it idle."""
     counts: dict[str, float]
-    """What only this engine counts (retries, cost), for the account of the stage."""
+    """Counts specific to this engine (retries, cost), for the stage's cost rows."""
 
     def submit(self, request: Request) -> None:
-        """Hand over a request; returns at once. The caller keeps at most `window` requests unanswered.
+        """Queue a request; returns at once. The caller keeps at most `window` requests in flight.
 
-        That an engine is dead is told by `poll`, after what it still answered.
+        A dead engine is reported by `poll`, after the completions that it still delivered.
         """
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
-        """What finished since the last call; waits up to the timeout for the first, so the list may be empty.
+        """The completions since the last call; waits up to the timeout for the first, so the list may be empty.
 
         Each submitted request comes back exactly once.
 
         Raises:
-            RunError: if the engine died or a request cannot be answered; what came back before stays valid.
-            SwapError: if it cannot go on to another model; each of its models wants an engine of its own.
+            RunError: if the engine died or a request cannot be answered; earlier completions stay valid.
+            SwapError: if it cannot switch to another model; then each of its models needs its own engine.
         """
 
     def close(self) -> None:
@@ -122,12 +120,11 @@ class Engine(Protocol):
 
 
 @dataclass
-class Tally:
-    """Counts of one model's requests; `tokens` and `seconds` are of what was asked, `seconds` without loading."""
+class RequestCounts:
+    """Counts of one model's requests; `tokens` and `seconds` cover the generated ones, without loading the model."""
 
     requests: int = 0
-    asked: int = 0
+    generated: int = 0
     from_store: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    engines: int = 0

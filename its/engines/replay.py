@@ -1,4 +1,4 @@
-"""The `replay` engine: responses come out of the store alone, for machines without the model or its engine."""
+"""The `replay` engine: responses from the store alone, for machines without the model or its engine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from its.store import Store, response_key
 class Replay(Session):
     """A session that only reads.
 
-    The settings that a response was made under are part of its key, and this machine's may differ. So a model's
-    responses are taken from that one of the stored settings of its weights which answers most of the first requests
-    (the latest, where two answer as many), and from no other: cells are not mixed.
+    The settings that generated a response are part of its key, and this machine's may differ. So a model's responses
+    all come from one of the stored settings of its weights, the one with most of the first requests (the latest if two
+    have as many): cells are not mixed.
     """
 
     def __init__(self, store: Store, models: Sequence[EngineModel], say: Callable[[str], None]) -> None:
@@ -24,7 +24,7 @@ class Replay(Session):
             model.name: [info.sha256 for info in known if info.identity.get("model") == model.fingerprint]
             for model in models
         }
-        super().__init__(store, models, {}, [], _no_engine, say)
+        super().__init__(store, models, {}, [], _start_nothing, say)
 
     def ensure(self, requests: Iterable[Request], finished: Finished = lambda request, tokens: None) -> None:
         wanted: dict[str, int] = {}
@@ -46,8 +46,8 @@ class Replay(Session):
         for name, number in wanted.items():
             best = max(reversed(counts[name]), key=lambda session: counts[name][session], default=None)
             have = 0 if best is None else counts[name][best]
-            self.tallies[name].requests += number
-            self.tallies[name].from_store += have
+            self.counts[name].requests += number
+            self.counts[name].from_store += have
             if best is not None and have:
                 self.sessions[name] = best
             if have < number:
@@ -56,9 +56,9 @@ class Replay(Session):
         if missing:
             raise MissingError(
                 f"{lost} responses are not in the store {self.store.path}: {', '.join(missing)}",
-                "`engine.kind: replay` only reads: `its store import` the export that holds them, or use `vllm`",
+                "`engine.kind: replay` only reads: `its store import` an export that contains them, or use `vllm`",
             )
 
 
-def _no_engine(group: list[EngineModel]) -> Engine:
+def _start_nothing(group: list[EngineModel]) -> Engine:
     raise AssertionError("replay starts no engine")

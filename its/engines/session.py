@@ -1,4 +1,4 @@
-"""Ask an engine only for what the store does not have; keep what it answers at once."""
+"""Generate the responses that the store does not have, and store each as soon as it is there."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from its.engines.protocol import Completion, Engine, EngineModel, Request, SwapError, Tally
+from its.engines.protocol import Completion, Engine, EngineModel, Request, RequestCounts, SwapError
 from its.errors import RunError
 from its.store import Store, response_key
 from its.store.database import PutItem
 from its.store.validation import check_response
 
-CHUNK = 512  # keys looked up at once, and the most requests held before they are asked or passed over
+CHUNK = 512  # keys looked up at once, and the most requests kept in memory before they are submitted or skipped
 POLL_SECONDS = 1.0
-OTHERS_SECONDS = 0.5  # how often to look for what another process is asking
+OTHERS_SECONDS = 0.5  # how often to look for responses that another process is generating
 
 FIRST = 32  # requests claimed before an engine runs
 
-_TOLD = ("text", "finish_reason", "prompt_tokens", "completion_tokens")  # by every engine
-_MAYBE_TOLD = ("prompt_sha256", "thinking", "thinking_tokens")
+_REQUIRED = ("text", "finish_reason", "prompt_tokens", "completion_tokens")  # from every engine
+_OPTIONAL = ("prompt_sha256", "thinking", "thinking_tokens")
 
 Finished = Callable[[Request, int], None]
 Check = Callable[[list[tuple[Request, Completion]]], None]
@@ -31,19 +31,20 @@ Check = Callable[[list[tuple[Request, Completion]]], None]
 class Session:
     """Models over one store and at most one running engine, which starts at the first request that is not stored.
 
-    Two passes keep memory flat however many requests there are: `ensure` streams them through and stores what was
-    missing, `read` streams them again and yields what is stored, in order. Processes that share the store ask each
-    request once in all: whoever claims it asks it, the others wait for the answer or for the death of its owner.
+    Two passes keep memory flat however many requests there are: `ensure` streams them and stores missing responses,
+    `read` streams them again and yields the stored responses in order. Processes that share the store generate each
+    response once: one claims the request, the others wait for its response, or for the claimant's death.
 
     Args:
-        store: where responses are found and kept.
+        store: where responses are looked up and stored.
         models: the models that requests may name.
-        sessions: by model name, the hash under which the store knows what determines its responses beside the request.
+        sessions: by model name, the hash by which the store identifies what determines its responses besides the
+            request.
         groups: models that one engine serves; the running engine is closed before another group's starts.
-        start: starts the engine of a group, of which the first model is wanted first.
-        say: is told what a user should know.
+        start: starts the engine of a group; the group's first model is needed first.
+        say: receives messages for the user.
 
-    `check` is given the answers that an engine gives before they are stored, and raises if one must not be kept.
+    `check` receives an engine's responses before they are stored, and raises if one must not be stored.
     """
 
     def __init__(
@@ -58,9 +59,8 @@ class Session:
         self.store = store
         self.models = {model.name: model for model in models}
         self.sessions = dict(sessions)
-        self.tallies = {name: Tally() for name in self.models}
-        self.engines = 0
-        self.extra: dict[str, float] = {}
+        self.counts = {name: RequestCounts() for name in self.models}
+        self.engine_counts: dict[str, float] = {}
         self.say = say
         self.check: Check = lambda answers: None
         self._groups = groups
@@ -80,25 +80,25 @@ class Session:
         return response_key(self.sessions[request.model], request.determinants())
 
     def ensure(self, requests: Iterable[Request], finished: Finished = lambda request, tokens: None) -> None:
-        """Make sure that every request's response is stored; ask for those that are not, in the order given.
+        """Make sure that every request's response is stored; generate the missing ones, in the order given.
 
-        Requests to one model should stand together: weights are swapped, or engines started, where it changes.
+        Keep requests to one model together: where the model changes, weights are swapped or an engine is started.
 
         Args:
             finished: called once for each request when its response is stored, with the tokens just generated (0 for
-                what was stored before).
+                one that was stored before).
 
         Raises:
             MissingError: on replay, if responses are not stored.
-            RunError: if the engine dies; what it had answered is stored.
+            RunError: if the engine dies; the responses before that are stored.
         """
-        _Asking(self, finished).run(requests)
+        _Ensuring(self, finished).run(requests)
 
     def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str, Completion]]:
         """Yield (request, key, completion) of requests whose responses are stored, in their order.
 
         Raises:
-            RunError: if one is not: it was damaged or removed since `ensure`, or was no completion and is removed now.
+            RunError: if one is not: it was damaged or removed since `ensure`, or is not a completion and is removed now.
         """
         for chunk in chunks(requests):
             keyed = [(self.key_of(request), request) for request in chunk]
@@ -111,26 +111,24 @@ class Session:
                 if body is None:
                     raise RunError(
                         f"the response to `{request.request_id}` was in the store a moment ago and is damaged or gone",
-                        "run the stage again: it is asked again",
+                        "run the stage again: it generates this response again",
                     )
                 completion = _completion(request, self.models[request.model].fingerprint, body)
                 if completion is None:
                     self.store.discard(key)
                     raise RunError(
-                        f"what is stored for `{request.request_id}` is no completion, and was removed from the store",
-                        "run the stage again: it is asked again",
+                        f"the stored response to `{request.request_id}` is not a completion and was removed",
+                        "run the stage again: it generates this response again",
                     )
                 yield request, key, completion
 
     def engine_of(self, model: str) -> Engine:
-        """The running engine if it serves the model, else the one of its group, started now."""
+        """The running engine if it serves the model, else its group's engine, started now."""
         if self._engine is None or model not in self._serves:
             self._close_engine()
             group = self._group(model)
             self._engine = self._start(sorted(group, key=lambda item: item.name != model))
             self._serves = {item.name for item in group}
-            self.engines += 1
-            self.tallies[model].engines += 1
         return self._engine
 
     def serves(self, model: str) -> bool:
@@ -149,13 +147,13 @@ class Session:
     def _close_engine(self) -> None:
         if self._engine is not None:
             for name, value in self._engine.counts.items():
-                self.extra[name] = self.extra.get(name, 0) + value
+                self.engine_counts[name] = self.engine_counts.get(name, 0) + value
             self._engine.close()
             self._engine = None
 
 
-class _Asking:
-    """One `ensure`: requests are looked up, claimed, submitted, stored; what others ask is waited for."""
+class _Ensuring:
+    """One `ensure`: look up, claim, submit and store; wait for what other processes generate."""
 
     def __init__(self, session: Session, finished: Finished) -> None:
         self._session, self._store, self._finished = session, session.store, finished
@@ -164,7 +162,7 @@ class _Asking:
         self._keys: set[str] = set()  # of what is under way
         self._others: dict[str, list[Request]] = {}  # by key: claimed by another process, or under way for a twin
         self._looked = self._marked = time.monotonic()
-        self._told = False
+        self._announced = False
 
     def run(self, requests: Iterable[Request]) -> None:
         rest = chunks(requests)
@@ -190,9 +188,9 @@ class _Asking:
         damaged = self._store.damaged
         stored = self._store.contains([key for key, _ in keyed])
         if self._store.damaged > damaged:
-            self._session.say(f"the store: {self._store.damaged - damaged} damaged responses are asked again")
+            self._session.say(f"the store: {self._store.damaged - damaged} damaged responses are generated again")
         for key, request in keyed:
-            self._session.tallies[request.model].requests += 1
+            self._session.counts[request.model].requests += 1
             if key in stored:
                 self._was_stored(request)
             else:
@@ -205,7 +203,7 @@ class _Asking:
             ready = self._session.serves(model)
             if self._under_way and not ready:
                 return
-            # Before an engine runs nobody knows its window, and none should start for what another process asks.
+            # Before an engine runs its window is unknown, and none should start for another process's requests.
             window = self._session.engine_of(model).window if ready else FIRST
             free = window - len(self._under_way)
             if free <= 0 or (self._under_way and free < window // 4):
@@ -229,7 +227,7 @@ class _Asking:
         try:
             completions = self._session.engine_of(model).poll(POLL_SECONDS)
         except SwapError as error:
-            self._session.say(f"{error.message}: an engine for each model from here on")
+            self._session.say(f"{error.message}: each model gets its own engine from here on")
             self._session.split_group(model)
             self._missing.extendleft(reversed(self._under_way.values()))  # still claimed by us
             self._under_way.clear()
@@ -246,8 +244,8 @@ class _Asking:
             if completion.weights != wanted:
                 raise RunError(
                     f"the engine answered `{request.request_id}` with the weights `{completion.weights[:20]}` instead "
-                    f"of `{wanted[:20]}`; nothing of it was stored",
-                    "this is a fault of ITS: please report it",
+                    f"of `{wanted[:20]}`; the response was not stored",
+                    "this is a bug in ITS: please report it",
                 )
             items.append(PutItem(key, self._session.sessions[request.model], request.determinants(), _body(completion)))
             done.append(request)
@@ -255,15 +253,15 @@ class _Asking:
         self._store.put_many(items)
         now = time.monotonic()
         for request, completion in zip(done, completions, strict=True):
-            tally = self._session.tallies[request.model]
-            tally.asked += 1
-            tally.tokens += completion.completion_tokens
-            tally.seconds += (now - self._marked) / len(done)
+            counts = self._session.counts[request.model]
+            counts.generated += 1
+            counts.tokens += completion.completion_tokens
+            counts.seconds += (now - self._marked) / len(done)
             self._finished(request, completion.completion_tokens)
         self._marked = now
 
     def _look_at_others(self) -> None:
-        """What others asked may be stored now; what a dead one left is ours to ask."""
+        """Count what other processes have stored since; take over the requests of a dead one."""
         self._looked = time.monotonic()
         for key in self._store.contains(list(self._others)):
             for request in self._others.pop(key):
@@ -271,12 +269,12 @@ class _Asking:
         left = [key for key in self._others if key not in self._keys]
         for key in self._store.claim(left):
             self._missing.extend((key, request) for request in self._others.pop(key))
-        if left and not self._under_way and not self._told:
-            self._told = True
-            self._session.say(f"another process is asking {len(left)} of the responses wanted here: waiting for them")
+        if left and not self._under_way and not self._announced:
+            self._announced = True
+            self._session.say(f"another process is generating {len(left)} of these responses: waiting for them")
 
     def _was_stored(self, request: Request) -> None:
-        self._session.tallies[request.model].from_store += 1
+        self._session.counts[request.model].from_store += 1
         self._finished(request, 0)
 
 
@@ -296,21 +294,21 @@ def _body(completion: Completion) -> dict[str, Any]:
 
 
 def _body_of(found: Iterator[tuple[str, dict[str, Any]]], key: str) -> dict[str, Any] | None:
-    """The next of what was found, if it is of that key: what was not found is left out."""
-    told = next(found, None)
-    return told[1] if told is not None and told[0] == key else None
+    """The next body found, if it belongs to that key: keys without a response are left out."""
+    item = next(found, None)
+    return item[1] if item is not None and item[0] == key else None
 
 
 def _completion(request: Request, weights: str, body: Mapping[str, Any]) -> Completion | None:
-    """A stored response; None where it came from elsewhere and lacks what every engine tells."""
-    told: dict[str, Any] = {name: body.get(name) for name in (*_TOLD, *_MAYBE_TOLD)}
+    """A stored response; None if it was imported and lacks a field that every engine returns."""
+    fields: dict[str, Any] = {name: body.get(name) for name in (*_REQUIRED, *_OPTIONAL)}
     try:
         check_response(body)
     except ValueError:
         return None
-    if any(told[name] is None for name in _TOLD):
+    if any(fields[name] is None for name in _REQUIRED):
         return None
-    return Completion(request_id=request.request_id, weights=weights, **told)
+    return Completion(request_id=request.request_id, weights=weights, **fields)
 
 
 def chunks(requests: Iterable[Request]) -> Iterator[list[Request]]:

@@ -1,4 +1,4 @@
-"""The `vllm` engine: its arguments and variables, and how one engine comes to serve several checkpoints."""
+"""The `vllm` engine: its arguments and variables, and which checkpoints one engine serves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max
 def worker_settings(
     model: EngineModel, options: dict[str, Any], environment: dict[str, str], build: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """(arguments of `vllm.LLM`, environment variables) for a model; what of them is in the key says `its.store.keys`.
+    """(arguments of `vllm.LLM`, environment variables) for a model; `its.store.keys` says which enter the key.
 
     Args:
         options: the recipe's pass-through table; it wins over what the model declares.
@@ -46,10 +46,10 @@ def worker_settings(
 
 
 def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], build: str) -> dict[str, Any]:
-    """The arguments with what serving LoRA adapters takes; they change no number (a test holds it).
+    """The arguments, with those needed to serve LoRA adapters, which change no number (a test checks it).
 
-    One adapter is in use at a time. On a CPU there is a slot for each and one that stays empty: vLLM 0.32 reads the
-    last slot for requests without an adapter.
+    One adapter is in use at a time. On a CPU each has a slot, and one slot stays empty: vLLM 0.32 reads the last slot
+    for requests without an adapter.
     """
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:

@@ -4,7 +4,7 @@ Each is made from a lock in `envs/` with `pip install --no-deps`, below `home/en
 content and the Python version. A record, written last, marks it complete; a folder without one is an interrupted sync.
 """
 
-from its.environments.ask import ask_program
+from its.environments.checker import run_checker
 from its.environments.find import (
     ENGINE_NAMES,
     EngineName,
@@ -17,7 +17,7 @@ from its.environments.find import (
     spec_of,
     superseded_folders,
 )
-from its.environments.sync import WANTED_BYTES, Run, SyncResult, die_with_parent, sync_environment
+from its.environments.sync import WANTED_BYTES, Run, SyncResult, sync_environment
 
 __all__ = [
     "ENGINE_NAMES",
@@ -27,12 +27,11 @@ __all__ = [
     "EnvironmentSpec",
     "Run",
     "SyncResult",
-    "ask_program",
-    "die_with_parent",
     "environment_variables",
     "find_environment",
     "has_nvidia_gpu",
     "read_record",
+    "run_checker",
     "spec_of",
     "superseded_folders",
     "sync_environment",

@@ -121,7 +121,7 @@ def environment_variables(name: EngineName, environment: Environment | None = No
         environment: puts its `bin` first on `PATH` (ninja and the like are found there).
     """
     variables = dict(os.environ)
-    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):  # DVC sets or hands on all three
+    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"):  # DVC sets or hands on three
         variables.pop(variable, None)
     if environment is not None:
         variables["PATH"] = os.pathsep.join([str(environment.python.parent), variables.get("PATH", os.defpath)])

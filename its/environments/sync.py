@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from its.child_process import die_with_parent
 from its.environments.find import (
     RECORD,
     RECORD_VERSION,
@@ -275,7 +274,7 @@ def run_logged(command: Sequence[str], log: Path, variables: Mapping[str, str], 
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=dict(variables),
-            preexec_fn=die_with_parent if _LIBC else None,
+            preexec_fn=die_with_parent,
         )
     try:
         while True:
@@ -287,16 +286,6 @@ def run_logged(command: Sequence[str], log: Path, variables: Mapping[str, str], 
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """For `preexec_fn`: on Linux the kernel kills the child when its parent dies, `kill -9` too; elsewhere nothing."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _lock_header(lock: Path, word: str) -> str | None:

@@ -8,7 +8,6 @@ takes its place. Wall time would not do: a busy machine would change verdicts.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import select
@@ -18,6 +17,7 @@ from multiprocessing.connection import Connection
 
 import mpmath  # type: ignore[import-untyped,unused-ignore]  # noqa: F401 - the slow import, before any clock runs
 
+from its.child_process import die_with_parent
 from its.grading.algebra import equivalent
 from its.grading.equal import GraderError
 from its.grading.pool import Outcome, Task
@@ -26,7 +26,6 @@ MEMORY_BYTES = 4 << 30
 TASKS_PER_FORK = 5000
 """Caches grow; a new fork costs milliseconds."""
 
-_PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1  # how often the fork is looked at where the system has no pidfd
 _SPENT = 3  # exit code of a fork that did its share of tasks
 
@@ -67,8 +66,7 @@ def _serve(pipe: Connection, limit_seconds: float, parent: int) -> None:
     """What a fork does; it never returns."""
     code = 0
     try:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        die_with_parent()
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
             with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already

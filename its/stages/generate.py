@@ -40,7 +40,7 @@ def run(study: Study) -> str:
         write_json(study.sessions_path(), _sessions(session, store, prompts.account()))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
     write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
-    asked = sum(tally.asked for tally in session.tallies.values())
+    asked = sum(counts.generated for counts in session.counts.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
         f"({asked} asked, {total - asked} from the store){_broken(broken)}; {_compared(prompts.account())}"

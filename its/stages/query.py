@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from its.control import ControlTokens, declared_control_tokens
+from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.prompts.render import read_template
 from its.rows import read_rows, write_rows

@@ -13,7 +13,7 @@ from typing import Any
 import its
 from its.cards.denominator import denominator, told_denominator
 from its.cards.shape import checked_card
-from its.engines.repeats import repeats
+from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
@@ -395,7 +395,7 @@ def _provenance(study: Study) -> dict[str, Any]:
         asked = {
             "models": {name: session["model"] for name, session in sessions.items()},
             "sessions": {name: session["session"] for name, session in sessions.items()},
-            "repeats": "; ".join(repeats(sessions.values())),
+            "repeats": "; ".join(determinism_notes(sessions.values())),
         }
     return {
         "its": its.__version__,

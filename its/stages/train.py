@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import Any
 
-from its.control import ControlTokens
+from its.control_tokens import ControlTokens
 from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
@@ -16,8 +16,8 @@ from its.prompts.render import read_template
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.study.study import Checkpoint, Study
+from its.training.checkpoint import expected_steps
 from its.training.run import copy_model, train_checkpoint
-from its.training.sound import expected_steps
 from its.types import Query
 
 

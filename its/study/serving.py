@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from its.control import ControlTokens
+from its.control_tokens import ControlTokens
 from its.engines.fleet.state import TokenPrice
+from its.engines.kinds import EngineSettings, OpenAISettings, open_session
 from its.engines.openai import OpenAIServer
-from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
 from its.errors import DataError, MissingError
@@ -53,7 +53,7 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
     return open_session(
         store,
         models,
-        EngineChoice(engine.kind, dict(engine.options), dict(engine.environment), _servers(study.recipe)),
+        EngineSettings(engine.kind, dict(engine.options), dict(engine.environment), _servers(study.recipe)),
         project=study.project,
         home=study.home,
         log=study.home / "logs" / f"{stage}.log",
@@ -99,13 +99,13 @@ def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel
         return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
 
 
-def _servers(recipe: Recipe) -> ServersChoice | None:
+def _servers(recipe: Recipe) -> OpenAISettings | None:
     """The declared servers; an untrained model is served under its name in the recipe, not as `MODEL-base`."""
     declared = recipe.engine.openai
     if declared is None:
         return None
     price = declared.price
-    return ServersChoice(
+    return OpenAISettings(
         servers=tuple(OpenAIServer(server.url, server.key_variable) for server in declared.servers),
         served={Checkpoint(name).name: declared.served.get(name, name) for name in recipe.models} | declared.served,
         concurrency=declared.concurrency,
@@ -125,12 +125,12 @@ def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, i
     rows: list[dict[str, Any]] = [
         {
             "what": what,
-            "responses": session.tallies[name].requests,
-            "asked": session.tallies[name].asked,
-            "from_store": session.tallies[name].from_store,
+            "responses": session.counts[name].requests,
+            "asked": session.counts[name].generated,
+            "from_store": session.counts[name].from_store,
             "tokens": tokens.get(name, 0),
-            "seconds": round(session.tallies[name].seconds, 1),
+            "seconds": round(session.counts[name].seconds, 1),
         }
         for name, what in whats.items()
     ]
-    return rows + ([{"what": "servers", "counts": session.extra}] if session.extra else [])
+    return rows + ([{"what": "servers", "counts": session.engine_counts}] if session.engine_counts else [])

@@ -2,7 +2,7 @@
 
 A killed training goes on from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished
 one is copied. Two processes that want one key: the second waits and reuses. A training is finished when its model was
-found sound (`its.training.sound`), and not before.
+found sound (`its.training.checkpoint`), and not before.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
-from its.environments import Environment, die_with_parent, environment_variables
+from its.environments import Environment, environment_variables
 from its.errors import ItsError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
+from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights, expected_steps
 from its.training.config import axolotl_config, yaml_text
-from its.training.sound import SOUND_VERSION, base_tensors, checked_weights, expected_steps
 from its.training.weights import called
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
@@ -114,7 +115,7 @@ def train_checkpoint(
             steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
             try:
                 # A model of the hub is in its cache only now.
-                weights = checked_weights(folder / "model", *_base_folder(base), unread)
+                weights = check_weights(folder / "model", *_base_folder(base), unread)
             except ItsError:
                 for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
                     remove(state)
@@ -123,7 +124,7 @@ def train_checkpoint(
                 _check_stops(served, tokens)
             record = {
                 "seconds": round(time.monotonic() - began, 1),
-                "sound": {"version": SOUND_VERSION, "steps": steps, **weights},
+                "sound": {"version": CHECK_VERSION, "steps": steps, **weights},
                 "identity": writable(identity),
             }
             write_json(done, record)
@@ -175,7 +176,7 @@ def _sound_files(record: Any) -> dict[str, str] | None:
     words = (sound["compared"], "" if sound["changed"] is None else sound["changed"])
     files = {name: facts["sha256"] for name, facts in sound["files"].items()}
     good = (
-        sound["version"] == SOUND_VERSION
+        sound["version"] == CHECK_VERSION
         and all(type(number) in (int, float) for number in numbers)
         and all(isinstance(word, str) for word in (*words, *files.values()))
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from its.environments import Environment, ask_program, environment_variables
+from its.environments import Environment, environment_variables, run_checker
 
 CHECKER = Path(__file__).parent / "workers" / "axolotl_schema.py"
 CHECK_SECONDS = 300.0
@@ -40,7 +40,7 @@ def schema_faults(
     if not configs:
         return []
     asked = [{"config": config, "gpu": gpu, "devices": devices} for config, gpu, devices in configs]
-    return ask_program(
+    return run_checker(
         environment,
         checker,
         asked,

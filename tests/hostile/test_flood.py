@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from its.engines.fleet.wire import MOST_TEXT, most_text, parsed_answer
+from its.engines.fleet.wire import MOST_TEXT, max_characters, parsed_answer
 from its.engines.protocol import Completion, EngineModel, Request
 from its.engines.session import Session
 from its.recipe.schema import Limits
@@ -40,7 +40,7 @@ def _asked(index: int) -> Request:
 def test_an_answer_is_as_long_as_its_tokens_may_be(
     sampling: dict[str, int], options: dict[str, object], most: int
 ) -> None:
-    assert most_text(Request("r", [], sampling, seed=1), options) == most
+    assert max_characters(Request("r", [], sampling, seed=1), options) == most
     for text, thinking, fits in [("x" * most, "", True), ("x" * most, "y", False), ("", "y" * (most + 1), False)]:
         message = {"content": text, "reasoning": thinking}
         answer = {

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
 
+from its.engines.kinds import EngineSettings, OpenAISettings, open_session
 from its.engines.openai import OpenAIServer
-from its.engines.opening import EngineChoice, ServersChoice, open_session
 from its.engines.protocol import EngineModel, Request
 from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
@@ -78,11 +78,12 @@ def _texts(
     options = dict(engine.options)
     if environment:
         options["distributed_executor_backend"] = "mp"
-    choice = EngineChoice("vllm", options, {**engine.environment, **environment})
+    choice = EngineSettings("vllm", options, {**engine.environment, **environment})
+    lines: list[str] = []
     with (
         Store(folder / "store.sqlite") as store,
         open_session(
-            store, models, choice, project=made.project, home=made.home, log=folder / "engine.log", say=print
+            store, models, choice, project=made.project, home=made.home, log=folder / "engine.log", say=lines.append
         ) as session,
     ):
         requests = [request for name in asked for request in _requests(made, name)]
@@ -90,7 +91,7 @@ def _texts(
         out: dict[str, list[str]] = {name: [] for name in asked}
         for request, _, completion in session.read(requests):
             out[request.model].append(completion.text)
-        return out, session.engines
+        return out, sum(line.startswith("starting vLLM") for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_weights_of_another_shape_are_refused_and_get_an_engine_of_their_own(mad
         open_session(
             store,
             [model, other],
-            EngineChoice("vllm", dict(engine.options), dict(engine.environment)),
+            EngineSettings("vllm", dict(engine.options), dict(engine.environment)),
             project=made.project,
             home=made.home,
             log=tmp_path / "engine.log",
@@ -348,7 +349,7 @@ def server(made: Study, tmp_path: Path) -> Iterator[str]:
 
 def test_a_server_of_vllm_answers_as_vllm_does(clone: Clone, made: Study, server: str, tmp_path: Path) -> None:
     model = engine_model(made, CHECKPOINTS[RANDOM])
-    choice = EngineChoice("openai", {"return_token_ids": True}, openai=ServersChoice((OpenAIServer(server),)))
+    choice = EngineSettings("openai", {"return_token_ids": True}, openai=OpenAISettings((OpenAIServer(server),)))
     with (
         Store(tmp_path / "store.sqlite") as store,
         open_session(

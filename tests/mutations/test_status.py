@@ -90,11 +90,12 @@ def atomic_file(path, *more, **named):
         out.write(" ")
 """
 WORKER = """
-_kept = say
-def say(out, message):
-    _kept(out, message | {"text": message["text"] + "!"} if "text" in message else message)
+_Kept = Worker
+def Worker(models, options, say):
+    return _Kept(models, options, lambda message: say(message | {"text": message.get("text", "") + "!"}))
 
 if __name__"""
+LOUDER = """(message | {"text": message.get("text", "") + "!"})"""
 SAMPLING = """
 _kept = Request.determinants
 Request.determinants = lambda self: _kept(self) | {"sampling": {**self.sampling, "top_p": 0.5}}
@@ -256,6 +257,7 @@ CHANGES = [
         "generate",
     ),
     code("engines/workers/vllm_worker.py", WORKER, "persona", "generate", "judge", old="\nif __name__"),
+    code("engines/workers/its_worker.py", LOUDER, "persona", "generate", "judge", old="(message)"),
     code("store/keys.py", after("vllm_identity", "out | {'more': 1}"), "persona", "generate"),
     code("study/study.py", after("join_query_id", "out + '/'"), "query"),
     code("stages/query.py", after("_texts", "dict.fromkeys(out, [])"), "query"),
@@ -268,7 +270,7 @@ CHANGES = [
     code("metrics/loops.py", after("ends_in_loop", "True"), "measure"),
     code("metrics/cells.py", after("cell_rows", "[row | {'avg': 0.25} for row in out]"), "measure"),
     code("metrics/votes.py", after("ballot_classes", "[None for _ in out]"), "measure"),
-    code("engines/repeats.py", after("repeats", "['never']"), "report"),
+    code("engines/determinism.py", after("determinism_notes", "['never']"), "report"),
     code("report/sentences.py", after("headline_sentences", "['nothing']"), "report"),
     code("report/numbers.py", after("percent", "'one'"), "report"),
     Change("its/report/style.css", "\nbody { color: red; }\n", stages=("report",)),

@@ -173,11 +173,6 @@ def test_a_program_that_cannot_be_started_is_named_in_the_log(tmp_path: Path) ->
     assert done.stdout == ""
 
 
-def test_the_program_can_see_that_its_parent_is_there(keep: Callable[..., Run]) -> None:
-    out, _ = keep("print(os.environ['ITS_PARENT'] == str(os.getppid()))").process.communicate(timeout=PATIENT)
-    assert out == b"True\n"
-
-
 def test_a_program_alone_ends_at_once(keep: Callable[..., Run]) -> None:
     run = keep("note('first'); sys.stdin.read()", grace=30.0)
     run.pid("first")
@@ -242,6 +237,17 @@ def test_a_keeper_that_is_killed_leaves_nothing(keep: Callable[..., Run], which:
     os.kill(run.process.pid if which == "upper" else lower, signal.SIGKILL)
     assert gone([*pids, lower])
     assert run.process.wait(PATIENT) == (-signal.SIGKILL if which == "upper" else 137)
+
+
+@LINUX
+def test_a_program_dies_when_both_keepers_are_killed(keep: Callable[..., Run]) -> None:
+    run = keep("stubborn(); note('first'); stay()")
+    first = run.pid("first")
+    (lower,) = below(run.process.pid)
+    os.kill(lower, signal.SIGSTOP)  # it can clean up no more
+    os.kill(run.process.pid, signal.SIGKILL)
+    os.kill(lower, signal.SIGKILL)
+    assert gone([first, lower])
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

@@ -6,7 +6,6 @@ What the libraries do for it is in tests/integration/test_transformers.py.
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import os
 import queue
@@ -24,12 +23,15 @@ GREEDY = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "stop": []}
 
 def _module() -> ModuleType:
     """The worker, which imports its libraries only when it loads a model."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))  # it imports what lies beside it
     spec = importlib.util.spec_from_file_location("transformers_worker", PROGRAM)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["transformers_worker"] = module  # dataclasses look there
     spec.loader.exec_module(module)
+    monkeypatch.undo()
     return module
 
 
@@ -53,7 +55,8 @@ class Worker(worker.Worker):  # type: ignore[misc, name-defined]
         models = {name: {"path": name, "adapter": None, "fingerprint": f"f-{name}"} for name in ("a", "b")}
         self.loads: list[str] = []
         self.batches: list[list[str]] = []
-        super().__init__(models, {"batch_size": batch_size}, io.StringIO())
+        self.said: list[dict[str, Any]] = []
+        super().__init__(models, {"batch_size": batch_size}, self.said.append)
 
     def reader(self, name: str) -> Any:
         return Reader()
@@ -67,9 +70,6 @@ class Worker(worker.Worker):  # type: ignore[misc, name-defined]
         self.batches.append([item.request["id"] for item in batch])
         for item in batch:
             item.text, item.reason, item.generated = str(len(batch)), "stop", [1, 2]
-
-    def said(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.getvalue().splitlines()]
 
 
 def request(name: str, words: int, model: str = "a", **sampling: Any) -> dict[str, Any]:
@@ -91,13 +91,13 @@ def test_each_request_is_answered_once_whatever_the_mixture() -> None:
         request(f"{index}", 1 + index % 19, "ab"[index % 7 > 3], max_tokens=1 + index % 3) for index in range(101)
     ]
     done = served(requests)
-    assert sorted(item["id"] for item in done.said()) == sorted(item["id"] for item in requests)
+    assert sorted(item["id"] for item in done.said) == sorted(item["id"] for item in requests)
     of = {item["id"]: item for item in requests}
     for batch in done.batches:
         assert len(batch) <= 4
         assert len({(of[name]["model"], of[name]["sampling"]["max_tokens"]) for name in batch}) == 1
-    assert {item["weights"] for item in done.said()} == {"f-a", "f-b"}
-    assert all(item["weights"] == f"f-{of[item['id']]['model']}" for item in done.said())
+    assert {item["weights"] for item in done.said} == {"f-a", "f-b"}
+    assert all(item["weights"] == f"f-{of[item['id']]['model']}" for item in done.said)
 
 
 def test_like_lengths_stand_together_the_longest_first() -> None:
@@ -112,7 +112,7 @@ def test_a_model_in_memory_is_used_up_before_another_is_loaded() -> None:
 
 def test_what_cannot_be_answered_is_refused_by_itself() -> None:
     done = served([request("1", 2), request("long", 30), request("2", 2)])
-    assert {item["id"]: item.get("error") for item in done.said()} == {"1": None, "long": "too long", "2": None}
+    assert {item["id"]: item.get("error") for item in done.said} == {"1": None, "long": "too long", "2": None}
 
 
 def test_no_more_wait_in_it_than_the_window() -> None:
@@ -130,7 +130,7 @@ def test_no_more_wait_in_it_than_the_window() -> None:
     for item in [*(request(f"{index}", 2) for index in range(60)), None]:
         inbox.put(item)
     under_test.serve(inbox)
-    assert len(under_test.said()) == 60
+    assert len(under_test.said) == 60
     assert most <= 16
 
 
@@ -151,9 +151,8 @@ def test_the_text_ends_before_the_first_stop_string(text: str, stop: list[str], 
 def test_a_worker_without_its_libraries_says_so_in_one_line(tmp_path: Path) -> None:
     first = {"models": {"m": {"path": str(tmp_path), "adapter": None, "fingerprint": "f"}}, "options": {}}
     done = subprocess.run(
-        [sys.executable, "-I", str(PROGRAM)],  # the core holds no transformers
+        [sys.executable, "-E", "-s", str(PROGRAM)],  # the core holds no transformers
         input=json.dumps(first) + "\n",
-        env={**os.environ, "ITS_PARENT": str(os.getpid())},
         capture_output=True,
         text=True,
         check=False,
@@ -164,8 +163,20 @@ def test_a_worker_without_its_libraries_says_so_in_one_line(tmp_path: Path) -> N
     assert "Traceback" in done.stderr
 
 
-def test_a_worker_whose_keeper_is_gone_does_not_start() -> None:
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM)], env={**os.environ, "ITS_PARENT": "1"}, input="", capture_output=True, text=True
+def test_a_fatal_error_is_quoted_beyond_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "transformers.py").write_text(
+        "class AutoModelForCausalLM:\n"
+        "    def from_pretrained(*arguments, **options): raise ValueError('1 fault:\\n  max_len: not a number')\n"
+        "GenerationConfig = None\n",
+        encoding="utf-8",
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    first = {"models": {"m": {"path": str(tmp_path), "adapter": None, "fingerprint": "f"}}, "options": {}}
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM)],
+        input=json.dumps(first) + "\n",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout) == {"fatal": "ValueError: 1 fault: max_len: not a number"}

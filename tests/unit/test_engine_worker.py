@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import graph
 import pytest
 
 from its.engines.pipe import WorkerEngine
@@ -24,7 +25,7 @@ from its.errors import RunError
 FAKES = Path(__file__).parents[1] / "fakes"
 MODEL = EngineModel(name="m", path="a_model", fingerprint="f", dtype="bfloat16", context_length=64)
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "stop": []}
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux alone")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="dying with a parent is Linux alone")
 
 
 def _requests(*prompts: str, start: str | None = None, model: str = "m") -> list[Request]:
@@ -70,7 +71,7 @@ def _complete(engine: WorkerEngine, requests: list[Request]) -> Iterator[Complet
 
 FRAME = len("user\nassistant\n\n") + 3
 """What the chat template of the fake puts around a turn: letters, and three special tokens."""
-READY = "say(ready=True, seconds=1.5, window=4)\n"
+READY = "say(ready=True, window=4)\n"
 
 
 def test_answers_out_of_order_find_their_requests(tmp_path: Path) -> None:
@@ -313,3 +314,10 @@ def test_serving_adapters_takes_the_largest_rank(tmp_path: Path) -> None:
     assert told == {"dtype": "bfloat16", "enable_lora": True, "max_lora_rank": 32, "max_loras": 1}
     assert serving_arguments(adapters, {}, "vllm_cpu")["max_loras"] == 3
     assert serving_arguments(adapters, {"max_lora_rank": 64}, "vllm")["max_lora_rank"] == 64
+
+
+@pytest.mark.parametrize("stage", ["persona", "generate", "judge"])
+def test_stages_with_an_engine_depend_on_all_that_its_worker_runs(stage: str) -> None:
+    workers = {path.name for path in WORKER.parent.glob("*.py")} - {"check_vllm_options.py"}  # finds faults
+    code = graph.code_of(f"its/stages/{stage}.py")
+    assert {Path(path).name for path in code if path.startswith("its/engines/workers/")} == workers

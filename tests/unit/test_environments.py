@@ -307,23 +307,37 @@ def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> Non
 
 
 def test_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"):
+    taken_out = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"}  # workers import what is beside them
+    for name in taken_out:
         monkeypatch.setenv(name, "/somewhere")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("KEPT", "yes")
     variables = environment_variables("vllm")
-    assert not {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "HF_HUB_OFFLINE"} & set(variables)
+    assert not {*taken_out, "HF_HUB_OFFLINE"} & set(variables)
     assert variables["KEPT"] == "yes"
     assert variables["DO_NOT_TRACK"] == variables["VLLM_NO_USAGE_STATS"] == "1"
     assert variables["TOKENIZERS_PARALLELISM"] == "false"
     assert environment_variables("axolotl")["AXOLOTL_DO_NOT_TRACK"] == "1"
 
 
-def test_a_command_dies_with_its_parent(tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom its.environments.sync import run_logged\n"
-        "run_logged(['sh', '-c', 'echo $$; exec sleep 60'], Path(sys.argv[1]), {}, lambda: None)\n"
-    )
+SYNC = """
+from its.environments.sync import run_logged
+run_logged(["sh", "-c", "echo $$; exec sleep 60"], log, {}, lambda: None)
+"""
+CHECK = """
+from its.environments import Environment, run_checker
+(program := log.with_name("program.py")).write_text(
+    "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(60)"
+)
+environment = Environment("vllm", "", log.parent, Path(sys.executable), "", {})
+run_checker(environment, program, [], str, variables={}, seconds=60, log=log, what="")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="dying with a parent is Linux alone")
+@pytest.mark.parametrize("start", [SYNC, CHECK], ids=["sync", "checker"])
+def test_a_command_dies_with_its_parent(tmp_path: Path, start: str) -> None:
+    code = f"import sys\nfrom pathlib import Path\nlog = Path(sys.argv[1])\n{start}"
     log = tmp_path / "log"
     parent = subprocess.Popen([sys.executable, "-c", code, str(log)], cwd=ROOT)
     deadline = time.monotonic() + 20

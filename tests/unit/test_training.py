@@ -24,9 +24,9 @@ from its.errors import DataError, ItsError, RunError
 from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
+from its.training.checkpoint import expected_steps
 from its.training.config import axolotl_config, yaml_text
 from its.training.run import Trained, _base_folder, _check_stops, copy_model, train_checkpoint
-from its.training.sound import expected_steps
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"

@@ -15,7 +15,7 @@ from fakes.tiny_weights import Tensors, save, values
 
 from its.errors import DataError, ItsError, RunError
 from its.files import file_sha256
-from its.training.sound import checked_weights
+from its.training.checkpoint import check_weights
 from its.training.weights import CHUNK, any_nonzero, differs, header, read_through, tensors_of
 
 FLOATS = {"F64": np.uint64, "F32": np.uint32, "F16": np.uint16}
@@ -127,7 +127,7 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 def test_a_broken_file_is_one_error(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(raw)
     with pytest.raises(DataError, match=r"model\.safetensors: ") as caught:
-        checked_weights(tmp_path, None)
+        check_weights(tmp_path, None)
     assert caught.value.hint and len(str(caught.value)) < len(str(tmp_path)) + 500
 
 
@@ -137,7 +137,7 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path: Path) -> None:
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ItsError):
-            checked_weights(tmp_path, None)
+            check_weights(tmp_path, None)
 
 
 def test_a_file_changed_anywhere_is_read_or_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_file_changed_anywhere_is_read_or_refused(tmp_path: Path) -> None:
             raw[place] = source.choice(list(b'0123456789{}[]",:-.eEFnul ')) if place > 7 else source.integers(0, 256)
         path.write_bytes(bytes(raw))
         try:
-            record = checked_weights(tmp_path, None)
+            record = check_weights(tmp_path, None)
         except ItsError:
             refused += 1
         else:
@@ -181,13 +181,13 @@ def test_shards_are_one_model(tmp_path: Path) -> None:
     base, trained = _shards(tmp_path / "base"), _shards(tmp_path / "trained")
     last = "model-00002-of-00002.safetensors"
     save(trained / last, {"c": values([5], 4)})
-    record = checked_weights(trained, base)
+    record = check_weights(trained, base)
     assert (record["tensors"], record["values"], record["changed"], list(record["files"])) == (3, 15, "c", list(SHARDS))
     (base / "consolidated.safetensors").write_bytes(b"somebody's second copy")
-    assert checked_weights(trained, base) == record
+    assert check_weights(trained, base) == record
     (trained / last).unlink()
     with pytest.raises(DataError, match=r"names `model-00002-of-00002\.safetensors`, which is not there"):
-        checked_weights(trained, base)
+        check_weights(trained, base)
 
 
 @pytest.mark.parametrize(
@@ -227,28 +227,28 @@ WHOLE: Tensors = {"model.embed_tokens.weight": values([6, 2], 1), "lm_head.weigh
 def test_a_tied_output_layer_may_be_left_out(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", WHOLE)
     tied = {"model.embed_tokens.weight": values([6, 2], 3)}
-    assert checked_weights(_folder(tmp_path / "a", tied, {"tie_word_embeddings": True}), base)["changed"]
-    assert checked_weights(_folder(tmp_path / "default", tied), base)["changed"]  # Gemma's class ties by default
+    assert check_weights(_folder(tmp_path / "a", tied, {"tie_word_embeddings": True}), base)["changed"]
+    assert check_weights(_folder(tmp_path / "default", tied), base)["changed"]  # Gemma's class ties by default
     with pytest.raises(RunError, match=r"`lm_head\.weight` is missing"):
-        checked_weights(_folder(tmp_path / "b", tied, {"tie_word_embeddings": False}), base)
+        check_weights(_folder(tmp_path / "b", tied, {"tie_word_embeddings": False}), base)
     nested = {"text_config": {"tie_word_embeddings": True}}
-    assert checked_weights(_folder(tmp_path / "c", tied, nested), base)["changed"]
+    assert check_weights(_folder(tmp_path / "c", tied, nested), base)["changed"]
 
 
 def test_a_vocabulary_may_grow_if_both_configurations_say_so(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", {**WHOLE, "w": values([6, 2], 3)}, {"vocab_size": 6})
     grown = {name: values([8, 2], number) for number, name in enumerate(WHOLE)}
     good = _folder(tmp_path / "a", {**grown, "w": values([6, 2], 4)}, {"vocab_size": 8})
-    assert checked_weights(good, base)["changed"] == "w"
+    assert check_weights(good, base)["changed"] == "w"
     for number, vocabulary in enumerate([6, 9, None]):
         bad = _folder(tmp_path / f"b{number}", {**grown, "w": values([6, 2], 4)}, {"vocab_size": vocabulary})
         with pytest.raises(RunError, match=r"has the shape \[8, 2\], and \[6, 2\] in the base"):
-            checked_weights(bad, base)
+            check_weights(bad, base)
 
 
 def test_buffers_of_old_checkpoints_are_no_parameters(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", {**WHOLE, "model.layers.0.self_attn.rotary_emb.inv_freq": values([2])})
-    assert checked_weights(_folder(tmp_path / "a", {**WHOLE, "lm_head.weight": values([6, 2], 9)}), base)["changed"]
+    assert check_weights(_folder(tmp_path / "a", {**WHOLE, "lm_head.weight": values([6, 2], 9)}), base)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -286,16 +286,16 @@ def test_a_change_of_the_type_alone_is_no_training(tmp_path: Path) -> None:
     raw = np.frombuffer(values([6], 1, "BF16")[2], np.uint16).astype(np.uint32) << 16
     trained = _folder(tmp_path / "a", {"w": ("F32", [6], raw.tobytes())})
     with pytest.raises(RunError, match="training changed no parameter") as caught:
-        checked_weights(trained, base)
+        check_weights(trained, base)
     assert "learning_rate" in str(caught.value.hint)
 
 
 def test_a_base_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     trained, base = _folder(tmp_path / "a", WHOLE), tmp_path / "base"
-    assert checked_weights(trained, None)["compared"] == "not compared with the base, which is in no folder here"
+    assert check_weights(trained, None)["compared"] == "not compared with the base, which is in no folder here"
     base.mkdir()
     (base / "pytorch_model.bin").write_bytes(b"pickled")
-    record = checked_weights(trained, base)
+    record = check_weights(trained, base)
     assert (record["compared"], record["changed"]) == (
         "not compared with the base, which has no safetensors files",
         None,
@@ -306,20 +306,20 @@ def test_what_the_class_of_a_model_does_not_read_need_not_be_saved(tmp_path: Pat
     base = _folder(tmp_path / "base", {**WHOLE, "mtp.fc.weight": values([2]), "mtp.norm.weight": values([2])})
     trained = _folder(tmp_path / "a", {**WHOLE, "lm_head.weight": values([6, 2], 9)})
     with pytest.raises(RunError, match=r"`mtp\.fc\.weight` is missing; `mtp\.norm\.weight` is missing"):
-        checked_weights(trained, base)
-    told = checked_weights(trained, base, unread=["^mtp.*"])["compared"]
+        check_weights(trained, base)
+    told = check_weights(trained, base, unread=["^mtp.*"])["compared"]
     assert told == "2 tensors of the base (2 more are not read by its class)"
 
 
 def test_a_part_of_a_model_in_the_hubs_cache_is_not_compared(tmp_path: Path) -> None:
     base, trained = _shards(tmp_path / "base"), _shards(tmp_path / "trained")
     save(trained / "model-00002-of-00002.safetensors", {"c": values([5], 4)})
-    assert checked_weights(trained, base, cached=True)["changed"] == "c"
+    assert check_weights(trained, base, cached=True)["changed"] == "c"
     (base / "model-00002-of-00002.safetensors").unlink()
-    record = checked_weights(trained, base, cached=True)
+    record = check_weights(trained, base, cached=True)
     assert record["changed"] is None and "the hub's cache holds a part" in record["compared"]
     with pytest.raises(DataError):
-        checked_weights(trained, base)
+        check_weights(trained, base)
 
 
 def _signed(item: tuple[str, list[int], bytes]) -> tuple[str, list[int], bytes]:
@@ -333,10 +333,10 @@ def test_another_sign_of_zero_is_no_change(tmp_path: Path, dtype: str) -> None:
     positive = (dtype, [4], bytes(4 * {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.get(dtype, 1)))
     base = _folder(tmp_path / "base", {**WHOLE, "w": positive})
     with pytest.raises(RunError, match="training changed no parameter"):
-        checked_weights(_folder(tmp_path / "a", {**WHOLE, "w": _signed(positive)}), base)
+        check_weights(_folder(tmp_path / "a", {**WHOLE, "w": _signed(positive)}), base)
     moved = bytearray(_signed(positive)[2])
     moved[-1] = 0x81 if "F8" in dtype else 0xB0
-    assert checked_weights(_folder(tmp_path / "b", {**WHOLE, "w": (dtype, [4], bytes(moved))}), base)["changed"] == "w"
+    assert check_weights(_folder(tmp_path / "b", {**WHOLE, "w": (dtype, [4], bytes(moved))}), base)["changed"] == "w"
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_another_sign_of_zero_is_no_change(tmp_path: Path, dtype: str) -> None:
 def test_a_buffer_that_changed_is_no_training(tmp_path: Path, name: str, first: Any, second: Any) -> None:
     base = _folder(tmp_path / "base", {**WHOLE, name: first})
     with pytest.raises(RunError, match="training changed no parameter"):
-        checked_weights(_folder(tmp_path / "a", {**WHOLE, name: second}), base)
+        check_weights(_folder(tmp_path / "a", {**WHOLE, name: second}), base)
 
 
 BARE: Tensors = {"wte.weight": values([6, 2], 1), "h.0.norm.weight": values([2], 2), "norm.weight": values([2], 3)}
@@ -365,21 +365,21 @@ def test_the_prefix_of_a_class_is_no_other_name(tmp_path: Path, prefix: str, tur
     first, second = (long, bare) if turned else (bare, long)
     base = _folder(tmp_path / "base", first)
     with pytest.raises(RunError, match="training changed no parameter"):
-        checked_weights(_folder(tmp_path / "same", second), base)
+        check_weights(_folder(tmp_path / "same", second), base)
     last = next(name for name in second if name.endswith("h.0.norm.weight"))
-    assert checked_weights(_folder(tmp_path / "a", {**second, last: values([2], 9)}), base)["changed"] == last
+    assert check_weights(_folder(tmp_path / "a", {**second, last: values([2], 9)}), base)["changed"] == last
     for number, name in enumerate(second):  # and what is missing is still found
         if name != "lm_head.weight":
             left = {other: item for other, item in second.items() if other != name}
             with pytest.raises(RunError, match="is missing"):
-                checked_weights(_folder(tmp_path / f"b{number}", left), base)
+                check_weights(_folder(tmp_path / f"b{number}", left), base)
 
 
 def test_a_missing_name_is_not_found_as_the_end_of_another(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", BARE)
     trained = {"wte.weight": values([6, 2], 7), "h.0.norm.weight": values([2], 2)}
     with pytest.raises(RunError, match=r"`norm\.weight` is missing"):
-        checked_weights(_folder(tmp_path / "a", trained), base)
+        check_weights(_folder(tmp_path / "a", trained), base)
 
 
 @pytest.mark.parametrize(
@@ -400,21 +400,21 @@ def test_a_quantized_base_is_not_compared_with_what_it_became(
 ) -> None:
     packed: Tensors = {"a.weight": (dtype, shape, b"\1" * size), "a.weight_scale_inv": values([1])}
     base = _folder(tmp_path / "base", packed)
-    record = checked_weights(_folder(tmp_path / "a", {"a.weight": values([4, 2], 1, "BF16")}), base)
+    record = check_weights(_folder(tmp_path / "a", {"a.weight": values([4, 2], 1, "BF16")}), base)
     assert record["changed"] is None and "cannot be seen" in record["compared"]
     assert ("of a type that is not read: " + dtype in record["compared"]) == (
         dtype[:2] in ("F4", "F6") or "FN" in dtype
     )
     with pytest.raises(RunError, match=r"`a\.weight` is missing"):
-        checked_weights(_folder(tmp_path / "b", {"b.weight": values([4, 2], 1, "BF16")}), base)
+        check_weights(_folder(tmp_path / "b", {"b.weight": values([4, 2], 1, "BF16")}), base)
     norm = {"n.weight": values([2], 1)}
     mixed = _folder(tmp_path / "mixed", {**packed, **norm})
     whole = {"a.weight": values([4, 2], 1, "BF16"), "n.weight": values([2], 2)}
-    assert checked_weights(_folder(tmp_path / "c", whole), mixed)["changed"] == "n.weight"
+    assert check_weights(_folder(tmp_path / "c", whole), mixed)["changed"] == "n.weight"
     scale = {"a.weight": (dtype, shape, b"\1" * size), "a.weight_scale_inv": values([1], 8)}
     if dtype.startswith("F8_E") and "FN" not in dtype:  # a scale is no parameter
         with pytest.raises(RunError, match="changed no parameter"):
-            checked_weights(_folder(tmp_path / "d", scale), base)
+            check_weights(_folder(tmp_path / "d", scale), base)
 
 
 # Adapters.
@@ -452,18 +452,18 @@ def _zeroed(tensors: Tensors, sign: int = 0) -> Tensors:
 
 def test_an_adapter_is_sound(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", UNDER)
-    record = checked_weights(_adapter(tmp_path / "a", _pairs()), base)
+    record = check_weights(_adapter(tmp_path / "a", _pairs()), base)
     assert (record["kind"], record["tensors"], record["changed"]) == (
         "adapter",
         8,
         "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
     )
-    hub = checked_weights(_adapter(tmp_path / "b", _pairs()), None)
+    hub = check_weights(_adapter(tmp_path / "b", _pairs()), None)
     assert hub["changed"] and hub["compared"].endswith("is in no folder here")
     pattern = {"target_modules": r".*\.(q_proj|up_proj)", "rank_pattern": {"layers.1.mlp.up_proj": 4}}
     mixed = {**_pairs(), **_pairs([LAYERS[3]], rank=4)}
-    assert checked_weights(_adapter(tmp_path / "c", mixed, **pattern), base)["tensors"] == 8
-    started = checked_weights(_adapter(tmp_path / "d", _pairs(), init_lora_weights="pissa"), base)
+    assert check_weights(_adapter(tmp_path / "c", mixed, **pattern), base)["tensors"] == 8
+    started = check_weights(_adapter(tmp_path / "d", _pairs(), init_lora_weights="pissa"), base)
     assert started["changed"] is None  # B is not zero before the first step: nothing can be seen
 
 
@@ -502,26 +502,26 @@ def test_an_adapter_that_is_not_sound(tmp_path: Path, tensors: Tensors, settings
     base = _folder(tmp_path / "base", UNDER)
     folder = _adapter(tmp_path / "a", tensors, **settings)
     with pytest.raises(RunError, match=message):
-        checked_weights(folder, base)
+        check_weights(folder, base)
 
 
 @pytest.mark.parametrize("dtype", ["U8", "I32", "F4"])
 def test_an_adapter_over_packed_weights_is_sound(tmp_path: Path, dtype: str) -> None:
     packed = (dtype, [8, 1], bytes({"U8": 8, "I32": 32, "F4": 4}[dtype]))
     base = _folder(tmp_path / "base", {name: packed if name[:-7] in LAYERS else item for name, item in UNDER.items()})
-    assert checked_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
+    assert check_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
     with pytest.raises(RunError, match="is a target and has no LoRA matrices"):
-        checked_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
+        check_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
 
 
 def test_an_adapter_over_a_base_without_the_prefix_of_its_class(tmp_path: Path) -> None:
     base = _folder(tmp_path / "base", {name.removeprefix("model."): item for name, item in UNDER.items()})
-    assert checked_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
+    assert check_weights(_adapter(tmp_path / "a", _pairs()), base)["changed"]
     with pytest.raises(RunError, match=r"`layers\.1\.mlp\.up_proj` is a target and has no LoRA matrices"):
-        checked_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
+        check_weights(_adapter(tmp_path / "b", _pairs(LAYERS[:3])), base)
     wrong = {**_pairs(), "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight": values([7, 2])}
     with pytest.raises(RunError, match=r"over \[5, 3\]"):
-        checked_weights(_adapter(tmp_path / "c", wrong), base)
+        check_weights(_adapter(tmp_path / "c", wrong), base)
 
 
 @pytest.mark.parametrize(
@@ -537,7 +537,7 @@ def test_settings_of_an_adapter_of_another_form_are_an_error(tmp_path: Path, set
     base, folder = _folder(tmp_path / "base", UNDER), _adapter(tmp_path / "a", _pairs())
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(DataError, match=r"adapter_config\.json: ") as caught:
-        checked_weights(folder, base)
+        check_weights(folder, base)
     assert caught.value.hint and len(str(caught.value)) < len(str(tmp_path)) + 400
 
 
@@ -545,11 +545,11 @@ def test_settings_of_an_adapter_of_another_form_are_an_error(tmp_path: Path, set
 def test_a_pattern_that_is_none_is_no_traceback(tmp_path: Path, pattern: str) -> None:
     base = _folder(tmp_path / "base", UNDER)
     folder = _adapter(tmp_path / "a", _pairs(), target_modules=pattern, rank_pattern={pattern: 2})
-    assert checked_weights(folder, base)["changed"]
+    assert check_weights(folder, base)["changed"]
 
 
 def test_a_configuration_of_another_form_is_an_error(tmp_path: Path) -> None:
     base, trained = _folder(tmp_path / "base", WHOLE), _folder(tmp_path / "a", WHOLE)
     (trained / "config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=r"config\.json: not a mapping"):
-        checked_weights(trained, base)
+        check_weights(trained, base)

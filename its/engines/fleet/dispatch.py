@@ -19,7 +19,7 @@ from its.engines.fleet.errors import all_declined, check_served, exhausted, key_
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, model_names, parsed_answer, told_failure
+from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, model_names, parsed_answer, prompt_failure
 from its.engines.protocol import Completion
 from its.errors import ItsError
 
@@ -212,13 +212,13 @@ class Fleet:
         if isinstance(answer, Failure):
             outcome = answer
         else:
-            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.most_text)
+            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.max_characters)
             if isinstance(parsed, Completion) and self._scrub.in_clear(f"{parsed.text}\n{parsed.thinking or ''}"):
                 parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:  # some gateways put an error under status 200
-                outcome = told_failure(200, answer, self._scrub) or Failure(
+                outcome = prompt_failure(200, answer, self._scrub) or Failure(
                     "garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200
                 )
         now = time.monotonic()

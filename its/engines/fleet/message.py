@@ -14,7 +14,7 @@ THINKING_FIELDS = ("reasoning_content", "reasoning")
 
 
 @dataclass(frozen=True)
-class Said:
+class MessageParts:
     """A message taken apart.
 
     Args:
@@ -28,7 +28,7 @@ class Said:
     refusal: str | None
 
 
-def said_in(message: Mapping[str, Any]) -> Said:
+def read_message(message: Mapping[str, Any]) -> MessageParts:
     """Take a message apart.
 
     Raises:
@@ -65,7 +65,7 @@ def said_in(message: Mapping[str, Any]) -> Said:
     told = [message[name] for name in THINKING_FIELDS if isinstance(message.get(name), str)]
     if thoughts:
         told.append("\n\n".join(filter(None, thoughts)))
-    return Said(
+    return MessageParts(
         text="".join(texts) if texts else None,
         # An empty one is told too: a server that has the field parts thinking from the text, and there was none.
         thinking=next(filter(None, told), told[0] if told else None),

@@ -82,7 +82,7 @@ class Job:
 
     Args:
         number: in order of submission.
-        most_text: characters that its answer may have.
+        max_characters: characters that its answer may have.
         failures: those that count against it.
         last: the server that failed it last; another one is preferred.
     """
@@ -91,6 +91,6 @@ class Job:
     request: Request
     route: Route
     body: bytes
-    most_text: int
+    max_characters: int
     failures: int = 0
     last: Server | None = None

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeGuard
 
 import httpx2
 
-from its.engines.fleet.message import said_in
+from its.engines.fleet.message import read_message
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.protocol import Completion, Request
 from its.errors import DataError
@@ -185,7 +185,7 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode("ascii")
 
 
-def most_text(request: Request, options: Mapping[str, Any]) -> int:
+def max_characters(request: Request, options: Mapping[str, Any]) -> int:
     """The most characters of text and thinking in an answer to the request: a server may not heed `max_tokens`."""
     body = {**request.sampling, **options}
     asked = [body[name] for name in TOKEN_LIMITS if _count(body.get(name))]
@@ -199,7 +199,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     there is not made up: where nothing tells why, the completion's finish reason is `NO_TEXT`.
 
     Args:
-        most: characters of text and thinking; see `most_text`.
+        most: characters of text and thinking; see `max_characters`.
     """
     try:
         answer = read_json(body)
@@ -224,7 +224,7 @@ def parsed_answer(body: bytes, request_id: str, weights: str, most: int = MOST_T
     if not isinstance(message, dict):
         return "the choice has no message"
     try:
-        parts = said_in(message)
+        parts = read_message(message)
     except ValueError as error:
         return str(error)
     text, thinking = parts.text or "", parts.thinking
@@ -427,7 +427,7 @@ def _cause(error: BaseException) -> str:
 def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scrub) -> Failure:
     """What an answer with a status other than 200 means."""
     said = quoted(message_of(body), scrub) or "no message"
-    if status not in (401, 429, 503) and (failure := told_failure(status, body, scrub)):
+    if status not in (401, 429, 503) and (failure := prompt_failure(status, body, scrub)):
         return failure
     if status in (429, 503):
         if b'"insufficient_quota"' in body:  # OpenAI's 429 that no waiting makes good
@@ -443,7 +443,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, scrub: Scru
     return Failure("refused", f"answered {status}: {said}", status)
 
 
-def told_failure(status: int, body: bytes, scrub: Scrub) -> Failure | None:
+def prompt_failure(status: int, body: bytes, scrub: Scrub) -> Failure | None:
     """What an error's own words say of the prompt or of `max_tokens`: a failure `declined` or `limit`.
 
     In doubt None: a wrong parameter or an unknown model would be refused with every prompt.

@@ -227,7 +227,7 @@ def start_program(command: list[str], parent: int) -> int:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and an ignored signal stays ignored
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(command[0], command, {**os.environ, "ITS_PARENT": str(parent)})
+        os.execvp(command[0], command)
     except OSError as error:
         print(f"keeper: cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
     return 127

@@ -8,45 +8,26 @@ may differ in its last bits). Imports nothing of `its`.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import queue
-import signal
-import sys
-import threading
-import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from its_worker import Inbox, Message, Say, run
 
 BATCH_SIZE = 16
 WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch are of like length
 GATHER_SECONDS = 0.05  # how long a batch that is not full waits for the pipe
 
 
-def set_up_process() -> Any:
-    """Die with the keeper; give stdout to the protocol alone: what libraries print goes to stderr, the log."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    # torch's threads spin while they wait for each other. Measured on 2 cores that others used as well: 51 s for what
-    # takes 5 to 8 s with threads that sleep.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if os.environ.get("ITS_PARENT") not in (None, str(os.getppid())):
-        sys.exit(1)  # the parent died before the line above
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return out
-
-
 @dataclass
 class Item:
     """A request on its way: `tokens` are the prompt's, `limit` how many more the request and the context allow."""
 
-    request: dict[str, Any]
+    request: Message
     tokens: list[int]
     limit: int
     generated: list[int] = field(default_factory=list)
@@ -66,7 +47,7 @@ class Refusal(Exception):
 class Reader:
     """A model's tokenizer: from a request to tokens, from tokens to text."""
 
-    def __init__(self, model: dict[str, Any], options: dict[str, Any], context: int | None) -> None:
+    def __init__(self, model: Message, options: Message, context: int | None) -> None:
         from transformers import AutoConfig, AutoTokenizer
 
         about = {key: options[key] for key in ("revision", "trust_remote_code", "token") if key in options}
@@ -76,7 +57,7 @@ class Reader:
         config = AutoConfig.from_pretrained(model["path"], **about)
         self.context = context or config.get_text_config().max_position_embeddings
 
-    def item(self, request: dict[str, Any]) -> Item:
+    def item(self, request: Message) -> Item:
         """The request with its prompt in tokens, as vLLM makes it: the chat template brings the special tokens."""
         import jinja2
 
@@ -109,8 +90,8 @@ class Reader:
 class Worker:
     """The model in memory and the requests that wait."""
 
-    def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any], out: Any) -> None:
-        self.models, self.out = models, out
+    def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
+        self.models, self.say = models, say
         self.batch_size = int(options.pop("batch_size", BATCH_SIZE))
         self.context: int | None = options.pop("max_model_len", None)
         self.options = options
@@ -120,10 +101,6 @@ class Worker:
         self.name, self.ends = "", set[int]()
         self.network: Any = None
         self.load(next(iter(models)))
-
-    def say(self, message: dict[str, Any]) -> None:
-        self.out.write(json.dumps(message, ensure_ascii=False) + "\n")
-        self.out.flush()
 
     def reader(self, name: str) -> Reader:
         if name not in self.readers:
@@ -148,7 +125,7 @@ class Worker:
             network = PeftModel.from_pretrained(network, model["adapter"])
         self.network, self.name = network.eval(), name
 
-    def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
+    def serve(self, inbox: Inbox) -> None:
         open_input = True
         while open_input or self.waiting:
             while open_input and len(self.waiting) < self.window:
@@ -163,7 +140,7 @@ class Worker:
             if self.waiting:
                 self.answer(self.next_batch())
 
-    def take(self, request: dict[str, Any]) -> None:
+    def take(self, request: Message) -> None:
         try:
             self.waiting.append(self.reader(request["model"]).item(request))
         except Refusal as refusal:
@@ -290,30 +267,8 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min((at for word in stop if (at := text.find(word)) >= 0), default=len(text))]
 
 
-def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
-    """Drain the pipe whatever the engine does, so that the parent never waits while it writes."""
-    for line in sys.stdin:
-        inbox.put(json.loads(line))
-    inbox.put(None)
-
-
-def main(out: Any) -> None:
-    first = json.loads(sys.stdin.readline())
-    started = time.monotonic()
-    worker = Worker(first["models"], first["options"], out)
-    worker.say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
-    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
-    worker.serve(inbox)
-
-
 if __name__ == "__main__":
-    protocol = set_up_process()
-    try:
-        main(protocol)
-    except BaseException as error:
-        traceback.print_exc()
-        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        print(json.dumps({"fatal": told}), file=protocol, flush=True)
-        os._exit(1)
-    os._exit(0)  # skip the libraries' slow teardown
+    # torch's threads spin while they wait for each other. Measured on 2 cores that others used as well: 51 s for what
+    # takes 5 to 8 s with threads that sleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    run(Worker)

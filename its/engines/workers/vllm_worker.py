@@ -7,67 +7,38 @@ beside it), so killing the worker leaves nothing behind.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import json
 import os
 import queue
-import signal
-import sys
-import threading
-import time
-import traceback
 from collections import deque
-from typing import Any
+
+from its_vllm_extension import WeightSwap
+from its_worker import Inbox, Message, Say, run
 
 GATHER_SECONDS = 0.02
-
-
-def set_up_process() -> Any:
-    """Die with the keeper; give stdout to the protocol alone: what libraries print goes to stderr, the log.
-
-    Not at the top of the file: processes that vLLM spawns run that again, and they have another parent.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.environ.get("ITS_PARENT") not in (None, str(os.getppid())):
-        sys.exit(1)  # the parent died before the line above
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return out
-
-
-def read_requests(inbox: queue.Queue[dict[str, Any] | None]) -> None:
-    """Drain the pipe whatever the engine does, so that the parent never waits while it writes."""
-    for line in sys.stdin:
-        inbox.put(json.loads(line))
-    inbox.put(None)
 
 
 class Worker:
     """The engine and what is under way in it."""
 
-    def __init__(self, models: dict[str, dict[str, Any]], options: dict[str, Any], out: Any) -> None:
+    def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
         from vllm import LLM, SamplingParams
         from vllm.lora.request import LoRARequest
 
-        self.models, self.sampling, self.lora, self.out = models, SamplingParams, LoRARequest, out
+        self.models, self.sampling, self.lora, self.say = models, SamplingParams, LoRARequest, say
         self.name, first = next(iter(models.items()))
         self.path = first["path"]
         if len({model["path"] for model in models.values()}) > 1:
-            options = {"worker_extension_cls": "its_vllm_extension.WeightSwap", **options}
+            name = f"{WeightSwap.__module__}.{WeightSwap.__qualname__}"  # vLLM's own processes import it by that
+            options = {"worker_extension_cls": name, **options}
         self.llm = LLM(model=self.path, **options)
         self.engine = self.llm.llm_engine
-        self.names: dict[str, dict[str, Any]] = {}  # vLLM's name -> request
-        self.waiting: deque[dict[str, Any]] = deque()
+        self.names: dict[str, Message] = {}  # vLLM's name -> request
+        self.waiting: deque[Message] = deque()
         scheduler = getattr(self.engine.vllm_config, "scheduler_config", None)
         self.window = max(32, 2 * int(scheduler.max_num_seqs))
 
-    def say(self, message: dict[str, Any]) -> None:
-        say(self.out, message)
-
-    def serve(self, inbox: queue.Queue[dict[str, Any] | None]) -> None:
+    def serve(self, inbox: Inbox) -> None:
         open_input = True
         while open_input or self.names or self.waiting:
             idle = not self.names and not self.waiting
@@ -87,7 +58,7 @@ class Worker:
             if self.names:
                 self.step()
 
-    def ready_for(self, request: dict[str, Any]) -> bool:
+    def ready_for(self, request: Message) -> bool:
         """Whether the request's model is in place; it is put there as soon as nothing else is under way.
 
         Adapters wait for each other too, though vLLM could serve them in one batch: a response then never shares a
@@ -109,7 +80,7 @@ class Worker:
         self.path, self.name = path, request["model"]
         return True
 
-    def enqueue(self, request: dict[str, Any]) -> None:
+    def enqueue(self, request: Message) -> None:
         messages, start = request["messages"], request["start"]
         if start is not None:
             messages = [*messages, {"role": "assistant", "content": start}]
@@ -154,28 +125,5 @@ class Worker:
             )
 
 
-def say(out: Any, message: dict[str, Any]) -> None:
-    out.write(json.dumps(message, ensure_ascii=False) + "\n")
-    out.flush()
-
-
-def main(out: Any) -> None:
-    first = json.loads(sys.stdin.readline())
-    started = time.monotonic()
-    worker = Worker(first["models"], first["options"], out)
-    worker.say({"ready": True, "seconds": round(time.monotonic() - started, 2), "window": worker.window})
-    inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=read_requests, args=(inbox,), daemon=True).start()
-    worker.serve(inbox)
-
-
 if __name__ == "__main__":
-    stdout = set_up_process()
-    try:
-        main(stdout)
-    except BaseException as error:
-        traceback.print_exc()
-        told = " ".join(str(error).split())  # pydantic says what is wrong on the second line
-        say(stdout, {"fatal": f"{type(error).__name__}: {told[:300]}"})
-        os._exit(1)
-    os._exit(0)  # skip the libraries' slow teardown
+    run(Worker)

@@ -8,14 +8,9 @@ keeps GGUF tensors packed and refuses to save them, so this must run on 5.16. Im
 
 from __future__ import annotations
 
-import ctypes
 import json
-import signal
 import sys
 from pathlib import Path
-
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the stage
 
 import torch
 from tokenizers import decoders, pre_tokenizers

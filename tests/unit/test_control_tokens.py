@@ -11,7 +11,7 @@ import pytest
 from fakes.tiny_tokenizer import SPECIAL, TinyTokenizer
 from running import run_stage
 
-from its.control import ControlTokens, declared_control_tokens, tokenizer_control_tokens
+from its.control_tokens import ControlTokens, declared_control_tokens, tokenizer_control_tokens
 from its.engines.protocol import EngineModel
 from its.errors import DataError, FaultsError
 from its.model_files import model_control_tokens

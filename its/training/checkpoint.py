@@ -16,7 +16,7 @@ from its.errors import DataError, RunError
 from its.rows import read_json
 from its.training.weights import Reading, Tensor, any_nonzero, called, differs, read_through, tensors_of
 
-SOUND_VERSION = 1
+CHECK_VERSION = 1
 SHOWN = 3
 """Faults of one kind that are named; how many there are is said."""
 _HEADS = ("lm_head.weight", "embed_out.weight")
@@ -42,9 +42,7 @@ def expected_steps(rows: int, batch: int, epochs: float) -> int:
     return math.ceil(rows * epochs / batch)
 
 
-def checked_weights(
-    trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()
-) -> dict[str, Any]:
+def check_weights(trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()) -> dict[str, Any]:
     """The account of a saved model or adapter, with the SHA-256 of its files of weights.
 
     Reads every byte of it, and of the base as much as it takes to find a parameter that changed.
@@ -102,7 +100,7 @@ def checked_weights(
 
 
 def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) -> tuple[dict[str, Tensor], str]:
-    """The tensors of the base, and how they are called; {} and why there are none. Arguments as of `checked_weights`.
+    """The tensors of the base, and how they are called; {} and why there are none. Arguments as of `check_weights`.
 
     Raises:
         DataError: if a file of weights is broken and the folder is no cache.

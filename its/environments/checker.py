@@ -1,4 +1,4 @@
-"""Ask a program in an engine environment about some settings, all at once, before anything is loaded."""
+"""Check settings with a program in an engine environment, all at once, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from its.child_process import die_with_parent
 from its.environments.find import Environment
 from its.errors import RunError
 
 Answer = TypeVar("Answer")
 
 
-def ask_program(
+def run_checker(
     environment: Environment,
     program: Path,
-    asked: Sequence[Any],
+    items: Sequence[Any],
     read: Callable[[Any], Answer],
     *,
     variables: Mapping[str, str],
@@ -26,20 +27,21 @@ def ask_program(
     what: str,
     of: str = "settings",
 ) -> list[Answer]:
-    """What a program answers to each thing asked, in order; one process for all of them.
+    """The program's answer to each item, in order; one process handles all of them.
 
-    It reads the list as JSON from stdin and writes the list of answers to stdout; what else it prints is in the log.
+    It reads the items as a JSON list from stdin and writes a JSON list of answers to stdout; anything else it prints
+    goes to the log.
 
     Args:
-        read: makes an answer of its JSON; ValueError or TypeError if it is none.
-        variables: of its process, and no others.
-        seconds: it is ended then.
+        read: parses an answer; ValueError or TypeError if it is invalid.
+        variables: the whole environment of its process.
+        seconds: limit after which it is killed.
         log: receives its stderr.
-        what: how errors begin: what could not be done.
-        of: how errors call the things asked.
+        what: what could not be done; errors begin with it.
+        of: what errors call the items.
 
     Raises:
-        RunError: if it fails, is not done in time, or does not answer to each.
+        RunError: if it fails, exceeds the limit, or does not answer every item.
     """
     hint = f"its log: {log}"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -47,12 +49,13 @@ def ask_program(
         try:
             done = subprocess.run(
                 [str(environment.python), str(program)],
-                input=json.dumps(list(asked), default=str).encode(),
+                input=json.dumps(list(items), default=str).encode(),
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 env=dict(variables),
                 timeout=seconds,
                 check=False,
+                preexec_fn=die_with_parent,
             )
         except subprocess.TimeoutExpired as error:
             raise RunError(f"{what}: no answer in {seconds:.0f} s", hint) from error
@@ -60,9 +63,9 @@ def ask_program(
         how = f"exit code {done.returncode}" if done.returncode > 0 else f"killed by signal {-done.returncode}"
         raise RunError(f"{what} ({how})", hint)
     try:
-        told = [read(item) for item in json.loads(done.stdout)]
+        answers = [read(item) for item in json.loads(done.stdout)]
     except (ValueError, TypeError) as error:
         raise RunError(f"{what}: the answer is {done.stdout[:80]!r}", hint) from error
-    if len(told) != len(asked):
-        raise RunError(f"{what}: {len(told)} answers for {len(asked)} {of}", hint)
-    return told
+    if len(answers) != len(items):
+        raise RunError(f"{what}: {len(answers)} answers for {len(items)} {of}", hint)
+    return answers

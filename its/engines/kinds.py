@@ -1,4 +1,4 @@
-"""From a declared engine to a session: what determines its responses, and how it starts."""
+"""Open a session from a declared engine: by kind, what determines its responses and how it starts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:  # the import of an HTTP client takes 0.1 s, and most sessions
     from its.engines.openai import OpenAIEngine, OpenAIServer
 
 TRANSFORMERS_WORKER = WORKERS / "transformers_worker.py"
-# Of the transformers engine's options these change its speed alone (batches move last bits, as they do in vLLM).
+# Options of the transformers engine that change its speed alone (batches move last bits, as they do in vLLM).
 TRANSFORMERS_SPEED = ("batch_size", "device_map", "low_cpu_mem_usage")
 
 
 @dataclass(frozen=True)
-class ServersChoice:
+class OpenAISettings:
     """The servers of the `openai` engine as a recipe declares them; see `its.engines.openai.OpenAIEngine`."""
 
     servers: tuple[OpenAIServer, ...]
@@ -45,34 +45,34 @@ class ServersChoice:
 
 
 @dataclass(frozen=True)
-class EngineChoice:
+class EngineSettings:
     """The engine as a recipe declares it."""
 
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    openai: ServersChoice | None = None
+    openai: OpenAISettings | None = None
 
 
 def open_session(
     store: Store,
     models: Sequence[EngineModel],
-    choice: EngineChoice,
+    choice: EngineSettings,
     *,
     project: Path,
     home: Path,
     log: Path,
     say: Callable[[str], None],
 ) -> Session:
-    """A session over models; no engine starts, and no engine environment need exist, before a response is missing.
+    """A session over models; no engine starts, and no engine environment is needed, until a response is missing.
 
     Args:
-        project: the checkout whose `envs/` holds the locks, which are part of what determines a response.
-        log: what the engine prints.
+        project: the checkout whose `envs/` contains the locks, which are part of what determines a response.
+        log: receives the engine's output.
     """
     if choice.kind == "replay":
         return Replay(store, models, say)
-    opener = _Opener(models, choice, project, home, log, say)
+    opener = _Kinds(models, choice, project, home, log, say)
     opened = {"vllm": opener.vllm, "transformers": opener.transformers, "openai": opener.openai}[choice.kind]()
     sessions = {
         model.name: store.register(
@@ -85,11 +85,11 @@ def open_session(
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """What a session needs of an engine.
+class _Prepared:
+    """What a session needs from an engine.
 
     Args:
-        identities: by model, what determines its responses beside the request.
+        identities: by model, what determines its responses besides the request.
         about: labels that determine nothing.
         groups: models that one engine serves.
         start: starts the engine of a group.
@@ -102,17 +102,17 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Opener:
-    """A method for each kind of engine; see `open_session`."""
+class _Kinds:
+    """One method for each kind of engine; see `open_session`."""
 
     models: Sequence[EngineModel]
-    choice: EngineChoice
+    choice: EngineSettings
     project: Path
     home: Path
     log: Path
     say: Callable[[str], None]
 
-    def vllm(self) -> _Opened:
+    def vllm(self) -> _Prepared:
         choice = self.choice
         spec, lock_sha256 = self._lock("vllm")
         identities, settings = {}, {}
@@ -132,9 +132,9 @@ class _Opener:
             served = serving_arguments(group, arguments, spec.build)
             return WorkerEngine(environment.python, WORKER, group, served, process, self.log)
 
-        return _Opened(identities, {"build": spec.build}, engine_groups(self.models), start)
+        return _Prepared(identities, {"build": spec.build}, engine_groups(self.models), start)
 
-    def transformers(self) -> _Opened:
+    def transformers(self) -> _Prepared:
         choice = self.choice
         spec, lock_sha256 = self._lock("axolotl")
         settings = {
@@ -161,12 +161,12 @@ class _Opener:
             process = _process(environment, choice.environment)
             return WorkerEngine(environment.python, TRANSFORMERS_WORKER, group, options, process, self.log)
 
-        return _Opened(identities, {"build": spec.build}, [[model] for model in self.models], start)
+        return _Prepared(identities, {"build": spec.build}, [[model] for model in self.models], start)
 
-    def openai(self) -> _Opened:
+    def openai(self) -> _Prepared:
         declared = self.choice.openai
-        assert declared is not None  # the recipe's validation holds it
-        # A name that servers know chooses the weights that answer; our fingerprint only says which were meant.
+        assert declared is not None  # the recipe's validation checks it
+        # The served name chooses the weights; our fingerprint only says which were meant.
         identities = {
             model.name: {
                 "model": model.fingerprint,
@@ -180,7 +180,7 @@ class _Opener:
         def start(group: list[EngineModel]) -> OpenAIEngine:
             from its.engines.openai import OpenAIEngine
 
-            self.say(f"asking {len(declared.servers)} servers for {len(group)} models (failed attempts: {self.log})")
+            self.say(f"using {len(declared.servers)} servers for {len(group)} models (failed attempts: {self.log})")
             return OpenAIEngine(
                 declared.servers,
                 group,
@@ -195,10 +195,10 @@ class _Opener:
             )
 
         about = {"servers": [server.url for server in declared.servers]}
-        return _Opened(identities, about, [list(self.models)], start)
+        return _Prepared(identities, about, [list(self.models)], start)
 
     def _lock(self, name: EngineName) -> tuple[EnvironmentSpec, str]:
-        """What the environment should be here and the SHA-256 of its lock, whether it is installed or not."""
+        """The environment required here and the SHA-256 of its lock, whether it is installed or not."""
         spec = spec_of(name, self.project)
         return spec, place_of(spec, self.home)[1]
 

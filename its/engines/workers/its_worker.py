@@ -1,0 +1,76 @@
+"""The workers' end of the pipe, as `its.engines.pipe` says: what those of all engines share.
+
+Python finds it because it lies beside the program that it started. Imports nothing of `its`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, TextIO
+
+FATAL_CHARACTERS = 300
+
+Message = dict[str, Any]
+Inbox = queue.Queue[Message | None]
+"""Requests as they arrive; None after the last."""
+Say = Callable[[Message], None]
+
+
+class Worker(Protocol):
+    """A loaded engine; `window` is how many requests it wants under way."""
+
+    window: int
+
+    def serve(self, inbox: Inbox) -> None:
+        """Answer requests until the inbox ends."""
+
+
+def run(load: Callable[[dict[str, Message], Message, Say], Worker]) -> NoReturn:
+    """Load an engine, answer requests until the pipe ends, and end the process, with 1 after an error.
+
+    For the program's `if __name__ == "__main__":` alone: processes that vLLM spawns run the rest of the file again.
+
+    Args:
+        load: takes models by name, options, and the function that sends a message.
+    """
+    out = _take_stdout()
+
+    def say(message: Message) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    try:
+        first = json.loads(sys.stdin.readline())
+        worker = load(first["models"], first["options"], say)
+        say({"ready": True, "window": worker.window})
+        inbox: Inbox = queue.Queue()
+        threading.Thread(target=_read_requests, args=(inbox,), daemon=True).start()
+        worker.serve(inbox)
+    except BaseException as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:FATAL_CHARACTERS]  # pydantic says what is wrong on the second line
+        say({"fatal": f"{type(error).__name__}: {text}"})
+        os._exit(1)
+    os._exit(0)  # skip the libraries' slow teardown
+
+
+def _take_stdout() -> TextIO:
+    """Keep stdout for messages: what libraries print goes to stderr, the log. Ctrl-C is for the parent to decide."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return out
+
+
+def _read_requests(inbox: Inbox) -> None:
+    """Drain the pipe whatever the engine does, so that the parent never waits while it writes."""
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    inbox.put(None)
