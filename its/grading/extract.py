@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
-from its.grading.choices import chosen_line, said_choice
+from its.grading.choices import chosen_line, stated_choice
 from its.grading.fallback import complete_end, fallback_answer
 from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
-from its.grading.said import said_answer, stated_alone
 from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of, has_prose
+from its.grading.statements import stated_alone, stated_answer
 
 WHOLE_CHARACTERS = 200
 """A response up to this long that is a number or a formula and nothing else is the answer."""
@@ -67,8 +67,8 @@ def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, questi
     - `box`: the last box that closes and is filled (`its.boxes`). For `choice` it has to hold a letter A-J. `boxes`
       (math): a run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
     - `tag`: the last `<answer>...</answer>`; a box inside it is the answer.
-    - `final_answer`: what is said in words (`its.grading.said`; choice: `its.grading.choices`). Behind a box it counts
-      if it says a formula or a number at once.
+    - `final_answer`: stated in words (`its.grading.statements`; choice: `its.grading.choices`). Behind a box it counts
+      if a formula or a number follows at once.
     - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
     - `option` (choice): a line that is an option, `C) 10 eV`.
 
@@ -114,12 +114,12 @@ def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
         best = _in_tag(text, tag, kind)
         after = tag.end() if best is not None else after
     if kind == "choice":
-        said = said_choice(text, after)
+        said = stated_choice(text, after)
         line = chosen_line(text, max(after, said.end if said else 0))
         if line is not None:
             return Extracted(line.answer, "option", line.start, line.end)
     else:
-        said = said_answer(text, kind, after)
+        said = stated_answer(text, kind, after)
         if "####" in text and (hashes := _hashes(text, kind, max(after, said.end if said else 0))) is not None:
             return hashes
     return best if said is None else Extracted(said.answer, "final_answer", said.start, said.end)
@@ -141,10 +141,10 @@ def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None
     inner: Found | None = None
     if kind == "choice":
         if not is_choice(content):
-            inner = said_choice(text[start:end]) or chosen_line(text[start:end])
+            inner = stated_choice(text[start:end]) or chosen_line(text[start:end])
             return inner and Extracted(inner.answer, "tag", start + inner.start, start + inner.end)
     elif "nswer" in content:
-        inner = said_answer(text[start:end], kind, 0)
+        inner = stated_answer(text[start:end], kind, 0)
     if kind in ("integer", "number") and inner is None and parse_number(normalise_answer(content, kind), kind) is None:
         number = _last(NUMBER[kind].finditer(text, start, end))
         inner = number and Found(number.group().strip(), number.start() - start, number.end() - start)

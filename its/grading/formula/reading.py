@@ -59,7 +59,7 @@ def read(text: str, single_units: bool = False) -> Reading:
     Args:
         single_units: one letter behind a number may be a unit, since no letter is wanted.
     """
-    bare = undressed(text)
+    bare = _unformatted(text)
     if not bare:
         return Reading("", None, "it is empty")
     if len(bare) > MAX_CHARACTERS:
@@ -67,9 +67,9 @@ def read(text: str, single_units: bool = False) -> Reading:
     option = None
     if (match := _OPTION.match(bare)) and (rest := _BETWEEN.sub("", bare[match.end() :], count=1)):
         option = next(letter for letter in match.groups()[1:] if letter)
-        bare = undressed(rest)
+        bare = _unformatted(rest)
     elif match := _OPTION_BEHIND.search(bare):
-        option, bare = match.group(1), undressed(bare[: match.start()])
+        option, bare = match.group(1), _unformatted(bare[: match.start()])
     found = _read(bare, single_units)
     return found if option is None else replace(found, option=option)
 
@@ -122,7 +122,7 @@ def _is_prose(tokens: list[Token]) -> bool:
     )
 
 
-def undressed(text: str) -> str:
+def _unformatted(text: str) -> str:
     r"""Without marks of mathematics or Markdown, quotes, `\boxed` and `\text` around all of it, or a stop behind it."""
     text = plain(text)
     for _ in range(8):

@@ -7,8 +7,8 @@ from fractions import Fraction
 from functools import cmp_to_key
 
 from its.grading.formula.evaluate import PLACES, Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError
+from its.grading.formula.labels import is_name_like
 from its.grading.formula.nodes import Node, numeral, symbol
-from its.grading.formula.said import is_name_like
 
 ZERO = numeral(0)
 INFINITY = symbol("infinity")
