@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from its.grading.formula.nodes import is_constant
 from its.grading.formula.reading import Reading
 from its.grading.formula.values import is_cut_from
-from its.grading.normalise import Answer, AnswerKind, is_choice, is_constant, read_answer
+from its.grading.normalise import Answer, AnswerKind, is_choice, read_answer
 
 
 class GraderError(Exception):

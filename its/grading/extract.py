@@ -7,15 +7,15 @@ the text as written; `its.grading.normalise.normalise_answer` brings it into the
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
 from its.grading.choices import chosen_line, stated_choice
 from its.grading.fallback import complete_end, fallback_answer
-from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
+from its.grading.formula.characters import place_for_place
+from its.grading.formula.vocabulary import SMALL_WORDS
+from its.grading.normalise import AnswerKind, is_choice, normalise_answer, parse_number
 from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of, has_prose
 from its.grading.statements import stated_alone, stated_answer
 
@@ -24,7 +24,7 @@ WHOLE_CHARACTERS = 200
 
 _TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
-_SMALL_WORD = re.compile(r"(?<![\\A-Za-z])(?:is|it|so|in|we|of|to|be|as|at|by|if|on|he|my|no|an|or)(?![A-Za-z])", re.I)
+_SMALL_WORD = re.compile(rf"(?<![\\A-Za-z])(?:he|my|{'|'.join(sorted(SMALL_WORDS))})(?![A-Za-z])", re.IGNORECASE)
 _PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
 _TERM = r"(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)"
 _FEW_WORDS = re.compile(rf"{_TERM}(?:,?\s{_TERM}){{0,4}}")
@@ -37,11 +37,6 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 """Words of a sentence, which is no answer as a whole."""
-_INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
-)
-"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
-
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -82,7 +77,7 @@ def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, questi
         fallback: whether the fallback may find an answer.
         question: the problem's text; the fallback takes a copy of it for no answer.
     """
-    read, places = _readable(text)
+    read, places = place_for_place(text)
     found = _extract(read, kind, fallback, question)
     if found is None or places is None:
         return found
@@ -187,27 +182,6 @@ def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     if kind == "math" and _FEW_WORDS.fullmatch(answer.rstrip(".")) and not _SENTENCE.search(answer):
         return Extracted(answer, "whole", at, at + len(answer))
     return None
-
-
-def _readable(text: str) -> tuple[str, list[int] | None]:
-    """The text without invisible characters, and with wide ones and all scripts' digits as ASCII; then, if characters
-    went, the place of each that is left."""
-    if text.isascii():
-        return text, None
-    text = ascii_digits(text).translate(_plain_letters())
-    if not _INVISIBLE.search(text):
-        return text, None
-    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
-    return _INVISIBLE.sub("", text), places
-
-
-@cache
-def _plain_letters() -> dict[int, str]:
-    """Wide characters, circled capitals, and the letters of mathematical alphabets, character for character."""
-    wide = {place: chr(place - 0xFEE0) for place in range(0xFF01, 0xFF5F)} | {0x3000: " "}
-    dressed = [*range(0x24B6, 0x24D0), *range(0x1D400, 0x1D7CC)]
-    plain = {place: unicodedata.normalize("NFKC", chr(place)) for place in dressed}
-    return wide | {place: letter for place, letter in plain.items() if len(letter) == 1}
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

@@ -13,23 +13,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from its.grading.formula.characters import ascii_digits, plain
+from its.grading.formula.characters import plain
 from its.grading.formula.evaluate import TooLargeError, exact_value
 from its.grading.formula.labels import labelled_value
-from its.grading.formula.nodes import Node
 from its.grading.formula.reading import MAX_CHARACTERS, Reading, read
 from its.grading.formula.values import decimal_places, places_written
-
-__all__ = [
-    "MAX_CHARACTERS",
-    "Answer",
-    "AnswerKind",
-    "ascii_digits",
-    "is_choice",
-    "normalise_answer",
-    "parse_number",
-    "read_answer",
-]
 
 AnswerKind = Literal["integer", "number", "math", "choice"]
 
@@ -182,8 +170,3 @@ def _letter(text: str) -> str:
     bare = " ".join(_DRESS.sub(" ", unicodedata.normalize("NFKC", text)).split())
     found = _LETTER.fullmatch(bare)
     return (found.group(1) or found.group(2)).upper() if found else text.strip().upper()
-
-
-def is_constant(node: Node) -> bool:
-    """Whether a formula has one value, of no letters: a sum, a root, `2\\pi`."""
-    return not node.symbols() and not node.has("words", "list", "set", "group", "relation", "rows", "opaque", "based")

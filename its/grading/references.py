@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from its.errors import Fault
 from its.grading.equal import GraderError, reference_fault, shortened
 from its.grading.formula.evaluate import has_finite_value
+from its.grading.formula.nodes import is_constant
+from its.grading.formula.reading import MAX_CHARACTERS
 from its.grading.grade import Grader
-from its.grading.normalise import MAX_CHARACTERS, AnswerKind, is_constant, read_answer
+from its.grading.normalise import AnswerKind, read_answer
 
 MAX_WORDS = 40
 """A reference of more words is a proof or a solution, and could be compared as text alone."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from its.boxes import BOX_OPENS
 from its.grading.formula.characters import plain
 from its.grading.formula.nodes import Node
 from its.grading.formula.parse import parse
@@ -22,7 +23,6 @@ _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|
 _FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
 _PARTED = re.compile(r"[,|]|\\(?:mid|choose|over)(?![a-z])")
 """What makes braces around all of a text more than a group: a list, a condition, a fraction."""
-_OPEN_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{")
 _OPTION = re.compile(
     rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
     r"|([A-J])(?:\)|[.:](?=\s))|\(\s*([A-J])\s*\)(?=\s+[A-Za-z]{2}))"
@@ -136,7 +136,7 @@ def _unformatted(text: str) -> str:
         text = re.sub(r"\\(?:displaystyle|checkmark|textstyle)(?![A-Za-z])\s*", "", text).strip()
         text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
         text = text.strip(_QUOTES)
-        if (opened := _OPEN_BOX.match(text)) and group_end(text, opened.end() - 1) is None:
+        if (opened := BOX_OPENS.match(text)) and group_end(text, opened.end() - 1) is None:
             text = text[opened.end() :]  # a box that was never closed
         match = _WRAPPED.fullmatch(text)
         if match and group_end(match.group(1)) == len(match.group(1)):
