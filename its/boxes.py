@@ -25,7 +25,8 @@ _BARE = (
     r"|(?<=\s)(?![aAI]\s+[A-Za-z])[A-Za-z](?![A-Za-z'\u2019])"
 )
 _BRACE = re.compile(rf"{_COMMAND}\s*+(?:\{{|(?P<bare>{_BARE}))|\\[\\{{}}]|[{{}}]")
-_OPEN = re.compile(rf"{_COMMAND}\s*+\{{")
+BOX_OPENS = re.compile(rf"{_COMMAND}\s*+\{{")
+"""The beginning of a box, up to and with its brace."""
 _BLANK = re.compile(
     r"(?:[\s$~.?_\u2026\u200b-\u200f\u2060\ufeff]|\\(?:q?quad|[lc]?dots|square|Box)(?![A-Za-z])"
     r"|\\(?:boxed|fbox|text|textbf|mathrm|mathbf|underline|phantom)\s*\{\s*\})*+"
@@ -72,7 +73,7 @@ def last_box(text: str, accepts: Callable[[str], bool] | None = None) -> Box | N
 
 def opens_box(text: str) -> bool:
     r"""Whether a box is opened anywhere, be it empty or without an end; a bare `\boxed` in a sentence opens none."""
-    return "box" in text and _OPEN.search(text) is not None
+    return "box" in text and BOX_OPENS.search(text) is not None
 
 
 def run_of_boxes(text: str, last: Box) -> Box | None:
@@ -109,7 +110,7 @@ def _is_blank(content: str) -> bool:
 def _simple_last(text: str) -> Box | None:
     """The last box where it holds no braces or commands, the usual case, without a look at the rest of the text."""
     at = text.rfind("box")
-    match = _OPEN.match(text, text.rfind("\\", 0, at)) if at > 0 else None
+    match = BOX_OPENS.match(text, text.rfind("\\", 0, at)) if at > 0 else None
     if match is None or match.end() <= at:
         return None
     end = text.find("}", match.end())

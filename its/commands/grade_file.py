@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from its.errors import DataError, Fault, FaultsError, MissingError
 from its.grading.grade import GRADER_VERSION, Grader, Item
 from its.grading.normalise import AnswerKind
-from its.grading.references import HINTS, probe_references
+from its.grading.references import HINTS, ungradable_references
 from its.progress import Progress
 from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
 from its.thinking import Marks, OpenedBy, PlainMarks
@@ -148,7 +148,7 @@ def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bo
             if not found or not found.keys() & {"row", "reference", "kind"}:
                 yield place, _text(row["reference"]), _kind(row, kind)
 
-    faults += probe_references(references(), _HINTS)
+    faults += ungradable_references(references(), _HINTS)
     faults.sort(key=lambda fault: int(fault.where.removeprefix(f"{source}:").split(":")[0]))
     if list_all and faults:
         raise FaultsError(faults)

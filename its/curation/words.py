@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from its.latex import ASCII, COMMANDS, SIGNS
+
 VARIABLE = "$"
 """What a variable's word begins with."""
 
@@ -25,28 +27,8 @@ _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)")
 # NFKC would make `x²` into `x2`; the signs have names in LaTeX, which is what most rows write.
 _SIGNS = {
     **{ord(up): f"^{down}" for up, down in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)},
-    **{ord(c): "-" for c in "\u2212\u2013\u2014\u2010\u2011\u2012"},
-    **{ord(c): "'" for c in "\u2019\u2018\u2032`"},
-    **{ord(c): '"' for c in "\u201c\u201d\u201e"},
-    **{
-        ord(sign): f" {command} "
-        for sign, command in {
-            "\u00d7": r"\times",
-            "·": r"\times",
-            "÷": r"\div",
-            "≤": r"\le",
-            "≥": r"\ge",
-            "≠": r"\ne",
-            "√": r"\sqrt",
-            "π": r"\pi",
-            "θ": r"\theta",
-            "°": r"\circ",
-            "∠": r"\angle",
-            "△": r"\triangle",
-            "∞": r"\infty",
-            "…": r"\ldots",
-        }.items()
-    },
+    **{ord(c): mark for c, mark in {**ASCII, "`": "'", "\u201e": '"'}.items()},
+    **{ord(sign): f" {command} " for sign, command in {**SIGNS, "°": r"\circ"}.items()},
 }
 # What only typesets is dropped; what is spelt in several ways has one spelling.
 _TYPESETTING = r"""
@@ -56,27 +38,17 @@ _TYPESETTING = r"""
 """
 _DROPPED = frozenset(_TYPESETTING.split())
 _SPELT: dict[str, str] = {
-    **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
-    **dict.fromkeys((r"\dbinom", r"\tbinom", r"\choose"), r"\binom"),
-    **dict.fromkeys((r"\leq", r"\leqslant"), r"\le"),
-    **dict.fromkeys((r"\geq", r"\geqslant"), r"\ge"),
-    r"\neq": r"\ne",
+    **COMMANDS,
+    r"\choose": r"\binom",
     **dict.fromkeys((r"\cdot", r"\ast", "*"), r"\times"),
     **dict.fromkeys((r"\dots", r"\cdots", r"\dotsb", r"\dotsc", r"\dotsm"), r"\ldots"),
-    r"\degree": r"\circ",
     **dict.fromkeys((r"\{", r"\lbrace"), "{"),
     **dict.fromkeys((r"\}", r"\rbrace"), "}"),
     r"\%": "%",
-    r"\lvert": "|",
-    r"\rvert": "|",
     r"\mid": "|",
-    r"\vert": "|",
     r"\overrightarrow": r"\vec",
-    r"\rightarrow": r"\to",
     r"\varphi": r"\phi",
     r"\emptyset": r"\varnothing",
-    r"\lt": "<",
-    r"\gt": ">",
     **{rf"\{name}": name for name in ("sin", "cos", "tan", "log", "ln", "gcd", "lcm", "max", "min", "det", "mod")},
 }
 _BLOCKS = re.compile(

@@ -88,7 +88,7 @@ _NO_CHOICE = re.compile(
 """Before a letter that names something else."""
 
 
-def said_choice(text: str, after: int = 0) -> Found | None:
+def stated_choice(text: str, after: int = 0) -> Found | None:
     """The last option that is said outright from `after` on, in a sentence."""
     low = folded(text)
     for at in last_places(low, (*ANSWER_HINTS, *_NAMED, *_CHOOSES, *_VERDICTS), after):

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from its.grading.formula.nodes import is_constant
 from its.grading.formula.reading import Reading
 from its.grading.formula.values import is_cut_from
-from its.grading.normalise import Answer, AnswerKind, is_choice, is_constant, read_answer
+from its.grading.normalise import Answer, AnswerKind, is_choice, read_answer
 
 
 class GraderError(Exception):
     """The grader could not decide; the response is neither right nor wrong and gets the verdict `grader_error`."""
 
 
-def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | None:
+def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | None:
     """Whether an answer is the reference in another form; None where only algebra can tell.
 
     Rational numbers are compared as fractions. `integer` wants the very value; for `number` and `math` a decimal with
@@ -24,16 +25,12 @@ def exactly_equivalent(answer: str, reference: str, kind: AnswerKind) -> bool | 
     is 1/3, 0.33 is not). A text that is not read to its end is compared as text.
 
     Args:
-        answer, reference: as written; they are normalised here.
+        given: the answer, from `read_answer` with the same kind.
+        reference: as written.
 
     Raises:
-        GraderError: the reference is not of its kind, or one of two texts that differ is not read or not worked out.
+        GraderError: the reference is not of its kind, or the texts differ and one cannot be read or worked out.
     """
-    return compare_answer(read_answer(answer, kind), reference, kind)
-
-
-def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | None:
-    """As `exactly_equivalent`, for an answer that is read already."""
     wanted = read_answer(reference, kind)
     if given.is_digits and wanted.is_digits:
         return given.form == wanted.form
@@ -49,7 +46,7 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
         return True
     if kind == "choice":
         return False
-    one, other = number_of(given), number_of(wanted)
+    one, other = _number_of(given), _number_of(wanted)
     if one is not None and other is not None and not (_may_be_list(given) and _may_be_list(wanted)):
         return one == other or (kind != "integer" and _stands_for(given, wanted))
     for side, name in ((given, "answer"), (wanted, "reference")):
@@ -57,7 +54,7 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
         if reading is not None and reading.node is None:
             if kind != "math" and _is_long_number(reading):
                 return False
-            raise GraderError(f"the {name} `{shown(reading.text)}` is not read to its end: {reading.fault}")
+            raise GraderError(f"the {name} `{shortened(reading.text)}` is not read to its end: {reading.fault}")
     if given.fault or wanted.fault:
         raise GraderError(given.fault or wanted.fault)
     if kind == "math":
@@ -68,7 +65,7 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
     return None
 
 
-def number_of(answer: Answer) -> Fraction | None:
+def _number_of(answer: Answer) -> Fraction | None:
     """The rational number that an answer is, if it is one."""
     return Fraction(int(answer.form)) if answer.is_digits else answer.number
 
@@ -81,7 +78,7 @@ def _may_be_list(answer: Answer) -> bool:
 def _stands_for(given: Answer, wanted: Answer) -> bool:
     """Whether one of two numbers is a decimal that was cut or rounded from the other."""
     for one, other in ((given, wanted), (wanted, given)):
-        short, endless = number_of(one), number_of(other)
+        short, endless = _number_of(one), _number_of(other)
         if short is not None and endless is not None and one.places and is_cut_from(short, endless, one.places):
             return True
     return False
@@ -93,16 +90,16 @@ def reference_fault(reference: str, kind: AnswerKind) -> str | None:
     if not known.form:
         return "the reference is empty"
     if kind == "choice":
-        return None if is_choice(known.form) else f"the reference `{shown(reference)}` is not a letter A-J"
-    number = number_of(known)
+        return None if is_choice(known.form) else f"the reference `{shortened(reference)}` is not a letter A-J"
+    number = _number_of(known)
     if kind == "integer" and (number is None or number.denominator != 1):
-        return f"the reference `{shown(reference)}` is not an integer"
+        return f"the reference `{shortened(reference)}` is not an integer"
     if kind == "number" and number is None:
-        return f"the reference `{shown(reference)}` is not a number"
+        return f"the reference `{shortened(reference)}` is not a number"
     return None
 
 
-def shown(text: str) -> str:
+def shortened(text: str) -> str:
     """The beginning of a text, for a message."""
     return text if len(text) <= 80 else f"{text[:80]}..."
 

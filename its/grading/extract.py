@@ -7,24 +7,24 @@ the text as written; `its.grading.normalise.normalise_answer` brings it into the
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 from its.boxes import Box, last_box, opens_box, run_of_boxes
-from its.grading.choices import chosen_line, said_choice
+from its.grading.choices import chosen_line, stated_choice
 from its.grading.fallback import complete_end, fallback_answer
-from its.grading.normalise import AnswerKind, ascii_digits, is_choice, normalise_answer, parse_number
-from its.grading.said import said_answer, stated_alone
+from its.grading.formula.characters import place_for_place
+from its.grading.formula.vocabulary import SMALL_WORDS
+from its.grading.normalise import AnswerKind, is_choice, normalise_answer, parse_number
 from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of, has_prose
+from its.grading.statements import stated_alone, stated_answer
 
 WHOLE_CHARACTERS = 200
 """A response up to this long that is a number or a formula and nothing else is the answer."""
 
 _TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
-_SMALL_WORD = re.compile(r"(?<![\\A-Za-z])(?:is|it|so|in|we|of|to|be|as|at|by|if|on|he|my|no|an|or)(?![A-Za-z])", re.I)
+_SMALL_WORD = re.compile(rf"(?<![\\A-Za-z])(?:he|my|{'|'.join(sorted(SMALL_WORDS))})(?![A-Za-z])", re.IGNORECASE)
 _PRODUCT = re.compile(r"[A-Za-z](?:\s*[-+*/]\s*[A-Za-z])+")
 _TERM = r"(?:[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\$[^$\n]{1,60}\$)"
 _FEW_WORDS = re.compile(rf"{_TERM}(?:,?\s{_TERM}){{0,4}}")
@@ -37,11 +37,6 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 """Words of a sentence, which is no answer as a whole."""
-_INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
-)
-"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
-
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 
@@ -67,8 +62,8 @@ def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, questi
     - `box`: the last box that closes and is filled (`its.boxes`). For `choice` it has to hold a letter A-J. `boxes`
       (math): a run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
     - `tag`: the last `<answer>...</answer>`; a box inside it is the answer.
-    - `final_answer`: what is said in words (`its.grading.said`; choice: `its.grading.choices`). Behind a box it counts
-      if it says a formula or a number at once.
+    - `final_answer`: stated in words (`its.grading.statements`; choice: `its.grading.choices`). Behind a box it counts
+      if a formula or a number follows at once.
     - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
     - `option` (choice): a line that is an option, `C) 10 eV`.
 
@@ -82,7 +77,7 @@ def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, questi
         fallback: whether the fallback may find an answer.
         question: the problem's text; the fallback takes a copy of it for no answer.
     """
-    read, places = _readable(text)
+    read, places = place_for_place(text)
     found = _extract(read, kind, fallback, question)
     if found is None or places is None:
         return found
@@ -114,12 +109,12 @@ def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
         best = _in_tag(text, tag, kind)
         after = tag.end() if best is not None else after
     if kind == "choice":
-        said = said_choice(text, after)
+        said = stated_choice(text, after)
         line = chosen_line(text, max(after, said.end if said else 0))
         if line is not None:
             return Extracted(line.answer, "option", line.start, line.end)
     else:
-        said = said_answer(text, kind, after)
+        said = stated_answer(text, kind, after)
         if "####" in text and (hashes := _hashes(text, kind, max(after, said.end if said else 0))) is not None:
             return hashes
     return best if said is None else Extracted(said.answer, "final_answer", said.start, said.end)
@@ -141,10 +136,10 @@ def _in_tag(text: str, tag: re.Match[str], kind: AnswerKind) -> Extracted | None
     inner: Found | None = None
     if kind == "choice":
         if not is_choice(content):
-            inner = said_choice(text[start:end]) or chosen_line(text[start:end])
+            inner = stated_choice(text[start:end]) or chosen_line(text[start:end])
             return inner and Extracted(inner.answer, "tag", start + inner.start, start + inner.end)
     elif "nswer" in content:
-        inner = said_answer(text[start:end], kind, 0)
+        inner = stated_answer(text[start:end], kind, 0)
     if kind in ("integer", "number") and inner is None and parse_number(normalise_answer(content, kind), kind) is None:
         number = _last(NUMBER[kind].finditer(text, start, end))
         inner = number and Found(number.group().strip(), number.start() - start, number.end() - start)
@@ -187,27 +182,6 @@ def _whole(text: str, kind: AnswerKind) -> Extracted | None:
     if kind == "math" and _FEW_WORDS.fullmatch(answer.rstrip(".")) and not _SENTENCE.search(answer):
         return Extracted(answer, "whole", at, at + len(answer))
     return None
-
-
-def _readable(text: str) -> tuple[str, list[int] | None]:
-    """The text without invisible characters, and with wide ones and all scripts' digits as ASCII; then, if characters
-    went, the place of each that is left."""
-    if text.isascii():
-        return text, None
-    text = ascii_digits(text).translate(_plain_letters())
-    if not _INVISIBLE.search(text):
-        return text, None
-    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
-    return _INVISIBLE.sub("", text), places
-
-
-@cache
-def _plain_letters() -> dict[int, str]:
-    """Wide characters, circled capitals, and the letters of mathematical alphabets, character for character."""
-    wide = {place: chr(place - 0xFEE0) for place in range(0xFF01, 0xFF5F)} | {0x3000: " "}
-    dressed = [*range(0x24B6, 0x24D0), *range(0x1D400, 0x1D7CC)]
-    plain = {place: unicodedata.normalize("NFKC", chr(place)) for place in dressed}
-    return wide | {place: letter for place, letter in plain.items() if len(letter) == 1}
 
 
 def _last(matches: Iterable[re.Match[str]]) -> re.Match[str] | None:

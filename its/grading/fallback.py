@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from its.grading.choices import last_letter
 from its.grading.normalise import AnswerKind
-from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of
+from its.grading.spans import MATH_SPAN, NUMBER, SENTENCE_END, Found, content_of
 
 _NUMERIC = frozenset("0123456789,.$\\+-\u2212\u2013/{} fractd")
 _MARKER = re.compile(r"[\s*#>_-]*[0-9]{1,3}[.)][\s*_]*")
@@ -23,7 +23,6 @@ _STEP = re.compile(
     r"\b(?:step|part|case|question|problem|example|equation|eq\.?|figure|section|exercise|page|method)\s*[#(]?\s*$",
     re.IGNORECASE,
 )
-_ENDS = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|[\u3002\uff1f]")
 _RIGHT = re.compile(r"[,;]\s*(?:right|correct|ok(?:ay)?|yes|no|isn['\u2019]t it|huh)\s*$", re.IGNORECASE)
 _INDEX = re.compile(r"[_^]\{?\s?[-\u2212]?$|(?<![A-Za-z])[A-Za-z]$")
 """Before an index, an exponent, the digit of a name: `x_1`, `cm^2`, `m2`."""
@@ -189,7 +188,7 @@ def _is_no_value(text: str, at: int) -> bool:
 
 
 def _is_asked(text: str, at: int) -> bool:
-    end = _ENDS.search(text, at, at + _LOOK)
+    end = SENTENCE_END.search(text, at, at + _LOOK)
     return end is not None and end.group() in "?\uff1f" and not _RIGHT.search(text, at, end.start())
 
 

@@ -12,7 +12,8 @@ from types import TracebackType
 from its.boxes import opens_box
 from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import Extracted, extract_answer
-from its.grading.normalise import MAX_CHARACTERS, AnswerKind, read_answer
+from its.grading.formula.reading import MAX_CHARACTERS
+from its.grading.normalise import AnswerKind, read_answer
 from its.grading.pool import Outcome, Task, WorkerPool
 from its.thinking import Marks, cut_thinking
 from its.types import Verdict, VerdictName

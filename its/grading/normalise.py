@@ -13,24 +13,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from its.grading.formula.characters import ascii_digits, plain
+from its.grading.formula.characters import plain
 from its.grading.formula.evaluate import TooLargeError, exact_value
-from its.grading.formula.nodes import Node
+from its.grading.formula.labels import labelled_value
 from its.grading.formula.reading import MAX_CHARACTERS, Reading, read
-from its.grading.formula.said import value_said
 from its.grading.formula.values import decimal_places, places_written
-
-__all__ = [
-    "MAX_CHARACTERS",
-    "Answer",
-    "AnswerKind",
-    "ascii_digits",
-    "is_choice",
-    "normalise_answer",
-    "number_form",
-    "parse_number",
-    "read_answer",
-]
 
 AnswerKind = Literal["integer", "number", "math", "choice"]
 
@@ -96,13 +83,13 @@ def _read(answer: str, kind: AnswerKind) -> Answer:
     number = parse_number(text, kind)
     if number is not None:
         reading = read(answer) if "," in text and kind == "math" else None  # it may be a list, too
-        return Answer(number_form(number, kind), number, _places_of(text, kind), reading=reading)
+        return Answer(_number_form(number, kind), number, _places_of(text, kind), reading=reading)
     reading = read(answer, kind != "math")
     if kind == "number" and (number := parse_number(reading.text, kind)) is not None:  # a decimal comma
-        return Answer(number_form(number, kind), number, _places_of(reading.text, kind), reading=reading)
+        return Answer(_number_form(number, kind), number, _places_of(reading.text, kind), reading=reading)
     name = places = fault = None
     if reading.node is not None:
-        label, value = value_said(reading.node, of_number=kind != "math")
+        label, value = labelled_value(reading.node, of_number=kind != "math")
         if value is not None:
             try:
                 number = exact_value(value)
@@ -114,7 +101,7 @@ def _read(answer: str, kind: AnswerKind) -> Answer:
     if number is None:
         return Answer(_spelled(reading, kind), reading=reading, fault=fault)
     try:
-        form = number_form(number, kind)
+        form = _number_form(number, kind)
     except ValueError:  # more digits than Python writes
         form = _spelled(reading, kind)
     return Answer(form, number, places, name, reading)
@@ -131,7 +118,7 @@ def _places_of(text: str, kind: AnswerKind) -> int | None:
     return len(text) - 1 - max(text.rfind("."), text.rfind(","))
 
 
-def number_form(number: Fraction, kind: AnswerKind) -> str:
+def _number_form(number: Fraction, kind: AnswerKind) -> str:
     """How a number is written in its kind's canonical form."""
     if number.denominator == 1:
         return str(number.numerator)
@@ -183,8 +170,3 @@ def _letter(text: str) -> str:
     bare = " ".join(_DRESS.sub(" ", unicodedata.normalize("NFKC", text)).split())
     found = _LETTER.fullmatch(bare)
     return (found.group(1) or found.group(2)).upper() if found else text.strip().upper()
-
-
-def is_constant(node: Node) -> bool:
-    """Whether a formula has one value, of no letters: a sum, a root, `2\\pi`."""
-    return not node.symbols() and not node.has("words", "list", "set", "group", "relation", "rows", "opaque", "based")

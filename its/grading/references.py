@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 
 from its.errors import Fault
-from its.grading.equal import GraderError, reference_fault, shown
+from its.grading.equal import GraderError, reference_fault, shortened
 from its.grading.formula.evaluate import has_finite_value
+from its.grading.formula.nodes import is_constant
+from its.grading.formula.reading import MAX_CHARACTERS
 from its.grading.grade import Grader
-from its.grading.normalise import MAX_CHARACTERS, AnswerKind, is_constant, read_answer
+from its.grading.normalise import AnswerKind, read_answer
 
 MAX_WORDS = 40
 """A reference of more words is a proof or a solution, and could be compared as text alone."""
@@ -28,24 +30,14 @@ _FIGURE = re.compile(r"\[asy\]|\\includegraphics|\\begin\s*\{(?:tikzpicture|asy|
 _GROUP = re.compile(r"\\(?:begin|end)\s*\{([^{}]*)\}|\\[\\{}]|[{}]")
 
 
-def reference_faults(rows: Iterable[tuple[str, str | None]], kind: AnswerKind) -> list[Fault]:
-    """Every reference that no answer could be graded against, in order.
-
-    Args:
-        rows: (place, reference) with place as errors name it, `path:line`.
-        kind: of the benchmark's answers.
-    """
-    return probe_references((place, reference, kind) for place, reference in rows)
-
-
-def probe_references(
+def ungradable_references(
     rows: Iterable[tuple[str, str | None, AnswerKind]], hints: Mapping[str, str] = HINTS
 ) -> list[Fault]:
-    """As `reference_faults`, where each row says its kind; the rows are streamed.
+    """A fault for each reference that no answer could be graded against, in order; streams the rows.
 
     Args:
-        rows: (place, reference, kind).
-        hints: by kind, to a reference that is not of it.
+        rows: (place, reference, kind), with the place as errors name it, `path:line`.
+        hints: by kind, for a reference that is not of its kind.
     """
     return [Fault(place, *fault) for place, text, kind in rows if (fault := _fault(text, kind, hints)) is not None]
 
@@ -90,20 +82,23 @@ def _text_fault(reference: str) -> tuple[str, str] | None:
             return f"the reference `{text}` is not a value", "infinity is `\\infty` in LaTeX; else leave the row out"
         return f"the reference `{text}` stands for a missing value", "give the answer, or leave the row out"
     if _NO_ANSWER.fullmatch(text):
-        return f"the reference `{shown(text)}` is words about an answer", "give the answer alone, or leave the row out"
+        return (
+            f"the reference `{shortened(text)}` is words about an answer",
+            "give the answer alone, or leave the row out",
+        )
     if len(text) > MAX_CHARACTERS:
         return f"a reference of {len(text)} characters is not read", HINTS["math"]
     if (group := _open_group(text)) is not None:
-        return f"the reference `{shown(text)}` cannot be parsed: {group}", HINTS["math"]
+        return f"the reference `{shortened(text)}` cannot be parsed: {group}", HINTS["math"]
     if _FIGURE.search(text):
-        return f"the reference `{shown(text)}` holds a figure", "give the answer alone, or leave the row out"
+        return f"the reference `{shortened(text)}` holds a figure", "give the answer alone, or leave the row out"
     if len(words := re.findall(r"[^\W\d_]{2,}", text)) > MAX_WORDS:
-        return f"the reference `{shown(text)}` has {len(words)} words: no answer will repeat them", HINTS["math"]
+        return f"the reference `{shortened(text)}` has {len(words)} words: no answer will repeat them", HINTS["math"]
     if not re.search(r"[^\W_]|\\[A-Za-z\\{]", text):
-        return f"the reference `{shown(text)}` has no letter and no digit", HINTS["math"]
+        return f"the reference `{shortened(text)}` has no letter and no digit", HINTS["math"]
     node = reading.node if (reading := read_answer(reference, "math").reading) is not None else None
     if node is not None and is_constant(node) and not has_finite_value(node):
-        return f"the reference `{shown(text)}` divides by zero, or has no value otherwise", HINTS["math"]
+        return f"the reference `{shortened(text)}` divides by zero, or has no value otherwise", HINTS["math"]
     return None
 
 

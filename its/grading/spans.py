@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from its.grading.formula.vocabulary import SMALL_WORDS, names_of
 from its.grading.normalise import AnswerKind, normalise_answer, parse_number
 
 # The lookahead inside the group keeps the match free of backtracking: 1,000,0001 is 1,000 and then 0001.
@@ -53,9 +54,7 @@ _FUNCTIONS |= {"log", "ln", "lg", "sqrt", "mod"}
 _CALLED = {"max", "min", "abs", "floor", "ceil", "gcd", "lcm", "det", "exp", "binom"}
 """Functions only where a parenthesis follows."""
 _CONSTANTS = {"pi", "infinity", "infty", "theta", "alpha", "beta"}
-_ENGLISH = {"is", "as", "of", "to", "in", "on", "at", "by", "or", "an", "if", "so", "we", "it", "be", "he", "no", "do"}
-_ENGLISH |= {"my", "up", "us", "me", "am", "go", "hi", "oh", "ok", "vs", "eh"}
-"""Words of two letters that are no product."""
+_ENGLISH = SMALL_WORDS | names_of("he do my up us me am go hi oh ok vs eh")
 _OPERATOR = re.compile(
     r"times|cdot|div|pm|mp|leq?|leqslant|geq?|geqslant|lt|gt|neq?|(?:not)?in|cup|cap|setminus|subset(?:eq)?|to|rightarrow|"
     r"implies|approx|equiv|sim|mid|oplus|otimes|circ|l?and|lor|wedge|vee|[dt]?frac|sqrt|angle|triangle|left|neg"
@@ -100,7 +99,7 @@ _RELATION = re.compile(
 _LETTERS = re.compile(
     r"(?<![\\A-Za-z])[A-Za-z]|[\u0391-\u03bf\u03c1-\u03c9]|\\(?!(?:[dtc]?frac|sqrt|times|cdot|div|left|right|pm|pi|binom)(?![A-Za-z]))[A-Za-z]"
 )
-_STOP = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|\u3002|\uff1f")
+SENTENCE_END = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|\u3002|\uff1f")
 
 
 class Found(NamedTuple):
@@ -124,7 +123,7 @@ def has_prose(text: str) -> bool:
 def sentence_end(text: str, at: int, stop: int) -> int:
     """Where the sentence that runs on at `at` ends, before its mark; a mark within a formula ends none."""
     while True:
-        mark = _STOP.search(text, at, stop)
+        mark = SENTENCE_END.search(text, at, stop)
         if mark is None:
             return stop
         head = text[at : mark.start()]

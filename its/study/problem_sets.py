@@ -10,7 +10,7 @@ from its.curation.filters import Tools
 from its.errors import Fault, FaultyRowsError
 from its.grading.grade import Grader, Item
 from its.grading.references import compared_as_text as reference_as_text
-from its.grading.references import probe_references, references_agree
+from its.grading.references import references_agree, ungradable_references
 from its.recipe.presets import PRESETS
 from its.recipe.schema import AnswerKind, Benchmark, Dataset
 from its.sources.filter_columns import with_filter_columns
@@ -65,7 +65,7 @@ def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> To
 
     def reference_faults(problems: Sequence[Problem], kind: AnswerKind) -> list[Fault | None]:
         rows = [(place_of(problem), problem.reference, kind) for problem in problems]
-        faults = {fault.where: fault for fault in probe_references(rows)}
+        faults = {fault.where: fault for fault in ungradable_references(rows)}
         return [faults.get(place) for place, _, _ in rows]
 
     return Tools(

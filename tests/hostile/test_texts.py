@@ -13,9 +13,9 @@ from outcomes import LONG
 from its.curation.duplicates import near_groups
 from its.curation.filters import has_box, is_complete, needs_figure
 from its.curation.words import figure_words, words
-from its.grading.equal import GraderError, exactly_equivalent
+from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import extract_answer
-from its.grading.normalise import AnswerKind, normalise_answer, parse_number
+from its.grading.normalise import AnswerKind, normalise_answer, parse_number, read_answer
 from its.language import language_of
 from its.metrics.loops import ends_in_loop
 from its.recipe.schema import Limits
@@ -64,6 +64,12 @@ PROBLEM = Problem(problem_id="p", text="What is $1+1$?", reference="2", solution
 LIMITS = Limits(
     max_words=40, min_words=2, language="en", checks=[*get_args(get_args(Limits.model_fields["checks"].annotation)[0])]
 )
+
+
+def _compare(answer: str, reference: str, kind: AnswerKind) -> bool | None:
+    return compare_answer(read_answer(answer, kind), reference, kind)
+
+
 READERS: dict[str, Callable[[str], Any]] = {
     "damage": damage,
     "trace": normal_trace,
@@ -87,8 +93,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     **{f"extract {kind}": partial(extract_answer, kind=kind) for kind in KINDS},
     **{f"normalise {kind}": partial(normalise_answer, kind=kind) for kind in KINDS},
     **{f"number {kind}": partial(parse_number, kind=kind) for kind in KINDS},
-    **{f"answer {kind}": partial(exactly_equivalent, reference="7", kind=kind) for kind in KINDS},
-    **{f"reference {kind}": partial(exactly_equivalent, "7", kind=kind) for kind in KINDS},
+    **{f"answer {kind}": partial(_compare, reference="7", kind=kind) for kind in KINDS},
+    **{f"reference {kind}": partial(_compare, "7", kind=kind) for kind in KINDS},
 }
 SIZE = 30_000
 """Of the fast part: a cost by the square takes seconds for it."""

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from its.grading.equal import GraderError, exactly_equivalent
+from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import extract_answer
 from its.grading.grade import GRADER_VERSION, Grader, Item
-from its.grading.normalise import AnswerKind, normalise_answer
-from its.grading.references import reference_faults
+from its.grading.normalise import AnswerKind, normalise_answer, read_answer
+from its.grading.references import ungradable_references
 from its.thinking import PlainMarks
 from its.types import Verdict
 
@@ -184,7 +184,7 @@ def test_long_texts_take_little_time(text: str, kind: AnswerKind) -> None:
     if found is not None:
         form = normalise_answer(found.answer, kind)
         with contextlib.suppress(GraderError):
-            exactly_equivalent(form, "A" if kind == "choice" else "5", kind)
+            compare_answer(read_answer(form, kind), "A" if kind == "choice" else "5", kind)
     assert time.process_time() - began < 2
 
 
@@ -193,7 +193,7 @@ def test_long_texts_take_little_time(text: str, kind: AnswerKind) -> None:
 )
 def test_plain_towers_are_refused_at_once(answer: str) -> None:
     with pytest.raises(GraderError, match="worked out"):
-        exactly_equivalent(answer, "x", "math")
+        compare_answer(read_answer(answer, "math"), "x", "math")
 
 
 def test_rational_numbers_never_need_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +226,8 @@ def test_rational_numbers_never_need_algebra(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_decimal_needs_six_digits_to_stand_for_a_fraction(answer: str, reference: str, same: bool) -> None:
     for kind in ("number", "math"):
-        assert exactly_equivalent(answer, reference, kind) is same
-        assert exactly_equivalent(reference, answer, kind) is same
+        assert compare_answer(read_answer(answer, kind), reference, kind) is same
+        assert compare_answer(read_answer(reference, kind), answer, kind) is same
 
 
 @settings(deadline=None)
@@ -255,7 +255,7 @@ def test_no_percentage_rule(value: int) -> None:
     for other in (f"{value * 100}", f"{value / 100}"):
         for kind in ("integer", "number", "math"):
             if kind != "integer" or float(other).is_integer():
-                assert not exactly_equivalent(str(value), other, kind)
+                assert not compare_answer(read_answer(str(value), kind), other, kind)
 
 
 @pytest.mark.parametrize(
@@ -271,15 +271,17 @@ def test_no_percentage_rule(value: int) -> None:
     ],
 )
 def test_references_that_nothing_can_be_graded_against(reference: str | None, kind: AnswerKind, message: str) -> None:
-    faults = reference_faults([("p.jsonl:1", "3" if kind != "choice" else "C"), ("p.jsonl:2", reference)], kind)
+    good = "3" if kind != "choice" else "C"
+    faults = ungradable_references([("p.jsonl:1", good, kind), ("p.jsonl:2", reference, kind)])
     assert [fault.where for fault in faults] == ["p.jsonl:2"]
     assert message in faults[0].message
     assert faults[0].hint
 
 
 def test_all_faults_of_the_references_at_once() -> None:
-    rows = [("p:1", "(1,2]"), ("p:2", ""), ("p:3", "\\text{Evelyn}"), ("p:4", "\\frac{"), ("p:5", "x \\in [0,1)")]
-    assert [fault.where for fault in reference_faults(rows, "math")] == ["p:2", "p:4"]
+    texts = ["(1,2]", "", "\\text{Evelyn}", "\\frac{", "x \\in [0,1)"]
+    faults = ungradable_references((f"p:{n}", text, "math") for n, text in enumerate(texts, 1))
+    assert [fault.where for fault in faults] == ["p:2", "p:4"]
 
 
 def test_old_verdicts_are_read_and_reasons_are_for_errors() -> None:

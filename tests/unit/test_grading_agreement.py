@@ -14,7 +14,7 @@ import pytest
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader, Item
 from its.grading.normalise import AnswerKind, normalise_answer
-from its.grading.references import reference_faults
+from its.grading.references import ungradable_references
 from its.metrics.rates import pass_at_k
 from its.seeds import derive_random
 
@@ -218,4 +218,4 @@ def test_known_ends(grader: Grader, name: str, field: str, kind: AnswerKind, res
 )
 def test_published_references_have_no_fault(name: str, field: str, kind: AnswerKind) -> None:
     rows = _rows(f"problems/{name.removesuffix('.jsonl')}")
-    assert reference_faults(((f"{name}:{n}", str(row[field])) for n, row in enumerate(rows, 1)), kind) == []
+    assert ungradable_references((f"{name}:{n}", str(row[field]), kind) for n, row in enumerate(rows, 1)) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from its.grading.normalise import AnswerKind
-from its.grading.references import reference_faults
+from its.grading.references import ungradable_references
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ from its.grading.references import reference_faults
     ],
 )
 def test_no_answer_could_be_told_right(reference: str, message: str) -> None:
-    (fault,) = reference_faults([("p.jsonl:1", reference)], "math")
+    (fault,) = ungradable_references([("p.jsonl:1", reference, "math")])
     assert fault.where == "p.jsonl:1"
     assert message in fault.message
     assert fault.hint
@@ -75,19 +75,19 @@ GOOD = [
 
 
 def test_what_can_be_graded_passes() -> None:
-    faults = reference_faults(((text, text) for text in GOOD), "math")
+    faults = ungradable_references((text, text, "math") for text in GOOD)
     assert [(fault.where, fault.message) for fault in faults] == []
 
 
 @pytest.mark.parametrize("kind", ["integer", "number", "choice"])
 def test_other_kinds_say_what_they_want(kind: AnswerKind) -> None:
-    faults = reference_faults([("p:1", "None"), ("p:2", "inf"), ("p:3", "nan"), ("p:4", None)], kind)
+    faults = ungradable_references((f"p:{n}", text, kind) for n, text in enumerate(["None", "inf", "nan", None], 1))
     assert [fault.where for fault in faults] == ["p:1", "p:2", "p:3", "p:4"]
 
 
 def test_faults_come_in_the_order_of_the_rows() -> None:
     texts = ["nan", "1/0", "x+1", "", "see proof", "?", "{", "5"]
-    faults = reference_faults(((f"p:{n}", text) for n, text in enumerate(texts, 1)), "math")
+    faults = ungradable_references((f"p:{n}", text, "math") for n, text in enumerate(texts, 1))
     assert [fault.where for fault in faults] == ["p:1", "p:2", "p:4", "p:5", "p:6", "p:7"]
 
 

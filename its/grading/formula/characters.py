@@ -7,31 +7,28 @@ import sys
 import unicodedata
 from functools import cache
 
+from its.latex import ASCII, SIGNS
+
 _SAME = {
-    "-": "\u2212\u2013\u2010\u2011\u2012\u2014\u2015\ufe63\uff0d\u207b\u208b",
+    "-": "\u2015\ufe63\uff0d\u207b\u208b",
     "+": "\u207a\u208a",
     " ": "\u00a0\u202f\u2009\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u200a\u205f\u3000\u1680",
-    "'": "\u2032\u2019\u2018\u02b9\u00b4",
+    "'": "\u02b9\u00b4",
     "''": "\u2033",
-    '"': "\u201c\u201d",
     "/": "\u2044\u2215",
     ":": "\u2236",
     ",": "\u3001",
     ".": "\u3002",
     "|": "\u2223\u2758",
-    "\\times ": "\u00d7\u2a2f\u2715",
-    "\\cdot ": "\u00b7\u22c5\u2219\u2022\u2022",
+    "\\times ": "\u2a2f\u2715",
+    "\\cdot ": "\u22c5\u2219\u2022",
     "*": "\u2217",
-    "\\div ": "\u00f7",
-    "\\sqrt ": "\u221a",
     "\\sqrt[3]": "\u221b",
     "\\sqrt[4]": "\u221c",
-    "\\infty ": "\u221e",
     "\\pm ": "\u00b1",
     "\\mp ": "\u2213",
-    "\\le ": "\u2264\u2a7d\u2266",
-    "\\ge ": "\u2265\u2a7e\u2267",
-    "\\ne ": "\u2260",
+    "\\le ": "\u2a7d\u2266",
+    "\\ge ": "\u2a7e\u2267",
     "\\approx ": "\u2248",
     "\\equiv ": "\u2261",
     "\\cong ": "\u2245",
@@ -53,7 +50,7 @@ _SAME = {
     "\\to ": "\u2192",
     "\\Rightarrow ": "\u21d2\u27f9",
     "\\iff ": "\u21d4\u27fa",
-    "\\ldots ": "\u2026\u22ef",
+    "\\ldots ": "\u22ef",
     "\\langle ": "\u27e8\u2329",
     "\\rangle ": "\u27e9\u232a",
     "\\lfloor ": "\u230a",
@@ -65,8 +62,6 @@ _SAME = {
     "\\int ": "\u222b",
     "\\partial ": "\u2202",
     "\\nabla ": "\u2207",
-    "\\angle ": "\u2220",
-    "\\triangle ": "\u25b3",
     "\\perp ": "\u22a5",
     "\\parallel ": "\u2225",
     "\\land ": "\u2227",
@@ -80,6 +75,10 @@ _SAME = {
     "\\%": "\uff05",
     "": "\u20ac\u00a3\u00a5\u20b9",  # a currency is a unit that stands before
 }
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
+)
+"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma_ sigma tau upsilon "
     "phi chi psi omega"
@@ -101,9 +100,18 @@ def plain(text: str) -> str:
     return "".join(map(_one, text)) if not text.isascii() else text
 
 
-def ascii_digits(text: str) -> str:
-    """The text with every script's decimal digits as 0-9, character for character, so that places stay."""
-    return text if text.isascii() else text.translate(_digits())
+def place_for_place(text: str) -> tuple[str, list[int] | None]:
+    """The text without invisible characters, and with wide ones and every script's digits as ASCII.
+
+    The second value is the place in `text` of each character that is left; None where none was removed.
+    """
+    if text.isascii():
+        return text, None
+    text = text.translate(_plain_letters())
+    if not _INVISIBLE.search(text):
+        return text, None
+    places = [place for place, letter in enumerate(text) if not _INVISIBLE.match(letter)]
+    return _INVISIBLE.sub("", text), places
 
 
 def _script(match: re.Match[str]) -> str:
@@ -136,7 +144,8 @@ def _one(letter: str) -> str:
 
 @cache
 def _table() -> dict[str, str]:
-    table = {letter: known for known, letters in _SAME.items() for letter in letters}
+    table = ASCII | {letter: f"{command} " for letter, command in SIGNS.items()}
+    table |= {letter: known for known, letters in _SAME.items() for letter in letters}
     names = _GREEK.split()
     for start, capital in ((0x3B1, False), (0x391, True)):
         for place, name in enumerate(names):
@@ -148,6 +157,11 @@ def _table() -> dict[str, str]:
 
 
 @cache
-def _digits() -> dict[int, str]:
-    wide = map(chr, range(128, sys.maxunicode + 1))
-    return {ord(letter): str(unicodedata.decimal(letter)) for letter in wide if letter.isdecimal()}
+def _plain_letters() -> dict[int, str]:
+    """Digits of every script, wide characters, circled capitals, and the letters of mathematical alphabets."""
+    foreign = map(chr, range(128, sys.maxunicode + 1))
+    digits = {ord(letter): str(unicodedata.decimal(letter)) for letter in foreign if letter.isdecimal()}
+    wide = {place: chr(place - 0xFEE0) for place in range(0xFF01, 0xFF5F)} | {0x3000: " "}
+    styled = [*range(0x24B6, 0x24D0), *range(0x1D400, 0x1D7CC)]
+    ascii_ = {place: unicodedata.normalize("NFKC", chr(place)) for place in styled}
+    return digits | wide | {place: letter for place, letter in ascii_.items() if len(letter) == 1}

@@ -331,7 +331,7 @@ class Factors(Units, Numerals, Brackets):
             if raised:
                 power = self._exponent()
             elif name == "log" or name in ("max", "min"):
-                index = self._group() if self._is("{") else self._atom_of_index()
+                index = self._atom() if self.peek().kind == "number" else self._argument()
             else:
                 raise ReadError(f"`{name}` has an index or a prime")
         if self._is("|") and self._bars:
@@ -349,13 +349,10 @@ class Factors(Units, Numerals, Brackets):
         elif name == "lg":
             call = Node("call", (numeral(10), *arguments), "log_base")
         else:
-            if name.startswith("arc") is False and power is not None and _is_minus_one(power) and name in INVERSE:
+            if name in INVERSE and power is not None and power.op == "negate" and power.parts[0].number == 1:
                 name, power = INVERSE[name], None
             call = Node("call", arguments if index is None else (*arguments, index), name)
         return call if power is None else Node("power", (call, power))
-
-    def _atom_of_index(self) -> Node:
-        return self._argument() if self.peek().kind != "number" else self._atom()
 
     def _bare_argument(self, name: str) -> Node:
         if self._is("-"):
@@ -402,7 +399,3 @@ class Factors(Units, Numerals, Brackets):
         if name in BIG and named and below is not None and above is not None:
             return Node(BIG[name], (body, below.parts[1], above), below.parts[0].text)
         return Node("opaque", tuple(part for part in (body, below, above) if part is not None), name)
-
-
-def _is_minus_one(node: Node) -> bool:
-    return node.op == "negate" and node.parts[0].number == 1

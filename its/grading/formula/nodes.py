@@ -74,5 +74,10 @@ def is_scalar(node: Node) -> bool:
     return not node.has(*_NO_SCALARS)
 
 
+def is_constant(node: Node) -> bool:
+    """Whether a formula has one value, of no letters: a sum, a root, `2\\pi`."""
+    return not node.symbols() and not node.has("words", "list", "set", "group", "relation", "rows", "opaque", "based")
+
+
 _NO_SCALARS = frozenset({"group", "set", "list", "rows", "words", "relation", "based", "opaque"})
 _NO_SCALARS |= {"union", "intersection", "difference", "such_that"}

@@ -150,7 +150,7 @@ class _Parser(Factors):
             if not signs:
                 return Node("call", tuple(sides), "mod")
             signs.append("mod")
-        return self._chain(sides, signs)
+        return Node("relation", tuple(sides), " ".join(signs)) if signs else sides[0]
 
     def _name_in_words(self) -> int | None:
         """How many tokens before an equals sign are words: `\\text{Average} = 64`."""
@@ -196,10 +196,6 @@ class _Parser(Factors):
         if self._is("(") and self.peek(1).text == "mod":
             return True
         return self.peek().kind in ("letters", "word", "upright") and self.peek().text == "mod"
-
-    @staticmethod
-    def _chain(sides: list[Node], signs: list[str]) -> Node:
-        return Node("relation", tuple(sides), " ".join(signs)) if signs else sides[0]
 
     def _sets(self) -> Node:
         node = self._joined()
@@ -268,7 +264,7 @@ class _Parser(Factors):
             ):
                 break
             elif self._starts_factor():
-                if self._ends_in_numeral(node):
+                if self.peek().kind == "number" and self._tokens[self._at - 1].kind == "number":
                     beside = node.parts if node.op == "group" and node.text == "beside" else (node,)
                     node = Node("group", (*beside, self._factor()), "beside")
                     continue
@@ -286,9 +282,6 @@ class _Parser(Factors):
                 break
             below = times(below, self._factor())
         return Node("divide", (top, below))
-
-    def _ends_in_numeral(self, node: Node) -> bool:
-        return self.peek().kind == "number" and self._tokens[self._at - 1].kind == "number"
 
 
 def _says_domain(said: list[Token]) -> bool:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from its.boxes import BOX_OPENS
 from its.grading.formula.characters import plain
 from its.grading.formula.nodes import Node
 from its.grading.formula.parse import parse
@@ -22,7 +23,6 @@ _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|
 _FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
 _PARTED = re.compile(r"[,|]|\\(?:mid|choose|over)(?![a-z])")
 """What makes braces around all of a text more than a group: a list, a condition, a fraction."""
-_OPEN_BOX = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{")
 _OPTION = re.compile(
     rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
     r"|([A-J])(?:\)|[.:](?=\s))|\(\s*([A-J])\s*\)(?=\s+[A-Za-z]{2}))"
@@ -59,7 +59,7 @@ def read(text: str, single_units: bool = False) -> Reading:
     Args:
         single_units: one letter behind a number may be a unit, since no letter is wanted.
     """
-    bare = undressed(text)
+    bare = _unformatted(text)
     if not bare:
         return Reading("", None, "it is empty")
     if len(bare) > MAX_CHARACTERS:
@@ -67,9 +67,9 @@ def read(text: str, single_units: bool = False) -> Reading:
     option = None
     if (match := _OPTION.match(bare)) and (rest := _BETWEEN.sub("", bare[match.end() :], count=1)):
         option = next(letter for letter in match.groups()[1:] if letter)
-        bare = undressed(rest)
+        bare = _unformatted(rest)
     elif match := _OPTION_BEHIND.search(bare):
-        option, bare = match.group(1), undressed(bare[: match.start()])
+        option, bare = match.group(1), _unformatted(bare[: match.start()])
     found = _read(bare, single_units)
     return found if option is None else replace(found, option=option)
 
@@ -122,7 +122,7 @@ def _is_prose(tokens: list[Token]) -> bool:
     )
 
 
-def undressed(text: str) -> str:
+def _unformatted(text: str) -> str:
     r"""Without marks of mathematics or Markdown, quotes, `\boxed` and `\text` around all of it, or a stop behind it."""
     text = plain(text)
     for _ in range(8):
@@ -136,7 +136,7 @@ def undressed(text: str) -> str:
         text = re.sub(r"\\(?:displaystyle|checkmark|textstyle)(?![A-Za-z])\s*", "", text).strip()
         text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
         text = text.strip(_QUOTES)
-        if (opened := _OPEN_BOX.match(text)) and group_end(text, opened.end() - 1) is None:
+        if (opened := BOX_OPENS.match(text)) and group_end(text, opened.end() - 1) is None:
             text = text[opened.end() :]  # a box that was never closed
         match = _WRAPPED.fullmatch(text)
         if match and group_end(match.group(1)) == len(match.group(1)):

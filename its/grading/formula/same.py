@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from its.grading.formula.labels import is_name, is_relation, name_and_value, unlabelled
 from its.grading.formula.matrices import worked_out
 from its.grading.formula.nodes import Node, is_scalar
-from its.grading.formula.said import as_said, is_name, is_relation, name_and_value
 from its.grading.formula.sets import NoSetError, compare, real_set
 from its.grading.formula.values import UndecidedError, same_value
 from its.grading.formula.zeros import difference, same_zeros
@@ -32,7 +32,7 @@ def same(given: Node, wanted: Node) -> bool:
         return True
     if given.op == "relation" and "~" in given.text and not is_relation(wanted) and _surely(given.parts[-1], wanted):
         return True  # about the value, and the value is what is wanted
-    given, wanted = as_said(given, wanted), as_said(wanted, given)
+    given, wanted = unlabelled(given, wanted), unlabelled(wanted, given)
     if given == wanted:
         return True
     if "words" in (given.op, wanted.op):

@@ -7,8 +7,8 @@ from fractions import Fraction
 from functools import cmp_to_key
 
 from its.grading.formula.evaluate import PLACES, Evaluator, NotExactError, NoValueError, OpaqueError, TooLargeError
+from its.grading.formula.labels import is_name_like
 from its.grading.formula.nodes import Node, numeral, symbol
-from its.grading.formula.said import is_name_like
 
 ZERO = numeral(0)
 INFINITY = symbol("infinity")
@@ -45,7 +45,7 @@ def real_set(node: Node) -> RealSet:
     """
     if node.op == "symbol":
         if node.text == _REALS:
-            return RealSet((_all(),))
+            return RealSet((Piece(Node("negate", (INFINITY,)), False, INFINITY, False),))
         if node.text == "emptyset":
             return RealSet(())
     if node.op == "group" and len(node.parts) == 2 and len(node.text) == 2:
@@ -81,10 +81,6 @@ def real_set(node: Node) -> RealSet:
         first, second = map(real_set, node.parts)
         return RealSet(_intersection([first, RealSet(_complement(second.pieces))]))
     raise NoSetError
-
-
-def _all() -> Piece:
-    return Piece(Node("negate", (INFINITY,)), False, INFINITY, False)
 
 
 def _piece(low: Node, low_closed: bool, high: Node, high_closed: bool) -> Piece:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from its.grading.formula.characters import plain
 from its.grading.formula.vocabulary import is_unit, names_of
+from its.latex import COMMANDS
 
 TokenKind = Literal["number", "letters", "word", "upright", "bold", "alphabet", "command", "mark"]
 
@@ -61,38 +62,14 @@ _DROPPED = names_of(
 )
 _WITH_ARGUMENT = frozenset({"tag", "label", "phantom", "hphantom", "vphantom", "color", "hspace", "vspace", "kern"})
 _COMMAND_SAME = {
-    **{
-        "dfrac": "frac",
-        "tfrac": "frac",
-        "cfrac": "frac",
-        "dbinom": "binom",
-        "tbinom": "binom",
-        "leq": "le",
-        "geq": "ge",
-    },
-    **{"leqslant": "le", "geqslant": "ge", "neq": "ne", "leqq": "le", "geqq": "ge", "lt": "<", "gt": ">", "ast": "*"},
-    **{"cdots": "dots", "ldots": "dots", "dotsc": "dots", "dotsb": "dots", "vdots": "dots", "ddots": "dots"},
-    **{"lvert": "|", "rvert": "|", "vert": "|", "lVert": "Vert", "rVert": "Vert", "|": "Vert", "lbrace": "\\{"},
-    **{
-        "rbrace": "\\}",
-        "lbrack": "[",
-        "rbrack": "]",
-        "rightarrow": "to",
-        "longrightarrow": "to",
-        "implies": "Rightarrow",
-    },
-    **{"Leftrightarrow": "iff", "backslash": "setminus", "smallsetminus": "setminus", "wedge": "land", "vee": "lor"},
-    **{"colon": ":", "lparen": "(", "rparen": ")", "bmod": "mod", "degree": "circ", "textdegree": "circ", "ni": "owns"},
-    **{"dotsm": "dots", "dotso": "dots", "thickapprox": "approx", "approxeq": "approx", "longmapsto": "mapsto"},
-    **{
-        "textless": "<",
-        "textgreater": ">",
-        "slash": "/",
-        "percent": "%",
-        "euro": "$",
-        "pounds": "$",
-        "textbackslash": " ",
-    },
+    **{alias[1:]: name.removeprefix("\\") for alias, name in COMMANDS.items()},
+    **dict.fromkeys(("cdots", "ldots", "vdots", "ddots", "dotsb", "dotsc", "dotsm", "dotso"), "dots"),
+    **{"leqq": "le", "geqq": "ge", "ast": "*", "textless": "<", "textgreater": ">", "slash": "/", "percent": "%"},
+    **{"lVert": "Vert", "rVert": "Vert", "|": "Vert", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]"},
+    **{"longrightarrow": "to", "implies": "Rightarrow", "Leftrightarrow": "iff", "longmapsto": "mapsto", "ni": "owns"},
+    **{"backslash": "setminus", "smallsetminus": "setminus", "wedge": "land", "vee": "lor", "textbackslash": " "},
+    **{"colon": ":", "lparen": "(", "rparen": ")", "bmod": "mod", "textdegree": "circ", "euro": "$", "pounds": "$"},
+    **{"thickapprox": "approx", "approxeq": "approx"},
     **{"bigcup": "cup", "bigcap": "cap", "prime": "'", "sp": "^", "sb": "_", "cosec": "csc", "arctg": "arctan"},
 }
 _MARKS_IN_COMMANDS = frozenset({"<", ">", "*", "|", "[", "]", "(", ")", ":", "/", "'", "^", "_", "\\{", "\\}"})

@@ -81,16 +81,9 @@ class Units(Cursor):
             return words.is_unit(token.text, single=True) or words.is_word(token.text)
         if token.text in words.BARE_NAMES:
             return False
-        single = known or (self._single and (self._apart(at) or token.text in ("L", "m", "g", "s")))
-        single = single or self._is_speed(at)
-        return words.is_unit(token.text, single) or words.is_word(token.text)
-
-    def _is_speed(self, at: int) -> bool:
-        """`9.8 m/s^2`, set apart from its number."""
-        return self._tokens[at].spaced and [token.text for token in self._tokens[at : at + 3]] == ["m", "/", "s"]
-
-    def _apart(self, at: int) -> bool:
-        return self._tokens[at].spaced or self._tokens[at].text not in "xyzabcdeijknpqrtuvwMNVWKLJ"
+        wanted = self._single and (token.spaced or token.text not in "xyzabcdeijknpqrtuvwMNVWKJ")
+        speed = token.spaced and [token.text for token in self._tokens[at : at + 3]] == ["m", "/", "s"]  # `9.8 m/s^2`
+        return words.is_unit(token.text, single=known or wanted or speed) or words.is_word(token.text)
 
     def _power_at(self, at: int) -> int:
         """Where a power of a unit ends, `^2`, `^{-1}`; 0 where none is."""

@@ -50,7 +50,7 @@ def same_value(given: Node, wanted: Node) -> bool:
     if ends != (0, 0):
         return ends[0] == ends[1]
     names = sorted(given.symbols() | wanted.symbols())
-    unknown = _opaque_in(given, wanted)
+    unknown = [part for node in (given, wanted) for part in node.walk() if not has_rule(part)]
     agreed, needed = 0, _AGREED if names or unknown else 1
     for values in drawn_places(given, wanted, names, unknown):
         pair = values_at(given, wanted, values)
@@ -70,10 +70,6 @@ def same_value(given: Node, wanted: Node) -> bool:
         if agreed >= needed:
             return True
     raise UndecidedError("there is no place at which both have a value")
-
-
-def _opaque_in(*nodes: Node) -> list[Node]:
-    return [part for node in nodes for part in node.walk() if not has_rule(part)]
 
 
 def _is_work(node: Node) -> bool:

@@ -83,7 +83,9 @@ SINGLE = frozenset("mgshlLNJWVKATCFHtdy")
 UNITS = frozenset(_LONG.split()) | frozenset(_SHORT.split())
 
 _COMMON_WORDS = frozenset({"any", "not", "for", "how", "now", "two", "fox", "dry", "cry", "cost", "most", "almost"})
-_SHORT_WORDS = names_of("no is of or in at an on by so to we us it be as if and")
+SMALL_WORDS = names_of("is it so in we of to be as at by if on no an or")
+"""English words of two letters, which are no product."""
+_SHORT_WORDS = SMALL_WORDS | {"us", "and"}
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 
 

@@ -111,7 +111,7 @@ _NO_ANSWERS = re.compile(
 """First words of what is said about an answer and is none."""
 
 
-def said_answer(text: str, kind: AnswerKind, after: int) -> Found | None:
+def stated_answer(text: str, kind: AnswerKind, after: int) -> Found | None:
     """The last answer that is said in words; not of kind `choice`.
 
     Args:

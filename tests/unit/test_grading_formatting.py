@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from its.grading.equal import exactly_equivalent
+from its.grading.equal import compare_answer
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader, Item
-from its.grading.normalise import AnswerKind, normalise_answer
+from its.grading.normalise import AnswerKind, normalise_answer, read_answer
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +174,5 @@ def test_no_dress_takes_long(text: str, kind: AnswerKind) -> None:
 
 
 def test_integers_stay_exact() -> None:
-    assert exactly_equivalent("24.9999999", "25", "integer") is False
-    assert exactly_equivalent("1,000", "1000", "integer") is True
+    assert compare_answer(read_answer("24.9999999", "integer"), "25", "integer") is False
+    assert compare_answer(read_answer("1,000", "integer"), "1000", "integer") is True

@@ -11,7 +11,7 @@ _SETS_IN_WORDS = {
 }
 
 
-def as_said(node: Node, other: Node) -> Node:
+def unlabelled(node: Node, other: Node) -> Node:
     """An answer without what the other side does not say, for a comparison: a unit, a name, degrees on a number.
 
     Both values of `\\pm` are a list; a set in words is the set.
@@ -22,7 +22,7 @@ def as_said(node: Node, other: Node) -> Node:
         letters = node.parts[0], symbol(node.text)
         if len(node.text) == 1 and node.text in {name.casefold() for name in other.symbols()}:
             return Node("multiply", letters)  # `6\text{g}` beside `6g`
-        return as_said(node.parts[0], other)
+        return unlabelled(node.parts[0], other)
     if node.op == "multiply" and [part.op for part in node.parts] == ["symbol", "group"] and other.op != "multiply":
         point, place = node.parts
         if len(place.parts) > 1 and point.text[0].isupper():
@@ -43,13 +43,13 @@ def as_said(node: Node, other: Node) -> Node:
     node = chain[0]
     if node.op == "relation" and set(node.text.split()) <= {"=", "~"} and not is_relation(other):
         _, value = name_and_value(node)
-        return node if value is None else as_said(value, other)
+        return node if value is None else unlabelled(value, other)
     if node.op == "relation" and node.text == "in" and is_name(node.parts[0]) and not is_relation(other):
         return node.parts[1]
     return node
 
 
-def value_said(node: Node, of_number: bool = False) -> tuple[Node | None, Node | None]:
+def labelled_value(node: Node, of_number: bool = False) -> tuple[Node | None, Node | None]:
     """The name and the value of an answer that is one value: (x, 5) of `x = 5`, (None, 5) of `5 cm`; else two Nones.
 
     Args:
