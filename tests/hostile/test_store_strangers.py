@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from store_truth import Content, Sample, content, essence, item, make
+from hostile.store_truth import Content, Sample, content, essence, item, make
 
 from its.cli.main import main
 from its.errors import ItsError, RunError
@@ -323,8 +323,8 @@ def test_a_schema_that_is_not_ours(path: Path, tally: Tally, statements: str) ->
             pytest.skip(f"this SQLite has it not: {error}")
     before = path.read_bytes()
     for words in (["stats"], ["verify", "--repair"], ["gc"]):
-        error = tally("stranger's store", lambda: Store(path))
-        assert error is not None
+        refusal = tally("stranger's store", lambda: Store(path))
+        assert refusal is not None
         _run("store", *words)
     assert path.read_bytes() == before, "it was written to"
     assert not path.with_name("store.sqlite-wal").exists()
@@ -469,7 +469,7 @@ def test_an_old_store_with_any_value(tmp_path: Path, tally: Tally, column: str) 
         "sample_index": 0,
         "start": None,
     }
-    values = (None, 5, [], {}, "x", "\ud800")
+    values: tuple[Any, ...] = (None, 5, [], {}, "x", "\ud800")
     odd = [*TEXTS, *(json.dumps({**request, name: value}) for name in request for value in values)]
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import ROOT
+from integration.clone import ROOT
 
 from its.environments import environment_variables, find_environment
 from its.home import its_home

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
+from integration.clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
 
 from its.engines.openai import OpenAIServer
 from its.engines.opening import EngineChoice, ServersChoice, open_session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from data_samples import TRAINED
+from unit.data_samples import TRAINED
 
 from its.stages.prune import prune
 from its.stages.study import load_study

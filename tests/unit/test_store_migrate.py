@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_samples import GREEDY, Processes, determinants
+from unit.store_samples import GREEDY, Processes, determinants
 
 from its.errors import RunError
 from its.store import Store, response_key, session_sha256, vllm_identity
