@@ -73,9 +73,7 @@ def with_code(text: str) -> str:
         if module is not None:
             lines = "".join(f"      - {entry}\n" for entry in entries(code_of(module)))
             block = re.sub(r"^      - its/.*\n", "", block, flags=re.MULTILINE)
-            block = re.sub(
-                r"(^    deps:\n(?:      - .*\n)*)", lambda found, lines=lines: found[1] + lines, block, flags=re.M
-            )
+            block = re.sub(r"(^    deps:\n(?:      - .*\n)*)", rf"\g<1>{lines}", block, flags=re.MULTILINE)
         out.append(block)
     return "".join(out)
 

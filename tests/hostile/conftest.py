@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from outcomes import TALLY, Tally
+from hostile.outcomes import TALLY, Tally
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_files import FIELDS, GOOD, Case, cases
-from outcomes import LONG
+from hostile.hostile_files import FIELDS, GOOD, Case, cases
+from hostile.outcomes import LONG
 
 from its.cards.build import Tally as CardTally
 from its.cards.build import build_card
@@ -42,6 +42,7 @@ def _prepared(folder: Path, name: str, tolerated: int) -> int:
     """What stage `prepare` does with a source, but for curation; how many rows came out."""
     tolerate = {"tolerate": {"rows": tolerated}} if tolerated else {}
     declared = Dataset.model_validate({"source": {"kind": "files", "path": name}, "fields": FIELDS, **tolerate})
+    assert not isinstance(declared.source, list)
     origin: dict[str, Any] = declared.source.model_dump()
     rejected: list[Rejected] = []
     tally = CardTally()
@@ -136,7 +137,7 @@ def test_a_recipe_names_a_watched_regular_file(path: str, message: str | None, t
         (folder / "good.jsonl").write_bytes(GOOD)
     os.mkfifo(sources / "pipe.jsonl")
     links = {"circle": "circle.jsonl", "zero": "/dev/zero", "environment": "/proc/self/environ", "in": "good.jsonl"}
-    for name, target in {**links, "out": elsewhere / "good.jsonl"}.items():
+    for name, target in {**links, "out": str(elsewhere / "good.jsonl")}.items():
         (sources / f"{name}.jsonl").symlink_to(target)
     (sources / "inner").symlink_to("real")
     (sources / "outer").symlink_to(elsewhere)

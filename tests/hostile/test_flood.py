@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_reading_holds_one_response_at_a_time(tmp_path: Path) -> None:
     assert most < 40 * MIB
 
 
-def _parts(request: Request) -> dict[str, object]:
+def _parts(request: Request) -> dict[str, Any]:
     return {name: value for name, value in vars(request).items() if name != "request_id"}
 
 

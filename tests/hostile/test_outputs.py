@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_truth import content, fill
+from hostile.store_truth import content, fill
 
 from its.cli.main import main
 from its.errors import ItsError

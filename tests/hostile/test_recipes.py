@@ -484,7 +484,8 @@ def test_params_that_is_no_file(project: Path, tally: Tally, name: str) -> None:
     _leave_quickstart(project)
     (project / "params.yaml").unlink()
     FILES[name](project / "params.yaml")
-    passwords, ends = Path("/etc/passwd").read_bytes(), []
+    passwords = Path("/etc/passwd").read_bytes()
+    ends: list[Any] = []
     for words in ("recipe diff", "recipe diff --json", "strategy list", "recipe check", "query"):
         tally("recipes", lambda words=words: _ended(ends, *words.split()), SECONDS * 5)
     assert set(ends) <= {3, 4}, ends

@@ -103,7 +103,9 @@ def _changed(changes: dict[str, Any], key: str) -> str:
 
 
 def _packed(kind: str, body: bytes) -> bytes:
-    return {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.ZstdCompressor().compress}[kind](body)
+    zstd = zstandard.ZstdCompressor()
+    pack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+    return pack[kind](body)
 
 
 def _raw(case: dict[str, Any], key: str = "") -> Raw:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from outcomes import LONG
-from store_truth import content, fill
+from hostile.outcomes import LONG
+from hostile.store_truth import content, fill
 
 from its.store import Store
 from its.store.recovery import readable_store

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from store_truth import ON_DISK, Content, Sample, content, essence, make, undamaged
+from hostile.store_truth import ON_DISK, Content, Sample, content, essence, make, undamaged
 
 from its.errors import ItsError
 from its.store import Store

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from store_truth import content, fill, item
+from hostile.store_truth import content, fill, item
 
 from its.cli.main import main
 from its.engines.session import _completion
@@ -89,7 +89,7 @@ def _sealed(lines: Lines) -> bytes:
     return zstandard.compress(head + _dumps(trailer) + b"\n")
 
 
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     0,

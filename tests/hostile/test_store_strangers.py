@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from store_truth import Content, Sample, content, essence, item, make
+from hostile.store_truth import Content, Sample, content, essence, item, make
 
 from its.cli.main import main
 from its.errors import ItsError, RunError
@@ -324,8 +324,8 @@ def test_a_schema_that_is_not_ours(path: Path, tally: Tally, statements: str) ->
             pytest.skip(f"this SQLite has it not: {error}")
     before = path.read_bytes()
     for words in (["stats"], ["verify", "--repair"], ["gc"]):
-        error = tally("stranger's store", lambda: Store(path))
-        assert error is not None
+        refusal = tally("stranger's store", lambda: Store(path))
+        assert refusal is not None
         _run("store", *words)
     assert path.read_bytes() == before, "it was written to"
     assert not path.with_name("store.sqlite-wal").exists()

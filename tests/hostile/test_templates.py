@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile.outcomes import Tally
 from jinja2 import StrictUndefined
 from jinja2.runtime import LoopContext
-from outcomes import Tally
 from ruamel.yaml import YAML
 
 from its.errors import DataError
@@ -25,7 +26,8 @@ from its.recipe.axolotl import rendered_settings
 from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
 from its.recipe.templates import PERSONAS, SAMPLE_PROBLEM
 from its.sources import expressions
-from its.sources.expressions import ABSENT, ExpressionError, getter
+from its.sources.expressions import ExpressionError, getter
+from its.sources.paths import ABSENT
 from its.strategies.persona import persona_messages
 from its.strategies.query import query_messages
 from its.types import Problem
@@ -71,7 +73,7 @@ def _places(source: str) -> Iterator[tuple[str, Callable[[], Any]]]:
         return text
 
     for place, given in GIVEN.items():
-        yield place, lambda given=given: rendered(given)
+        yield place, partial(rendered, given)
     if "{{" in source:
         yield "fields", lambda: _expression(source)
 
@@ -148,10 +150,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The values that templates are given, as they come to the sandbox."""
     found: list[dict[str, Any]] = []
     for module in (rendering, expressions):
-        inner = module.rendered
-        monkeypatch.setattr(
-            module, "rendered", lambda template, values, inner=inner: found.append(values) or inner(template, values)
-        )
+
+        def seen(template: Any, values: dict[str, Any], inner: Any = module.rendered) -> Any:
+            found.append(values)
+            return inner(template, values)
+
+        monkeypatch.setattr(module, "rendered", seen)
     return found
 
 

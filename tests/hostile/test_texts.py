@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, get_args
 
 import pytest
-from outcomes import LONG
+from hostile.outcomes import LONG
 
 from its.curation.duplicates import near_groups
 from its.curation.filters import has_box, is_complete, needs_figure

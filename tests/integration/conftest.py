@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clone import NONE, ROOT, SAVED, Clone, Facts
+from integration.clone import NONE, ROOT, SAVED, Clone, Facts
 
 from its.environments import find_environment
 from its.home import its_home

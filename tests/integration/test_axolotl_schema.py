@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import ROOT
+from integration.clone import ROOT
 
 from its.checks.train import train_faults
 from its.environments import environment_variables, find_environment

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import ROOT, Clone, lines
+from integration.clone import ROOT, Clone, lines
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
+from integration.clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, read
 
 from its.engines.kinds import EngineSettings, OpenAISettings, open_session
 from its.engines.openai import OpenAIServer

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from clone import NONE, RANDOM, SAVED, STEPS, TEST, TRAIN, Clone, Facts, lines, read
+from integration.clone import NONE, RANDOM, SAVED, STEPS, TEST, TRAIN, Clone, Facts, lines, read
 
 from its.environments import find_environment
 from its.store import Store

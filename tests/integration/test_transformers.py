@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import ROOT
+from integration.clone import ROOT
 
 from its.engines.pipe import WORKERS, WorkerEngine
 from its.engines.protocol import Completion, EngineModel, Request

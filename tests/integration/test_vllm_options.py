@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clone import ROOT
+from integration.clone import ROOT
 
 from its.engines.options import OptionFault, VllmSettings, option_faults
 from its.environments import find_environment

@@ -61,8 +61,10 @@ class Processes:
             f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
             "from pathlib import Path\nfrom its.store import Store\nfrom store_samples import *\n"
         )
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([sys.executable, "-c", head + code, *map(str, words)], text=True, **pipes)
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-c", head + code, *map(str, words)], text=True, **pipes
+        )
         self._started.append(process)
         return process
 

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from data_samples import problem
+from unit.data_samples import problem
 
 from its.cards.build import MAX_CHARACTERS, Tally, build_card, build_strategy_card, shortened
 from its.cards.markdown import card_markdown
 from its.types import Problem
 
-STANDING = {"commit": "abc", "changed_files": [], "changed_stages": {}, "unknown": None}
+STANDING: dict[str, Any] = {"commit": "abc", "changed_files": [], "changed_stages": {}, "unknown": None}
 
 
 def _tally(problems: list[Problem]) -> Tally:

@@ -163,7 +163,8 @@ def test_needs_no_figure(text: str) -> None:
     ],
 )
 def test_filter(declared: Any, row: Problem, reason: str | None) -> None:
-    assert check_of(TypeAdapter(Filter).validate_python(declared), TOOLS)(row) == reason
+    parsed = TypeAdapter[Any](Filter).validate_python(declared)
+    assert check_of(parsed, TOOLS)(row) == reason
 
 
 # Duplicates

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -140,7 +140,7 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_anyones_list_is_measured_from_the_command_line(tmp_path: Path) -> None:
     pairs, others, benchmark = _lists(2)
     rows = [{"row": pair.row, "problem": str(benchmark.index(pair.problem)), "label": "mine"} for pair in pairs]
-    files = {
+    files: dict[str, list[Any]] = {
         "pairs.jsonl": rows,
         "bench.json": [{"id": at, "question": text} for at, text in enumerate(benchmark)],
         "others.jsonl": [{"prompt": text} for text in others],

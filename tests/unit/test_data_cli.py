@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from data_samples import TRAINED, edit_rows, problem, write_set, write_study
+from unit.data_samples import TRAINED, edit_rows, problem, write_set, write_study
 
 from its.cards.markdown import card_markdown
 from its.commands.cards import problem_card
@@ -391,8 +391,8 @@ def _changes(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[An
     """Each part of a card, and what may stand in its place; `...` is nothing."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        for other in (..., None, 5, "x", [], [[5]], {"x": []}):
-            yield (*place, key), other
+        changed: tuple[Any, ...] = (..., None, 5, "x", [], [[5]], {"x": []})
+        yield from (((*place, key), other) for other in changed)
         yield from _changes(item, (*place, key))
 
 

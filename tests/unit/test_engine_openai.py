@@ -25,8 +25,9 @@ from ruamel.yaml import YAML
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
 from its.engines.fleet.scrub import scrubber
+from its.engines.fleet.state import TokenPrice
 from its.engines.fleet.wire import failure_of, message_of, wait_seconds
-from its.engines.openai import OpenAIEngine, OpenAIServer, TokenPrice
+from its.engines.openai import OpenAIEngine, OpenAIServer
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, ItsError, MissingError, RunError
 from its.recipe.schema import EngineSection
@@ -134,7 +135,7 @@ def test_two_thousand_requests_survive_faults_and_dying_servers(tmp_path: Path) 
     assert min(counts[name] for name in ("timeouts", "rate_limited", "garbage", "dropped", "server_errors")) > 0
     assert counts["set_aside"] >= 2
     assert counts["completion_tokens"] == 20 * size
-    attempts = sum((server.seen for server in servers), Counter())
+    attempts: Counter[Any] = sum((server.seen for server in servers), Counter())
     assert max(attempts.values()) <= 1 + retries, "a request was tried too often"
     assert size < sum(attempts.values()) <= size + counts["retries"]
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -51,6 +51,8 @@ class Reader:
 class Worker(worker.Worker):  # type: ignore[misc, name-defined]
     """The worker without a model: each request is answered with the size of its batch."""
 
+    name: str
+
     def __init__(self, batch_size: int = 4) -> None:
         models = {name: {"path": name, "adapter": None, "fingerprint": f"f-{name}"} for name in ("a", "b")}
         self.loads: list[str] = []

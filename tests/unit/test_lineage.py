@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_samples import BASE, SAMPLING, TRAINED, TRAINING_KEY, edit_rows, write_study
+from unit.data_samples import BASE, SAMPLING, TRAINED, TRAINING_KEY, edit_rows, write_study
 
 from its.commands.lineage import lineage
 from its.errors import DataError, FaultsError, MissingError

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_samples import write_set
 from running import run_stage
+from unit.data_samples import write_set
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError

@@ -76,7 +76,8 @@ def test_a_fingerprint_hears_every_file_and_its_name(tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = folder_fingerprint(_model(tmp_path / "a"), home)
     assert first == folder_fingerprint(_model(tmp_path / "b", its_parity__json={}, notes__md="x"), home)
-    for number, change in enumerate([{"model__safetensors": "w"}, {"chat_template__jinja": "t"}, {"config__json": {}}]):
+    changes: list[dict[str, Any]] = [{"model__safetensors": "w"}, {"chat_template__jinja": "t"}, {"config__json": {}}]
+    for number, change in enumerate(changes):
         assert folder_fingerprint(_model(tmp_path / str(number), **change), home) != first
 
 

@@ -217,7 +217,7 @@ def test_the_check_looks_at_its_own_side_of_a_split(
     _write(load_study(), rows)
     _, _, err = its("recipe", "check", "params.yaml")
     faulty = set(re.findall(r"error: (data/sources/test\.jsonl:\d+): ", err))
-    assert faulty == {place for place in kept if int(place.rsplit(":")[1]) % 2 == 1}
+    assert faulty == {place for place in kept if int(str(place).rsplit(":")[1]) % 2 == 1}
 
 
 def test_a_tolerance_is_no_answer_to_the_wrong_kind(
@@ -416,7 +416,7 @@ def test_recipe_check_reads_expressions_and_references(
 
 def _spelt(text: str, draw: random.Random) -> str:
     """The text as another file may have it: white space, case, typesetting."""
-    ways = [
+    ways: list[Callable[[str], str]] = [
         lambda said: said.replace(" ", "  "),
         lambda said: said.upper(),
         lambda said: f"\n{said} ",

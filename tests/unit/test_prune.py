@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data_samples import TRAINED
+from unit.data_samples import TRAINED
 
 from its.commands import prune as module
 from its.commands.prune import prune

@@ -71,7 +71,8 @@ def contrast(name: str, difference: float, low: float, high: float, p: float, no
 
 
 def pair_test(first: str, second: str, difference: float, p: float, noise: bool = True) -> dict[str, Any]:
-    row = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "first": first, "second": second}
+    row: dict[str, Any] = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic"}
+    row |= {"first": first, "second": second}
     row |= {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "p_value": p}
     return {**row, "within_noise": noise, "detectable": 0.11}
 

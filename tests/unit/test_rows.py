@@ -56,7 +56,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_absent_fields_are_left_out_on_disk(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.jsonl", [Problem(**ROW)])
+    write_rows(tmp_path / "rows.jsonl", [Problem.model_validate(ROW)])
     assert json.loads((tmp_path / "rows.jsonl").read_text()) == {**ROW, "meta": {}}
 
 
@@ -110,11 +110,11 @@ def test_a_missing_file_says_how_it_is_made(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    write_rows(path, [Problem(**ROW)])
+    write_rows(path, [Problem.model_validate(ROW)])
     before = path.read_bytes()
 
     def rows() -> object:
-        yield Problem(**ROW)
+        yield Problem.model_validate(ROW)
         raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):

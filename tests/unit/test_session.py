@@ -330,7 +330,8 @@ def test_a_damaged_response_is_said_and_asked_again(store: Store) -> None:
     names = [f"r{index}" for index in range(5)]
     _ask(_session(store, Recorded()), _requests(*names))
     store.db.execute("UPDATE responses SET body = zeroblob(length(body)) WHERE id = 3")
-    engine, said = Recorded(), []
+    engine = Recorded()
+    said: list[str] = []
     session = _session(store, engine)
     session.say = said.append
     assert _ask(session, _requests(*names)) == {name: f"m to {name}" for name in names}
@@ -373,7 +374,8 @@ def test_what_a_dead_process_was_asking_is_asked_by_the_living(tmp_path: Path) -
     engine = Recorded()
     threading.Timer(0.8, other.send_signal, (signal.SIGKILL,)).start()
     with Store(path) as store:
-        session, said = _session(store, engine), []
+        session = _session(store, engine)
+        said: list[str] = []
         session.say = said.append
         assert len(_ask(session, _requests("a", "b", "c"))) == 3
     other.stdout.close()

@@ -9,6 +9,7 @@ import io
 import json
 import struct
 import tracemalloc
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,9 @@ def _content(ending: str, rows: list[Any]) -> bytes:
 
 
 def _pack(content: bytes, packing: str) -> bytes:
-    return {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor(write_checksum=True).compress}[packing](
-        content
-    )
+    zst = zstandard.ZstdCompressor(write_checksum=True)
+    pack: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zst.compress}
+    return pack[packing](content)
 
 
 def _records(path: Path, content: bytes, label: str | None = None) -> list[tuple[str, Any, str | None]]:

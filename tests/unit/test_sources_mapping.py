@@ -83,7 +83,7 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
         return {turns: [{outer: {inner: who} if inner else who, text: what} for who, what in spoken], "a": index}
 
     rows = [row(index) for index in range(len(with_system))]
-    paths = {"problem": f"{turns}.0.{text}", "solution": f"{turns}.1.{text}"}
+    paths: dict[str, Any] = {"problem": f"{turns}.0.{text}", "solution": f"{turns}.1.{text}"}
     if not any(with_system):
         assert [problem.text for problem in _map(rows, **paths)] == [f"question {at}?" for at in range(len(rows))]
         return
@@ -175,7 +175,7 @@ def test_other_fields_take_the_same_speaker_in_every_row() -> None:
     def row(*said: str) -> dict[str, Any]:
         return {"q": "1?", "m": [{"role": who, "content": f"{who}'s"} for who in said]}
 
-    fields = {"problem": "q", "reference": "m.1.content", "meta": {"whole": "m"}}
+    fields: dict[str, Any] = {"problem": "q", "reference": "m.1.content", "meta": {"whole": "m"}}
     assert [problem.reference for problem in _map([row("user", "assistant")] * 2, **fields)] == ["assistant's"] * 2
     assert _faults([row("user", "assistant"), row("system", "user", "assistant")], **fields) == [
         "f:2: `m.1.content` (reference) is a turn of `user`, in the first row one of `assistant`"
@@ -378,7 +378,11 @@ def test_what_is_boxed_is_found_whatever_stands_around(text: str) -> None:
     assert boxed(f"{text} \\boxed{{\\frac{{1}}{{2}}}}!") == "\\frac{1}{2}"
 
 
-CHOICES = {"problem": "q", "problem_id": "id", "choices": {"correct": "right", "wrong": ["w.0", "w.1", "w.2"]}}
+CHOICES: dict[str, Any] = {
+    "problem": "q",
+    "problem_id": "id",
+    "choices": {"correct": "right", "wrong": ["w.0", "w.1", "w.2"]},
+}
 
 
 def _choice_rows(count: int) -> list[dict[str, Any]]:
@@ -442,7 +446,7 @@ def test_reasoning_takes_one_form(solution: str, thinking: str | None, trace: tu
     ],
 )
 def test_reasoning_in_no_known_form_is_a_fault(solution: str, thinking: str | None, message: str) -> None:
-    assert message in normal_trace(solution, thinking)[0]  # type: ignore[operator]
+    assert message in normal_trace(solution, thinking)[0]
 
 
 def test_what_marks_changed_is_kept() -> None:
@@ -456,7 +460,7 @@ def test_what_marks_changed_is_kept() -> None:
 
 def test_a_prompt_that_ends_within_the_thought() -> None:
     row = {"p": "User: 2+3?\nAssistant: <think>", "r": " hm </think> <answer> 5 </answer>"}
-    fields = {
+    fields: dict[str, Any] = {
         "problem": "{{ row.p | after('User: ') | before('\\nAssistant:') }}",
         "thinking": "{{ row.r | before('</think>') }}",
         "solution": "{{ row.r | after('</think>') }}",
@@ -517,6 +521,7 @@ def test_every_preset_is_sound(name: str) -> None:
 
 def test_a_file_that_is_not_the_pinned_one(tmp_path: Path) -> None:
     declared = _declared(tmp_path / "g.jsonl", [{"q": "1", "s": "x"}], fields={"problem": "q", "solution": "s"})
+    assert not isinstance(declared.source, list)
     pinned = declared.model_copy(update={"source": declared.source.model_copy(update={"sha256": "0" * 64})})
     with pytest.raises(DataError, match=r"g\.jsonl: its sha256 is `[0-9a-f]{64}`, the recipe pins `000"):
         _load(pinned, tmp_path)

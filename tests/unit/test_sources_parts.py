@@ -68,7 +68,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str | None, str], li
 def load(
     project: Path, source: Any, kind: type[Dataset] | type[Benchmark] = Benchmark, **more: Any
 ) -> tuple[list[Problem], dict[str, Any]]:
-    given = {"answer": "integer", "role": "report"} if kind is Benchmark else {}
+    given: dict[str, Any] = {"answer": "integer", "role": "report"} if kind is Benchmark else {}
     given |= {"fields": {"problem": "q", "reference": "a", "problem_id": "id"}} if "preset" not in more else {}
     declared = kind.model_validate({"source": source, **given, **more})
     origin: dict[str, Any] = {}

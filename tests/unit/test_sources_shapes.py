@@ -135,9 +135,10 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("name", MISTAKEN)
 def test_json_of_another_shape_is_said_and_its_remedy_works(name: str, packing: str) -> None:
     ending, content, said = MISTAKEN[name]
-    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[packing]
+    zst = zstandard.ZstdCompressor()
+    packs: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zst.compress}
     path = f"data/sources/my set's{ending}{packing}"
-    Path(path).write_bytes(pack(content.encode()))
+    Path(path).write_bytes(packs[packing](content.encode()))
     error = error_of(path)
     assert error.message.startswith(f"{path}:") and re.search(said, error.message), error.message
     assert len(error.lines()) == 2, "one error and its hint"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_samples import GREEDY, IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
+from unit.store_samples import GREEDY, IDENTITY, Processes, bodies, damage_body, determinants, fill, found, item
 
 from its.errors import DataError, RunError
 from its.store import SCHEMA_VERSION, PutItem, Store, response_key

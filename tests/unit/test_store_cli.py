@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_samples import bodies, damage_body, fill, found
+from unit.store_samples import bodies, damage_body, fill, found
 
 from its.commands.cited_keys import cited_keys
 from its.errors import FaultsError

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from store_samples import determinants
+from unit.store_samples import determinants
 
 from its.store import canonical, response_key, session_sha256, vllm_identity, without_secrets
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, determinants, fill, found, item
+from unit.store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, determinants, fill, found, item
 
 from its.errors import DataError, MissingError, RunError
 from its.store import Store, response_key

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, fill, found, item
+from unit.store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, fill, found, item
 
 from its.errors import MissingError, RunError
 from its.store import Store

@@ -89,7 +89,7 @@ def test_the_summary_counts_what_was_accepted_retried_and_kept() -> None:
         _row("p2", "You own 3 hats.", 3, "digits"),
         _row("p3", "", 0, "not_in_share"),
     ]
-    tries = [[[]], [["digits", "solves"], []], [["empty"], ["digits"], ["digits"]]]
+    tries: list[list[list[str]]] = [[[]], [["digits", "solves"], []], [["empty"], ["digits"], ["digits"]]]
     found = persona_summary("a", "s", rows, tries, SimilarityIndex(PROBLEMS, 1))
     assert (found["problems"], found["personas"], found["asked"], found["retried"]) == (4, 3, 6, 2)
     assert (found["accepted"], found["at_once"], found["flagged"]) == (2, 1, 1)

@@ -315,12 +315,12 @@ def test_responses_are_cut_and_one_that_the_prompt_began_is_told(
     only_base = recipe.model_copy(update={"design": recipe.design.model_copy(update={"train": []})})
     engines.tell(answers={"is 0?": "hm</t>0", "is 1?": "<t>hm</t>1<t>or 2</t>", "is 2?": "<t>hm"})
     generate.run(Study(study.project, only_base))
-    rows = list(read_rows(study.responses_path(checkpoint, "arithmetic_test", strategy), Response))
-    found = [(row.thinking, row.text) for row in rows]
+    responses = list(read_rows(study.responses_path(checkpoint, "arithmetic_test", strategy), Response))
+    found = [(row.thinking, row.text) for row in responses]
     # The fake puts every answer into a box behind some words.
     words = "The final answer is \\boxed{"
     assert found == [(f"{words}hm", "0}."), ("hm\n\nor 2", f"{words}\n1\n}}."), ("hm}.", "")]
-    assert all(0 < row.thinking_tokens <= row.completion_tokens for row in rows)
+    assert all(0 < row.thinking_tokens <= row.completion_tokens for row in responses)
     assert "none: 1 responses end a thought that they did not begin. Set" in capsys.readouterr().err
 
 

@@ -120,7 +120,8 @@ def test_a_path_with_odd_characters_stays_whole(template: str) -> None:
 
 
 def test_a_chat_template_in_place_of_the_models_own_reaches_the_trainer() -> None:
-    given = {"train": _train(), "tokens": TOKENS, "base_model": "b", "revision": None, "rows": "r", "work": "w"}
+    given: dict[str, Any] = {"train": _train(), "tokens": TOKENS, "base_model": "b", "revision": None}
+    given |= {"rows": "r", "work": "w"}
     config = axolotl_config(template=TEMPLATE, seed=7, chat_template="{{ messages }}", **given)
     assert (config["chat_template"], config["chat_template_jinja"]) == ("jinja", "{{ messages }}")
     assert "chat_template" not in _config()
@@ -297,7 +298,7 @@ def _change(name: str) -> Callable[[list[Row]], None]:
     def change(rows: list[Row]) -> None:
         begin = next(at for at, label in enumerate(rows[1]["labels"]) if label != -100)
         end = max(at for at, label in enumerate(rows[1]["labels"]) if label != -100)
-        rows[1] = {
+        changes: dict[str, Callable[[Row], Row]] = {
             "prompt in loss": lambda row: {**row, "labels": row["input_ids"]},
             "no end": lambda row: _masked(row, end),
             "start not trained": lambda row: _masked(row, begin, begin + 1),
@@ -306,7 +307,8 @@ def _change(name: str) -> Callable[[list[Row]], None]:
             "cut": lambda row: {key: value[:-5] for key, value in row.items()},
             "other": lambda row: {key: [70, *value[1:]] for key, value in row.items()},
             "label": lambda row: _labelled(row, begin, 8),
-        }[name](rows[1])
+        }
+        rows[1] = changes[name](rows[1])
 
     return change
 
@@ -672,12 +674,15 @@ def test_a_training_kept_without_an_account_is_made_again(run: Callable[..., Tra
     assert run().reused
 
 
+NO_FILES: list[Any] = [None, {}, [], {"model.safetensors": 5}, {"x" * 5000: {}}]
+
+
 @pytest.mark.parametrize(
     "record",
     [
-        *([], None, 5, {}, {"sound": None}, {"sound": []}, {"sound": {"version": 1}}, "{"),
-        *({"sound": {"files": value}} for value in (None, {}, [], {"model.safetensors": 5}, {"x" * 5000: {}})),
-        *({"sound": {"steps": value}} for value in (None, {}, 5, {"done": "x", "epochs": 1, "left_out": 0})),
+        *([], None, 5, {}, {"sound": None}, {"sound": []}, {"sound": {"version": 1}}, {"sound": {"steps": {}}}, "{"),
+        *({"sound": {"files": value}} for value in NO_FILES),
+        *({"sound": {"steps": value}} for value in (None, 5, {"done": "x", "epochs": 1, "left_out": 0})),
         *({"sound": {"compared": 5}}, {"seconds": None}, {"seconds": []}),
     ],
 )

@@ -50,7 +50,7 @@ def test_every_value_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_bits_are_read_as_numpy_reads_values(tmp_path: Path, dtype: str) -> None:
-    kind = FLOATS[dtype]
+    kind: Any = FLOATS[dtype]
     bits = np.random.default_rng(1).integers(0, np.iinfo(kind).max, 4096, dtype=kind, endpoint=True)
     bits[::2] |= kind(np.iinfo(kind).max) ^ kind(np.iinfo(kind).max >> 8)  # many exponents of ones alone
     path = save(tmp_path / "x.safetensors", {"w": (dtype, [4096], bits.tobytes())})
@@ -262,8 +262,8 @@ def test_saving_in_another_type_is_no_change(tmp_path: Path, dtypes: tuple[str, 
         if dtype == "BF16":
             bits = source.astype(np.float32).view(np.uint32)
             rounded = bits + 0x7FFF + ((bits >> 16) & 1)
-            return (rounded >> 16).astype(np.uint16).tobytes()
-        return source.astype({"F64": np.float64, "F32": np.float32, "F16": np.float16}[dtype]).tobytes()
+            return bytes((rounded >> 16).astype(np.uint16).tobytes())
+        return bytes(source.astype({"F64": np.float64, "F32": np.float32, "F16": np.float16}[dtype]).tobytes())
 
     def read(dtype: str, raw: bytes) -> Any:
         if dtype == "BF16":
@@ -529,7 +529,7 @@ def test_an_adapter_over_a_base_without_the_prefix_of_its_class(tmp_path: Path) 
     [
         [],
         "x",
-        *({**SETTINGS, key: value} for key in ("target_modules", "modules_to_save") for value in (5, {}, [5], True)),
+        *({**SETTINGS, key: value} for key in ("target_modules", "modules_to_save") for value in [5, {}, [5], True]),
         *({**SETTINGS, "r": value} for value in (None, [2], "x" * 10_000)),
     ],
 )

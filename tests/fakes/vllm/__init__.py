@@ -112,7 +112,8 @@ class LLM:
             tokenize=False,
             chat_template=self.script.get("template", chat_template),
         )
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def _log(self, seen: dict[str, Any]) -> None:
         if "ITS_FAKE_LOG" in os.environ:
