@@ -13,7 +13,6 @@ fault.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import fnmatch
 import hashlib
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from its.errors import DataError, MissingError
+from its.errors import DataError, MissingError, did_you_mean, nearest
 from its.foreign_files import foreign_ending, python_command, python_text
 from its.shown import NO_TEXT, shown
 
@@ -313,7 +312,7 @@ def _near(project: Path, path: str) -> str:
                 whole = f"{place}{close}/{rest}" if rest else f"{place}{close}"
                 if rest and not _WILD.search(rest) and not os.path.exists(os.path.join(project, whole)):
                     whole = f"{place}{close}/"
-                return f"did you mean `{shown(whole)}`? {PATH_HINT}"
+                return did_you_mean([shown(whole)], PATH_HINT)
             break
         place += f"{part}/"
     return PATH_HINT
@@ -330,7 +329,7 @@ def _nearest(folder: str, name: str) -> str | None:
     for alike in (lambda other: other.casefold() == name.casefold(), lambda other: _stem(other) == stem):
         if found := next((other for other in known if alike(other)), None):
             return found
-    return next(iter(difflib.get_close_matches(name, known[:1000], n=1, cutoff=0.8)), None)
+    return next(iter(nearest(name, known[:1000], cutoff=0.8)), None)
 
 
 def _stem(name: str) -> str:

@@ -6,7 +6,8 @@ traceback, and exits with its `exit_code`. Everything else is a bug and keeps it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from its.secrets import redacted
@@ -16,6 +17,8 @@ EXIT_RUN_FAILED = 1
 EXIT_INVALID = 3
 EXIT_MISSING = 4
 EXIT_INTERRUPTED = 130
+MAX_COMPARED = 200
+"""Characters of a name that is compared with others: the time grows with the square of the length."""
 
 
 class ItsError(Exception):
@@ -92,6 +95,23 @@ class FaultyRowsError(FaultsError):
     def __init__(self, faults: Sequence[Fault], rows: int) -> None:
         super().__init__(faults)
         self.rows = rows
+
+
+def nearest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The known names most similar to a mistyped one, best first; none where the name is longer than `MAX_COMPARED`.
+
+    Args:
+        count: how many, at most.
+        cutoff: the least similarity, in [0, 1], as `difflib` measures it.
+    """
+    return difflib.get_close_matches(name, list(known), count, cutoff) if len(name) <= MAX_COMPARED else []
+
+
+def did_you_mean(names: Sequence[str], rest: str = "") -> str:
+    """The hint that suggests names, then says `rest`; `rest` alone where there is none to suggest."""
+    if not names:
+        return rest
+    return f"did you mean {' or '.join(f'`{name}`' for name in names)}? {rest}".rstrip()
 
 
 def _json(message: str, hint: str | None) -> dict[str, str | None]:

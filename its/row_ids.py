@@ -10,13 +10,12 @@ A problem_id may hold `/`, the names of sets, strategies and checkpoints may not
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from its.errors import DataError
+from its.errors import DataError, did_you_mean, nearest
 
 SHOWN = 10
 
@@ -147,6 +146,5 @@ def _nearest(text: str, sets: Mapping[str, SetIds], checkpoints: Sequence[str]) 
             core = text.split(f"{name}/", 1)[-1].rsplit("/", 1)[0]
             if core in ids.problem_ids:
                 known += [f"{name}/{core}/{strategy}" for strategy in ids.strategies]
-    close = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
     forms = "an id is PROBLEM, SET/PROBLEM/STRATEGY, CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE or CHECKPOINT"
-    return f"did you mean {' or '.join(f'`{item}`' for item in close)}? {forms}" if close else forms
+    return did_you_mean(nearest(text, known, count=3, cutoff=0.5), forms)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ruamel.yaml import YAML
 
-from its.errors import DataError
+from its.errors import DataError, did_you_mean, nearest
 from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
 from its.strategies.controls import noise_text, shuffled_owners, source_of, with_sources
@@ -60,9 +59,8 @@ def declared(recipe: Recipe, name: str) -> Strategy:
         DataError: if the recipe declares none of that name, with the nearest.
     """
     if name not in recipe.strategies:
-        close = difflib.get_close_matches(name, recipe.strategies, n=1)
         known = ", ".join(f"`{item}`" for item in recipe.strategies)
-        hint = f"did you mean `{close[0]}`? declared: {known}" if close else f"declared: {known}"
+        hint = did_you_mean(nearest(name, recipe.strategies), f"declared: {known}")
         raise DataError(f"recipe `{recipe.recipe}` declares no strategy `{name}`", hint)
     return recipe.strategies[name]
 
@@ -115,7 +113,7 @@ def find_problem(study: Study, set_name: str, problem_id: str | None) -> tuple[P
         if problem_id in (None, problem.problem_id):
             return problem, problems
     ids = [problem.problem_id for problem in problems]
-    near = difflib.get_close_matches(str(problem_id), ids, n=3) or ids[:3]
+    near = nearest(str(problem_id), ids, count=3) or ids[:3]
     raise DataError(
         f"{study.problems_path(set_name)}: no problem `{problem_id}` among {len(ids)}",
         f"for example {', '.join(f'`{item}`' for item in near)}",

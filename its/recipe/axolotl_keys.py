@@ -10,13 +10,13 @@ them against the training environment where that is installed.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from its.errors import did_you_mean, nearest
 from its.files import read_regular
 from its.recipe.harmless_axolotl import SHIPPED_PLUGINS
 from its.recipe.plain import Found, Location
@@ -158,6 +158,5 @@ def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: 
 
 
 def _unknown(word: str, known: Mapping[str, Any] | set[str]) -> tuple[str, str]:
-    close = difflib.get_close_matches(word[:_MOST], sorted(known), n=1)
-    guess = f"did you mean `{close[0]}`? " if close else ""
-    return f"{quoted(word)} is no setting of Axolotl 0.19, which would pass over it", f"{guess}else take it out"
+    hint = did_you_mean(nearest(word, known), "else take it out")
+    return f"{quoted(word)} is no setting of Axolotl 0.19, which would pass over it", hint

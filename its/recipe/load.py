@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from its.errors import Fault, FaultsError
+from its.errors import Fault, FaultsError, did_you_mean, nearest
 from its.recipe.document import Document, read_document
 from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
 from its.recipe.references import reference_faults
@@ -199,8 +198,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     listing = f"`its recipe fields {shown}` lists them all" if shown else "`its recipe fields` lists them all"
     kind, given = item["type"], item["input"]
     if kind == "extra_forbidden":
-        close = _nearest(last, section_fields(parent))
-        return location, f"unknown field `{name}`", f"did you mean `{close}`? {listing}" if close else listing
+        return location, f"unknown field `{name}`", did_you_mean(nearest(last, section_fields(parent)), listing)
     if kind == "missing":
         return location, f"missing field `{name}`", f"add `{last}:`; {listing}"
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
@@ -223,8 +221,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         return location, f"`{name}` is {seen(given)}, which says too little", f"for example `{_MAPPED_FILTERS[given]}`"
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        close = _nearest(given, options)
-        hint = f"did you mean `{close}`?" if close else None
+        hint = did_you_mean(nearest(given, options)) or None
     said = f"{item['msg'][0].lower()}{item['msg'][1:]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         said = "input should be a mapping"
@@ -236,11 +233,6 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     elif kind == "string_pattern_mismatch":
         said = WANTED.get(item["ctx"]["pattern"], said)
     return location, f"`{name}` is {seen(given)}: {said}", hint
-
-
-def _nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that is meant, if there is one; a long text is none."""
-    return next(iter(difflib.get_close_matches(word, known, n=1)), None) if len(word) <= MAX_NAME else None
 
 
 def _real_location(values: Any, loc: Sequence[str | int]) -> Location:

@@ -7,7 +7,6 @@ puts in place of what the schema refuses.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from its.data_files import PATH_HINT, ending_of, named_files
-from its.errors import ItsError
+from its.errors import ItsError, did_you_mean, nearest
 from its.files import file_sha256, open_regular
 from its.foreign_files import START_BYTES, foreign_start
 from its.recipe.axolotl import sharing
@@ -82,10 +81,9 @@ def _list(values: Mapping[str, Any], name: str) -> list[Any]:
 def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
     if isinstance(name, str) and name not in registry:
         listed = list(islice(registry, LISTED))  # whoever declares more is not searched: it would take seconds
-        close = difflib.get_close_matches(name, listed, n=1)
         known = ", ".join(f"`{item}`" for item in listed) or "none"
         known += f" and {len(registry) - LISTED} more" if len(registry) > LISTED else ""
-        hint = f"did you mean `{close[0]}`? declared: {known}" if close else f"declared: {known}"
+        hint = did_you_mean(nearest(name, listed), f"declared: {known}")
         yield location, f"`{'.'.join(map(str, location))}`: {word} `{name}` is not declared", hint
 
 
@@ -362,9 +360,8 @@ def _mapping(entry: Mapping[str, Any], here: tuple[str, str]) -> Iterator[Found]
     elif preset is not None and fields:
         yield here, f"`{dotted}` has a `preset` and `fields`", "keep one; `its recipe fields` shows what they hold"
     elif isinstance(preset, str) and preset not in PRESETS:
-        close = difflib.get_close_matches(preset, PRESETS, n=1)
-        guess = f"did you mean `{close[0]}`? " if close else ""
-        yield (*here, "preset"), f"`{dotted}.preset`: `{preset}` is no preset", f"{guess}known: {', '.join(PRESETS)}"
+        hint = did_you_mean(nearest(preset, PRESETS), f"known: {', '.join(PRESETS)}")
+        yield (*here, "preset"), f"`{dotted}.preset`: `{preset}` is no preset", hint
     stratum = _section(entry, "sample").get("stratify_by")
     kept = set(_section(fields, "meta")) if isinstance(fields, Mapping) else set()
     if "overlaps" in kept:

@@ -6,14 +6,13 @@ less than one line that names the columns and gives the mapping to paste.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from its.errors import Fault
+from its.errors import Fault, nearest
 from its.recipe.schema import Fields
 from its.shown import shown
 from its.sources.expressions import is_expression
@@ -34,8 +33,6 @@ _BRACKETS = re.compile(r"""\[['"]?(\w+)['"]?\]""")
 """As other languages reach into lists and objects: `m[0]['content']`."""
 _LISTED = 20
 _NAME_CHARACTERS = 60
-_PATH_CHARACTERS = 200
-"""Of a path that is compared with others: the time grows with the square of the length."""
 _WORD = 3
 """Letters of a name that is looked for within longer ones."""
 _PLACEHOLDER = "COLUMN"
@@ -130,9 +127,7 @@ def _renamed(mapped: Mapping[str, str], absent: Mapping[str, str], columns: Mapp
         elif found := turn_path(name, column, columns.get(column), path.rpartition(".")[2]):
             near = found
         elif head in columns:  # it reaches into something that has another shape
-            known = list(_scalars(head, columns[head])) if len(path) <= _PATH_CHARACTERS else []
-            close = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
-            near = close[0] if close else None
+            near = next(iter(nearest(path, _scalars(head, columns[head]), cutoff=0.3)), None)
         elif found := _nearest(head, name, columns, taken, text=not rest and not name.startswith("meta.")):
             near = found + rest
         if near:
@@ -161,7 +156,7 @@ def _nearest(column: str, name: str, columns: Mapping[str, Any], taken: set[str]
     letters = {_letters(item): item for item in reversed(free)}
     if found := letters.get(_letters(column)):
         return found
-    if close := difflib.get_close_matches(_letters(column), letters, n=1, cutoff=0.75):
+    if close := nearest(_letters(column), letters, cutoff=0.75):
         return letters[close[0]]
     known = [_letters(word) for word in _SYNONYMS.get(name, "").split()]
     if found := next((letters[word] for word in known if word in letters), None):

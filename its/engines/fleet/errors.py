@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from its.engines.fleet.state import Job, Route, Server
 from its.engines.fleet.wire import NO_TEXT, Failure
-from its.errors import MissingError, RunError
+from its.errors import MissingError, RunError, did_you_mean, nearest
 
 SHOWN = 8  # names of a server's list; a hosted one has hundreds
 COMPARED = 2000  # names that are compared with the one wanted: a millisecond each at worst
@@ -56,7 +55,7 @@ def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Seque
         wanted.append(f"`{name}`" + (f" (model `{model}`)" if model != name else ""))
         near = _nearest(name, known, 0.5)
         hints.append(
-            f"did you mean `{near[0]}`? `engine.openai.served: {{{model}: {near[0]}}}`"
+            did_you_mean(near[:1], f"`engine.openai.served: {{{model}: {near[0]}}}`")
             if near
             else f"say in `engine.openai.served` how the servers call `{model}`"
         )
@@ -133,6 +132,6 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> list[str]:
     by_plain = {item.lower().rpartition("/")[2]: item for item in known}
     by_plain |= {item.lower(): item for item in known}
     plain = name.lower()
-    found = difflib.get_close_matches(plain, by_plain, SHOWN, cutoff)
-    found += difflib.get_close_matches(plain.rpartition("/")[2], by_plain, SHOWN, max(cutoff, 0.5))
+    found = nearest(plain, by_plain, SHOWN, cutoff)
+    found += nearest(plain.rpartition("/")[2], by_plain, SHOWN, max(cutoff, 0.5))
     return list(dict.fromkeys(by_plain[item] for item in found))
