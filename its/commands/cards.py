@@ -18,8 +18,8 @@ from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
 from its.store import Store
-from its.study.study import Study
 from its.store.stats import count_by_session
+from its.study.study import Study
 from its.types import Query
 
 STAGES = ("prepare", "prepare_benchmark", "persona", "query")

@@ -24,8 +24,8 @@ from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
 from its.store import Store
-from its.study.study import Checkpoint, Study, join_query_id
 from its.store.records import Record, find_record
+from its.study.study import Checkpoint, Study, join_query_id
 
 Step = dict[str, Any]
 STAGES = ("prepare", "prepare_benchmark", "persona", "query", "train", "generate", "grade")

@@ -29,9 +29,9 @@ from its.prompts.render import read_template
 from its.recipe.load import load_recipe
 from its.rows import read_rows, write_json
 from its.store import Store
+from its.store.stats import store_stats
 from its.study.serving import engine_model
 from its.study.study import Checkpoint, Study
-from its.store.stats import store_stats
 from its.training.run import train_checkpoint
 from its.types import Query
 

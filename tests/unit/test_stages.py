@@ -20,8 +20,8 @@ from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.rows import read_rows
 from its.seeds import derive_seed
 from its.store import Store
-from its.study.study import Study, load_study
 from its.store.stats import store_stats
+from its.study.study import Study, load_study
 from its.types import Persona, Problem, Query, Response, Verdict
 
 Edit = Callable[..., None]
