@@ -1,4 +1,4 @@
-"""A small study over the fake engines, as texts: another seed, prompt, strategy, sample or number shows as a difference.
+"""A small study over the fake engines as texts: another seed, prompt, strategy, sample or number is a difference.
 
 Three problems on each side, two samples a query, a persona that is written twice. tests/golden/study/ has every request
 in its order, every query, the tables and the text of the report.

@@ -634,6 +634,22 @@ def test_a_declared_overlap_can_stop_the_stage(of_files: Callable[..., Study]) -
         run_stage("prepare", "arithmetic")
 
 
+@pytest.mark.parametrize(
+    "less", ["    sample: {size: 1, seed: 1}\n", "    filters: [{name: column, of: level, keep: [0]}]\n"]
+)
+def test_training_data_is_compared_with_every_row_of_the_benchmarks_source(
+    of_files: Callable[..., Study], less: str
+) -> None:
+    """A later study may measure on the rows that a sample or a filter leaves out now."""
+    test = _rows(4, 100)
+    action = "    decontamination: {against: [arithmetic_test], action: drop}\n"
+    study = of_files([*_rows(5), *test], test, action, less)
+    run_stage("prepare", "arithmetic_test")
+    assert len(study.problems("arithmetic_test")) < 4
+    run_stage("prepare", "arithmetic")
+    assert [problem.text for problem in study.problems("arithmetic")] == [row["q"] for row in _rows(5)]
+
+
 def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], edit: Callable[..., None]) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 

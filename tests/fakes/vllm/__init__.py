@@ -89,7 +89,9 @@ class LLM:
             os.kill(os.getpid(), 9)
         if "please raise" in prompt:
             raise RuntimeError("out of memory")
-        text, reason = self._persona(prompt) if continue_final_message else (self._answer(prompt, sampling.seed), "stop")
+        text, reason = (
+            self._persona(prompt) if continue_final_message else (self._answer(prompt, sampling.seed), "stop")
+        )
         name = str(self.count)
         self.count += 1
         self.waiting.append(
