@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from data_samples import TRAINED
 
-from its.commands import prune as module
-from its.commands.prune import prune
+from its.commands.prune import _remove, prune
+from its.home import remove
 from its.study.study import load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -128,20 +128,19 @@ def test_what_a_kill_left_goes_before_the_same_model_goes_again(study: Path) -> 
     assert (set(removed), left) == ({f"models/{half.name}", f"models/{GONE}"}, {})
     half.mkdir()
     (half / "weights").touch()
-    module._remove(_model(model))
+    _remove(_model(model))
     assert not half.exists() and not model.exists()
 
 
 def test_what_cannot_be_removed_is_named_and_the_rest_goes(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _checkpoint(study, GONE)
-    real = module.remove
 
-    def remove(path: Path) -> None:
+    def refusing(path: Path) -> None:
         if path.suffix == ".csv":
             raise PermissionError(1, "Operation not permitted")
-        real(path)
+        remove(path)
 
-    monkeypatch.setattr(module, "remove", remove)
+    monkeypatch.setattr("its.commands.prune.remove", refusing)
     removed, left = prune(load_study(study), dry_run=False)
     assert (removed, left) == (wanted[:2], {wanted[2]: "operation not permitted"})
 
