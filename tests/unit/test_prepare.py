@@ -360,7 +360,7 @@ def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write
     last = caught.value.faults[-1]
     rows_are = "1 row is" if broken == 1 else f"{broken} rows are"
     assert last.message == f"{rows_are} faulty; known of the preset `s1k_1_1`: some thoughts quote `<think>`"
-    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` puts aside what cannot be mended")
+    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` sets aside what cannot be fixed")
     path.write_text(
         path.read_text(encoding="utf-8").replace(preset, f"{preset}    tolerate: {{rows: {broken}}}\n"), "utf-8"
     )
