@@ -1,1 +1,1 @@
-"""What `its recipe check` and `its recipe use` check beyond the text of a recipe: rows, engines, training, git."""
+"""Checks beyond the text of a recipe, of `its recipe check` and `its doctor`: rows, engines, training, git, machine."""

@@ -1,4 +1,4 @@
-"""What git has of the active recipe: a clone has no record of what was used last, but its params.yaml was committed."""
+"""The active recipe in git: a clone has no record of the recipe used last, but its params.yaml was committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from its.revisions import committed_content, last_commit
 
 
 def recipe_committed_with_params(project: Path, name: str) -> str | None:
-    """The text of a recipe as it was when the params.yaml that lies here was committed.
+    """The text of a recipe at the commit of the current params.yaml.
 
     None where params.yaml is not as the newest commit has it, since then somebody changed it, or where git has no such
     recipe.

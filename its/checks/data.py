@@ -1,4 +1,4 @@
-"""Whether the rows that a recipe names can be what it says: field expressions, and the benchmarks within reach."""
+"""Checks of the rows that a recipe names: field expressions, and the benchmarks that are local files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
 
 
 def preset_notes(recipe: Recipe) -> list[str]:
-    """What is known of published rows and nothing here has seen: rules that some of them break, where none may."""
+    """Known faults of published rows that were not read here, for sets that tolerate none."""
     return [
         f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
         " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"

@@ -1,4 +1,4 @@
-"""Whether an engine would take what a recipe tells it: vLLM's own argument classes are asked, no model is loaded."""
+"""Whether vLLM accepts the options of a recipe: checked by its own argument classes, without loading a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
     """The faults of `engine.options` and `engine.environment` of those recipes whose engine is vLLM.
 
     Settings are checked as those of a GPU's build, with each model of the design: a recipe is written on a laptop, and
-    what this machine adds for its CPU is no part of it.
+    what this machine adds for its CPU is not part of it.
 
     Raises:
         MissingError: if vLLM's environment is not installed.

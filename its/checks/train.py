@@ -1,4 +1,4 @@
-"""Whether Axolotl would take what a recipe tells it: its own schema is asked, no model is loaded."""
+"""Whether Axolotl accepts the configurations of a recipe: checked by its own schema, without loading a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from its.training.schema import SchemaFault, schema_faults
 def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
     """The faults of the Axolotl configurations of those recipes, with each model of the design.
 
-    A fault is placed where the setting stands: in `train.axolotl`, in a field of the recipe, else in the template.
+    The place of a fault is that of the setting: in `train.axolotl`, in a field of the recipe, else in the template.
 
     Raises:
         MissingError: if Axolotl's environment is not installed.

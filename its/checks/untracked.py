@@ -1,4 +1,4 @@
-"""Files that a recipe names and git does not know, and models that nobody watches.
+"""Files that a recipe names and git does not track, and model folders without a pinned hash.
 
 A queued experiment (`dvc exp run --queue`, `--temp`) runs in a copy of what git and DVC know: a template or a source
 that was never added is not in it, and the experiment fails there, or finds another file of that name.
@@ -19,8 +19,8 @@ from its.revisions import known_files
 def untracked_files(project: Path, recipe: Recipe) -> list[str]:
     """Paths in the project, sorted, of templates, sources and models in folders that neither git nor DVC knows.
 
-    What is staged (`git add`) is known. So is what lies under a file or folder that DVC tracks, by the `.dvc` file
-    beside it, where git knows that one. [] where there is no git or no repository.
+    Staged files (`git add`) are known. So are files that DVC tracks, or in a folder that it tracks, if git knows the
+    `.dvc` file. [] without git or a repository.
     """
     named = {path for path in map(_plain, _named(project, recipe)) if os.path.lexists(project / path)}
     tracks = {path: [track for track in _tracks(path) if (project / track).is_file()] for path in named}
@@ -31,7 +31,7 @@ def untracked_files(project: Path, recipe: Recipe) -> list[str]:
 
 
 def unwatched_models(recipe: Recipe) -> list[str]:
-    """Models in folders whose content nothing pins: weights that change there change nothing that DVC sees."""
+    """Models in folders without a pinned hash: DVC does not see a change of their weights."""
     return [
         name
         for name, model in recipe.models.items()
@@ -40,7 +40,7 @@ def unwatched_models(recipe: Recipe) -> list[str]:
 
 
 def _tracks(path: str) -> Iterator[str]:
-    """Where DVC would note that it tracks a file, or a folder that the file is in."""
+    """The `.dvc` files that would track a file, or a folder that contains it."""
     for place in (path, *map(str, PurePosixPath(path).parents)):
         if place != ".":
             yield f"{place}.dvc"
@@ -51,7 +51,7 @@ def _plain(path: str) -> str:
 
 
 def _files(project: Path, path: str) -> list[str]:
-    """The files that a path names; the path itself where that cannot be said, which whoever reads it explains."""
+    """The files that a path names; the path itself if it cannot be resolved, which its reader reports."""
     try:
         return named_files(project, path).names
     except ItsError:

@@ -1,1 +1,1 @@
-"""What commands do that are no stage: a module each."""
+"""The work of commands beside the graph: cards, exports, lineage, pruning, grading of files and more."""

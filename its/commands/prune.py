@@ -54,7 +54,7 @@ def prune(study: Study, dry_run: bool) -> tuple[list[str], dict[str, str]]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink() and not _HALF_REMOVED.fullmatch(path.name):
+    if path.is_dir() and not _HALF_REMOVED.fullmatch(path.name):
         half = path.with_name(f".{path.name}.prune.tmp")
         remove(half)
         os.rename(path, half)

@@ -1,1 +1,1 @@
-"""What the stages of dvc.yaml share: the active study, its access guard, what serves models, its problem sets."""
+"""What the stages of dvc.yaml share: the active study, its access guard, served models and problem sets."""

@@ -1,14 +1,14 @@
 """A stage sees what dvc.yaml declares for it, and nothing else of the project.
 
 DVC runs a stage again when something changes that dvc.yaml lists under its `deps` and `params`; what a stage reads
-beside them could change its rows without a word. So while a stage runs, reading another section of the recipe, or
-opening another file of the project, is an error that names the entry of dvc.yaml to mend. Which code a stage depends
-on is known without running it: tests/unit/test_graph.py holds `deps` against the imports.
+beside them could change its rows silently. So while a stage runs, reading another section of the recipe, or opening
+another file of the project, is an error that names the entry of dvc.yaml to fix. The code that a stage depends on is
+known without running it: tests/unit/test_graph.py compares `deps` with the imports.
 
-Files are watched by an audit hook (PEP 578): it sees every `open` of this process, whichever library makes it. What it
-does not see: reads in compiled code that bypass Python (Rust tokenizers, SQLite), paths relative to an open folder
-(`dir_fd`), what is there and how large (`listdir`, `stat`), and other processes. Those read the ITS home, model folders
-and the files that their stage hands them.
+Files are watched by an audit hook (PEP 578), which sees every `open` of this process, whichever library calls it. It
+does not see reads in compiled code that bypass Python (Rust tokenizers, SQLite), paths relative to an open folder
+(`dir_fd`), whether a file exists and its size (`listdir`, `stat`), or other processes. Those read the ITS home, model
+folders and the files that their stage passes to them.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from its.study.study import Study, load_study
 
 _ITEM = re.compile(r"\$\{item\.(\w+)\}")
 _CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "TMPDIR")
-"""Environment variables that name folders of libraries, which may lie in the project."""
+"""Environment variables that name folders of libraries, which may be in the project."""
 _NAMED: tuple[Callable[[Any], str], ...] = (os.path.abspath, os.path.realpath)
 _NEUTRAL_SUFFIXES = (".py", ".pyc")
 _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 Fields = dict[str, Any]
-"""Declared fields of a section: by name, None for all that is in it, or the declared fields of it."""
+"""Declared fields of a section by name: None declares everything below, a dictionary only its own fields."""
 Refuse = Callable[[str], DataError]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage of dvc.yaml for one item of its matrix: where it stands, and what it declares."""
+    """One stage of dvc.yaml for one item of its matrix: its place and what it declares."""
 
     name: str
     where: str
@@ -73,7 +73,7 @@ def stage_study(*words: str) -> Iterator[Study]:
 
     Raises:
         MissingError, FaultsError: as `load_study`.
-        DataError: if dvc.yaml runs no such command; within the context, at the first read of what is not declared.
+        DataError: if dvc.yaml runs no such command; within the context, at the first undeclared read.
     """
     study = load_study()
     document = read_document(study.project / "dvc.yaml")
@@ -110,12 +110,12 @@ def _entry(document: Document, recipe: Recipe, words: tuple[str, ...]) -> Entry:
             f"params.yaml declares no {' or '.join(missing)} {quoted(word)}", f"declared: {', '.join(known[:100])}"
         )
     raise DataError(
-        f"{document.path}: no stage runs `python -m its {' '.join(words)}`", "`git checkout dvc.yaml` brings it back"
+        f"{document.path}: no stage runs `python -m its {' '.join(words)}`", "`git checkout dvc.yaml` restores it"
     )
 
 
 def _item(stage: Mapping[str, Any], words: tuple[str, ...]) -> dict[str, str] | None:
-    """The words of a command by the key of the stage's matrix; None if it is no command of this stage."""
+    """The words of a command by the key of the stage's matrix; None if it is not a command of this stage."""
     pattern = str(stage.get("cmd", "")).split()[3:]
     if len(pattern) != len(words):
         return None
@@ -147,7 +147,7 @@ def _filled(text: Any, item: Mapping[str, str]) -> Any:
 
 
 def _fields(params: list[Any]) -> Fields | None:
-    """The declared fields of the recipe as a tree; None for all of it (`- params.yaml:`)."""
+    """The declared fields of the recipe as a tree; None declares the whole recipe (`- params.yaml:`)."""
     names: list[str] = []
     for param in params:
         if isinstance(param, str):
@@ -226,12 +226,12 @@ class _Watch:
         places = [sys.prefix, sys.base_prefix, str(its_home(project)), tempfile.gettempdir()]
         places += [os.environ[name] for name in _CACHES if os.environ.get(name)]
         folders = {f"{named(os.path.expanduser(path))}{os.sep}" for path in places for named in _NAMED}
-        # Not those that hold the project itself, as a folder for temporary files may.
+        # Not those that contain the project itself, as a folder for temporary files may.
         self._outside = tuple(path for path in folders if not any(root.startswith(path) for root in self._roots))
         self.refused: DataError | None = None
 
     def opened(self, path: Any, mode: Any, flags: Any) -> None:
-        """As the event `open` tells it: what is opened to be written only is no concern here.
+        """Check one `open` event; a file opened only for writing is not checked.
 
         Raises:
             DataError: if it is a file of the project that the stage does not declare.
@@ -273,7 +273,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def _watched(watch: _Watch) -> Iterator[None]:
     global _watch, _hooked
     if not _hooked:
-        sys.addaudithook(_hook)  # for good: a hook cannot be taken away
+        sys.addaudithook(_hook)  # permanently: a hook cannot be removed
         _hooked = True
     _watch = watch
     try:

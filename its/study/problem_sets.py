@@ -1,4 +1,4 @@
-"""A declared problem set as stage `prepare` and the check of its recipe both see it: its rows, and what judges them."""
+"""A declared problem set as `prepare` and `its recipe check` both read it: its rows, and the tools that grade them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_set(
     """The problems of a declared set, with the columns that its filters name; arguments as of `load_problems`.
 
     Raises:
-        FaultsError: as `load_problems`; where the faulty rows are the few, with the rule that puts them aside.
+        FaultsError: as `load_problems`; if few rows are faulty, with the rule that sets them aside.
     """
     good = 0
     try:
@@ -52,12 +52,12 @@ def read_set(
         preset = PRESETS.get(declared.preset or "")
         known = f"; known of the preset `{declared.preset}`: {preset.faulty}" if preset and preset.faulty else ""
         message = f"{error.rows} {'rows are' if error.rows > 1 else 'row is'} faulty{known}"
-        hint = f"`tolerate: {{rows: {error.rows}}}` puts aside what cannot be mended, with its reason, and counts it"
+        hint = f"`tolerate: {{rows: {error.rows}}}` sets aside what cannot be fixed, with its reason, and counts it"
         raise FaultyRowsError([*error.faults, Fault(f"`{name}`", message, hint)], error.rows) from error
 
 
 def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> Tools:
-    """What curation asks of the grader, and of who counts tokens: (name of a declared model, text) -> tokens."""
+    """What curation needs of the grader and of `count_tokens`: (name of a declared model, text) -> tokens."""
 
     def verdict(problem: Problem, reference: str) -> VerdictName:
         solution = problem.solution or ""
@@ -78,13 +78,13 @@ def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> To
 
 
 def compared_as_text(problems: Sequence[Problem], kind: AnswerKind) -> list[tuple[str, str]]:
-    """The problems with whose references answers are compared letter by letter: where each stands, and why."""
+    """(place, reason) of each problem whose reference is compared with answers as text."""
     why = ((problem, reference_as_text(problem.reference or "", kind)) for problem in problems)
     return [(place_of(problem), reason) for problem, reason in why if reason is not None]
 
 
 def told_as_text(found: Sequence[tuple[str, str]]) -> str:
-    """What such references mean, with the first of them."""
+    """What such references mean for grading, with the first of them."""
     place, why = found[0]
     count = "1 reference is" if len(found) == 1 else f"{len(found)} references are"
     return (
@@ -94,12 +94,12 @@ def told_as_text(found: Sequence[tuple[str, str]]) -> str:
 
 
 def place_of(problem: Problem) -> str:
-    """How errors call a problem: where its row stands, or its id where there is no row."""
+    """The name of a problem in errors: the place of its row, or its id if it has no row."""
     return problem.row or f"`{problem.problem_id}`"
 
 
 def ungraded_row(problem: Problem, fault: Fault) -> Rejected:
-    """A row whose reference cannot be graded, as the quarantine keeps it."""
+    """The entry in the quarantine for a row whose reference cannot be graded."""
     values = {"problem_id": problem.problem_id, "reference": problem.reference, "problem": problem.text}
     remedies = [fault.hint] if fault.hint else []
     return Rejected(row=fault.where, reasons=[fault.message], remedies=remedies, raw=kept(values))

@@ -1,4 +1,4 @@
-"""Models served to a stage: checkpoints made ready, a session over them, its account. For stages that ask a model."""
+"""Models served to a stage: prepared checkpoints, a session over them, its cost. For stages that request responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from its.store import Store
 from its.study.study import Checkpoint, Study
 
 OURS = ("vllm", "transformers")
-"""Engines that render the chat template that ITS knows; servers have their own."""
+"""Engines that render the chat template given by ITS; servers use their own."""
 
 
 def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
@@ -36,13 +36,13 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
 
 
 def base_model(study: Study, name: str) -> EngineModel:
-    """A declared model, untrained, made ready."""
+    """A declared model, untrained, prepared for an engine."""
     declared, kind = study.recipe.models[name], study.recipe.engine.kind
     return ready_model(name, declared, study.project, study.home, say, make=kind != "replay", rendered=kind in OURS)
 
 
 def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
-    """A session over checkpoints, as the recipe's `engine` section says."""
+    """A session over checkpoints, as the recipe's `engine` section declares."""
     engine = study.recipe.engine
     models = [
         _replayed(study, store, item) if engine.kind == "replay" else engine_model(study, item) for item in checkpoints
@@ -62,10 +62,10 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
 
 
 def _require_opening(study: Study, name: str, model: EngineModel) -> None:
-    """Hold `thinking.opened_by` against the template that the model is served with, wherever it comes from.
+    """Compare `thinking.opened_by` with the template that the model is served with, wherever it comes from.
 
     Raises:
-        DataError: if they do not agree on who begins the first thought.
+        DataError: if they disagree on who begins the first thought.
     """
     marks = study.recipe.models[name].thinking
     template = None if marks is None else model.chat_template or own_template(model)
@@ -76,14 +76,14 @@ def _require_opening(study: Study, name: str, model: EngineModel) -> None:
 
 
 def control_tokens(study: Study, session: Session, checkpoints: Sequence[Checkpoint]) -> ControlTokens:
-    """Looks for the control tokens of some models of a session; none where the recipe allows them."""
+    """Finds control tokens of some models of a session in texts; none if the recipe allows them."""
     models = [(session.models[checkpoint.name], study.recipe.models[checkpoint.model]) for checkpoint in checkpoints]
     fetch = study.recipe.engine.kind in OURS
     return ControlTokens(model_control_tokens(models, study.recipe.prompt, fetch=fetch))
 
 
 def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel:
-    """The checkpoint for replay: by its weights where they are here, else by its name in the store."""
+    """The checkpoint for replay: by its weights if they are available, else by its name in the store."""
     try:
         return engine_model(study, checkpoint)
     except MissingError as error:
@@ -93,7 +93,7 @@ def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel
             what = f"{len(found)} models of that name" if found else "no model of that name"
             raise MissingError(
                 f"{error.message}, and the store {store.path} holds responses of {what}",
-                "`its store import` an export of this study alone (`its store export --used`), or bring the model",
+                "`its store import` an export of this study alone (`its store export --used`), or provide the model",
             ) from error
         declared = study.recipe.models[checkpoint.model]
         return EngineModel(checkpoint.name, "", found[0], declared.dtype, declared.context_length)
@@ -116,7 +116,7 @@ def _servers(recipe: Recipe) -> OpenAISettings | None:
 
 
 def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The account of a closed session: a row a model, then what only its engines count, if they count anything.
+    """The cost of a closed session: a row for each model, then the counts of its engines, if there are any.
 
     Args:
         whats: by model name, what its row is called.

@@ -1,4 +1,4 @@
-"""What every stage stands on: the project, its recipe, its home, where rows lie, which cells exist."""
+"""The active study: the project, its recipe, its home, the paths of its rows, its checkpoints and cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """Its folder: parts joined with `-`, which no name may hold."""
+        """Its folder: parts joined with `-`, which no name may contain."""
         return "-".join(
             [self.model, "base"] if self.train is None else [self.model, str(self.dataset), self.train, str(self.seed)]
         )
@@ -51,7 +51,7 @@ class Study:
         return its_home(self.project)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The design's checkpoints, base first; from params.yaml, never from what lies on disk."""
+        """The design's checkpoints, base first; from params.yaml, never from the files on disk."""
         design = self.recipe.design
         base = [Checkpoint(model) for model in design.models] if design.base else []
         return base + [
@@ -78,7 +78,7 @@ class Study:
         return self.project / "data" / "problems" / f"{name}.jsonl"
 
     def card_path(self, name: str) -> Path:
-        """The card of a problem set; beside it lie `card.md`, `quarantine.jsonl` and `overlap.jsonl`."""
+        """The card of a problem set; in the same folder are `card.md`, `quarantine.jsonl` and `overlap.jsonl`."""
         return self.project / "data" / "cards" / name / "card.json"
 
     def personas_path(self, name: str, strategy: str) -> Path:
@@ -91,7 +91,7 @@ class Study:
         return self.project / "data" / "responses" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 
     def sessions_path(self) -> Path:
-        """What each checkpoint's responses were made with."""
+        """The engine settings behind the responses of each checkpoint."""
         return self.project / "data" / "responses" / "sessions.json"
 
     def verdicts_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
@@ -135,7 +135,7 @@ def load_study(project: Path | None = None) -> Study:
 
 
 def checked_recipe(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
-    """The recipe of a document that has passed every check that needs no rows; arguments as of `validate`.
+    """The recipe of a document that passes every check that needs no rows; arguments as in `validate`.
 
     Raises:
         FaultsError: with every fault, in the order of the file.
@@ -153,7 +153,7 @@ def checked_recipe(document: Document, project: Path, unwritten: Mapping[Path, s
 
 
 def find_project(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` that holds a dvc.yaml.
+    """The nearest folder at or above `start` with a dvc.yaml.
 
     Raises:
         MissingError: if there is none.
@@ -165,7 +165,7 @@ def find_project(start: Path | None = None) -> Path:
 
 
 def join_query_id(set_name: str, problem_id: str, strategy: str) -> str:
-    """`SET/PROBLEM/STRATEGY`; a problem_id may hold `/`, the names of sets and strategies may not."""
+    """`SET/PROBLEM/STRATEGY`; a problem_id may contain `/`, the names of sets and strategies may not."""
     return f"{set_name}/{problem_id}/{strategy}"
 
 
@@ -176,7 +176,7 @@ def cell_name(cell: Cell) -> str:
 
 
 def split_query_id(query_id: str) -> tuple[str, str, str]:
-    """(set, problem_id, strategy) of what `join_query_id` made; the last two are empty where it did not make it."""
+    """(set, problem_id, strategy) of an id of `join_query_id`; the last two are empty for any other text."""
     set_name, _, rest = query_id.partition("/")
     problem_id, _, strategy = rest.rpartition("/")
     return set_name, problem_id, strategy

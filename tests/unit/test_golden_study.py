@@ -1,4 +1,4 @@
-"""A small study over the fake engines, as texts: another seed, prompt, strategy, sample or number shows as a difference.
+"""A small study over the fake engines as texts: another seed, prompt, strategy, sample or number is a difference.
 
 Three problems on each side, two samples a query, a persona that is written twice. tests/golden/study/ has every request
 in its order, every query, the tables and the text of the report.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import run_stage
+from test_help import COMMANDS, example_words
 
 from its.study.study import Study, load_study
 from its.types import Message, Query
@@ -26,7 +28,7 @@ Golden = Callable[[str, str], None]
 @pytest.fixture
 def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Study:
     model_in_folder()
-    edit(("  draws: #", "  draws: 200"), ("  test: [none, random]", "  test: [none, similar, random]"))
+    edit(("  draws: #", "  draws: 200\n  maximum: true"), ("  test: [none, random]", "  test: [none, similar, random]"))
     edit(("  n: #\n  temperature: #\n  top_p: #", "  n: 2\n  temperature: 0.6\n  top_p: 0.9"))
     path = project / "params.yaml"
     lines = ["      size: 3" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
@@ -63,6 +65,20 @@ def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> 
     golden("study/report.txt", _page_text(study.results("report.html").read_text(encoding="utf-8")))
 
 
+def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
+    """In the order of the work, on this study as the recipe `quickstart`."""
+    project = study.project
+    shutil.copy(project / "params.yaml", project / "recipes" / "quickstart.yaml")
+    row = {"reference": "5", "response": "It is \\boxed{5}."}
+    (project / "answers.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    (project / "train.json").write_text(json.dumps({"data": [row]}), encoding="utf-8")
+    for path, context in COMMANDS.items():
+        if path != "its data diff":  # of commits: tests/integration/test_data_versions.py
+            words = example_words(context.command)
+            code, _, err = its(*words)
+            assert code == 0, f"its {' '.join(words)}: {err}"
+
+
 def _queries(study: Study) -> Iterator[Query]:
     for path in sorted((study.project / "data" / "queries").rglob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -70,7 +86,7 @@ def _queries(study: Study) -> Iterator[Query]:
 
 
 def _chat(name: str, messages: Iterable[Message], solution: str | None = None) -> str:
-    parts = [(turn.role, turn.content) for turn in messages]
+    parts: list[tuple[str, str]] = [(turn.role, turn.content) for turn in messages]
     parts += [] if solution is None else [("solution", solution)]
     return f"=== {name}\n" + "".join(f"[{role}]\n{text}\n" for role, text in parts)
 

@@ -26,6 +26,14 @@ VERB = re.compile(
 )
 
 
+def example_words(command: click.Command) -> list[str]:
+    """The words of a command's example, after `its`."""
+    found = LAYOUT.fullmatch(inspect.cleandoc(str(command.help)))
+    assert found, f"{command.name}: wanted are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
+    words = shlex.split(found["example"])
+    return words[3:] if words[:3] == ["python", "-m", "its"] else words[1:]
+
+
 def _contexts(command: click.Command, parent: click.Context | None, name: str) -> Iterator[click.Context]:
     context = click.Context(command, parent, name, terminal_width=100, **command.context_settings)
     yield context
@@ -62,10 +70,7 @@ def test_the_first_line_is_short_and_imperative(path: str) -> None:
 @pytest.mark.parametrize("path", COMMANDS)
 def test_a_command_says_what_it_reads_and_writes_with_an_example(path: str) -> None:
     command = COMMANDS[path].command
-    found = LAYOUT.fullmatch(inspect.cleandoc(str(command.help)))
-    assert found, f"{path}: wanted are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
-    words = shlex.split(found["example"])
-    words = words[3:] if words[:3] == ["python", "-m", "its"] else words[1:]
+    words = example_words(command)
     context, target = CONTEXTS["its"], CONTEXTS["its"].command
     while isinstance(target, click.Group):
         name, child, words = target.resolve_command(context, words)

@@ -360,7 +360,7 @@ def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write
     last = caught.value.faults[-1]
     rows_are = "1 row is" if broken == 1 else f"{broken} rows are"
     assert last.message == f"{rows_are} faulty; known of the preset `s1k_1_1`: some thoughts quote `<think>`"
-    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` puts aside what cannot be mended")
+    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` sets aside what cannot be fixed")
     path.write_text(
         path.read_text(encoding="utf-8").replace(preset, f"{preset}    tolerate: {{rows: {broken}}}\n"), "utf-8"
     )
@@ -632,6 +632,22 @@ def test_a_declared_overlap_can_stop_the_stage(of_files: Callable[..., Study]) -
     of_files([*_rows(5), test[2]], test, "    decontamination: {against: [arithmetic_test], action: fail}\n")
     with pytest.raises(DataError, match=r"train\.jsonl:6 \(same: arithmetic_test/000002\)"):
         run_stage("prepare", "arithmetic")
+
+
+@pytest.mark.parametrize(
+    "less", ["    sample: {size: 1, seed: 1}\n", "    filters: [{name: column, of: level, keep: [0]}]\n"]
+)
+def test_training_data_is_compared_with_every_row_of_the_benchmarks_source(
+    of_files: Callable[..., Study], less: str
+) -> None:
+    """A later study may measure on the rows that a sample or a filter leaves out now."""
+    test = _rows(4, 100)
+    action = "    decontamination: {against: [arithmetic_test], action: drop}\n"
+    study = of_files([*_rows(5), *test], test, action, less)
+    run_stage("prepare", "arithmetic_test")
+    assert len(study.problems("arithmetic_test")) < 4
+    run_stage("prepare", "arithmetic")
+    assert [problem.text for problem in study.problems("arithmetic")] == [row["q"] for row in _rows(5)]
 
 
 def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], edit: Callable[..., None]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from unit.data_samples import TRAINED
 
-from its.commands import prune as module
-from its.commands.prune import prune
+from its.commands.prune import _remove, prune
+from its.home import remove
 from its.study.study import load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -121,16 +121,26 @@ def test_a_kill_in_the_middle_leaves_no_half_model(study: Path, monkeypatch: pyt
     assert not list((study / "models").iterdir())
 
 
+def test_what_a_kill_left_goes_before_the_same_model_goes_again(study: Path) -> None:
+    half = _model(study / "models" / f".{GONE}.prune.tmp")
+    model = _model(study / "models" / GONE)
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (set(removed), left) == ({f"models/{half.name}", f"models/{GONE}"}, {})
+    half.mkdir()
+    (half / "weights").touch()
+    _remove(_model(model))
+    assert not half.exists() and not model.exists()
+
+
 def test_what_cannot_be_removed_is_named_and_the_rest_goes(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _checkpoint(study, GONE)
-    real = module.remove
 
-    def remove(path: Path) -> None:
+    def refusing(path: Path) -> None:
         if path.suffix == ".csv":
             raise PermissionError(1, "Operation not permitted")
-        real(path)
+        remove(path)
 
-    monkeypatch.setattr(module, "remove", remove)
+    monkeypatch.setattr("its.commands.prune.remove", refusing)
     removed, left = prune(load_study(study), dry_run=False)
     assert (removed, left) == (wanted[:2], {wanted[2]: "operation not permitted"})
 
@@ -169,8 +179,11 @@ def test_what_lies_behind_a_linked_folder_is_left_and_named(study: Path, tmp_pat
     (study / place).rename(outside)
     (study / place).symlink_to(outside)
     _model(study / "models" / GONE)
+    _model(study / "models" / f".{GONE}.prune.tmp")
     (study / "results" / "loss" / f"{GONE}.csv").touch()
     removed, left = prune(load_study(study), dry_run=False)
+    assert (study / "models" / f".{GONE}.prune.tmp").exists() == (place == "models")
+    left.pop(f"models/.{GONE}.prune.tmp", None)
     for path in (f"models/{GONE}", f"results/loss/{GONE}.csv"):
         behind = path.startswith(place)
         assert (study / path).exists() == (path in left) == behind
