@@ -107,7 +107,7 @@ def test_a_key_that_is_not_that_of_its_request_is_a_bug(store: Store) -> None:
     session = store.register(IDENTITY, {})
     with pytest.raises(ValueError, match="is not the key of its session and determinants"):
         store.put_many([item(session, 1), PutItem(item(session, 2).key, session, determinants(3), {"text": ""})])
-    with pytest.raises(ValueError, match="was not registered"):
+    with pytest.raises(ValueError, match="is not registered"):
         store.put_many([item("0" * 64)])
     assert store_stats(store)["responses"] == 0
 
@@ -328,7 +328,7 @@ def test_a_store_that_stays_locked_is_named(store: Store, path: Path) -> None:
     store.db.execute("PRAGMA busy_timeout = 50")
     with pytest.raises(RunError, match="another process has kept the store locked for more than 60 s") as caught:
         store.put_many([item(session)])
-    assert "end it, or wait" in str(caught.value.hint)
+    assert "or wait; then run again" in str(caught.value.hint)
     other.execute("ROLLBACK")
     other.close()
     store.put_many([item(session)])
@@ -572,9 +572,9 @@ def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path:
 def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("its.store.database.MAX_BYTES", 1000)
     session = store.register(IDENTITY, {})
-    with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes 1000"):
+    with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes at most 1000"):
         store.put_many([item(session, text="x" * 1000)])
-    with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes 1000"):
+    with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes at most 1000"):
         store.put_many([item(session, messages=[{"role": "user", "content": "\u00e9" * 500}], text="x")])
     assert store_stats(store)["responses"] == 0
 
