@@ -1,4 +1,4 @@
-"""Where the home is, and that a key is held by one at a time."""
+"""Where the home is, and that one process at a time holds a key's lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: what is put is found, by whoever asks, also after a kill; nobody asks what another asks."""
+"""The store: what is put is found, by every process and after a kill; each response is claimed by one process."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ SCHEMA_1 = (
 
 
 def _refused(path: Path, statements: str) -> RunError:
-    """What is said of a file after these statements; nothing of it is changed, and no command reads it."""
+    """The error for a file after these statements; nothing in it is changed, and no command reads it."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.executescript(statements)
     before = path.read_bytes()
@@ -420,7 +420,7 @@ def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
     writers = [processes.start(code, path, number) for number in range(4)]
     assert [processes.hear(writer) for writer in writers] == ["ready"] * 4
     for writer in writers:
-        processes.say(writer)  # the file is made by whoever is first
+        processes.say(writer)  # the first process creates the file
     for writer in writers:
         processes.end(writer)
     with Store(path) as store:
@@ -486,7 +486,7 @@ def test_an_error_releases_claims(store: Store, path: Path) -> None:
 
 
 def test_claims_of_a_store_that_could_not_release_are_free(store: Store, path: Path) -> None:
-    """A full disk, a lock that nobody gives back: the owner's lock is gone all the same."""
+    """A full disk, a lock that is never released: the owner's lock is released all the same."""
     other = Store(path)
     other.claim(["ab" * 32])
     store.db.execute("BEGIN IMMEDIATE")
@@ -557,7 +557,7 @@ def test_a_copy_of_the_file_is_a_store(store: Store, path: Path, tmp_path: Path)
 
 
 def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path: Path) -> None:
-    """Also for claims, whose locks lie beside the file: what one has claimed the other does not ask."""
+    """Also for claims, whose locks are beside the file: what one has claimed the other does not get."""
     link = tmp_path / "elsewhere" / "store.sqlite"
     link.parent.mkdir()
     link.symlink_to(path)

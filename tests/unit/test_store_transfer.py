@@ -208,7 +208,7 @@ def test_the_store_is_not_written_over_itself(store: Store) -> None:
 def test_an_import_that_is_killed_goes_on(
     store: Store, other: Store, file: Path, name: str, calls: int, left: int
 ) -> None:
-    """Killed while it checks the file it leaves nothing, while it inserts whole transactions; no hidden copy stays."""
+    """Killed during the checks it leaves nothing, during the inserts whole transactions; no hidden copy stays."""
     items = fill(store, 700, samples=8)
     export_store(store, file)
     code = (
