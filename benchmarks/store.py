@@ -1,8 +1,8 @@
 """Measure the store against its targets: `python benchmarks/store.py`, about four minutes and 1.5 GB of disk.
 
-Reading and inserting are set against SQLite alone on the same bytes, so that a slow machine shows as such. Their
-figures are medians of five repetitions, and those of a CPU second hold on a busy machine too. The memory is the peak of
-a process of its own.
+Reading and inserting are compared with SQLite alone on the same bytes, so that a slow machine shows as such. Their
+figures are medians of five repetitions; those per CPU second hold on a busy machine too. The memory is the peak of a
+separate process.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def request(number: int) -> dict[str, Any]:
 def response(number: int, length: int) -> dict[str, Any]:
     digest = hashlib.sha256(str(number).encode()).hexdigest()
     text = reasoning(length, number) if length > 100 else f"The answer is {number}."
-    told = {"finish_reason": "stop", "prompt_tokens": 160, "completion_tokens": length // 4, "prompt_sha256": digest}
-    return {"text": text, **told}
+    facts = {"finish_reason": "stop", "prompt_tokens": 160, "completion_tokens": length // 4, "prompt_sha256": digest}
+    return {"text": text, **facts}
 
 
 def items(session: str, numbers: range, length: int) -> Iterator[PutItem]:
@@ -273,9 +273,9 @@ def measure_memory(folder: Path, count: int) -> dict[str, Any]:
     parent, child = context.Pipe()
     process = context.Process(target=_stream, args=(folder / "million.sqlite", count, child))
     process.start()
-    told: dict[str, Any] = parent.recv()
+    measured: dict[str, Any] = parent.recv()
     process.join()
-    return {"target": TARGETS["memory"], **told}
+    return {"target": TARGETS["memory"], **measured}
 
 
 def _stream(path: Path, count: int, out: Any) -> None:
@@ -352,7 +352,7 @@ def main() -> None:
         print("building a store of responses of 8 kB", file=sys.stderr)
         keys = build(folder / "store.sqlite", RESPONSES // share)
         with Store(folder / "store.sqlite") as store:
-            told = store_stats(store)
+            stored = store_stats(store)
         upkeep = measure_upkeep(folder / "store.sqlite", folder, len(keys))
         found = {"read": measure_reading(folder / "store.sqlite", keys)}
         print("inserting", file=sys.stderr)
@@ -362,11 +362,11 @@ def main() -> None:
     if words.json:
         print(
             json.dumps(
-                {"version": 1, "load": load, "compression": told["compression"], **found, "upkeep": upkeep}, indent=2
+                {"version": 1, "load": load, "compression": stored["compression"], **found, "upkeep": upkeep}, indent=2
             )
         )
         return
-    print(f"{RESPONSES // share} responses of 8 kB, {told['bytes'] / 2**20:.0f} MiB, {told['compression']} to 1")
+    print(f"{RESPONSES // share} responses of 8 kB, {stored['bytes'] / 2**20:.0f} MiB, {stored['compression']} to 1")
     print(f"{'what':<8} {'target':>8} {'median':>8} {'best':>8} {'a CPU second':>13} {'SQLite alone':>13} {'ratio':>6}")
     for name in ("read", "insert"):
         row = found[name]

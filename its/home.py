@@ -1,4 +1,4 @@
-"""Where ITS keeps what outlives a run: engine environments, the store, locks, logs."""
+"""The ITS home: where engine environments, the store, locks and logs are kept between runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from its.errors import DataError, MissingError
-from its.shown import shown
+from its.shown import quoted
 
 STORE_FILE = "store.sqlite"
 """The store of responses in the home folder."""
@@ -23,18 +23,18 @@ _SHOWN_CHARACTERS = 200
 
 
 def its_home(start: Path | None = None) -> Path:
-    """The home folder, absolute; it is not created.
+    """The home folder as an absolute path; it is not created.
 
     `ITS_HOME`, else `.its` in `$DVC_ROOT` (DVC sets it for stages, to the main checkout), else `.its` beside the
     nearest `dvc.yaml` at or above `start`. Two steps make the last rule agree with the second: a workspace in
     `.dvc/tmp/exps` belongs to its main checkout, a `dvc.yaml` in a subfolder to the root of its DVC repository.
 
     Args:
-        start: where to look from; None is the current folder.
+        start: where the search starts; None is the current folder.
 
     Raises:
-        MissingError: if nothing names a home and no `dvc.yaml` is above `start`.
-        DataError: if `ITS_HOME` or `DVC_ROOT` names what is no folder and cannot become one.
+        MissingError: if no variable names a home and there is no `dvc.yaml` at or above `start`.
+        DataError: if `ITS_HOME` or `DVC_ROOT` names something that is not a folder and cannot be created.
     """
     if chosen := os.environ.get("ITS_HOME"):
         return _named_folder("ITS_HOME", chosen)
@@ -66,30 +66,30 @@ def is_repository(folder: Path) -> bool:
 
 
 def _named_folder(variable: str, value: str) -> Path:
-    """The folder that an environment variable names, absolute; it need not exist.
+    """The folder that an environment variable names, as an absolute path; it need not exist.
 
     Raises:
-        DataError: if it cannot.
+        DataError: if it is not a folder and cannot be created.
     """
-    told = shown(value[:_SHOWN_CHARACTERS]) + ("..." if len(value) > _SHOWN_CHARACTERS else "")
+    setting = f"`{variable}` is `{quoted(value, _SHOWN_CHARACTERS)}`"
     try:
         path = Path(value).expanduser().absolute()
         beside = next(folder for folder in (path, *path.parents) if _exists(folder))
     except RuntimeError as error:
-        raise DataError(f"`{variable}` is `{told}`: there is no such user", "write the path out") from error
+        raise DataError(f"{setting}: there is no such user", "write the path out") from error
     except (OSError, ValueError) as error:
         why = str(error.strerror).lower() if isinstance(error, OSError) else str(error)
-        raise DataError(f"`{variable}` is `{told}`: {why}", "name a folder that can be made") from error
+        raise DataError(f"{setting}: {why}", "name a folder that can be created") from error
     if not beside.is_dir():
-        raise DataError(f"`{variable}` is `{told}`: `{beside}` is no folder", "name a folder that can be made")
+        raise DataError(f"{setting}: `{beside}` is not a folder", "name a folder that can be created")
     return path
 
 
 def _exists(path: Path) -> bool:
-    """Whether anything has that name; a symbolic link that leads nowhere or in a circle counts.
+    """Whether anything has that name, including a broken or circular symbolic link.
 
     Raises:
-        OSError: if no file can have it, or it may not be asked for.
+        OSError: if it is not a valid name, or its folder is not accessible.
     """
     try:
         os.lstat(path)
@@ -99,7 +99,7 @@ def _exists(path: Path) -> bool:
 
 
 def _main_checkout(path: Path) -> Path:
-    """The checkout whose `.dvc/tmp/exps` holds `path`, the outermost; `path` itself where none does."""
+    """The outermost checkout whose `.dvc/tmp/exps` contains `path`; `path` itself if there is none."""
     parts = path.parts
     for index in range(len(parts) - len(_EXPERIMENTS)):
         if parts[index : index + len(_EXPERIMENTS)] == _EXPERIMENTS:
@@ -108,7 +108,7 @@ def _main_checkout(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all in it, or a symbolic link, never what it names; nothing there is no error."""
+    """Remove a file, a folder with its content, or a symbolic link but not its target; do nothing if it is missing."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     else:
@@ -117,16 +117,16 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of one key among all processes and threads that share `home`; wait for it as long as it takes.
+    """Hold the lock of one key among all processes and threads that share `home`; waits for it without a limit.
 
-    The operating system holds it, so the death of a holder, `kill -9` too, frees it. It is not reentrant.
+    It is a lock of the operating system, so the end of its holder, even by `kill -9`, frees it. It is not reentrant.
 
     Args:
-        kind, key: letters, digits, `.`, `_`, `-`: they name `locks/KIND-KEY.lock` and, beside it, `.holder`.
-        on_wait: is told once, before waiting, which process holds the lock.
+        kind, key: letters, digits, `.`, `_`, `-`; they name `locks/KIND-KEY.lock` and the `.holder` file beside it.
+        on_wait: receives one message, before waiting, with the process that holds the lock.
 
     Raises:
-        ValueError: if kind or key hold another character.
+        ValueError: if kind or key contain another character.
     """
     name = f"{kind}-{key}"
     if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
@@ -142,7 +142,7 @@ def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | N
             on_wait(f"waiting for {_describe(holder)}, which holds `{name}`")
         lock.acquire()
     try:
-        holder.unlink(missing_ok=True)  # of a dead process, or a link that leads elsewhere
+        holder.unlink(missing_ok=True)  # left by a dead process, or a link to another file
         with holder.open("x", encoding="utf-8") as out:
             json.dump({"pid": os.getpid(), "host": socket.gethostname()}, out)
         yield
@@ -152,10 +152,10 @@ def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | N
 
 
 def _describe(holder: Path) -> str:
-    """The process that a side file names; vague while the file is not there yet or was left by a dead process."""
+    """The process that a `.holder` file names; unspecific if the file is missing or was left by a dead process."""
     try:
-        told = json.loads(holder.read_text(encoding="utf-8"))
-        pid, host = int(told["pid"]), str(told["host"])
+        content = json.loads(holder.read_text(encoding="utf-8"))
+        pid, host = int(content["pid"]), str(content["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
     if host != socket.gethostname():

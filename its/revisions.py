@@ -1,6 +1,6 @@
-"""A study's files at another time or place, and how those at hand stand to git and DVC.
+"""A study's files at a revision or in a folder, and how the workspace differs from git and DVC.
 
-The one module that imports DVC. It does so where it is called: reading a revision takes a second, help must not.
+The only module that imports DVC. It imports it within functions: that takes a second, which help must not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from its.files import read_regular
 from its.home import find_above, is_repository
 
 WORKSPACE = "workspace"
-"""How DVC calls the files at hand; no revision may be called so."""
+"""DVC's name for the files in the working tree; a revision may not have it."""
 
 
 class Files(Protocol):
@@ -27,23 +27,23 @@ class Files(Protocol):
 
     @property
     def name(self) -> str:
-        """How errors call the revision."""
+        """The revision's name in errors."""
 
     def find(self, folder: str, ending: str) -> list[str]:
-        """Paths of all files below a folder with an ending, sorted; [] where there is no such folder."""
+        """The sorted paths of all files below a folder with an ending; [] if there is no such folder."""
 
     def read(self, path: str, limit: int) -> bytes:
         """A file's content.
 
         Raises:
-            DataError: if it is no regular file, or has more than `limit` bytes.
-            MissingError: if it is not there, or is known to DVC and neither in its cache nor in its remote.
+            DataError: if it is not a regular file, or has more than `limit` bytes.
+            MissingError: if it does not exist, or DVC tracks it and has it neither in its cache nor in its remote.
         """
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A study's files as they lie in a folder."""
+    """A study's files in a folder."""
 
     name: str
     path: Path
@@ -53,22 +53,22 @@ class Folder:
         return sorted(item.relative_to(self.path).as_posix() for item in found)
 
     def read(self, path: str, limit: int) -> bytes:
-        return read_regular(self.path / path, limit, hint="`dvc repro` makes what a stage writes")
+        return read_regular(self.path / path, limit, hint="`dvc repro` creates the outputs of stages")
 
 
 class Revision:
-    """A study's files at a git revision or a DVC experiment, out of DVC's cache or remote, without a checkout.
+    """A study's files at a git revision or a DVC experiment, from DVC's cache or remote, without a checkout.
 
     Raises:
-        DataError: if git and DVC know no such revision.
-        MissingError: outside a DVC repository, or where git is not installed.
+        DataError: if neither git nor DVC has such a revision.
+        MissingError: outside a DVC repository, or if git is not installed.
     """
 
     def __init__(self, project: Path, name: str) -> None:
         from dvc.api import DVCFileSystem
 
         root = repository_root(project)
-        if _git(project, "rev-parse", "--git-dir") is None:  # DVC would read the files at hand for any name
+        if _git(project, "rev-parse", "--git-dir") is None:  # DVC would read the working tree for any name
             raise MissingError(f"{project}: not in a git repository, so there is no revision `{name}`", "`git init`")
         self.name = name
         self._inside = project.resolve().relative_to(root)
@@ -93,9 +93,10 @@ class Revision:
 
 
 def open_files(project: Path, name: str) -> Files:
-    """The files of a study: `workspace`, a folder with a study in it, or a git revision or DVC experiment.
+    """Open the files of a study: `workspace`, a folder with a study, or a git revision or DVC experiment.
 
-    A folder is one only if the name holds a `/` or begins with `.`: `data` is then a branch, `./data` a folder.
+    A name is taken as a folder if it contains `/` or begins with `.`, else first as a revision: `data` may be a branch,
+    `./data` is a folder.
 
     Raises:
         DataError: if it is none of these.
@@ -103,19 +104,19 @@ def open_files(project: Path, name: str) -> Files:
     """
     if name == WORKSPACE:
         return Folder(name, project)
-    folder = Path(os.path.expanduser(name))  # unlike Path's own it leaves `~` where there is no such user
+    folder = Path(os.path.expanduser(name))  # unlike Path.expanduser it keeps `~` if there is no such user
     if os.path.isdir(folder) and ("/" in name or name.startswith(".")):
         return Folder(name, folder)
     try:
         return Revision(project, name)
     except ItsError:
-        if os.path.isdir(folder):  # unlike Path.is_dir it takes a name that no folder can have
+        if os.path.isdir(folder):  # unlike Path.is_dir it accepts a name that no folder can have
             return Folder(name, folder)
         raise
 
 
 def repository_root(project: Path) -> Path:
-    """The root of the DVC repository that holds a study.
+    """The root of the DVC repository that contains a study.
 
     Raises:
         MissingError: if there is none.
@@ -129,13 +130,13 @@ def repository_root(project: Path) -> Path:
 
 @dataclass(frozen=True)
 class Standing:
-    """How the files at hand stand to git and DVC.
+    """How the working tree differs from git and DVC.
 
     Args:
         commit: the full hash; None outside a git repository.
         changed_files: tracked files that differ from the commit.
-        changed_stages: by stage, what DVC finds other than dvc.lock says; None where DVC cannot say.
-        unknown: why DVC cannot say.
+        changed_stages: by stage, what differs from dvc.lock; None if DVC cannot tell.
+        unknown: why DVC cannot tell.
     """
 
     commit: str | None
@@ -153,10 +154,10 @@ class Standing:
 
 
 def standing(project: Path, stages: Sequence[str]) -> Standing:
-    """How a study's files stand to its commit, and the outputs of some stages to dvc.lock.
+    """Compare a study's files with its commit, and the outputs of some stages with dvc.lock.
 
     Args:
-        stages: names as in dvc.yaml; of a matrix stage all its cells.
+        stages: names as in dvc.yaml; a matrix stage stands for all its cells.
     """
     commit = _git(project, "rev-parse", "HEAD")
     changed = _git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
@@ -168,7 +169,7 @@ def standing(project: Path, stages: Sequence[str]) -> Standing:
 
 
 def _remotes(root: Path) -> dict[str, Any]:
-    """The remotes as configured now: DVC reads a revision's own, which may be older than any, without credentials."""
+    """The remotes as configured now: DVC would use the revision's own configuration, which may be outdated."""
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -186,7 +187,7 @@ def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]
 
 
 def _reasons(entries: Sequence[Any]) -> Iterator[str]:
-    """DVC's own words: `changed deps: recipes/prompts (modified)`."""
+    """Reasons in DVC's wording: `changed deps: recipes/prompts (modified)`."""
     for entry in entries:
         if not isinstance(entry, dict):
             yield str(entry)
@@ -199,46 +200,46 @@ def _reasons(entries: Sequence[Any]) -> Iterator[str]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What DVC's failures mean to a user."""
+    """Turn failures of DVC into errors for a user."""
     from dvc.scm import RevError
     from dvc_data.index import DataIndexDirError
 
     nowhere = "is neither in DVC's cache nor in its remote"
     remedy = (
-        "`dvc pull --all-commits` (an experiment: `dvc exp pull REMOTE NAME`), after a `dvc push` where it was made"
+        "`dvc pull --all-commits` (an experiment: `dvc exp pull REMOTE NAME`), after `dvc push` where it was created"
     )
     try:
         yield
     except RevError as error:
-        hint = "`git log --oneline` lists revisions, `dvc exp list` experiments; a folder wants a `/` in its name"
+        hint = "`git log --oneline` lists revisions, `dvc exp list` experiments; a folder needs a `/` in its name"
         raise DataError(f"no git revision and no DVC experiment `{name}`", hint) from error
     except DataIndexDirError as error:  # dvc-data 3.18: the list of a folder's files is missing
-        # It says `failed to load directory ('data', 'personas')`.
+        # Its message is `failed to load directory ('data', 'personas')`.
         folder = "/".join(re.findall(r"'([^']*)'", str(error)))
         if isinstance(error.__cause__, FileNotFoundError):
             raise MissingError(f"`{folder}` of `{name}` {nowhere}", remedy) from error
         raise _unreadable(name, error.__cause__ or error) from error
     except FileNotFoundError as error:
-        # dvc-data 3.18 says `[Errno 2] No storage files available: 'PATH'` where cache and remote lack the content.
+        # dvc-data 3.18: `[Errno 2] No storage files available: 'PATH'` if cache and remote lack the content.
         path = error.filename or error
         if "No storage files available" in str(error):
             raise MissingError(f"`{path}` of `{name}` {nowhere}", remedy) from error
-        raise MissingError(f"`{name}` has no `{path}`", "`dvc repro` makes what a stage writes") from error
+        raise MissingError(f"`{name}` has no `{path}`", "`dvc repro` creates the outputs of stages") from error
     except ItsError:
         raise
-    except Exception as error:  # a remote's file system fails in ways of its own: no package, no login, no network
+    except Exception as error:  # remotes fail in many ways: no package, no login, no network
         raise _unreadable(name, error) from error
 
 
 def _unreadable(name: str, error: BaseException) -> MissingError:
-    said = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(str(error).split()) or type(error).__name__
     return MissingError(
-        f"DVC cannot read `{name}`: {said}", "`dvc pull` tells more; docs/data.md has remotes and logins"
+        f"DVC cannot read `{name}`: {message}", "`dvc pull` shows more; docs/data.md describes remotes and logins"
     )
 
 
 def _git(project: Path, *words: str) -> str | None:
-    """What git prints, without the last line's end; None where it fails or is not installed."""
+    """The output of git, without the last line end; None if it fails or is not installed."""
     try:
         done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -247,7 +248,7 @@ def _git(project: Path, *words: str) -> str | None:
 
 
 def committed_content(project: Path, path: str, revision: str, limit: int) -> bytes | None:
-    """A file of git's own at a revision; None where git, the revision or the file is not there, or it is larger.
+    """A file that git tracks, at a revision; None without git, the revision or the file, or if it is larger.
 
     Args:
         path: relative to the project, with `/`.
@@ -261,21 +262,21 @@ def committed_content(project: Path, path: str, revision: str, limit: int) -> by
 
 
 def last_commit(project: Path, path: str) -> str | None:
-    """The last commit that changed a file, by its hash; None where there is none, or no git."""
+    """The hash of the last commit that changed a file; None without such a commit or git."""
     return _git(project, "--literal-pathspecs", "log", "-1", "--format=%H", "--", path) or None
 
 
 def known_files(project: Path, paths: Sequence[str]) -> set[str] | None:
-    """Those of some paths in the project that git knows: a file in its index, a folder with one; None without git.
+    """The given paths that git tracks: files in its index and folders with one; None without git.
 
     Args:
         paths: relative to the project, with `/`.
     """
     if not paths:
         return set()
-    told = _git(project, "--literal-pathspecs", "ls-files", "-z", "--", *paths)
-    if told is None:
+    listed = _git(project, "--literal-pathspecs", "ls-files", "-z", "--", *paths)
+    if listed is None:
         return None
-    files = told.split("\0")
+    files = listed.split("\0")
     folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
     return {path for path in paths if path in files or path in folders}

@@ -1,11 +1,11 @@
-"""What a row is called, and which row a user means by an id.
+"""The ids of rows, and which row an id from a user refers to.
 
     PROBLEM, SET/PROBLEM                      a problem
     SET/PROBLEM/STRATEGY                      a query, or a training row
     CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE    a response and its verdict
     CHECKPOINT                                a checkpoint
 
-A problem_id may hold `/`, the names of sets, strategies and checkpoints may not.
+A problem_id may contain `/`; the names of sets, strategies and checkpoints may not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class SetIds:
-    """A problem set: its side, the ids of its problems, and the strategies under which it has queries."""
+    """A problem set: its side, the ids of its problems, and the strategies for which it has queries."""
 
     side: Literal["train", "test"]
     problem_ids: Collection[str]
@@ -31,7 +31,7 @@ class SetIds:
 
 @dataclass(frozen=True)
 class Target:
-    """One row of a study, or a checkpoint; what its kind does not have is None."""
+    """One row of a study, or a checkpoint; fields that its kind does not have are None."""
 
     kind: Literal["problem", "query", "response", "checkpoint"]
     side: Literal["train", "test"] = "test"
@@ -60,14 +60,14 @@ def find_target(
     checkpoint: str | None = None,
     sample: int | None = None,
 ) -> Target:
-    """The row that an id means.
+    """The row that an id refers to.
 
     Args:
         samples: responses per query.
-        checkpoint, sample: of the response, where the id names a query.
+        checkpoint, sample: of the response, if the id names a query.
 
     Raises:
-        DataError: if nothing has this id (the nearest are named), or several rows have it (all are).
+        DataError: if no row has this id (names the nearest), or several rows have it (names all).
     """
     if checkpoint is not None and checkpoint not in checkpoints:
         raise DataError(f"the design has no checkpoint `{checkpoint}`", f"it has: {', '.join(checkpoints)}")
@@ -78,10 +78,10 @@ def find_target(
     if len(found) == 1:
         return found[0]
     if not found:
-        raise DataError(f"no row of this study is called `{text}`", _nearest(text, sets, checkpoints))
+        raise DataError(f"no row of this study has the id `{text}`", _nearest(text, sets, checkpoints))
     names = ", ".join(f"`{target.id}`" for target in found[:SHOWN])
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    raise DataError(f"`{text}` means {len(found)} rows: {names}{more}", "give one of these in full")
+    raise DataError(f"`{text}` matches {len(found)} rows: {names}{more}", "give one of these ids in full")
 
 
 def _matches(text: str, sets: Mapping[str, SetIds], checkpoints: Sequence[str]) -> Iterator[Target]:
@@ -110,11 +110,11 @@ def _matches(text: str, sets: Mapping[str, SetIds], checkpoints: Sequence[str]) 
 
 
 def _narrowed(target: Target, checkpoint: str | None, sample: int | None) -> Iterator[Target]:
-    """The target with what the options add; none where they contradict it or it has no responses."""
+    """The target completed by the options; nothing if they contradict it or it has no responses."""
     if target.kind not in ("query", "response") or target.side == "train":
         return
-    for asked, own in ((checkpoint, target.checkpoint), (sample, target.sample)):
-        if asked is not None and own not in (None, asked):
+    for wanted, own in ((checkpoint, target.checkpoint), (sample, target.sample)):
+        if wanted is not None and own not in (None, wanted):
             return
     yield replace(
         target,
@@ -125,7 +125,7 @@ def _narrowed(target: Target, checkpoint: str | None, sample: int | None) -> Ite
 
 
 def _completed(target: Target, checkpoints: Sequence[str], samples: int) -> Iterator[Target]:
-    """A response without checkpoint or sample is any of them; one beyond the design's is none."""
+    """A response without a checkpoint or sample stands for all of them; a sample beyond the design's for none."""
     if target.kind != "response":
         yield target
         return
@@ -136,7 +136,7 @@ def _completed(target: Target, checkpoints: Sequence[str], samples: int) -> Iter
 
 
 def _nearest(text: str, sets: Mapping[str, SetIds], checkpoints: Sequence[str]) -> str:
-    """A hint with the ids that look most alike, by that part of the id that is wrong."""
+    """A hint with the most similar ids, compared by the part of the id that is wrong."""
     parts = text.split("/")
     known = [*checkpoints, *sets]
     for name, ids in sets.items():

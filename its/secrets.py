@@ -1,7 +1,7 @@
-"""What a secret looks like, by its name and by its value: the one pattern that all checks and writers share.
+"""Recognize secrets by name and by value: the patterns that all checks and writers share.
 
-A secret comes from the environment of the process alone. A recipe that holds one is refused, and whatever is written
-down is written without: a key of the store, the provenance, the report, the identity of a training, a log.
+A secret may come from the environment of the process only. A recipe that contains one is refused, and no file contains
+one: keys of the store, the provenance, the report, the identity of a training, logs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DEEPEST = 64
-"""Levels of nesting that are looked through; honest settings have four. What lies deeper counts as a secret."""
+"""Levels of nesting that are searched; usual settings have four. Anything deeper counts as a secret."""
 
 _KEYS = (
     "access|account|api|auth|aws|azure|comet|deploy|encryption|hf|license|openai|private|secret|session|signing|ssh"
@@ -27,18 +27,18 @@ _SECRET_NAME = re.compile(
     r"|cookies?|credentials?|passphrases?|passwds?|[a-z]*passwords?|pwd|secrets?|(?:access|amz|goog)_signature"
     r"|connection_?string|webhook_?urls?)(?:_\d+)?(?:_ids?)?$"
 )
-# In capitals, as variables of the environment are written, a key or token is one by default: who issues it makes the
-# rest of the name, and no list of them is whole.
+# In capitals, as environment variables are written, a key or token is a secret by default: the issuer chooses the rest
+# of the name, and no list of issuers is complete.
 _SECRET_VARIABLE = re.compile(
     r"(?:.+_)?(?P<token>[a-z]*token)(?:_\d+)?(?:_id)?$|(?:.*_)?(?:access|api|auth|bearer|pypi)_token_[a-z]+$"
     r"|(?:.+_(?:key|jwt|pass|pat)|sshpass)(?:_\d+)?(?:_(?:base|base64|content|id|json))?$"
 )
-# What a token of a text is for (`EOS_TOKEN`, `IMAGE_TOKEN_ID`).
+# Names of tokens of a text (`EOS_TOKEN`, `IMAGE_TOKEN_ID`).
 _OF_TEXT = """
     audio begin boa boi bos bov cls context decoder end eoa eoi eos eot eov fim image img mask middle num pad patch per
     placeholder prefix prompt sep special speech start stop suffix think thinking trainable turn unk video vision vocab
 """
-# A key of a table or a cache, the public half of a pair, and what says whether one is used.
+# Names of keys of a table or a cache, public keys, and switches.
 _OF_TABLE = """
     allow attn cache column dict disable enable foreign group ignore implicit index lookup num partition per primary
     public query sort use
@@ -48,9 +48,9 @@ _NO_TOKEN = _NO_KEY | frozenset(_OF_TEXT.split())
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _HEX = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
 LONGEST_NAME = 200
-"""Characters of a name that are looked at, its last ones; the names of settings have fewer than 60."""
+"""Characters of a name that are examined, its last ones; the names of settings have fewer than 60."""
 
-# Values that are keys under whatever name: each form is issued with this beginning and of at least this length.
+# Values that are keys under any name: each form is issued with this prefix and at least this length.
 _VALUE = re.compile(
     r"(?<![A-Za-z0-9_-])(?:"
     r"hf_[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}"
@@ -68,7 +68,7 @@ _VALUE = re.compile(
     r"|(?i:\btoken\s+)(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
 )
-# A user alone (`ssh://git@host`) is none, unless it is as long and mixed as a key.
+# A user name alone (`ssh://git@host`) is not a secret, unless it is as long and mixed as a key.
 _USERINFO = re.compile(
     r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)"
     r"(?:[^\s/@?#'\"`:]{0,500}:(?![<{\[$])[^\s/@?#'\"`]{1,500}|(?=[a-z_-]{0,500}\d)(?=\d{0,500}[a-z])[a-z0-9_-]{20,500})@"
@@ -80,10 +80,10 @@ _GIVEN = re.compile(r"(?![<{\[$(])(?=[^\s&;,'\"`)\d]{0,64}\d)(?=[^\s&;,'\"`)A-Za
 
 
 def secret_name(name: str) -> bool:
-    """Whether the value of a setting of this name must never be written down: `hf_token`, `apiKeys`, `SECRET_KEY_ID`.
+    """Whether the value of a setting with this name must not be written down: `hf_token`, `apiKeys`, `SECRET_KEY_ID`.
 
-    Not among them are `eos_token`, `max_tokens` and their like, which determine a response. Names in capitals are those
-    of variables, where `LINODE_TOKEN` and `KAGGLE_KEY` are secrets too.
+    False for `eos_token`, `max_tokens` and the like, which determine a response. Names in capitals are those of
+    variables, where `LINODE_TOKEN` and `KAGGLE_KEY` are secrets too.
     """
     words = _NAME_WORD.findall(name[-LONGEST_NAME:])
     joined = "_".join(words).lower()
@@ -95,7 +95,7 @@ def secret_name(name: str) -> bool:
 
 
 def _secret_setting(name: str, value: Any) -> bool:
-    """Whether the name of a setting gives its value away as a secret, or both together: digits under `wandb_key`."""
+    """Whether a setting is a secret by its name, or by name and value together: hexadecimal digits under `my_key`."""
     if secret_name(name):
         return True
     if not isinstance(value, str) or _HEX.fullmatch(value) is None:
@@ -104,10 +104,10 @@ def _secret_setting(name: str, value: Any) -> bool:
 
 
 def _assigned(text: str) -> Iterator[tuple[int, int]]:
-    """Where a text gives a value to the name of a secret: `password: ...`, `?token=...`, `"api_key": "..."`.
+    """Spans of values that a text assigns to the name of a secret: `password: ...`, `?token=...`, `"api_key": "..."`.
 
-    Texts of problems and instructions say `token=<answer>` and `password=7`: only a value with a letter and a digit,
-    of a length that its name and sign make plausible, is one.
+    Problems and instructions contain `token=<answer>` and `password=7`: only a value with a letter and a digit, and of
+    a length that is plausible for its name and sign, counts.
     """
     end = 0
     for found in _NAMED.finditer(text):
@@ -120,20 +120,20 @@ def _assigned(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _shortest(name: str, sign: str) -> int:
-    """Characters from which on the value of a secret's name counts as one."""
+    """The least length at which a value assigned to the name of a secret counts as one."""
     last = _NAME_WORD.findall(name)[-1].lower()
     if last.startswith(("pass", "pwd")):
         return 6
-    return 16 if sign == ":" and last == name.lower() else 8  # `token: cl100k_base` stands in prose
+    return 16 if sign == ":" and last == name.lower() else 8  # `token: cl100k_base` occurs in prose
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds a key, a password in an address, or an assignment to the name of a secret."""
+    """Whether a text contains a key, a password in an address, or an assignment to the name of a secret."""
     return bool(_VALUE.search(text) or _USERINFO.search(text) or next(_assigned(text), None))
 
 
 def redacted(text: str) -> str:
-    """The text with every key in it written as `[key]`."""
+    """Replace every key in a text with `[key]`."""
     text = _USERINFO.sub(r"\1[key]@", _VALUE.sub("[key]", text))
     pieces, end = [], 0
     for first, last in _assigned(text):
@@ -143,7 +143,7 @@ def redacted(text: str) -> str:
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
-    """The value without what a mapping at any depth holds under the name of a secret (`hf_token`, `api_key`, ...)."""
+    """Drop entries of mappings, at any depth, that have the name of a secret (`hf_token`, `api_key`, ...)."""
     if depth > DEEPEST:
         return None
     if isinstance(value, Mapping):
@@ -155,10 +155,10 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
 
 
 def writable(value: Any, *, names: bool = True) -> Any:
-    """The value as it may stand in a file: without secrets by name, and with those in texts written as `[key]`.
+    """The value as it may be written to a file: without secrets by name, and with those in texts written as `[key]`.
 
     Args:
-        names: whether the name of a setting gives a secret away.
+        names: whether settings are dropped by their names.
     """
     return _redacted(without_secrets(value) if names else value)
 
@@ -175,12 +175,12 @@ def _redacted(value: Any) -> Any:
 
 
 def _names_secret(argument: str) -> bool:
-    """Whether an argument of a command line is an option whose value, the next argument, is a secret."""
+    """Whether a command-line argument is an option whose value, the next argument, is a secret."""
     return argument.startswith("--") and "=" not in argument and secret_name(argument)
 
 
 def _holds_option(argument: str) -> bool:
-    """Whether an argument of a command line gives a value to an option that names a secret: `--hf-token=x`."""
+    """Whether a command-line argument assigns a value to an option that names a secret: `--hf-token=x`."""
     name, _, value = argument.partition("=")
     return bool(value) and argument.startswith("--") and len(name.split()) == 1 and secret_name(name)
 
@@ -188,12 +188,12 @@ def _holds_option(argument: str) -> bool:
 def secrets_in(
     value: Any, location: tuple[str | int, ...] = (), *, names: bool = True
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Where a value holds secrets, as (location, why); the secret itself is in neither.
+    """Yield (location, reason) for each secret in a value, without the secret itself.
 
     Args:
         location: of the value.
-        names: whether the name of a setting gives a secret away; `true`, `false` and `null` under such a name are none:
-            they say whether one is used. Keys are found by their form in any case.
+        names: whether settings are judged by their names; `true`, `false` and `null` under the name of a secret are
+            switches and not reported. Keys are recognized by their form in any case.
     """
     if len(location) > DEEPEST:
         yield location, f"is nested deeper than {DEEPEST} levels"

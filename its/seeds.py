@@ -1,4 +1,4 @@
-"""Seeds derived from what an item is, never from global state or from the order of work."""
+"""Seeds derived from the identity of an item, never from global state or the order of work."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import random
 
 
 def derive_seed(*parts: str | int) -> int:
-    """A seed in [0, 2**31) that depends on every part and on nothing else.
+    """A seed in [0, 2**31) that depends on all parts and on nothing else.
 
-    The parts are joined with a separator that no part may hold, so ("ab", "c") and ("a", "bc") differ. 31 bits,
-    because torch's CPU generator and the OpenAI API both take that range.
+    The parts are joined with a separator that no part may contain, so ("ab", "c") and ("a", "bc") differ. 31 bits,
+    because torch's CPU generator and the OpenAI API both accept that range.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 2**31
 
 
 def derive_random(*parts: str | int) -> random.Random:
-    """A generator of its own for one item; see `derive_seed`."""
+    """A separate random generator for one item, seeded with `derive_seed`."""
     return random.Random(derive_seed(*parts))

@@ -1,17 +1,17 @@
-"""Text that others wrote (a server, a model, a file's name) as it may stand on a terminal or in a log."""
+"""Make text from outside (a server, a model, a file's name) safe for a terminal or a log."""
 
 from __future__ import annotations
 
 import re
 
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and line end, and halves of characters, which UTF-8 does not have: no prompt, and nothing
-in a recipe, holds one."""
+"""Control characters other than tab and line ends, and lone surrogates, which UTF-8 cannot encode: not allowed in
+prompts and recipes."""
 LONGEST = 4000
-"""Characters of one line that is printed for a reader: far above any message of ours, and a screen at most."""
+"""Characters of the longest line that is printed: far above any message of ours, and a screen at most."""
 
-# What a terminal acts on instead of showing: C0 and C1 controls (escape sequences begin with one), marks that turn the
-# direction of what follows, line and paragraph separators, invisible characters, tags, halves of surrogate pairs.
+# What a terminal acts on instead of showing: C0 and C1 controls (escape sequences begin with one), marks that change
+# the direction of text, line and paragraph separators, invisible characters, tags, lone surrogates.
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
@@ -21,28 +21,28 @@ _IN_LINES = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1
 
 
 def shown(text: str, *, lines: bool = False) -> str:
-    """The text with every character that a terminal would act on written as its escape (`\\x1b`, `\\u202e`).
+    """Escape every character that a terminal would act on (`\\x1b`, `\\u202e`).
 
-    Nothing else is changed: letters of any script, marks and emoji stay, joiners within words and emoji too.
+    Nothing else is changed: letters of any script, marks and emoji stay, and so do joiners within words and emoji.
 
     Args:
-        lines: whether line ends and tabs are meant and stay; else they are escaped too, and the result is one line.
+        lines: whether line ends and tabs are kept; otherwise they are escaped too, and the result is one line.
     """
     return (_IN_LINES if lines else _CONTROLS).sub(_escape, text)
 
 
 def without_controls(text: str) -> str:
-    """The text without those characters, and without the joiners that `shown` leaves: what a reader sees of it."""
+    """Drop the characters that `shown` escapes, and the joiners that it keeps: what remains is what a reader sees."""
     return _JOINERS.sub("", _CONTROLS.sub("", text))
 
 
 def shown_json(text: str) -> str:
-    """A JSON document with the same characters written as JSON's own escapes: it means what it meant."""
+    """Escape the same characters in a JSON document with JSON's own escapes, which keeps its meaning."""
     return _IN_LINES.sub(_escape_json, text)
 
 
 def bounded(text: str, length: int = LONGEST) -> str:
-    """The text, cut where it is longer, with a word on how much is missing."""
+    """Cut a text that is longer than `length`, and say how much is missing."""
     return text if len(text) <= length else f"{text[:length]}... ({len(text) - length} more characters)"
 
 
@@ -59,6 +59,6 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _escape_json(found: re.Match[str]) -> str:
-    """As half surrogates where it takes two; a half that stands alone already is written as it is."""
+    """As a surrogate pair where that is needed; a lone surrogate is escaped by itself."""
     units = found.group().encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

@@ -1,6 +1,6 @@
-"""How many values a piece of JSON holds, told before it is decoded: bytes are bounded elsewhere, objects are not.
+"""Bound the number of values in a piece of JSON before it is decoded; a limit on bytes does not bound its objects.
 
-64 MiB of `{"":0},` are eight million objects, which take 2 GB and a minute, and pack into a few kB.
+64 MiB of `{"":0},` are eight million objects, which take 2 GB and a minute, and compress to a few kB.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import re
 from typing import AnyStr
 
 MAX_VALUES = 1_000_000
-"""In a row or a stored body: a text counts once whatever its length, and a list of 100,000 token ids 100,000 times."""
-# What is not closed reaches to the end, so that no character is looked at twice.
+"""Limit of a row or a stored body: a text counts once at any length, a list of 100,000 token ids 100,000 times."""
+# An unclosed text extends to the end, so that no character is read twice.
 _TEXT = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\[\]{}]'
 _MARKS = re.compile(_TEXT, re.DOTALL)
 _BYTE_MARKS = re.compile(_TEXT.encode(), re.DOTALL)
@@ -19,10 +19,10 @@ _BYTE_MARKS = re.compile(_TEXT.encode(), re.DOTALL)
 def exceeds(text: AnyStr, limit: int = MAX_VALUES, at: int = 0, every: bool = False) -> bool:
     """Whether the JSON value that begins at `at` has more than `limit` texts, commas and opening brackets.
 
-    Its cost is that of the marks up to the limit, and of one pass over the bytes.
+    Takes one pass over the bytes, and time in proportion to the marks up to the limit.
 
     Args:
-        every: count those of the values behind it, too, as in JSON lines.
+        every: count the values after it too, as in JSON lines.
     """
     if len(text) - at <= limit or (isinstance(text, bytes) and sum(map(text.count, (b",", b"[", b"{", b'"'))) <= limit):
         return False

@@ -1,4 +1,4 @@
-"""`its store`: count, check, carry and clean the responses that engines gave."""
+"""`its store`: count, verify, export, import and clean up the stored responses."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _MIB = 2**20
 
 @click.group("store")
 def store() -> None:
-    """Look after the store of responses.
+    """Manage the store of responses.
 
-    Every response of every engine lies in `store.sqlite` of the ITS home, by what determines it. See docs/store.md.
+    Every response of every engine is kept in `store.sqlite` of the ITS home, under a key of all that determines it.
+    See docs/store.md.
     """
 
 
 @store.command("stats")
 @json_option
 def stats(as_json: bool) -> None:
-    """Count what the store holds.
+    """Show statistics of the store.
 
     \b
     Reads   .its/store.sqlite
@@ -52,17 +53,17 @@ def stats(as_json: bool) -> None:
 
 
 @store.command("verify")
-@click.option("--repair", is_flag=True, help="Delete damaged rows; a run asks for them again.")
+@click.option("--repair", is_flag=True, help="Restore or delete damaged rows; a run generates deleted ones again.")
 @json_option
 def verify(repair: bool, as_json: bool) -> None:
     """Check every row of the store.
 
-    Checks: the file's pages, each body against its checksum, each key against what it is made of. Exits with 1 if
-    something is damaged and was not repaired.
+    Checks the file's pages, each body against its checksum, and each key against what it is a hash of. Exits with 1
+    if damage was found and not repaired.
 
     \b
     Reads   .its/store.sqlite
-    Writes  nothing; with --repair the store
+    Writes  nothing; with --repair .its/store.sqlite
     Example its store verify
     """
     from dataclasses import asdict
@@ -86,7 +87,7 @@ def verify(repair: bool, as_json: bool) -> None:
         click.echo(f"{count} responses, none damaged")
     if left:
         if not repair:
-            click.echo("hint: `its store verify --repair` deletes damaged rows; a run asks for them again", err=True)
+            click.echo("hint: `its store verify --repair`; a run generates again what that deletes", err=True)
         sys.exit(EXIT_RUN_FAILED)
 
 
@@ -95,10 +96,10 @@ def verify(repair: bool, as_json: bool) -> None:
 @click.option("--used", is_flag=True, help="Only the responses that the study's rows cite.")
 @json_option
 def export(file: Path, used: bool, as_json: bool) -> None:
-    """Write responses to one file, to be imported elsewhere.
+    """Export responses to a file, for import elsewhere.
 
-    It is JSON lines compressed by zstd and holds prompts, responses and what determined them. What is damaged is left
-    out and counted. A file of that name is replaced.
+    The file holds prompts, responses and what determined them, as JSON lines compressed with zstd. Damaged responses
+    are left out and counted. An existing file is replaced.
 
     \b
     Reads   .its/store.sqlite; with --used data/personas/, data/responses/
@@ -123,7 +124,7 @@ def export(file: Path, used: bool, as_json: bool) -> None:
     for count, what in (
         (found.missing, "responses that the rows cite are not in it"),
         (found.damaged, "damaged responses were left out"),
-        (found.unreadable, "responses at most lie on damaged pages and were left out"),
+        (found.unreadable, "responses at most are on damaged pages and were left out"),
     ):
         if count:
             click.echo(f"warning: {count} {what}", err=True)
@@ -133,10 +134,10 @@ def export(file: Path, used: bool, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def import_(file: Path, as_json: bool) -> None:
-    """Add the responses of an exported file.
+    """Import the responses of an exported file.
 
-    The whole file is verified first: one that is damaged or cut off adds nothing. What is stored already stays as it
-    is, so that the same import may be repeated.
+    The whole file is checked first; a damaged or truncated one adds nothing. Stored responses are left as they are, so
+    an import can be repeated.
 
     \b
     Reads   FILE
@@ -147,7 +148,7 @@ def import_(file: Path, as_json: bool) -> None:
 
     from its.store.importing import import_store
 
-    with _opened(make=True) as opened:
+    with _opened(create=True) as opened:
         found = import_store(opened, file, _progress("import"))
     if as_json:
         print_json(file=str(file), imported=asdict(found))
@@ -156,18 +157,18 @@ def import_(file: Path, as_json: bool) -> None:
 
 
 @store.command("gc")
-@click.option("--unused", is_flag=True, help="Remove also the responses that the study's rows do not cite.")
-@click.option("--refused", is_flag=True, help="Remove also responses without text that a server refused.")
-@click.option("--dry-run", is_flag=True, help="Count what would go, remove nothing.")
+@click.option("--unused", is_flag=True, help="Also remove responses that the study's rows do not cite.")
+@click.option("--refused", is_flag=True, help="Also remove empty responses to prompts that a server refused.")
+@click.option("--dry-run", is_flag=True, help="Count what would be removed, remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before --unused removes responses.")
 @json_option
 def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove what nothing needs and compact the file.
+    """Remove unused data and compact the file.
 
-    Always: claims of processes that are gone, prompts and sessions without responses. With --unused also every
-    response that no row of this study cites; other studies, branches and queued experiments that share the home lose
-    theirs. With --refused also what a server did not answer (a prompt too long for it, a content filter), so that
-    `dvc repro -f generate` asks for it again.
+    Removes claims of processes that have ended, and prompts and sessions without responses. With --unused also every
+    response that no row of this study cites: other studies, branches and queued experiments that share the home lose
+    theirs. With --refused also the empty responses to prompts that a server refused (too long, a content filter), so
+    that `dvc repro -f generate` requests them again.
 
     \b
     Reads   .its/store.sqlite; with --unused data/personas/, data/responses/
@@ -185,8 +186,8 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
                 raise click.UsageError("`--unused` asks before it removes responses; without a terminal give `--yes`")
             planned = collect_garbage(opened, _cited(project), dry_run=True)
             click.echo(
-                f"{planned.responses} responses are cited by no row of {project}. Other studies, branches and queued "
-                "experiments that share this store lose theirs.",
+                f"{planned.responses} responses are not cited by any row of {project}. Other studies, branches and "
+                "queued experiments that share this store lose theirs.",
                 err=True,
             )
             click.confirm("Remove them?", abort=True, err=True)
@@ -197,7 +198,7 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
         return
     word = "would remove" if dry_run else "removed"
     if refused:
-        click.echo(f"{word} {without_text} responses that a server refused")
+        click.echo(f"{word} {without_text} empty responses to refused prompts")
     click.echo(
         f"{word} {found.responses} responses, {found.prompts} prompts, {found.sessions} sessions, {found.claims} claims"
     )
@@ -206,19 +207,19 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
         click.echo(f"{size} ({found.not_compacted})" if found.not_compacted else size)
 
 
-def _opened(make: bool = False) -> Store:
+def _opened(create: bool = False) -> Store:
     from its.store import Store
 
-    return Store(_path(make))
+    return Store(_path(create))
 
 
-def _path(make: bool = False) -> Path:
+def _path(create: bool = False) -> Path:
     from its.errors import MissingError
     from its.home import STORE_FILE, its_home
 
     path = its_home() / STORE_FILE
-    if not make and not path.exists():
-        raise MissingError(f"{path}: no store yet", "the first `dvc repro` makes it, or `its store import FILE`")
+    if not create and not path.exists():
+        raise MissingError(f"{path}: no store yet", "the first `dvc repro` or `its store import FILE` creates it")
     return path
 
 
@@ -235,13 +236,13 @@ def _cited(project: Path | None) -> Iterable[str] | None:
 
 
 def _progress(what: str) -> Callable[[int, int], None]:
-    """One line on stderr every half minute: most stores are done before the first."""
+    """A line on stderr every 30 s; most stores are done before the first."""
     next_line = time.monotonic() + PROGRESS_SECONDS
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal next_line
         if time.monotonic() > next_line:
             click.echo(f"{what}: {done} of {total} responses", err=True)
             next_line = time.monotonic() + PROGRESS_SECONDS
 
-    return tell
+    return show

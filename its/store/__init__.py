@@ -1,4 +1,4 @@
-"""Every response that any engine ever gave, by what determines it: one SQLite file that many processes share."""
+"""The store of responses: one SQLite file, shared by many processes; its key covers all that determines a response."""
 
 from its.store.database import PutItem, SessionInfo, Store
 from its.store.keys import canonical, response_key, session_sha256, vllm_identity, without_secrets

@@ -1,8 +1,8 @@
-"""Who asks which responses: owners that hold a lock of the operating system for as long as they live.
+"""Which process generates which response: owners of claims, each with an operating-system lock while it is alive.
 
-A claim names an owner and the owner's lock says whether it lives, so that a process that was killed leaves nothing that
-must time out. An owner's lock file is made, and a dead one's removed, only within a writing transaction of the store:
-nobody can see a file that is not locked yet and take it for a dead owner's.
+A claim names its owner, and the owner's lock shows whether it is alive, so a killed process leaves nothing that has to
+time out. Lock files are created and removed only within a write transaction of the store, so no process can mistake a
+file that is not locked yet for the file of a dead owner.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 NO_OWNER = "(typeof(owner) <> 'text' OR length(owner) <> 32 OR owner GLOB '*[^0-9a-f]*')"
-"""The condition on claims whose owner is no name that `Owner` gives: nobody holds those, and it names no file."""
+"""SQL condition: the claim's owner is not a name that `Owner` generates, so the claim is void and names no file."""
 
 
 class Owner:
-    """One holder of claims, alive until `leave` or until its process ends, however it ends."""
+    """A holder of claims, alive until `leave` or the end of its process, however that ends."""
 
     def __init__(self, folder: Path) -> None:
         self.name = uuid.uuid4().hex
@@ -28,15 +28,15 @@ class Owner:
         self._lock.acquire(timeout=0)
 
     def leave(self) -> None:
-        """Give up every claim at once: whoever looks finds this owner dead."""
+        """Give up all claims at once: other processes now see this owner as dead."""
         self._path.unlink(missing_ok=True)
         self._lock.release()
 
 
 def is_alive(folder: Path, name: str) -> bool:
-    """Whether the owner still holds its lock; the file of a dead one is removed. Within a writing transaction only."""
+    """Whether the owner still holds its lock; removes the file of a dead one. Within a write transaction only."""
     path = _lock_path(folder, name)
-    if not path.is_file() or path.is_symlink():  # a link's file is somebody else's
+    if not path.is_file() or path.is_symlink():  # the target of a link is not ours
         return False
     lock = _lock(path)
     try:
@@ -49,7 +49,7 @@ def is_alive(folder: Path, name: str) -> bool:
 
 
 def owners(folder: Path) -> Iterator[str]:
-    """Names of all whose lock file is there, alive or dead."""
+    """The names of all owners with a lock file, alive or dead."""
     for path in sorted(folder.glob("claim-*.lock")):
         yield path.stem.removeprefix("claim-")
 

@@ -23,21 +23,21 @@ SLOWEST_BYTES_PER_SECOND = 5 * 10**6
 
 
 class DamagedError(RunError):
-    """The store's file is damaged, or was made by another program, so that it cannot be used as it is."""
+    """The store's file is damaged or was created by another program, and cannot be used as it is."""
 
 
-# Pages of 16 kB hold responses of 8 kB (packed 3) in a fifth less room, but an insert, which writes a page of every
+# Pages of 16 kB store responses of 8 kB (3 packed) in a fifth less space, but an insert, which writes a page of every
 # index, takes a tenth longer; pages of 4 kB gain nothing.
 PAGE_BYTES = 8192
 CHECKPOINT_PAGES = 4000  # 32 MB of log: a quarter more single inserts a second than with SQLite's 1000 pages
-WAL_BYTES = 64 * 2**20  # what is left of a log that a long reader made long
+WAL_BYTES = 64 * 2**20  # a log that grew longer under a long reader is cut to this
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
-"""Of the files of a store: its own, and what SQLite keeps beside it."""
+"""File names of a store: the database, and the files that SQLite keeps beside it."""
 
-_LEAST_BYTES = 512  # of a database: a page of the smallest size
+_LEAST_BYTES = 512  # the size of the smallest database, one page of the smallest size
 _NO_ROOM_BYTES = 2**20
-# How a rollback journal ends that names a super-journal, which SQLite 3 deletes after a rollback.
+# The end of a rollback journal that names a super-journal, which SQLite 3 deletes after a rollback.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 _DAMAGE = frozenset(
     {
@@ -52,12 +52,12 @@ _DAMAGE = frozenset(
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that may be a stranger's: nothing in its schema is run, and nothing is written yet.
+    """Connect to a file that may be untrusted: nothing in its schema is run, and nothing is written yet.
 
-    A text that is not UTF-8 comes as bytes, so that a damaged row can be named and passed over.
+    Text that is not UTF-8 is returned as bytes, so that a damaged row can be reported and skipped.
 
     Raises:
-        RunError: if the folder cannot be written, the file is no database, or something beside it is no file of SQLite.
+        RunError: if the folder is not writable, the file is not a database, or a file beside it is not one of SQLite's.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,15 +68,15 @@ def connect(path: Path) -> sqlite3.Connection:
             db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES)
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA cell_size_check = ON")
-            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file; an old one keeps its own
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # for a new file; an existing one keeps its own
         except BaseException:
-            db.close()  # nobody else can
+            db.close()  # the caller never gets it
             raise
     return db
 
 
 def share(db: sqlite3.Connection, path: Path) -> None:
-    """Write-ahead mode, which lets any number of readers and one writer at a time share the file."""
+    """Turn on write-ahead logging, with which any number of readers and one writer at a time share the file."""
     _use_write_ahead_log(db, path)
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -91,23 +91,23 @@ def _text(raw: bytes) -> str | bytes:
 
 
 def _check_files(path: Path) -> None:
-    """Refuse what SQLite would follow out of the folder: a link, or a journal that names a file to be deleted."""
+    """Refuse what would lead SQLite out of the folder: a link, or a journal that names a file to delete."""
     if os.path.exists(path) and not path.is_file():
-        what = "a folder" if path.is_dir() else "no regular file"
-        raise RunError(f"{path}: is {what}, and the store is to lie there", "set `ITS_HOME` to another folder")
+        what = "a folder" if path.is_dir() else "not a regular file"
+        raise RunError(f"{path}: is {what}; the store needs this name", "set `ITS_HOME` to another folder")
     if os.path.exists(path) and 0 < path.stat().st_size < _LEAST_BYTES:  # SQLite would take it for a new one
         raise damaged(path, "file is not a database")
     real = os.path.realpath(path)  # SQLite keeps its logs there
     for suffix in SUFFIXES[1:]:
         beside = Path(real + suffix)
         if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_file()):
-            raise RunError(f"{beside}: is no regular file, as a log of the store is", "look at it, and remove it")
+            raise RunError(f"{beside}: is not a regular file; the store's log needs this name", "inspect and remove it")
     with contextlib.suppress(FileNotFoundError), open(f"{real}-journal", "rb") as journal:
         journal.seek(max(0, os.fstat(journal.fileno()).st_size - len(_SUPER_JOURNAL)))
         if journal.read() == _SUPER_JOURNAL:
             raise RunError(
-                f"{real}-journal: names another file, which SQLite would delete; no journal of a store does",
-                "the store was not written by ITS alone: remove the journal if you trust the rest",
+                f"{real}-journal: names another file, which SQLite would delete; a store's own journal never does",
+                "another program wrote to the store: remove the journal if you trust the rest",
             )
 
 
@@ -118,19 +118,19 @@ def _use_write_ahead_log(db: sqlite3.Connection, path: Path) -> None:
             mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             break
         except sqlite3.OperationalError as error:
-            # The switch does not wait for a lock as other statements do; two processes may make the store at once.
+            # Unlike other statements this one does not wait for a lock; two processes may create the store at once.
             if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
     if mode != "wal":
-        raise RunError(f"{path}: this disk takes no write-ahead log", "set `ITS_HOME` to a folder on a local disk")
+        raise RunError(f"{path}: no write-ahead log on this disk", "set `ITS_HOME` to a folder on a local disk")
 
 
 @contextmanager
 def limited(db: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Let statements that walk a whole table take no longer than a slow disk would.
+    """Interrupt statements that read a whole table after the time that a slow disk would need.
 
-    The pages of a forged file may lead to each other again and again, so that a table of three pages has 10^50 rows.
+    The pages of a forged file may refer to each other in circles, so that a table of three pages has 10^50 rows.
     """
     timer = threading.Timer(LEAST_SECONDS + file_bytes(path) / SLOWEST_BYTES_PER_SECOND, db.interrupt)
     timer.daemon = True
@@ -144,7 +144,7 @@ def limited(db: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(db: sqlite3.Connection) -> Iterator[None]:
-    """One transaction that may write from its start: all of it is kept, or none where anything fails in it."""
+    """Run a block as one write transaction: all of it is committed, or nothing if anything in it fails."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -194,20 +194,20 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
     code = _code(error)
     if code == sqlite3.SQLITE_FULL:
         return _full(path)
-    # Where SQLite cannot grow one of the files beside the store it says no more than `disk I/O error`.
+    # If SQLite cannot grow one of the files beside the store, it reports no more than `disk I/O error`.
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _free_bytes(path) < _NO_ROOM_BYTES:
         return _full(path)
     if code == sqlite3.SQLITE_INTERRUPT:
         return RunError(
-            f"{path}: reading it takes longer than any store of its size: its pages are damaged, or the disk is busy",
-            "`its store verify` tells which",
+            f"{path}: reading it takes too long for a store of its size: its pages are damaged, or the disk is busy",
+            "`its store verify` finds out which",
         )
     if code in _DAMAGE:
         return damaged(path, str(error))
     if is_busy(error):
         return RunError(
             f"{path}: another process has kept the store locked for more than {BUSY_SECONDS:.0f} s",
-            "is one stopped, or copying the file? end it, or wait, and run again",
+            "end a process that is stopped or copies the file, or wait; then run again",
         )
     if isinstance(error, sqlite3.OperationalError) and code is not None:
         return RunError(f"{path}: {error}", "is the folder writable, and on a local disk?")
@@ -215,20 +215,20 @@ def _explain(path: Path, error: sqlite3.Error) -> RunError | None:
 
 
 def damaged(path: Path, what: str) -> DamagedError:
-    """The error of a file that cannot be used as it is."""
+    """The error for a store's file that cannot be used as it is."""
     return DamagedError(
         f"{path}: the store is damaged: {what}",
         "`its store export saved.zst` saves what can be read; then move it away and "
-        "`its store import saved.zst`; what is lost is asked again",
+        "`its store import saved.zst`; what is lost is generated again",
     )
 
 
 def _full(path: Path) -> RunError:
-    return RunError(f"{path}: no space left on the disk", "free some space and run again; what was stored is kept")
+    return RunError(f"{path}: no space left on the disk", "free some space and run again; stored responses are kept")
 
 
 def _code(error: sqlite3.Error) -> int | None:
-    """SQLite's primary result code; None for what the Python module raises by itself."""
+    """SQLite's primary result code; None for errors of the Python module itself."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
@@ -242,7 +242,7 @@ def _free_bytes(path: Path) -> int:
 
 
 def file_bytes(path: Path) -> int:
-    """What the store takes on the disk, with its log."""
+    """The size of the store on disk, including its log."""
     total = 0
     for suffix in SUFFIXES[:3]:
         try:

@@ -1,4 +1,4 @@
-"""The store: every response that any engine ever gave, committed as it arrives, found by what determines it."""
+"""The store: every response that an engine returned, committed as it arrives and found by what determines it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from its.store.schema import check_schema, prepare
 from its.store.validation import MAX_LABELS, MAX_SETTINGS, SESSION_COLUMNS, labels_of, parse_session
 from its.values import MAX_VALUES, exceeds
 
-CHUNK = 256  # keys in one statement, and rows held at once: some 25 MB where responses have 100 kB
-HELD_BYTES = 32 * 2**20  # of packed bodies held at once, where more than one is
+CHUNK = 256  # keys in one statement, and rows in memory at once: some 25 MB where responses have 100 kB
+MEMORY_BYTES = 32 * 2**20  # packed bodies in memory at once, if there is more than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class PutItem:
     """A response to store.
 
     Args:
-        key: `response_key` of the two that follow.
-        session_sha256: of a session that was registered.
+        key: `response_key` of the next two.
+        session_sha256: of a registered session.
         determinants: of the request.
-        response: what the engine gave, as JSON holds it.
+        response: as the engine returned it, in JSON's types.
     """
 
     key: str
@@ -44,7 +44,7 @@ class PutItem:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """A stored session: its identity determines responses, `about` is for readers; `responses` counts its own."""
+    """A stored session: its identity determines responses, `about` holds labels, `responses` is their number."""
 
     sha256: str
     identity: dict[str, Any]
@@ -53,31 +53,31 @@ class SessionInfo:
 
     @property
     def label(self) -> str:
-        """Its checkpoints by name, else the beginning of the model's fingerprint; as it may be printed."""
+        """The names of its checkpoints, else the beginning of the model's fingerprint; safe to print."""
         names = ", ".join(self.about.get("checkpoints", []))
         return quoted(names, 1000) if names else quoted(self.identity.get("model", self.sha256), 23).removesuffix("...")
 
 
 @dataclass(frozen=True)
 class DamagedSession:
-    """A stored session of which nothing says any more what it was."""
+    """A stored session whose identity is lost."""
 
     row_id: int
     responses: int
 
 
 class Store:
-    """An open store, to be used as a context manager and by one thread; any number of processes may share the file.
+    """An open store: a context manager for one thread; any number of processes may share the file.
 
     Args:
-        path: of the database, which is made where it is missing. On a local disk.
+        path: of the database, on a local disk. A missing one is created.
 
     Attributes:
-        db: the connection, for the modules of this room.
-        damaged: how many damaged responses were met and deleted, so that they are asked again.
+        db: the connection, for the modules of this package.
+        damaged: how many damaged responses were found and deleted, so that they are generated again.
 
     Raises:
-        RunError: if the file is damaged, no store of ITS, of another schema, or the disk is full.
+        RunError: if the file is damaged, not a store of ITS or of another schema, or the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class Store:
         self.damaged = 0
         self.packer = Packer()
         self._owner: Owner | None = None
-        # A session without responses may be collected under us, so that what was registered is kept for `put_many`.
+        # Another process may collect a session without responses, so `put_many` may have to insert it again.
         self._registered: dict[str, tuple[str, dict[str, Any]]] = {}
         self.db = connect(path)
         try:
@@ -94,7 +94,7 @@ class Store:
                 share(self.db, path)
                 prepare(self.db, path)
         except BaseException:
-            self.db.close()  # nobody else can: there is no store yet
+            self.db.close()  # the caller never gets the store
             raise
 
     def __enter__(self) -> Self:
@@ -110,27 +110,27 @@ class Store:
 
     @property
     def locks(self) -> Path:
-        """The folder of the owners' locks, beside the file itself: two links to one store have the same owners."""
+        """The folder of the owners' locks, beside the real file: two links to one store have the same owners."""
         return Path(os.path.realpath(self.path)).parent / "locks"
 
     @property
     def owner(self) -> str | None:
-        """Under which name it holds claims; None before the first."""
+        """The name under which it holds claims; None before the first."""
         return None if self._owner is None else self._owner.name
 
     # Sessions
 
     def register(self, identity: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-        """Store a session's identity if it is new, add to its labels, return its hash.
+        """Store a session's identity if it is new, add to its labels, and return its hash.
 
         Args:
-            identity: everything that determines a response beside its request. What stands in it, or in `about`,
-                under the name of a secret is neither stored nor hashed.
-            about: labels that determine nothing. Lists are united with those stored, and the first MAX_LABELS stay; of
-                other values the last one wins. Labels that are stored and cannot be read are left as they are.
+            identity: everything that determines a response apart from its request. A value under the name of a secret,
+                here or in `about`, is neither stored nor hashed.
+            about: labels that determine nothing. A list is merged with the stored one, up to MAX_LABELS entries; any
+                other value replaces the stored one. Stored labels that cannot be read are left as they are.
 
         Raises:
-            DataError: if a setting holds half a character (a surrogate), which no column takes, or there are more than
+            DataError: if a setting holds a lone surrogate, which a column cannot store, or there are more than
                 MAX_SETTINGS.
             ValueError: if one is NaN or an infinity.
         """
@@ -151,7 +151,7 @@ class Store:
         return sha256
 
     def sessions(self, model: str | None = None, checkpoint: str | None = None) -> list[SessionInfo]:
-        """Every stored session, oldest first; `its store verify` names those that are damaged and so left out.
+        """The stored sessions, oldest first, without damaged ones, which `its store verify` reports.
 
         Args:
             model: only those whose identity has this fingerprint as `model`.
@@ -166,7 +166,7 @@ class Store:
         ]
 
     def all_sessions(self) -> Iterator[SessionInfo | DamagedSession]:
-        """Every stored session, oldest first, also those of which nothing but the number is known."""
+        """Every stored session, oldest first, including those whose identity is lost."""
         rows, room = [], file_bytes(self.path)
         with explained(self.path), limited(self.db, self.path):
             for row in self.db.execute(
@@ -174,7 +174,7 @@ class Store:
                 "FROM sessions ORDER BY id"
             ):
                 room -= sum(len(column) for column in row if isinstance(column, str | bytes))
-                if room < 0:  # each of the rows of a forged file may lead to the same pages
+                if room < 0:  # all rows of a forged file may refer to the same pages
                     raise damaged(self.path, "its sessions are longer than the file")
                 rows.append(row)
         for row_id, *columns, responses in rows:
@@ -186,7 +186,7 @@ class Store:
                 yield SessionInfo(found.sha256, found.identity, found.about, responses)
 
     def session_id(self, sha256: str) -> int:
-        """The number of a registered session; within a writing transaction, since it may have to be written again.
+        """The row id of a registered session; within a write transaction, since it may have to be inserted again.
 
         Raises:
             ValueError: if it is neither stored nor registered.
@@ -195,24 +195,24 @@ class Store:
         if found is not None:
             return found
         if sha256 not in self._registered:
-            raise ValueError(f"the session `{sha256}` was not registered")
+            raise ValueError(f"the session `{sha256}` is not registered")
         text, about = self._registered[sha256]
         return insert_session(self.db, sha256, text, canonical(about))
 
     # Responses
 
     def contains(self, keys: Sequence[str]) -> set[str]:
-        """Those of the keys whose response is stored and undamaged; a damaged one is deleted and counted."""
+        """The keys whose response is stored and undamaged; a damaged one is deleted and counted."""
         found: set[str] = set()
         for rows in self._intact_rows(keys):
             found.update(key.hex() for _, key, _ in rows)
         return found
 
     def find(self, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (key, response) of the keys that are stored, in their order; a damaged one is deleted and counted.
+        """Yield (key, response) for each stored key, in the order given; a damaged one is deleted and counted.
 
-        One response is unpacked at a time: let go of it before the next. A key that is given twice comes once for each
-        `CHUNK`. The store may be written to while this goes on.
+        Responses are unpacked one at a time; drop each before the next to keep memory flat. A key that is given twice
+        is yielded once per `CHUNK`. The store may be written to during the iteration.
         """
         for rows in self._intact_rows(keys):
             for row_id, key, body in rows:
@@ -226,15 +226,15 @@ class Store:
         self.put_many([PutItem(key, session_sha256, determinants, response)])
 
     def put_many(self, items: Sequence[PutItem]) -> int:
-        """Commit responses, all of them or none; the first one of a key stays. Their claims end.
+        """Commit responses, all or none, and end their claims; a key that is stored keeps its first response.
 
         Returns:
             How many were new.
 
         Raises:
-            DataError: if the determinants hold half a character outside of the prompt, or a text is longer than
-                `bodies.MAX_BYTES`.
-            ValueError: if a key is not that of its session and determinants, or a session was not registered.
+            DataError: if the determinants hold a lone surrogate outside of the prompt, or a text is longer than
+                `encoding.MAX_BYTES`.
+            ValueError: if a key is not that of its session and determinants, or a session is not registered.
         """
         created = int(time.time())
         rows: list[tuple[str, str, str, str, bytes]] = []
@@ -246,13 +246,13 @@ class Store:
             _check_storable(details)
             raw = encode(item.response)
             if exceeds(raw) or exceeds(prompt):
-                raise DataError(f"a response or its prompt has more than {MAX_VALUES} values", "fewer messages")
-            for what, size in (("response", len(raw)), ("prompt", _bytes(prompt))):
-                if size > MAX_BYTES:
-                    raise DataError(
-                        f"a {what} has {size} bytes; the store takes {MAX_BYTES}",
-                        "a smaller `max_tokens`" if what == "response" else "a shorter template, or shorter problems",
-                    )
+                raise DataError(f"a response or its prompt has more than {MAX_VALUES} values", "use fewer messages")
+            for what, text, hint in (
+                ("response", raw, "use a smaller `max_tokens`"),
+                ("prompt", prompt.encode("utf-8", "surrogatepass"), "use a shorter template, or shorter problems"),
+            ):
+                if len(text) > MAX_BYTES:
+                    raise DataError(f"a {what} has {len(text)} bytes; the store takes at most {MAX_BYTES}", hint)
             rows.append((item.session_sha256, hashed, prompt, details, self.packer.pack(raw)))
         new = 0
         with explained(self.path), writing(self.db):
@@ -267,11 +267,11 @@ class Store:
     # Claims
 
     def claim(self, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that this store may ask now, marked so that no other asks them.
+        """Claim keys, so that this store alone requests their responses, and return those that were granted.
 
-        Left out is what is stored and what a living other owner has claimed; what a dead one left is taken over. What
-        this store has claimed already is granted again. A claim ends with its response, with `release`, or with the
-        process.
+        Not granted are keys that are stored or that another living owner has claimed; the claims of a dead owner are
+        taken over. What this store has already claimed is granted again. A claim ends with its response, with `release`
+        or with the process.
         """
         granted: set[str] = set()
         with explained(self.path), writing(self.db):
@@ -295,7 +295,7 @@ class Store:
         return granted
 
     def release(self) -> None:
-        """Give up every claim of this store. It never fails: an owner that is gone has no claims, whatever is noted."""
+        """Give up all claims of this store. Never fails: the claims of an owner that is gone are void."""
         if self._owner is not None:
             with contextlib.suppress(RunError), explained(self.path), writing(self.db):
                 self.db.execute("DELETE FROM claims WHERE owner = ?", (self._owner.name,))
@@ -303,27 +303,27 @@ class Store:
             self._owner = None
 
     def discard(self, key: str) -> None:
-        """Delete a response, so that it is asked again."""
+        """Delete a response, so that it is generated again."""
         with explained(self.path), writing(self.db):
             self.db.execute("DELETE FROM responses WHERE key = ?", (bytes.fromhex(key),))
 
     def _intact_rows(self, keys: Sequence[str]) -> Iterator[list[tuple[int, bytes, bytes]]]:
-        """(id, key, body) of responses whose checksum holds, in order of the keys, at most HELD_BYTES at once."""
-        for chunk in self._held(keys):
+        """(id, key, body) of responses that match their checksum, in the order of the keys, MEMORY_BYTES at once."""
+        for chunk in self._fitting(keys):
             with explained(self.path):
-                # Read to the end at once: an open statement would keep the log from being written back.
+                # Read all rows at once: an open statement would keep the log from being written back.
                 rows = self.db.execute(
                     f"SELECT id, key, body, checksum FROM responses WHERE key IN ({_marks(chunk)})", chunk
                 ).fetchall()
-            sound = [(row_id, key, body) for row_id, key, body, told in rows if has_checksum(key, body, told)]
-            if len(sound) < len(rows):
+            intact = [row[:3] for row in rows if has_checksum(*row[1:])]
+            if len(intact) < len(rows):
                 self._delete_damaged([row[0] for row in rows if not has_checksum(*row[1:])])
             del rows
             place = {key: at for at, key in enumerate(chunk)}
-            yield sorted(sound, key=lambda row: place[row[1]])
+            yield sorted(intact, key=lambda row: place[row[1]])
 
-    def _held(self, keys: Sequence[str]) -> Iterator[list[bytes]]:
-        """The keys in lists whose bodies may be held at once; the sizes are read without the bodies."""
+    def _fitting(self, keys: Sequence[str]) -> Iterator[list[bytes]]:
+        """The keys in lists whose bodies fit into memory together; sizes are read without the bodies."""
         for chunk in _chunks(keys):
             with explained(self.path):
                 sizes: dict[bytes, int] = dict(
@@ -331,27 +331,27 @@ class Store:
                         f"SELECT key, length(body) FROM responses WHERE key IN ({_marks(chunk)})", chunk
                     ).fetchall()
                 )
-            part, held = list[bytes](), 0
+            part, part_bytes = list[bytes](), 0
             for key in dict.fromkeys(chunk):
                 size = sizes.get(key) or 0
-                if part and held + size > HELD_BYTES:
+                if part and part_bytes + size > MEMORY_BYTES:
                     yield part
-                    part, held = [], 0
+                    part, part_bytes = [], 0
                 part.append(key)
-                held += size
+                part_bytes += size
             yield part
 
     def _delete_damaged(self, row_ids: Sequence[int]) -> None:
         with explained(self.path), writing(self.db):
             for row_id in row_ids:
-                # Another process may have deleted it meanwhile, and the number may have gone to a new response.
+                # Another process may have deleted it since, and a new response may have its id.
                 row = self.db.execute("SELECT key, body, checksum FROM responses WHERE id = ?", (row_id,)).fetchone()
                 if row is not None and not self._is_intact(*row):
                     self.db.execute("DELETE FROM responses WHERE id = ?", (row_id,))
         self.damaged += len(row_ids)
 
-    def _is_intact(self, key: object, body: object, told: object) -> bool:
-        if not (has_checksum(key, body, told) and isinstance(body, bytes)):
+    def _is_intact(self, key: object, body: object, stored_checksum: object) -> bool:
+        if not (has_checksum(key, body, stored_checksum) and isinstance(body, bytes)):
             return False
         try:
             decode(self.packer.unpack(body))
@@ -360,7 +360,7 @@ class Store:
         return True
 
     def _session_row(self, sha256: str) -> tuple[object, dict[str, Any] | None] | None:
-        """(identity, labels) as they are stored; None for labels that cannot be read."""
+        """The stored (identity, labels), None if there is no such session; labels that cannot be read are None."""
         row = self.db.execute("SELECT identity, about FROM sessions WHERE sha256 = ?", (sha256,)).fetchone()
         if row is None:
             return None
@@ -387,20 +387,15 @@ def _chunks(keys: Sequence[str]) -> Iterator[list[bytes]]:
         yield [bytes.fromhex(key) for key in keys[start : start + CHUNK]]
 
 
-def has_checksum(key: object, body: object, told: object) -> bool:
-    """Whether a row is as it was written; a column may hold any type."""
-    return type(key) is bytes and type(body) is bytes and checksum(key, body) == told
-
-
-def _bytes(text: str) -> int:
-    """How long a text is in UTF-8, at most; exactly where that matters."""
-    return len(text) if len(text) * 4 <= MAX_BYTES else len(text.encode("utf-8", "surrogatepass"))
+def has_checksum(key: object, body: object, stored_checksum: object) -> bool:
+    """Whether a row matches its checksum; a column may hold any type."""
+    return type(key) is bytes and type(body) is bytes and checksum(key, body) == stored_checksum
 
 
 def _storable(value: Mapping[str, Any]) -> str:
     text = canonical(value)
     if exceeds(text, MAX_SETTINGS):
-        raise DataError(f"the settings or labels of an engine have more than {MAX_SETTINGS} values", "fewer of them")
+        raise DataError(f"the settings or labels of an engine have more than {MAX_SETTINGS} values", "use fewer")
     _check_storable(text)
     return text
 
@@ -409,10 +404,10 @@ def _check_storable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        what = (
-            f"a setting holds half of a character (a surrogate): {quoted(text[max(0, error.start - 20) : error.end])}"
-        )
-        raise DataError(what, "write the whole character") from error
+        where = quoted(text[max(0, error.start - 20) : error.end])
+        raise DataError(
+            f"a setting holds half of a character (a lone surrogate): {where}", "write the whole character"
+        ) from error
 
 
 def _marks(chunk: Sequence[bytes]) -> str:

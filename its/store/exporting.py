@@ -1,4 +1,4 @@
-"""Write the responses of a store to one file: JSON lines compressed by zstd, which `zstd -dc` reads.
+"""Export the responses of a store to one file: JSON lines compressed with zstd, which `zstd -dc` reads.
 
 The first line is a manifest: {"format", "version", "its", "created", "counts", "sessions"}. Then each prompt, {"kind":
 "prompt", "sha256", "body"}, stands before the first response to it, {"kind": "response", "key", "session", "prompt",
@@ -46,7 +46,7 @@ _NEAR = 2**26  # ids of prompts up to which a byte each is kept
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote, and what it could not: damaged rows, and unreadable ones (at most so many)."""
+    """What an export wrote and what it could not: missing and damaged rows, and at most how many unreadable ones."""
 
     responses: int
     prompts: int
@@ -63,17 +63,17 @@ def export_store(
     keys: Iterable[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Exported:
-    """Write responses with their prompts and sessions, as they are at one moment; the file appears whole or not at all.
+    """Write a snapshot of responses with their prompts and sessions; the file appears whole or not at all.
 
-    What is damaged is left out and counted, so that this saves what can be read of a damaged store.
+    Damaged rows are left out and counted, so this saves what can be read of a damaged store.
 
     Args:
-        keys: only these; `missing` counts those of them that were not exported. None is all.
-        progress: is told (rows done, rows in all) now and then.
+        keys: only these; `missing` counts those of them that were not exported. None exports all.
+        progress: receives (rows done, rows in all) now and then.
 
     Raises:
-        MissingError: if `keys` names nothing.
-        DataError: if `path` is no place for a file, or belongs to the store or its home.
+        MissingError: if `keys` is empty.
+        DataError: if `path` cannot be a file, or belongs to the store or its home.
         RunError: if the disk is full or the store cannot be read at all; nothing is left behind.
     """
     _refuse_own(store, path)
@@ -86,7 +86,7 @@ def export_store(
 
 
 def _refuse_own(store: Store, path: Path) -> None:
-    """Refuse every name of the store's own files, whether they are there now or not, and what ITS keeps beside it."""
+    """Refuse the names of the store's own files, whether they exist or not, and the folders of ITS beside it."""
     own, target = Path(os.path.realpath(store.path)), Path(os.path.realpath(path))
     names = {f"{own.name}{suffix}".casefold() for suffix in SUFFIXES}
     try:
@@ -96,11 +96,11 @@ def _refuse_own(store: Store, path: Path) -> None:
         )
         inside = next((folder for folder in target.parents if folder.parent.samefile(own.parent)), None)
     except OSError:
-        return  # there is no such folder: it can be no name of ours
+        return  # there is no such folder, so this is not one of our names
     if linked or (beside and target.name.casefold() in names):
         raise DataError(f"{path}: this is the store itself", "name another file")
     if inside is not None and inside.name.casefold() in HOME_FOLDERS:
-        raise DataError(f"{path}: lies in `{inside.name}`, a folder of the home of ITS", "name another file")
+        raise DataError(f"{path}: is in `{inside.name}`, a folder of the ITS home", "name another file")
 
 
 def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, int], None]) -> dict[str, int]:
@@ -133,7 +133,7 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             prompt, text = prompts.get(prompt_id)
             session = sessions[session_id].sha256
             check_key(key, session, prompt, details)  # the import would refuse the whole file for it
-            wanted = decode(details.encode())
+            decoded_details = decode(details.encode())
         except (ValueError, KeyError):
             counts["damaged"] += 1
             continue
@@ -146,7 +146,7 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
             "key": key.hex(),
             "session": session,
             "prompt": prompt,
-            "details": wanted,
+            "details": decoded_details,
             "created": datetime.fromtimestamp(created, UTC).isoformat(),
         }
         writer.raw(encode(head)[:-1] + b', "body": ' + (raw if b"\n" not in raw else encode(decode(raw))) + b"}\n")
@@ -157,16 +157,16 @@ def _write(store: Store, writer: _Writer, where: str, progress: Callable[[int, i
 
 
 class _Prompts:
-    """Prompts by id: their hash, and their text until it is written. Memory stays flat however many there are."""
+    """Prompts by id: their hash, and their text until it is written. Memory does not grow with their number."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._written = bytearray()  # by id
-        self._written_far: set[int] = set()  # ids that no store has which grew row by row
-        self._recent: dict[int, str] = {}  # hashes of those that are written
+        self._written_far: set[int] = set()  # ids beyond those of a store that grew row by row
+        self._recent: dict[int, str] = {}  # hashes of prompts that are written
 
     def get(self, row_id: int) -> tuple[str, bytes | None]:
-        """(hash, JSON if it is still to be written); raises ValueError or KeyError where it is damaged or gone."""
+        """(hash, JSON unless it is written already); raises ValueError or KeyError if it is damaged or gone."""
         if row_id in self._recent:
             return self._recent[row_id], None
         try:
@@ -200,7 +200,7 @@ class _Prompts:
 
 
 class _Writer:
-    """Lines into a compressed stream, and the hash over them."""
+    """Writes lines into a compressed stream and hashes them."""
 
     def __init__(self, sink: IO[bytes]) -> None:
         compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
@@ -215,15 +215,15 @@ class _Writer:
         self._out.write(line)
 
     def trailer(self, prompts: int, responses: int) -> None:
-        """The last line; nothing can be written after it."""
-        told = {"kind": "trailer", "prompts": prompts, "responses": responses, "sha256": self._digest.hexdigest()}
-        self._out.write(encode(told) + b"\n")
+        """Write the last line and close the stream."""
+        line = {"kind": "trailer", "prompts": prompts, "responses": responses, "sha256": self._digest.hexdigest()}
+        self._out.write(encode(line) + b"\n")
         self._out.close()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, int | None]]:
-    """One read transaction; (the condition on rows, how many keys are wanted)."""
+    """Hold one read transaction; gives (the SQL condition on rows, how many keys are wanted)."""
     where, wanted = "1", None
     with explained(store.path):
         if keys is not None:
@@ -231,7 +231,7 @@ def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, i
             wanted = insert_keys(store.db, "wanted", keys)
             if not wanted:
                 store.db.execute("DROP TABLE IF EXISTS temp.wanted")
-                raise MissingError("the study cites no response, so that none would be exported", "`dvc repro`")
+                raise MissingError("the study cites no responses; there is nothing to export", "`dvc repro`")
         store.db.execute("BEGIN")
     try:
         yield where, wanted
@@ -244,7 +244,7 @@ def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, i
 def _own_version() -> str:
     try:
         return importlib.metadata.version("its-studies")
-    except importlib.metadata.PackageNotFoundError:  # run from a folder that was never installed
+    except importlib.metadata.PackageNotFoundError:  # run from a folder that is not installed
         return "unknown"
 
 
@@ -255,11 +255,11 @@ def _count(store: Store, where: str) -> int:
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
-        return 0  # it only tells how far the export is
+        return 0  # the count is for the progress alone
 
 
 def _sessions(store: Store, where: str) -> dict[object, Session]:
-    """The sessions of the rows by id; all that can be read, where the rows cannot say."""
+    """The sessions of the rows by id; if the rows cannot be read, all readable sessions."""
     used: set[object] | None = None
     with explained(store.path):
         try:
@@ -277,7 +277,7 @@ def _sessions(store: Store, where: str) -> dict[object, Session]:
             session = parse_session(row, search=searches < MAX_SEARCHES)
         except ValueError:
             searches += 1
-            continue  # its responses are damaged: nothing says any more what determined them
+            continue  # its responses count as damaged: what determined them is lost
         searches += session.fault is not None
         found[row_id] = session
     return found

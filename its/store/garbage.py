@@ -1,4 +1,4 @@
-"""Take out of a store what nothing needs any more, and give the room back to the disk."""
+"""Remove from a store what nothing needs any more, and compact its file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from its.store.inserting import insert_keys
 from its.store.recovery import is_whole
 
 REFUSED_BYTES = 1000  # a body without text and thinking has 200
-STEP = 10_000  # rows looked at in one transaction, so that others are not kept from writing for long
+STEP = 10_000  # rows per transaction, so that other processes do not wait long to write
 _GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed, or would be in a dry run; `not_compacted` says why the file kept its size, where it did."""
+    """What was removed, or would be in a dry run; `not_compacted` is the reason if the file kept its size."""
 
     claims: int
     responses: int
@@ -38,20 +38,20 @@ def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bo
     """Remove claims of dead owners, prompts and sessions without responses; then compact the file.
 
     Args:
-        used: keys of the responses to keep; all others go too. None keeps every response.
+        used: keys of the responses to keep; all others are removed too. None keeps every response.
         dry_run: count, remove nothing.
 
     Raises:
-        MissingError: if `used` names nothing, or what is not stored: then it is not this store that it speaks of.
-        RunError: with `used`, while another process is asking for responses that no row can cite yet; where pages are
-            damaged, since what cannot be read may need what seems to be needed by nothing.
+        MissingError: if `used` is empty or names responses that are not stored, so it belongs to another store.
+        RunError: with `used`, while another process is generating responses, which no row cites yet; if pages are
+            damaged, since an unreadable row may need what seems unused.
     """
     before = file_bytes(store.path)
     keep = "1"
     with explained(store.path):
         if not is_whole(store.db):
             raise RunError(
-                f"{store.path}: the store is damaged, and nothing is removed from it before it is repaired",
+                f"{store.path}: the store is damaged; nothing is removed before it is repaired",
                 "`its store verify --repair`",
             )
         if used is not None:
@@ -66,13 +66,13 @@ def collect_garbage(store: Store, used: Iterable[str] | None = None, dry_run: bo
 
 
 def remove_refused(store: Store, dry_run: bool = False) -> int:
-    """Delete the responses that are none, because a server refused the prompt, so that a run asks for them again.
+    """Delete responses without text, whose prompt a server refused, so that the next run requests them again.
 
-    A server that takes longer prompts, or has another filter, may answer what another one refused; of that the key
-    knows nothing.
+    A server that takes longer prompts, or has another filter, may respond where another one refused; the key does not
+    cover that.
 
     Returns:
-        How many there are, or were.
+        How many there were; in a dry run, how many there are.
     """
     refused: list[tuple[int]] = []
     with explained(store.path):
@@ -90,38 +90,38 @@ def remove_refused(store: Store, dry_run: bool = False) -> int:
     return len(refused)
 
 
-def _is_refused(store: Store, key: object, body: object, told: object) -> bool:
-    if not has_checksum(key, body, told):
+def _is_refused(store: Store, key: object, body: object, stored_checksum: object) -> bool:
+    if not has_checksum(key, body, stored_checksum):
         return False  # for `its store verify`
     assert isinstance(body, bytes)
     try:
         found = decode(store.packer.unpack(body))
     except ValueError:
         return False
-    answered = found.get("text") or found.get("thinking")
-    return not answered and found.get("finish_reason") not in (None, "stop", "length")
+    has_text = found.get("text") or found.get("thinking")
+    return not has_text and found.get("finish_reason") not in (None, "stop", "length")
 
 
 def living_owners(store: Store) -> list[str]:
-    """Other open stores that have asked for responses, of this process or another."""
+    """The owners of claims other than this store that are alive, in this process or another."""
     with explained(store.path), writing(store.db):
         return [name for name in owners(store.locks) if name != store.owner and is_alive(store.locks, name)]
 
 
 def _check_used(store: Store, count: int) -> None:
     if count == 0:
-        raise MissingError("the study cites no response, so that none would be left", "`dvc repro` makes its rows")
+        raise MissingError("the study cites no responses; all would be removed", "`dvc repro` creates its rows")
     absent = store.db.execute("SELECT count(*) FROM temp.used WHERE key NOT IN (SELECT key FROM responses)").fetchone()[
         0
     ]
     if absent:
         raise MissingError(
             f"{store.path}: {absent} of {count} responses that the study cites are not in this store",
-            "`dvc repro -f persona generate` cites what is stored; is this the study's home?",
+            "is this the study's home? if it is, `dvc repro -f persona generate` writes rows that cite what is stored",
         )
     if living := living_owners(store):
         raise RunError(
-            f"{store.path}: {len(living)} runs are asking for responses, which no row cites yet",
+            f"{store.path}: {len(living)} runs are generating responses, which no row cites yet",
             "wait until they are done",
         )
 
@@ -156,7 +156,7 @@ def _remove(store: Store, keep: str) -> dict[str, int]:
             if not _lives(store, name):
                 counts["claims"] += db.execute("DELETE FROM claims WHERE owner = ?", (name,)).rowcount
     if keep != "1":
-        # What comes in from here on is cited by no row yet. Ids may lie far apart, so they are not counted through.
+        # Newer responses are not cited by any row yet, so they stay. Ids may be far apart, so none are enumerated.
         last = db.execute("SELECT max(id) FROM responses").fetchone()[0] or 0
         removed = STEP
         while removed == STEP:
@@ -165,7 +165,7 @@ def _remove(store: Store, keep: str) -> dict[str, int]:
                 removed = db.execute(f"DELETE FROM responses WHERE id IN ({query})", (last,)).rowcount
                 counts["responses"] += removed
     with writing(db):
-        # A response and its prompt are stored in one transaction, and whoever registered a session writes it again.
+        # A response and its prompt are stored in one transaction, and `put_many` inserts a missing session again.
         query = "DELETE FROM prompts WHERE id NOT IN (SELECT prompt FROM responses)"
         counts["prompts"] = db.execute(query).rowcount
         query = "DELETE FROM sessions WHERE id NOT IN (SELECT session FROM responses)"
@@ -178,18 +178,18 @@ def _lives(store: Store, name: str) -> bool:
 
 
 def _compact(store: Store) -> str | None:
-    """Rewrite the file without its holes; why not, where that is not possible now."""
+    """Rewrite the file without free pages; return the reason if that is not possible now."""
     with explained(store.path):
         db = store.db
         if db.execute("PRAGMA freelist_count").fetchone()[0] == 0:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return "there were no holes in it"
+            return "it had no free pages"
         # SQLite writes the new file into its temporary folder first, and from there into the log beside the store.
         for folder in (store.path.absolute().parent, tempfile.gettempdir()):
             free = shutil.disk_usage(folder).free
             if free < 2 * file_bytes(store.path):
                 wanted = 2 * file_bytes(store.path) / _GIB
-                return f"{free / _GIB:.1f} GiB are free at {folder}, {wanted:.1f} GiB are wanted"
+                return f"{free / _GIB:.1f} GiB are free at {folder}, {wanted:.1f} GiB are needed"
         try:
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

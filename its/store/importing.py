@@ -43,13 +43,13 @@ _ROWS = (
     "FROM responses JOIN prompts ON sha256 = prompt WHERE responses.id > ? ORDER BY responses.id LIMIT ?"
 )
 MAX_SESSIONS = 10_000
-"""A thousand checkpoints under ten settings each."""
+"""Limit for one file: a thousand checkpoints under ten settings each."""
 MAX_RATIO = 2000
 """Unpacked bytes for each packed one, above FREE_BYTES. An export of reasoning has 8; one in which every response of
-100 kB repeats a word has 900, since keys and hashes do not pack."""
+100 kB repeats a word has 900, since keys and hashes do not compress."""
 FREE_BYTES = 2**28
 MANIFEST_VALUES = 4_000_000
-"""Of the first line: each of the sessions has some hundred settings and labels."""
+"""Limit on values in the first line: each of the sessions has about a hundred settings and labels."""
 _CACHE_KIB = 16 * 1024
 _KEYS = {
     "manifest": {"format", "version", "its", "created", "counts", "sessions"},
@@ -67,40 +67,35 @@ CREATE TABLE responses (
 
 @dataclass(frozen=True)
 class Imported:
-    """How many responses of a file were new here, and how many were known."""
+    """How many responses of a file were new and how many were stored already."""
 
     new: int
     known: int
 
 
 def import_store(store: Store, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Imported:
-    """Check the whole file, then insert what is new; a response that is stored here stays as it is.
+    """Check the whole file, then insert what is new; a stored response is left as it is.
 
-    The file is read once, into a hidden copy beside the store, so that it takes as much room again. An import that is
-    killed keeps whole transactions; the same import again goes on. A damaged response of the store is replaced by the
-    file's.
+    The file is read once, into a hidden copy beside the store, which takes as much space again. An import that is
+    killed keeps whole transactions, and repeating it continues. The file replaces damaged responses of the store.
 
     Args:
         progress: receives (responses done, responses in all) while inserting.
 
     Raises:
         MissingError: if there is no such file.
-        DataError: if it is not what an export wrote, named by its line; nothing was imported then.
+        DataError: if an export did not write it so, with the line; nothing is imported then.
         RunError: if the disk is full.
     """
     with closing(_stage(store.path, store.packer, path)) as staged:
         for identity, about in staged.sessions:
             store.register(identity, about)
-        return _insert(store, staged, progress)
-
-
-def _insert(store: Store, staged: _Staged, progress: Callable[[int, int], None]) -> Imported:
-    new = done = last = 0
-    while rows := staged.db.execute(_ROWS, (last, BATCH)).fetchall():
-        last = rows[-1][0]
-        new += _insert_batch(store, rows)
-        done += len(rows)
-        progress(done, staged.responses)
+        new = done = last = 0
+        while rows := staged.db.execute(_ROWS, (last, BATCH)).fetchall():
+            last = rows[-1][0]
+            new += _insert_batch(store, rows)
+            done += len(rows)
+            progress(done, staged.responses)
     return Imported(new=new, known=done - new)
 
 
@@ -118,10 +113,10 @@ def _insert_batch(store: Store, rows: list[tuple[Any, ...]]) -> int:
 
 
 class _Staged:
-    """The checked content of a file, in a database without a name that goes with its process.
+    """The checked content of a file, in an unlinked database that disappears with its process.
 
     Attributes:
-        sessions: (identity, labels) of each.
+        sessions: (identity, labels) of each session.
         responses: how many there are.
         db: tables `prompts` (sha256, body) and `responses` (id, key, session, prompt, details, created, body); bodies
             are packed.
@@ -141,20 +136,14 @@ class _Staged:
             for statement in _TABLES.strip().split(";"):
                 self.db.execute(statement)
         finally:
-            os.unlink(name)  # it stays as long as it is open
+            os.unlink(name)  # the file lives on while it is open
 
     def close(self) -> None:
         self.db.close()
 
 
 def _stage(store_path: Path, packer: Packer, path: Path) -> _Staged:
-    """Check a whole file; what it holds.
-
-    Raises:
-        MissingError: if there is no such file.
-        DataError: if it is not what an export wrote, named by its line.
-        RunError: if the disk of the store is full.
-    """
+    """Check a whole file and return its content; raises as `import_store` does."""
     with open_regular(path, hint="`its store export FILE` writes one") as source, explained(store_path):
         staged = _Staged(Path(os.path.realpath(store_path)).parent)
         try:
@@ -168,7 +157,7 @@ def _stage(store_path: Path, packer: Packer, path: Path) -> _Staged:
 
 
 class _Reader:
-    """The lines of a file, checked one after another and put into `staged`."""
+    """Checks the lines of a file one by one and puts them into `staged`."""
 
     def __init__(self, path: Path, staged: _Staged, packer: Packer) -> None:
         self._path, self._staged, self._packer = path, staged, packer
@@ -196,15 +185,15 @@ class _Reader:
             digest.update(line)
         if trailer is None:
             _refuse(self._path, number + 1, "the file is cut off: the trailer is missing")
-        told = {
+        expected = {
             "kind": "trailer",
             "prompts": len(self._prompts),
             "responses": self._staged.responses,
             "sha256": digest.hexdigest(),
         }
-        if trailer != told:
+        if trailer != expected:
             _refuse(
-                self._path, number, "the trailer does not fit the lines before it: the file is damaged or was changed"
+                self._path, number, "the trailer does not match the lines before it: the file is damaged or was changed"
             )
 
     def _take(self, value: dict[str, Any]) -> None:
@@ -215,29 +204,31 @@ class _Reader:
         elif value["kind"] == "response":
             self._response(value, self._sessions)
         else:
-            raise ValueError(f"an unknown kind `{quoted(value['kind'])}`")
+            raise ValueError(f"unknown kind `{quoted(value['kind'])}`")
 
     def _manifest(self, value: dict[str, Any]) -> set[str]:
         if value.get("format") != FORMAT:
             raise ValueError("not the first line of an export")
         if value.get("version") != VERSION:
             version = quoted(value.get("version"))
-            raise DataError(f"{self._path}: an export of version {version}; this ITS reads {VERSION}", "update ITS")
+            raise DataError(
+                f"{self._path}: an export of version {version}; this version of ITS reads {VERSION}", "update ITS"
+            )
         _check_keys("manifest", value)
         if not isinstance(value["sessions"], list) or len(value["sessions"]) > MAX_SESSIONS:
-            raise ValueError(f"`sessions` is no list of at most {MAX_SESSIONS}")
+            raise ValueError(f"`sessions` is not a list of at most {MAX_SESSIONS}")
         found: set[str] = set()
         for session in value["sessions"]:
             _check_keys("session", session)
             identity, about, sha256 = session["identity"], session["about"], session["sha256"]
             if not isinstance(identity, dict):
-                raise TypeError("`identity` is no object")
+                raise TypeError("`identity` is not an object")
             storable(identity)
             if session_sha256(without_secrets(identity)) != sha256:
                 raise ValueError(f"the session `{quoted(sha256)}` has another identity")
             check_labels(about)
             if sha256 in found:
-                raise ValueError(f"the session `{sha256}` stands twice")
+                raise ValueError(f"the session `{sha256}` occurs twice")
             found.add(sha256)
             self._staged.sessions.append((identity, about))
         return found
@@ -257,18 +248,18 @@ class _Reader:
     def _response(self, value: dict[str, Any], sessions: set[str]) -> None:
         _check_keys("response", value)
         if not isinstance(value["details"], dict):
-            raise TypeError("`details` is no object")
+            raise TypeError("`details` is not an object")
         details = storable(value["details"])
         key, session, prompt = value["key"], value["session"], value["prompt"]
         if join_key(session, prompt, details) != key:
-            raise ValueError(f"the key `{quoted(key, 64)}` is not that of its session, prompt and details")
+            raise ValueError(f"the key `{quoted(key, 64)}` is not the hash of its session, prompt and details")
         if session not in sessions:
             raise ValueError(f"no session `{quoted(session, 64)}` in the manifest")
         if bytes.fromhex(prompt) not in self._prompts:
             raise ValueError(f"no prompt `{quoted(prompt, 64)}` before its response")
         body = value["body"]
         if not isinstance(body, dict):
-            raise TypeError("`body` is no object")
+            raise TypeError("`body` is not an object")
         check_response(body)
         created = int(datetime.fromisoformat(value["created"]).timestamp())
         if not 0 <= created < LAST_SECOND:
@@ -280,19 +271,19 @@ class _Reader:
                 "INSERT INTO responses (key, session, prompt, details, created, body) VALUES (?, ?, ?, ?, ?, ?)", row
             )
         except sqlite3.IntegrityError as error:
-            raise ValueError(f"the response `{key}` stands twice") from error
+            raise ValueError(f"the response `{key}` occurs twice") from error
         self._staged.responses += 1
 
 
 def _check_keys(kind: str, value: dict[str, Any]) -> None:
-    """What nobody reads would be carried unchecked; another version of the format has another number."""
+    """Refuse unknown fields, which no check covers; a format with other fields has another version."""
     unknown = sorted(value.keys() - _KEYS[kind])
     if unknown:
-        raise ValueError(f"`{quoted(unknown[0])}` is no part of a {kind}")
+        raise ValueError(f"`{quoted(unknown[0])}` is not a field of a {kind}")
 
 
 def _lines(path: Path, source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of the unpacked file; a last line without an end is given without one."""
+    """(number, line) of the unpacked file; a last line without a line end keeps having none."""
     number = unpacked = 0
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True, closefd=False)
@@ -301,9 +292,11 @@ def _lines(path: Path, source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             number += 1
             unpacked += len(line)
             if len(line) > MAX_BYTES:
-                _refuse(path, number, f"longer than {MAX_BYTES} bytes, and no line of an export is")
+                _refuse(path, number, f"longer than {MAX_BYTES} bytes, the limit of a line")
             if unpacked > FREE_BYTES and unpacked > MAX_RATIO * source.tell():
-                _refuse(path, number, f"the file unpacks to more than {MAX_RATIO} times its size, as no export does")
+                _refuse(
+                    path, number, f"the file unpacks to more than {MAX_RATIO} times its size, the limit for an export"
+                )
             yield number, line
     except zstandard.ZstdError as error:
         if number == 0:
@@ -314,5 +307,5 @@ def _lines(path: Path, source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _refuse(path: Path, line: int, what: str) -> NoReturn:
-    """Name the line of a file for which none of it is taken."""
+    """Refuse the whole file because of a line."""
     raise DataError(f"{path}:{line}: {what}; nothing was imported", "fetch or export the file again")

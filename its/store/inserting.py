@@ -1,4 +1,4 @@
-"""Insert sessions, prompts and responses, each once; within a writing transaction of the caller."""
+"""Insert sessions, prompts and responses, each once, within a write transaction of the caller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from its.store.encoding import Packer, checksum
 
 
 def insert_session(db: sqlite3.Connection, sha256: str, identity: str, about: str) -> int:
-    """The id of a session; its identity and labels are written where it is new."""
+    """Insert a session with its identity and labels if it is new, and return its id."""
     db.execute(
         "INSERT INTO sessions (sha256, identity, about) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (sha256, identity, about),
@@ -20,19 +20,19 @@ def insert_session(db: sqlite3.Connection, sha256: str, identity: str, about: st
 
 
 def session_id(db: sqlite3.Connection, sha256: str) -> int | None:
-    """The id of a stored session."""
+    """The id of a stored session; None if it is not stored."""
     row = db.execute("SELECT id FROM sessions WHERE sha256 = ?", (sha256,)).fetchone()
     return None if row is None else int(row[0])
 
 
 def insert_prompt(db: sqlite3.Connection, packer: Packer, sha256: bytes, prompt: str) -> int:
-    """The id of a prompt in canonical JSON, written where it is new."""
+    """Insert a prompt in canonical JSON if it is new, and return its id."""
     found = _prompt_id(db, sha256)
     return _new_prompt(db, sha256, packer.pack(prompt.encode("utf-8", "surrogatepass"))) if found is None else found
 
 
 def insert_packed_prompt(db: sqlite3.Connection, sha256: bytes, body: bytes) -> int:
-    """The id of a prompt, written where it is new."""
+    """Insert a packed prompt if it is new, and return its id."""
     found = _prompt_id(db, sha256)
     return _new_prompt(db, sha256, body) if found is None else found
 

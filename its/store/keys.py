@@ -1,8 +1,8 @@
-"""What a response is known by: a hash of everything that determines it, and of nothing else. No file is touched here.
+"""The key of a response: a hash of everything that determines it, and of nothing else. Opens no files.
 
 A key has two halves. The session's (model, engine, settings, environment) is the same for thousands of requests and is
-hashed once; the request's is {messages, start}, hashed by itself because many sessions ask the same prompt, and the
-rest {sampling, seed, sample_index}.
+hashed once. The request's is {messages, start}, hashed separately because many sessions share a prompt, and the rest,
+{sampling, seed, sample_index}.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from its.secrets import without_secrets as without_secrets
 from its.store.not_in_key import ARGUMENT_GROUPS, SAME_WEIGHTS_FORMATS, VARIABLE_GROUPS, VARIABLE_PREFIXES
 
 PROMPT_FIELDS = ("messages", "start")
-"""The determinants of a request that its prompt is made of; everything else is a detail of one response."""
+"""The determinants of a request that form its prompt; all others are details of one response."""
 
 _ARGUMENTS = frozenset(name for group in ARGUMENT_GROUPS.values() for name in group)
 _VARIABLES = frozenset(name for group in VARIABLE_GROUPS.values() for name in group)
@@ -26,15 +26,15 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",
 
 
 def canonical(value: Any) -> str:
-    """JSON in which equal values are equal texts: keys sorted, no spaces, characters as they are.
+    """Encode a value as JSON so that equal values give equal texts: keys sorted, no spaces, characters as they are.
 
-    1 and 1.0 are different texts. Raises ValueError for NaN and infinities, which JSON does not have.
+    1 and 1.0 give different texts. Raises ValueError for NaN and infinities, which JSON does not have.
     """
     return _CANONICAL.encode(value)
 
 
 def session_sha256(identity: Mapping[str, Any]) -> str:
-    """The hash of what determines a response beside its request."""
+    """The hash of a session's identity, which is all that determines a response apart from its request."""
     return _sha256(canonical(identity))
 
 
@@ -42,7 +42,7 @@ def split_determinants(determinants: Mapping[str, Any]) -> tuple[str, str]:
     """(the prompt, the details) of a request, each as canonical JSON.
 
     Raises:
-        KeyError: if a field of the prompt is missing; absent is None and has to be said.
+        KeyError: if a field of the prompt is missing; an absent one must be given as None.
     """
     prompt = {name: determinants[name] for name in PROMPT_FIELDS}
     return canonical(prompt), canonical({name: value for name, value in determinants.items() if name not in prompt})
@@ -69,8 +69,8 @@ def response_key(session: str, determinants: Mapping[str, Any]) -> str:
 
     Args:
         session: `session_sha256` of the identity.
-        determinants: {messages, sampling, seed, sample_index, start} of the request. `seed` is None where decoding is
-            greedy: no seed has a part in it then.
+        determinants: {messages, sampling, seed, sample_index, start} of the request. `seed` is None for greedy
+            decoding, which uses no seed.
     """
     prompt, details = split_determinants(determinants)
     return join_key(session, prompt_sha256(prompt), details)
@@ -79,13 +79,13 @@ def response_key(session: str, determinants: Mapping[str, Any]) -> str:
 def vllm_identity(
     model_fingerprint: str, arguments: Mapping[str, Any], variables: Mapping[str, str], environment_lock: str
 ) -> dict[str, Any]:
-    """The identity of a session of vLLM: its settings without those that cannot determine a response.
+    """The identity of a vLLM session: its settings without those that cannot determine a response.
 
     What is dropped is listed in `its.store.not_in_key` with the reason. Everything else stays, so that an option of a
     later vLLM generates again instead of finding a wrong response. Secrets are dropped too.
 
     Args:
-        model_fingerprint: of weights, tokenizer and chat template, with an adapter's if there is one.
+        model_fingerprint: of weights, tokenizer and chat template, including an adapter's if there is one.
         arguments: of `vllm.LLM`.
         variables: those that the recipe or ITS sets for the engine's process, never its whole environment.
         environment_lock: the SHA-256 of the engine environment's lock.
@@ -97,7 +97,11 @@ def vllm_identity(
             {name: value for name, value in arguments.items() if _argument_counts(name, value)}
         ),
         "variables": without_secrets(
-            {name: value for name, value in variables.items() if _variable_counts(name)},
+            {
+                name: value
+                for name, value in variables.items()
+                if name not in _VARIABLES and not name.startswith(VARIABLE_PREFIXES)
+            }
         ),
         "environment": environment_lock,
     }
@@ -109,10 +113,6 @@ def _argument_counts(name: str, value: Any) -> bool:
     return name not in _ARGUMENTS
 
 
-def _variable_counts(name: str) -> bool:
-    return name not in _VARIABLES and not name.startswith(VARIABLE_PREFIXES)
-
-
 def _sha256(text: str) -> str:
-    # A text out of JSON may hold half a surrogate pair, which has no UTF-8 of its own.
+    # A text from JSON may hold a lone surrogate, which UTF-8 cannot encode.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

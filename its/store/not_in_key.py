@@ -1,14 +1,14 @@
-"""Settings of vLLM that cannot determine a response, by the reason why not. Read at vLLM 0.32.
+"""Settings of vLLM that cannot determine a response and are not in its key, by reason. Read at vLLM 0.32.
 
-Not here, and so part of every key: `dtype`, `quantization`, `max_model_len`, `kv_cache_dtype`; `tensor_parallel_size`,
+Not listed, so part of every key: `dtype`, `quantization`, `max_model_len`, `kv_cache_dtype`; `tensor_parallel_size`,
 `pipeline_parallel_size`, `enable_expert_parallel`, `disable_custom_all_reduce` (the order in which parts are summed);
 `enforce_eager` and everything about compilation and kernels; `attention_backend` and `block_size` (a kernel sums block
 by block); `speculative_config`, `hf_overrides`, `generation_config`, `trust_remote_code`; `VLLM_BATCH_INVARIANT`;
-`VLLM_CPU_OMP_THREADS_BIND` (one core against two gave 125 of 128 equal greedy responses); and whatever this list has
-never heard of.
+`VLLM_CPU_OMP_THREADS_BIND` (one core against two gave 125 of 128 equal greedy responses); and every setting that is
+unknown here.
 
-Which requests share a batch does move the last bits of a bf16 sum. It cannot be part of a key all the same: a run that
-is resumed batches what is left, and not what it batched at first.
+Which requests share a batch does change the last bits of a bf16 sum. It still cannot be part of a key: a resumed run
+batches what is left, not what it batched at first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ARGUMENT_GROUPS: dict[str, tuple[str, ...]] = {
         "stream_interval",
         "watermark",
     ),
-    "how much memory there is and where it lies": (
+    "how much memory there is and where it is": (
         "cpu_offload_gb",
         "cpu_offload_params",
         "enable_cumem_allocator",
@@ -58,7 +58,7 @@ ARGUMENT_GROUPS: dict[str, tuple[str, ...]] = {
         "offload_prefetch_step",
         "swap_space",
     ),
-    # `load_format` itself is judged by its value, below.
+    # `load_format` itself depends on its value, below.
     "how the same weights get from the disk into memory": (
         "download_dir",
         "max_parallel_loading_workers",
@@ -68,9 +68,9 @@ ARGUMENT_GROUPS: dict[str, tuple[str, ...]] = {
         "safetensors_prefetch_num_threads",
         "use_tqdm_on_load",
     ),
-    # Replicas answer alone. The exception are mixtures of experts, whose experts a larger `data_parallel_size` spreads
-    # further: that moves last bits as another batch does.
-    "how many copies of the model answer, and how processes find each other": (
+    # Replicas work independently, except in mixtures of experts: a larger `data_parallel_size` spreads the experts
+    # further, which changes last bits as another batch does.
+    "how many replicas of the model there are, and how processes find each other": (
         "api_server_count",
         "cpu_distributed_timeout_seconds",
         "data_parallel_address",
@@ -125,7 +125,7 @@ ARGUMENT_GROUPS: dict[str, tuple[str, ...]] = {
         "served_model_name",
         "show_hidden_metrics_for_version",
     ),
-    "each request has its own": ("seed",),
+    "each request has its own value": ("seed",),
 }
 
 SAME_WEIGHTS_FORMATS = (
@@ -135,7 +135,7 @@ SAME_WEIGHTS_FORMATS = (
     "runai_streamer",
     "safetensors",
 )
-"""Values of `load_format` that read the safetensors of a model. Others (`dummy`, `pt`, `gguf`) read something else."""
+"""Values of `load_format` that read a model's safetensors. Others (`dummy`, `pt`, `gguf`) read something else."""
 
 VARIABLE_GROUPS: dict[str, tuple[str, ...]] = {
     "how much memory there is, which devices, how processes are started and found": (
@@ -187,7 +187,7 @@ VARIABLE_GROUPS: dict[str, tuple[str, ...]] = {
         "https_proxy",
         "no_proxy",
     ),
-    "what is logged and told": (
+    "what is logged and reported": (
         "DO_NOT_TRACK",
         "FORCE_COLOR",
         "HF_HUB_DISABLE_PROGRESS_BARS",

@@ -1,4 +1,4 @@
-"""What a stored response was asked, by its key."""
+"""A stored response together with the request and the session that produced it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from its.store.validation import check_key, parse_prompt, parse_session
 
 @dataclass(frozen=True)
 class Record:
-    """A stored response with what determined it.
+    """A stored response with everything that determined it.
 
     Args:
-        determinants: of the request: messages, start, sampling, seed (None where decoding is greedy), sample_index.
-        session: the hash of the session, `identity` and `about` what it stands for.
-        response: what the engine gave.
+        determinants: of the request: messages, start, sampling, seed (None for greedy decoding), sample_index.
+        session: the hash of the session; `identity` and `about` describe it.
+        response: as the engine returned it.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Record:
 
 
 def find_record(store: Store, key: str) -> Record | None:
-    """The response of a key with its request and session; None where it is not stored or is damaged."""
+    """The response of a key with its request and session; None if it is not stored or is damaged."""
     with explained(store.path):
         row = store.db.execute(
             "SELECT details, prompts.sha256, prompts.body, sessions.sha256, identity, about FROM responses "
@@ -46,5 +46,5 @@ def find_record(store: Store, key: str) -> Record | None:
         check_key(bytes.fromhex(key), session.sha256, prompt, str(row[0]))
         determinants = decode(text.encode("utf-8", "surrogatepass")) | decode(str(row[0]).encode())
     except ValueError:
-        return None  # `its store verify` names it
+        return None  # `its store verify` reports it
     return Record(key, determinants, session.sha256, session.identity, session.about, response)

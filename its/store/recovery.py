@@ -126,7 +126,7 @@ def _listed_ids(db: sqlite3.Connection, query: str) -> set[int]:
 
 @contextlib.contextmanager
 def readable_store(path: Path) -> Iterator[Store]:
-    """The store, or where it cannot be opened a temporary copy of what can be read, beside it and of the same size.
+    """Open the store or, if it is damaged, a temporary copy of what can be read, beside it and of the same size.
 
     Raises:
         RunError: if nothing of it can be read, it has another schema, or the disk is full.
@@ -148,7 +148,7 @@ def readable_store(path: Path) -> Iterator[Store]:
 
 
 def _readable_copy(path: Path, folder: Path) -> Store | None:
-    """The copy with the first of the first pages under which a session can be read."""
+    """A copy of the file with the first of `_first_pages` with which a session can be read; None if there is none."""
     copy = folder / path.name
     with open(path, "rb") as file:
         first = file.read(2**16)
@@ -163,10 +163,10 @@ def _readable_copy(path: Path, folder: Path) -> Store | None:
             store = opened.enter_context(Store(copy))
             if any(isinstance(session, SessionInfo) for session in store.all_sessions()):
                 opened.pop_all()
-                with contextlib.suppress(sqlite3.Error):  # then it keeps its name until the end
+                with contextlib.suppress(sqlite3.Error):  # then the copy keeps its name until the end
                     store.db.execute("PRAGMA locking_mode = EXCLUSIVE")
                     store.db.execute("PRAGMA journal_mode = DELETE")  # what was in the log is in the file
-                    shutil.rmtree(folder)  # the open file stays as long as its process
+                    shutil.rmtree(folder)  # the open file lives on until its process ends
                 store.path = path  # named in messages, and not to be replaced by an export
                 return store
     return None

@@ -1,4 +1,4 @@
-"""Schema 2 of the store: created in a new file, checked in one that is there."""
+"""Schema 2 of the store: created in a new file, checked in an existing one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from its.store.connection import DamagedError, writing
 
 SCHEMA_VERSION = 2
 
-# A prompt is asked of many checkpoints and many times, so it is stored once. `details` is canonical JSON of the
-# request's other determinants, `created` is in seconds since 1970. Rows lie in the order in which they came; those that
-# are read together were mostly written together.
+# A prompt is sent to many checkpoints, and many times, so it is stored once. `details` is canonical JSON of the other
+# determinants of the request, `created` is in seconds since 1970. Rows are in the order of insertion; those that are
+# read together were mostly written together.
 TABLES = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, identity TEXT NOT NULL, about TEXT NOT NULL
@@ -33,7 +33,7 @@ CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 _PLAUSIBLE = 100  # a schema number from here on, below 1, or beside our own tables is damage
 
 _Schema = frozenset[tuple[object, ...]]
-"""(type, name, table, statement) of all that a database holds."""
+"""(type, name, table, statement) of every object in a database."""
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -86,7 +86,7 @@ def _objects(db: sqlite3.Connection) -> _Schema:
 
 @lru_cache
 def _created_objects() -> _Schema:
-    """What SQLite itself makes of our statements."""
+    """The schema as SQLite itself records it for our statements."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         make_tables(db)
         return _objects(db)

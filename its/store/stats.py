@@ -1,4 +1,4 @@
-"""What the store holds, in numbers."""
+"""Statistics of a store: counts, sizes and dates, in all and by session."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from its.store.database import CHUNK, DamagedSession, SessionInfo, Store
 from its.store.schema import SCHEMA_VERSION
 from its.store.validation import LAST_SECOND
 
-SAMPLE = 1000  # bodies looked at for their size: all of a million would be gigabytes
+SAMPLE = 1000  # bodies read for their size: all of a million would be gigabytes
 
 
 def store_stats(store: Store) -> dict[str, Any]:
-    """Counts, bytes on the disk with the log, the first and the last day, and what each session has.
+    """Counts, bytes on disk including the log, the first and the last day, and the responses of each session.
 
-    `compression` is how many times longer the bodies are than what is stored of them, by a sample of a thousand.
+    `compression` is unpacked / stored bytes of the responses, estimated from a sample of a thousand.
     """
     with explained(store.path), limited(store.db, store.path):
         responses, first, last = store.db.execute(
@@ -28,7 +28,7 @@ def store_stats(store: Store) -> dict[str, Any]:
         prompts = store.db.execute("SELECT count(*) FROM prompts").fetchone()[0]
         claims = store.db.execute("SELECT count(*) FROM claims").fetchone()[0]
         compression = _compression(store)
-    sessions = [_told(session) for session in store.all_sessions()]  # one whole identity at a time
+    sessions = [_summary(session) for session in store.all_sessions()]  # one whole identity at a time
     return {
         "path": str(store.path),
         "schema": SCHEMA_VERSION,
@@ -45,7 +45,7 @@ def store_stats(store: Store) -> dict[str, Any]:
 
 
 def count_by_session(store: Store, keys: Iterable[str]) -> dict[str, int]:
-    """By session, how many of the keys are its responses; those that are not stored are not counted."""
+    """How many of the keys are responses of each session, by its hash; keys that are not stored are not counted."""
     wanted = [bytes.fromhex(key) for key in dict.fromkeys(keys)]
     found: Counter[str] = Counter()
     with explained(store.path):
@@ -61,7 +61,7 @@ def count_by_session(store: Store, keys: Iterable[str]) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def _told(session: SessionInfo | DamagedSession) -> dict[str, Any]:
+def _summary(session: SessionInfo | DamagedSession) -> dict[str, Any]:
     if isinstance(session, DamagedSession):
         return {"session": None, "model": "damaged", "engine": None, "responses": session.responses}
     engine = session.identity.get("engine")
@@ -87,5 +87,5 @@ def _compression(store: Store) -> float | None:
 
 def _day(seconds: object) -> str | None:
     if type(seconds) is not int or not 0 <= seconds < LAST_SECOND:
-        return None  # there is none, or it is damaged; `its store verify` names its row
+        return None  # the store is empty, or the date is damaged: `its store verify` names its row
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

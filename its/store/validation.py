@@ -1,7 +1,7 @@
-"""Whether a row of the store is what it should be: one judgement for readers, verify, export, import and migration.
+"""Check the rows of a store: one set of rules for reading, verify, export and import.
 
-SQLite lets a column hold any type, a disk flips bits, and a stranger writes what he likes. So nothing of a row is taken
-for what its column says before it was judged here; each fault is a ValueError in words that complete "the row: ...".
+SQLite lets a column hold any type, a disk flips bits, and an untrusted file holds anything. So no column is trusted
+before it has been checked here. Each fault is a ValueError whose message completes "the row: ...".
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from its.store.keys import PROMPT_FIELDS, canonical, join_key, prompt_sha256, se
 from its.values import exceeds
 
 LAST_SECOND = 2**36
-"""Of the year 4147: when a response was made must lie before."""
+"""The year 4147: a response must have been created before."""
 MAX_LABELS = 10_000
-"""Of one list: a session is labelled with each checkpoint of its weights, in each study."""
+"""Limit of one list: a session is labelled with each checkpoint of its weights, in each study."""
 MAX_SETTINGS = 100_000
-"""Values in an identity, in labels or in details: an engine has some hundred settings."""
+"""Limit on values in an identity, in labels or in details: an engine has about a hundred settings."""
 MAX_SEARCHES = 10
-"""Of damaged identities in one store: each takes a second at most."""
+"""Limit on reconstructions of damaged identities in one store: each takes up to a second."""
 SESSION_COLUMNS = "sha256, identity, about"
 RESPONSE_COLUMNS = "key, session, prompt, details, created, checksum, body"
 MAX_TOKENS = 2**53
 _TEXTS = frozenset({"text", "finish_reason", "thinking", "prompt_sha256"})
 _COUNTS = frozenset({"prompt_tokens", "completion_tokens", "thinking_tokens"})
-_SEARCHED_BYTES = 2048  # of an identity: the longest takes a second, the usual 600 bytes a tenth
+_SEARCHED_BYTES = 2048  # longest identity to reconstruct: it takes a second, the usual 600 bytes a tenth
 
 
 @dataclass(frozen=True)
 class Session:
-    """A session of which everything is known.
+    """A checked session.
 
     Args:
         identity, about: as the store keeps them; `text` is the identity in canonical JSON.
-        fault: what was damaged and could be worked out again; None if nothing was.
+        fault: what was damaged and has been reconstructed or dropped; None if nothing was.
     """
 
     sha256: str
@@ -49,14 +49,14 @@ class Session:
 
 
 def parse_session(row: Sequence[Any], search: bool = False) -> Session:
-    """A session out of its columns. Labels determine nothing, so that damaged ones are dropped.
+    """Check the columns of a session. Labels determine nothing, so damaged ones are dropped.
 
     Args:
         row: its SESSION_COLUMNS.
-        search: for an identity of which one byte is damaged: its hash tells what it was. It takes up to a second.
+        search: whether to reconstruct an identity with one damaged byte from its hash, which takes up to a second.
 
     Raises:
-        ValueError: if nothing says any more what the identity was.
+        ValueError: if the identity is lost.
     """
     sha256, identity, about = row
     faults = []
@@ -68,13 +68,13 @@ def parse_session(row: Sequence[Any], search: bool = False) -> Session:
             value, digest = _identity(_searched(sha256, identity) if search else None)
             faults.append("its identity is damaged")
     if digest is None:
-        raise ValueError("its identity is damaged; the next run with it writes it anew")
+        raise ValueError("its identity is damaged; the next run with it restores it")
     if not isinstance(identity, str) and not faults:
-        faults.append("its identity is no text")
+        faults.append("its identity is not text")
     try:
         labels = labels_of(about)
         if not isinstance(about, str):
-            raise ValueError("no text")
+            raise ValueError("not text")
     except (ValueError, RecursionError):
         labels = {}
         faults.append("its labels are damaged")
@@ -82,7 +82,7 @@ def parse_session(row: Sequence[Any], search: bool = False) -> Session:
 
 
 def labels_of(about: object) -> dict[str, Any]:
-    """A session's labels out of their column.
+    """Decode the labels of a session from their column.
 
     Raises:
         ValueError, RecursionError: if they cannot be read.
@@ -93,39 +93,39 @@ def labels_of(about: object) -> dict[str, Any]:
 
 
 def check_labels(about: object) -> None:
-    """Whether these can be a session's `about`.
+    """Check the labels of a session.
 
     Raises:
-        ValueError: if they are no object, are no JSON, or `checkpoints` is no list of names.
+        ValueError: if they are not a JSON object, or `checkpoints` is not a list of names.
     """
     if not isinstance(about, dict):
-        raise ValueError("`about` is no object")
+        raise ValueError("`about` is not an object")
     storable(about)
     names = about.get("checkpoints", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("`about.checkpoints` is no list of names")
+        raise ValueError("`about.checkpoints` is not a list of names")
     for label, item in about.items():
         if isinstance(item, list) and (len(item) > MAX_LABELS or any(isinstance(part, dict | list) for part in item)):
-            raise ValueError(f"`about.{quoted(label)}` is no list of at most {MAX_LABELS} labels")
+            raise ValueError(f"`about.{quoted(label)}` is not a list of at most {MAX_LABELS} labels")
 
 
 def parse_prompt(packer: Packer, sha256: object, body: object) -> tuple[str, str]:
-    """(hash, canonical JSON) of a prompt; the hash is worked out anew, so that a damaged column tells a wrong one.
+    """(hash, canonical JSON) of a prompt; the hash is recomputed, and differs from a damaged column.
 
     Raises:
-        ValueError: if it is no prompt.
+        ValueError: if it is not a prompt.
     """
     if not isinstance(body, bytes):
         raise ValueError("its content is damaged")
     text = packer.unpack(body).decode("utf-8", "surrogatepass")
     digest = prompt_sha256(text)
     if not isinstance(sha256, bytes) or sha256.hex() != digest:
-        check_prompt(decode(text.encode("utf-8", "surrogatepass")))  # its hash says no more that it is one
+        check_prompt(decode(text.encode("utf-8", "surrogatepass")))  # its hash no longer proves that it is one
     return digest, text
 
 
 def check_prompt(value: object) -> None:
-    """Whether it is {messages, start}.
+    """Check that a value is {messages, start}.
 
     Raises:
         ValueError: if not.
@@ -133,24 +133,26 @@ def check_prompt(value: object) -> None:
     if not isinstance(value, dict) or set(value) != set(PROMPT_FIELDS):
         raise ValueError(f"a prompt has {', '.join(PROMPT_FIELDS)}")
     turns = value["messages"]
-    if not isinstance(turns, list) or not all(_is_turn(turn) for turn in turns):
-        raise ValueError("`messages` is no list of turns with texts")
+    if not isinstance(turns, list) or not all(
+        isinstance(turn, dict) and all(isinstance(part, str) for part in turn.values()) for turn in turns
+    ):
+        raise ValueError("`messages` is not a list of turns with texts")
     if not (value["start"] is None or isinstance(value["start"], str)):
-        raise ValueError("`start` is no text")
+        raise ValueError("`start` is not text")
 
 
 def parse_response(packer: Packer, row: Sequence[Any]) -> bytes:
-    """The body of a response, unpacked; all of its row is sound but the key, which `check_key` judges.
+    """Check the columns of a response, all but the key (`check_key`), and return its unpacked body.
 
     Args:
         row: its RESPONSE_COLUMNS.
 
     Raises:
-        ValueError: if not, with what is damaged.
+        ValueError: naming what is damaged.
     """
-    key, session, prompt, details, created, told, body = row
-    if not isinstance(key, bytes) or not isinstance(body, bytes) or checksum(key, body) != told:
-        raise ValueError("its body does not have its checksum")
+    key, session, prompt, details, created, stored_checksum, body = row
+    if not isinstance(key, bytes) or not isinstance(body, bytes) or checksum(key, body) != stored_checksum:
+        raise ValueError("its body does not match its checksum")
     try:
         raw = packer.unpack(body)
         check_response(decode(raw))
@@ -166,51 +168,49 @@ def parse_response(packer: Packer, row: Sequence[Any]) -> bytes:
 
 
 def check_response(value: Mapping[str, Any]) -> None:
-    """Whether a stored response is one: of what it tells, each part has its type.
+    """Check the type of each field of a response; `text` is required.
 
-    A part that this version does not know may be any JSON, and `text` alone must be there.
+    A field that this version does not know may hold any JSON.
 
     Raises:
-        ValueError: if not.
+        ValueError: naming the field.
     """
     if type(value.get("text")) is not str:
-        raise ValueError("`text` is no text")
+        raise ValueError("`text` is not text")
     for name, item in value.items():
         kind = type(item)
         if name in _TEXTS:
-            sound = kind is str or item is None
+            if not (kind is str or item is None):
+                raise ValueError(f"`{name}` is not text")
         elif name in _COUNTS:
-            sound = item is None or (kind is int and 0 <= item <= MAX_TOKENS)
-        else:
-            sound = True
-            if kind is not str:
-                encode(item)
-        if not sound:
-            raise ValueError(f"`{name}` is no {'text' if name in _TEXTS else 'count of tokens'}")
+            if not (item is None or (kind is int and 0 <= item <= MAX_TOKENS)):
+                raise ValueError(f"`{name}` is not a number of tokens")
+        elif kind is not str:
+            encode(item)
 
 
 def check_key(key: bytes, session: str, prompt: str, details: str) -> None:
-    """Whether a response's key is the hash of what determines it.
+    """Check that a response's key is the hash of its session, prompt and details.
 
     Raises:
         ValueError: if not.
     """
     if join_key(session, prompt, details) != key.hex():
-        raise ValueError("its key is not that of its session, prompt and details")
+        raise ValueError("its key is not the hash of its session, prompt and details")
 
 
 def storable(value: Mapping[str, Any]) -> str:
-    """Canonical JSON of what goes into a column of text.
+    """Encode settings or labels as canonical JSON for a text column.
 
     Raises:
-        ValueError: for NaN, infinities and half a surrogate pair, which no column takes; for more values than settings
-            have.
+        ValueError: for NaN, infinities and lone surrogates, which a column cannot store; for more than MAX_SETTINGS
+            values.
     """
     try:
         text = canonical(value)
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("half of a character (a surrogate) is in it") from error
+        raise ValueError("it holds half of a character (a lone surrogate)") from error
     except (RecursionError, TypeError) as error:
         raise ValueError(str(error)) from error
     if exceeds(text, MAX_SETTINGS):
@@ -218,20 +218,16 @@ def storable(value: Mapping[str, Any]) -> str:
     return text
 
 
-def _is_turn(turn: object) -> bool:
-    return isinstance(turn, dict) and all(isinstance(part, str) for part in turn.values())
-
-
 def _raw(column: object) -> bytes:
     if isinstance(column, str):
         return column.encode()
     if isinstance(column, bytes):
         return column
-    raise ValueError("no text")
+    raise ValueError("not text")
 
 
 def _identity(column: object) -> tuple[dict[str, Any], str | None]:
-    """(identity, its hash), ({}, None) where it is none."""
+    """(identity, its hash), or ({}, None) if the column holds no identity."""
     try:
         value = decode(_raw(column), MAX_SETTINGS)
         storable(value)
@@ -241,7 +237,7 @@ def _identity(column: object) -> tuple[dict[str, Any], str | None]:
 
 
 def _is_almost(column: object, digest: str) -> bool:
-    """Whether a column holds this hash but for a byte or two, or something that is no hash at all."""
+    """Whether a column holds this hash with at most two damaged bytes, or something that is not a hash at all."""
     if isinstance(column, bytes):
         column = column.decode("latin-1")
     if not isinstance(column, str) or len(column) != len(digest):
@@ -250,7 +246,7 @@ def _is_almost(column: object, digest: str) -> bool:
 
 
 def _searched(sha256: object, column: object) -> bytes | None:
-    """The identity that has the hash and differs from the column in one byte."""
+    """The identity with this hash that differs from the column in one byte; None if there is none."""
     try:
         raw, wanted = bytearray(_raw(column)), bytes.fromhex(str(sha256))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Look at every byte of a store and name what is damaged."""
+"""Check every byte of a store, report what is damaged, and repair it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from its.store.validation import (
 )
 
 MAX_PAGE_FAULTS = 100
-_SAVE = "unless `--repair` mends it: export what can be read, move the store away, import"
+_SAVE = "if `--repair` does not fix it: export what can be read, move the store away, import"
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is wrong.
+    """One fault of a store.
 
     Args:
-        what: in words.
-        key: of the response, None where it is not known or the fault is not a response's.
+        what: description.
+        key: of the response; None if it is unknown or the fault is not in a response.
         session: label of its session.
-        repaired: whether it was put right: a row deleted so that it is asked again, an index built anew.
+        repaired: whether it was fixed: a row restored or deleted (to be generated again), an index rebuilt.
     """
 
     what: str
@@ -49,16 +49,16 @@ class Damage:
 def verify_store(
     store: Store, repair: bool = False, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Damage]:
-    """Yield all damage: of the file's pages, of sessions and prompts, of responses.
+    """Yield all damage: to the file's pages, to sessions and prompts, to responses.
 
-    A response is sound if its body has its checksum, unpacks and parses, and its key is that of its session, its prompt
-    and its details. Other processes may go on using the store.
+    A response is intact if its body matches its checksum, unpacks and parses, and its key is that of its session, its
+    prompt and its details. Other processes may keep using the store.
 
     Args:
-        repair: write anew what the rest of a row tells, delete other damaged rows, build indexes anew, each in a
-            transaction of its own. Pages that cannot be read cannot be repaired in place. A session whose identity is
-            lost stays where it has responses: the next run with it writes it anew.
-        progress: receives (responses done, at most so many) now and then.
+        repair: restore what the rest of a row determines, delete other damaged rows and rebuild indexes, each in its
+            own transaction. Unreadable pages cannot be repaired in place. A session whose identity is lost is kept if
+            it has responses: the next run with it restores it.
+        progress: receives (responses done, an upper limit of their number) now and then.
     """
     with _tolerant(store, repair):
         faults = _integrity(store)
@@ -81,7 +81,7 @@ def verify_store(
 
 @contextmanager
 def _tolerant(store: Store, repair: bool) -> Iterator[None]:
-    """A row that a damaged index does not list can be deleted: SQLite calls that damage unless the schema is open."""
+    """Let rows be deleted that a damaged index does not list; SQLite reports that as damage if the schema is closed."""
     if not repair:
         yield
         return
@@ -90,7 +90,7 @@ def _tolerant(store: Store, repair: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(sqlite3.ProgrammingError):  # the store was closed before the last damage was asked for
+        with suppress(sqlite3.ProgrammingError):  # the store was closed before the iteration ended
             store.db.execute("PRAGMA writable_schema = OFF")
 
 
@@ -110,7 +110,7 @@ def _page_repairs(store: Store, faults: list[str], vacuum: bool) -> Iterator[Dam
 
 def _reindex(store: Store) -> None:
     if isinstance(_try(store, "REINDEX"), sqlite3.IntegrityError):
-        # Two rows have one key, which only a damaged or forged index let happen. The first stays.
+        # Two rows share a key, which only a damaged or forged index permits. The first stays.
         for table, column in (("responses", "key"), ("prompts", "sha256"), ("sessions", "sha256")):
             first = f"SELECT min(id) FROM {table} NOT INDEXED GROUP BY {column}"
             _try(store, f"DELETE FROM {table} WHERE id NOT IN ({first})")
@@ -118,7 +118,7 @@ def _reindex(store: Store) -> None:
 
 
 def _try(store: Store, statement: str, or_busy: bool = False) -> sqlite3.Error | None:
-    """Run a statement; the error where damage, or another process if that is allowed, stopped it."""
+    """Run a statement; return the error if damage stopped it, or (with `or_busy`) another process."""
     with explained(store.path):
         try:
             with limited(store.db, store.path):
@@ -164,7 +164,7 @@ def _verify_sessions(
         except ValueError:
             searches += 1
             labels[row_id] = quoted(row[0], 12)
-            what = f"{name}: its identity or labels are damaged; the next run with it writes them anew"
+            what = f"{name}: its identity or labels are damaged; the next run with it restores them"
             lost[row_id] = Damage(what, session=labels[row_id])
             continue
         labels[row_id] = SessionInfo(session.sha256, session.identity, session.about, 0).label
@@ -176,7 +176,7 @@ def _verify_sessions(
 
 
 def _forget(store: Store, row_id: int) -> bool:
-    """Delete a session of which nothing is known, unless it has responses: a run may know it and find them."""
+    """Delete a lost session unless it has responses, which a later run with the same identity finds again."""
 
     def change(db: sqlite3.Connection) -> bool:
         for column, nothing in (("identity", ""), ("about", "{}")):  # SQLite takes `IS NULL` to be false here
@@ -189,7 +189,7 @@ def _forget(store: Store, row_id: int) -> bool:
 
 
 def _restore(store: Store, row_id: int, session: Session) -> bool:
-    """Write a session's columns anew; its responses go to its twin if a run wrote one meanwhile."""
+    """Restore the columns of a session; if a run has stored it again since, that row takes its responses."""
 
     def change(db: sqlite3.Connection) -> bool:
         row = db.execute(f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?", (row_id,)).fetchone()
@@ -219,7 +219,7 @@ def _verify_prompts(store: Store, repair: bool) -> Generator[Damage, None, tuple
             digest, _ = parse_prompt(store.packer, sha256, body)
         except ValueError:
             lost.add(row_id)
-            yield Damage(f"{name}: its content does not fit its hash", repaired=repair)
+            yield Damage(f"{name}: its content does not match its hash", repaired=repair)
             continue
         if not isinstance(sha256, bytes) or sha256.hex() != digest:
             yield Damage(f"{name}: its hash is damaged", repaired=repair and _restore_prompt(store, row_id, digest))
@@ -282,12 +282,16 @@ def _last_response_id(store: Store) -> int:
 
 
 def _delete_prompts(store: Store, bad: set[int]) -> None:
-    """With their responses, and at once: a damaged prompt must not be found by its hash and get another in between."""
+    """Delete lost prompts with their responses in one transaction, so that no new response refers to one of them."""
 
     def change(db: sqlite3.Connection) -> bool:
         for row_id in bad:
             row = db.execute("SELECT sha256, body FROM prompts WHERE id = ?", (row_id,)).fetchone()
-            if row is not None and not _is_prompt(store, row):
+            if row is None:
+                continue
+            try:
+                parse_prompt(store.packer, *row)
+            except ValueError:
                 db.execute("DELETE FROM prompts WHERE id = ?", (row_id,))
         db.execute("DELETE FROM responses WHERE prompt NOT IN (SELECT id FROM prompts)")
         return True
@@ -295,16 +299,8 @@ def _delete_prompts(store: Store, bad: set[int]) -> None:
     _changed(store, change)
 
 
-def _is_prompt(store: Store, row: Sequence[Any]) -> bool:
-    try:
-        parse_prompt(store.packer, *row)
-    except ValueError:
-        return False
-    return True
-
-
 def _delete(store: Store, row_id: int) -> bool:
-    """Delete a row that is still damaged: other processes may have put things right meanwhile."""
+    """Delete a row if it is still damaged: another process may have repaired it since."""
 
     def change(db: sqlite3.Connection) -> bool:
         row = db.execute(f"SELECT {RESPONSE_COLUMNS} FROM responses WHERE id = ?", (row_id,)).fetchone()
@@ -316,7 +312,7 @@ def _delete(store: Store, row_id: int) -> bool:
 
 
 def _changed(store: Store, change: Callable[[sqlite3.Connection], bool]) -> bool:
-    """One transaction; False where a damaged page does not allow it."""
+    """Run a change as one transaction; False if a damaged page prevents it."""
     with explained(store.path):
         try:
             with limited(store.db, store.path), writing(store.db):

@@ -1,4 +1,4 @@
-"""A store whose content is known, what a disk or a stranger may do to its file, and what must come out of it then."""
+"""A store with known content, what a disk or an attacker may do to its file, and what must still come out of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def item(store: Store, session: str, prompt: int, sample: int, model: str) -> Pu
 
 
 def fill(store: Store, count: int) -> None:
-    """Responses of three models to the same prompts; two in five prompts are asked of one model alone."""
+    """Responses of three models to the same prompts; two in five prompts go to one model only."""
     for number, model in enumerate(MODELS):
         identity = vllm_identity(model, {"dtype": "bfloat16"}, {"VLLM_CPU_OMP_THREADS_BIND": "0-1"}, "lock")
         session = store.register(identity, {"checkpoints": [f"m{number}-base"], "versions": {"vllm": "0.32"}})

@@ -100,7 +100,7 @@ def _parts(request: Request) -> dict[str, Any]:
 
 
 def test_packed_bodies_are_held_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("its.store.database.HELD_BYTES", 1000)
+    monkeypatch.setattr("its.store.database.MEMORY_BYTES", 1000)
     with Store(tmp_path / "store.sqlite") as store:
         session = store.register({"model": "f"}, {})
         keys = []
@@ -112,4 +112,4 @@ def test_packed_bodies_are_held_by_their_bytes(tmp_path: Path, monkeypatch: pyte
             )
         assert [key for key, _ in store.find(keys[::-1])] == keys[::-1]
         assert store.contains(keys) == set(keys)
-        assert all(len(rows) == 1 or sum(len(row[2]) for row in rows) <= 1000 for rows in store._sound_rows(keys))
+        assert all(len(rows) == 1 or sum(len(row[2]) for row in rows) <= 1000 for rows in store._intact_rows(keys))

@@ -1,4 +1,4 @@
-"""A damaged store ends nothing in a traceback, gives all that is undamaged, and nothing that is not true."""
+"""A damaged store causes no traceback, returns everything that is undamaged, and returns nothing wrong."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ def _try_all(sample: Sample, folder: Path, tally: Tally, file: bytes, kind: str)
     tally("damaged store", lambda: before.append(_verified(path, repair=True)))
     tally("damaged store", lambda: after.append(_verified(path, repair=False)))
     if before and not any("damaged pages" in damage.what or "the file" in damage.what for damage in before[0]):
-        kept = [damage for damage in after[0] if "the next run with it writes them anew" not in damage.what]
+        kept = [damage for damage in after[0] if "the next run with it restores them" not in damage.what]
         assert kept == [], "repaired, and still damaged"
     tally("damaged store", lambda: _collected(path))

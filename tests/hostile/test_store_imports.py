@@ -1,4 +1,4 @@
-"""A file that a stranger made for `its store import`: it adds all of its responses or nothing."""
+"""An untrusted file for `its store import`: it adds all of its responses or nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with responses of its own, to import into."""
+    """A store to import into, with other responses."""
     with Store(tmp_path_factory.mktemp("mine") / "store.sqlite") as store:
         fill(store, 3)
         yield store
@@ -60,7 +60,7 @@ def _dumps(value: Any) -> bytes:
 
 
 def _signed(lines: Lines) -> bytes:
-    """The file as a forger writes it: each hash that can be computed is right, whatever stands in its line."""
+    """The file as a forger writes it: every hash that can be computed is right, whatever the line contains."""
     lines = copy.deepcopy(lines)
     with contextlib.suppress(Exception):
         names = {}
@@ -79,7 +79,7 @@ def _signed(lines: Lines) -> bytes:
 
 
 def _sealed(lines: Lines) -> bytes:
-    """The file with a trailer that fits, and no other hash computed anew."""
+    """The file with a matching trailer; no other hash is recomputed."""
     head = b"".join(_dumps(line) + b"\n" for line in lines[:-1])
     trailer = lines[-1]
     if isinstance(trailer, dict) and trailer.get("sha256") == lines[-1].get("sha256"):
@@ -206,7 +206,7 @@ def test_any_line_of_another_kind(tally: Tally, lines: Lines, mine: Store, tmp_p
             assert error is not None
 
 
-# What stands in a body, a manifest, a line
+# Content of a body, a manifest, a line
 
 FORGED: dict[str, Callable[[Lines], Any]] = {
     "a session twice": lambda lines: lines[0]["sessions"].append(lines[0]["sessions"][0]),
@@ -322,7 +322,7 @@ def test_flipped_bits_and_cuts(tally: Tally, lines: Lines, mine: Store, tmp_path
     assert _try(tally, mine, tmp_path / "forged.zst", bytes(data)) is not None
 
 
-# What is no file
+# What is not a file
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "endless device", "loop", "nothing", "long name"])

@@ -1,4 +1,4 @@
-"""Where the home is, and that a key is held by one at a time."""
+"""Where the home is, and that one process at a time holds a key's lock."""
 
 from __future__ import annotations
 
@@ -144,13 +144,13 @@ def test_kill_9_of_the_holder_frees_the_key(tmp_path: Path) -> None:
     [
         ("~nosuchuser", "there is no such user"),
         ("~nosuchuser/x", "there is no such user"),
-        ("{folder}/file", "is no folder"),
-        ("{folder}/file/below", "is no folder"),
-        ("{folder}/pipe", "is no folder"),
-        ("{folder}/pipe/below", "is no folder"),
+        ("{folder}/file", "is not a folder"),
+        ("{folder}/file/below", "is not a folder"),
+        ("{folder}/pipe", "is not a folder"),
+        ("{folder}/pipe/below", "is not a folder"),
         ("{folder}/circle/below", "too many levels of symbolic links"),
-        ("{folder}/dangling", "is no folder"),
-        ("/dev/null", "is no folder"),
+        ("{folder}/dangling", "is not a folder"),
+        ("/dev/null", "is not a folder"),
         ("a" * 300, "file name too long"),
         ("a/" * 2600, "file name too long"),
         ("\x1b[31m" + "a" * 300, "file name too long"),

@@ -183,7 +183,7 @@ def test_unknown_and_ambiguous_ids(study: Study, keys: Keys) -> None:
     with pytest.raises(DataError) as caught:
         _steps(study, "arithmetic/train_0001/random")
     assert "`arithmetic/train_00001" in str(caught.value.hint)
-    with pytest.raises(DataError, match="means 3 rows"):  # one response of each checkpoint
+    with pytest.raises(DataError, match="matches 3 rows"):  # one response of each checkpoint
         _steps(study, "arithmetic_test/test_00000/none", sample=0)
 
 

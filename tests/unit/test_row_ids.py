@@ -65,7 +65,7 @@ def test_the_only_sample_need_not_be_named() -> None:
 def test_an_ambiguous_id_lists_what_it_may_mean(
     text: str, options: dict[str, Any], count: int, named: list[str]
 ) -> None:
-    with pytest.raises(DataError, match=f"means {count} rows") as caught:
+    with pytest.raises(DataError, match=f"matches {count} rows") as caught:
         _find(text, **options)
     for name in named:
         assert name in caught.value.message
@@ -83,7 +83,7 @@ def test_an_ambiguous_id_lists_what_it_may_mean(
     ],
 )
 def test_an_unknown_id_names_the_nearest(text: str, nearest: str | None) -> None:
-    with pytest.raises(DataError, match="no row of this study is called") as caught:
+    with pytest.raises(DataError, match="no row of this study has the id") as caught:
         _find(text)
     assert nearest is None or f"`{nearest}`" in str(caught.value.hint)
     assert "CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE" in str(caught.value.hint)

@@ -1,4 +1,4 @@
-"""The store: what is put is found, by whoever asks, also after a kill; nobody asks what another asks."""
+"""The store: what is put is found, by every process and after a kill; each response is claimed by one process."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_key_that_is_not_that_of_its_request_is_a_bug(store: Store) -> None:
     session = store.register(IDENTITY, {})
     with pytest.raises(ValueError, match="is not the key of its session and determinants"):
         store.put_many([item(session, 1), PutItem(item(session, 2).key, session, determinants(3), {"text": ""})])
-    with pytest.raises(ValueError, match="was not registered"):
+    with pytest.raises(ValueError, match="is not registered"):
         store.put_many([item("0" * 64)])
     assert store_stats(store)["responses"] == 0
 
@@ -232,7 +232,7 @@ SCHEMA_1 = (
 
 
 def _refused(path: Path, statements: str) -> RunError:
-    """What is said of a file after these statements; nothing of it is changed, and no command reads it."""
+    """The error for a file after these statements; nothing in it is changed, and no command reads it."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.executescript(statements)
     before = path.read_bytes()
@@ -328,7 +328,7 @@ def test_a_store_that_stays_locked_is_named(store: Store, path: Path) -> None:
     store.db.execute("PRAGMA busy_timeout = 50")
     with pytest.raises(RunError, match="another process has kept the store locked for more than 60 s") as caught:
         store.put_many([item(session)])
-    assert "end it, or wait" in str(caught.value.hint)
+    assert "or wait; then run again" in str(caught.value.hint)
     other.execute("ROLLBACK")
     other.close()
     store.put_many([item(session)])
@@ -420,7 +420,7 @@ def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
     writers = [processes.start(code, path, number) for number in range(4)]
     assert [processes.hear(writer) for writer in writers] == ["ready"] * 4
     for writer in writers:
-        processes.say(writer)  # the file is made by whoever is first
+        processes.say(writer)  # the first process creates the file
     for writer in writers:
         processes.end(writer)
     with Store(path) as store:
@@ -486,7 +486,7 @@ def test_an_error_releases_claims(store: Store, path: Path) -> None:
 
 
 def test_claims_of_a_store_that_could_not_release_are_free(store: Store, path: Path) -> None:
-    """A full disk, a lock that nobody gives back: the owner's lock is gone all the same."""
+    """A full disk, a lock that is never released: the owner's lock is released all the same."""
     other = Store(path)
     other.claim(["ab" * 32])
     store.db.execute("BEGIN IMMEDIATE")
@@ -557,7 +557,7 @@ def test_a_copy_of_the_file_is_a_store(store: Store, path: Path, tmp_path: Path)
 
 
 def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path: Path) -> None:
-    """Also for claims, whose locks lie beside the file: what one has claimed the other does not ask."""
+    """Also for claims, whose locks are beside the file: what one has claimed the other does not get."""
     link = tmp_path / "elsewhere" / "store.sqlite"
     link.parent.mkdir()
     link.symlink_to(path)
@@ -572,9 +572,9 @@ def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path:
 def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("its.store.database.MAX_BYTES", 1000)
     session = store.register(IDENTITY, {})
-    with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes 1000"):
+    with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes at most 1000"):
         store.put_many([item(session, text="x" * 1000)])
-    with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes 1000"):
+    with pytest.raises(DataError, match=r"a prompt has .* bytes; the store takes at most 1000"):
         store.put_many([item(session, messages=[{"role": "user", "content": "\u00e9" * 500}], text="x")])
     assert store_stats(store)["responses"] == 0
 

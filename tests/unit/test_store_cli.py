@@ -55,7 +55,7 @@ def test_no_store_is_named(its: Its, command: list[str]) -> None:
     assert "store.sqlite: no store yet" in err
     code, out, _ = its("store", *command, "--json")
     assert code == 4
-    assert json.loads(out)["errors"][0]["hint"] == "the first `dvc repro` makes it, or `its store import FILE`"
+    assert json.loads(out)["errors"][0]["hint"] == "the first `dvc repro` or `its store import FILE` creates it"
 
 
 def test_stats(its: Its, items: list[PutItem], path: Path) -> None:
@@ -76,7 +76,7 @@ def test_verify(its: Its, items: list[PutItem], path: Path) -> None:
         damage_body(store, items[2].key)
     code, out, err = its("store", "verify")
     assert code == 1
-    assert out == (f"damaged: its body does not have its checksum (checkpoint of sha256:aa, {items[2].key})\n")
+    assert out == (f"damaged: its body does not match its checksum (checkpoint of sha256:aa, {items[2].key})\n")
     assert "hint: `its store verify --repair`" in err
     code, out, _ = its("store", "verify", "--json")
     assert code == 1
@@ -153,7 +153,7 @@ def test_gc_asks_on_a_terminal(its: Its, items: list[PutItem], path: Path, monke
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt: next(answers))
     code, out, err = its("store", "gc", "--unused")
     assert (code, out) == (130, "")
-    assert "4 responses are cited by no row of" in err
+    assert "4 responses are not cited by any row of" in err
     assert "Other studies, branches and queued experiments that share this store lose theirs" in err
     assert _stored(path, items) == bodies(items)
     assert its("store", "gc", "--unused")[0] == 0

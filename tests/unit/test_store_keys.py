@@ -173,7 +173,7 @@ def test_canonical_json() -> None:
 
 
 def test_keys_do_not_change_with_the_version_of_its() -> None:
-    """If this fails, every store in the world asks everything again."""
+    """If this fails, every existing store generates everything again."""
     assert _session() == "b34f6a20cc6f3ef4469704d83bdf5bfc4d0c54f98d3b029f9e5c346061d5768d"
     assert (
         response_key(_session(), determinants()) == "d3c9e6792c38a8d41c9f507fdcdedf68fac2f7ec89de96b4683163192cc9aca9"

@@ -52,15 +52,15 @@ def test_a_sound_store_has_no_damage(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ("checksum = checksum + 1", "its body does not have its checksum"),
-        ("body = zeroblob(10)", "its body does not have its checksum"),
-        ("details = replace(details, '\"sample_index\":0', '\"sample_index\":1')", "its key is not that of"),
+        ("checksum = checksum + 1", "its body does not match its checksum"),
+        ("body = zeroblob(10)", "its body does not match its checksum"),
+        ("details = replace(details, '\"sample_index\":0', '\"sample_index\":1')", "its key is not the hash of"),
         ("created = created + (1 << 50)", "its date is damaged"),
-        ("prompt = 1", "its key is not that of"),
+        ("prompt = 1", "its key is not the hash of"),
         ("prompt = 99", "its prompt is missing"),
         ("session = 99", "its session is missing"),
-        ("session = 2", "its key is not that of"),
-        ("key = zeroblob(32)", "its body does not have its checksum"),
+        ("session = 2", "its key is not the hash of"),
+        ("key = zeroblob(32)", "its body does not match its checksum"),
     ],
 )
 def test_a_damaged_row_is_named_and_repair_makes_it_asked_again(store: Store, change: str, what: str) -> None:
@@ -130,7 +130,7 @@ def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> Non
             found_damage = list(verify_store(damaged, repair))
             assert found_damage and all(damage.key is None and not damage.repaired for damage in found_damage)
             assert (
-                "responses on damaged pages cannot be read; unless `--repair` mends it: export what"
+                "responses on damaged pages cannot be read; if `--repair` does not fix it: export what"
                 in found_damage[-1].what
             )
 
@@ -184,7 +184,7 @@ def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Proc
         assert len(list((path.parent / "locks").iterdir())) == 1
     assert found(store, items) == bodies([items[0], items[2]])
     assert list(verify_store(store)) == []
-    assert collect_garbage(store).not_compacted == "there were no holes in it"
+    assert collect_garbage(store).not_compacted == "it had no free pages"
 
 
 def test_unused_responses_are_removed_and_the_file_gets_smaller(store: Store, path: Path) -> None:
@@ -211,7 +211,7 @@ def test_nothing_is_removed_for_a_study_that_is_not_of_this_store(store: Store, 
     assert "dvc repro" in str(caught.value.hint)
     with Store(path) as running:
         running.claim(["cd" * 32])
-        with pytest.raises(RunError, match="1 runs are asking for responses, which no row cites yet"):
+        with pytest.raises(RunError, match="1 runs are generating responses, which no row cites yet"):
             collect_garbage(store, [items[0].key])
     assert store_stats(store)["responses"] == 3
 

@@ -1,4 +1,4 @@
-"""A store that a stranger wrote: rows of any type, schemas that would run something, links that lead elsewhere."""
+"""An untrusted store: rows of any type, schemas that would run something, links out of the folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: Sample) -> Pat
 
 @contextlib.contextmanager
 def _loosened(path: Path) -> Any:
-    """The store's file without its rules, which stand again afterwards."""
+    """The store's file without the constraints of its tables, which are restored afterwards."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         rules = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
         db.execute("PRAGMA writable_schema = ON")
@@ -87,7 +87,7 @@ def _use(path: Path, keys: list[str]) -> None:
 
 
 def _run(*words: str) -> None:
-    """A command as a user types it: an error in words has a code, anything else is a traceback."""
+    """Run a command as a user types it: an `ItsError` has an exit code, anything else is a traceback."""
     with pytest.raises(SystemExit) as caught:
         main(list(words))
     assert caught.value.code in (0, 1, 3, 4)
@@ -155,17 +155,17 @@ def test_any_value_in_any_column(
             affected = {row[0].hex() for row in db.execute(query, (len(values) + 1,))}
         with _loosened(path) as db:
             for row_id, value in enumerate(values, start=2):
-                # Some of the bytes as a text that is no UTF-8.
+                # Some of the bytes as text that is not UTF-8.
                 cast = "CAST(? AS TEXT)" if isinstance(value, bytes) and len(value) < 5 else "?"
                 db.execute(f"UPDATE OR IGNORE {table} SET {column} = {cast} WHERE id = ?", (value, row_id))
         folder = tmp_path / str(number)
         folder.mkdir()
         _try(sample, path, folder, tally, affected)
         with Store(path) as store:
-            assert tally("stranger's store", lambda store=store: list(verify_store(store, repair=True))) is None
+            assert tally("untrusted store", lambda store=store: list(verify_store(store, repair=True))) is None
             left = [damage.what for damage in verify_store(store)]
             if column == "identity":  # the next run knows it
-                left = [what for what in left if "writes them anew" not in what]
+                left = [what for what in left if "the next run with it restores them" not in what]
             assert left == [], values
             collect_garbage(store)
             kept = {row[0].hex() for row in store.db.execute("SELECT key FROM responses")}
@@ -176,10 +176,10 @@ def batched(values: list[Any], size: int) -> list[list[Any]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def test_nothing_of_a_stranger_reaches_the_terminal(
+def test_nothing_untrusted_reaches_the_terminal(
     path: Path, tmp_path: Path, tally: Tally, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Names and texts that clear the screen or turn the line around are shown, and do nothing."""
+    """Names and texts that clear the screen or reverse the line are shown escaped."""
     with Store(path) as store:
         session = store.register({"model": ESCAPES, "engine": ESCAPES}, {"checkpoints": [ESCAPES, "ours"]})
         one = item(store, session, 1, 1, ESCAPES)
@@ -188,7 +188,7 @@ def test_nothing_of_a_stranger_reaches_the_terminal(
         store.db.execute("UPDATE responses SET checksum = 5 WHERE key = ?", (bytes.fromhex(one.key),))
         store.db.execute("UPDATE sessions SET sha256 = ? WHERE id = 2", (ESCAPES,))
     for words in (["stats"], ["stats", "--json"], ["verify"], ["verify", "--json"], ["verify", "--repair"], ["stats"]):
-        tally("stranger's store", lambda words=words: _run("store", *words))
+        tally("untrusted store", lambda words=words: _run("store", *words))
         shown = "".join(capsys.readouterr())
         assert "owned" in shown or "m0-base" in shown
         assert [sign for sign in shown if not (sign.isprintable() or sign == "\n")] == []
@@ -196,12 +196,12 @@ def test_nothing_of_a_stranger_reaches_the_terminal(
 
 def _try(sample: Sample, path: Path, folder: Path, tally: Tally, affected: set[str]) -> None:
     saved: list[Content] = []
-    assert tally("stranger's store", lambda: saved.append(_exported(path, folder))) is None
+    assert tally("untrusted store", lambda: saved.append(_exported(path, folder))) is None
     kept = {key: row for key, row in sample.content.items() if key not in affected}
     exported = essence(saved[0])
     assert essence(kept).items() <= exported.items(), "an undamaged response is not in the export"
     assert exported.items() <= essence(sample.content).items(), "what was exported was never stored"
-    assert tally("stranger's store", lambda: _use(path, list(sample.content))) is None
+    assert tally("untrusted store", lambda: _use(path, list(sample.content))) is None
 
 
 def test_one_bad_byte_of_an_identity_loses_nothing(sample: Sample, path: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_one_bad_byte_of_an_identity_loses_nothing(sample: Sample, path: Path, t
             assert content(store) == sample.content
 
 
-# Bodies whose checksum is right
+# Bodies with a valid checksum
 
 
 def _frame(size: int, told: bool) -> bytes:
@@ -324,7 +324,7 @@ def test_a_schema_that_is_not_ours(path: Path, tally: Tally, statements: str) ->
             pytest.skip(f"this SQLite has it not: {error}")
     before = path.read_bytes()
     for words in (["stats"], ["verify", "--repair"], ["gc"]):
-        refusal = tally("stranger's store", lambda: Store(path))
+        refusal = tally("untrusted store", lambda: Store(path))
         assert refusal is not None
         _run("store", *words)
     assert path.read_bytes() == before, "it was written to"
@@ -332,7 +332,7 @@ def test_a_schema_that_is_not_ours(path: Path, tally: Tally, statements: str) ->
 
 
 @pytest.mark.parametrize("version", [0, 1, -1, 2**31 - 1, -(2**31), 100])
-def test_a_number_that_no_schema_has_is_damage(sample: Sample, path: Path, tally: Tally, version: int) -> None:
+def test_a_wrong_number_beside_our_own_tables_is_damage(sample: Sample, path: Path, tally: Tally, version: int) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"PRAGMA user_version = {version}")
     with Store(path) as store:
@@ -356,7 +356,7 @@ def test_ids_that_lie_far_apart(sample: Sample, path: Path, tmp_path: Path, tall
         db.execute("UPDATE responses SET prompt = ? WHERE prompt = 3", (row_id,))
         db.execute("UPDATE prompts SET id = ? WHERE id = 3", (row_id,))
     with Store(path) as store:
-        assert tally("stranger's store", lambda: store_stats(store)) is None
+        assert tally("untrusted store", lambda: store_stats(store)) is None
         assert list(verify_store(store, repair=True)) == []
         collect_garbage(store)
         collect_garbage(store, used=list(sample.content))
@@ -371,7 +371,7 @@ def test_claims_of_nobody(sample: Sample, path: Path, tmp_path: Path, tally: Tal
             db.execute(f"INSERT INTO claims VALUES (?, {cast})", (key, owner))
         db.execute("INSERT INTO claims VALUES (x'aa', '../../../../../../etc/passwd')")
     with Store(path) as store:
-        assert tally("stranger's store", lambda: store.claim([key.hex() for key in keys])) is None
+        assert tally("untrusted store", lambda: store.claim([key.hex() for key in keys])) is None
         assert collect_garbage(store).claims == 1
         assert store_stats(store)["claims"] == len(keys)
 
@@ -394,10 +394,10 @@ def test_pages_that_lead_to_each_other_without_end(
         file += leaf
         file[28:32] = (len(file) // size).to_bytes(4, "big")
         path.write_bytes(file)
-        error = tally("stranger's store", lambda: _stats(path), 30)
+        error = tally("untrusted store", lambda: _stats(path), 30)
         assert (error is not None) == (name == "responses_by_session"), "stats counts rows by this index"
         for act in (_sessions, _check, _save(tmp_path / f"{name}.zst"), _collect, _repair):
-            tally("stranger's store", lambda act=act: act(path), 30)
+            tally("untrusted store", lambda act=act: act(path), 30)
 
 
 def _page(file: bytearray, page: int) -> bytes:
@@ -473,10 +473,10 @@ def test_a_journal_deletes_nothing(sample: Sample, path: Path, tmp_path: Path, t
     victim.write_text("years of work")
     path.with_name("store.sqlite-journal").write_bytes(_hot_journal(sample.file, victim))
     for words in (["stats"], ["verify", "--repair"], ["export", str(tmp_path / "out.zst")], ["gc"]):
-        assert tally("stranger's store", lambda: Store(path)) is not None
+        assert tally("untrusted store", lambda: Store(path)) is not None
         _run("store", *words)
     if not victim.exists():
-        tally.escaped("stranger's store", "the journal deleted a file")  # type: ignore[attr-defined]
+        tally.escaped("untrusted store", "the journal deleted a file")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
@@ -497,12 +497,12 @@ def test_what_lies_beside_leads_nowhere(path: Path, tmp_path: Path, tally: Tally
         with Store(path) as store:
             store.register({"model": "x"}, {})
 
-    assert tally("stranger's store", used) is not None
+    assert tally("untrusted store", used) is not None
     assert victim.read_text() == "years of work"
     assert not (tmp_path / "new").exists()
 
 
-# Places that are no store
+# Places that are not a store
 
 
 def _place(path: Path, kind: str) -> None:
@@ -548,7 +548,7 @@ def test_a_place_that_is_no_store(path: Path, tmp_path: Path, tally: Tally, kind
         with Store(path) as store:
             store_stats(store)
 
-    assert (tally("stranger's store", used) is not None) == REFUSED[kind]
+    assert (tally("untrusted store", used) is not None) == REFUSED[kind]
     for words in (["stats"], ["verify"], ["export", str(tmp_path / "x")], ["import", str(tmp_path / "y")], ["gc"]):
         _run("store", *words)
 
@@ -562,7 +562,7 @@ def test_a_file_without_permission(path: Path, tally: Tally, mode: int) -> None:
         with Store(path) as store:
             store.register({"model": "x"}, {})
 
-    assert tally("stranger's store", used) is not None
+    assert tally("untrusted store", used) is not None
 
 
 def _one_long_session(path: Path, length: int) -> tuple[bytearray, int, bytearray]:
