@@ -75,9 +75,8 @@ def _strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
                 node.lineno,
                 "".join(str(value.value) if isinstance(value, ast.Constant) else "{}" for value in node.values),
             )
-        elif isinstance(node, ast.Constant) and id(node) not in inside | documented:
-            if isinstance(node.value, str) and " " in node.value:
-                yield node.lineno, node.value
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside | documented:
+            yield node.lineno, node.value
 
 
 def _texts() -> Iterator[tuple[Path, int, str]]:
