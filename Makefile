@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@echo "make quickstart  set up everything and run the embedded study end to end"
 	@echo "make test        set up everything and run all tests"
-	@echo "make check       ruff, mypy --strict, import rules"
+	@echo "make check       ruff, mypy --strict, typos, import rules"
 	@echo "make test-unit   the tests that start no engine"
 	@echo "make graph       write the code that each stage depends on into dvc.yaml"
 	@echo "make clean       remove .venv and the engine environments (not the store of responses)"
@@ -37,6 +37,7 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
+	typos
 	pytest -q tests/unit/test_imports.py tests/unit/test_graph.py
 
 graph: setup

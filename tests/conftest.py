@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,27 @@ GOLDEN = ROOT / "tests" / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/; look at the difference")
+
+
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", "COLUMNS": "80"}
+"""What tests may rely on, whatever shell runs them."""
+UNSET = ("LANG", "LANGUAGE", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "LINES", "ITS_ALLOW_CODE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give every test the same signals, variables and umask.
+
+    A background shell and `nohup` ignore SIGINT and SIGHUP, and a child inherits that. A handler is not inherited: with
+    one that does nothing this process goes on ignoring the signal, and its children start with the default.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    for name in UNSET:
+        os.environ.pop(name, None)
+    os.environ.update(ENVIRONMENT)
+    time.tzset()
+    os.umask(0o022)
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""Statements of the documents that the code can check: lists, tables and numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from unit.test_imports import ALLOWED
+
+from its.recipe.schema import EngineSection
+
+ROOT = Path(__file__).parents[2]
+
+
+def _read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _section(name: str, heading: str) -> str:
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", _read(name), re.MULTILINE | re.DOTALL)
+    assert found, f"{name} has no section `{heading}`"
+    return found[1]
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """Cells of the rows of a Markdown table, without its head."""
+    lines = [line for line in text.split("\n") if line.startswith("|")]
+    for line in lines[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_rooms_are_those_of_the_code_in_an_order_that_imports_allow() -> None:
+    (block,) = re.findall(r"\n\n((?:    [a-z_ ]+\n)+)\n", _section("CONTRIBUTING.md", "Rooms"))
+    layers = [line.split() for line in block.strip().split("\n")]
+    height = {room: -at for at, rooms in enumerate(layers) for room in rooms}
+    rooms = {room: allowed for room, allowed in ALLOWED.items() if not room.startswith("__")}
+    assert sorted(height) == sorted(rooms)
+    for room, allowed in rooms.items():
+        above = [name for name in allowed - {room} if name in height and height[name] >= height[room]]
+        assert not above, f"`{room}` may import {above}, which are not below it"
+
+
+def test_every_benchmark_is_listed() -> None:
+    listed = re.findall(r"`(\w+\.py)`", _section("CONTRIBUTING.md", "Benchmarks"))
+    scripts = [
+        path.name for path in ROOT.glob("benchmarks/*.py") if '__name__ == "__main__"' in path.read_text("utf-8")
+    ]
+    assert sorted(listed) == sorted(set(scripts) - {"raw_vllm.py"})  # run by others, in vLLM's environment
+
+
+def test_the_stages_are_those_of_the_graph() -> None:
+    stages = re.findall(r"^  ([a-z_]+):$", _read("dvc.yaml").split("\nstages:\n")[1], re.MULTILINE)
+    listed = [name for first, *_ in _rows(_section("docs/design.md", "Graph")) for name in _names(first)]
+    assert listed == stages
+
+
+def _names(cell: str) -> list[str]:
+    return [name.strip() for name in re.sub(r"\(.*?\)", "", cell).split(",")]
+
+
+def test_every_result_is_listed() -> None:
+    written = set(re.findall(r"^      - (results/\w+(?:\.\w+)?(?:/[a-z]+\.\w+)?)", _read("dvc.yaml"), re.MULTILINE))
+    listed = {
+        name for first, *_ in _rows(_section("README.md", "Read the results")) for name in re.findall("`(.+?)`", first)
+    }
+    files = {name for name in listed if name.startswith("results/")}
+    assert {name for name in written if not any(name.startswith(file.rstrip("/")) for file in files)} == set()
+    assert {file for file in files if not any(name.startswith(file.rstrip("/")) for name in written)} == set()
+
+
+def test_every_engine_is_listed() -> None:
+    kinds = get_args(EngineSection.model_fields["kind"].annotation)
+    assert sorted(first.strip("`") for first, *_ in _rows(_section("README.md", "Engines and home"))) == sorted(kinds)
+
+
+def test_every_shipped_recipe_is_listed() -> None:
+    listed = [first.strip("`") for first, *_ in _rows(_read("recipes/README.md").split("## ")[0])]
+    assert sorted(listed) == sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
+
+
+LIMITS = {
+    "docs/security.md": [
+        "sandbox.MAX_CHARACTERS sandbox.MAX_NODES sandbox.MAX_DEPTH sandbox.MAX_NESTED_LOOPS",
+        "filters.MAX_MARK filters.MAX_PARTS",
+        "document.MAX_BYTES plain.MAX_DEPTH plain.MAX_TEXT plain.MAX_KEY schema.MAX_NAME plain.MAX_BITS",
+        "rows.MAX_LINE_BYTES",
+        "data_files.MAX_FILES data_files.MAX_ENTRIES references.MAX_PARTS",
+        "rows.MAX_DOCUMENT_BYTES",
+        "fleet.ANSWER_BYTES fleet.ERROR_BYTES",
+        "fleet.MOST_TEXT",
+        "values.MAX_VALUES",
+        "store.MAX_SESSIONS store.MAX_RATIO rows.MAX_DEPTH",
+        "wheels.ALWAYS_BYTES",
+        "load.MAX_FAULTS",
+    ],
+    "docs/sources.md": [
+        "values.MAX_VALUES",
+        "parquet.MEMORY_BYTES",
+        "parquet.MAX_COLUMNS",
+        "data_files.MAX_FILES data_files.MAX_ENTRIES",
+        "shapes.LOOKED_BYTES",
+        "rows.MAX_LINE_BYTES files.MAX_ROW_LINES",
+    ],
+    "docs/store.md": ["rows.MAX_LINE_BYTES", "values.MAX_VALUES", "store.MAX_SESSIONS", "store.MAX_RATIO"],
+    "docs/openai.md": ["fleet.ANSWER_BYTES fleet.ERROR_BYTES"],
+    "docs/design.md": ["document.MAX_BYTES plain.MAX_DEPTH document.NODE_SIZE"],
+}
+"""Constants (of a module, or of a folder) whose numbers a row of a table, or a paragraph, has together."""
+
+
+@pytest.mark.parametrize(
+    ("name", "constants"), [(name, constants) for name, limits in LIMITS.items() for constants in limits]
+)
+def test_a_limit_is_that_of_the_code(name: str, constants: str) -> None:
+    numbers = [_written(*constant.split(".")) for constant in constants.split()]
+    wanted = [re.compile(rf"(?<![\d,])({'|'.join(numbers)})(?![\d,]*\d)") for numbers in numbers]
+    parts = (" ".join(part.split()) for part in re.split(r"\n\n|\n(?=\|)", _read(name)))
+    assert any(all(number.search(part) for number in wanted) for part in parts), numbers
+
+
+def _written(where: str, name: str) -> list[str]:
+    """A constant of the code in the forms that a document may have."""
+    paths = [path for path in (ROOT / "its").rglob("*.py") if where in (path.stem, path.parent.name)]
+    found = {
+        text for path in paths for text in re.findall(rf"^{name} = ([\d *_<]+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(found) == 1, f"`{name}` in `{where}`: {found}"
+    number = int(eval(found.pop()))
+    sizes = [f"{number >> bits} {unit}" for bits, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if number >> bits]
+    return [f"{number:,}", *sizes[:1]]
