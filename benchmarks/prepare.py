@@ -39,10 +39,7 @@ def measure(folder: str, rows: int, fields: dict[str, str]) -> dict[str, Any]:
     """Load one file; rates and the peak memory of this process."""
     declared = Dataset.model_validate({"source": {"kind": "files", "path": f"{rows}.jsonl"}, "fields": fields})
     began, cpu = time.monotonic(), time.process_time()
-    problems = load_problems(
-        "bench", declared, seed=1, project=Path(folder), required=("solution",), origin={}, rejected=[]
-    )
-    count = sum(1 for _ in problems)
+    count = sum(1 for _ in load_problems("bench", declared, seed=1, project=Path(folder), required=("solution",)))
     assert count == rows, f"{count} problems of {rows} rows"
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     unit = 1e6 if sys.platform == "darwin" else 1e3

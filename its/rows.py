@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -30,6 +31,13 @@ _BOM = "\ufeff"
 _STAGE_HINT = "`dvc repro` makes what a stage writes"
 
 
+class Line(NamedTuple):
+    """A line of JSON that could be read: its number in the file, from 1, and its value."""
+
+    number: int
+    value: Any
+
+
 def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], object] | None = None) -> Iterator[RowType]:
     """Yield the rows of a file in order.
 
@@ -44,31 +52,31 @@ def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], obje
     """
     faults: list[Fault] = []
     seen: dict[object, int] = {}
-    for line_number, value in read_json_lines(path, faults):
+    for line in read_json_lines(path):
+        if isinstance(line, Fault):
+            faults.append(line)
+            continue
         try:
-            row = row_type.model_validate(value)
+            row = row_type.model_validate(line.value)
         except ValidationError as error:
             for item in error.errors():
                 field = ".".join(str(part) for part in item["loc"]) or row_type.__name__.lower()
-                faults.append(Fault(f"{path}:{line_number}", f"`{field}`: {item['msg'].lower()}"))
+                faults.append(Fault(f"{path}:{line.number}", f"`{field}`: {item['msg'].lower()}"))
             continue
         if key is not None:
             name = key(row)
             if name in seen:
-                faults.append(Fault(f"{path}:{line_number}", f"duplicate of line {seen[name]}: {_spoken(name)}"))
+                parts = name if isinstance(name, tuple) else (name,)
+                told = ", ".join(f"`{part}`" for part in parts)
+                faults.append(Fault(f"{path}:{line.number}", f"duplicate of line {seen[name]}: {told}"))
                 continue
-            seen[name] = line_number
+            seen[name] = line.number
         yield row
     raise_faults(faults)
 
 
-def _spoken(name: object) -> str:
-    parts = name if isinstance(name, tuple) else (name,)
-    return ", ".join(f"`{part}`" for part in parts)
-
-
-def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of each JSON line; unreadable lines go to `faults`, blank ones are passed over.
+def read_json_lines(path: Path) -> Iterator[Line | Fault]:
+    """Yield each line of JSON, or the fault of one that cannot be read; blank lines are passed over.
 
     A byte order mark at the start of the file is passed over too. A lone surrogate, half of a character that a model
     was stopped in, is legal in JSON and is kept.
@@ -77,10 +85,10 @@ def read_json_lines(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Any]
         MissingError, DataError: as `open_regular`; DataError at a line over MAX_LINE_BYTES.
     """
     with open_regular(path, hint=_STAGE_HINT) as source:
-        yield from json_lines(source, str(path), faults)
+        yield from json_lines(source, str(path))
 
 
-def json_lines(source: IO[bytes], name: str, faults: list[Fault]) -> Iterator[tuple[int, Any]]:
+def json_lines(source: IO[bytes], name: str) -> Iterator[Line | Fault]:
     """`read_json_lines` of an open file, which errors call `name`."""
     line_number = 0
     while raw := source.readline(MAX_LINE_BYTES + 1):
@@ -92,7 +100,7 @@ def json_lines(source: IO[bytes], name: str, faults: list[Fault]) -> Iterator[tu
             continue
         if exceeds(raw):
             what = f"the line has more than {MAX_VALUES} values"
-            faults.append(Fault(f"{name}:{line_number}", what, "a row is one line: is it a file of JSON lines?"))
+            yield Fault(f"{name}:{line_number}", what, "a row is one line: is it a file of JSON lines?")
             continue
         try:
             text = raw.decode("utf-8")
@@ -103,12 +111,13 @@ def json_lines(source: IO[bytes], name: str, faults: list[Fault]) -> Iterator[tu
             value = json.loads(text)
             if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(value):
                 raise RecursionError
-            yield line_number, value
         except UnicodeDecodeError as error:
-            faults.append(Fault(f"{name}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file"))
+            yield Fault(f"{name}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file")
         except (ValueError, RecursionError) as error:
             place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            faults.append(Fault(f"{name}:{line_number}{place}", _json_fault(error), "mend or remove this line"))
+            yield Fault(f"{name}:{line_number}{place}", _json_fault(error), "mend or remove this line")
+        else:
+            yield Line(line_number, value)
 
 
 def _is_deep(value: Any) -> bool:
@@ -166,12 +175,23 @@ def raise_faults(faults: list[Fault]) -> None:
         raise FaultsError(faults)
 
 
+@contextmanager
+def row_file(path: Path) -> Iterator[Callable[[Row], None]]:
+    """A file of rows that appears whole or not at all; gives what writes one row."""
+    with atomic_file(path, errors="backslashreplace") as out:
+
+        def write(row: Row) -> None:
+            out.write(_row_json(row) + "\n")
+
+        yield write
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Write rows atomically, streaming; return how many."""
     count = 0
-    with atomic_file(path, errors="backslashreplace") as out:
+    with row_file(path) as write:
         for row in rows:
-            out.write(_row_json(row) + "\n")
+            write(row)
             count += 1
     return count
 

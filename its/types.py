@@ -56,6 +56,15 @@ def listed_options(options: Sequence[str]) -> str:
     return "\n" + "".join(lines)
 
 
+class Rejected(Row):
+    """A row of a source that could not be used, as the quarantine file keeps it; `raw` is cut and safe to write."""
+
+    row: str
+    reasons: list[str]
+    remedies: list[str]
+    raw: str
+
+
 class Message(Row):
     """One turn of a chat."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ MAX_REASONS = 10
 
 
 @dataclass
-class Tally:
-    """What a card tells of the problems themselves, counted while they are written: they need not fit into memory."""
+class ProblemCounts:
+    """What a card says of the problems themselves, counted one by one: they need not fit into memory."""
 
     rows: int = 0
     with_reference: int = 0
@@ -26,16 +26,14 @@ class Tally:
     sources: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def counting(self, problems: Iterable[Problem]) -> Iterator[Problem]:
-        """The same problems, each counted as it is taken."""
-        for problem in problems:
-            self.rows += 1
-            self.with_reference += problem.reference is not None
-            self.with_solution += problem.solution is not None
-            self.sources[problem.source] += 1
-            if len(self.examples) < EXAMPLES:
-                self.examples.append(shortened(problem.model_dump(exclude_none=True)))
-            yield problem
+    def add(self, problem: Problem) -> None:
+        """Count the next problem."""
+        self.rows += 1
+        self.with_reference += problem.reference is not None
+        self.with_solution += problem.solution is not None
+        self.sources[problem.source] += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(shortened(problem.model_dump(exclude_none=True)))
 
 
 def build_card(
@@ -46,7 +44,7 @@ def build_card(
     origin: Mapping[str, Any],
     seed: int,
     steps: Sequence[Mapping[str, Any]],
-    tally: Tally,
+    counts: ProblemCounts,
     quarantine: Sequence[Mapping[str, Any]],
     overlaps: Sequence[Mapping[str, Any]],
     files: Mapping[str, str],
@@ -63,7 +61,7 @@ def build_card(
             what its publisher says, where that is known.
         seed: of the study.
         steps: {step, before, after} in order, with the counts of problems; other keys are kept where they are not None.
-        tally: of the problems, after the last was taken.
+        counts: of all its problems.
         quarantine: rejected rows, each with its `reasons`.
         overlaps: problems that overlap one of a benchmark, each with the name of that `benchmark`.
         files: SHA-256 of what was written, by path in the project.
@@ -80,10 +78,10 @@ def build_card(
         "origin": dict(origin),
         "seed": seed,
         "steps": [{key: value for key, value in step.items() if value is not None} for step in steps],
-        "rows": tally.rows,
-        "with_reference": tally.with_reference,
-        "with_solution": tally.with_solution,
-        "sources": dict(tally.sources.most_common()),
+        "rows": counts.rows,
+        "with_reference": counts.with_reference,
+        "with_solution": counts.with_solution,
+        "sources": dict(counts.sources.most_common()),
         "quarantine": {
             "rows": len(quarantine),
             "reasons": _common(reason for row in quarantine for reason in row["reasons"]),
@@ -92,7 +90,7 @@ def build_card(
         **({} if near is None else {"near_repeats": dict(near)}),
         **({} if as_text is None else {"references_as_text": as_text}),
         "files": dict(files),
-        "examples": tally.examples,
+        "examples": counts.examples,
     }
 
 

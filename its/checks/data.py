@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from its.recipe.document import Document
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
 from its.sources.declared import mapping_faults
-from its.sources.records import Rejected
 from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text
 from its.study.study import checked_recipe
+from its.types import Problem
 
 
 @dataclass
@@ -55,7 +55,12 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
     for document, recipe in recipes:
         for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks)):
             for name, declared in sets.items():
-                out.faults += _faults(document, recipe, section, name, declared, project, out)
+                found = _set_checked(document, recipe, section, name, declared, project)
+                out.faults += found.faults
+                if found.note is not None:
+                    out.notes.setdefault(document.path, []).append(found.note)
+                if found.denominator is not None:
+                    out.denominators.setdefault(document.path, {})[name] = found.denominator
     return out
 
 
@@ -71,41 +76,39 @@ def preset_notes(recipe: Recipe) -> list[str]:
     ]
 
 
-def _faults(
-    document: Document,
-    recipe: Recipe,
-    section: str,
-    name: str,
-    declared: Dataset | Benchmark,
-    project: Path,
-    out: DataCheck,
-) -> Iterator[Fault]:
+@dataclass(frozen=True)
+class _SetCheck:
+    """What the rows of one set are found to be; see `DataCheck`."""
+
+    faults: Sequence[Fault] = ()
+    denominator: dict[str, Any] | None = None
+    note: str | None = None
+
+
+def _set_checked(
+    document: Document, recipe: Recipe, section: str, name: str, declared: Dataset | Benchmark, project: Path
+) -> _SetCheck:
     found = mapping_faults(section, name, declared)
-    yield from (Fault(document.where(here), message, hint) for here, message, hint in found)
     if found or any(isinstance(part, HubSource) for part in declared.sources) or not isinstance(declared, Benchmark):
-        return
-    rejected: list[Rejected] = []
-    rows = read_set(name, declared, recipe.seed, project, {}, rejected)
-    steps: list[StepCount] = []
+        return _SetCheck([Fault(document.where(here), message, hint) for here, message, hint in found])
+    rows = read_set(name, declared, recipe.seed, project)
+    steps: Sequence[StepCount] = ()
     with Grader(recipe.grading.timeout_seconds, recipe.grading.workers) as grader:
-        if not any(isinstance(step, TokensFilter) for step in declared.filters):
-            curated = curate(rows, declared, {}, grading_tools(grader, _untold), name, rejected)
-            rows, steps = curated.problems, curated.steps
         try:
-            problems = list(rows)
+            if any(isinstance(step, TokensFilter) for step in declared.filters):
+                problems = [row for row in rows if isinstance(row, Problem)]
+            else:
+                curating = curate(rows, declared, {}, grading_tools(grader, _untold), name)
+                problems = list(curating)
+                steps = curating.result.steps
         except FaultsError as error:
-            yield from error.faults
-            return
+            return _SetCheck(error.faults)
         except ItsError as error:
-            yield Fault(document.where([section, name, "source"]), error.message, error.hint)
-            return
-    if as_text := compared_as_text(problems, declared.answer):
-        out.notes.setdefault(document.path, []).append(f"{section}.{name}: {told_as_text(as_text)}")
-    if steps:
-        steps[0].before += len(rejected)
-        counted = denominator([asdict(step) for step in steps])
-        if counted["out"]:
-            out.denominators.setdefault(document.path, {})[name] = counted
+            return _SetCheck([Fault(document.where([section, name, "source"]), error.message, error.hint)])
+    as_text = compared_as_text(problems, declared.answer)
+    note = f"{section}.{name}: {told_as_text(as_text)}" if as_text else None
+    counted = denominator([asdict(step) for step in steps]) if steps else {}
+    return _SetCheck(denominator=counted if counted.get("out") else None, note=note)
 
 
 def _untold(model: str, text: str) -> int:

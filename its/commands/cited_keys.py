@@ -27,11 +27,13 @@ def cited_keys(project: Path) -> Iterator[str]:
     faults: list[Fault] = []
     for folder in FOLDERS:
         for path in sorted((project / folder).rglob("*.jsonl")):
-            for line_number, row in read_json_lines(path, faults):
+            for line in read_json_lines(path):
+                if isinstance(line, Fault):
+                    faults.append(line)
+                    continue
+                place, row = f"{path}:{line.number}", line.value
                 if not isinstance(row, dict):
-                    faults.append(
-                        Fault(f"{path}:{line_number}", "the line holds no object", "`dvc repro` writes it anew")
-                    )
+                    faults.append(Fault(place, "the line holds no object", "`dvc repro` writes it anew"))
                     continue
                 rejected = row.get("rejected_keys", [])
                 for key in [row.get("request_key"), *(rejected if isinstance(rejected, list) else [rejected])]:
@@ -39,7 +41,7 @@ def cited_keys(project: Path) -> Iterator[str]:
                         yield key
                     elif key is not None:
                         what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-                        faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` writes the row anew"))
+                        faults.append(Fault(place, what, "`dvc repro` writes the row anew"))
     raise_faults(faults)
     judged = project / "data" / "judge.json"
     found = read_json(judged) if judged.is_file() else {}

@@ -91,9 +91,13 @@ def _rows(files: Files, path: str) -> Rows:
     place = f"{files.path / path}" if isinstance(files, Folder) else f"{files.name}:{path}"
     if exceeds(content, MAX_DOCUMENT_VALUES, every=True):
         raise DataError(f"{place}: has more than {MAX_DOCUMENT_VALUES} values", "is it a file of rows?")
-    for number, row in json_lines(io.BytesIO(content), place, faults):
+    for line in json_lines(io.BytesIO(content), place):
+        if isinstance(line, Fault):
+            faults.append(line)
+            continue
+        row = line.value
         if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
-            faults.append(Fault(f"{place}:{number}", "not a row of problems or personas: it has no `problem_id`"))
+            faults.append(Fault(f"{place}:{line.number}", "not a row of problems or personas: it has no `problem_id`"))
             if len(faults) > MAX_FAULTS:
                 break  # it is another file, and the rest would say the same
             continue

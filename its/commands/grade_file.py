@@ -139,9 +139,13 @@ def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bo
 
     def references() -> Iterator[tuple[str, str, AnswerKind]]:
         nonlocal count
-        for number, row in read_json_lines(source, faults):
+        for line in read_json_lines(source):
+            if isinstance(line, Fault):
+                faults.append(line)
+                continue
+            row = line.value
             count += 1
-            place = f"{source}:{number}"
+            place = f"{source}:{line.number}"
             found = dict(_row_faults(row, kind))
             if found:
                 faults.extend(Fault(place, *fault) for fault in found.values())
@@ -167,15 +171,13 @@ def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dic
     Raises:
         DataError: if it is not any more.
     """
-    faults: list[Fault] = []
     try:
-        for number, row in read_json_lines(source, faults):
-            if faults or any(_row_faults(row, kind)):
+        for line in read_json_lines(source):
+            if isinstance(line, Fault) or any(_row_faults(line.value, kind)):
                 break
-            yield number, row
+            yield line.number, line.value
         else:
-            if not faults:
-                return
+            return
     except MissingError:
         pass
     raise _changed(source)

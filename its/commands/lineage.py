@@ -72,9 +72,9 @@ def _sets(study: Study) -> dict[str, SetIds]:
     for name in (*recipe.datasets, *recipe.benchmarks):
         path = study.problems_path(name)
         if path.is_file():
-            faults: list[Fault] = []
-            rows = [row for _, row in read_json_lines(path, faults)]
-            raise_faults(faults)
+            lines = list(read_json_lines(path))
+            raise_faults([line for line in lines if isinstance(line, Fault)])
+            rows = [line.value for line in lines if not isinstance(line, Fault)]
             ids = {
                 row["problem_id"]: None
                 for row in rows
@@ -273,7 +273,11 @@ class _Walk:
         """The rows of a file that are wanted, at least one."""
         faults: list[Fault] = []
         count = 0
-        for number, row in read_json_lines(path, faults):
+        for line in read_json_lines(path):
+            if isinstance(line, Fault):
+                faults.append(line)
+                continue
+            number, row = line
             try:
                 found = wanted(row)
             except (KeyError, TypeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -46,21 +46,19 @@ class Column:
         self._rows = self._with_column = 0
         self._known: list[str] = []
 
-    def kept(self, problems: Iterable[Problem]) -> Iterator[Problem]:
-        """Yield the problems that stay."""
-        for problem in problems:
-            self._rows += 1
-            self._with_column += self._declared.of in problem.meta
-            self._known = self._known or list(problem.meta)
-            value = problem.meta.get(self._declared.of)
-            key = _key(value)
-            stays = self._stays(key)
-            if key not in self._met and key not in self._listed and len(self._met) >= _VALUES:
-                key = ("others", "other values")
-            self._met.setdefault(key, value)
-            self._counts[stays][key] += 1
-            if stays:
-                yield problem
+    def keeps(self, problem: Problem) -> bool:
+        """Whether the next problem stays; its value is counted."""
+        self._rows += 1
+        self._with_column += self._declared.of in problem.meta
+        self._known = self._known or list(problem.meta)
+        value = problem.meta.get(self._declared.of)
+        key = _key(value)
+        stays = self._stays(key)
+        if key not in self._met and key not in self._listed and len(self._met) >= _VALUES:
+            key = ("others", "other values")
+        self._met.setdefault(key, value)
+        self._counts[stays][key] += 1
+        return stays
 
     def note(self) -> str:
         """What was met: how often each value of the rows that went, and of those that stayed, then what no row has."""

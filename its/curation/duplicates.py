@@ -15,7 +15,7 @@ import math
 import string
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from its.curation.likeness import shape
@@ -99,14 +99,14 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def without_exact(problems: Iterable[Problem], groups: Groups, agree: Agree) -> Iterator[Problem]:
-    """Yield each problem that did not come before; memory grows by some 400 bytes a problem.
+def without_exact(problems: Iterable[Problem], agree: Agree) -> Generator[Problem, None, Groups]:
+    """Yield each problem that did not come before, then return what went; memory grows by some 400 bytes a problem.
 
     Args:
         problems: in order of the source; the first of a group stays.
-        groups: gets what went, whole once the last problem was yielded.
         agree: compares the references of texts that are not quite equal.
     """
+    groups: Groups = {}
     met = _Met(agree)
     for problem in problems:
         found = met.earlier(problem.problem_id, problem)
@@ -114,10 +114,12 @@ def without_exact(problems: Iterable[Problem], groups: Groups, agree: Agree) -> 
             yield problem
         else:
             groups.setdefault(found[0].first, []).append(problem.problem_id)
+    return groups
 
 
-def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Problem]:
-    """As `without_exact`, also for near duplicates; holds all problems."""
+def without_near(problems: Iterable[Problem]) -> Generator[Problem, None, Groups]:
+    """As `without_exact`, also for near duplicates; keeps all problems in memory."""
+    groups: Groups = {}
     rows = list(problems)
     for problem, group in zip(rows, near_groups([asked(row) for row in rows]), strict=True):
         kept = rows[group].problem_id
@@ -125,6 +127,7 @@ def without_near(problems: Iterable[Problem], groups: Groups) -> Iterator[Proble
             yield problem
         else:
             groups.setdefault(kept, []).append(problem.problem_id)
+    return groups
 
 
 @dataclass(frozen=True)

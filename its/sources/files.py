@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,19 +22,22 @@ from its.sources.lines import bounded_lines, opened
 from its.sources.parquet import read_parquet
 from its.sources.records import RAW_CHARACTERS, Record, RowFault, Table, kept
 from its.sources.shapes import converted, mistaken_json, renamed
+from its.streams import Stream
 from its.values import MAX_VALUES, exceeds
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "`;`", "|": "`|`"}
 """Of columns, with how errors call them; the first two are read, under `.csv` and `.tsv`."""
 MAX_ROW_LINES = 1_000_000
 """Of a CSV file in one row: reasoning traces have below 100,000."""
-Reader = Callable[[Path, str, Callable[[str], None]], Iterator[Record]]
+Reader = Generator[Record, None, str]
+"""The records of a file, then the SHA-256 of the bytes that they came from."""
+Verify = Callable[[str], None]
 
 
 def read_file(
     path: Path,
     label: str | None = None,
-    on_digest: Callable[[str], None] = lambda digest: None,
+    verify: Verify = lambda digest: None,
     empty: bool = False,
 ) -> Table:
     """The records of a data file, streamed.
@@ -41,8 +45,8 @@ def read_file(
     Args:
         path: the file; its ending says the format.
         label: how places and errors call it; None is the path.
-        on_digest: is told the SHA-256 of the very bytes that the records came from, before the records end; what it
-            raises ends them.
+        verify: called with the SHA-256 of the very bytes that the records come from, as soon as it is known (of Parquet
+            before the first record, of the others after the last); what it raises ends the records.
         empty: whether a file of 0 bytes has no records; otherwise it is an error. Of a set of files some may be empty.
 
     Raises:
@@ -59,17 +63,18 @@ def read_file(
         raise
     by_line = ending in (".jsonl", ".ndjson", ".csv", ".tsv")
     place: Callable[[int], str] = (lambda n: f"{name}:{n}") if by_line else (lambda n: f"{name}[{n}]")
-    return Table(name, place, _records(path, name, ending, on_digest, empty))
+    return Table(name, place, Stream(_records(path, name, ending, verify, empty)))
 
 
-def _records(path: Path, name: str, ending: str, on_digest: Callable[[str], None], empty: bool) -> Iterator[Record]:
+def _records(path: Path, name: str, ending: str, verify: Verify, empty: bool) -> Reader:
     with open_regular(path, name, PATH_HINT) as file:
         if os.fstat(file.fileno()).st_size == 0:
             if not empty:
                 raise DataError(f"{name}: the file is empty", "get it again, or name another")
-            on_digest(hashlib.sha256().hexdigest())
-            return
-    yield from _READERS[ending](path, name, on_digest)
+            digest = hashlib.sha256().hexdigest()
+            verify(digest)
+            return digest
+    return (yield from _READERS[ending](path, name, verify))
 
 
 def _exact(literal: str) -> float | Decimal:
@@ -90,9 +95,9 @@ DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)
 """Keeps every digit of a number, and refuses a key that stands twice in one object."""
 
 
-def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
+def _json_lines(path: Path, name: str, verify: Verify) -> Reader:
     first = True
-    with opened(path, name, on_digest) as source:
+    with opened(path, name) as source:
         for number, line, length in bounded_lines(source, name):
             if length is None and line.isspace():
                 continue
@@ -116,6 +121,9 @@ def _json_lines(path: Path, name: str, on_digest: Callable[[str], None]) -> Iter
                 raise mistaken
             first = False
             yield Record(number, value) if fault is None else Record(number, None, fault, _raw(line))
+        digest = source.sha256()
+    verify(digest)
+    return digest
 
 
 def _broken(error: json.JSONDecodeError, line: bytes) -> RowFault:
@@ -140,31 +148,26 @@ def _raw(line: bytes) -> str:
     return kept(line[: 4 * RAW_CHARACTERS + 4].decode("utf-8", "backslashreplace").rstrip("\n"))
 
 
-def _json_array(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
+def _json_array(path: Path, name: str, verify: Verify) -> Reader:
     index = -1
     try:
-        with opened(path, name, on_digest) as source:
+        with opened(path, name) as source:
             for index, row in enumerate(elements(source, name, DECODER, MAX_LINE_BYTES)):
                 yield Record(index, row)
+            digest = source.sha256()
     except DataError as error:
         mistaken = mistaken_json(path, name) if index < 0 else None
         raise mistaken or error from error
+    verify(digest)
+    return digest
 
 
-def _csv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
-    yield from _separated(path, name, on_digest, ",")
-
-
-def _tsv(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
-    yield from _separated(path, name, on_digest, "\t")
-
-
-def _separated(path: Path, name: str, on_digest: Callable[[str], None], separator: str) -> Iterator[Record]:
+def _separated(path: Path, name: str, verify: Verify, separator: str) -> Reader:
     """A header, then rows. An empty cell is an absent value: a cell cannot be told from an empty text."""
     csv.field_size_limit(MAX_LINE_BYTES)  # the module's own limit of 128 KiB is below a reasoning trace
     header: list[str] | None = None
     compared = False
-    with opened(path, name, on_digest) as source:
+    with opened(path, name) as source:
         lines = CsvLines(source, name, separator)
         reader = csv.reader(lines, delimiter=separator, strict=True)
         while True:
@@ -195,6 +198,9 @@ def _separated(path: Path, name: str, on_digest: Callable[[str], None], separato
                 yield Record(number, {key: cell or None for key, cell in zip(header, cells, strict=True)})
         if header is None:
             raise DataError(f"{name}:1: no header", "the first line of a CSV file names its columns")
+        digest = source.sha256()
+    verify(digest)
+    return digest
 
 
 class CsvLines:
@@ -265,11 +271,11 @@ def _separated_by(other: str, name: str, number: int, separator: str) -> DataErr
     return DataError(said, renamed(name, ".tsv" if other == "\t" else ".csv") if other in ",\t" else converted(name))
 
 
-_READERS: dict[str, Reader] = {
+_READERS: dict[str, Callable[[Path, str, Verify], Reader]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json_array,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": partial(_separated, separator=","),
+    ".tsv": partial(_separated, separator="\t"),
     ".parquet": read_parquet,
 }

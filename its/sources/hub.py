@@ -5,12 +5,13 @@ The token is the environment's (`HF_TOKEN`, or what `hf auth login` left there),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from its.errors import Fault, FaultsError, MissingError
 from its.sources.records import Record, Table
 from its.sources.workers.narrow_floats import rows_as_written
+from its.streams import Stream
 
 _UNREACHABLE = {
     "ConnectionError",
@@ -50,10 +51,12 @@ def read_hub(dataset_id: str, subset: str | None, split: str, revision: str, lab
         FaultsError: while reading, if its files cannot be parsed; the row is named.
     """
     name = f"hub:{label or dataset_id}@{revision[:12]}"
-    return Table(name, lambda n: f"{name}[{n}]", _records(dataset_id, subset, split, revision, name))
+    return Table(name, lambda n: f"{name}[{n}]", Stream(_records(dataset_id, subset, split, revision, name)))
 
 
-def _records(dataset_id: str, subset: str | None, split: str, revision: str, name: str) -> Iterator[Record]:
+def _records(
+    dataset_id: str, subset: str | None, split: str, revision: str, name: str
+) -> Generator[Record, None, None]:
     import datasets
 
     with _explained(dataset_id):

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
@@ -45,14 +45,12 @@ _UNMARKED = {re.compile(rb"(?:[\t\n\r -~]\0){4}"): "UTF-16LE", re.compile(rb"(?:
 
 
 @contextmanager
-def opened(path: Path, label: str, on_digest: Callable[[str], None] | None = None) -> Iterator[IO[bytes]]:
+def opened(path: Path, label: str) -> Iterator[HashedReader]:
     """The file's bytes, unpacked while they are read.
 
     Args:
         path: the file.
         label: how errors call it.
-        on_digest: is told the SHA-256 of the file as it lies there, packed, over the very bytes that were given out;
-            after the last of them was read. None: the rest of the file is of no interest.
 
     Raises:
         MissingError, DataError: as `open_regular`.
@@ -72,17 +70,12 @@ def opened(path: Path, label: str, on_digest: Callable[[str], None] | None = Non
                 raise DataError(f"{label}: empty, not even an archive", "get the file again")
             stream = pyarrow.input_stream(packed, compression=packing)
             unpacked = _Unpacking(stream, hashed, label)
-        source = io.BufferedReader(unpacked, _SKIP_BYTES)
+        source = HashedReader(unpacked, hashed)
         start = source.peek(START_BYTES)[:START_BYTES]
         if packing:
             _refuse_foreign(start, label, packed=True)
         _refuse_encoding(start, label)
         yield source
-        if on_digest is None:
-            return
-        while hashed.read(_SKIP_BYTES):  # what stands behind the end of an archive is of the file, too
-            pass
-        on_digest(hashed.digest.hexdigest())
 
 
 class _Hashed(io.RawIOBase):
@@ -103,6 +96,20 @@ class _Hashed(io.RawIOBase):
         self.size += len(data)
         view[: len(data)] = data
         return len(data)
+
+
+class HashedReader(io.BufferedReader):
+    """The bytes of a file, unpacked, and the SHA-256 of the file itself."""
+
+    def __init__(self, unpacked: io.RawIOBase, file: _Hashed) -> None:
+        super().__init__(unpacked, _SKIP_BYTES)
+        self._file = file
+
+    def sha256(self) -> str:
+        """The digest of the whole file, packed as it is, over the very bytes that were read; reads it to its end."""
+        while self._file.read(_SKIP_BYTES):  # what stands behind the end of an archive is of the file, too
+            pass
+        return self._file.digest.hexdigest()
 
 
 class _Unpacking(io.RawIOBase):

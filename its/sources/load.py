@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from its.data_files import named_files
+from its.data_files import DataFiles, named_files
 from its.errors import DataError
 from its.recipe.parts import Part, parts_of
 from its.recipe.presets import PRESETS
@@ -18,21 +17,16 @@ from its.sources.files import read_file
 from its.sources.hub import read_hub, resolve_revision
 from its.sources.problems import map_series
 from its.sources.procedural import arithmetic_problems
-from its.sources.records import Rejected, Series, Table
-from its.types import Problem
+from its.sources.records import Series, Table
+from its.streams import Stream, streamed
+from its.types import Problem, Rejected
 
 
+@streamed
 def load_problems(
-    name: str,
-    declared: Dataset | Benchmark,
-    *,
-    seed: int,
-    project: Path,
-    required: tuple[str, ...],
-    origin: dict[str, Any],
-    rejected: list[Rejected],
-) -> Iterator[Problem]:
-    """Yield the problems of a declared set in order of its source; memory does not grow with their number.
+    name: str, declared: Dataset | Benchmark, *, seed: int, project: Path, required: tuple[str, ...]
+) -> Generator[Problem | Rejected, None, dict[str, Any]]:
+    """Stream a declared set in order of its source; memory does not grow with the number of its rows.
 
     Args:
         name: of the set; the seed of a procedural source is derived from it.
@@ -40,20 +34,20 @@ def load_problems(
         seed: of the study.
         project: what local paths are relative to; places name paths as the recipe does.
         required: fields beside `problem` that every row needs (`reference` for a benchmark, `solution` for a dataset).
-        origin: gets what the source really is: its entry, with the `sha256` of a file, over the very bytes that the
-            rows came from, once the last of them was read; `revision` of a hub dataset; `files` and `ignored` of a
-            folder or a pattern; `parts` of several.
-        rejected: gets the faulty rows, at most `declared.tolerate.rows`; whole once the last problem was yielded.
+
+    Returns:
+        The problems, and in their places the faulty rows, at most `declared.tolerate.rows`. The result is what the
+        source really is: its entry, with the `sha256` of a file, over the very bytes that the rows came from;
+        `revision` of a hub dataset; `files` and `ignored` of a folder or a pattern; `parts` of several.
 
     Raises:
         FaultsError: at the start, if `fields` is faulty; after the last problem, if more rows are faulty than
             tolerated (every fault of each, the first 20, and how many more) or no row has a mapped field.
         DataError: if the source is damaged as a whole, holds no row, or is not the file that `sha256` pins.
-        MissingError: if a file or the hub cannot be had.
+        MissingError: if a file or the hub is not available.
     """
     if isinstance(declared.source, ProceduralSource):
         source = declared.source
-        origin.update(source.model_dump())
         yield from arithmetic_problems(
             size=source.size,
             seed=derive_seed(seed, "problems", name),
@@ -61,95 +55,84 @@ def load_problems(
             steps=(source.steps[0], source.steps[1]),
             templates=source.templates,
         )
-        return
+        return source.model_dump()
     parts = parts_of(
         [part.model_dump() for part in declared.source]
         if isinstance(declared.source, list)
         else declared.source.model_dump()
     )
-    if parts[0].name:
-        origin.update(kind="parts", parts=[{"name": part.name, **_given(part.entry)} for part in parts])
-        facts = origin["parts"]
-        label = f"`{name}`"
-    else:
-        origin.update(parts[0].entry)
-        facts = [origin]
-        label = parts[0].entry["path"] if parts[0].entry["kind"] == "files" else f"hub:{parts[0].entry['id']}"
+    first = parts[0]
+    tables = [
+        Stream(_hub_table(part) if part.entry["kind"] == "hub" else _file_tables(part, project)) for part in parts
+    ]
     yield from map_series(
-        (_series(part, found, project) for part, found in zip(parts, facts, strict=True)),
+        [
+            Series(part.name or _label(part), stream, f"{part.name}/" if part.name else "")
+            for part, stream in zip(parts, tables, strict=True)
+        ],
         declared_fields(declared),
-        label,
+        f"`{name}`" if first.name else _label(first),
         required,
         preset=declared.preset,
         tolerated=declared.tolerate.rows if declared.tolerate else 0,
-        rejected=rejected,
     )
+    if not first.name:
+        return {**first.entry, **tables[0].result}
+    known = [{key: value for key, value in part.entry.items() if value is not None} for part in parts]
+    return {
+        "kind": "parts",
+        "parts": [
+            {"name": part.name, **entry, **stream.result}
+            for part, entry, stream in zip(parts, known, tables, strict=True)
+        ],
+    }
 
 
-def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if value is not None}
+def _label(part: Part) -> str:
+    """How errors and problems call the one part of a source."""
+    return str(part.entry["path"]) if part.entry["kind"] == "files" else f"hub:{part.entry['id']}"
 
 
-def _series(part: Part, facts: dict[str, Any], project: Path) -> Series:
-    """The tables of a part; `facts` gets what it really is while they are read."""
-    prefix = f"{part.name}/" if part.name else ""
-    if part.entry["kind"] == "hub":
-        entry = part.entry
-        facts["revision"] = resolve_revision(entry["id"], entry["revision"])
-        inside = [entry["id"], entry["subset"], entry["split"]] if part.name else [entry["id"]]
-        table = read_hub(
-            entry["id"], entry["subset"], entry["split"], facts["revision"], "/".join(word for word in inside if word)
-        )
-        return Series(part.name or f"hub:{entry['id']}", iter([_counting(table, facts, bool(part.name))]), prefix)
-    path = part.entry["path"]
-    return Series(part.name or path, _tables(part.entry, facts, project, bool(part.name)), prefix)
+def _hub_table(part: Part) -> Generator[Table, None, dict[str, Any]]:
+    """The one table of a hub dataset; the result is what it really is."""
+    entry = part.entry
+    revision = resolve_revision(entry["id"], entry["revision"])
+    inside = [entry["id"], entry["subset"], entry["split"]] if part.name else [entry["id"]]
+    table = read_hub(entry["id"], entry["subset"], entry["split"], revision, "/".join(word for word in inside if word))
+    yield table
+    return {"revision": revision, **({"rows": table.records.taken} if part.name else {})}
 
 
-def _tables(entry: Mapping[str, Any], facts: dict[str, Any], project: Path, named: bool) -> Iterator[Table]:
-    """The table of each file of a path."""
-    path, pinned = entry["path"], entry["sha256"]
-    files = named_files(project, path)
-    if files.base is None:
-
-        def only(digest: str) -> None:
-            facts["sha256"] = _pinned(path, pinned, digest)
-
-        yield _counting(read_file(project / path, path, only), facts, named)
-        return
+def _file_tables(part: Part, project: Path) -> Generator[Table, None, dict[str, Any]]:
+    """The table of each file of a path; the result is what the path really is."""
+    files = named_files(project, part.entry["path"])
     read: list[dict[str, Any]] = []
-    facts |= {"files": read, **({"ignored": files.ignored} if files.ignored else {}), **({"rows": 0} if named else {})}
-
-    def hashed(name: str, digest: str) -> None:
-        read.append({"path": name, "sha256": digest, "rows": 0})
-        if len(read) == len(files.names):
-            facts["sha256"] = _pinned(path, pinned, files.pin([file["sha256"] for file in read]))
-
-    def ended(rows: int) -> None:
-        read[-1]["rows"] = rows
-        if named:
-            facts["rows"] += rows
-
     for name in files.names:
-        yield replace(read_file(project / name, name, partial(hashed, name), empty=True), on_end=ended)
+        verify = partial(_require_pinned, files, part.entry["sha256"], [file["sha256"] for file in read])
+        table = read_file(project / name, name, verify, empty=files.base is not None)
+        yield table
+        read.append({"path": name, "sha256": table.records.result, "rows": table.records.taken})
+    pin = files.pin([file["sha256"] for file in read])
+    rows = {"rows": sum(file["rows"] for file in read)} if part.name else {}
+    if files.base is None:
+        return {"sha256": pin, **rows}
+    return {"files": read, **({"ignored": files.ignored} if files.ignored else {}), **rows, "sha256": pin}
 
 
-def _counting(table: Table, facts: dict[str, Any], counted: bool) -> Table:
-    """The table, which notes how many rows it had."""
-    return replace(table, on_end=partial(facts.__setitem__, "rows")) if counted else table
+def _require_pinned(files: DataFiles, pinned: str | None, earlier: Sequence[str], digest: str) -> None:
+    """Raise once all files were read, if the recipe pins others.
 
-
-def _pinned(path: str, pinned: str | None, digest: str) -> str:
-    """The digest of what was read.
-
-    Raises:
-        DataError: if the recipe pins another.
+    Args:
+        earlier: the digests of the files before the one that has `digest`.
     """
-    if pinned not in (None, digest):
+    digests = [*earlier, digest]
+    if pinned is None or len(digests) < len(files.names):
+        return
+    if (found := files.pin(digests)) != pinned:
         raise DataError(
-            f"{path}: its sha256 is `{digest}`, the recipe pins `{pinned}`",
+            f"{files.path}: its sha256 is `{found}`, the recipe pins `{pinned}`",
             "the file has changed: get the pinned one, or pin this one",
         )
-    return digest
 
 
 def declared_fields(declared: Dataset | Benchmark) -> Fields:

@@ -6,7 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,12 +31,14 @@ _SHOWN_CHARACTERS = 500
 _TOO_LARGE = f"reading it takes more than {MEMORY_BYTES // 1024**3} GiB of memory"
 
 
-def read_parquet(path: Path, name: str, on_digest: Callable[[str], None]) -> Iterator[Record]:
+def read_parquet(path: Path, name: str, verify: Callable[[str], None]) -> Generator[Record, None, str]:
     """The records, streamed; a row that holds what Python has no value for is a fault of that row.
 
     Args:
-        on_digest: is told the SHA-256 before the first record; what it raises ends the reading. The rows are of the
-            bytes that it covers: if they are changed meanwhile, the reading fails.
+        verify: called with the SHA-256 before the first record; what it raises ends the reading.
+
+    Returns:
+        That SHA-256. The rows are of the bytes that it covers: if they are changed meanwhile, the reading fails.
 
     Raises:
         MissingError, DataError: as `open_regular`.
@@ -68,14 +70,15 @@ def read_parquet(path: Path, name: str, on_digest: Callable[[str], None]) -> Ite
             try:
                 for kind, what in _messages(process.stdout):
                     if kind == "digest":
-                        on_digest(what)
+                        verify(what)
+                        digest: str = what
                     elif kind == "rows":
                         for row in what:
                             fault = RowFault(row, "leave the row or the column out") if isinstance(row, str) else None
                             yield Record(index, None if fault else row, fault)
                             index += 1
                     elif kind == "end":
-                        return
+                        return digest
                     else:
                         raise _unreadable(name, index, what)
                 raise _unreadable(name, index, f"its reader died of it (exit code {process.wait()})")

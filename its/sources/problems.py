@@ -11,26 +11,12 @@ from its.errors import DataError
 from its.recipe.schema import Fields
 from its.seeds import derive_random
 from its.sources.fields import FieldReader, Values
-from its.sources.records import FaultyRow, Quarantine, Rejected, RowFault, Series, Table, kept
+from its.sources.records import FaultyRow, Quarantine, RowFault, Series, Table, kept
 from its.sources.thoughts import normal_trace
-from its.types import Problem, listed_options
+from its.types import Problem, Rejected, listed_options
 
 _NUMBER_BITS = 48
 """Of a row's number within its table."""
-
-
-def map_problems(
-    table: Table,
-    fields: Fields,
-    source: str,
-    required: tuple[str, ...],
-    *,
-    tolerated: int = 0,
-    rejected: list[Rejected] | None = None,
-) -> Iterator[Problem]:
-    """`map_series` of one table alone."""
-    series = [Series(source, iter([table]))]
-    return map_series(series, fields, source, required, tolerated=tolerated, rejected=rejected)
 
 
 def map_series(
@@ -41,9 +27,8 @@ def map_series(
     *,
     preset: str | None = None,
     tolerated: int = 0,
-    rejected: list[Rejected] | None = None,
-) -> Iterator[Problem]:
-    """Yield a problem for each good row, in order of the source; after the last one raise the faults.
+) -> Iterator[Problem | Rejected]:
+    """Yield a problem for each good row and a `Rejected` for each faulty one that is tolerated, in order of the source.
 
     A row without a mapped id is named by its position, faulty rows counted, so mending one renames no other.
 
@@ -54,7 +39,6 @@ def map_series(
         required: fields beside `problem` that a row must have (`reference` for benchmarks, `solution` for datasets).
         preset: whose `fields` these are; None: the recipe's own.
         tolerated: how many rows may be faulty.
-        rejected: takes the faulty rows, at most `tolerated`.
 
     Raises:
         FaultsError: before the first row, if `fields` is faulty; after the last, if more than `tolerated` rows are
@@ -62,7 +46,7 @@ def map_series(
         DataError: if there is no row, or the source as a whole is damaged.
     """
     reader = FieldReader(fields, required, label, preset)
-    quarantine = Quarantine(tolerated, [] if rejected is None else rejected)
+    quarantine = Quarantine(tolerated)
     ids = _Ids()
     tables = rows = 0
     for part in series:
@@ -82,13 +66,16 @@ def map_series(
                     problem_id = ids.claimed(values.texts.get("problem_id"), index, record.number)
                     problem = _problem(values, problem_id, part.source, place)
                 except FaultyRow as error:
-                    quarantine.reject(place, error.faults, record.raw if record.fault else kept(record.value))
-                    if quarantine.is_full:
-                        break
+                    raw = record.raw if record.fault else kept(record.value)
+                    rejected = quarantine.reject(place, error.faults, raw)
+                else:
+                    yield problem
                     continue
-                yield problem
+                if rejected is not None:
+                    yield rejected
+                if quarantine.is_full:
+                    break
             rows += index - first
-            table.on_end(index - first)
             if told := reader.ended(table.name):
                 quarantine.explain(*told)
             if quarantine.is_full:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from its.errors import Fault, FaultyRowsError
 from its.rows import MAX_FAULTS
 from its.shown import shown
-from its.types import Row
+from its.streams import Stream
+from its.types import Rejected
 
 RAW_CHARACTERS = 2000
 """How much of a faulty row the quarantine keeps: enough to find it, whatever its size."""
@@ -49,13 +50,14 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """The records of a source, streamed, and how it names the place of one (`path:line`, `path[index]`)."""
+    """The records of a source, streamed, and how it names the place of one (`path:line`, `path[index]`).
+
+    The result of `records` is the SHA-256 of the file's very bytes that they came from; None where there is no file.
+    """
 
     name: str
     place: Callable[[int], str]
-    records: Iterator[Record]
-    on_end: Callable[[int], None] = lambda rows: None
-    """Is told how many records there were."""
+    records: Stream[Record, str | None]
 
 
 @dataclass(frozen=True)
@@ -71,24 +73,14 @@ class Series:
     prefix: str = ""
 
 
-class Rejected(Row):
-    """A row that could not be used, as the quarantine file keeps it; `raw` is cut and safe to write."""
-
-    row: str
-    reasons: list[str]
-    remedies: list[str]
-    raw: str
-
-
 @dataclass
 class Quarantine:
-    """Takes faulty rows while there are at most `tolerated`, and raises all of them where there are more.
+    """Counts faulty rows, and raises their faults where there are more than `tolerated`.
 
     Only the first faults are kept, so a source of a million faulty rows costs no more than one of twenty.
     """
 
     tolerated: int
-    rejected: list[Rejected]
     rows: int = 0
     _count: int = 0
     _faults: list[tuple[Fault, str | None]] = field(default_factory=list)
@@ -107,8 +99,8 @@ class Quarantine:
         self._begun = len(self._faults)
         self._lacking.clear()
 
-    def reject(self, place: str, faults: Sequence[RowFault], raw: str) -> None:
-        """Note a faulty row."""
+    def reject(self, place: str, faults: Sequence[RowFault], raw: str) -> Rejected | None:
+        """Note a faulty row; gives what the quarantine file keeps of it, None where it is one more than tolerated."""
         self.rows += 1
         self._count += len(faults)
         for item in faults:
@@ -117,10 +109,10 @@ class Quarantine:
             if self._kept[item.lacks] < MAX_FAULTS:  # of each kind, since one of them may be explained away
                 self._kept[item.lacks] += 1
                 self._faults.append((Fault(place, _told(item.message), item.hint), item.lacks))
-        if self.rows <= self.tolerated:
-            remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
-            reasons = [_told(item.message) for item in faults]
-            self.rejected.append(Rejected(row=place, reasons=reasons, remedies=remedies, raw=raw))
+        if self.rows > self.tolerated:
+            return None
+        remedies = list(dict.fromkeys(item.hint for item in faults if item.hint))
+        return Rejected(row=place, reasons=[_told(item.message) for item in faults], remedies=remedies, raw=raw)
 
     def explain(self, lacking: Sequence[str], fault: Fault) -> None:
         """One fault in place of those of all rows of the table that lack some fields."""

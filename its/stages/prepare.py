@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import its
-from its.cards.build import Tally, build_card
+from its.cards.build import ProblemCounts, build_card
 from its.cards.markdown import card_markdown
-from its.curation.curate import Curated, curate, whole
+from its.curation.curate import curate, whole
 from its.curation.duplicates import near_repeats
 from its.curation.filters import Tools
 from its.files import atomic_file, file_sha256
@@ -18,8 +19,7 @@ from its.grading.grade import GRADER_VERSION, Grader
 from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
-from its.rows import write_json, write_json_lines, write_rows
-from its.sources.records import Rejected
+from its.rows import row_file, write_json, write_json_lines, write_rows
 from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text, ungraded_row
 from its.study.study import Study
 from its.types import Problem
@@ -33,27 +33,27 @@ def run(study: Study, name: str) -> str:
     """
     recipe = study.recipe
     declared: Dataset | Benchmark = recipe.benchmarks.get(name) or recipe.datasets[name]
-    origin: dict[str, Any] = {}
-    rejected: list[Rejected] = []
-    tally = Tally()
     near: dict[str, int] | None = None
     as_text: list[tuple[str, str]] | None = None
     path, folder = study.problems_path(name), study.card_path(name).parent
     with ExitStack() as stack:
         tools = _tools(study, stack)
-        curated = _curated(study, name, declared, tools, origin, rejected)
-        problems = tally.counting(curated.problems)
+        against = declared.decontamination.against if isinstance(declared, Dataset) and declared.decontamination else []
+        benchmarks = {item: _whole(study, item, tools) for item in against}
+        source = read_set(name, declared, recipe.seed, study.project)
+        curating = curate(source, declared, benchmarks, tools, name)
+        problems: Iterable[Problem] = curating
         if isinstance(declared, Benchmark):
-            measured = list(problems)
+            problems = measured = list(curating)
             near = near_repeats(measured)
             as_text = compared_as_text(measured, declared.answer)
-            problems = iter(measured)
-        rows = write_rows(path, problems)
-    loaded = curated.steps[0]
-    if rejected:  # they were read, too
-        loaded.before += len(rejected)
-        loaded.note = f"cannot be read: {len(rejected)}"
-    rejected += [ungraded_row(problem, fault) for problem, fault in curated.ungraded]
+        counts = ProblemCounts()
+        with row_file(path) as write:
+            for problem in problems:
+                counts.add(problem)
+                write(problem)
+    curated = curating.result
+    rejected = [*curated.rejected, *(ungraded_row(problem, fault) for problem, fault in curated.ungraded)]
     write_rows(folder / "quarantine.jsonl", rejected)
     overlaps = [asdict(overlap) for overlap in curated.overlaps]
     write_json_lines(folder / "overlap.jsonl", overlaps)
@@ -61,10 +61,10 @@ def run(study: Study, name: str) -> str:
         name=name,
         kind="dataset" if isinstance(declared, Dataset) else "benchmark",
         declared=declared.model_dump(exclude_none=True),
-        origin=origin,
+        origin=source.result,
         seed=recipe.seed,
         steps=[asdict(step) for step in curated.steps],
-        tally=tally,
+        counts=counts,
         quarantine=[row.model_dump() for row in rejected],
         overlaps=overlaps,
         near=near,
@@ -78,27 +78,13 @@ def run(study: Study, name: str) -> str:
     steps = ", ".join(f"{step.step}: {step.after}" for step in curated.steps)
     faulty = f"; faulty rows in data/cards/{name}/quarantine.jsonl: {len(rejected)}" if rejected else ""
     text = f"; {told_as_text(as_text)}" if as_text else ""
-    return f"{path.relative_to(study.project)}: {rows} problems ({steps}){faulty}{text}"
-
-
-def _curated(
-    study: Study,
-    name: str,
-    declared: Dataset | Benchmark,
-    tools: Tools,
-    origin: dict[str, Any],
-    rejected: list[Rejected],
-) -> Curated:
-    recipe = study.recipe
-    against = declared.decontamination.against if isinstance(declared, Dataset) and declared.decontamination else []
-    benchmarks = {item: _whole(study, item, tools) for item in against}
-    rows = read_set(name, declared, recipe.seed, study.project, origin, rejected)
-    return curate(rows, declared, benchmarks, tools, name, rejected)
+    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){faulty}{text}"
 
 
 def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:
     declared = study.recipe.benchmarks[name]
-    return list(whole(read_set(name, declared, study.recipe.seed, study.project, {}, []), declared, tools))
+    rows = read_set(name, declared, study.recipe.seed, study.project)
+    return list(whole((row for row in rows if isinstance(row, Problem)), declared, tools))
 
 
 def _tools(study: Study, stack: ExitStack) -> Tools:

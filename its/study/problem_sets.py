@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,33 @@ from its.recipe.presets import PRESETS
 from its.recipe.schema import AnswerKind, Benchmark, Dataset
 from its.sources.filter_columns import with_filter_columns
 from its.sources.load import load_problems
-from its.sources.records import Rejected, kept
+from its.sources.records import kept
+from its.streams import streamed
 from its.thinking import SOLUTION_MARKS
-from its.types import Problem, VerdictName
+from its.types import Problem, Rejected, VerdictName
 
 
+@streamed
 def read_set(
-    name: str,
-    declared: Dataset | Benchmark,
-    seed: int,
-    project: Path,
-    origin: dict[str, Any],
-    rejected: list[Rejected],
-) -> Iterator[Problem]:
-    """The problems of a declared set, with the columns that its filters name; arguments as of `load_problems`.
+    name: str, declared: Dataset | Benchmark, seed: int, project: Path
+) -> Generator[Problem | Rejected, None, dict[str, Any]]:
+    """The rows of a declared set, with the columns that its filters name; arguments and result as of `load_problems`.
 
     Raises:
         FaultsError: as `load_problems`; if few rows are faulty, with the rule that sets them aside.
     """
-    good = 0
+    rows = load_problems(
+        name,
+        with_filter_columns(declared),
+        seed=seed,
+        project=project,
+        required=("reference",) if isinstance(declared, Benchmark) else ("solution",),
+    )
     try:
-        for problem in load_problems(
-            name,
-            with_filter_columns(declared),
-            seed=seed,
-            project=project,
-            required=("reference",) if isinstance(declared, Benchmark) else ("solution",),
-            origin=origin,
-            rejected=rejected,
-        ):
-            good += 1
-            yield problem
+        yield from rows
+        return rows.result
     except FaultyRowsError as error:
+        good = rows.taken - (declared.tolerate.rows if declared.tolerate else 0)  # the others were set aside
         if error.rows > good:
             raise  # the mapping is wrong, not the rows
         preset = PRESETS.get(declared.preset or "")

@@ -14,19 +14,17 @@ import pytest
 from hostile.hostile_files import FIELDS, GOOD, Case, cases
 from hostile.outcomes import LONG
 
-from its.cards.build import Tally as CardTally
-from its.cards.build import build_card
+from its.cards.build import ProblemCounts, build_card
 from its.cards.markdown import card_markdown
 from its.cli.main import main
 from its.errors import ItsError
 from its.files import atomic_file
 from its.recipe.references import reference_faults
 from its.recipe.schema import Dataset
-from its.rows import read_rows, write_json, write_rows
+from its.rows import read_rows, row_file, write_json, write_rows
 from its.shown import shown
 from its.sources.load import load_problems
-from its.sources.records import Rejected
-from its.types import Problem
+from its.types import Problem, Rejected
 
 ALL = list(cases())
 COSTLY = [
@@ -42,23 +40,25 @@ def _prepared(folder: Path, name: str, tolerated: int) -> int:
     """What stage `prepare` does with a source, but for curation; how many rows came out."""
     tolerate = {"tolerate": {"rows": tolerated}} if tolerated else {}
     declared = Dataset.model_validate({"source": {"kind": "files", "path": name}, "fields": FIELDS, **tolerate})
-    assert not isinstance(declared.source, list)
-    origin: dict[str, Any] = declared.source.model_dump()
     rejected: list[Rejected] = []
-    tally = CardTally()
-    problems = load_problems(
-        "x", declared, seed=1, project=folder, required=("solution",), origin=origin, rejected=rejected
-    )
-    rows = write_rows(folder / "out" / "problems", tally.counting(problems))
+    counts = ProblemCounts()
+    stream = load_problems("x", declared, seed=1, project=folder, required=("solution",))
+    with row_file(folder / "out" / "problems") as write:
+        for row in stream:
+            if isinstance(row, Rejected):
+                rejected.append(row)
+            else:
+                counts.add(row)
+                write(row)
     write_rows(folder / "out" / "quarantine", rejected)
     card = build_card(
         name="x",
         kind="dataset",
         declared=declared.model_dump(exclude_none=True),
-        origin=origin,
+        origin=stream.result,
         seed=1,
         steps=[],
-        tally=tally,
+        counts=counts,
         quarantine=[row.model_dump() for row in rejected],
         overlaps=[],
         files={},
@@ -67,8 +67,8 @@ def _prepared(folder: Path, name: str, tolerated: int) -> int:
     write_json(folder / "out" / "card.json", card)
     with atomic_file(folder / "out" / "card.md") as out:
         out.write(card_markdown(card))
-    assert sum(1 for _ in read_rows(folder / "out" / "problems", Problem)) == rows
-    return rows
+    assert sum(1 for _ in read_rows(folder / "out" / "problems", Problem)) == counts.rows
+    return counts.rows
 
 
 @pytest.fixture

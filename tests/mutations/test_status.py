@@ -225,7 +225,7 @@ CHANGES = [
     code("sources/procedural.py", "\nNAMES = NAMES[1:]\n", BENCHMARK),
     code("sources/lines.py", after("bounded_lines", "reversed(list(out))"), DATASET),
     code("curation/sample.py", after("sampled", "reversed(list(out))"), DATASET),
-    code("curation/duplicates.py", after("without_exact", "list(out)[1:]"), DATASET),
+    code("curation/duplicates.py", after("without_exact", "(next(out), out)[1]"), DATASET),
     code(
         "curation/filters.py",
         after("check_of", "lambda problem: 'no' if problem.problem_id.endswith('1') else None"),

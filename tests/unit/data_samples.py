@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from its.cards.build import Tally, build_card
+from its.cards.build import ProblemCounts, build_card
 from its.rows import write_json, write_rows
 from its.store import PutItem, Store, response_key, vllm_identity
 from its.study.study import Study
@@ -75,11 +76,19 @@ def write_study(study: Study, count: int = 3) -> dict[str, str]:
     return keys
 
 
+def counted(problems: Iterable[Problem]) -> ProblemCounts:
+    """What a card says of the problems."""
+    counts = ProblemCounts()
+    for item in problems:
+        counts.add(item)
+    return counts
+
+
 def write_set(study: Study, name: str, kind: str, problems: list[Problem], **more: Any) -> None:
     """Problems and their card, as stage `prepare` leaves them."""
     path = study.problems_path(name)
-    tally = Tally()
-    count = write_rows(path, tally.counting(problems))
+    counts = counted(problems)
+    count = write_rows(path, problems)
     values: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -90,7 +99,7 @@ def write_set(study: Study, name: str, kind: str, problems: list[Problem], **mor
             {"step": "loaded", "before": count + 2, "after": count + 2, "note": None},
             {"step": "filter has_box", "before": count + 2, "after": count, "note": "2 without a box"},
         ],
-        "tally": tally,
+        "counts": counts,
         "quarantine": [],
         "overlaps": [],
         "files": {f"data/problems/{name}.jsonl": hashlib.sha256(path.read_bytes()).hexdigest()},

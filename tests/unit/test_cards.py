@@ -6,19 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from unit.data_samples import problem
+from unit.data_samples import counted, problem
 
-from its.cards.build import MAX_CHARACTERS, Tally, build_card, build_strategy_card, shortened
+from its.cards.build import MAX_CHARACTERS, build_card, build_strategy_card, shortened
 from its.cards.markdown import card_markdown
 from its.types import Problem
 
 STANDING: dict[str, Any] = {"commit": "abc", "changed_files": [], "changed_stages": {}, "unknown": None}
-
-
-def _tally(problems: list[Problem]) -> Tally:
-    tally = Tally()
-    assert list(tally.counting(problems)) == problems
-    return tally
 
 
 def _card(**more: Any) -> dict[str, Any]:
@@ -32,7 +26,7 @@ def _card(**more: Any) -> dict[str, Any]:
             {"step": "loaded", "before": 5, "after": 5, "note": None},
             {"step": "filter has_box", "before": 5, "after": 3, "note": "2 without | a box"},
         ],
-        "tally": _tally([problem(index, "train") for index in range(3)]),
+        "counts": counted([problem(index, "train") for index in range(3)]),
         "quarantine": [
             {"row": "f:9", "reasons": ["no answer", "no problem"]},
             {"row": "f:3", "reasons": ["no answer"]},
@@ -64,14 +58,9 @@ def _strategy_card(**more: Any) -> dict[str, Any]:
     return build_strategy_card(**values | more)
 
 
-def test_problems_are_counted_as_they_pass() -> None:
+def test_problems_are_counted() -> None:
     problems = [problem(index, side) for index in range(4) for side in ("train", "test")]
-    tally = Tally()
-    passing = tally.counting(problems)
-    assert next(passing) == problems[0]
-    assert tally.rows == 1  # as it is taken: a million rows need not fit into memory
-    assert list(passing) == problems[1:]
-    card = _card(tally=tally)
+    card = _card(counts=counted(problems))
     assert (card["rows"], card["with_reference"], card["with_solution"]) == (8, 8, 4)
     assert card["sources"] == {"data/sources/train.jsonl": 4, "procedural": 4}
     assert [example["problem_id"] for example in card["examples"]] == ["train_00000", "test_00000", "train_00001"]
@@ -99,7 +88,7 @@ def test_a_card_is_json_and_depends_on_its_arguments_alone() -> None:
 
 def test_long_texts_are_cut_and_say_so() -> None:
     long = Problem(problem_id="p", text="x" * (MAX_CHARACTERS + 5), source="s")
-    (shown,) = _card(tally=_tally([long]))["examples"]
+    (shown,) = _card(counts=counted([long]))["examples"]
     assert shown["text"] == "x" * MAX_CHARACTERS + " [... 5 characters more]"
     assert shortened({"a": ["x" * MAX_CHARACTERS]}) == {"a": ["x" * MAX_CHARACTERS]}
 
@@ -133,7 +122,7 @@ def test_a_cell_stays_one_cell(nasty: str) -> None:
 
 
 def test_a_fence_is_longer_than_those_in_the_text() -> None:
-    text = card_markdown(_card(tally=_tally([Problem(problem_id="p", text="````\ncode\n````", source="s")])))
+    text = card_markdown(_card(counts=counted([Problem(problem_id="p", text="````\ncode\n````", source="s")])))
     assert "`````text\n````\ncode\n````\n`````\n" in text
 
 

@@ -20,7 +20,7 @@ from its.curation.sample import sampled, shares
 from its.curation.split import one_side
 from its.errors import DataError, Fault, FaultsError
 from its.recipe.schema import Benchmark, Dataset, Filter, Sample, Split
-from its.types import Problem, VerdictName
+from its.types import Problem, Rejected, VerdictName
 
 TOOLS = Tools(
     count_tokens=lambda model, text: len(text.split()),
@@ -53,8 +53,8 @@ def benchmark(**more: Any) -> Benchmark:
 
 
 def run(rows: list[Problem], declared: Dataset | Benchmark, **benchmarks: list[Problem]) -> tuple[list[str], Curated]:
-    curated = curate(rows, declared, benchmarks, TOOLS, "train_set")
-    return [row.problem_id for row in curated.problems], curated
+    curating = curate(rows, declared, benchmarks, TOOLS, "train_set")
+    return [row.problem_id for row in curating], curating.result
 
 
 # Filters
@@ -317,8 +317,7 @@ def test_a_sample_holds_no_more_than_it_keeps() -> None:
             alive["most"] = max(alive["most"], alive["now"])
             yield Held(problem_id=str(at), text="q", source="s", solution="x")
 
-    curated = curate(rows(), dataset(sample={"size": 20, "seed": 1}), {}, TOOLS, "d")
-    assert len(list(curated.problems)) == 20
+    assert len(list(curate(rows(), dataset(sample={"size": 20, "seed": 1}), {}, TOOLS, "d"))) == 20
     assert alive["most"] < 40
 
 
@@ -350,15 +349,15 @@ def test_overlaps_are_flagged_or_stop_the_stage() -> None:
     rows = [problem(f"Add {at} to 5.", str(at), solution="s", row=f"a.jsonl:{at + 1}") for at in range(3)]
     bench = [problem("Add one to 5.", "b1"), problem("Add 8 to 5.", "b8")]
     declared = dataset(decontamination={"against": ["bench"], "action": "flag"})
-    curated = curate(rows, declared, {"bench": bench}, TOOLS, "d")
-    assert [row.meta for row in curated.problems] == [{}, {"overlaps": ["bench/b1"]}, {}]
-    (overlap,) = curated.overlaps
+    curating = curate(rows, declared, {"bench": bench}, TOOLS, "d")
+    assert [row.meta for row in curating] == [{}, {"overlaps": ["bench/b1"]}, {}]
+    (overlap,) = curating.result.overlaps
     assert (overlap.problem_id, overlap.benchmark, overlap.benchmark_problem_id) == ("1", "bench", "b1")
     assert (overlap.rule, overlap.score, overlap.text) == ("same", 1.0, "Add 1 to 5.")
     assert overlap.benchmark_text == "Add one to 5."
     declared = dataset(decontamination={"against": ["bench"], "action": "fail"})
     with pytest.raises(DataError, match=r"`d`: 1 rows overlap a benchmark: a\.jsonl:2 \(same: bench/b1\)"):
-        list(curate(rows, declared, {"bench": bench}, TOOLS, "d").problems)
+        list(curate(rows, declared, {"bench": bench}, TOOLS, "d"))
 
 
 def test_nothing_left_and_too_few_say_what_took_them() -> None:
@@ -377,9 +376,9 @@ def test_filters_stream() -> None:
             seen.append(at)
             yield problem(f"Add {at}.", str(at), solution=r"\boxed{1}")
 
-    curated = curate(rows(), dataset(filters=["has_box"], duplicates={"kind": "exact"}), {}, TOOLS, "d")
+    curating = curate(rows(), dataset(filters=["has_box"], duplicates={"kind": "exact"}), {}, TOOLS, "d")
     assert seen == []
-    assert next(curated.problems).problem_id == "0"
+    assert next(curating).problem_id == "0"
     assert seen == [0]
 
 
@@ -429,11 +428,11 @@ def test_a_row_that_no_rule_takes_out_stops_a_benchmark(seed: int) -> None:
         places = set(draw.sample(range(size), odd))
         rows = [_asked(f"Add {at} to 5.", at, "odd" if at in places else "1") for at in range(size)]
         declared = benchmark(**({"tolerate": {"rows": tolerated}} if tolerated else {}))
-        rejected: list[object] = [object()] * min(unread, tolerated)
-        curated = curate(rows, declared, {}, TOOLS, "b", rejected)
+        rejected = [Rejected(row="a.jsonl:9", reasons=["broken"], remedies=[], raw="")] * min(unread, tolerated)
+        curating = curate([*rejected, *rows], declared, {}, TOOLS, "b")
         if odd and odd + len(rejected) > tolerated:
             with pytest.raises(FaultsError) as caught:
-                list(curated.problems)
+                list(curating)
             assert [fault.message for fault in caught.value.faults[:-1]] == ["odd math"] * odd
             last = caught.value.faults[-1]
             assert last.message.startswith(f"{odd} of {size} references cannot be graded")
@@ -441,9 +440,13 @@ def test_a_row_that_no_rule_takes_out_stops_a_benchmark(seed: int) -> None:
                 f"`tolerate: {{rows: {odd + len(rejected)}}}`" if 2 * odd <= size else "is `answer` the kind"
             )
         else:
-            kept = {int(row.problem_id) for row in curated.problems}
+            kept = {int(row.problem_id) for row in curating}
             assert kept == set(range(size)) - places
-            assert {int(row.problem_id) for row, _ in curated.ungraded} == places
+            assert {int(row.problem_id) for row, _ in curating.result.ungraded} == places
+            assert curating.result.rejected == rejected
+            loaded = curating.result.steps[0]
+            unreadable = f"cannot be read: {len(rejected)}" if rejected else None
+            assert (loaded.before, loaded.after, loaded.note) == (size + len(rejected), size, unreadable)
 
 
 def test_the_faults_of_a_source_its_references_and_its_repetitions_come_at_once() -> None:
@@ -452,7 +455,7 @@ def test_the_faults_of_a_source_its_references_and_its_repetitions_come_at_once(
         raise FaultsError([Fault("a.jsonl:9", "broken JSON")])
 
     with pytest.raises(FaultsError) as caught:
-        list(curate(rows(), benchmark(), {}, TOOLS, "b").problems)
+        list(curate(rows(), benchmark(), {}, TOOLS, "b"))
     assert [(fault.where, fault.message) for fault in caught.value.faults] == [
         ("a.jsonl:9", "broken JSON"),
         ("a.jsonl:2", "odd math"),

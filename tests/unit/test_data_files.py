@@ -20,6 +20,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from running import run_stage
+from unit.source_samples import parted
 
 from its import data_files
 from its.cards.markdown import card_markdown
@@ -81,9 +82,8 @@ def load(project: Path, path: str, **more: Any) -> tuple[list[Problem], dict[str
     source = {"kind": "files", "path": path, **more.pop("source", {})}
     fields = more.pop("fields", {"problem": "q", "reference": "a", "solution": "s"})
     declared = Dataset.model_validate({"source": source, "fields": fields, **more})
-    origin: dict[str, Any] = {}
-    rows = load_problems("d", declared, seed=1, project=project, required=("solution",), origin=origin, rejected=[])
-    return list(rows), origin
+    rows = load_problems("d", declared, seed=1, project=project, required=("solution",))
+    return parted(rows)[0], rows.result
 
 
 def told(project: Path, source: Any) -> list[tuple[Any, str, str | None]]:

@@ -18,7 +18,7 @@ from running import run_stage
 from its.cli.main import cli
 from its.recipe.document import read_document
 from its.recipe.schema import Dataset, Fields, OpenAISection, Recipe
-from its.stages.study import load_study
+from its.study.study import load_study
 
 ROOT = Path(__file__).parents[2]
 Its = Callable[..., tuple[int, str, str]]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from running import run_stage
-from test_help import COMMANDS, example_words
+from unit.test_help import COMMANDS, example_words
 
 from its.study.study import Study, load_study
 from its.types import Message, Query

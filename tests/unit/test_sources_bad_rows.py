@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.source_samples import mapped_table
 
 from its.errors import FaultsError
 from its.recipe.schema import Fields
 from its.sources.files import read_file
-from its.sources.problems import map_problems
-from its.sources.records import Rejected
 from its.sources.text import damage
-from its.types import Problem
+from its.types import Problem, Rejected
 
 FIELDS = Fields(problem="q", reference="a", problem_id="id")
 ROWS = 10_000
@@ -51,9 +50,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
 
 def _read(path: Path, lines: list[bytes], tolerated: int) -> tuple[list[Problem], list[Rejected]]:
     path.write_bytes(b"".join(lines))
-    rejected: list[Rejected] = []
-    table = read_file(path, path.name)
-    return list(map_problems(table, FIELDS, "s", ("reference",), tolerated=tolerated, rejected=rejected)), rejected
+    return mapped_table(read_file(path, path.name), FIELDS, "s", ("reference",), tolerated=tolerated)
 
 
 def test_each_fault_in_ten_thousand_rows_is_named(tmp_path: Path) -> None:
@@ -119,9 +116,7 @@ def test_commands_that_lost_their_backslash(command: str, before: str) -> None:
 def test_bytes_of_a_csv_file_that_are_no_utf8(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_bytes(b"id,q,a\n1,caf\xe9,2\n2,tea,3\n")
-    rejected: list[Rejected] = []
-    table = read_file(path, "d.csv")
-    problems = list(map_problems(table, FIELDS, "s", (), tolerated=1, rejected=rejected))
+    problems, rejected = mapped_table(read_file(path, "d.csv"), FIELDS, "s", tolerated=1)
     assert [problem.text for problem in problems] == ["tea"]
     assert rejected[0].row == "d.csv:2"
     assert "not UTF-8: byte 0xE9 at character 3" in rejected[0].reasons[0]

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from unit.source_samples import parted
 
 from its.errors import FaultsError, ItsError
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Dataset, Fields
 from its.sources.columns import columns_fault
 from its.sources.load import load_problems
-from its.sources.records import Rejected
 from its.types import Problem
 
 CHAT = ["conversations", "messages"]
@@ -59,12 +59,11 @@ def published_row(name: str, number: int) -> dict[str, Any]:
 
 def load(folder: Path, rows: list[Any], name: str = "a.jsonl", tolerated: int = 0, **declared: Any) -> list[Problem]:
     (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    rejected: list[Rejected] = []
     given = {"source": {"kind": "files", "path": name}, **declared}
     if tolerated:
         given["tolerate"] = {"rows": tolerated}
     found = Dataset.model_validate(given)
-    return list(load_problems("d", found, seed=1, project=folder, required=(), origin={}, rejected=rejected))
+    return parted(load_problems("d", found, seed=1, project=folder, required=()))[0]
 
 
 def suggested(error: ItsError) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def test_the_rows_stand_within_the_only_row(tmp_path: Path, name: str, spread: i
         (tmp_path / name).write_text(json.dumps(held, indent=spread))
         declared = Dataset.model_validate({"source": {"kind": "files", "path": name}, "preset": "gsm8k"})
         with pytest.raises(ItsError) as caught:
-            list(load_problems("d", declared, seed=1, project=tmp_path, required=(), origin={}, rejected=[]))
+            list(load_problems("d", declared, seed=1, project=tmp_path, required=()))
         assert said in caught.value.message or "one JSON object" in caught.value.message
         assert any(f"its data convert {name}" in line for line in caught.value.lines())
 
@@ -249,5 +248,5 @@ def test_an_id_that_another_file_has_is_told_of_parts(tmp_path: Path) -> None:
     given = {"source": {"kind": "files", "path": "aime"}, "fields": {"problem": "q", "problem_id": "id"}}
     found = Dataset.model_validate(given)
     with pytest.raises(FaultsError, match="duplicate problem_id `1`") as caught:
-        list(load_problems("d", found, seed=1, project=tmp_path, required=(), origin={}, rejected=[]))
+        list(load_problems("d", found, seed=1, project=tmp_path, required=()))
     assert "or name each file as a part, `source: [{...}, {...}]`" in str(caught.value.faults[0].hint)

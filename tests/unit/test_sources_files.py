@@ -221,25 +221,24 @@ def test_the_digest_is_of_the_bytes_that_the_rows_came_from(tmp_path: Path, name
     format_, _, packing = name.removeprefix("a.").partition(".")
     content = _pack(_content(format_, ROWS), packing and f".{packing}")
     (tmp_path / name).write_bytes(content)
-    digests: list[str] = []
-    records = list(read_file(tmp_path / name, on_digest=digests.append).records)
+    verified: list[str] = []
+    records = read_file(tmp_path / name, verify=verified.append).records
     assert [record.value for record in records] == ROWS
-    assert digests == [hashlib.sha256(content).hexdigest()]
+    assert [records.result] == verified == [hashlib.sha256(content).hexdigest()]
 
 
 def test_a_file_that_changes_while_it_is_read_has_the_digest_of_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     row = b'{"q": "%07d"}\n'
     path.write_bytes(b"".join(row % index for index in range(200_000)))
-    digests: list[str] = []
-    records = read_file(path, on_digest=digests.append).records
+    records = read_file(path).records
     values = [next(records).value["q"]]
     with path.open("r+b") as changed:  # behind what was read so far
         changed.seek(150_000 * 17)
         changed.write(b'{"q": "changed"}\n')
     values += [record.value["q"] for record in records]
     assert values[150_000] == "changed"
-    assert digests == [hashlib.sha256("".join(f'{{"q": "{value}"}}\n' for value in values).encode()).hexdigest()]
+    assert records.result == hashlib.sha256("".join(f'{{"q": "{value}"}}\n' for value in values).encode()).hexdigest()
 
 
 def test_a_parquet_file_that_changes_behind_its_digest_is_refused(tmp_path: Path) -> None:
@@ -257,7 +256,7 @@ def test_a_parquet_file_that_changes_behind_its_digest_is_refused(tmp_path: Path
             changed.write(b"x")
 
     with pytest.raises(DataError, match="it changed while it was read"):
-        list(read_file(path, on_digest=change).records)
+        list(read_file(path, verify=change).records)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.source_samples import mapped_table, parted, table_of
 
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.presets import PRESETS
@@ -17,17 +18,15 @@ from its.recipe.schema import Benchmark, Dataset, Fields
 from its.sources.expressions import boxed
 from its.sources.fields import field_faults
 from its.sources.load import load_problems
-from its.sources.problems import map_problems
-from its.sources.records import Record, Rejected, Table
 from its.sources.text import as_json, as_text
 from its.sources.thoughts import Trace, normal_trace
-from its.types import Problem
+from its.streams import Stream
+from its.types import Problem, Rejected
 
 
 def _map(rows: list[Any], required: tuple[str, ...] = (), *, tolerated: int = 0, **fields: Any) -> list[Problem]:
-    table = Table("f", lambda n: f"f:{n}", (Record(number, row) for number, row in enumerate(rows, start=1)))
     declared = Fields.model_validate(fields or {"problem": "q", "reference": "a"})
-    return list(map_problems(table, declared, "s", required, tolerated=tolerated))
+    return mapped_table(table_of(rows), declared, "s", required, tolerated=tolerated)[0]
 
 
 def _faults(*args: Any, **kwargs: Any) -> list[str]:
@@ -485,24 +484,21 @@ def _declared(path: Path, rows: list[Any], **change: Any) -> Dataset:
     return Dataset.model_validate({"source": {"kind": "files", "path": path.name}, **change})
 
 
-def _load(
-    declared: Dataset | Benchmark, project: Path, rejected: list[Rejected] | None = None, **origin: Any
-) -> list[Problem]:
+def _stream(declared: Dataset | Benchmark, project: Path) -> Stream[Problem | Rejected, dict[str, Any]]:
     required = ("solution",) if isinstance(declared, Dataset) else ("reference",)
-    taken: list[Rejected] = [] if rejected is None else rejected
-    return list(
-        load_problems(
-            "d", declared, seed=1, project=project, required=required, origin=origin.get("origin", {}), rejected=taken
-        )
-    )
+    return load_problems("d", declared, seed=1, project=project, required=required)
+
+
+def _load(declared: Dataset | Benchmark, project: Path) -> list[Problem]:
+    return parted(_stream(declared, project))[0]
 
 
 def test_a_preset_names_the_fields(tmp_path: Path) -> None:
     rows = [{"question": "1+71?", "answer": "1+71 = <<1+71=72>>72\n#### 72"}]
-    origin: dict[str, Any] = {}
-    (problem,) = _load(_declared(tmp_path / "g.jsonl", rows, preset="gsm8k"), tmp_path, origin=origin)
+    stream = _stream(_declared(tmp_path / "g.jsonl", rows, preset="gsm8k"), tmp_path)
+    ((problem,), _) = parted(stream)
     assert (problem.reference, problem.row, problem.source) == ("72", "g.jsonl:1", "g.jsonl")
-    assert len(origin["sha256"]) == 64
+    assert len(stream.result["sha256"]) == 64
 
 
 @pytest.mark.parametrize("change", [{}, {"preset": "gsm9k"}, {"preset": "gsm8k", "fields": {"problem": "q"}}])
@@ -533,8 +529,7 @@ def test_a_file_that_is_not_the_pinned_one(tmp_path: Path) -> None:
 def test_tolerated_rows_go_to_the_quarantine_and_one_more_stops(tmp_path: Path) -> None:
     rows = [{"q": "1", "s": "x"}, {"q": "", "s": None}, {"q": "3", "s": "x"}, {"q": "4\ud800", "s": "x"}]
     change: dict[str, Any] = {"fields": {"problem": "q", "solution": "s"}, "tolerate": {"rows": 2}}
-    rejected: list[Rejected] = []
-    problems = _load(_declared(tmp_path / "d.jsonl", rows, **change), tmp_path, rejected)
+    problems, rejected = parted(_stream(_declared(tmp_path / "d.jsonl", rows, **change), tmp_path))
     assert [problem.problem_id for problem in problems] == ["000000", "000002"]
     assert [(item.row, item.reasons) for item in rejected] == [
         ("d.jsonl:2", ["`q` (problem): empty", "`s` (solution) has no value"]),

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from running import run_stage
+from unit.source_samples import parted
 
 from its.cards.markdown import card_markdown
 from its.checks.untracked import untracked_files
@@ -71,10 +72,9 @@ def load(
     given: dict[str, Any] = {"answer": "integer", "role": "report"} if kind is Benchmark else {}
     given |= {"fields": {"problem": "q", "reference": "a", "problem_id": "id"}} if "preset" not in more else {}
     declared = kind.model_validate({"source": source, **given, **more})
-    origin: dict[str, Any] = {}
     required = ("reference",) if kind is Benchmark else ("solution",)
-    rows = load_problems("x", declared, seed=1, project=project, required=required, origin=origin, rejected=[])
-    return list(rows), origin
+    rows = load_problems("x", declared, seed=1, project=project, required=required)
+    return parted(rows)[0], rows.result
 
 
 def write(project: Path, name: str, rows: list[Any]) -> str:

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.source_samples import mapped_table, table_of
 
 from its.errors import FaultsError
 from its.recipe.schema import Fields
 from its.sources.fields import field_faults
 from its.sources.paths import ABSENT, head_of, reach, steps_of
-from its.sources.problems import map_problems
-from its.sources.records import Record, Table
 from its.types import Problem
 
 
@@ -24,8 +23,7 @@ def at(row: Any, path: str) -> Any:
 
 
 def mapped(rows: list[Any], **fields: Any) -> list[Problem]:
-    table = Table("f", lambda n: f"f:{n}", (Record(number, row) for number, row in enumerate(rows, start=1)))
-    return list(map_problems(table, Fields.model_validate(fields), "s", ()))
+    return mapped_table(table_of(rows), Fields.model_validate(fields), "s")[0]
 
 
 def faults(rows: list[Any], **fields: Any) -> list[str]:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.source_samples import mapped_table
 
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Fields
 from its.sources.files import read_file
-from its.sources.problems import map_problems
-from its.sources.records import Rejected
-from its.types import Problem
+from its.types import Problem, Rejected
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("ITS_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -141,10 +140,8 @@ def _load(name: str) -> tuple[list[Problem], list[Rejected]]:
     if not (SHARED / name).is_file():
         pytest.skip(f"no {name} under ITS_SHARED_DATA or ../shared/data")
     case = CASES[name]
-    rejected: list[Rejected] = []
     required = (case.required,) if case.required != "reference" or case.references is None else ()
-    table = read_file(SHARED / name, name)
-    return list(map_problems(table, _fields(case), name, required, tolerated=10, rejected=rejected)), rejected
+    return mapped_table(read_file(SHARED / name, name), _fields(case), name, required, tolerated=10)
 
 
 @pytest.mark.parametrize("name", CASES)
