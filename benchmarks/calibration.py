@@ -23,14 +23,14 @@ from math import lgamma, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from its.metrics.bootstrap import hierarchical_bootstrap, resampled_counts
+from its.metrics.bootstrap import resampled_counts
 from its.metrics.cells import Cell, cell_rows
-from its.metrics.compare import contrast, detectable
+from its.metrics.chosen_pair import nested_rows, selection_rows
+from its.metrics.compare import contrast, minimum_detectable_difference
+from its.metrics.comparisons import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.majority import maj_at_k
-from its.metrics.planned import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
 from its.metrics.quantiles import normal_quantile, t_quantile
-from its.metrics.reporting import nested_rows, selection_rows
 from its.metrics.selection import choose, nested_estimate
 from its.metrics.table import compare_cells
 from its.seeds import derive_seed
@@ -184,10 +184,10 @@ def differences(trials: int) -> dict[str, object]:
                 one, two = (generator.binomial(n, rates) / n for _ in range(2))
                 null = contrast("null", one, two, seed=trial, draws=400)
                 covered += null.low <= 0 <= null.high
-                alarms += not null.within_noise
-                gain = min(0.4, detectable(one - two))
+                alarms += null.significant
+                gain = min(0.4, minimum_detectable_difference(one - two))
                 better = generator.binomial(n, rates + gain) / n
-                found += not contrast("gain", better, two, seed=trial, draws=400).within_noise
+                found += contrast("gain", better, two, seed=trial, draws=400).significant
             shares = {"coverage": covered, "false alarms": alarms, "power at detectable": found}
             out[f"{problems} problems, n = {n}"] = {key: round(value / trials, 4) for key, value in shares.items()}
     return {"trials": trials, **out}
@@ -203,8 +203,8 @@ def table(trials: int) -> dict[str, object]:
             rates = generator.beta(1, 1, size=problems)
             values = {str(i): generator.binomial(n, rates) / n for i in range(16)}
             tests = compare_cells(values, list(combinations(values, 2)), seed=trial, draws=1000)
-            alarms += any(not test.within_noise for test in tests)
-            raw += any(test.raw < 0.05 for test in tests)
+            alarms += any(test.significant for test in tests)
+            raw += any(test.raw_p_value < 0.05 for test in tests)
         out[f"{problems} problems, n = {n}"] = {"any": alarms / trials, "any, uncorrected": raw / trials}
     return {"trials": trials, **out}
 
@@ -231,7 +231,7 @@ def selection(trials: int) -> dict[str, object]:
                 nested = nested_estimate(tables[0], responses=n, seed=trial, repeats=20)
                 errors["maximum"].append(float(tables[0][name].mean()) - truth)
                 errors["held-out benchmark"].append(float(tables[1][name].mean()) - truth)
-                errors["nested"].append(nested.estimate - truth)
+                errors["nested"].append(nested.score - truth)
                 covered["held-out benchmark"] += held.low <= truth <= held.high
                 covered["nested"] += nested.low <= truth <= nested.high
             out[f"{what}, {problems} problems, n = {n}"] = {
@@ -239,6 +239,23 @@ def selection(trials: int) -> dict[str, object]:
                 **{f"{key}, coverage": round(value / trials, 3) for key, value in covered.items()},
             }
     return {"trials": trials, **out}
+
+
+def _hierarchical_bootstrap(correct_S_P: NDArray[np.int64], n: int, *, seed: int, draws: int) -> NDArray[np.float64]:
+    """Draws of avg@n under resampling of training seeds and problems, crossed: what `seeds_interval` is compared with.
+
+    Seeds are few: S of them show (S - 1) / S of their variance, for which `seeds_interval` corrects.
+
+    Args:
+        correct_S_P: training seed, then problem: how many of its n responses are correct.
+    """
+    seeds, problems = correct_S_P.shape
+    generator = np.random.default_rng(seed)
+    out = []
+    for counts in resampled_counts(problems, draws, generator):
+        weights = np.concatenate(list(resampled_counts(seeds, len(counts), generator)))
+        out.append(((weights @ (correct_S_P / n)) * counts).sum(axis=1) / (seeds * problems))
+    return np.concatenate(out)
 
 
 def seeds(trials: int) -> dict[str, object]:
@@ -257,14 +274,14 @@ def seeds(trials: int) -> dict[str, object]:
                 )
                 both = seeds_interval(correct / 16, responses=16)
                 alone = mean_interval((correct / 16).mean(axis=0), responses=16 * count)
-                drawn = np.quantile(hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
+                drawn = np.quantile(_hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
                 hits["its"] += both.low <= 0.5 <= both.high
                 hits["problems alone"] += alone.low <= 0.5 <= alone.high
                 hits["hierarchical percentile"] += bool(drawn[0] <= 0.5 <= drawn[1])
                 sides = other / 16, correct / 16
                 means = [side.mean(axis=0) for side in sides]
-                alarms["its"] += not contrast("null", *sides, seed=trial, draws=200).within_noise
-                alarms["problems alone"] += not contrast("null", *means, seed=trial, draws=200).within_noise
+                alarms["its"] += contrast("null", *sides, seed=trial, draws=200).significant
+                alarms["problems alone"] += contrast("null", *means, seed=trial, draws=200).significant
             out[f"{count} seeds, spread {100 * spread:g} points"] = {
                 "coverage of a pair": {name: round(times / trials, 3) for name, times in hits.items()},
                 "false alarms of a contrast": {name: round(times / trials, 3) for name, times in alarms.items()},

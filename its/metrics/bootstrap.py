@@ -43,35 +43,3 @@ def ratio_bounds(
         shares.append(np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0))
     low, high = np.quantile(np.concatenate(shares), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
-
-
-def hierarchical_bootstrap(
-    correct_S_P: NDArray[np.int64], n: int, *, seed: int, draws: int, samples: bool = False
-) -> NDArray[np.float64]:
-    """Draws of avg@n under resampling of training seeds and problems, crossed, and of responses if asked.
-
-    A mean over problems already moves with the noise of their responses, so resampling those too counts that noise
-    twice; `samples` shows by how much. Seeds are few: S of them show (S - 1) / S of their variance, so the intervals
-    of the report are those of `seeds_interval`, which corrects for that.
-
-    Args:
-        correct_S_P: training seed, then problem: how many of its n responses are correct.
-        n: responses to a problem.
-        samples: whether each draw draws n responses anew from each problem's rate.
-
-    Returns:
-        One mean a draw.
-    """
-    seeds, problems = correct_S_P.shape
-    generator = np.random.default_rng(seed)
-    rates = correct_S_P / n
-    out = []
-    for counts in resampled_counts(problems, draws, generator):
-        weights = np.concatenate(list(resampled_counts(seeds, len(counts), generator)))
-        if samples:
-            drawn = (generator.binomial(n, rates) / n for _ in counts)
-            means = [weight @ rate @ count for weight, rate, count in zip(weights, drawn, counts, strict=True)]
-        else:
-            means = ((weights @ rates) * counts).sum(axis=1)
-        out.append(np.asarray(means) / (seeds * problems))
-    return np.concatenate(out)

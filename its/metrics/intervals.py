@@ -10,7 +10,6 @@ effective number of problems; Blyth and Still, JASA 78 (1983), for limits from r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import lgamma, sqrt
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from its.metrics.quantiles import normal_quantile, t_quantile
+from its.results import IntervalMethod
 
 COUNTED_UP_TO = 500
 """Beyond so many problems whole numbers no longer matter: Agresti and Coull's interval covers 94.4 to 95.9 % at 500."""
@@ -30,14 +30,11 @@ CANDIDATES = 32
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds in [0, 1]; `method` is nearest_coverage, agresti_coull, cluster_agresti_coull, seeds_and_problems or none.
-
-    `none` is one problem: nothing is known, and the bounds are 0 and 1.
-    """
+    """Bounds in [0, 1]; the method `none` stands for one problem, of which nothing is known: 0 and 1."""
 
     low: float
     high: float
-    method: str
+    method: IntervalMethod
 
 
 def mean_interval(
@@ -79,7 +76,7 @@ def mean_interval(
     z = normal_quantile((1 + confidence) / 2)
     t = t_quantile((1 + confidence) / 2, values.size - 1)
     critical = z + (t - z) * (1 - 1 / (responses * effect))
-    method = "agresti_coull" if responses == 1 else "cluster_agresti_coull"
+    method: IntervalMethod = "agresti_coull" if responses == 1 else "cluster_agresti_coull"
     size = values.size / (effect * inflation)
     return _agresti_coull(mean, size, critical, method, skew=_relative_skew(responses, effect))
 
@@ -132,18 +129,6 @@ def seed_variance(values_S_P: NDArray[np.float64]) -> float:
     return float(min(by_seed, max(by_seed - both, 0.0) + both / 2))
 
 
-def interval_of(correct_P_N: Sequence[Sequence[bool]], confidence: float = 0.95) -> Interval:
-    """The interval of avg@n; every problem weighs the same.
-
-    Raises:
-        ValueError: without problems or with a problem without responses.
-    """
-    if not correct_P_N or not all(len(correct_N) for correct_N in correct_P_N):
-        raise ValueError("an interval needs problems, each with at least one response")
-    means_P = [sum(correct_N) / len(correct_N) for correct_N in correct_P_N]
-    return mean_interval(means_P, responses=min(map(len, correct_P_N)), confidence=confidence)
-
-
 def difference_error(differences_P: NDArray[np.float64]) -> float:
     """The standard error of a mean paired difference, which never promises to know everything.
 
@@ -190,7 +175,7 @@ def _relative_skew(responses: float, effect: float) -> float:
     return (2 * responses * effect - effect - 1) / (effect * (responses + responses * effect - 2))
 
 
-def _agresti_coull(mean: float, total: float, critical: float, method: str, skew: float = 1.0) -> Interval:
+def _agresti_coull(mean: float, total: float, critical: float, method: IntervalMethod, skew: float = 1.0) -> Interval:
     added = critical**2
     centre = (mean * total + skew * added / 2) / (total + skew * added)
     half = critical * sqrt(max(0.0, centre * (1 - centre)) / (total + added))

@@ -126,7 +126,7 @@ def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, i
         {
             "what": what,
             "responses": session.tallies[name].requests,
-            "asked": session.tallies[name].asked,
+            "generated": session.tallies[name].asked,
             "from_store": session.tallies[name].from_store,
             "tokens": tokens.get(name, 0),
             "seconds": round(session.tallies[name].seconds, 1),
