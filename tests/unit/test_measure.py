@@ -174,6 +174,14 @@ def test_failed_responses_are_counted_and_warned_of(written: Written) -> None:
     assert len(warnings) == 6
 
 
+def test_a_loop_while_thinking_counts_where_the_response_has_no_text(written: Written) -> None:
+    loop = "Wait, no. " * 40
+    cases = [("", loop, "length"), (" \n", loop, "length"), ("It is 1.", loop, "stop"), ("", "It is 1.", "length")]
+    written.write(_right, finish=lambda number: cases[number % 4])
+    run_stage("measure")
+    assert {row["loop_rate"] for row in written.results("cells")["cells"]} == {0.5}
+
+
 @pytest.mark.parametrize(
     ("finish", "equal", "warned"),
     [
