@@ -1,7 +1,7 @@
-"""Do the statistics keep their promises: coverage, false alarms, power, the choice of a pair, time.
+"""Whether the statistics keep their promises: coverage, false alarms, power, the choice of a pair, time.
 
 Everything is simulated from seeds, so the figures repeat. `nice -n 19 python benchmarks/calibration.py` takes some
-minutes; `--only coverage` and its like make one part, `--trials` sets how many tables are drawn. docs/statistics.md has
+minutes; `--only coverage` runs one part, `--trials` sets how many tables are drawn. docs/statistics.md has
 the figures.
 """
 
@@ -39,7 +39,7 @@ PROBLEMS = (30, 60, 500)
 SAMPLES = (1, 2, 4, 8, 16)
 RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
 SPREADS = {"equal": None, "beta 8": 8.0, "beta 2": 2.0, "beta 0.5": 0.5, "beta 0.1": 0.1}
-"""How unlike problems are: all of one rate, or rates from a beta distribution with this sum of parameters."""
+"""How much problems differ: all of one rate, or rates from a beta distribution with this sum of parameters."""
 Bounds = tuple[float, float]
 
 
@@ -112,7 +112,7 @@ def _share(setting: Setting, bounds: Callable[[NDArray[np.float64], int], Bounds
 def coverage(trials: int) -> dict[str, object]:
     """Coverage of 95 % intervals over the grid; the percentile bootstrap on fewer trials, since it is slow.
 
-    Of hundreds of settings some lie outside a band by chance: those of ours that do are drawn anew, 20 times as often.
+    Of hundreds of settings some are outside a band by chance: those of ours are drawn again, with 20 times the trials.
     """
     methods: dict[str, tuple[Callable[[NDArray[np.float64], int], Bounds], int]] = {
         "its": (_ours, trials),
@@ -149,7 +149,7 @@ def coverage(trials: int) -> dict[str, object]:
 
 
 def one_response(_: int) -> dict[str, object]:
-    """One response a problem: coverage and mean length worked out exactly at 801 rates from 0.1 to 0.9."""
+    """One response a problem: coverage and mean length computed exactly at 801 rates from 0.1 to 0.9."""
     out: dict[str, object] = {}
     rates = np.linspace(0.1, 0.9, 801)
     for total in (10, 20, 30, 40, 60, 100, 198, 500):
@@ -173,7 +173,7 @@ def one_response(_: int) -> dict[str, object]:
 
 
 def differences(trials: int) -> dict[str, object]:
-    """Paired contrasts: coverage of their intervals, false alarms at 5 %, and how often `detectable` is detected."""
+    """Paired contrasts: coverage of their intervals, false alarms at 5 %, power at the detectable difference."""
     out = {}
     for problems in (30, 60, 200):
         for n in (1, 4, 16):
@@ -210,9 +210,9 @@ def table(trials: int) -> dict[str, object]:
 
 
 def selection(trials: int) -> dict[str, object]:
-    """The best of 16 equal cells: what its own mean, a held-out benchmark and the nested estimate say of it, in points.
+    """The best of 16 equal cells: bias of its own mean, of a held-out benchmark and of the nested estimate, in points.
 
-    And 16 cells of unlike rates, where the truth is the rate of the cell that was chosen.
+    And 16 cells of different rates, where the truth is the rate of the chosen cell.
     """
     out = {}
     for what, gaps in (("equal", np.zeros(16)), ("unlike", np.linspace(-0.1, 0.1, 16))):
@@ -348,7 +348,7 @@ def _mean(values: Iterator[float] | object) -> float:
 
 
 def main() -> None:
-    """Print one JSON document for each part that was asked for."""
+    """Print one JSON document for each requested part."""
     parts: dict[str, Callable[[int], dict[str, object]]] = {
         "coverage": coverage,
         "one response": one_response,

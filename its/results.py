@@ -208,7 +208,7 @@ class Comparison(_Model):
     seeds: Count
     """Training seeds; with one, the result holds for these checkpoints and may change with another seed."""
     different_settings: dict[str, list[str]]
-    """Setting of the engine -> its values, where the compared cells were not generated alike; mostly empty."""
+    """Setting of the engine -> its values, where the compared cells were generated differently; mostly empty."""
 
 
 class CellTest(_Model):
@@ -243,7 +243,7 @@ class CellTest(_Model):
 
 
 class TokenComparison(_Model):
-    """Completion tokens of one block against another, beside what accuracy did."""
+    """Completion tokens of one block against another, with the difference in accuracy."""
 
     benchmark: str
     """The benchmark's name."""
@@ -299,7 +299,7 @@ class VoteResult(_Model):
     accuracy_first_wins: Share
     """Accuracy if the answer met first, in the order of the members, wins a tie."""
     accuracy_ties_won: Share
-    """Accuracy if every tie that holds the correct answer is won."""
+    """Accuracy if every tie that contains the correct answer is won."""
     accuracy_ties_lost: Share
     """Accuracy if every tie is lost."""
     tied: Count
@@ -377,7 +377,7 @@ class Maximum(_Model):
     avg: Share
     """Its mean over seeds and problems, as a share: biased upwards by about `optimism`."""
     warning: str
-    """How it was chosen and by how much that overstates; to be shown beside `avg`."""
+    """How it was chosen and by how much that overstates; to be shown with `avg`."""
 
 
 class HeldOutChoice(_Model):
@@ -417,7 +417,7 @@ class _File(_Model):
 
 
 class Cells(_File):
-    """`results/cells.json`: every cell, gathered into blocks and into pairs over seeds."""
+    """`results/cells.json`: every cell, grouped into blocks and into pairs over seeds."""
 
     cells: list[CellResult]
     """Checkpoint by checkpoint within each benchmark."""
@@ -579,8 +579,8 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
             continue
         wanted = _WANTED.get(item["type"])
         value = "null" if item["input"] is None else shown(repr(item["input"]))[:60]
-        told = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {item['msg'].lower()}"
-        out[place] = f"`{place}` {told}" if place else f"the file {told}"
+        what = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {item['msg'].lower()}"
+        out[place] = f"`{place}` {what}" if place else f"the file {what}"
     return list(out.values())
 
 

@@ -69,14 +69,14 @@ def best(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Name what would go, remove nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed, remove nothing.")
 def prune(dry_run: bool) -> None:
     """Remove checkpoints that left the design.
 
     Reads params.yaml. Removes models/CHECKPOINT and its files under results/ where the design has no such checkpoint;
     DVC does not (a matrix that shrinks leaves its outputs). The ITS home keeps trained models and responses. A model
-    that `train` did not make, or that a recipe names, is left and named. Symbolic links are not followed: one goes,
-    what it names stays; what lies behind a linked folder is left and named.
+    that `train` did not write, or that a recipe names, is left and listed. Symbolic links are not followed: the link is
+    removed, its target stays; files behind a linked folder are left and listed.
 
     Example: its prune --dry-run
     """
@@ -89,4 +89,4 @@ def prune(dry_run: bool) -> None:
     for path, why in left.items():
         click.echo(f"left {path}: {why}", err=True)
     if not removed and not left:
-        click.echo("nothing is out of the design")
+        click.echo("every checkpoint is in the design")

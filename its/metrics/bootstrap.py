@@ -1,4 +1,4 @@
-"""Resampling that respects what is nested in what: training seeds and problems are crossed, responses lie in both."""
+"""Bootstrap over problems, in chunks of draws."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 2_000_000
-"""Numbers held at once while resampling (16 MB): memory does not grow with the number of draws."""
+"""Numbers in memory while resampling (16 MB), however many draws there are."""
 
 
 def resampled_counts(size: int, draws: int, generator: np.random.Generator) -> Iterator[NDArray[np.float64]]:
-    """Chunks of rows, one row a draw: how often each of `size` items was drawn when `size` were, with replacement.
+    """Chunks of rows, one row a draw: how often each of `size` items occurs in `size` draws with replacement.
 
     Raises:
         ValueError: if size < 1 or draws < 1.
@@ -29,9 +29,9 @@ def resampled_counts(size: int, draws: int, generator: np.random.Generator) -> I
 def ratio_bounds(
     tops_P: NDArray[np.float64], bottoms_P: NDArray[np.float64], *, seed: int, draws: int, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bounds, over problems, of ratios of sums such as correct per token; one of each for every column.
+    """Percentile bounds, over problems, of ratios of sums such as correct per token; one pair for every column.
 
-    The same draws of problems serve all columns.
+    All columns share the same draws of problems.
 
     Args:
         tops_P: problem, then column.

@@ -16,7 +16,7 @@ from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
 from its.results import Block, CellResult, PairResult, Role
 
 TAUS = ("0.25", "0.5", "0.75")
-"""The tau of G-pass@k beside all@k, which is tau = 1."""
+"""The tau of G-pass@k; all@k is tau = 1."""
 
 
 @dataclass

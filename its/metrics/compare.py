@@ -101,12 +101,12 @@ def contrast(
     if not differences.size:
         raise ValueError(f"contrast `{name}` has no problems")
     if not bool(np.all(np.isfinite(differences))):
-        raise ValueError(f"contrast `{name}` holds a value that is not finite")
+        raise ValueError(f"contrast `{name}` contains a value that is not finite")
     if draws < 1:
         raise ValueError(f"draws = {draws}; at least 1 is needed")
     seeds, problems = differences.shape
     difference = float(differences.mean())
-    half, one_sided = inf, inf  # one problem says nothing
+    half, one_sided = inf, inf  # one problem has no interval
     if problems > 1:
         half, one_sided = (difference_half(differences, 1 - alpha) for alpha in (ALPHA / 2, ALPHA / comparisons))
     p_value, method = sign_flip(differences.mean(axis=0), np.random.default_rng(seed), draws)
@@ -146,8 +146,8 @@ def _p_of(differences_S_P: NDArray[np.float64]) -> float:
     low, high = 1e-6, 1.0
     while high - low > 1e-6:
         middle = (low + high) / 2
-        holds = middle >= 1 or difference_half(differences_S_P, 1 - middle / 2) >= difference
-        low, high = (middle, high) if holds else (low, middle)
+        contains = middle >= 1 or difference_half(differences_S_P, 1 - middle / 2) >= difference
+        low, high = (middle, high) if contains else (low, middle)
     return high
 
 
@@ -168,7 +168,7 @@ def sign_flip(differences_P: NDArray[np.float64], generator: np.random.Generator
     """The two-sided p value of a mean difference, and its method: mcnemar, sign_flip_exact or sign_flip.
 
     Under the null either side of each pair could have been the treated one, so each difference could have had the
-    other sign. Problems without a difference say nothing.
+    other sign. Problems without a difference do not count.
     """
     some = differences_P[np.abs(differences_P) > 1e-12]
     if not some.size or np.ptp(np.abs(some)) < 1e-9:

@@ -92,7 +92,7 @@ def planned_contrasts(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> lis
 def efficiencies(
     cells: Sequence[Cell], accuracies: Mapping[str, Contrast], seed_of: SeedOf, draws: int
 ) -> list[TokenComparison]:
-    """Tokens of the planned contrasts between two blocks, Holm-adjusted together, beside what accuracy did.
+    """Tokens of the planned contrasts between two blocks, Holm-adjusted together, with the difference in accuracy.
 
     Args:
         accuracies: name -> the adjusted contrast of accuracy.

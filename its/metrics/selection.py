@@ -17,7 +17,7 @@ from its.metrics.intervals import mean_interval
 FOLDS = 5
 REPEATS = 200
 INFLATION = 2.0
-"""The choice moves with the problems, too: simulated, the variance is 1.05 to 2 times that of one cell's mean."""
+"""The choice varies with the problems, too: simulated, the variance is 1.05 to 2 times that of one cell's mean."""
 
 
 @dataclass(frozen=True)

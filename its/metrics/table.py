@@ -109,7 +109,7 @@ def _as_t(statistic: float, size: int) -> float:
     """The t statistic of a sum over the root of its sum of squares; never below Student's own 95 % point.
 
     With few problems the flips reach only a few values, up to all signs alike, where t has no bound: then twice
-    Student's point stands for it.
+    Student's point is used.
     """
     if size < 2:
         return 2.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from its.types import VerdictName
 
 CORRECT = "\0correct"
-"""The class of every answer that the grader found correct; no answer holds a NUL at its start."""
+"""The class of every answer that the grader found correct; no answer starts with a NUL."""
 
 
 def ballot_classes(ballots_N: Sequence[tuple[str | None, VerdictName]]) -> list[str | None]:
@@ -33,7 +33,7 @@ class VoteCounts:
 
     `credit_P` is 1, 0 or, on a tie, the share of the tied classes that are correct: what a random tie-break gives in
     expectation, and independent of the order of the members. `first` counts problems won if the class met first wins
-    ties (in the order of the members), `won` and `lost` if every tie that holds the correct class is won or lost.
+    ties (in the order of the members), `won` and `lost` if every tie that contains the correct class is won or lost.
     `tied` counts problems where classes tie at the top, `blank` those without any answer, `changed` those where
     the vote by strings alone would have another credit.
     """

@@ -37,7 +37,7 @@ BLOCKS: dict[Block, str] = {
     "XX": "a persona on both sides: the co-design cells",
 }
 MOST_TESTS = 20
-"""Pairs of cells that the page lists; comparisons.json has them all."""
+"""Pairs of cells that the page lists; comparisons.json has all."""
 
 
 def build_report(study: ReportData) -> str:
@@ -99,7 +99,7 @@ def page_values(study: ReportData) -> dict[str, Any]:
 
 
 def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
-    """A table as the template reads it: values alone, as everything that it is given."""
+    """A table as the template reads it: values alone."""
 
     def field(entry: Entry | None) -> dict[str, Any] | None:
         if entry is None:

@@ -61,7 +61,7 @@ class Matrix:
 
     @property
     def spans(self) -> bool:
-        """Whether brackets span the intervals of several seeds, since the study has none for the mean."""
+        """Whether brackets span the intervals of several seeds, since the study has no interval of the mean."""
         return any(len(entry.cells) > 1 and not entry.pair for row in self.entries for entry in row if entry)
 
 

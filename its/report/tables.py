@@ -11,7 +11,7 @@ from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import percent
 
 _NESTED = {"maj_at_k", "pass_at_k", "all_at_k", "g_pass_at_k", "intervals"}
-"""Keys of a cell that hold tables: a line of CSV has no place for them."""
+"""Keys of a cell that are tables and do not fit a line of CSV."""
 _CSV = [name for name in ReportedCell.model_fields if name not in _NESTED]
 _LATEX = str.maketrans(
     {

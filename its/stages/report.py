@@ -49,7 +49,7 @@ QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
 
 
 def run(study: Study) -> str:
-    """Build the report; return a line that says where it is."""
+    """Build the report; return a line with its path."""
     collected = collect(study)
     write_json(study.results("provenance.json"), collected.provenance)
     path = study.results("report.html")
@@ -137,7 +137,7 @@ def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
                 "give a benchmark `role: report`",
             )
         if not found.nested:
-            raise DataError("there is no choice: no table has two trained cells and two problems")
+            raise DataError("there is nothing to choose from: no table has two trained cells and two problems")
         pairs = max(row.pairs for row in found.nested)
         raise DataError(
             f"no benchmark has the role `select`; the largest of {pairs} cells is not named: it is partly the luckiest",
@@ -285,7 +285,7 @@ def _examples(study: Study) -> list[Example]:
 
 
 def _persona(study: Study, benchmark: str, test: str, problem_id: str) -> str:
-    """The personas of a problem under a strategy, one below the other; empty where it has none."""
+    """The personas of a problem under a strategy, one below the other; empty without one."""
     rows = read_rows(study.personas_path(benchmark, test), Persona)
     return "\n\n".join(row.text for row in rows if row.problem_id == problem_id and row.text)
 
