@@ -110,7 +110,7 @@ def contrast(
     if problems > 1:
         half, one_sided = (difference_half(differences, 1 - alpha) for alpha in (ALPHA / 2, ALPHA / comparisons))
     p_value, method = sign_flip(differences.mean(axis=0), np.random.default_rng(seed), draws)
-    if seed_variance(differences) > 0 and (over_seeds := _p_of(differences)) > p_value:
+    if seed_variance(differences) > 0 and (over_seeds := _interval_p_value(differences)) > p_value:
         p_value, method = over_seeds, "seeds"
     detectable = minimum_detectable_difference(differences, comparisons)
     return Contrast(
@@ -140,7 +140,7 @@ def minimum_detectable_difference(differences_S_P: NDArray[np.float64], comparis
     return difference_half(differences, 1 - ALPHA / comparisons / 2) + difference_half(differences, POWER)
 
 
-def _p_of(differences_S_P: NDArray[np.float64]) -> float:
+def _interval_p_value(differences_S_P: NDArray[np.float64]) -> float:
     """The level at which the interval starts to contain 0."""
     difference = abs(float(differences_S_P.mean()))
     low, high = 1e-6, 1.0

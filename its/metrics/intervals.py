@@ -59,7 +59,8 @@ def mean_interval(
     Raises:
         ValueError: without problems, on a value outside [0, 1], if responses < 1 or confidence is not in (0, 1).
     """
-    _check_confidence(confidence)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence} is not in (0, 1)")
     values = np.asarray(values_P, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not bool(np.all((values >= -1e-9) & (values <= 1 + 1e-9))):
         raise ValueError("values have to be at least one and all in [0, 1]")
@@ -215,8 +216,3 @@ def _lower_limits(total: int, confidence: float) -> NDArray[np.float64]:
         lower[: last + 1] = step / (2 * steps)
         upper[:first] = step / (2 * steps)
     return np.where(upper[::-1] < 0.5, 1 - upper[::-1], lower)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence} is not in (0, 1)")

@@ -104,12 +104,11 @@ def _training(matrix: Matrix, study: ReportData) -> str:
         return f"{out}."
     significant = [test for test in tests if test.significant]
     if not significant:
-        return f"{out}; no pair differs significantly from base under the same test strategy ({_detectable(tests)})."
+        return f"{out}; no pair differs significantly from base under the same test strategy; {_detectable(tests)}."
     above = sum(test.difference > 0 for test in significant)
-    counts = [f"{count} {word}" for count, word in ((above, "above"), (len(significant) - above, "below")) if count]
-    return (
-        f"{out}; of {len(tests)} trained pairs {' and '.join(counts)} base under the same test strategy (significant)."
-    )
+    sides = (above, "above"), (len(significant) - above, "below")
+    counts = [f"{count} significantly {side}" for count, side in sides if count]
+    return f"{out}; of {len(tests)} trained pairs {' and '.join(counts)} base under the same test strategy."
 
 
 def _average(entry: Entry, count: int, noun: str) -> str:
@@ -144,7 +143,7 @@ def _tests(benchmark: str, tests: Sequence[CellTest]) -> list[str]:
     significant = sum(test.significant for test in pairs)
     if not significant:
         return [
-            f"No two of the trained cells of {benchmark} differ significantly, of {len(pairs)} comparisons; "
+            f"No two trained cells of {benchmark} differ significantly ({len(pairs)} comparisons); "
             f"{_detectable(pairs)}."
         ]
     return [f"Of {len(pairs)} pairs of trained cells of {benchmark} {significant} differ significantly."]

@@ -7,6 +7,7 @@ The rows are the models of `its.results`.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -229,19 +230,12 @@ def _read(
     seed = derive_seed(recipe.seed, "maj", checkpoint.name, benchmark, test)
     for k in recipe.measure.maj_k:
         cell.maj_P[k] = [_majority(given, k, derive_seed(seed, problem_id)) for problem_id, given in cast.items()]
-    return cell, {problem_id: _counted(given) for problem_id, given in cast.items()}
+    return cell, {problem_id: dict(Counter(given)) for problem_id, given in cast.items()}
 
 
 def _majority(given: Sequence[tuple[str | None, VerdictName]], k: int, seed: int) -> float:
     classes = ballot_classes(given)
     return maj_at_k(classes, {name: name == CORRECT for name in classes if name is not None}, k, seed)
-
-
-def _counted(given: Sequence[tuple[str | None, VerdictName]]) -> dict[tuple[str | None, VerdictName], int]:
-    out: dict[tuple[str | None, VerdictName], int] = {}
-    for ballot in given:
-        out[ballot] = out.get(ballot, 0) + 1
-    return out
 
 
 def _different(settings: dict[str, Any], blocks: Sequence[str], cells: Sequence[Cell]) -> dict[str, list[str]]:

@@ -78,20 +78,40 @@ def comparison(name: str, difference: float, low: float, high: float, p: float, 
 
 
 def pair_test(first: str, second: str, difference: float, p: float, found: bool = False) -> dict[str, Any]:
-    row = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "first": first, "second": second}
+    row: dict[str, Any] = {
+        "benchmark": "sums",
+        "model": "smollm2_135m",
+        "dataset": "arithmetic",
+        "first": first,
+        "second": second,
+    }
     row |= {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "p_value": p}
     return {**row, "raw_p_value": p, "problems": 200, "significant": found, "minimum_detectable_difference": 0.11}
 
 
 def block(name: str, cells: int = 1) -> dict[str, Any]:
     avg, low, high = 0.27, 0.212, 0.335
-    row = {"benchmark": "sums", "block": name, "avg": avg, "low": low, "high": high, "problems": 200, "cells": cells}
+    row: dict[str, Any] = {
+        "benchmark": "sums",
+        "block": name,
+        "avg": avg,
+        "low": low,
+        "high": high,
+        "problems": 200,
+        "cells": cells,
+    }
     return {**row, "interval_method": "cluster_agresti_coull"}
 
 
 def pair(train: str, test: str, seeds: list[int]) -> dict[str, Any]:
     avg, low, high = RATES[train, test]
-    row = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "train": train, "test": test}
+    row: dict[str, Any] = {
+        "benchmark": "sums",
+        "model": "smollm2_135m",
+        "dataset": "arithmetic",
+        "train": train,
+        "test": test,
+    }
     row |= {"role": "report", "block": "NN", "seeds": seeds, "problems": 200, "n": 1}
     return {**row, "avg": avg, "low": low, "high": high, "interval_method": "seeds_and_problems"}
 

@@ -357,5 +357,6 @@ def test_efficiency_is_two_tests(factor: float, difference: float, spread: float
     tokens = token_contrast("XX - NN", treated.tolist(), control.tolist(), seed=1, draws=500)
     found = efficiency(tokens, _accuracy(difference, spread))
     assert (found.claim, found.shown) == (claim, shown)
+    assert found.high is not None
     assert found.ratio == pytest.approx(factor, rel=0.1) and found.low < found.ratio < found.high
     assert log(found.high / found.ratio) == pytest.approx(log(found.ratio / found.low))

@@ -231,13 +231,13 @@ def test_headline_without_a_significant_difference(study: dict[str, Any]) -> Non
     assert headline_sentences(data(study)) == [
         "On sums (200 problems, n = 1, grader v1) smollm2_135m trained on arithmetic has 25.5 % on average over 4 "
         "trained cells (their intervals span [19.0, 33.5]), base 2.8 % on average over 2 test strategies (their "
-        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained pairs 4 above base under the same test strategy "
-        "(significant).",
+        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained pairs 4 significantly above base under the same test "
+        "strategy.",
         "No significant difference on sums: XX - NN = -2.0 points [-6.1, +2.0], p = 0.40; "
         "XX - NX = +0.5 points [-4.0, +5.0], p = 1.00; XX - XN = -0.5 points [-5.0, +4.0], p = 1.00; "
         "minimum detectable difference (80 % power) 8.0 points.",
         "Co-design predicts XX significantly above NN, NX and XN; on sums this is not found.",
-        "No two of the trained cells of sums differ significantly, of 6 comparisons; minimum detectable difference "
+        "No two trained cells of sums differ significantly (6 comparisons); minimum detectable difference "
         "(80 % power) 11.0 points.",
         "One training seed: the differences hold for these checkpoints and may change with another seed.",
     ]
@@ -271,14 +271,16 @@ def test_headline_when_training_shows_nothing_or_harm(study: dict[str, Any]) -> 
     for test in study["tests"]:
         test.update(difference=0.02, significant=False)
     assert headline_sentences(data(study))[0].endswith(
-        "no pair differs significantly from base under the same test strategy (minimum detectable difference (80 % "
-        "power) 11.0 points)."
+        "no pair differs significantly from base under the same test strategy; minimum detectable difference (80 % "
+        "power) 11.0 points."
     )
     for test in study["tests"][:3]:
         test.update(difference=-0.3, significant=True)
-    assert "of 4 trained pairs 3 below base" in headline_sentences(data(study))[0]
+    assert "of 4 trained pairs 3 significantly below base" in headline_sentences(data(study))[0]
     study["tests"][0]["difference"] = 0.3
-    assert "of 4 trained pairs 1 above and 2 below base" in headline_sentences(data(study))[0]
+    assert (
+        "of 4 trained pairs 1 significantly above and 2 significantly below base" in headline_sentences(data(study))[0]
+    )
     del study["tests"]
     assert headline_sentences(data(study))[0].endswith("+22.8 points.")
 
