@@ -66,7 +66,7 @@ def main() -> None:
         "kills": given.kills,
         "stored_between_kills": len(stored - before),
         "in_flight_at_a_kill": {"median": sorted(in_flight)[len(in_flight) // 2], "most": max(in_flight)},
-        "asked_after_the_last_kill": sum(row.get("asked", 0) for row in cost),
+        "asked_after_the_last_kill": sum(row.get("generated", 0) for row in cost),
         "rows": len(rows),
         "rows_once_each": len(set(rows)) == len(rows),
         "responses_new": len(_keys(path) - before),

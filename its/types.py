@@ -162,11 +162,3 @@ class Verdict(Row):
         if self.reason is not None and self.verdict != "grader_error":
             raise ValueError("`reason` is for `grader_error` alone")
         return self
-
-
-class Vote(Row):
-    """The winner among several answers to one problem; None where nobody gave one. `share` counts blanks too."""
-
-    answer: str | None = None
-    share: float = Field(ge=0.0, le=1.0)
-    tied: bool

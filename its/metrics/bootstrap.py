@@ -1,4 +1,4 @@
-"""Resampling that respects what is nested in what: training seeds and problems are crossed, responses lie in both."""
+"""Bootstrap over problems, in chunks of draws."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 2_000_000
-"""Numbers held at once while resampling (16 MB): memory does not grow with the number of draws."""
+"""Numbers in memory while resampling (16 MB), however many draws there are."""
 
 
 def resampled_counts(size: int, draws: int, generator: np.random.Generator) -> Iterator[NDArray[np.float64]]:
-    """Chunks of rows, one row a draw: how often each of `size` items was drawn when `size` were, with replacement.
+    """Chunks of rows, one row a draw: how often each of `size` items occurs in `size` draws with replacement.
 
     Raises:
         ValueError: if size < 1 or draws < 1.
@@ -29,9 +29,9 @@ def resampled_counts(size: int, draws: int, generator: np.random.Generator) -> I
 def ratio_bounds(
     tops_P: NDArray[np.float64], bottoms_P: NDArray[np.float64], *, seed: int, draws: int, confidence: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bounds, over problems, of ratios of sums such as correct per token; one of each for every column.
+    """Percentile bounds, over problems, of ratios of sums such as correct per token; one pair for every column.
 
-    The same draws of problems serve all columns.
+    All columns share the same draws of problems.
 
     Args:
         tops_P: problem, then column.
@@ -43,35 +43,3 @@ def ratio_bounds(
         shares.append(np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0))
     low, high = np.quantile(np.concatenate(shares), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
-
-
-def hierarchical_bootstrap(
-    correct_S_P: NDArray[np.int64], n: int, *, seed: int, draws: int, samples: bool = False
-) -> NDArray[np.float64]:
-    """Draws of avg@n under resampling of training seeds and problems, crossed, and of responses if asked.
-
-    A mean over problems already moves with the noise of their responses, so resampling those too counts that noise
-    twice; `samples` shows by how much. Seeds are few: S of them show (S - 1) / S of their variance, so the intervals
-    of the report are those of `seeds_interval`, which corrects for that.
-
-    Args:
-        correct_S_P: training seed, then problem: how many of its n responses are correct.
-        n: responses to a problem.
-        samples: whether each draw draws n responses anew from each problem's rate.
-
-    Returns:
-        One mean a draw.
-    """
-    seeds, problems = correct_S_P.shape
-    generator = np.random.default_rng(seed)
-    rates = correct_S_P / n
-    out = []
-    for counts in resampled_counts(problems, draws, generator):
-        weights = np.concatenate(list(resampled_counts(seeds, len(counts), generator)))
-        if samples:
-            drawn = (generator.binomial(n, rates) / n for _ in counts)
-            means = [weight @ rate @ count for weight, rate, count in zip(weights, drawn, counts, strict=True)]
-        else:
-            means = ((weights @ rates) * counts).sum(axis=1)
-        out.append(np.asarray(means) / (seeds * problems))
-    return np.concatenate(out)

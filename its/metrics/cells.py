@@ -1,11 +1,10 @@
-"""A cell as counts, and the row of `results/cells.json` that they make."""
+"""A cell as counts, and its row of `results/cells.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,19 @@ from its.errors import DataError
 from its.metrics.bootstrap import ratio_bounds
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
+from its.results import Block, CellResult, PairResult, Role
 
 TAUS = ("0.25", "0.5", "0.75")
-"""The tau of G-pass@k beside all@k, which is tau = 1."""
+"""The tau of G-pass@k; all@k is tau = 1."""
 
 
 @dataclass
 class Cell:
-    """What a table needs of one cell's responses: counts for each problem, no texts, however many responses.
+    """One cell's responses as counts for each problem, without their texts.
 
     Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
-    `completion`. `maj_P` holds maj@k of each problem, by k. `fallback` are responses whose answer was found by the
-    fallback, `errors` responses with `finish_reason` error;
-    `equal_samples` counts problems whose responses are one text, or less than half as many (0 where n is 1).
+    `completion`. `maj_P` is maj@k of each problem, by k. All else counts responses, but for `equal_samples`, which
+    counts problems; `its.results.CellResult` says what.
     """
 
     checkpoint: str
@@ -35,9 +34,9 @@ class Cell:
     train: str | None
     seed: int | None
     benchmark: str
-    role: str
+    role: Role
     test: str
-    block: str
+    block: Block
     n: int
     problem_ids: Sequence[str]
     correct_P: NDArray[np.int64]
@@ -51,7 +50,7 @@ class Cell:
     loops: int = 0
     errors: int = 0
     equal_samples: int = 0
-    grader_error: int = 0
+    grader_errors: int = 0
     grader_version: str = ""
 
     @property
@@ -75,31 +74,30 @@ class Cell:
         return f"{self.train or 'base'}/{self.test}"
 
 
-def check_k(asked: Mapping[str, Sequence[int]], n: int, benchmarks: Sequence[str]) -> None:
+def check_k(wanted: Mapping[str, Sequence[int]], n: int, benchmarks: Sequence[str]) -> None:
     """Refuse every k that has too few responses.
 
     Args:
-        asked: metric (pass, all, maj) -> its k.
+        wanted: metric (pass, all, maj) -> its k.
 
     Raises:
         DataError: naming all of them; an estimate from fewer responses than k is undefined.
     """
-    many = [f"{metric}@{k}" for metric, ks in asked.items() for k in ks if k > n]
+    many = [f"{metric}@{k}" for metric, ks in wanted.items() for k in ks if k > n]
     if many:
-        most = max(k for ks in asked.values() for k in ks)
+        most = max(k for ks in wanted.values() for k in ks)
         raise DataError(
             f"{', '.join(many)} needs at least {most} responses per problem; {', '.join(benchmarks)} has n = {n}",
-            f"set `generation.n: {most}` in the recipe, or ask for k <= {n}",
+            f"set `generation.n: {most}` in the recipe, or use k <= {n}",
         )
 
 
 def cell_rows(
     cells: Sequence[Cell], *, pass_k: Sequence[int], all_k: Sequence[int], seed: int, draws: int
-) -> list[dict[str, Any]]:
-    """The rows of the cells of one benchmark: every rate with its interval and terms, tokens a response, what failed.
+) -> list[CellResult]:
+    """The rows of the cells of one benchmark.
 
-    `intervals` holds the bounds of each further metric by its name (`pass@4`). Correct per 1,000 completion tokens is
-    a ratio of sums, its bounds a bootstrap over problems.
+    Correct per 1,000 completion tokens is a ratio of sums; its bounds are a bootstrap over problems.
     """
     if not cells:
         return []
@@ -110,16 +108,12 @@ def cell_rows(
         draws=draws,
     )
     return [
-        {
-            **_row(cell, pass_k, all_k),
-            "correct_per_1000_tokens_low": 1000 * float(low[place]),
-            "correct_per_1000_tokens_high": 1000 * float(high[place]),
-        }
+        _row(cell, pass_k, all_k, 1000 * float(low[place]), 1000 * float(high[place]))
         for place, cell in enumerate(cells)
     ]
 
 
-def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int]) -> dict[str, Any]:
+def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int], low: float, high: float) -> CellResult:
     n, count = cell.n, cell.n * len(cell.problem_ids)
     correct_P = cell.correct_P.tolist()
     interval = mean_interval(cell.means_P, responses=n)
@@ -134,70 +128,72 @@ def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int]) -> dict[str, A
     passed = {str(k): rate("pass", k, [pass_at_k(n, c, k) for c in correct_P]) for k in pass_k}
     whole = {str(k): rate("all", k, [all_at_k(n, c, k) for c in correct_P]) for k in all_k}
     parts = {str(k): {tau: fmean(g_pass_at_k(n, c, k, float(tau)) for c in correct_P) for tau in TAUS} for k in all_k}
-    last = max(cell.maj_P, default=1)
+    last = max(cell.maj_P, default=None)
     tokens = int(cell.completion_tokens_P.sum())
     correct = int(cell.correct_P.sum())
-    return {
-        "checkpoint": cell.checkpoint,
-        "model": cell.model,
-        "dataset": cell.dataset,
-        "train": cell.train,
-        "seed": cell.seed,
-        "benchmark": cell.benchmark,
-        "role": cell.role,
-        "test": cell.test,
-        "block": cell.block,
-        "problems": len(cell.problem_ids),
-        "n": n,
-        "avg": correct / count,
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.method,
-        "correct": correct,
-        "maj": maj.get(str(last)),
-        "k": last,
-        "maj_at_k": maj,
-        "pass_at_k": passed,
-        "all_at_k": whole,
-        "g_pass_at_k": parts,
-        "intervals": intervals,
-        "no_answer": cell.no_answer / count,
-        "fallback": cell.fallback / count,
-        "truncated": cell.truncated / count,
-        "loops": cell.loops / count,
-        "errors": cell.errors,
-        "equal_samples": cell.equal_samples,
-        "grader_error": cell.grader_error,
-        "prompt_tokens": int(cell.prompt_tokens_P.sum()) / count,
-        "thinking_tokens": int(cell.thinking_tokens_P.sum()) / count,
-        "response_tokens": (tokens - int(cell.thinking_tokens_P.sum())) / count,
-        "completion_tokens": tokens / count,
-        "correct_per_1000_tokens": 1000 * correct / tokens if tokens else 0.0,
-        "grader_version": cell.grader_version,
-    }
+    return CellResult(
+        checkpoint=cell.checkpoint,
+        model=cell.model,
+        dataset=cell.dataset,
+        train=cell.train,
+        seed=cell.seed,
+        benchmark=cell.benchmark,
+        role=cell.role,
+        test=cell.test,
+        block=cell.block,
+        problems=len(cell.problem_ids),
+        n=n,
+        avg=correct / count,
+        low=interval.low,
+        high=interval.high,
+        interval_method=interval.method,
+        correct=correct,
+        maj=maj.get(str(last)),
+        maj_k=last,
+        maj_at_k=maj,
+        pass_at_k=passed,
+        all_at_k=whole,
+        g_pass_at_k=parts,
+        intervals=intervals,
+        no_answer_rate=cell.no_answer / count,
+        fallback_rate=cell.fallback / count,
+        truncated_rate=cell.truncated / count,
+        loop_rate=cell.loops / count,
+        errors=cell.errors,
+        equal_samples=cell.equal_samples,
+        grader_errors=cell.grader_errors,
+        prompt_tokens=int(cell.prompt_tokens_P.sum()) / count,
+        thinking_tokens=int(cell.thinking_tokens_P.sum()) / count,
+        response_tokens=(tokens - int(cell.thinking_tokens_P.sum())) / count,
+        completion_tokens=tokens / count,
+        correct_per_1000_tokens=1000 * correct / tokens if tokens else 0.0,
+        correct_per_1000_tokens_low=low,
+        correct_per_1000_tokens_high=high,
+        grader_version=cell.grader_version,
+    )
 
 
-def pair_row(cells: Sequence[Cell]) -> dict[str, Any]:
+def pair_row(cells: Sequence[Cell]) -> PairResult:
     """A pair of strategies over its training seeds: the mean, and an interval for other seeds and other problems.
 
     Args:
-        cells: of one model, dataset, pair and benchmark, one for each seed.
+        cells: trained ones of one model, dataset, pair and benchmark, one for each seed.
     """
     first = cells[0]
     interval = seeds_interval(np.stack([cell.means_P for cell in cells]), responses=first.n)
-    return {
-        "model": first.model,
-        "dataset": first.dataset,
-        "train": first.train,
-        "test": first.test,
-        "benchmark": first.benchmark,
-        "role": first.role,
-        "block": first.block,
-        "seeds": [cell.seed for cell in cells if cell.seed is not None],
-        "problems": len(first.problem_ids),
-        "n": first.n,
-        "avg": float(np.mean([cell.means_P for cell in cells])),
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.method,
-    }
+    return PairResult(
+        model=first.model,
+        dataset=str(first.dataset),
+        train=str(first.train),
+        test=first.test,
+        benchmark=first.benchmark,
+        role=first.role,
+        block=first.block,
+        seeds=[cell.seed for cell in cells if cell.seed is not None],
+        problems=len(first.problem_ids),
+        n=first.n,
+        avg=float(np.mean([cell.means_P for cell in cells])),
+        low=interval.low,
+        high=interval.high,
+        interval_method=interval.method,
+    )

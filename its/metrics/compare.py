@@ -1,4 +1,4 @@
-"""Two blocks of cells compared, paired by problem, and the correction for looking at several."""
+"""Two blocks of cells compared, paired by problem, and the correction for several comparisons."""
 
 from __future__ import annotations
 
@@ -19,13 +19,9 @@ _CHUNK = 2_000_000
 
 @dataclass(frozen=True)
 class Contrast:
-    """Treated minus control. `p_value` is raw from `contrast` and adjusted from `holm`.
+    """Treated minus control; the fields are those of `its.results.Comparison`.
 
-    `low` and `high` are the 95 % bounds of the difference, each for itself, never adjusted; `sure_low` is what it is at
-    least, one-sided, at 5 % for all looks together. `within_noise` says that the p value at hand is at least 0.05.
-    `detectable` is the smallest true difference that this many problems would show with 80 % power; None where so few
-    can show none. `test` is mcnemar (exact), sign_flip_exact or sign_flip (drawn), or seeds, where training seeds
-    explain the difference better than problems do.
+    `p_value` is raw from `contrast` and adjusted from `holm`, and `significant` follows it.
     """
 
     name: str
@@ -34,10 +30,10 @@ class Contrast:
     high: float
     p_value: float
     problems: int
-    within_noise: bool
-    detectable: float | None
-    sure_low: float
-    test: str = "sign_flip"
+    significant: bool
+    minimum_detectable_difference: float | None
+    one_sided_lower_bound: float
+    p_value_method: str = "sign_flip"
     seeds: int = 1
 
 
@@ -47,7 +43,7 @@ def paired(
     """The values of both sides in the order of the treated one, problem by problem.
 
     Raises:
-        DataError: if a problem stands on one side alone; leaving it out would change what is compared.
+        DataError: if one side lacks a problem of the other; leaving it out would change what is compared.
     """
     faults = []
     for one, other, has, lacks in (
@@ -61,13 +57,20 @@ def paired(
             faults.append(f"{named}{more} of {has} missing from {lacks}")
     if faults:
         raise DataError(
-            f"cells are compared problem by problem: {'; '.join(faults)}", "`dvc repro` makes what is missing"
+            f"cells are compared problem by problem: {'; '.join(faults)}", "`dvc repro` writes what is missing"
         )
     return list(treated.values()), [control[problem_id] for problem_id in treated]
 
 
 def contrast(
-    name: str, treated: ArrayLike, control: ArrayLike, *, seed: int, draws: int, looks: int = 1, limit: float = 1.0
+    name: str,
+    treated: ArrayLike,
+    control: ArrayLike,
+    *,
+    seed: int,
+    draws: int,
+    comparisons: int = 1,
+    limit: float = 1.0,
 ) -> Contrast:
     """The difference of two blocks on the same problems.
 
@@ -77,14 +80,16 @@ def contrast(
     with the observed arrangement counted in, so at least 1 / (draws + 1). With P problems it is 2 / 2^P at best: five
     problems do not reach 0.05.
 
-    With several training seeds both are for other seeds, too: the p value is then at least that at which the interval,
-    with the variance of seeds in it, begins to hold 0. With one seed they are for the checkpoints at hand.
+    With several training seeds both are for other seeds, too: the p value is then at least the level at which the
+    interval, which includes the variance between seeds, starts to contain 0. With one seed they are for these
+    checkpoints.
 
     Args:
         treated: mean correctness of the treated block on each problem, or training seed by problem.
         control: the same of the control block, in the same order of problems (see `paired`) and seeds.
-        looks: contrasts that are adjusted together; `detectable` and `sure_low` are for the strictest of them.
-        limit: the largest difference there can be, where the bounds are cut.
+        comparisons: contrasts that are adjusted together; the minimum detectable difference and the one-sided lower
+            bound are for the strictest of them.
+        limit: the largest possible difference, where the bounds are cut.
 
     Raises:
         ValueError: if the shapes differ or are empty, a value is not finite, or draws < 1.
@@ -96,18 +101,18 @@ def contrast(
     if not differences.size:
         raise ValueError(f"contrast `{name}` has no problems")
     if not bool(np.all(np.isfinite(differences))):
-        raise ValueError(f"contrast `{name}` holds a value that is not finite")
+        raise ValueError(f"contrast `{name}` contains a value that is not finite")
     if draws < 1:
         raise ValueError(f"draws = {draws}; at least 1 is needed")
     seeds, problems = differences.shape
     difference = float(differences.mean())
-    half, sure = inf, inf  # one problem says nothing
+    half, one_sided = inf, inf  # one problem has no interval
     if problems > 1:
-        half, sure = (difference_half(differences, 1 - alpha) for alpha in (ALPHA / 2, ALPHA / looks))
-    p_value, test = sign_flip(differences.mean(axis=0), np.random.default_rng(seed), draws)
-    if seed_variance(differences) > 0 and (over_seeds := _p_of(differences)) > p_value:
-        p_value, test = over_seeds, "seeds"
-    seen = detectable(differences, looks)
+        half, one_sided = (difference_half(differences, 1 - alpha) for alpha in (ALPHA / 2, ALPHA / comparisons))
+    p_value, method = sign_flip(differences.mean(axis=0), np.random.default_rng(seed), draws)
+    if seed_variance(differences) > 0 and (over_seeds := _interval_p_value(differences)) > p_value:
+        p_value, method = over_seeds, "seeds"
+    detectable = minimum_detectable_difference(differences, comparisons)
     return Contrast(
         name,
         difference,
@@ -115,54 +120,55 @@ def contrast(
         min(limit, difference + half),
         p_value,
         problems,
-        p_value >= ALPHA,
-        None if seen is None else min(limit, seen),
-        max(-limit, difference - sure),
-        test,
+        p_value < ALPHA,
+        None if detectable is None else min(limit, detectable),
+        max(-limit, difference - one_sided),
+        method,
         seeds,
     )
 
 
-def detectable(differences_S_P: NDArray[np.float64], looks: int = 1) -> float | None:
-    """The true difference that the test would call larger than the noise four times in five.
+def minimum_detectable_difference(differences_S_P: NDArray[np.float64], comparisons: int = 1) -> float | None:
+    """The true difference that the test finds significant with 80 % power.
 
-    From the error seen, at level 0.05 / looks. None if it could call none so: with P problems it reaches p = 2 / 2^P.
+    From the observed error, at level 0.05 / comparisons. None if no difference can be: the smallest p value of P
+    problems is 2 / 2^P.
     """
     differences = np.atleast_2d(differences_S_P)
-    if 2 / 2 ** differences.shape[1] >= ALPHA / looks:
+    if 2 / 2 ** differences.shape[1] >= ALPHA / comparisons:
         return None
-    return difference_half(differences, 1 - ALPHA / looks / 2) + difference_half(differences, POWER)
+    return difference_half(differences, 1 - ALPHA / comparisons / 2) + difference_half(differences, POWER)
 
 
-def _p_of(differences_S_P: NDArray[np.float64]) -> float:
-    """The level at which the interval begins to hold 0."""
+def _interval_p_value(differences_S_P: NDArray[np.float64]) -> float:
+    """The level at which the interval starts to contain 0."""
     difference = abs(float(differences_S_P.mean()))
     low, high = 1e-6, 1.0
     while high - low > 1e-6:
         middle = (low + high) / 2
-        holds = middle >= 1 or difference_half(differences_S_P, 1 - middle / 2) >= difference
-        low, high = (middle, high) if holds else (low, middle)
+        contains = middle >= 1 or difference_half(differences_S_P, 1 - middle / 2) >= difference
+        low, high = (middle, high) if contains else (low, middle)
     return high
 
 
 def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """The same contrasts in the same order with Holm-adjusted p values; `within_noise` follows them.
+    """The same contrasts in the same order with Holm-adjusted p values; `significant` follows them.
 
-    Give it raw p values, all those that were looked at, once: adjusting twice is too strict, adjusting a part too lax.
+    Pass the raw p values of all comparisons, once: adjusting twice is too strict, adjusting a part too lax.
     """
     adjusted = [0.0] * len(contrasts)
     floor = 0.0
     for rank, place in enumerate(sorted(range(len(contrasts)), key=lambda i: contrasts[i].p_value)):
         floor = max(floor, min(1.0, (len(contrasts) - rank) * contrasts[place].p_value))
         adjusted[place] = floor
-    return [replace(c, p_value=p, within_noise=p >= ALPHA) for c, p in zip(contrasts, adjusted, strict=True)]
+    return [replace(c, p_value=p, significant=p < ALPHA) for c, p in zip(contrasts, adjusted, strict=True)]
 
 
 def sign_flip(differences_P: NDArray[np.float64], generator: np.random.Generator, draws: int) -> tuple[float, str]:
-    """The two-sided p value of a mean difference, and how it was found: mcnemar, sign_flip_exact or sign_flip.
+    """The two-sided p value of a mean difference, and its method: mcnemar, sign_flip_exact or sign_flip.
 
     Under the null either side of each pair could have been the treated one, so each difference could have had the
-    other sign. Problems without a difference say nothing.
+    other sign. Problems without a difference do not count.
     """
     some = differences_P[np.abs(differences_P) > 1e-12]
     if not some.size or np.ptp(np.abs(some)) < 1e-9:

@@ -1,4 +1,4 @@
-"""Whether the n responses of a problem are n samples, or a few texts over and over."""
+"""Whether the n responses of a problem are n samples, or a few texts repeated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class EqualSamples:
     """Counts the problems whose responses are one text, or less than half as many texts as there are responses.
 
     A text is thinking and answer together. Greedy decoding gives equal responses, a low temperature may, and so do
-    servers that do not heed seeds: one of them one text, a fleet as many as it has servers. A fleet of n / 2 such
-    servers or more is not seen. What is empty was not sampled, so it is left out.
+    servers that do not honour seeds: one text per server. A fleet of n / 2 such servers or more is not detected. Empty
+    responses were not sampled, so they are left out.
 
     Args:
         n: responses to a problem; at most n / 2 + 1 hashes are kept for each.
@@ -23,7 +23,7 @@ class EqualSamples:
         self._responses: Counter[int] = Counter()
 
     def add(self, problem: int, thinking: str | None, text: str) -> None:
-        """Take one response of a problem."""
+        """Count one response of a problem."""
         whole = f"{thinking or ''}\0{text}"
         if whole == "\0":
             return

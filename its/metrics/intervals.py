@@ -1,8 +1,8 @@
 """Confidence intervals of rates. The problem is the unit: responses to one problem are not independent.
 
 The methods were chosen by the coverage that `benchmarks/calibration.py` measures; docs/statistics.md has its table. A
-percentile bootstrap over 30 problems covers 93 % on average where 95 % are promised, below 90 % at rates near 0 and 1,
-and has no width at all where all problems agree.
+nominal 95 % percentile bootstrap over 30 problems covers 93 % on average, below 90 % at rates near 0 and 1, and has no
+width where all problems agree.
 
 References: Agresti and Coull, American Statistician 52 (1998); Korn and Graubard, Survey Methodology 24 (1998), for the
 effective number of problems; Blyth and Still, JASA 78 (1983), for limits from runs of counts.
@@ -10,7 +10,6 @@ effective number of problems; Blyth and Still, JASA 78 (1983), for limits from r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import lgamma, sqrt
@@ -19,25 +18,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from its.metrics.quantiles import normal_quantile, t_quantile
+from its.results import IntervalMethod
 
 COUNTED_UP_TO = 500
 """Beyond so many problems whole numbers no longer matter: Agresti and Coull's interval covers 94.4 to 95.9 % at 500."""
 TAIL_WEIGHT = 0.25
-"""What unequal tails cost beside a wrong coverage. 0.2 to 0.35 cover alike; without it limits near 1/2 grow long."""
+"""Weight of unequal tails against coverage. 0.2 to 0.35 cover the same; without it intervals near 1/2 get long."""
 CANDIDATES = 32
 """Counts that are tried for either end of a run: at 500 problems more than 2.5 standard deviations."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds in [0, 1]; `method` is nearest_coverage, agresti_coull, cluster_agresti_coull, seeds_and_problems or none.
-
-    `none` is one problem: nothing is known, and the bounds are 0 and 1.
-    """
+    """Bounds in [0, 1]; the method `none` stands for one problem, about which nothing is known: 0 and 1."""
 
     low: float
     high: float
-    method: str
+    method: IntervalMethod
 
 
 def mean_interval(
@@ -48,21 +45,22 @@ def mean_interval(
     Where every value is 0 or 1 and rests on one response, the limits come from the counts (`_lower_limits`).
 
     Everything else has Agresti and Coull's interval for a share, with the number of problems divided by the design
-    effect: the variance between problems as a part of the greatest that a mean allows. It is at least 1/responses, what
-    independent responses to equally hard problems have. Where all values are 0, or all are 1, nothing is known of it
-    and it is 1. The normal quantile gives way to Student's t by the share of the variance that is not the responses'
-    own, and the pull towards 1/2 is as much stronger as rates of unlike problems are skewed more than a count.
+    effect: the variance between problems as a fraction of the largest that a mean allows. It is at least 1/responses,
+    the value of independent responses to equally hard problems, and 1 where all values are 0 or all are 1. The
+    critical value moves from the normal's to Student's t with the share of the variance that is not within responses,
+    and the shrinkage towards 1/2 grows with the skew of heterogeneous problems.
 
     Args:
         values_P: one value a problem: avg@n, or pass@k, maj@k, a mean over cells.
         responses: how many independent draws a value rests on, >= 1: n for avg@n, n / k for pass@k and maj@k, n x cells
             for a mean over cells. A fraction is fine.
-        inflation: by what the variance of the mean is larger than its problems show.
+        inflation: the true variance of the mean over the variance that its problems show.
 
     Raises:
         ValueError: without problems, on a value outside [0, 1], if responses < 1 or confidence is not in (0, 1).
     """
-    _check_confidence(confidence)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence} is not in (0, 1)")
     values = np.asarray(values_P, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not bool(np.all((values >= -1e-9) & (values <= 1 + 1e-9))):
         raise ValueError("values have to be at least one and all in [0, 1]")
@@ -79,7 +77,7 @@ def mean_interval(
     z = normal_quantile((1 + confidence) / 2)
     t = t_quantile((1 + confidence) / 2, values.size - 1)
     critical = z + (t - z) * (1 - 1 / (responses * effect))
-    method = "agresti_coull" if responses == 1 else "cluster_agresti_coull"
+    method: IntervalMethod = "agresti_coull" if responses == 1 else "cluster_agresti_coull"
     size = values.size / (effect * inflation)
     return _agresti_coull(mean, size, critical, method, skew=_relative_skew(responses, effect))
 
@@ -88,8 +86,8 @@ def seeds_interval(values_S_P: ArrayLike, *, responses: float, confidence: float
     """The interval of the mean over training seeds and problems, for seeds and problems that could have been drawn.
 
     Both are crossed: every seed is measured on every problem. The variance over problems and that over seeds, less half
-    of their interaction, which both hold, are added, each with its own Student's t squared. Two seeds that differ give
-    a wide interval: that is what two seeds tell. It is never narrower than that over problems alone.
+    of their interaction, which both contain, are added, each with its own Student's t squared. Two seeds that differ
+    give a wide interval, as two seeds say little. It is never narrower than that over problems alone.
 
     Args:
         values_S_P: training seed, then problem; a value in [0, 1].
@@ -118,10 +116,10 @@ def seeds_interval(values_S_P: ArrayLike, *, responses: float, confidence: float
 
 
 def seed_variance(values_S_P: NDArray[np.float64]) -> float:
-    """What training seeds add to the variance of the mean over seeds and problems, beside what problems show.
+    """What training seeds add to the variance of the mean over seeds and problems.
 
-    The variance between seeds holds the interaction of seeds and problems, and so does that between problems: half of
-    it is taken off here. 0 with one seed or one problem.
+    The variance between seeds contains the interaction of seeds and problems, and so does that between problems: half
+    of it is subtracted here. 0 with one seed or one problem.
     """
     seeds, problems = values_S_P.shape
     if seeds < 2 or problems < 2:
@@ -132,24 +130,12 @@ def seed_variance(values_S_P: NDArray[np.float64]) -> float:
     return float(min(by_seed, max(by_seed - both, 0.0) + both / 2))
 
 
-def interval_of(correct_P_N: Sequence[Sequence[bool]], confidence: float = 0.95) -> Interval:
-    """The interval of avg@n; every problem weighs the same.
-
-    Raises:
-        ValueError: without problems or with a problem without responses.
-    """
-    if not correct_P_N or not all(len(correct_N) for correct_N in correct_P_N):
-        raise ValueError("an interval needs problems, each with at least one response")
-    means_P = [sum(correct_N) / len(correct_N) for correct_N in correct_P_N]
-    return mean_interval(means_P, responses=min(map(len, correct_P_N)), confidence=confidence)
-
-
 def difference_error(differences_P: NDArray[np.float64]) -> float:
-    """The standard error of a mean paired difference, which never promises to know everything.
+    """The standard error of a mean paired difference, never 0.
 
     The squared deviations get two pseudo-problems at the typical difference (the root mean square of those that are
-    not 0, or 1 where all are), one up and one down: for one response that is what Bonett and Price add to McNemar's
-    table, and for differences of many sizes about zero it is the usual error. One problem has the error 1.
+    not 0, or 1 where all are), one up and one down: for one response Bonett and Price add the same to McNemar's
+    table, and for differences of many sizes around zero it is the usual error. One problem has the error 1.
     """
     size = differences_P.size
     if size < 2:
@@ -160,10 +146,10 @@ def difference_error(differences_P: NDArray[np.float64]) -> float:
 
 
 def difference_half(differences_S_P: NDArray[np.float64], probability: float) -> float:
-    """How far the mean of paired differences may lie from the truth: a quantile, such as 0.975, of its error.
+    """How far the mean of paired differences may be from the truth: a quantile, such as 0.975, of its error.
 
     Student's t on `difference_error` of the means over seeds; with several training seeds their variance is added with
-    a t of its own, so that it is the error for other seeds, too. At least 2 problems.
+    a separate t, so that the error is for other seeds, too. At least 2 problems.
     """
     seeds, problems = differences_S_P.shape
     variance = (t_quantile(probability, problems - 1) * difference_error(differences_S_P.mean(axis=0))) ** 2
@@ -173,7 +159,7 @@ def difference_half(differences_S_P: NDArray[np.float64], probability: float) ->
 
 
 def _design_effect(mean: float, variance: float, problems: int) -> float:
-    """Variance between problems over mean (1 - mean), both estimated without bias; 1 where there is nothing to see."""
+    """Variance between problems over mean (1 - mean), both estimated without bias; 1 where all values agree."""
     greatest = mean * (1 - mean) + variance / problems
     if mean < 1e-12 or mean > 1 - 1e-12 or greatest <= 0:
         return 1.0
@@ -183,14 +169,14 @@ def _design_effect(mean: float, variance: float, problems: int) -> float:
 def _relative_skew(responses: float, effect: float) -> float:
     """How many times as skewed a mean is as a count of the same variance, if problems' rates have a beta distribution.
 
-    1 for one response a problem and for problems that are all alike, up to 2 / (1 + effect) for many responses.
+    1 for one response a problem and for problems of equal rates, up to 2 / (1 + effect) for many responses.
     """
     if responses <= 1 or effect >= 1:
         return 1.0
     return (2 * responses * effect - effect - 1) / (effect * (responses + responses * effect - 2))
 
 
-def _agresti_coull(mean: float, total: float, critical: float, method: str, skew: float = 1.0) -> Interval:
+def _agresti_coull(mean: float, total: float, critical: float, method: IntervalMethod, skew: float = 1.0) -> Interval:
     added = critical**2
     centre = (mean * total + skew * added / 2) / (total + skew * added)
     half = critical * sqrt(max(0.0, centre * (1 - centre)) / (total + added))
@@ -201,15 +187,15 @@ def _agresti_coull(mean: float, total: float, critical: float, method: str, skew
 def _lower_limits(total: int, confidence: float) -> NDArray[np.float64]:
     """The lower limit of a share for each number correct, 0 to `total`; the upper one of x is 1 - lower of total - x.
 
-    Each rate is believed with a run of counts: the one whose chance comes nearest to `confidence` with nearly equal
-    chances on both sides, and neither end above that of a larger rate. A count's limits are the lowest and the highest
-    rate that are believed with it. Neighbours can share a limit. Coverage is within 93.5 to 97 % at every rate from 0.1
+    Each rate accepts a run of counts: the one whose probability is nearest to `confidence` with nearly equal tails, and
+    with neither end above that of a larger rate. A count's limits are the lowest and the highest rate that accept it.
+    Neighbours can share a limit. Coverage is within 93.5 to 97 % at every rate from 0.1
     to 0.9 from 40 problems on, and at 99.5 % of those rates for 30, with intervals as long as Agresti and Coull's,
     which is so at 90 % of them for 30 problems (docs/statistics.md).
 
     Rates are taken in 4,034 steps, within which limits are rounded outwards.
     """
-    steps, alpha = 2017, 1 - confidence  # a prime: no round rate lies between two steps
+    steps, alpha = 2017, 1 - confidence  # a prime: no round rate is between two steps
     counts = np.arange(total + 1)
     factorials = np.array([lgamma(count + 1) for count in counts])
     choices = factorials[-1] - factorials - factorials[::-1]
@@ -230,8 +216,3 @@ def _lower_limits(total: int, confidence: float) -> NDArray[np.float64]:
         lower[: last + 1] = step / (2 * steps)
         upper[:first] = step / (2 * steps)
     return np.where(upper[::-1] < 0.5, 1 - upper[::-1], lower)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence} is not in (0, 1)")

@@ -1,4 +1,4 @@
-"""Whether a response ended in a repetition loop: the same words over and over until it was cut."""
+"""Whether a response ends in a repetition loop: the same text repeated until it was cut."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _PROBE = LEAST_CHARACTERS // LEAST_REPEATS
 
 
 def ends_in_loop(text: str) -> bool:
-    """Whether a text ends in one unit over and over: at least four units long, and at least 200 characters.
+    """Whether a text ends in one repeated unit: at least four units, and at least 200 characters.
 
-    A unit has at most 2,000 characters, its repeats are exactly alike and back to back, and the last may be cut off;
-    white space at the very end does not count. A loop that the model left again is none, and neither is one that
-    counts on (`step 1`, `step 2`). Only the last 8,000 characters are read, so that the time does not grow with the
+    A unit has at most 2,000 characters, its repeats are exactly equal and adjacent, and the last may be cut off;
+    white space at the very end does not count. A loop that the model left again does not count, nor does one that
+    counts up (`step 1`, `step 2`). Only the last 8,000 characters are read, so that the time does not grow with the
     text.
     """
     return _periodic(text[-_WINDOW:]) or _periodic(text.rstrip()[-_WINDOW:])
@@ -23,7 +23,7 @@ def ends_in_loop(text: str) -> bool:
 def _periodic(tail: str) -> bool:
     if len(tail) < LEAST_CHARACTERS:
         return False
-    # A loop repeats its last 50 characters one unit earlier: only the places where they stand can be a unit away.
+    # A loop repeats its last 50 characters one unit earlier: only where they occur can a unit start.
     probe, end = tail[-_PROBE:], len(tail) - 1
     while (found := tail.rfind(probe, 0, end)) >= 0:
         unit = len(tail) - _PROBE - found

@@ -10,7 +10,7 @@ from math import comb
 import numpy as np
 
 EXACT_WORK = 100_000
-"""Products up to which maj@k is worked out exactly: less than 0.1 s for one problem."""
+"""Products up to which maj@k is computed exactly: less than 0.1 s for one problem."""
 
 
 def maj_at_k(
@@ -18,10 +18,10 @@ def maj_at_k(
 ) -> float:
     """Chance that the most common answer of k responses, drawn from n without replacement, is correct.
 
-    For one problem; average over problems. None (no answer) takes its place among the k but cannot win; a draw of
-    nothing else counts 0. On a tie the credit is the share of the tied answers that are correct, which is what a
-    random tie-break gives in expectation. Exact, by counting the draws, unless that were long (k of 32 with dozens
-    of different answers); then it is the mean of `draws` seeded draws.
+    For one problem; average over problems. None (no answer) is one of the k but cannot win; a draw of blanks alone
+    counts 0. On a tie the credit is the share of the tied answers that are correct, which is what a
+    random tie-break gives in expectation. Exact, by counting the draws, unless that takes long (k of 32 with
+    dozens of different answers); then it is the mean of `draws` seeded draws.
 
     Args:
         answers_N: one per response; answers that count as one have to be equal, see `votes.ballot_classes`.

@@ -1,27 +1,9 @@
-"""How often a model is right: avg@n, pass@k, all-k-correct, G-pass@k. What a majority gives is in `majority`."""
+"""How often a model is right: pass@k, all@k, G-pass@k. maj@k is in `majority`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, comb
-
-
-def avg_at_n(correct_P_N: Sequence[Sequence[bool]]) -> float:
-    """Mean over problems of the mean correctness over n; every problem weighs the same, whatever its n.
-
-    Args:
-        correct_P_N: problem, then response.
-
-    Raises:
-        ValueError: without problems, or with a problem that has no response; no mean stands for it.
-    """
-    if not correct_P_N:
-        raise ValueError("avg@n needs at least one problem")
-    for place, correct_N in enumerate(correct_P_N):
-        if not len(correct_N):
-            raise ValueError(f"avg@n needs at least one response per problem; problem {place} has none")
-    return sum(sum(correct_N) / len(correct_N) for correct_N in correct_P_N) / len(correct_P_N)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -68,15 +50,6 @@ def g_pass_at_k(n: int, c: int, k: int, tau: float) -> float:
         raise ValueError(f"tau = {tau} is not in [0, 1]")
     least = max(1, ceil(Fraction(str(tau)) * k))
     return sum(comb(c, i) * comb(n - c, k - i) for i in range(least, min(c, k) + 1)) / comb(n, k)
-
-
-def mean_g_pass_at_k(n: int, c: int, k: int) -> float:
-    """mG-pass@k of the same paper: twice the area under G-pass@k over tau from one half to 1; 0 for k = 1.
-
-    Raises:
-        ValueError: as `pass_at_k`.
-    """
-    return 2 / k * sum(g_pass_at_k(n, c, k, i / k) for i in range(ceil(k / 2) + 1, k + 1)) if k > 1 else 0.0
 
 
 def _check(n: int, c: int, k: int, metric: str) -> None:

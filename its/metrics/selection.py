@@ -1,7 +1,7 @@
 """Which pair of strategies to report, and what it would score on problems that did not choose it.
 
-The best of many cells is partly the luckiest: on 30 problems with one response each, the best of 16 equal cells stands
-15 points above what it is worth (docs/statistics.md). So a pair is chosen on some problems and measured on others.
+The best of many cells is partly the luckiest: on 30 problems with one response each, the mean of the best of 16 equal
+cells is 15 points too high (docs/statistics.md). So a pair is chosen on some problems and measured on others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from its.metrics.intervals import mean_interval
 FOLDS = 5
 REPEATS = 200
 INFLATION = 2.0
-"""The choice moves with the problems, too: simulated, the variance is 1.05 to 2 times that of one cell's mean."""
+"""The choice varies with the problems, too: simulated, the variance is 1.05 to 2 times that of one cell's mean."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Nested:
-    """What choosing the best cell gives on problems that did not choose.
+class NestedEstimate:
+    """The held-out score of choosing the best cell.
 
-    `maximum` is the best cell's mean on the problems that chose it, `optimism` how far that lies above `estimate`.
-    `chosen` is how often each cell was chosen, in [0, 1], most often first: where several share it, the problems
-    do not tell the cells apart.
+    `maximum` is the best cell's mean on the problems that chose it, `optimism` is `maximum` - `score`. `chosen` is how
+    often each cell was chosen, in [0, 1], most often first: where several share it, the problems do not separate them.
     """
 
-    estimate: float
+    score: float
     low: float
     high: float
     maximum: float
@@ -66,11 +65,11 @@ def nested_estimate(
     seed: int,
     folds: int = FOLDS,
     repeats: int = REPEATS,
-) -> Nested:
+) -> NestedEstimate:
     """Repeated cross-validation of the choice: the best cell on 4 / 5 of the problems is measured on the rest.
 
     Each problem is left out once a repeat; its value is the mean over repeats of what the cells that the others chose
-    had on it, cells that tie sharing the choice. The interval is `mean_interval` of those values, at twice their
+    scored on it; cells that tie share the choice. The interval is `mean_interval` of those values, at twice their
     variance. For equal cells the estimate has no bias; where one cell is truly best it is a little low, as a fifth of
     the problems did not help to find it.
 
@@ -80,7 +79,7 @@ def nested_estimate(
         folds: parts that the problems are cut into; at most as many as there are problems.
 
     Raises:
-        ValueError: without cells, or with fewer than 2 problems, or with unlike numbers of them.
+        ValueError: without cells, or with fewer than 2 problems, or if their numbers differ.
     """
     if not values_P:
         raise ValueError("nothing to choose from")
@@ -90,19 +89,19 @@ def nested_estimate(
         raise ValueError(f"a choice needs problems to choose on and others to measure on; {size} is too few")
     parts = min(folds, size)
     generator = np.random.default_rng(seed)
-    held_P, chosen = np.zeros(size), np.zeros(len(values))
+    held_out_P, chosen = np.zeros(size), np.zeros(len(values))
     for _ in range(repeats):
         part_P = generator.permutation(size) % parts
         inside = np.equal.outer(part_P, np.arange(parts)).astype(np.float64)
         outside = (values.sum(axis=1)[:, None] - values @ inside) / (size - inside.sum(axis=0))
         best = outside >= outside.max(axis=0) - 1e-12
         shares = best / best.sum(axis=0)
-        held_P += (shares[:, part_P] * values).sum(axis=0)
+        held_out_P += (shares[:, part_P] * values).sum(axis=0)
         chosen += shares.mean(axis=1)
-    held_P, chosen = held_P / repeats, chosen / repeats
-    interval = mean_interval(held_P.clip(0, 1), responses=responses, inflation=INFLATION)
-    estimate, maximum = float(held_P.mean()), float(values.mean(axis=1).max())
+    held_out_P, chosen = held_out_P / repeats, chosen / repeats
+    interval = mean_interval(held_out_P.clip(0, 1), responses=responses, inflation=INFLATION)
+    score, maximum = float(held_out_P.mean()), float(values.mean(axis=1).max())
     often = sorted(zip(values_P, chosen.tolist(), strict=True), key=lambda item: -item[1])
-    return Nested(
-        estimate, interval.low, interval.high, maximum, maximum - estimate, {name: c for name, c in often if c > 0}
+    return NestedEstimate(
+        score, interval.low, interval.high, maximum, maximum - score, {name: c for name, c in often if c > 0}
     )

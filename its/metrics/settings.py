@@ -1,21 +1,21 @@
-"""Whether cells that are compared were generated alike."""
+"""Whether cells that are compared were generated with the same settings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-APART = ("model", "session", "served", "prompt_ids")
-"""Of a session: what differs between checkpoints by their nature, and what was checked of it."""
+PER_CHECKPOINT = ("model", "session", "served", "prompt_ids")
+"""Keys of a session that differ between checkpoints in any case, or that say what was checked."""
 
 
-def unlike_settings(sessions: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """{setting: its values} of every setting in which sessions differ; nested ones by dotted name, absent is `-`.
+def different_settings(sessions: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """{setting: its values} for every setting in which sessions differ; nested ones by dotted name, `-` where missing.
 
     Args:
-        sessions: what the responses of each checkpoint were made with, as `data/responses/sessions.json` has it.
+        sessions: the settings behind each checkpoint's responses, as in `data/responses/sessions.json`.
     """
-    flat = [_flat({key: value for key, value in session.items() if key not in APART}) for session in sessions]
+    flat = [_flat({key: value for key, value in session.items() if key not in PER_CHECKPOINT}) for session in sessions]
     names = dict.fromkeys(name for settings in flat for name in settings)
     values = {name: list(dict.fromkeys(settings.get(name, "-") for settings in flat)) for name in names}
     return {name: seen for name, seen in sorted(values.items()) if len(seen) > 1}

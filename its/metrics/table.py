@@ -1,4 +1,4 @@
-"""All cells of a table compared with each other, paired by problem, corrected for the number of looks."""
+"""All cells of a table compared with each other, paired by problem, corrected for the number of comparisons."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ from its.metrics.quantiles import t_quantile
 
 _CHUNK = 2_000_000
 _ROOM = 1e-6
-"""Of what a statistic's square must stay below the number of problems; at that number all flips show one direction."""
+"""How far a statistic's square has to stay below the number of problems; at that number all signs agree."""
 
 
 @dataclass(frozen=True)
 class PairTest:
-    """`first` minus `second`. `p_value` is adjusted for all pairs of the table, `raw` is not.
-
-    `low` and `high` hold for all pairs at once (95 %). `detectable` is the true difference that this test, corrected,
-    would show with 80 % power; None where so few problems can show none. All of it is for the checkpoints at hand.
-    """
+    """`first` minus `second`; the fields are those of `its.results.CellTest`. All of it is for these checkpoints."""
 
     first: str
     second: str
@@ -32,10 +28,10 @@ class PairTest:
     low: float
     high: float
     p_value: float
-    raw: float
+    raw_p_value: float
     problems: int
-    within_noise: bool
-    detectable: float | None
+    significant: bool
+    minimum_detectable_difference: float | None
 
 
 def compare_cells(
@@ -43,9 +39,10 @@ def compare_cells(
 ) -> list[PairTest]:
     """Every pair tested by step-down max-T over sign flips (Westfall and Young), in the order of the pairs.
 
-    The signs of a problem are flipped in all pairs at once, which keeps how pairs hang together: sixteen cells of one
-    model are far from 120 independent looks, and Holm would take them as such. The statistic of a pair is its sum of
-    differences over the root of their sum of squares, which flips do not change, so pairs of unlike spread weigh alike.
+    The signs of a problem are flipped in all pairs at once, which keeps the dependence between pairs: sixteen cells of
+    one model are far from 120 independent comparisons, and Holm would treat them as such. The statistic of a pair is
+    its sum of differences over the root of their sum of squares, which flips do not change, so that pairs of different
+    spread weigh the same.
     A pair without a difference has p = 1. The chance of one or more false alarms in the whole table is at most 5 %.
 
     Args:
@@ -54,7 +51,7 @@ def compare_cells(
         draws: arrangements drawn; p is at least 1 / (draws + 1).
 
     Raises:
-        ValueError: if cells have unlike numbers of problems, or there are none, or draws < 1.
+        ValueError: if cells have different numbers of problems, or none, or draws < 1.
     """
     if not pairs:
         return []
@@ -76,7 +73,7 @@ def compare_cells(
         signs = generator.integers(0, 2, size=(min(step, draws - start), size), dtype=np.int8) * 2.0 - 1
         flipped = np.abs(signs @ scaled[order].T)
         alone += (flipped >= wanted).sum(axis=0)
-        # The largest among a pair and all pairs that showed less: the step-down of Westfall and Young.
+        # The largest among a pair and all pairs with a smaller statistic: the step-down of Westfall and Young.
         largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
         together += (largest >= wanted).sum(axis=0)
         tops.append(largest[:, 0])
@@ -101,7 +98,7 @@ def compare_cells(
                 float(adjusted[place]),
                 float(raw[place]),
                 size,
-                bool(adjusted[place] >= ALPHA),
+                bool(adjusted[place] < ALPHA),
                 min(1.0, (critical + power) * error) if shows else None,
             )
         )
@@ -112,7 +109,7 @@ def _as_t(statistic: float, size: int) -> float:
     """The t statistic of a sum over the root of its sum of squares; never below Student's own 95 % point.
 
     With few problems the flips reach only a few values, up to all signs alike, where t has no bound: then twice
-    Student's point stands for it.
+    Student's point is used.
     """
     if size < 2:
         return 2.0

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from its.types import VerdictName, Vote
+from its.types import VerdictName
 
 CORRECT = "\0correct"
-"""The class of every answer that the grader found correct; no answer holds a NUL at its start."""
+"""The class of every answer that the grader found correct; no answer starts with a NUL."""
 
 
 def ballot_classes(ballots_N: Sequence[tuple[str | None, VerdictName]]) -> list[str | None]:
     """What each ballot counts for: answers that are equivalent fall into one class, a blank is None.
 
     All correct answers are equivalent to the reference and so to each other: they are one class, however they are
-    written, and so is an answer that equals a correct one but met a grader that could not decide. Wrong answers are
+    written, and so is an answer that equals a correct one but that the grader could not decide. Wrong answers are
     one class where they are equal after normalisation; two wrong forms of one value stay two classes, since nothing
-    compared them. That helps the correct answer, if it comes in several forms; `Tally.moved` counts how often.
+    compared them. That favours a correct answer in several forms; `VoteCounts.changed` counts how often.
 
     Args:
         ballots_N: normalised answer and verdict of each response to one problem.
@@ -27,37 +27,15 @@ def ballot_classes(ballots_N: Sequence[tuple[str | None, VerdictName]]) -> list[
     return [None if answer is None else CORRECT if answer in correct else answer for answer, _ in ballots_N]
 
 
-def majority_vote(answers: Sequence[str | None]) -> Vote:
-    """The most common answer among the responses to one problem.
-
-    Answers are compared as given, so normalise first. None (no answer found) stays in the total but
-    cannot win; if nothing else was said the vote is None. On a tie the answer met first in sampling
-    order wins and `Vote.tied` is set, so that the report can count ties. `Vote.share` is the winner's
-    count / all answers, in [0, 1].
-
-    Args:
-        answers: one per response, in sampling order, at least one.
-
-    Raises:
-        ValueError: without answers.
-    """
-    if not answers:
-        raise ValueError("a vote needs at least one answer")
-    winners, top = _leaders(Counter(answer for answer in answers if answer is not None))
-    if not winners:
-        return Vote(answer=None, share=0.0, tied=False)
-    return Vote(answer=winners[0], share=top / len(answers), tied=len(winners) > 1)
-
-
 @dataclass(frozen=True)
-class Tally:
-    """What a vote on each problem of a benchmark came to.
+class VoteCounts:
+    """The results of the votes on the problems of a benchmark.
 
     `credit_P` is 1, 0 or, on a tie, the share of the tied classes that are correct: what a random tie-break gives in
     expectation, and independent of the order of the members. `first` counts problems won if the class met first wins
-    ties (in the order of the members), `won` and `lost` if every tie that holds the correct class is won or lost.
-    `tied` counts problems where classes tie at the top, `blank` those where nobody answered, `moved` those where the
-    vote by strings alone would have another credit.
+    ties (in the order of the members), `won` and `lost` if every tie that contains the correct class is won or lost.
+    `tied` counts problems where classes tie at the top, `blank` those without any answer, `changed` those where
+    the vote by strings alone would have another credit.
     """
 
     credit_P: list[float]
@@ -66,7 +44,7 @@ class Tally:
     lost: int
     tied: int
     blank: int
-    moved: int
+    changed: int
 
     @property
     def accuracy(self) -> float:
@@ -74,18 +52,18 @@ class Tally:
         return sum(self.credit_P) / len(self.credit_P)
 
 
-def tally(ballots_P: Iterable[Mapping[tuple[str | None, VerdictName], int]]) -> Tally:
+def count_votes(ballots_P: Iterable[Mapping[tuple[str | None, VerdictName], int]]) -> VoteCounts:
     """Count the votes on every problem.
 
     Args:
-        ballots_P: for each problem, how many ballots of each (normalised answer, verdict), in the order of first
-            meeting. A blank has the answer None.
+        ballots_P: for each problem, how many ballots of each (normalised answer, verdict), in the order in which
+            they were met. A blank has the answer None.
 
     Raises:
         ValueError: without problems, or for a problem without ballots.
     """
     credit_P: list[float] = []
-    first = won = lost = tied = blank = moved = 0
+    first = won = lost = tied = blank = changed = 0
     for place, ballots in enumerate(ballots_P):
         if not ballots:
             raise ValueError(f"problem {place} has no ballot")
@@ -96,10 +74,10 @@ def tally(ballots_P: Iterable[Mapping[tuple[str | None, VerdictName], int]]) -> 
             if name is not None:
                 counts[name] += ballots[kind]
                 strings[str(kind[0])] += ballots[kind]
-        winners, _ = _leaders(counts)
+        winners = _leaders(counts)
         right = {answer for answer, verdict in kinds if verdict == "correct"}
         credit = (CORRECT in winners) / len(winners) if winners else 0.0
-        by_string, _ = _leaders(strings)
+        by_string = _leaders(strings)
         plain = sum(answer in right for answer in by_string) / len(by_string) if by_string else 0.0
         credit_P.append(credit)
         first += winners[:1] == [CORRECT]
@@ -107,13 +85,13 @@ def tally(ballots_P: Iterable[Mapping[tuple[str | None, VerdictName], int]]) -> 
         lost += winners == [CORRECT]
         tied += len(winners) > 1
         blank += not winners
-        moved += abs(credit - plain) > 1e-12
+        changed += abs(credit - plain) > 1e-12
     if not credit_P:
         raise ValueError("a vote needs at least one problem")
-    return Tally(credit_P, first, won, lost, tied, blank, moved)
+    return VoteCounts(credit_P, first, won, lost, tied, blank, changed)
 
 
-def _leaders(counts: Counter[str]) -> tuple[list[str], int]:
-    """The classes with the most ballots, in the order of first meeting, and how many ballots that is."""
+def _leaders(counts: Counter[str]) -> list[str]:
+    """The classes with the most ballots, in the order in which they were met."""
     top = max(counts.values(), default=0)
-    return [name for name, count in counts.items() if count == top], top
+    return [name for name, count in counts.items() if count == top]

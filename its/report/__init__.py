@@ -1,1 +1,1 @@
-"""The page and the tables of a study, from plain values."""
+"""The page and the tables of a study, from its results."""

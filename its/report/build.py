@@ -1,7 +1,7 @@
-"""A study's results as one self-contained HTML page.
+"""The report of a study: one self-contained HTML page.
 
-Values in, a string out: no file of the study is opened here. Averages and intervals arrive as shares in [0, 1] and are
-shown in percent; differences are shown in points (percentage points).
+Values in, a string out: no file of the study is opened here. Shares are shown in percent, differences in points
+(percentage points).
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from its.report.charts import loss_charts
-from its.report.check import REQUIRED, as_written, check_study
+from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, grouped
-from its.report.matrix import Entry, Matrix, Row, fewest, matrices, of, terms
+from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, headline_sentences
+from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
-INTERVALS = {
+INTERVALS: dict[IntervalMethod, str] = {
     "nearest_coverage": "over problems, from the counts",
     "agresti_coull": "over problems, Agresti-Coull",
     "cluster_agresti_coull": "over problems, Agresti-Coull with the design effect",
+    "seeds_and_problems": "over problems and training seeds",
     "none": "unknown: one problem",
 }
-BLOCKS = {
+BLOCKS: dict[Block, str] = {
     "base": "the untrained model",
     "NN": "trained without a persona, tested without",
     "NX": "trained without a persona, tested with one",
@@ -35,21 +37,11 @@ BLOCKS = {
     "XX": "a persona on both sides: the co-design cells",
 }
 MOST_TESTS = 20
-"""Pairs of cells that the page lists; comparisons.json has them all."""
-
-_OPTIONAL = ("description", "commit", "dirty", "created", "design", "warnings", "caveats", *REQUIRED)
+"""Pairs of cells that the page lists; comparisons.json has all."""
 
 
-@as_written(also=(TemplateError,))
-def build_report(study: Mapping[str, Any]) -> str:
-    """The study as one HTML page that loads nothing: styles and drawings are inside, there is no script.
-
-    Lists that are absent or empty leave their section out. `confidence` (0.95, say), where given, names the intervals.
-
-    Raises:
-        DataError: if a row of the study lacks a field that the page cannot do without; all such rows are named.
-    """
-    check_study(study)
+def build_report(study: ReportData) -> str:
+    """The study as one HTML page that loads nothing: styles and drawings are inside, there is no script."""
     environment = Environment(
         loader=PackageLoader("its.report", "."),
         autoescape=True,
@@ -73,46 +65,46 @@ def build_report(study: Mapping[str, Any]) -> str:
     return shown(page.replace("\r\n", "\n").replace("\0", "\ufffd"), lines=True)
 
 
-def page_values(study: Mapping[str, Any]) -> dict[str, Any]:
+def page_values(study: ReportData) -> dict[str, Any]:
     """All that the template is given: texts, numbers, lists and mappings, nothing that can be called."""
     tables = matrices(study)
-    scales = {
-        name: _scale([m for m in tables if m.benchmark == name]) for name in distinct(m.benchmark for m in tables)
-    }
+    names = distinct(m.benchmark for m in tables)
+    scales = {name: _scale([m for m in tables if m.benchmark == name]) for name in names}
+    cells = {name: [cell for cell in study.cells if cell.benchmark == name] for name in names}
+    values = study.model_dump(exclude={"losses"})
     return dict(
         css=Markup(files("its.report").joinpath("style.css").read_text(encoding="utf-8")),
-        study={**dict.fromkeys(_OPTIONAL), **study},
-        recipe=study.get("recipe") or "unnamed",
+        study=values,
         headline=headline_sentences(study),
         matrices=[_plain(matrix, scales[matrix.benchmark]) for matrix in tables],
         scales=scales,
         swatches=[heat_style(i / 10, 0.0, 1.0) for i in range(11)],
-        terms={name: terms(of(study, "cells", name)) for name in scales},
-        cell_groups=grouped(study.get("cells") or [], lambda cell: cell["benchmark"]),
-        metrics={name: _metrics(of(study, "cells", name)) for name in scales},
+        terms={name: terms(rows) for name, rows in cells.items()},
+        cell_groups=grouped(values["cells"], lambda cell: cell["benchmark"]),
+        metrics={name: _metrics(rows) for name, rows in cells.items()},
         intervals=_interval_name(study),
-        few=[(n, p) for n in scales for p in [fewest(of(study, "cells", n))] if p and p < FEW_PROBLEMS],
+        few=[(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS],
         explain=BLOCKS,
-        bars=_bars(study.get("contrasts") or []),
-        test_groups=_test_groups(study.get("tests") or []),
+        bars=_bars(study.comparisons),
+        test_groups=_test_groups(study.tests),
         charts=loss_charts(study),
-        settings=grouped(study.get("settings") or [], lambda row: row.get("group") or ""),
-        problems=grouped(study.get("examples") or [], lambda row: (row["benchmark"], row["problem_id"])),
+        settings=grouped(values["settings"], lambda row: row["group"]),
+        problems=grouped(values["examples"], lambda row: (row["benchmark"], row["problem_id"])),
         cost_total={
-            key: sum(row[key] for row in study.get("cost") or [] if row.get(key) is not None)
-            for key in ("responses", "asked", "from_store", "tokens", "seconds")
+            key: sum(row[key] for row in values["cost"] if row[key] is not None)
+            for key in ("responses", "generated", "from_store", "tokens", "seconds")
         },
-        provenance=_provenance(study.get("provenance") or {}),
+        provenance=_provenance(study.provenance),
     )
 
 
 def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
-    """A table as the template reads it: values alone, as everything that it is given."""
+    """A table as the template reads it: values alone."""
 
     def field(entry: Entry | None) -> dict[str, Any] | None:
         if entry is None:
             return None
-        seeds = [f"seed {cell['seed']}: {percent(cell['avg'])}" for cell in entry.cells] if len(entry.cells) > 1 else []
+        seeds = [f"seed {cell.seed}: {percent(cell.avg)}" for cell in entry.cells] if len(entry.cells) > 1 else []
         style = heat_style(entry.avg, *scale)
         return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds}
 
@@ -139,40 +131,41 @@ def heat_style(value: float, low: float, high: float) -> str:
     return f"background:#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x};color:{ink}"
 
 
-def _metrics(cells: Sequence[Row]) -> list[str]:
+def _metrics(cells: Sequence[ReportedCell]) -> list[str]:
     """The further metrics of a benchmark's cells (`pass@4`), in order of their columns; with k = 1 they are avg@n."""
-    return distinct(name for cell in cells for name in cell.get("intervals") or {} if not name.endswith("@1"))
+    return distinct(name for cell in cells for name in cell.intervals if not name.endswith("@1"))
 
 
-def metric_value(cell: Row, name: str) -> float | None:
+def metric_value(cell: Mapping[str, Any], name: str) -> float | None:
     """The value of `pass@4`, `all@4` or `maj@3` in a cell."""
     metric, _, k = name.partition("@")
-    value = (cell.get(f"{metric}_at_k") or {}).get(k)
-    return None if value is None else float(value)
+    value: float | None = cell[f"{metric}_at_k"].get(k)
+    return value
 
 
-def _test_groups(tests: Sequence[Row]) -> list[dict[str, Any]]:
-    """The tests of pairs of cells, a group a table: how many, and those beyond the noise, the surest first."""
+def _test_groups(tests: Sequence[CellTest]) -> list[dict[str, Any]]:
+    """The tests of pairs of cells, a group a table: how many, and the significant ones by p value."""
     out = []
-    for (benchmark, model, dataset), rows in grouped(tests, lambda t: (t["benchmark"], t["model"], t["dataset"])):
-        loud = sorted((t for t in rows if not t["within_noise"]), key=lambda t: (t["p_value"], -abs(t["difference"])))
+    for (benchmark, model, dataset), rows in grouped(tests, lambda t: (t.benchmark, t.model, t.dataset)):
+        significant = sorted((t for t in rows if t.significant), key=lambda t: (t.p_value, -abs(t.difference)))
+        shown = [test.model_dump() for test in significant[:MOST_TESTS]]
+        found = [t.minimum_detectable_difference for t in rows if t.minimum_detectable_difference is not None]
         out.append(
             {
                 "name": f"{benchmark}, {model}" + (f" trained on {dataset}" if dataset else ""),
-                "looks": len(rows),
-                "loud": loud[:MOST_TESTS],
-                "more": len(loud) - len(loud[:MOST_TESTS]),
-                "smallest": min(t["p_value"] for t in rows),
-                "seen": [t["detectable"] for t in rows if t["detectable"] is not None],
+                "tests": len(rows),
+                "significant": shown,
+                "more": len(significant) - len(shown),
+                "smallest": min(t.p_value for t in rows),
+                "detectable": found,
             }
         )
     return out
 
 
-def _interval_name(study: Mapping[str, Any]) -> str:
-    found = distinct(c["interval"] for c in study.get("cells") or [] if c.get("interval"))
-    methods = "; ".join(INTERVALS.get(name, name) for name in found)
-    level = f"{100 * study['confidence']:g} % " if study.get("confidence") else ""
+def _interval_name(study: ReportData) -> str:
+    methods = "; ".join(distinct(INTERVALS[cell.interval_method] for cell in study.cells))
+    level = f"{100 * study.confidence:g} % " if study.confidence else ""
     return f"{level}interval" + (f" ({methods})" if methods else "")
 
 
@@ -186,23 +179,17 @@ def _scale(matrices: Sequence[Matrix]) -> tuple[float, float]:
     return low + shift, high + shift
 
 
-def _bars(contrasts: Sequence[Row]) -> list[dict[str, float] | None]:
-    """Per contrast its interval on one shared axis of 160 units with zero at 80; None where there is no interval."""
-    ends = [abs(c[key]) for c in contrasts for key in ("low", "high", "difference") if c[key] is not None]
-    scale: float = max([*ends, 0.01]) * 1.05
+def _bars(rows: Sequence[Comparison]) -> list[dict[str, float]]:
+    """Per comparison its interval on one shared axis of 160 units with zero at 80."""
+    scale = 1.05 * max([0.01, *(abs(end) for row in rows for end in (row.low, row.high, row.difference))])
 
     def place(value: float) -> float:
         return round(80 + 80 * value / scale, 1)
 
-    return [
-        None
-        if None in (c["low"], c["high"], c["difference"])
-        else {"low": place(c["low"]), "high": place(c["high"]), "at": place(c["difference"])}
-        for c in contrasts
-    ]
+    return [{"low": place(row.low), "high": place(row.high), "at": place(row.difference)} for row in rows]
 
 
-def _provenance(value: Row) -> list[tuple[str, list[tuple[str, str]]]]:
+def _provenance(value: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """The provenance as titled lists of (name, value), nested tables flattened with dots."""
     groups: list[tuple[str, list[tuple[str, str]]]] = []
     single = [(key, text(item)) for key, item in value.items() if not isinstance(item, Mapping)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from its.report.data import LossStep, ReportData
 from its.report.grouping import distinct, grouped, mean
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Frame:
         return round(self.bottom - (self.bottom - self.top) * (loss - self.least) / (self.most - self.least), 1)
 
 
-def loss_charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+def loss_charts(study: ReportData) -> list[dict[str, Any]]:
     """Loss curves as drawings, one per (model, dataset): colour by train strategy, dashes by seed."""
-    known = {c["checkpoint"]: c for c in study.get("cells") or [] if c["train"] is not None}
-    losses = [(name, rows) for name, rows in (study.get("losses") or {}).items() if rows]
+    known = {c.checkpoint: c for c in study.cells if c.train is not None}
+    losses = [(name, rows) for name, rows in study.losses.items() if rows]
 
     def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
         cell = known.get(item[0])
-        return (cell["model"], cell["dataset"]) if cell else ()
+        return (cell.model, cell.dataset) if cell else ()
 
     charts = []
     for group, members in grouped(losses, group_of):
@@ -50,17 +49,17 @@ def loss_charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         least, most = (f(loss for _, dots, _ in drawn for _, loss in dots) for f in (min, max))
         x_ticks, y_ticks = _ticks(0.0, last), _ticks(min(0.0, least), most)
         frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
-        trains = distinct(known[name]["train"] if name in known else name for name, _, _ in drawn)
-        seeds = distinct(known[name]["seed"] if name in known else None for name, _, _ in drawn)
+        trains = distinct(known[name].train if name in known else name for name, _, _ in drawn)
+        seeds = distinct(known[name].seed if name in known else None for name, _, _ in drawn)
         series = []
         for name, dots, lost in drawn:
             cell = known.get(name)
-            label = f"train {cell['train']}, seed {cell['seed']}" if cell else name
+            label = f"train {cell.train}, seed {cell.seed}" if cell else name
             series.append(
                 {
                     "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
-                    "colour": trains.index(cell["train"] if cell else name) % 8,
-                    "dash": seeds.index(cell["seed"] if cell else None) % 4,
+                    "colour": trains.index(cell.train if cell else name) % 8,
+                    "dash": seeds.index(cell.seed if cell else None) % 4,
                     "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),
                     "last": f"{dots[-1][1]:.3g}",
                     "end": (frame.x(dots[-1][0]), frame.y(dots[-1][1])),
@@ -79,11 +78,9 @@ def loss_charts(study: Mapping[str, Any]) -> list[dict[str, Any]]:
     return charts
 
 
-def _thin(rows: Sequence[Row], most: int = 300) -> tuple[list[tuple[float, float]], int]:
+def _thin(rows: Sequence[LossStep], most: int = 300) -> tuple[list[tuple[float, float]], int]:
     """At most about 300 dots, each the mean of its steps, and how many steps had no finite loss."""
-    dots = [
-        (float(r["step"]), float(r["loss"])) for r in rows if r.get("loss") is not None and math.isfinite(r["loss"])
-    ]
+    dots = [(float(row.step), row.loss) for row in rows if row.loss is not None and math.isfinite(row.loss)]
     size = math.ceil(len(dots) / most) or 1
     parts = [dots[i : i + size] for i in range(0, len(dots), size)]
     return [(mean(s for s, _ in part), mean(v for _, v in part)) for part in parts], len(rows) - len(dots)

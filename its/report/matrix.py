@@ -1,15 +1,14 @@
-"""The train x test table of a benchmark: which cell stands where."""
+"""The train x test table of a benchmark: which cell belongs where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, mean
 from its.report.numbers import percent
-
-Row = Mapping[str, Any]
+from its.results import PairResult
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,20 @@ class Entry:
     else the outermost ends of the seeds' own intervals.
     """
 
-    cells: Sequence[Row]
-    pair: Row | None = None
+    cells: Sequence[ReportedCell]
+    pair: PairResult | None = None
 
     @property
     def avg(self) -> float:
-        return mean(cell["avg"] for cell in self.cells)
+        return mean(cell.avg for cell in self.cells)
 
     @property
     def low(self) -> float:
-        return float(self.pair["low"]) if self.pair else min(float(cell["low"]) for cell in self.cells)
+        return self.pair.low if self.pair else min(cell.low for cell in self.cells)
 
     @property
     def high(self) -> float:
-        return float(self.pair["high"]) if self.pair else max(float(cell["high"]) for cell in self.cells)
+        return self.pair.high if self.pair else max(cell.high for cell in self.cells)
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Matrix:
     entries: Sequence[Sequence[Entry | None]]
 
     @property
-    def cells(self) -> list[Row]:
+    def cells(self) -> list[ReportedCell]:
         return [cell for row in self.entries for entry in row if entry for cell in entry.cells]
 
     @property
@@ -57,75 +56,78 @@ class Matrix:
         return f"{self.model} trained on {self.dataset}" if self.dataset else f"{self.model}, untrained"
 
     @property
-    def seeds(self) -> list[Any]:
-        return distinct(cell["seed"] for cell in self.cells if cell["train"] is not None)
+    def seeds(self) -> list[int]:
+        return distinct(cell.seed for cell in self.cells if cell.train is not None)
 
     @property
     def spans(self) -> bool:
-        """Whether brackets span the intervals of several seeds, since the study has none for the mean."""
+        """Whether brackets span the intervals of several seeds, since the study has no interval of the mean."""
         return any(len(entry.cells) > 1 and not entry.pair for row in self.entries for entry in row if entry)
 
 
-def matrices(study: Row) -> list[Matrix]:
+def matrices(study: ReportData) -> list[Matrix]:
     """One per (benchmark, model, dataset), in the order of the design; base is in each one of its model."""
-    cells: Sequence[Row] = study.get("cells") or []
-    design: Row = study.get("design") or {}
-    orders = {
-        field: distinct([*(design.get(key) or []), *(cell[field] for cell in cells)])
-        for field, key in (("benchmark", "benchmarks"), ("model", "models"), ("train", "train"), ("test", "test"))
-    }
-    pairs = {
-        (p["benchmark"], p["model"], p["dataset"], p["train"], p["test"]): p
-        for p in study.get("pairs") or []
-        if len(p["seeds"]) > 1
+    cells, design = study.cells, study.design
+
+    def ordered(key: str, found: Sequence[str | None]) -> list[str | None]:
+        return distinct([*(design.get(key) or []), *found])
+
+    trains = ordered("train", [cell.train for cell in cells])
+    tests = ordered("test", [cell.test for cell in cells])
+    pairs: dict[tuple[str | None, ...], PairResult] = {
+        (p.benchmark, p.model, p.dataset, p.train, p.test): p for p in study.pairs if len(p.seeds) > 1
     }
     out = []
-    for benchmark in orders["benchmark"]:
-        for model in orders["model"]:
-            here = [cell for cell in cells if cell["benchmark"] == benchmark and cell["model"] == model]
-            trained = [cell for cell in here if cell["train"] is not None]
-            base = [cell for cell in here if cell["train"] is None]
-            wanted = distinct([*(design.get("datasets") or []), *(cell["dataset"] for cell in trained)])
-            datasets = [d for d in wanted if any(cell["dataset"] == d for cell in trained)]
+    for benchmark in ordered("benchmarks", [cell.benchmark for cell in cells]):
+        for model in ordered("models", [cell.model for cell in cells]):
+            here = [cell for cell in cells if (cell.benchmark, cell.model) == (benchmark, model)]
+            trained = [cell for cell in here if cell.train is not None]
+            base = [cell for cell in here if cell.train is None]
+            found = {cell.dataset for cell in trained}
+            datasets = [d for d in ordered("datasets", [cell.dataset for cell in trained]) if d in found]
             for dataset in datasets or ([None] if base else []):
-                mine = [cell for cell in trained if cell["dataset"] == dataset]
-                rows: list[Any] = [None] if base else []
-                rows += [t for t in orders["train"] if t is not None and any(c["train"] == t for c in mine)]
-                columns = [t for t in orders["test"] if any(c["test"] == t for c in [*base, *mine])]
+                own = [cell for cell in trained if cell.dataset == dataset]
+                rows = ([None] if base else []) + [t for t in trains if t and any(c.train == t for c in own)]
+                columns = [t for t in tests if t is not None and any(c.test == t for c in [*base, *own])]
                 entries = [
                     [
-                        _entry([*base, *mine], row, column, pairs.get((benchmark, model, dataset, row, column)))
+                        _entry([*base, *own], row, column, pairs.get((benchmark, model, dataset, row, column)))
                         for column in columns
                     ]
                     for row in rows
                 ]
-                role = here[0].get("role") or "report"
-                out.append(Matrix(benchmark, role, model, dataset, rows, columns, entries))
+                first = here[0]
+                out.append(Matrix(first.benchmark, first.role, first.model, dataset, rows, columns, entries))
     return out
 
 
-def terms(cells: Sequence[Row]) -> str:
+def _entry(cells: Sequence[ReportedCell], train: str | None, test: str, pair: PairResult | None) -> Entry | None:
+    found = [cell for cell in cells if (cell.train, cell.test) == (train, test)]
+    # Base may be listed once per dataset; it is one measurement, and the first entry is taken.
+    found = found[:1] if train is None else found
+    return Entry(found, pair) if found else None
+
+
+def terms(cells: Sequence[ReportedCell]) -> str:
     """`200 problems, n = 1, grader v1`; several values of one term are all listed.
 
-    Where rules took rows out of the benchmark, its denominator is said: `269 problems of 272 rows`.
+    Where rules removed rows of the benchmark, its denominator is stated: `269 problems of 272 rows`.
     """
+    less = any(cell.rows_read is not None and cell.problems < cell.rows_read for cell in cells)
+    rows = f" of {_listed([cell.rows_read for cell in cells])} rows" if less else ""
+    grader = _listed([cell.grader_version or None for cell in cells])
+    problems, n = _listed([cell.problems for cell in cells]), _listed([cell.n for cell in cells])
+    return f"{problems} problems{rows}, n = {n}" + (f", grader v{grader}" if grader else "")
 
-    def listed(key: str) -> str:
-        values = distinct(c[key] for c in cells if c.get(key) is not None)
-        return "/".join(str(v) for v in sorted(values, key=lambda v: (isinstance(v, str), v)))
 
-    grader = listed("grader_version")
-    less = any(c["problems"] < c.get("rows_read", 0) for c in cells)
-    rows = f" of {listed('rows_read')} rows" if less else ""
-    return f"{listed('problems')} problems{rows}, n = {listed('n')}" + (f", grader v{grader}" if grader else "")
+def _listed(values: Sequence[int | str | None]) -> str:
+    """The different values in order, those that are None left out."""
+    return "/".join(str(v) for v in sorted(distinct(v for v in values if v is not None)))
 
 
 def fallback_note(matrix: Matrix) -> str:
-    """What share of each row's responses has its answer by the fallback; "" where it is the same in all cells, or not
-    known (cells of earlier graders)."""
-    if any("fallback" not in cell for cell in matrix.cells):
-        return ""
-    shares = [[float(c["fallback"]) for entry in entries if entry for c in entry.cells] for entries in matrix.entries]
+    """What share of each row's responses has its answer by the fallback; "" where all cells have the same."""
+    shares = [[c.fallback_rate for entry in entries if entry for c in entry.cells] for entries in matrix.entries]
     if len({percent(share) for row in shares for share in row}) < 2:
         return ""
     named = zip(matrix.rows, shares, strict=True)
@@ -135,20 +137,3 @@ def fallback_note(matrix: Matrix) -> str:
 def _range(shares: Sequence[float]) -> str:
     least, most = percent(min(shares)), percent(max(shares))
     return least if least == most else f"{least.removesuffix(' %')} to {most}"
-
-
-def of(study: Row, name: str, benchmark: str) -> list[Row]:
-    """The rows of one list of the study that belong to a benchmark."""
-    return [row for row in study.get(name) or [] if row["benchmark"] == benchmark]
-
-
-def fewest(cells: Sequence[Row]) -> int | None:
-    """The least number of problems of any cell; None without cells."""
-    return min((int(cell["problems"]) for cell in cells), default=None)
-
-
-def _entry(cells: Sequence[Row], train: str | None, test: str, pair: Row | None) -> Entry | None:
-    found = [cell for cell in cells if cell["train"] == train and cell["test"] == test]
-    # Base may be listed once per dataset; it is one measurement, and the first listing stands for it.
-    found = found[:1] if train is None else found
-    return Entry(found, pair) if found else None

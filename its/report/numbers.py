@@ -23,14 +23,8 @@ def points(difference: float | None, signed: bool = True) -> str:
 
 def ends(row: Any, low: str = "low", high: str = "high") -> str:
     """The interval of a row or an entry in percent, `[19.0, 30.9]`."""
-    bounds = [row.get(key) if isinstance(row, Mapping) else getattr(row, key) for key in (low, high)]
-    known = [bound for bound in bounds if bound is not None]
-    return f"[{', '.join(f'{100 * bound:.1f}' for bound in known)}]" if len(known) == 2 else DASH
-
-
-def signed_ends(row: Mapping[str, Any]) -> str:
-    """The interval of a difference in points, `[-6.1, +2.0]`."""
-    return f"[{points(row['low'])}, {points(row['high'])}]"
+    bounds = (row[key] if isinstance(row, Mapping) else getattr(row, key) for key in (low, high))
+    return f"[{', '.join(f'{100 * bound:.1f}' for bound in bounds)}]"
 
 
 def p_value(p: float | None) -> str:

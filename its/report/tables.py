@@ -1,4 +1,4 @@
-"""The train x test tables as papers and programs take them: text, CSV, Markdown, LaTeX."""
+"""The train x test tables for papers and programs: text, CSV, Markdown, LaTeX."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from its.report.check import as_written, check_study
-from its.report.matrix import Entry, Matrix, Row, fallback_note, matrices, terms
+from its.report.data import ReportData, ReportedCell
+from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import percent
 
-_CSV = (
-    *("benchmark", "role", "model", "dataset", "train", "test", "block", "seed", "problems", "n", "avg", "low", "high"),
-    *("interval", "maj", "k", "no_answer", "fallback", "truncated", "loops", "errors", "equal_samples", "grader_error"),
-    *("prompt_tokens", "thinking_tokens", "completion_tokens", "correct_per_1000_tokens", "grader_version"),
-    "rows_read",
-)
+_NESTED = {"maj_at_k", "pass_at_k", "all_at_k", "g_pass_at_k", "intervals"}
+"""Keys of a cell that are tables and do not fit a line of CSV."""
+_CSV = [name for name in ReportedCell.model_fields if name not in _NESTED]
 _LATEX = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -26,15 +23,10 @@ _LATEX = str.maketrans(
 )
 
 
-@as_written()
-def text_table(study: Row) -> str:
-    """The train x test tables for a terminal, one per benchmark, model and dataset; `-` where nothing was measured.
-
-    Raises:
-        DataError: as `build_report`.
-    """
+def text_table(study: ReportData) -> str:
+    """The train x test tables for a terminal, one per benchmark, model and dataset; `-` where nothing was measured."""
     tables = []
-    for matrix in _checked(study):
+    for matrix in matrices(study):
         grid = [["train \\ test", *matrix.columns]]
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
             shown = [f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]" if e else "-" for e in entries]
@@ -47,30 +39,21 @@ def text_table(study: Row) -> str:
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
 
-@as_written()
-def csv_table(study: Row) -> str:
-    """One line a cell, shares in [0, 1], with the terms of each number; empty where there is none.
-
-    Raises:
-        DataError: as `build_report`.
-    """
-    check_study(study)
+def csv_table(study: ReportData) -> str:
+    """One line a cell, shares in [0, 1], with the terms of each number; empty where there is none."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, _CSV, extrasaction="ignore", restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**cell, "train": cell["train"] or "base"} for cell in study.get("cells") or [])
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_CSV)
+    for cell in study.cells:
+        values = {**cell.model_dump(), "train": cell.train or "base"}
+        writer.writerow([values[name] for name in _CSV])
     return out.getvalue()
 
 
-@as_written()
-def markdown_table(study: Row) -> str:
-    """The tables for a README: percent, then the bounds; each with its terms above.
-
-    Raises:
-        DataError: as `build_report`.
-    """
+def markdown_table(study: ReportData) -> str:
+    """The tables for a README: percent, then the bounds; each with its terms above."""
     tables = []
-    for matrix in _checked(study):
+    for matrix in matrices(study):
         lines = [
             f"**{matrix.benchmark}** ({matrix.role}), {matrix.title}: {terms(matrix.cells)}, {_interval(study)}",
             "",
@@ -86,17 +69,13 @@ def markdown_table(study: Row) -> str:
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
 
-@as_written()
-def latex_table(study: Row) -> str:
+def latex_table(study: ReportData) -> str:
     """A `table` for each benchmark, model and dataset; it needs the package `booktabs`.
 
-    The bounds stand small under each mean, the terms in the caption. No cell is set bold: a bold maximum is a claim.
-
-    Raises:
-        DataError: as `build_report`.
+    The bounds are small below each mean, the terms in the caption. No cell is set bold: a bold maximum is a claim.
     """
     tables = []
-    for matrix in _checked(study):
+    for matrix in matrices(study):
         caption = (
             f"{matrix.title}, {matrix.benchmark} ({matrix.role}): mean correctness in percent, {_interval(study)}; "
         )
@@ -121,18 +100,13 @@ def latex_table(study: Row) -> str:
     return "\n\n".join(tables) + "\n" if tables else "% nothing was measured\n"
 
 
-TABLES: dict[str, Callable[[Row], str]] = {
+TABLES: dict[str, Callable[[ReportData], str]] = {
     "text": text_table,
     "csv": csv_table,
     "latex": latex_table,
     "markdown": markdown_table,
 }
-"""Format -> what writes it."""
-
-
-def _checked(study: Row) -> list[Matrix]:
-    check_study(study)
-    return matrices(study)
+"""Format -> the function that writes it."""
 
 
 def _seeds_note(matrix: Matrix) -> str:
@@ -143,8 +117,8 @@ def _seeds_note(matrix: Matrix) -> str:
     return f"mean over training seeds {', '.join(seeds)}; {what}"
 
 
-def _interval(study: Row) -> str:
-    return f"{100 * study['confidence']:g} % intervals" if study.get("confidence") else "intervals"
+def _interval(study: ReportData) -> str:
+    return f"{100 * study.confidence:g} % intervals" if study.confidence else "intervals"
 
 
 def _markdown(name: str) -> str:

@@ -7,8 +7,10 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import its
 from its.cards.denominator import denominator, told_denominator
@@ -18,54 +20,74 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.report.build import build_report
-from its.report.check import as_written
+from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
 from its.report.sentences import selection_sentences
+from its.results import (
+    CellResult,
+    Cells,
+    Comparison,
+    Comparisons,
+    File,
+    Selection,
+    Votes,
+    fitting,
+    read_cost,
+    read_results,
+)
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
+from its.shown import shown
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
-ODD_RATE = 0.1  # of a cell's responses: from here on the report warns
+WARNED_RATE = 0.1  # of a cell's responses: from here on the report warns
 EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 
 
+QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
+
+
 def run(study: Study) -> str:
-    """Build the report; return a line that says where it is."""
+    """Build the report; return a line with its path."""
     collected = collect(study)
-    write_json(study.results("provenance.json"), collected["provenance"])
+    write_json(study.results("provenance.json"), collected.provenance)
     path = study.results("report.html")
     with atomic_file(path) as out:
         out.write(build_report(collected))
     return f"{path.relative_to(study.project)}: built; `its results table` prints the table"
 
 
-def summary(study: Study) -> dict[str, Any]:
-    """What the table and the headline need: results alone, no model, no environment."""
-    cells = _results(study, "cells", "cells", "blocks", "pairs")
-    compared = _results(study, "comparisons", "comparisons", "tests", "efficiency")
-    chosen = _results(study, "selection", "selection", "nested")
-    votes = _results(study, "votes", "votes")
+def summary(study: Study) -> ReportData:
+    """What the table and the headline need: results alone, no model, no environment.
+
+    Raises:
+        DataError: if results are missing, do not fit, or were measured with another recipe.
+    """
+    cells = _results(study, "cells.json", Cells)
+    compared = _results(study, "comparisons.json", Comparisons)
+    chosen = _results(study, "selection.json", Selection)
+    votes = _results(study, "votes.json", Votes)
     counted, _ = _denominators(study)
-    return {
-        "recipe": study.recipe.recipe,
-        "description": study.recipe.description,
-        "design": study.recipe.design.model_dump(),
-        "confidence": 0.95,
-        "cells": [_with_rows_read(cell, counted) for cell in cells["cells"]],
-        "blocks": cells["blocks"],
-        "pairs": cells["pairs"],
-        "contrasts": compared["comparisons"],
-        "tests": compared["tests"],
-        "efficiency": compared["efficiency"],
-        "selection": chosen["selection"],
-        "nested": chosen["nested"],
-        "votes": votes["votes"],
-    }
+    return ReportData(
+        recipe=study.recipe.recipe,
+        description=study.recipe.description,
+        design=study.recipe.design.model_dump(),
+        confidence=0.95,
+        cells=[_with_rows_read(cell, counted) for cell in cells.cells],
+        blocks=cells.blocks,
+        pairs=cells.pairs,
+        comparisons=compared.comparisons,
+        tests=compared.tests,
+        efficiency=compared.efficiency,
+        selection=chosen.selection,
+        nested=chosen.nested,
+        votes=votes.votes,
+    )
 
 
 def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """What became of the rows of each benchmark whose card is here, and why that of another cannot be told."""
+    """The denominator of each benchmark whose card is here, and why that of another is not known."""
     found, faults = {}, []
     for name in study.recipe.design.benchmarks:
         path = study.card_path(name)
@@ -74,51 +96,31 @@ def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
         try:
             steps = checked_card(read_json(path), str(path.relative_to(study.project)))["steps"]
         except ItsError as error:
-            faults.append(f"of how many rows the problems of {name} are is not shown: {error.message}")
+            faults.append(f"the rows that the problems of {name} were selected from are not shown: {error.message}")
             continue
         if steps:
             found[name] = denominator(steps)
     return found, faults
 
 
-def _with_rows_read(cell: dict[str, Any], counted: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A cell with the rows that its problems are left of, if the card is of these problems."""
-    rows = counted.get(cell.get("benchmark", ""))
-    if rows is None or rows["kept"] != cell.get("problems"):
-        return cell
-    return {**cell, "rows_read": rows["read"]}
+def _with_rows_read(cell: CellResult, counted: dict[str, dict[str, Any]]) -> ReportedCell:
+    """A cell with the number of rows its problems were selected from, if the card is of these problems."""
+    rows = counted.get(cell.benchmark)
+    read = rows["read"] if rows is not None and rows["kept"] == cell.problems else None
+    return ReportedCell(**dict(cell), rows_read=read)
 
 
-def _results(study: Study, name: str, *keys: str) -> dict[str, Any]:
-    """A file of the stage `measure` that is whole and of the recipe at hand.
-
-    Raises:
-        DataError: if it lacks a key, or was measured of another recipe.
-    """
-    path = study.results(f"{name}.json")
-    found = read_json(path)
-    missing = [f"`{key}`" for key in keys if key not in found] if isinstance(found, dict) else ["an object"]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}", "`dvc repro` measures anew")
-    of = found.get("recipe", study.recipe.recipe)
-    if of != study.recipe.recipe:
+def _results(study: Study, name: str, kind: type[File]) -> File:
+    path = study.results(name)
+    found = read_results(path, kind)
+    if found.recipe != study.recipe.recipe:
         raise DataError(
-            f"{path}: measured of the recipe `{of}`; params.yaml holds `{study.recipe.recipe}`",
-            f"`dvc repro` runs it, `its recipe use {of}` goes back",
+            f"{path}: measured with the recipe `{found.recipe}`; params.yaml contains `{study.recipe.recipe}`",
+            f"`dvc repro` runs it, `its recipe use {found.recipe}` goes back",
         )
-    odd = [f"`{key}`" for key in keys if not _is_rows(found[key])]
-    if odd:
-        raise DataError(
-            f"{path}: not what `measure` writes ({', '.join(odd)} is no list of objects)", "`dvc repro -f measure`"
-        )
-    return dict(found)
+    return found
 
 
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
-
-
-@as_written()
 def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
     """The pair to report, as values and in sentences.
 
@@ -126,80 +128,87 @@ def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
         DataError: if no benchmark chose a pair and the recipe does not allow the maximum of a table to be named.
     """
     found = summary(study)
-    named = [row for row in found["nested"] if "label" in row]
-    if not found["selection"] and not named:
+    named = [row for row in found.nested if row.maximum is not None]
+    if not found.selection and not named:
         roles = {study.recipe.benchmarks[name].role for name in study.recipe.design.benchmarks}
         if roles == {"select"}:
             raise DataError(
-                "every benchmark has the role `select`: the pair that they choose is measured on none that did not",
+                "every benchmark has the role `select`: no benchmark is left to measure the chosen pair on",
                 "give a benchmark `role: report`",
             )
-        if not found["nested"]:
-            raise DataError("there is no choice: no table has two trained cells and two problems")
-        cells = max(row["cells"] for row in found["nested"])
+        if not found.nested:
+            raise DataError("there is nothing to choose from: no table has two trained cells and two problems")
+        pairs = max(row.pairs for row in found.nested)
         raise DataError(
-            f"no benchmark has the role `select`; the largest of {cells} cells is not named: it is partly the luckiest",
+            f"no benchmark has the role `select`; the largest of {pairs} cells is not named: it is partly the luckiest",
             "give a benchmark `role: select`, or set `measure.maximum: true` and see by how much it overstates",
         )
-    kept = {"selection": found["selection"], "maximum": named}
-    return kept, selection_sentences({"selection": found["selection"], "nested": named})
+    values = {
+        "selection": [choice.model_dump() for choice in found.selection],
+        "maximum": [row.model_dump() for row in named],
+    }
+    return values, selection_sentences(found.selection, named)
 
 
-def collect(study: Study) -> dict[str, Any]:
-    """Everything that the report shows, as plain values."""
-    recipe = study.recipe
+def collect(study: Study) -> ReportData:
+    """Everything that the report shows."""
     trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
     elsewhere = _trained_elsewhere(study, trained)
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
-    cost = _cost(study, "persona", "persona")
-    for checkpoint in trained:
-        cost += _cost(study, f"train-{checkpoint.name}", "train")
-    cost += _cost(study, "generate", "generate")
+    found = summary(study)
+    costs = ["persona", *(f"train-{checkpoint.name}" for checkpoint in trained), "generate"]
     commit, dirty, created = _git(study.project)
-    return {
-        **summary(study),
-        "commit": commit,
-        "dirty": dirty,
-        "created": created,
-        "settings": _settings(study),
-        "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
-        "personas": _personas(study),
-        "cards": _cards(study),
-        "parity": [_parity(study, checkpoint) for checkpoint in trained],
-        "cost": cost,
-        "examples": _examples(study),
-        "warnings": _warnings(study, elsewhere),
-        "caveats": list(recipe.report.caveats),
-        "provenance": _provenance(study),
-    }
+    return ReportData(
+        **{
+            **dict(found),
+            "commit": commit,
+            "dirty": dirty,
+            "created": created,
+            "settings": _settings(study),
+            "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
+            "personas": _personas(study),
+            "cards": _cards(study),
+            "parity": [_parity(study, checkpoint) for checkpoint in trained],
+            "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
+            "examples": _examples(study),
+            "warnings": _warnings(study, elsewhere, found),
+            "caveats": list(study.recipe.report.caveats),
+            "provenance": _provenance(study),
+        }
+    )
 
 
-def _cost(study: Study, name: str, stage: str) -> list[dict[str, Any]]:
-    path = study.results("cost", f"{name}.json")
-    found = read_json(path)
-    with as_written(path, stage):
-        if not _is_rows(found):
-            raise TypeError("no list of objects")
-        return list(found)
+@contextmanager
+def _written_by(stage: str, path: Path) -> Iterator[None]:
+    """Around code that takes apart what a stage wrote: someone may have changed the file.
+
+    Raises:
+        DataError: where a value is missing or has another type.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"{path}: not what `{stage}` writes ({shown(f'{type(error).__name__}: {error}')})",
+            f"`dvc repro -f {stage}` writes it again",
+        ) from error
 
 
-def _personas(study: Study) -> list[dict[str, Any]]:
+def _personas(study: Study) -> list[PersonaAccount]:
     path = study.project / "data" / "personas" / "summary.json"
-    found = read_json(path)
-    with as_written(path, "persona"):
-        if not _is_rows(found["personas"]):
-            raise TypeError("`personas` is no list of objects")
-        return list(found["personas"])
+    with _written_by("persona", path):
+        rows = read_json(path)["personas"]
+    return fitting(rows, list[PersonaAccount], path, "persona")
 
 
-def _parity(study: Study, checkpoint: Checkpoint) -> dict[str, Any]:
+def _parity(study: Study, checkpoint: Checkpoint) -> ParityAccount:
     path = study.model_path(checkpoint) / "its_parity.json"
-    found = read_json(path)
-    with as_written(path, "train"):
-        return {"checkpoint": checkpoint.name, **found}
+    with _written_by("train", path):
+        values = {"checkpoint": checkpoint.name, **read_json(path)}
+    return fitting(values, ParityAccount, path, "train")
 
 
-def _settings(study: Study) -> list[dict[str, str]]:
+def _settings(study: Study) -> list[Setting]:
     recipe = study.recipe
     sections: dict[str, dict[str, Any]] = {
         "personas": {
@@ -214,45 +223,40 @@ def _settings(study: Study) -> list[dict[str, str]]:
         "study": {"seed": recipe.seed, "bootstrap draws": recipe.measure.draws},
     }
     return [
-        {"group": group, "name": name, "value": str(value)}
+        Setting(group=group, name=name, value=str(value))
         for group, values in sections.items()
         for name, value in values.items()
         if value not in (None, [], {})
     ]
 
 
-def _cards(study: Study) -> list[dict[str, str]]:
+def _cards(study: Study) -> list[SetCard]:
     """The cards of the study's problem sets, where there are some, as paths from the project."""
-    design = study.recipe.design
-    paths = {
-        name: study.project / "data" / "cards" / name / "card.md" for name in (*design.datasets, *design.benchmarks)
-    }
     counted, _ = _denominators(study)
-    return [
-        {
-            "set": name,
-            "path": str(path.relative_to(study.project)),
-            **({"rows": told_denominator(counted[name])} if name in counted else {}),
-        }
-        for name, path in paths.items()
-        if path.is_file()
-    ]
+    cards = []
+    for name in (*study.recipe.design.datasets, *study.recipe.design.benchmarks):
+        path = study.card_path(name).with_name("card.md")
+        if path.is_file():
+            rows = told_denominator(counted[name]) if name in counted else None
+            cards.append(SetCard(set=name, path=str(path.relative_to(study.project)), rows=rows))
+    return cards
 
 
-def _losses(study: Study, checkpoint: Checkpoint) -> list[dict[str, float]]:
+def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
     path = study.results("loss", f"{checkpoint.name}.csv")
     try:
         lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
-        return [{"step": int(row["step"]), "loss": float(row["loss"])} for row in csv.DictReader(lines)]
+        return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
 
 
-def _examples(study: Study) -> list[dict[str, Any]]:
-    """The first problems of each benchmark under rotating cells, so that every kind of cell is seen."""
-    design = study.recipe.design
-    cells = [(c, b, t) for b in design.benchmarks for c in reversed(study.checkpoints()) for t in design.test]
-    out: list[dict[str, Any]] = []
+def _examples(study: Study) -> list[Example]:
+    """The first problems of each benchmark under rotating cells, so that every kind of cell is shown."""
+    benchmarks = study.recipe.design.benchmarks
+    order = {checkpoint: -place for place, checkpoint in enumerate(study.checkpoints())}  # what was trained last first
+    cells = sorted(study.cells(), key=lambda cell: (benchmarks.index(cell[1]), order[cell[0]]))
+    out = []
     for index in range(min(study.recipe.report.examples, 4 * len(cells))):
         checkpoint, benchmark, test = cells[index % len(cells)]
         problems = study.problems(benchmark)
@@ -262,47 +266,47 @@ def _examples(study: Study) -> list[dict[str, Any]]:
         verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
         query = _find(study.queries_path("test", benchmark, test), Query, query_id)
         out.append(
-            {
-                "problem_id": problem.problem_id,
-                "benchmark": benchmark,
-                "checkpoint": checkpoint.name,
-                "train": checkpoint.train,
-                "test": test,
-                "problem": problem.text,
-                "persona": _persona(study, benchmark, test, problem.problem_id),
-                "query": "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
-                "response": response.text,
-                "reference": problem.reference,
-                "answer": verdict.answer,
-                "verdict": verdict.verdict,
-            }
+            Example(
+                problem_id=problem.problem_id,
+                benchmark=benchmark,
+                checkpoint=checkpoint.name,
+                train=checkpoint.train,
+                test=test,
+                problem=problem.text,
+                persona=_persona(study, benchmark, test, problem.problem_id),
+                query="\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
+                response=response.text,
+                reference=problem.reference,
+                answer=verdict.answer,
+                verdict=verdict.verdict,
+            )
         )
     return out
 
 
 def _persona(study: Study, benchmark: str, test: str, problem_id: str) -> str:
-    """The personas of a problem under a strategy, one below the other; empty where it has none."""
+    """The personas of a problem under a strategy, one below the other; empty without one."""
     rows = read_rows(study.personas_path(benchmark, test), Persona)
     return "\n\n".join(row.text for row in rows if row.problem_id == problem_id and row.text)
 
 
-def _find(path: Path, row_type: Any, query_id: str) -> Any:
+def _find(path: Path, row_type: type[QueryRow], query_id: str) -> QueryRow:
     return next(row for row in read_rows(path, row_type) if row.query_id == query_id)
 
 
 def _trained_elsewhere(study: Study, trained: list[Checkpoint]) -> list[Checkpoint]:
-    """On replay, the checkpoints whose training is not here: responses came with the store, models need not."""
+    """On replay, the checkpoints whose training is not here: responses come from the store, models may be missing."""
     if study.recipe.engine.kind != "replay":
         return []
     return [checkpoint for checkpoint in trained if not (study.model_path(checkpoint) / "its_parity.json").is_file()]
 
 
-def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
-    """What a reader has to know before trusting the table: texts shared by a dataset and a benchmark, odd rates."""
+def _warnings(study: Study, elsewhere: Sequence[Checkpoint], found: ReportData) -> list[str]:
+    """What a reader has to know before trusting the table: texts in a dataset and a benchmark, unusual rates."""
     out = []
     if elsewhere:
         names = ", ".join(checkpoint.name for checkpoint in elsewhere)
-        out.append(f"replayed without {names}: no loss, no cost and no proof of parity of its training is shown")
+        out.append(f"replayed without {names}: loss, cost and proof of parity of its training are not shown")
     out += _denominators(study)[1]
     out += _unproven(study)
     for name in study.recipe.design.datasets:
@@ -310,11 +314,10 @@ def _warnings(study: Study, elsewhere: list[Checkpoint]) -> list[str]:
         for benchmark in study.recipe.design.benchmarks:
             shared = sum(_folded(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
-                out.append(f"{shared} problems of {benchmark} stand in the dataset {name} too")
-    for name, faults in (("comparisons", _unlike), ("cells", _odd_cells)):
-        found = _results(study, name, name)[name]
-        with as_written(study.results(f"{name}.json")):
-            out += faults(study, found)
+                out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
+    out += _different(found.comparisons)
+    for cell in found.cells:
+        out += unusual_rates(study, cell)
     return out
 
 
@@ -326,53 +329,53 @@ def _folded(text: str) -> str:
 def _unproven(study: Study) -> list[str]:
     """Checkpoints whose prompts were not compared with those of training, by the reason."""
     unproven: dict[str, list[str]] = {}
-    with as_written(study.sessions_path(), "generate"):
+    with _written_by("generate", study.sessions_path()):
         for name, session in read_json(study.sessions_path()).items():
-            told = session.get("prompt_ids", "compared")
-            if told != "compared":
-                unproven.setdefault(told, []).append(name)
-    return [f"token ids of the prompts of {', '.join(names)}: {told}" for told, names in unproven.items()]
+            reason = session.get("prompt_ids", "compared")
+            if reason != "compared":
+                unproven.setdefault(reason, []).append(name)
+    return [f"token ids of the prompts of {', '.join(names)}: {reason}" for reason, names in unproven.items()]
 
 
-def _unlike(study: Study, comparisons: list[dict[str, Any]]) -> list[str]:
+def _different(comparisons: Sequence[Comparison]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for row in comparisons:
+        for setting, values in row.different_settings.items():
+            found.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(row.name)
+    return [
+        f"cells generated with different settings are compared: {setting}, in {'; '.join(dict.fromkeys(names))}"
+        for setting, names in found.items()
+    ]
+
+
+def unusual_rates(study: Study, cell: CellResult) -> list[str]:
+    """The warnings about one cell: responses that were cut, loop, lack an answer, failed or are equal."""
     out = []
-    unlike: dict[str, list[str]] = {}
-    for comparison in comparisons:
-        for setting, values in comparison["unlike"].items():
-            unlike.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(comparison["name"])
-    for setting, compared in unlike.items():
-        where = "; ".join(dict.fromkeys(compared))
-        out.append(f"cells generated under unlike settings are compared: {setting}, in {where}")
-    return out
-
-
-def _odd_cells(study: Study, cells: list[dict[str, Any]]) -> list[str]:
-    out = []
-    for cell in cells:
-        name = f"{cell['checkpoint']} on {cell['benchmark']}, test {cell['test']}"
-        if cell["truncated"] >= ODD_RATE:
-            out.append(
-                f"{name}: {100 * cell['truncated']:.0f} % of the responses were cut at max_tokens "
-                f"({study.recipe.generation.max_tokens}): with more its accuracy could be higher"
-            )
-        if cell["loops"] >= ODD_RATE:
-            out.append(f"{name}: {100 * cell['loops']:.0f} % of the responses end in a repetition loop")
-        if cell["no_answer"] >= ODD_RATE:
-            out.append(f"{name}: {100 * cell['no_answer']:.0f} % of the responses hold no answer")
-        if cell["errors"]:
-            out.append(
-                f"{name}: {cell['errors']} of {cell['problems'] * cell['n']} responses were refused, held back or "
-                "broken off (finish_reason error); without a text they count as not correct"
-            )
-        temperature, same = study.recipe.generation.temperature, cell["equal_samples"]
-        if cell["n"] > 1 and same >= EQUAL_RATE * cell["problems"]:
-            out.append(
-                f"{name}: the {cell['n']} responses to each of {same} of {cell['problems']} problems are one text, or "
-                f"less than half as many, word for word, at temperature {temperature:g}: either the engine does not "
-                "heed seeds (of a fleet each server), or the model is that sure; they tell no more than those few texts"
-            )
-        if cell["grader_error"]:
-            out.append(f"{name}: the grader failed on {cell['grader_error']} responses; they count as not correct")
+    name = f"{cell.checkpoint} on {cell.benchmark}, test {cell.test}"
+    generation = study.recipe.generation
+    if cell.truncated_rate >= WARNED_RATE:
+        out.append(
+            f"{name}: {100 * cell.truncated_rate:.0f} % of the responses were cut at max_tokens "
+            f"({generation.max_tokens}): with more its accuracy could be higher"
+        )
+    if cell.loop_rate >= WARNED_RATE:
+        out.append(f"{name}: {100 * cell.loop_rate:.0f} % of the responses end in a repetition loop")
+    if cell.no_answer_rate >= WARNED_RATE:
+        out.append(f"{name}: {100 * cell.no_answer_rate:.0f} % of the responses contain no answer")
+    if cell.errors:
+        out.append(
+            f"{name}: {cell.errors} of {cell.problems * cell.n} responses were refused, withheld or interrupted "
+            "(finish_reason error); without a text they count as not correct"
+        )
+    if cell.n > 1 and cell.equal_samples >= EQUAL_RATE * cell.problems:
+        out.append(
+            f"{name}: the {cell.n} responses to each of {cell.equal_samples} of {cell.problems} problems are one text, "
+            f"or less than half as many, word for word, at temperature {generation.temperature:g}: either the engine "
+            "(of a fleet each server) does not honour seeds, or the model is that certain; they carry no more "
+            "information than those few texts"
+        )
+    if cell.grader_errors:
+        out.append(f"{name}: the grader failed on {cell.grader_errors} responses; they count as not correct")
     return out
 
 
@@ -391,8 +394,8 @@ def _provenance(study: Study) -> dict[str, Any]:
             "lock": found.lock_sha256[:12],
             **{package: found.versions[package] for package in kept if package in found.versions},
         }
-    with as_written(study.sessions_path(), "generate"):
-        asked = {
+    with _written_by("generate", study.sessions_path()):
+        generated = {
             "models": {name: session["model"] for name, session in sessions.items()},
             "sessions": {name: session["session"] for name, session in sessions.items()},
             "repeats": "; ".join(determinism_notes(sessions.values())),
@@ -402,7 +405,7 @@ def _provenance(study: Study) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in CORE},
         "environments": environments,
-        **asked,
+        **generated,
         "parameters": writable(study.recipe.model_dump()),
     }
 
@@ -410,14 +413,14 @@ def _provenance(study: Study) -> dict[str, Any]:
 def _git(project: Path) -> tuple[str | None, bool, str]:
     """(short commit or None, whether tracked files differ from it, its date; not today's, so that bytes are stable)."""
 
-    def ask(*words: str) -> str | None:
+    def output(*words: str) -> str | None:
         done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
-        commit = ask("rev-parse", "--short", "HEAD")
+        commit = output("rev-parse", "--short", "HEAD")
         dirty = bool(
-            ask(
+            output(
                 "status",
                 "--porcelain",
                 "--untracked-files=no",
@@ -429,6 +432,6 @@ def _git(project: Path) -> tuple[str | None, bool, str]:
                 "dvc.yaml",
             )
         )
-        return commit, dirty, ask("show", "-s", "--format=%cs", "HEAD") or ""
+        return commit, dirty, output("show", "-s", "--format=%cs", "HEAD") or ""
     except FileNotFoundError:
         return None, False, ""

@@ -126,7 +126,7 @@ def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, i
         {
             "what": what,
             "responses": session.counts[name].requests,
-            "asked": session.counts[name].generated,
+            "generated": session.counts[name].generated,
             "from_store": session.counts[name].from_store,
             "tokens": tokens.get(name, 0),
             "seconds": round(session.counts[name].seconds, 1),

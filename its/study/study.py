@@ -62,10 +62,11 @@ class Study:
             for seed in design.seeds
         ]
 
-    def cells(self) -> list[Cell]:
-        """Every cell of the design, checkpoint by checkpoint."""
+    def cells(self, benchmark: str | None = None) -> list[Cell]:
+        """Every cell of the design, or of one benchmark of it, checkpoint by checkpoint."""
         design = self.recipe.design
-        return [(c, b, t) for c in self.checkpoints() for b in design.benchmarks for t in design.test]
+        benchmarks = design.benchmarks if benchmark is None else [benchmark]
+        return [(c, b, t) for c in self.checkpoints() for b in benchmarks for t in design.test]
 
     def sets(self) -> Iterator[tuple[str, str, list[str]]]:
         """(side, problem set, strategies that its problems need), train side first."""

@@ -22,10 +22,10 @@ def test_stored_responses_are_not_asked_again(clone: Clone, study: Facts) -> Non
     persona = read(clone.path / "results" / "cost" / "persona.json")[0]
     assert study.personas_before_kill >= 5
     assert persona["from_store"] >= study.personas_before_kill
-    assert persona["asked"] + persona["from_store"] == persona["responses"]
+    assert persona["generated"] + persona["from_store"] == persona["responses"]
     generate = read(clone.path / "results" / "cost" / "generate.json")
     assert sum(item["from_store"] for item in generate) >= study.responses_before_kill >= 5
-    assert sum(item["asked"] for item in generate) == 3 * 2 * TEST - sum(item["from_store"] for item in generate)
+    assert sum(item["generated"] for item in generate) == 3 * 2 * TEST - sum(item["from_store"] for item in generate)
 
 
 def test_training_goes_on_from_its_last_saved_step(clone: Clone, study: Facts) -> None:

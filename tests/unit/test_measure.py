@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from unit.data_samples import write_set
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError
+from its.results import RESULTS_VERSION
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
-from its.stages.report import _odd_cells, best_pair, summary
+from its.stages.report import best_pair, summary, unusual_rates
 from its.study.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Problem, Response, Verdict
 
@@ -42,13 +43,6 @@ class Written:
         settings = {"model": "m", "session": "s", "arguments": {"dtype": "bfloat16"}}
         write_json(self.study.sessions_path(), {c.name: settings for c in self.study.checkpoints()})
 
-    def cells(self) -> Iterator[tuple[Checkpoint, str, str]]:
-        design = self.study.recipe.design
-        for checkpoint in self.study.checkpoints():
-            for benchmark in design.benchmarks:
-                for test in design.test:
-                    yield checkpoint, benchmark, test
-
     def write(
         self,
         answer: Callable[[Checkpoint, str, str, int, int], Answer],
@@ -58,7 +52,7 @@ class Written:
     ) -> None:
         """`rule` gives the rule of each sample of a checkpoint, `finish` the (text, thinking, finish_reason) of the
         responses of a cell, by their number."""
-        for checkpoint, benchmark, test in self.cells():
+        for checkpoint, benchmark, test in self.study.cells():
             verdicts, responses = [], []
             for place in range(self.problems):
                 query_id = join_query_id(benchmark, f"p{place}", test)
@@ -94,6 +88,9 @@ class Written:
                 ]
             write_rows(self.study.verdicts_path(checkpoint, benchmark, test), verdicts)
             write_rows(self.study.responses_path(checkpoint, benchmark, test), reversed(responses))
+
+    def warnings(self) -> list[str]:
+        return [text for cell in summary(self.study).cells for text in unusual_rates(self.study, cell)]
 
     def results(self, name: str) -> Any:
         return json.loads(self.study.results(f"{name}.json").read_text(encoding="utf-8"))
@@ -131,7 +128,7 @@ def test_the_share_of_the_fallback_is_counted_in_every_cell(written: Written) ->
 
     written.write(_random, rule=rule)
     run_stage("measure")
-    shares = {row["train"]: row["fallback"] for row in written.results("cells")["cells"]}
+    shares = {row["train"]: row["fallback_rate"] for row in written.results("cells")["cells"]}
     assert shares[None] == 0.75 and {share for train, share in shares.items() if train is not None} == {0.0}
 
 
@@ -143,13 +140,20 @@ def test_every_number_of_a_cell(written: Written) -> None:
     assert run_stage("measure") == "results: 6 cells, 5 comparisons of blocks and 10 of cells, 2 votes"
     for row in written.results("cells")["cells"]:
         assert (row["problems"], row["n"], row["correct"], row["avg"]) == (12, 4, 12, 0.25)
-        assert row["maj_at_k"]["3"] == row["maj"] == pytest.approx((1 + 1 + 1 / 2 + 1 / 2) / 4 / 2)
+        assert row["maj_k"] == 3 and row["maj_at_k"]["3"] == row["maj"] == pytest.approx(
+            (1 + 1 + 1 / 2 + 1 / 2) / 4 / 2
+        )
         assert row["pass_at_k"]["2"] == pytest.approx(5 / 6 / 2) and row["all_at_k"]["2"] == pytest.approx(1 / 6 / 2)
-        assert (row["no_answer"], row["truncated"], row["loops"], row["grader_error"]) == (0.25, 0.25, 1.0, 0)
+        assert (row["no_answer_rate"], row["truncated_rate"], row["loop_rate"], row["grader_errors"]) == (
+            0.25,
+            0.25,
+            1.0,
+            0,
+        )
         tokens = 20 if row["train"] == "random" else 40
         assert (row["thinking_tokens"], row["response_tokens"], row["completion_tokens"]) == (5, tokens - 5, tokens)
         assert row["correct_per_1000_tokens"] == 250 / tokens
-        assert row["low"] < row["avg"] < row["high"] and row["interval"] == "cluster_agresti_coull"
+        assert row["low"] < row["avg"] < row["high"] and row["interval_method"] == "cluster_agresti_coull"
     with written.study.results("plots", "cells.csv").open(encoding="utf-8") as lines:
         assert len(list(csv.DictReader(lines))) == 6
 
@@ -158,18 +162,28 @@ def _right(checkpoint: Checkpoint, benchmark: str, test: str, place: int, index:
     return RIGHT
 
 
-def test_responses_that_are_none_are_counted_and_told(written: Written) -> None:
+def test_failed_responses_are_counted_and_warned_of(written: Written) -> None:
     written.write(_right, finish=lambda number: ("", None, "error") if number < 5 else (f"a {number}", None, "stop"))
     run_stage("measure")
     rows = written.results("cells")["cells"]
     assert [(row["errors"], row["equal_samples"]) for row in rows] == [(5, 0)] * 6
-    told = _odd_cells(written.study, rows)
-    assert [text for text in told if ": 5 of 48 responses were refused, held back or broken off" in text] == told
-    assert len(told) == 6
+    warnings = written.warnings()
+    assert [
+        text for text in warnings if ": 5 of 48 responses were refused, withheld or interrupted" in text
+    ] == warnings
+    assert len(warnings) == 6
+
+
+def test_a_loop_while_thinking_counts_where_the_response_has_no_text(written: Written) -> None:
+    loop = "Wait, no. " * 40
+    cases = [("", loop, "length"), (" \n", loop, "length"), ("It is 1.", loop, "stop"), ("", "It is 1.", "length")]
+    written.write(_right, finish=lambda number: cases[number % 4])
+    run_stage("measure")
+    assert {row["loop_rate"] for row in written.results("cells")["cells"]} == {0.5}
 
 
 @pytest.mark.parametrize(
-    ("finish", "equal", "told"),
+    ("finish", "equal", "warned"),
     [
         (lambda number: (f"a {number // 4}", None, "stop"), 12, True),
         (lambda number: ("a", None, "stop"), 12, True),  # the same to every problem
@@ -181,13 +195,15 @@ def test_responses_that_are_none_are_counted_and_told(written: Written) -> None:
         (lambda number: ("", None, "error") if number % 4 else (f"a {number}", None, "stop"), 0, False),  # one sample
     ],
 )
-def test_samples_that_are_one_text_are_counted_and_told(written: Written, finish: Any, equal: int, told: bool) -> None:
+def test_samples_that_are_one_text_are_counted_and_warned_of(
+    written: Written, finish: Any, equal: int, warned: bool
+) -> None:
     written.write(_right, finish=finish)
     run_stage("measure")
     rows = written.results("cells")["cells"]
     assert {row["equal_samples"] for row in rows} == {equal}
     says = f"the 4 responses to each of {equal} of 12 problems are one text, or less than half as many, word"
-    assert [says in text for text in _odd_cells(written.study, rows)].count(True) == (6 if told else 0)
+    assert [says in text for text in written.warnings()].count(True) == (6 if warned else 0)
 
 
 def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
@@ -195,13 +211,15 @@ def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
     run_stage("measure")
     found = written.results("comparisons")
     by_name = {item["name"]: item for item in found["comparisons"]}
-    assert by_name["XX - NN"]["difference"] == 1.0 and not by_name["XX - NN"]["within_noise"]
+    assert by_name["XX - NN"]["difference"] == 1.0 and by_name["XX - NN"]["significant"]
     assert by_name["co-design: (XX - XN) - (NX - NN)"]["difference"] == 1.0
-    assert all(item["detectable"] > 0 and item["unlike"] == {} for item in found["comparisons"])
+    assert all(
+        item["minimum_detectable_difference"] > 0 and item["different_settings"] == {} for item in found["comparisons"]
+    )
     tests = {(t["first"], t["second"]): t for t in found["tests"]}
     assert len(tests) == 6 + 4
-    loud = {pair for pair, test in tests.items() if not test["within_noise"]}
-    assert loud == {pair for pair in tests if pair[0] == "random/random" or pair[1] == "random/random"}
+    significant = {pair for pair, test in tests.items() if test["significant"]}
+    assert significant == {pair for pair in tests if pair[0] == "random/random" or pair[1] == "random/random"}
     tokens = {item["name"]: item for item in found["efficiency"]}
     assert tokens["XX - NN"]["ratio"] == pytest.approx(0.5)
     assert (tokens["XX - NN"]["claim"], tokens["XX - NN"]["shown"]) == ("fewer tokens, better accuracy", True)
@@ -211,11 +229,11 @@ def test_comparisons_are_paired_corrected_and_powered(written: Written) -> None:
     assert metrics["difference"]["XX - NN"] == 1.0
 
 
-def test_noise_is_noise_and_says_what_could_have_been_seen(written: Written) -> None:
+def test_noise_is_not_significant_and_states_its_power(written: Written) -> None:
     written.write(_random)
     run_stage("measure")
     found = written.results("comparisons")
-    assert all(test["within_noise"] and 0.1 < test["detectable"] <= 1 for test in found["tests"])
+    assert all(not t["significant"] and 0.1 < t["minimum_detectable_difference"] <= 1 for t in found["tests"])
     again = {name: written.results(name) for name in ("cells", "comparisons", "votes", "selection", "metrics")}
     run_stage("measure")
     assert again == {name: written.results(name) for name in again}
@@ -227,16 +245,16 @@ def test_without_a_select_benchmark_no_best_cell_is_named(written: Written, edit
     found = written.results("selection")
     assert found["selection"] == []
     (nested,) = found["nested"]
-    assert nested["cells"] == 4 and nested["low"] < nested["estimate"] < nested["high"]
-    assert "maximum" not in nested and "best" not in nested
+    assert nested["pairs"] == 4 and nested["low"] < nested["held_out_score"] < nested["high"]
+    assert nested["maximum"] is None
     with pytest.raises(DataError, match=r"no benchmark has the role `select`; the largest of 4 cells is not named"):
         best_pair(written.study)
     edit(("  draws: 200", "  draws: 200\n  maximum: true"))
     run_stage("measure")
     (nested,) = written.results("selection")["nested"]
     best = max(c["avg"] for c in written.results("cells")["cells"] if c["train"] is not None)
-    assert nested["maximum"] == pytest.approx(best)
-    assert "chosen on the problems it is measured on" in nested["label"]
+    assert nested["maximum"]["avg"] == pytest.approx(best)
+    assert "chosen on the problems it is measured on" in nested["maximum"]["warning"]
     assert "points too high" in best_pair(written.study)[1][0]
 
 
@@ -311,7 +329,7 @@ def test_rows_of_another_cell_are_named(written: Written, old: str, new: str) ->
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     query = "arithmetic_test/p3/none".replace(old.strip('"'), new.strip('"'))
     wanted = (
-        rf"`{query}` \(4 rows\) is no query of `arithmetic_test` under test strategy `none`.*has 0 verdicts, n is 4"
+        rf"`{query}` \(4 rows\) is not a query of `arithmetic_test` under test strategy `none`.*has 0 verdicts, n is 4"
     )
     with pytest.raises(FaultsError, match=wanted):
         run_stage("measure")
@@ -320,7 +338,7 @@ def test_rows_of_another_cell_are_named(written: Written, old: str, new: str) ->
 def test_settings_of_a_checkpoint_that_are_missing_are_named(written: Written) -> None:
     written.write(_random)
     write_json(written.study.sessions_path(), {})
-    with pytest.raises(DataError, match=r"nothing on `smollm2_135m-base`, `smollm2_135m-arithmetic-none-1`"):
+    with pytest.raises(DataError, match=r"no entry for `smollm2_135m-base`, `smollm2_135m-arithmetic-none-1`"):
         run_stage("measure")
 
 
@@ -329,11 +347,11 @@ def test_results_that_are_not_of_this_recipe_are_not_shown(written: Written, edi
     run_stage("measure")
     path = written.study.results("cells.json")
     whole = path.read_text(encoding="utf-8")
-    write_json(path, {"version": 1})
+    write_json(path, {"version": RESULTS_VERSION, "recipe": "quickstart"})
     with pytest.raises(DataError, match=r"cells\.json: lacks `cells`, `blocks`, `pairs`"):
         summary(written.study)
     path.write_text(whole.replace('"recipe": "quickstart"', '"recipe": "other"'), encoding="utf-8")
-    with pytest.raises(DataError, match=r"measured of the recipe `other`; params\.yaml holds `quickstart`"):
+    with pytest.raises(DataError, match=r"measured with the recipe `other`; params\.yaml contains `quickstart`"):
         summary(written.study)
 
 
@@ -348,6 +366,8 @@ def test_why_no_pair_is_named(project: Path, edit: Edit) -> None:
     made = Written(project, problems=1)
     made.write(_random)
     run_stage("measure")
+    for path in made.study.results().glob("*.json"):
+        assert "Infinity" not in path.read_text(encoding="utf-8"), "no JSON: of one problem there is no bound"
     with pytest.raises(DataError, match="no table has two trained cells and two problems"):
         best_pair(made.study)
 
@@ -379,7 +399,7 @@ def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.C
     run_stage("measure")
     capsys.readouterr()
     starts = {
-        "csv": "benchmark,role,",
+        "csv": "checkpoint,model,",
         "latex": "\\begin{table}",
         "markdown": "**arithmetic_test**",
         "text": "arithmetic",
@@ -398,7 +418,7 @@ def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.C
         main(["results", "best"])
     assert end.value.code == 3
     assert "measure.maximum: true" in capsys.readouterr().err
-    assert summary(written.study)["pairs"]
+    assert summary(written.study).pairs
 
 
 def test_every_table_names_the_rows_that_a_benchmark_is_left_of(

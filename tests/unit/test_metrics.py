@@ -19,23 +19,13 @@ from its.errors import DataError
 from its.metrics.cells import Cell, cell_rows, check_k, pair_row
 from its.metrics.loops import ends_in_loop
 from its.metrics.majority import maj_at_k
-from its.metrics.rates import all_at_k, avg_at_n, g_pass_at_k, mean_g_pass_at_k, pass_at_k
-from its.metrics.settings import unlike_settings
-from its.metrics.votes import CORRECT, ballot_classes, majority_vote, tally
+from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
+from its.metrics.settings import different_settings
+from its.metrics.votes import CORRECT, ballot_classes, count_votes
 from its.types import VerdictName
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("ITS_SHARED_DATA") or ROOT.parent / "shared" / "data")
-
-
-def test_avg_weighs_problems_not_responses() -> None:
-    assert avg_at_n([[True], [False, False, False]]) == 0.5
-
-
-@pytest.mark.parametrize("rows", [[], [[True], []]])
-def test_avg_has_no_mean_of_nothing(rows: list[list[bool]]) -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        avg_at_n(rows)
 
 
 @given(st.integers(1, 9), st.data())
@@ -57,7 +47,6 @@ def test_known_rates() -> None:
     assert 0.0 < pass_at_k(2000, 1, 1000) < 1.0
     # 0.3 x 10 is 3, also where the float is a little more.
     assert g_pass_at_k(10, 3, 10, 0.3) == 1.0
-    assert mean_g_pass_at_k(3, 3, 2) == 1.0 and mean_g_pass_at_k(1, 1, 1) == 0.0
 
 
 @pytest.mark.parametrize("metric", [pass_at_k, all_at_k, lambda n, c, k: g_pass_at_k(n, c, k, 0.5)])
@@ -76,7 +65,7 @@ def test_every_k_with_too_few_responses_is_named() -> None:
     check_k({"pass": [1, 4], "maj": []}, 4, ["aime24"])
     with pytest.raises(DataError, match=r"pass@32, maj@8 needs at least 32 .*; aime24 has n = 4") as caught:
         check_k({"pass": [1, 32], "maj": [8]}, 4, ["aime24"])
-    assert caught.value.hint == "set `generation.n: 32` in the recipe, or ask for k <= 4"
+    assert caught.value.hint == "set `generation.n: 32` in the recipe, or use k <= 4"
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=1, max_size=8), st.data())
@@ -113,18 +102,6 @@ def test_maj_at_k_where_counting_were_long_is_seeded_and_near_the_truth(monkeypa
     assert sampled == pytest.approx(exact, abs=0.015) and sampled != exact
 
 
-def test_vote_ties_blanks_and_one() -> None:
-    tied = majority_vote(["2", "1", "1", "2", None])
-    assert (tied.answer, tied.share, tied.tied) == ("2", 0.4, True)
-    blank = majority_vote([None, None])
-    assert (blank.answer, blank.share, blank.tied) == (None, 0.0, False)
-    few = majority_vote([None, None, None, "7"])
-    assert (few.answer, few.share, few.tied) == ("7", 0.25, False)
-    assert majority_vote(["7"]).share == 1.0
-    with pytest.raises(ValueError, match="at least one"):
-        majority_vote([])
-
-
 Ballot = tuple[str | None, VerdictName]
 
 
@@ -135,16 +112,16 @@ def test_votes_merge_by_equivalence() -> None:
     undecided: list[Ballot] = [("x", "grader_error"), ("1/2", "grader_error"), ("1/2", "correct")]
     assert ballot_classes(undecided) == ["x", CORRECT, CORRECT]
     two_forms: dict[Ballot, int] = {("7", "incorrect"): 2, ("1/2", "correct"): 1, ("0.5", "correct"): 2}
-    found = tally([two_forms])
-    assert (found.accuracy, found.first, found.tied, found.moved) == (1.0, 1, 0, 1)
+    found = count_votes([two_forms])
+    assert (found.accuracy, found.first, found.tied, found.changed) == (1.0, 1, 0, 1)
 
 
-def test_a_tally_states_every_tie() -> None:
+def test_counted_votes_state_every_tie() -> None:
     right: Ballot = ("1", "correct")
     wrong: Ballot = ("2", "incorrect")
     other: Ballot = ("3", "incorrect")
     blank: Ballot = (None, "no_answer")
-    found = tally(
+    found = count_votes(
         [
             {right: 2, wrong: 1},  # won
             {wrong: 1, right: 1},  # tied, a wrong answer first
@@ -157,17 +134,17 @@ def test_a_tally_states_every_tie() -> None:
     assert found.credit_P == pytest.approx([1, 1 / 2, 1 / 3, 0, 0, 1])
     assert (found.first, found.won, found.lost, found.tied, found.blank) == (3, 4, 2, 3, 1)
     with pytest.raises(ValueError, match="problem 0 has no ballot"):
-        tally([{}])
+        count_votes([{}])
     with pytest.raises(ValueError, match="at least one problem"):
-        tally([])
+        count_votes([])
 
 
 @given(st.lists(st.sampled_from(["1", "2", "3", None]), min_size=1, max_size=7))
-def test_a_tally_is_maj_at_all(answers: list[str | None]) -> None:
+def test_counted_votes_are_maj_at_all(answers: list[str | None]) -> None:
     verdicts: list[VerdictName] = [
         "no_answer" if answer is None else "correct" if answer == "1" else "incorrect" for answer in answers
     ]
-    found = tally([Counter(zip(answers, verdicts, strict=True))])
+    found = count_votes([Counter(zip(answers, verdicts, strict=True))])
     correct = {answer: answer == "1" for answer in answers if answer is not None}
     assert found.accuracy == pytest.approx(maj_at_k(answers, correct, len(answers), seed=0))
     assert found.lost <= found.accuracy <= found.won
@@ -226,32 +203,37 @@ def made(correct: list[int], n: int = 4, **changes: Any) -> Cell:
     return Cell(**{**values, **changes})
 
 
-def test_a_row_holds_every_rate_with_its_interval() -> None:
+def test_a_row_has_every_rate_with_its_interval() -> None:
     cell = made([4, 2, 0], maj_P={3: [1.0, 0.5, 0.0]}, no_answer=3, fallback=6, truncated=2, loops=1)
     (row,) = cell_rows([cell], pass_k=[1, 2], all_k=[2], seed=1, draws=200)
-    assert row["avg"] == row["pass_at_k"]["1"] == 0.5
-    assert row["pass_at_k"]["2"] == pytest.approx((1 + 5 / 6 + 0) / 3)
-    assert row["all_at_k"]["2"] == pytest.approx((1 + 1 / 6 + 0) / 3)
-    assert row["g_pass_at_k"]["2"]["0.75"] == row["all_at_k"]["2"]
-    assert row["maj"] == row["maj_at_k"]["3"] == 0.5 and row["k"] == 3
-    assert sorted(row["intervals"]) == ["all@2", "maj@3", "pass@1", "pass@2"]
-    assert all(0 <= low < high <= 1 for low, high in row["intervals"].values())
-    assert (row["no_answer"], row["truncated"], row["loops"]) == (3 / 12, 2 / 12, 1 / 12)
-    assert row["fallback"] == 6 / 12
+    assert row.avg == row.pass_at_k["1"] == 0.5
+    assert row.pass_at_k["2"] == pytest.approx((1 + 5 / 6 + 0) / 3)
+    assert row.all_at_k["2"] == pytest.approx((1 + 1 / 6 + 0) / 3)
+    assert row.g_pass_at_k["2"]["0.75"] == row.all_at_k["2"]
+    assert row.maj == row.maj_at_k["3"] == 0.5 and row.maj_k == 3
+    assert sorted(row.intervals) == ["all@2", "maj@3", "pass@1", "pass@2"]
+    assert all(0 <= low < high <= 1 for low, high in row.intervals.values())
+    assert (row.no_answer_rate, row.truncated_rate, row.loop_rate) == (3 / 12, 2 / 12, 1 / 12)
+    assert row.fallback_rate == 6 / 12
     tokens = ("prompt_tokens", "thinking_tokens", "response_tokens", "completion_tokens")
-    assert [row[key] for key in tokens] == [10, 30, 20, 50]
-    assert row["correct_per_1000_tokens"] == 10.0
-    assert row["correct_per_1000_tokens_low"] < 10 < row["correct_per_1000_tokens_high"]
+    assert [getattr(row, key) for key in tokens] == [10, 30, 20, 50]
+    assert row.correct_per_1000_tokens == 10.0
+    assert row.correct_per_1000_tokens_low < 10 < row.correct_per_1000_tokens_high
+
+
+def test_a_cell_without_maj_k_has_no_maj() -> None:
+    (row,) = cell_rows([made([4, 2])], pass_k=[], all_k=[], seed=1, draws=50)
+    assert row.maj is None and row.maj_k is None and row.maj_at_k == {}
 
 
 def test_a_pair_over_seeds_is_wider_than_its_seeds_where_they_differ() -> None:
     good, bad = made([4] * 10 + [2] * 10), made([0] * 10 + [1] * 10, seed=2)
     alike, one = pair_row([good, made([4] * 10 + [2] * 10, seed=2)]), pair_row([good])
     apart = pair_row([good, bad])
-    assert apart["seeds"] == [1, 2] and apart["avg"] == pytest.approx((0.75 + 0.125) / 2)
-    assert apart["interval"] == "seeds_and_problems"
-    assert apart["high"] - apart["low"] > 2 * (one["high"] - one["low"])
-    assert apart["high"] - apart["low"] > alike["high"] - alike["low"]
+    assert apart.seeds == [1, 2] and apart.avg == pytest.approx((0.75 + 0.125) / 2)
+    assert apart.interval_method == "seeds_and_problems"
+    assert apart.high - apart.low > 2 * (one.high - one.low)
+    assert apart.high - apart.low > alike.high - alike.low
 
 
 def _lighteval() -> list[dict[str, Any]]:
@@ -279,6 +261,11 @@ OTHER_GRADING = {
 OTHER_TIE = {"maj_at_k-1": 1 / 3}
 
 
+def _mean_g_pass_at_k(n: int, c: int, k: int) -> float:
+    """mG-pass@k of Liu et al. (arXiv 2412.13147): twice the area under G-pass@k over tau from one half to 1."""
+    return 2 / k * sum(g_pass_at_k(n, c, k, i / k) for i in range(ceil(k / 2) + 1, k + 1)) if k > 1 else 0.0
+
+
 def test_the_published_cases_agree() -> None:
     seen = Counter[str]()
     for case in _lighteval():
@@ -295,26 +282,26 @@ def test_the_published_cases_agree() -> None:
                 value = pass_at_k(n, c, k)
             elif kind == "avg_at_k":  # of the first k; where several are right, c says how many of them
                 c = OTHER_GRADING[case["id"]][0] if case["id"] in OTHER_GRADING else sum(right[:k])
-                value = avg_at_n([[True] * c + [False] * (k - c)])
+                value = c / k
             elif kind == "maj_at_k":
                 correct = {sample: sample in case["gold"] for sample in samples}
                 value = maj_at_k(samples, correct, k, seed=0)
                 expected = OTHER_TIE.get(case["id"], expected)
             else:
                 tau = name.rpartition("_")[2]
-                value = g_pass_at_k(n, c, k, float(tau)) if "_" in name[-5:] else mean_g_pass_at_k(n, c, k)
+                value = g_pass_at_k(n, c, k, float(tau)) if "_" in name[-5:] else _mean_g_pass_at_k(n, c, k)
             assert value == pytest.approx(expected, abs=0.007), (case["id"], name)  # some are cut to two places
             seen[kind] += 1
     assert seen == {"pass_at_k": 20, "avg_at_k": 6, "maj_at_k": 4, "g_pass_at_k": 168}
 
 
-def test_unlike_settings_are_named_with_their_values() -> None:
+def test_different_settings_are_named_with_their_values() -> None:
     one = {"model": "a", "session": "1", "engine": "vllm", "arguments": {"dtype": "bfloat16"}, "environment": "x"}
     two = {"model": "b", "session": "2", "engine": "vllm", "arguments": {"dtype": "float32", "tensor_parallel_size": 2}}
-    assert unlike_settings([one, {**one, "model": "c", "session": "3"}]) == {}
-    assert unlike_settings([one, two, one]) == {
+    assert different_settings([one, {**one, "model": "c", "session": "3"}]) == {}
+    assert different_settings([one, two, one]) == {
         "arguments.dtype": ["bfloat16", "float32"],
         "arguments.tensor_parallel_size": ["-", "2"],
         "environment": ["x", "-"],
     }
-    assert unlike_settings([]) == {}
+    assert different_settings([]) == {}

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from its.errors import DataError
-from its.metrics.bootstrap import hierarchical_bootstrap, ratio_bounds, resampled_counts
-from its.metrics.compare import Contrast, contrast, detectable, holm, paired
+from its.metrics.bootstrap import ratio_bounds, resampled_counts
+from its.metrics.compare import Contrast, contrast, holm, minimum_detectable_difference, paired
 from its.metrics.efficiency import efficiency, token_contrast
-from its.metrics.intervals import interval_of, mean_interval, seeds_interval
+from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.quantiles import t_quantile
 from its.metrics.selection import choose, nested_estimate
 from its.metrics.table import compare_cells
@@ -73,24 +73,22 @@ def test_confidence_is_a_share() -> None:
 
 
 def test_the_problem_is_the_unit() -> None:
-    few = [[True, False] * 2] * 5 + [[True] * 4] * 5 + [[False] * 4] * 5
-    many = [row * 100 for row in few]
-    one, two = interval_of(few), interval_of(many)
+    """A hundred times the responses to the same problems tell little more."""
+    values = [0.5] * 5 + [1.0] * 5 + [0.0] * 5
+    one, two = mean_interval(values, responses=4), mean_interval(values, responses=400)
     assert one.method == two.method == "cluster_agresti_coull"
     assert two.high - two.low > 0.95 * (one.high - one.low) > 0.3
 
 
 def test_an_interval_is_never_without_width() -> None:
-    for rows in ([[True] * 8] * 30, [[False] * 8] * 30, [[True, False] * 4] * 30):
-        found = interval_of(rows)
+    for value in (1.0, 0.0, 0.5):
+        found = mean_interval([value] * 30, responses=8)
         assert found.high - found.low > 0.05
-    assert interval_of([[True] * 8] * 30).low < 0.9
+    assert mean_interval([1.0] * 30, responses=8).low < 0.9
     assert mean_interval([0.5], responses=4).method == "none"
-    for bad in ([], [[True], []]):
-        with pytest.raises(ValueError, match="at least one response"):
-            interval_of(bad)
-    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
-        mean_interval([0.5, float("nan")], responses=1)
+    for bad in ([], [0.5, float("nan")]):
+        with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+            mean_interval(bad, responses=1)
     with pytest.raises(ValueError, match="at least 1"):
         mean_interval([0.5, 0.5], responses=0.5)
 
@@ -134,16 +132,6 @@ def test_resampling_draws_each_item_as_often() -> None:
         next(resampled_counts(7, 0, np.random.default_rng(1)))
 
 
-def test_hierarchical_bootstrap_has_the_variance_of_its_levels() -> None:
-    generator = np.random.default_rng(2)
-    correct = generator.binomial(8, generator.beta(2, 2, size=40))
-    one = hierarchical_bootstrap(correct[None], 8, seed=1, draws=4000)
-    assert one.std() == pytest.approx((correct / 8).std() / sqrt(40), rel=0.05)
-    assert hierarchical_bootstrap(correct[None], 8, seed=1, draws=2000, samples=True).std() > 1.05 * one.std()
-    seeds = hierarchical_bootstrap(np.stack([correct, correct // 2]), 8, seed=1, draws=2000)
-    assert seeds.std() > 1.5 * one.std()
-
-
 def test_ratio_bounds_hold_the_ratio() -> None:
     tops = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     low, high = ratio_bounds(tops, np.full((4, 2), 10.0), seed=1, draws=500)
@@ -155,30 +143,29 @@ def test_contrast_sees_an_effect_and_not_a_zero() -> None:
     control = [generator.random() * 0.5 for _ in range(40)]
     better = [value + 0.3 + generator.random() * 0.1 for value in control]
     found = contrast("XX - NN", better, control, seed=2, draws=2000)
-    assert found.low is not None and found.low > 0.3
-    assert found.p_value == pytest.approx(1 / 2001) and not found.within_noise
-    assert (found.problems, found.test) == (40, "sign_flip")
-    assert found.detectable is not None and found.detectable < 0.1
+    assert found.low > 0.3 and found.p_value == pytest.approx(1 / 2001) and found.significant
+    assert (found.problems, found.p_value_method) == (40, "sign_flip")
+    assert found.minimum_detectable_difference is not None and found.minimum_detectable_difference < 0.1
     back = contrast("NN - XX", control, better, seed=2, draws=2000)
     assert back.difference == pytest.approx(-found.difference) and back.p_value == found.p_value
     same = contrast("same", control, control, seed=2, draws=200)
-    assert (same.difference, same.p_value, same.within_noise) == (0.0, 1.0, True)
-    assert same.low is not None and same.high is not None and same.detectable is not None
-    assert same.low < -0.05 and same.high > 0.05 and same.detectable > 0.05
+    assert (same.difference, same.p_value, same.significant) == (0.0, 1.0, False)
+    assert same.low < -0.05 and same.high > 0.05
+    assert same.minimum_detectable_difference is not None and same.minimum_detectable_difference > 0.05
 
 
 def test_two_cells_of_one_response_meet_mcnemar() -> None:
     # 8 problems against 1, of 30: 2 x (1 + 9) / 2^9.
     found = contrast("one", [1.0] * 8 + [0.0] * 22, [0.0] * 8 + [1.0] + [0.0] * 21, seed=1, draws=100)
-    assert found.p_value == pytest.approx(20 / 512) and found.test == "mcnemar"
+    assert found.p_value == pytest.approx(20 / 512) and found.p_value_method == "mcnemar"
     six = contrast("six", [1.0] * 6, [0.0] * 6, seed=1, draws=20)
     assert six.p_value == pytest.approx(2 / 64)
-    assert contrast("five", [1.0] * 5, [0.0] * 5, seed=1, draws=20_000).within_noise
+    assert not contrast("five", [1.0] * 5, [0.0] * 5, seed=1, draws=20_000).significant
 
 
 def test_few_arrangements_are_all_tried() -> None:
     found = contrast("four", [0.5, 0.75, 1.0, 0.25], [0.0] * 4, seed=1, draws=16)
-    assert (found.p_value, found.test) == (2 / 16, "sign_flip_exact")
+    assert (found.p_value, found.p_value_method) == (2 / 16, "sign_flip_exact")
 
 
 def test_false_alarms_stay_near_five_percent_and_bounds_cover() -> None:
@@ -188,22 +175,22 @@ def test_false_alarms_stay_near_five_percent_and_bounds_cover() -> None:
         rates = generator.beta(2, 2, size=30)
         one, two = (generator.binomial(4, rates) / 4 for _ in range(2))
         found = contrast("null", one, two, seed=trial, draws=300)
-        alarms += not found.within_noise
+        alarms += found.significant
         covered += found.low <= 0 <= found.high
     assert alarms / 400 < 0.085
     assert 0.92 <= covered / 400 <= 0.985
 
 
-def test_the_detectable_difference_is_detected_four_times_in_five() -> None:
+def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
     generator = np.random.default_rng(3)
     rates = np.clip(generator.beta(4, 4, size=60), 0.15, 0.85)
     first = generator.binomial(16, rates) / 16 - generator.binomial(16, rates) / 16
-    gain, corrected = detectable(first), detectable(first, looks=10)
+    gain, corrected = minimum_detectable_difference(first), minimum_detectable_difference(first, comparisons=10)
     assert gain is not None and corrected is not None
     found = 0
     for trial in range(200):
         one, two = generator.binomial(16, rates + gain) / 16, generator.binomial(16, rates) / 16
-        found += not contrast("gain", one, two, seed=trial, draws=400).within_noise
+        found += contrast("gain", one, two, seed=trial, draws=400).significant
     assert 0.65 <= found / 200 <= 0.95
     assert corrected > 1.2 * gain
 
@@ -216,17 +203,19 @@ def test_contrast_refuses_what_is_not_paired() -> None:
     with pytest.raises(ValueError, match="draws = 0"):
         contrast("x", [1.0, 0.0], [1.0, 0.5], seed=1, draws=0)
     one = contrast("x", [1.0], [0.0], seed=1, draws=10)
-    assert (one.low, one.high, one.within_noise, one.detectable) == (-1.0, 1.0, True, None)
+    assert (one.low, one.high, one.significant, one.minimum_detectable_difference) == (-1.0, 1.0, False, None)
 
 
-@pytest.mark.parametrize(("problems", "looks", "shows"), [(5, 1, False), (6, 1, True), (7, 5, False), (8, 5, True)])
-def test_so_few_problems_can_show_nothing(problems: int, looks: int, shows: bool) -> None:
+@pytest.mark.parametrize(
+    ("problems", "comparisons", "shows"), [(5, 1, False), (6, 1, True), (7, 5, False), (8, 5, True)]
+)
+def test_so_few_problems_can_show_nothing(problems: int, comparisons: int, shows: bool) -> None:
     """2 / 2^P is the smallest p value that sign flips reach; Holm multiplies it."""
-    found = contrast("few", [1.0] * problems, [0.0] * problems, seed=1, draws=20_000, looks=looks)
-    assert (found.p_value * looks < 0.05) == shows == (found.detectable is not None)
+    found = contrast("few", [1.0] * problems, [0.0] * problems, seed=1, draws=20_000, comparisons=comparisons)
+    assert (found.p_value * comparisons < 0.05) == shows == (found.minimum_detectable_difference is not None)
     values = {"a": np.ones(problems), "b": np.zeros(problems)}
     (test,) = compare_cells(values, [("a", "b")], seed=1, draws=4000)
-    assert (not test.within_noise) == (test.detectable is not None) == (problems > 5)
+    assert (test.significant) == (test.minimum_detectable_difference is not None) == (problems > 5)
 
 
 def test_a_contrast_over_seeds_is_for_other_seeds_too() -> None:
@@ -239,9 +228,9 @@ def test_a_contrast_over_seeds_is_for_other_seeds_too() -> None:
             generator.binomial(16, np.clip(rates + generator.normal(0, 0.04, size=(3, 1)), 0, 1)) / 16 for _ in range(2)
         ]
         found = contrast("null", *sides, seed=trial, draws=200)
-        alarms += not found.within_noise
-        alone += not contrast("null", *(side.mean(axis=0) for side in sides), seed=trial, draws=200).within_noise
-        assert found.seeds == 3 and (found.low <= 0 <= found.high or not found.within_noise)
+        alarms += found.significant
+        alone += contrast("null", *(side.mean(axis=0) for side in sides), seed=trial, draws=200).significant
+        assert found.seeds == 3 and (found.low <= 0 <= found.high or found.significant)
     assert alarms / 200 < 0.07 and alone / 200 > 0.25
 
 
@@ -257,13 +246,13 @@ def test_a_problem_missing_from_one_side_is_named() -> None:
 
 
 def made(p_value: float) -> Contrast:
-    return Contrast("c", 0.1, 0.0, 0.2, p_value, 30, p_value >= 0.05, 0.1, 0.01)
+    return Contrast("c", 0.1, 0.0, 0.2, p_value, 30, p_value < 0.05, 0.1, 0.01)
 
 
 def test_holm_known_values_keep_their_order() -> None:
     adjusted = holm([made(0.04), made(0.01), made(0.03), made(0.005)])
     assert [round(c.p_value, 10) for c in adjusted] == [0.06, 0.03, 0.06, 0.02]
-    assert [c.within_noise for c in adjusted] == [True, False, True, False]
+    assert [c.significant for c in adjusted] == [False, True, False, True]
     assert holm([]) == []
 
 
@@ -285,12 +274,12 @@ def test_the_table_finds_the_one_cell_that_differs() -> None:
     values = _cells(generator, generator.beta(2, 2, size=60) * 0.5, 8)
     values["c3"] = np.minimum(1.0, values["c3"] + 0.3)
     tests = compare_cells(values, list(combinations(values, 2)), seed=1, draws=1000)
-    loud = {(test.first, test.second) for test in tests if not test.within_noise}
-    assert loud == {pair for pair in combinations(values, 2) if "c3" in pair}
+    significant = {(test.first, test.second) for test in tests if test.significant}
+    assert significant == {pair for pair in combinations(values, 2) if "c3" in pair}
     for test in tests:
-        assert test.raw <= test.p_value and test.low < test.difference < test.high
+        assert test.raw_p_value <= test.p_value and test.low < test.difference < test.high
         assert (test.low > 0 or test.high < 0) == (("c3") in (test.first, test.second))
-    assert all(test.detectable is not None and test.detectable > 0.05 for test in tests)
+    assert min(test.minimum_detectable_difference or 0.0 for test in tests) > 0.05
 
 
 def test_the_table_has_few_false_alarms() -> None:
@@ -299,14 +288,14 @@ def test_the_table_has_few_false_alarms() -> None:
     for trial in range(150):
         values = _cells(generator, generator.beta(2, 2, size=30), 4)
         tests = compare_cells(values, list(combinations(values, 2)), seed=trial, draws=400)
-        alarms += any(not test.within_noise for test in tests)
+        alarms += any(test.significant for test in tests)
     assert alarms / 150 <= 0.09  # 5 % and two standard errors
 
 
 def test_equal_cells_and_odd_tables() -> None:
     same = np.array([0.5, 1.0, 0.0])
     (test,) = compare_cells({"a": same, "b": same}, [("a", "b")], seed=1, draws=50)
-    assert (test.p_value, test.raw, test.within_noise) == (1.0, 1.0, True)
+    assert (test.p_value, test.raw_p_value, test.significant) == (1.0, 1.0, False)
     assert compare_cells({}, [], seed=1, draws=50) == []
     with pytest.raises(ValueError, match="pair them first"):
         compare_cells({"a": same, "b": same[:2]}, [("a", "b")], seed=1, draws=50)
@@ -327,9 +316,9 @@ def test_the_nested_estimate_is_not_flattered() -> None:
         values = _cells(generator, np.full(30, 0.5), 1, cells=16)
         found = nested_estimate(values, responses=1, seed=trial, repeats=20)
         naive.append(found.maximum - 0.5)
-        nested.append(found.estimate - 0.5)
+        nested.append(found.score - 0.5)
         covered += found.low <= 0.5 <= found.high
-        assert found.optimism == pytest.approx(found.maximum - found.estimate)
+        assert found.optimism == pytest.approx(found.maximum - found.score)
     assert np.mean(naive) > 0.08
     assert abs(np.mean(nested)) < 0.02
     assert covered / 150 > 0.9
@@ -371,5 +360,6 @@ def test_efficiency_is_two_tests(factor: float, difference: float, spread: float
     tokens = token_contrast("XX - NN", treated.tolist(), control.tolist(), seed=1, draws=500)
     found = efficiency(tokens, _accuracy(difference, spread))
     assert (found.claim, found.shown) == (claim, shown)
+    assert found.high is not None
     assert found.ratio == pytest.approx(factor, rel=0.1) and found.low < found.ratio < found.high
     assert log(found.high / found.ratio) == pytest.approx(log(found.ratio / found.low))

@@ -1,4 +1,4 @@
-"""The report: an offline page, well formed and escaped; sentences that do not oversell; a table for terminals."""
+"""The report: an offline page, well formed and escaped; sentences that claim no more than the tests; tables."""
 
 from __future__ import annotations
 
@@ -7,99 +7,28 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import combinations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
-from its.errors import DataError
 from its.report.build import build_report, heat_style
+from its.report.data import ReportData
 from its.report.numbers import percent, points
-from its.report.sentences import headline_sentences, selection_sentences
+from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
-RATES = {
-    ("none", "none"): (0.270, 0.212, 0.335),
-    ("none", "random"): (0.245, 0.190, 0.309),
-    ("random", "none"): (0.255, 0.199, 0.320),
-    ("random", "random"): (0.250, 0.195, 0.314),
-    (None, "none"): (0.030, 0.014, 0.064),
-    (None, "random"): (0.025, 0.011, 0.057),
-}
 
 
-def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[str, Any]:
-    avg, low, high = RATES[train, test]
-    row = {
-        "checkpoint": f"smollm2_135m-arithmetic-{train}-{seed}" if train else "smollm2_135m-base",
-        "model": "smollm2_135m",
-        "dataset": "arithmetic" if train else None,
-        "train": train,
-        "seed": seed if train else None,
-        "benchmark": "sums",
-        "role": "report",
-        "test": test,
-        "block": ("X" if train != "none" else "N") + ("X" if test != "none" else "N") if train else "base",
-        "problems": 200,
-        "n": 1,
-        "avg": avg,
-        "low": low,
-        "high": high,
-        "interval": "wilson",
-        "correct": round(200 * avg),
-        "maj": avg,
-        "k": 1,
-        "no_answer": 0.01,
-        "truncated": 0.0,
-        "loops": 0.005,
-        "grader_error": 0,
-        "prompt_tokens": 52.1,
-        "thinking_tokens": 0.0,
-        "completion_tokens": 43.2,
-        "correct_per_1000_tokens": 1000 * avg / 43.2,
-        "grader_version": "1",
-    }
-    return {**row, **changes}
-
-
-def contrast(name: str, difference: float, low: float, high: float, p: float, noise: bool = True) -> dict[str, Any]:
-    row = {"benchmark": "sums", "name": name, "difference": difference, "low": low, "high": high, "p_value": p}
-    return {**row, "problems": 200, "within_noise": noise, "detectable": 0.08}
-
-
-def pair_test(first: str, second: str, difference: float, p: float, noise: bool = True) -> dict[str, Any]:
-    row: dict[str, Any] = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic"}
-    row |= {"first": first, "second": second}
-    row |= {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "p_value": p}
-    return {**row, "within_noise": noise, "detectable": 0.11}
+def data(study: dict[str, Any]) -> ReportData:
+    return ReportData.model_validate(study)
 
 
 PAIR = ("none", "random")
-SELECTION = {
-    "model": "smollm2_135m",
-    "dataset": "arithmetic",
-    "train": "random",
-    "test": "none",
-    "cells": 4,
-    "tied": [],
-    "select": {"benchmarks": ["tuning"], "problems": 200, "avg": 0.3, "gain": 0.045},
-    "report": [{"benchmark": "sums", "avg": 0.255, "low": 0.199, "high": 0.32, "gain": 0.0, "shrinkage": 0.045}],
-}
-NESTED = {
-    "benchmark": "sums",
-    "model": "smollm2_135m",
-    "dataset": "arithmetic",
-    "cells": 4,
-    "estimate": 0.251,
-    "low": 0.18,
-    "high": 0.34,
-    "optimism": 0.019,
-    "chosen": {"none/none": 0.7, "random/none": 0.3},
-}
-EFFICIENCY = {"benchmark": "sums", "name": "XX - NN", "ratio": 0.8, "low": 0.7, "high": 0.92, "p_value": 0.004}
 
 
 @pytest.fixture
@@ -125,37 +54,20 @@ def study() -> dict[str, Any]:
             {"name": "temperature", "value": "0.6", "group": "generation"},
         ],
         "cells": [cell(train, test) for train, test in RATES],
-        "blocks": [
-            {"benchmark": "sums", "block": "NN", "avg": 0.27, "low": 0.212, "high": 0.335, "cells": 1},
-            {"benchmark": "sums", "block": "XX", "avg": 0.25, "low": 0.195, "high": 0.314, "cells": 1},
-        ],
-        "contrasts": [
-            contrast("XX - NN", -0.02, -0.061, 0.02, 0.4),
-            contrast("XX - NX", 0.005, -0.04, 0.05, 1.0),
-            contrast("XX - XN", -0.005, -0.05, 0.04, 1.0),
+        "blocks": [block("NN"), block("XX")],
+        "comparisons": [
+            comparison("XX - NN", -0.02, -0.061, 0.02, 0.4),
+            comparison("XX - NX", 0.005, -0.04, 0.05, 1.0),
+            comparison("XX - XN", -0.005, -0.05, 0.04, 1.0),
         ],
         "tests": [
-            *(pair_test(f"{c}/{d}", f"base/{d}", 0.22, 0.0001, noise=False) for c in PAIR for d in PAIR),
+            *(pair_test(f"{c}/{d}", f"base/{d}", 0.22, 0.0001, found=True) for c in PAIR for d in PAIR),
             *(
                 pair_test("/".join(a), "/".join(b), 0.01, 0.9)
                 for a, b in combinations([(c, d) for c in PAIR for d in PAIR], 2)
             ),
         ],
-        "votes": [
-            {
-                "benchmark": "sums",
-                "name": "vote of 2 checkpoints, test none",
-                "members": ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"],
-                "accuracy": 0.28,
-                "low": 0.222,
-                "high": 0.346,
-                "problems": 200,
-                "accuracy_ties_lost": 0.25,
-                "accuracy_ties_won": 0.31,
-                "tied": 12,
-                "blank": 0,
-            }
-        ],
+        "votes": [VOTE],
         "losses": {
             f"smollm2_135m-arithmetic-{train}-1": [
                 {"step": step, "loss": bias + 1.8 * math.exp(-step / 18)} for step in range(1, 101)
@@ -184,7 +96,14 @@ def study() -> dict[str, Any]:
             }
         ],
         "cost": [
-            {"what": "personas", "responses": 600, "asked": 600, "from_store": 0, "tokens": 12345, "seconds": 61.0},
+            {
+                "what": "personas",
+                "responses": 600,
+                "generated": 450,
+                "from_store": 150,
+                "tokens": 12345,
+                "seconds": 61.0,
+            },
             {"what": "train smollm2_135m-arithmetic-none-1", "seconds": 150.2},
         ],
         "examples": [
@@ -249,7 +168,7 @@ class Page(HTMLParser):
 
 
 def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
-    page = Page(build_report(study))
+    page = Page(build_report(data(study)))
     for row in study["cells"]:
         assert f"{percent(row['avg'])} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" in page.words
         assert row["checkpoint"] in page.words
@@ -260,12 +179,13 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         "sums, 200 problems, n = 1, grader v1",
         "a 135M model shows the machinery, not the paper's effect",
         "2 personas are overlong",
-        "vote of 2 checkpoints, test none 28.0 % [22.2, 34.6] [25.0, 31.0] 200 12 0",
+        "ensemble@2, test none 28.0 % [22.2, 34.6] [25.0, 31.0] 200 12 0",
         "overlong 2 solves 1",
         "You are a botanist",
         "a persona on both sides",
         "train smollm2_135m-arithmetic-none-1 — — — — 2 min 30 s",
-        "total of what was recorded 600 600 0 12,345 3 min 31 s",
+        "personas 600 450 150 12,345 1 min 1 s",
+        "total of what was recorded 600 450 150 12,345 3 min 31 s",
         "400 17,280 20,840 0",
         "$12 \\times 7 - 9$",
         "environment vllm",
@@ -274,7 +194,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
 
 
 def test_page_loads_nothing(study: dict[str, Any]) -> None:
-    text = build_report(study)
+    text = build_report(data(study))
     page = Page(text)
     loading = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
     assert [a for a in page.attributes if a[1] in loading] == [("link", "href", "data:,")]
@@ -284,7 +204,7 @@ def test_page_loads_nothing(study: dict[str, Any]) -> None:
 @pytest.mark.parametrize("field", ["problem", "persona", "response", "query", "answer"])
 def test_markup_in_the_data_is_shown_not_obeyed(study: dict[str, Any], field: str) -> None:
     study["examples"][0][field] = "<script>alert('1')</script> a < b & \\frac{{1}}{2}"
-    text = build_report(study)
+    text = build_report(data(study))
     assert "<script" not in text
     assert "<script>alert('1')</script> a < b & \\frac{{1}}{2}" in Page(text).words
 
@@ -294,7 +214,7 @@ def test_markup_in_names_cannot_leave_an_attribute(study: dict[str, Any]) -> Non
     for row in study["cells"]:
         row["benchmark"] = '"><script>'
     study["personas"][0]["examples"] = ["</style><img src=x onerror=alert(1)>"]
-    text = build_report(study)
+    text = build_report(data(study))
     assert "<script" not in text
     assert "<img" not in text
     Page(text)
@@ -302,105 +222,137 @@ def test_markup_in_names_cannot_leave_an_attribute(study: dict[str, Any]) -> Non
 
 def test_text_that_utf8_cannot_hold_is_still_written(study: dict[str, Any]) -> None:
     study["examples"][0]["response"] = "half \ud83d a pair, \0 a nul"
-    text = build_report(study)
+    text = build_report(data(study))
     assert "half \\ud83d a pair, \ufffd a nul" in text
     text.encode("utf-8")
 
 
-def test_headline_within_noise(study: dict[str, Any]) -> None:
-    assert headline_sentences(study) == [
+def test_headline_without_a_significant_difference(study: dict[str, Any]) -> None:
+    assert headline_sentences(data(study)) == [
         "On sums (200 problems, n = 1, grader v1) smollm2_135m trained on arithmetic has 25.5 % on average over 4 "
         "trained cells (their intervals span [19.0, 33.5]), base 2.8 % on average over 2 test strategies (their "
-        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained pairs 4 above base under the same test strategy.",
-        "On sums no difference larger than the noise: XX - NN = -2.0 points [-6.1, +2.0], p = 0.40; "
+        "intervals span [1.1, 6.4]): +22.8 points; of 4 trained pairs 4 significantly above base under the same test "
+        "strategy.",
+        "No significant difference on sums: XX - NN = -2.0 points [-6.1, +2.0], p = 0.40; "
         "XX - NX = +0.5 points [-4.0, +5.0], p = 1.00; XX - XN = -0.5 points [-5.0, +4.0], p = 1.00; "
-        "this design could have seen 8.0 points.",
-        "Co-design predicts XX above NN, NX and XN by more than the noise; on sums this is not seen.",
-        "No two of the trained cells of sums differ by more than the noise of 6 looks; each could have shown "
-        "11.0 points.",
-        "One training seed: the differences are of these checkpoints; another seed would move them.",
+        "minimum detectable difference (80 % power) 8.0 points.",
+        "Co-design predicts XX significantly above NN, NX and XN; on sums this is not found.",
+        "No two trained cells of sums differ significantly (6 comparisons); minimum detectable difference "
+        "(80 % power) 11.0 points.",
+        "One training seed: the differences hold for these checkpoints and may change with another seed.",
     ]
-    for row in study["contrasts"]:
+    for row in study["comparisons"]:
         row["seeds"] = 2
-    assert not any("training seed" in sentence for sentence in headline_sentences(study))
-    assert "for other training seeds, too" in Page(build_report(study)).words
+    assert not any("training seed" in sentence for sentence in headline_sentences(data(study)))
+    assert "for other training seeds, too" in Page(build_report(data(study))).words
+    for row in study["comparisons"] + study["tests"]:
+        row["minimum_detectable_difference"] = None
+    sentences = headline_sentences(data(study))
+    assert sum("; with so few problems no difference can be significant." in sentence for sentence in sentences) == 2
+    assert "With so few problems no difference can be significant." in Page(build_report(data(study))).words
 
 
-def test_headline_beyond_noise(study: dict[str, Any]) -> None:
-    study["contrasts"][0] = contrast("XX - NN", 0.09, 0.03, 0.15, 0.0004, noise=False)
-    _, loud, quiet, verdict, *_ = headline_sentences(study)
-    assert loud == "On sums larger than the noise: XX - NN = +9.0 points [+3.0, +15.0], p < 0.001."
-    assert quiet.startswith("On sums within the noise: XX - NX = +0.5 points")
-    assert verdict.endswith("on sums this is seen against NN only.")
-    assert "larger than the noise" in Page(build_report(study)).words
+def test_headline_with_a_significant_difference(study: dict[str, Any]) -> None:
+    study["comparisons"][0] = comparison("XX - NN", 0.09, 0.03, 0.15, 0.0004, found=True)
+    _, significant, others, verdict, *_ = headline_sentences(data(study))
+    assert significant == "Significant on sums: XX - NN = +9.0 points [+3.0, +15.0], p < 0.001."
+    assert others.startswith("Not significant on sums: XX - NX = +0.5 points")
+    assert verdict.endswith("on sums this is found against NN only.")
+    words = Page(build_report(data(study))).words
+    assert "p < 0.001 significant 8.0 200" in words and "p = 1.00 not significant 8.0 200" in words
 
-    study["contrasts"] = [contrast(f"XX - {b}", 0.09, 0.03, 0.15, 0.012, noise=False) for b in ("NN", "NX", "XN")]
-    assert headline_sentences(study)[-3].endswith("on sums this is seen.")
-    study["contrasts"] = [contrast("XX - NN", -0.09, -0.15, -0.03, 0.012, noise=False)]
-    assert headline_sentences(study)[-3].endswith("on sums this is not seen.")
+    study["comparisons"] = [comparison(f"XX - {b}", 0.09, 0.03, 0.15, 0.012, found=True) for b in ("NN", "NX", "XN")]
+    assert headline_sentences(data(study))[-3].endswith("on sums this is found.")
+    study["comparisons"] = [comparison("XX - NN", -0.09, -0.15, -0.03, 0.012, found=True)]
+    assert headline_sentences(data(study))[-3].endswith("on sums this is not found.")
 
 
 def test_headline_when_training_shows_nothing_or_harm(study: dict[str, Any]) -> None:
     for test in study["tests"]:
-        test.update(difference=0.02, within_noise=True)
-    assert headline_sentences(study)[0].endswith(
-        "no pair differs from base under the same test strategy by more than the noise (each could have shown 11.0 "
-        "points)."
+        test.update(difference=0.02, significant=False)
+    assert headline_sentences(data(study))[0].endswith(
+        "no pair differs significantly from base under the same test strategy; minimum detectable difference (80 % "
+        "power) 11.0 points."
     )
     for test in study["tests"][:3]:
-        test.update(difference=-0.3, within_noise=False)
-    assert "of 4 trained pairs 3 below base" in headline_sentences(study)[0]
+        test.update(difference=-0.3, significant=True)
+    assert "of 4 trained pairs 3 significantly below base" in headline_sentences(data(study))[0]
     study["tests"][0]["difference"] = 0.3
-    assert "of 4 trained pairs 1 above and 2 below base" in headline_sentences(study)[0]
+    assert (
+        "of 4 trained pairs 1 significantly above and 2 significantly below base" in headline_sentences(data(study))[0]
+    )
     del study["tests"]
-    assert headline_sentences(study)[0].endswith("+22.8 points.")
+    assert headline_sentences(data(study))[0].endswith("+22.8 points.")
 
 
-def test_the_chosen_pair_and_its_shrinkage_are_told(study: dict[str, Any]) -> None:
+def test_the_chosen_pair_has_its_held_out_score_and_shrinkage(study: dict[str, Any]) -> None:
     study["selection"] = [SELECTION]
     study["nested"] = [NESTED]
-    assert headline_sentences(study)[1] == (
-        "Of the 4 pairs of smollm2_135m on arithmetic train random, test none is best on tuning (30.0 %) and was "
-        "therefore measured: sums 25.5 % [19.9, 32.0], +0.0 points above the mean of the cells against +4.5 where it "
-        "was chosen (shrinkage 4.5)."
+    assert headline_sentences(data(study))[1] == (
+        "Of the 4 pairs of smollm2_135m on arithmetic train random, test none is best on tuning (30.0 %); its "
+        "held-out score: sums 25.5 % [19.9, 32.0], +0.0 points above the mean of the cells, +4.5 where it was chosen "
+        "(shrinkage 4.5)."
     )
-    assert not any("No benchmark has the role" in sentence for sentence in headline_sentences(study))
-    words = Page(build_report(study)).words
+    assert not any("No benchmark has the role" in sentence for sentence in headline_sentences(data(study)))
+    words = Page(build_report(data(study))).words
     assert "random → none tuning best of 4 30.0 % +4.5 sums 25.5 % [19.9, 32.0] +0.0 4.5" in words
     assert "25.1 % [18.0, 34.0] +1.9 none/none 70 % random/none 30 %" in words
 
 
 def test_no_maximum_is_named_unless_the_recipe_says_so(study: dict[str, Any]) -> None:
     study["nested"] = [NESTED]
-    (sentence,) = (s for s in headline_sentences(study) if "No benchmark has the role `select`" in s)
-    assert "is worth 25.1 % [18.0, 34.0]" in sentence and "stands 1.9 points above that" in sentence
-    assert "none/none" not in sentence
-    label = "the largest of 4 cells, chosen on the problems it is measured on: about 1.9 points too high"
-    study["nested"] = [{**NESTED, "maximum": 0.27, "best": "none/none", "label": label}]
-    (sentence,) = (s for s in headline_sentences(study) if "the largest cell of" in s)
-    assert f"none/none with 27.0 %: {label}" in sentence and "25.1 %" in sentence
-    assert label in Page(build_report(study)).words
+    (sentence,) = (s for s in headline_sentences(data(study)) if "No benchmark has the role `select`" in s)
+    assert "the held-out score of choosing among its 4 on sums is 25.1 % [18.0, 34.0]" in sentence
+    assert "the mean of the largest cell is 1.9 points above that" in sentence and "none/none" not in sentence
+    warning = "the largest of 4 cells, chosen on the problems it is measured on: about 1.9 points too high"
+    study["nested"] = [{**NESTED, "maximum": {"pair": "none/none", "avg": 0.27, "warning": warning}}]
+    (sentence,) = (s for s in headline_sentences(data(study)) if "the largest cell of" in s)
+    assert f"none/none with 27.0 %: {warning}" in sentence and "25.1 %" in sentence
+    assert f"none/none, 27.0 %: {warning}" in Page(build_report(data(study))).words
 
 
 def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dict[str, Any]) -> None:
-    words = Page(build_report(study)).words
-    assert "sums, smollm2_135m trained on arithmetic 10 looks" in words
+    words = Page(build_report(data(study))).words
+    assert "sums, smollm2_135m trained on arithmetic 10 comparisons" in words
     assert "none/random base/random +22.0 [+12.0, +32.0] p < 0.001 11.0" in words
-    assert "The others are within the noise; a look could have seen 11.0 points." in words
+    assert "The others are not significant. Minimum detectable difference: 11.0 points." in words
     study["tests"] = study["tests"][4:]
-    assert "None differs by more than the noise: the surest has p = 0.90." in Page(build_report(study)).words
-    study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.01, noise=False) for i in range(30)]
-    assert "10 more that differ are in comparisons.json" in Page(build_report(study)).words
+    assert "None is significant: the smallest has p = 0.90." in Page(build_report(data(study))).words
+    study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.01, found=True) for i in range(30)]
+    assert "10 more significant ones are in comparisons.json" in Page(build_report(data(study))).words
 
 
 def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
-    study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, accuracy undecided", "shown": False}]
-    assert headline_sentences(study)[-2] == (
-        "Fewer tokens at equal or better accuracy is not shown on sums by any of 1 contrasts."
+    study["efficiency"] = [EFFICIENCY]
+    assert headline_sentences(data(study))[-2] == (
+        "Fewer tokens at equal or better accuracy is not shown on sums by any of 1 comparisons."
     )
     study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, equal accuracy", "shown": True}]
-    assert headline_sentences(study)[-2].endswith("shown on sums by XX - NN (-20 %, fewer tokens, equal accuracy).")
-    assert "XX - NN 0.80 [0.70, 0.92] p = 0.004 — fewer tokens, equal accuracy" in Page(build_report(study)).words
+    assert headline_sentences(data(study))[-2].endswith(
+        "shown on sums by XX - NN (-20 %, fewer tokens, equal accuracy)."
+    )
+    assert (
+        "XX - NN 0.80 [0.70, 0.92] p = 0.004 -2.0 fewer tokens, equal accuracy" in Page(build_report(data(study))).words
+    )
+
+
+def test_every_block_is_explained_as_what_it_is(study: dict[str, Any]) -> None:
+    study["blocks"] = [block(name, cells=place) for place, name in enumerate(("base", "NN", "NX", "XN", "XX"), 1)]
+    words = Page(build_report(data(study))).words
+    for row in (
+        "sums base 27.0 % [21.2, 33.5] 1 the untrained model",
+        "sums NN 27.0 % [21.2, 33.5] 2 trained without a persona, tested without",
+        "sums NX 27.0 % [21.2, 33.5] 3 trained without a persona, tested with one",
+        "sums XN 27.0 % [21.2, 33.5] 4 trained with a persona, tested without",
+        "sums XX 27.0 % [21.2, 33.5] 5 a persona on both sides",
+    ):
+        assert row in words, row
+
+
+def test_the_cost_of_servers_is_a_line_of_its_own(study: dict[str, Any]) -> None:
+    study["cost"] += [{"what": "servers", "counts": {"retries": 3, "cost": 0.5}}]
+    words = Page(build_report(data(study))).words
+    assert "servers: retries 3, cost 0.5" in words and "total of what was recorded 600 450 150 12,345" in words
 
 
 def test_further_metrics_have_a_table(study: dict[str, Any]) -> None:
@@ -408,57 +360,57 @@ def test_further_metrics_have_a_table(study: dict[str, Any]) -> None:
         row.update(
             n=4, pass_at_k={"4": 0.5}, all_at_k={"2": 0.1}, intervals={"pass@4": [0.43, 0.57], "all@2": [0.06, 0.15]}
         )
-    words = Page(build_report(study)).words
+    words = Page(build_report(data(study))).words
     assert "smollm2_135m-arithmetic-none-1 random 24.5 % 50.0 % [43, 57] 10.0 % [6, 15]" in words
     assert "k=1" not in words
 
 
 def test_similarity_is_shown_where_it_was_measured(study: dict[str, Any]) -> None:
-    assert "AUC" not in Page(build_report(study)).words
+    assert "AUC" not in Page(build_report(data(study))).words
     found = {"mean": 0.12, "others": 0.05, "auc": 0.81, "auc_interval": [0.78, 0.84]}
     study["personas"] += [{**study["personas"][0], "strategy": "similar", "similarity": found}]
-    words = Page(build_report(study)).words
+    words = Page(build_report(data(study))).words
     assert "0.12, 0.05 81.0 % [78.0, 84.0]" in words and "—, — — —" in words
 
 
 def test_cards_are_named(study: dict[str, Any]) -> None:
     study["cards"] = [{"set": "arithmetic", "path": "data/cards/arithmetic/card.md"}]
-    assert "data/cards/arithmetic/card.md" in Page(build_report(study)).words
+    assert "data/cards/arithmetic/card.md" in Page(build_report(data(study))).words
 
 
 def test_a_denominator_is_named_with_the_number(study: dict[str, Any]) -> None:
-    assert "rows, n = " not in Page(build_report(study)).words
+    assert "rows, n = " not in Page(build_report(data(study))).words
     study["cards"] = [
         {"set": "sums", "path": "data/cards/sums/card.md", "rows": "200 of 212 rows; out: filter <x> (12)"}
     ]
     for row in study["cells"]:
         row["rows_read"] = row["problems"] + 12
-    page = Page(build_report(study))
+    page = Page(build_report(data(study)))
     assert "sums, 200 problems of 212 rows, n = " in page.words
     assert "200 of 212 rows; out: filter <x> (12)" in page.words
-    assert any("(200 problems of 212 rows, n = " in sentence for sentence in headline_sentences(study))
+    assert any("(200 problems of 212 rows, n = " in sentence for sentence in headline_sentences(data(study)))
 
 
 def test_headline_is_silent_on_the_select_benchmark(study: dict[str, Any]) -> None:
     study["cells"] += [cell(train, test, benchmark="tuning", role="select") for train, test in RATES]
-    assert not any("tuning" in sentence for sentence in headline_sentences(study))
-    assert "tuning" in Page(build_report(study)).words
+    assert not any("tuning" in sentence for sentence in headline_sentences(data(study)))
+    assert "tuning" in Page(build_report(data(study))).words
     for row in study["cells"]:
         row["role"] = "select"
-    assert any("tuning" in sentence for sentence in headline_sentences(study))
+    assert any("tuning" in sentence for sentence in headline_sentences(data(study)))
 
 
 def test_few_problems_say_what_one_is_worth(study: dict[str, Any]) -> None:
-    assert "one problem is" not in Page(build_report(study)).words
+    assert "one problem is" not in Page(build_report(data(study))).words
     for row in study["cells"]:
         row["problems"] = 30
-    assert headline_sentences(study)[-2] == "With the 30 problems of sums one problem is 3.3 points."
-    assert "sums has 30 problems: one problem is 3.3 points" in Page(build_report(study)).words
+    assert headline_sentences(data(study))[-2] == "On the 30 problems of sums one problem is 3.3 points."
+    assert "sums has 30 problems: one problem is 3.3 points" in Page(build_report(data(study))).words
 
 
 def test_text_table(study: dict[str, Any]) -> None:
     del study["cells"][3]
-    assert text_table(study) == (
+    assert text_table(data(study)) == (
         "sums (report), smollm2_135m trained on arithmetic: 200 problems, n = 1, grader v1\n"
         "train \\ test  none             random\n"
         "base          3.0 % [1, 6]     2.5 % [1, 6]\n"
@@ -468,7 +420,7 @@ def test_text_table(study: dict[str, Any]) -> None:
 
 
 def test_csv_table_has_a_line_a_cell_with_its_terms(study: dict[str, Any]) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_table(study))))
+    rows = list(csv.DictReader(io.StringIO(csv_table(data(study)))))
     assert len(rows) == 6
     assert (rows[0]["train"], rows[0]["avg"], rows[0]["low"], rows[0]["n"]) == ("none", "0.27", "0.212", "1")
     assert (rows[4]["train"], rows[4]["seed"], rows[4]["dataset"]) == ("base", "", "")
@@ -476,7 +428,7 @@ def test_csv_table_has_a_line_a_cell_with_its_terms(study: dict[str, Any]) -> No
 
 def test_markdown_table(study: dict[str, Any]) -> None:
     study["confidence"] = 0.95
-    assert markdown_table(study) == (
+    assert markdown_table(data(study)) == (
         "**sums** (report), smollm2_135m trained on arithmetic: 200 problems, n = 1, grader v1, 95 % intervals\n\n"
         "| train \\ test | none | random |\n|---|---:|---:|\n"
         "| base | 3.0 [1.4, 6.4] | 2.5 [1.1, 5.7] |\n"
@@ -487,40 +439,39 @@ def test_markdown_table(study: dict[str, Any]) -> None:
 
 def test_latex_table_escapes_and_marks_no_maximum(study: dict[str, Any]) -> None:
     del study["cells"][3]
-    table = latex_table(study)
+    table = latex_table(data(study))
     assert r"smollm2\_135m trained on arithmetic, sums (report): mean correctness in percent, intervals; 200" in table
     assert "none & 27.0 & 24.5 \\\\\n" in table
     assert " & {\\scriptsize [21.2, 33.5]} & {\\scriptsize [19.0, 30.9]} \\\\\n" in table
     assert "random & 25.5 & -- \\\\\n" in table
     assert "\\toprule" in table and "\\end{table}\n" in table and "textbf" not in table
-    assert all(format_table({}) for format_table in TABLES.values())
+    assert all(format_table(ReportData()) for format_table in TABLES.values())
 
 
 def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> None:
     study["cells"].append(cell("none", "none", seed=2, avg=0.31, low=0.25, high=0.377))
-    table = text_table(study)
+    table = text_table(data(study))
     assert "none          29.0 % [21, 38]  24.5 % [19, 31]\n" in table
     assert table.endswith("mean over training seeds 1, 2; brackets span the intervals of all seeds\n")
-    pair = {"benchmark": "sums", "model": "smollm2_135m", "dataset": "arithmetic", "train": "none", "test": "none"}
-    study["pairs"] = [{**pair, "seeds": [1, 2], "avg": 0.29, "low": 0.15, "high": 0.45}]
-    table = text_table(study)
+    study["pairs"] = [{**pair("none", "none", [1, 2]), "avg": 0.29, "low": 0.15, "high": 0.45}]
+    table = text_table(data(study))
     assert "none          29.0 % [15, 45]  24.5 % [19, 31]\n" in table
     assert table.endswith("mean over training seeds 1, 2; intervals for other seeds and problems\n")
     del study["pairs"]
-    assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(study)).words
+    assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(data(study))).words
 
 
 def test_models_and_datasets_have_tables_of_their_own_and_share_base(study: dict[str, Any]) -> None:
     study["cells"] += [cell("random", "none", dataset="limo", checkpoint="smollm2_135m-limo-random-1")]
     study["cells"] += [cell(None, "none", model="qwen", checkpoint="qwen-base")]
-    titles = [line for line in text_table(study).splitlines() if line.startswith("sums")]
+    titles = [line for line in text_table(data(study)).splitlines() if line.startswith("sums")]
     assert [t.split(":")[0] for t in titles] == [
         "sums (report), smollm2_135m trained on arithmetic",
         "sums (report), smollm2_135m trained on limo",
         "sums (report), qwen, untrained",
     ]
-    assert text_table(study).count("base          3.0 %") == 3
-    assert "only base was measured: qwen has 3.0 % [1.4, 6.4]." in headline_sentences(study)[2]
+    assert text_table(data(study)).count("base          3.0 %") == 3
+    assert "only base was measured: qwen has 3.0 % [1.4, 6.4]." in headline_sentences(data(study))[2]
 
 
 OPTIONAL = [
@@ -530,7 +481,7 @@ OPTIONAL = [
     "selection",
     "nested",
     "cards",
-    "contrasts",
+    "comparisons",
     "votes",
     "losses",
     "personas",
@@ -548,84 +499,83 @@ OPTIONAL = [
 )
 @pytest.mark.parametrize("how", ["absent", "empty", "null"])
 def test_each_piece_may_be_missing(study: dict[str, Any], name: str, how: str) -> None:
-    if how == "absent":
-        study.pop(name, None)
-    else:
-        study[name] = type(study.get(name, []))() if how == "empty" else None
-    Page(build_report(study))
-    assert headline_sentences(study)
-    assert text_table(study).endswith("\n")
+    kind = type(study.get(name, []))
+    study.pop(name, None)
+    if how == "empty":
+        study[name] = kind()
+    elif how == "null":
+        study[name] = None
+        if kind is not str:
+            with pytest.raises(ValidationError, match=name):
+                data(study)
+            return
+    Page(build_report(data(study)))
+    assert headline_sentences(data(study))
+    assert text_table(data(study)).endswith("\n")
 
 
 def test_the_share_of_the_fallback_shows_where_it_differs(study: dict[str, Any]) -> None:
     words = "answers by the fallback: "
-    assert words not in text_table(study)  # cells of a grader that did not count it
-    for row in study["cells"]:
-        row["fallback"] = 0.02
-    page = Page(build_report(study)).words
-    assert words not in text_table(study) and "fallback" not in " ".join(headline_sentences(study))
+    page = Page(build_report(data(study))).words
+    assert words not in text_table(data(study)) and "fallback" not in " ".join(headline_sentences(data(study)))
     assert "no answer truncated" in page
     for row in study["cells"]:
-        row["fallback"] = 0.62 if row["train"] is None else 0.04 if row["test"] == "random" else 0.02
+        row["fallback_rate"] = 0.62 if row["train"] is None else 0.04 if row["test"] == "random" else 0.02
     note = f"{words}base 62.0 %, none 2.0 to 4.0 %, random 2.0 to 4.0 %"
-    assert note in text_table(study) and note in markdown_table(study)
-    (sentence,) = [said for said in headline_sentences(study) if "fallback" in said]
+    assert note in text_table(data(study)) and note in markdown_table(data(study))
+    (sentence,) = [said for said in headline_sentences(data(study)) if "fallback" in said]
     assert note in sentence and "`grading.fallback: false`" in sentence
-    page = Page(build_report(study)).words
+    page = Page(build_report(data(study))).words
     assert "no answer fallback truncated" in page and "62.0 %" in page
-    assert csv_table(study).splitlines()[0].split(",").count("fallback") == 1
+    assert csv_table(data(study)).splitlines()[0].split(",").count("fallback_rate") == 1
 
 
 def test_no_base(study: dict[str, Any]) -> None:
     study["cells"] = [row for row in study["cells"] if row["train"] is not None]
-    assert "base was not measured, so what training did cannot be told" in headline_sentences(study)[0]
-    assert "base" not in text_table(study)
-    Page(build_report(study))
+    assert "base was not measured, so the effect of training is unknown" in headline_sentences(data(study))[0]
+    assert "base" not in text_table(data(study))
+    Page(build_report(data(study)))
 
 
 def test_nothing_at_all() -> None:
-    assert headline_sentences({}) == ["Nothing was measured: the study holds no cell."]
-    assert text_table({}) == "nothing was measured\n"
-    assert "not under version control" in Page(build_report({"recipe": "empty"})).words
+    assert headline_sentences(ReportData()) == ["Nothing was measured: the study has no cells."]
+    assert text_table(ReportData()) == "nothing was measured\n"
+    assert "not under version control" in Page(build_report(ReportData(recipe="empty"))).words
 
 
 def test_optional_fields_of_rows_become_dashes(study: dict[str, Any]) -> None:
-    spare = {"role", "interval", "correct", "maj", "k", "no_answer", "truncated", "grader_error", "grader_version"}
-    spare |= {"prompt_tokens", "completion_tokens", "thinking_tokens", "loops", "correct_per_1000_tokens"}
-    study["cells"] = [{key: value for key, value in row.items() if key not in spare} for row in study["cells"]]
-    study["contrasts"][0].update(detectable=None, p_value=None)
+    for row in study["cells"]:
+        row.update(maj=None, maj_k=None, maj_at_k={}, intervals={}, rows_read=None)
+    study["comparisons"][0].update(minimum_detectable_difference=None)
+    study["efficiency"] = [{**EFFICIENCY, "high": None}]
     study["personas"] = [{"set": "arithmetic", "strategy": "random", "personas": 0}]
+    study["parity"] = [{"checkpoint": "smollm2_135m-arithmetic-none-1"}]
+    study["cost"] = [{"what": "servers"}]
     for row in study["examples"]:
         row.update(answer=None, persona=None, reference=None)
-    words = Page(build_report(study)).words
-    assert "p —" in words
+    words = Page(build_report(data(study))).words
+    assert "p = 0.40 not significant — 200" in words and "0.80 [0.70, —]" in words
+    assert "arithmetic random 0 — — — —" in words and "servers — — — — —" in words
     assert "200 problems, n = 1" in words
 
 
 def test_mixed_graders_are_told_apart(study: dict[str, Any]) -> None:
-    assert "6.25 v1" not in Page(build_report(study)).words
+    assert "6.25 v1" not in Page(build_report(data(study))).words
     study["cells"][1]["grader_version"] = "2"
-    words = Page(build_report(study)).words
+    words = Page(build_report(data(study))).words
     assert "grader v1/2" in words
     assert "6.25 v1" in words
     assert "5.67 v2" in words
 
 
-def test_missing_fields_are_all_named(study: dict[str, Any]) -> None:
-    del study["cells"][2]["avg"], study["votes"][0]["problems"]
-    study["cells"][4]["low"] = None
-    with pytest.raises(DataError, match=r"cells\[2\] lacks `avg`; cells\[4\] lacks `low`; votes\[0\] lacks `problems`"):
-        build_report(study)
-
-
-def test_loss_curves_survive_odd_losses(study: dict[str, Any]) -> None:
+def test_loss_curves_survive_unusual_losses(study: dict[str, Any]) -> None:
     checkpoint = "smollm2_135m-arithmetic-none-1"
     study["losses"] = {
         checkpoint: [{"step": i, "loss": math.nan if i == 3 else 0.5} for i in range(1, 5001)],
         "gone": [{"step": 1, "loss": 2.0}],
         "broken": [{"step": 1, "loss": None}],
     }
-    page = Page(build_report(study))
+    page = Page(build_report(data(study)))
     drawn = [value for tag, name, value in page.attributes if (tag, name) == ("polyline", "points")]
     assert [len(value.split()) <= 300 for value in drawn] == [True, True]
     assert all(re.fullmatch(r"[\d.,\- ]+", value) for value in drawn)
@@ -636,7 +586,7 @@ def test_loss_curves_survive_odd_losses(study: dict[str, Any]) -> None:
 
 def test_pure(study: dict[str, Any]) -> None:
     before = copy.deepcopy(study)
-    assert build_report(study) == build_report(study)
+    assert build_report(data(study)) == build_report(data(study))
     assert study == before
 
 
@@ -662,43 +612,11 @@ def test_numbers() -> None:
 
 
 def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> None:
-    clean = build_report(study)
+    clean = build_report(data(study))
     assert "\\x" not in clean and "\\u" not in clean
     study["examples"][0]["response"] = "a\x1b[31m b\x07 c\u202e d\x9b e\u2028 f\r\ng\rh\ti"
     study["personas"][0]["examples"] = ["\x1b]0;title\x07"]
     study["description"] = "\u2066x"
-    text = build_report(study)
+    text = build_report(data(study))
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
     assert "a\\x1b[31m b\\x07 c\\u202e d\\x9b e\\u2028 f\ng\\rh\ti" in text
-
-
-ODD: list[Any] = [None, True, -1, 1.5, float("nan"), 10**400, "x", [], [None], {}]
-
-
-def _replaced(value: Any, odd: Any) -> Iterator[Any]:
-    """The value with each of its values, one at a time, replaced or (of an object) left out."""
-    yield odd
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield {name: other for name, other in value.items() if name != key}
-            yield from ({**value, key: changed} for changed in _replaced(item, odd))
-    elif isinstance(value, list):
-        for at, item in enumerate(value[:1]):
-            yield from ([*value[:at], changed, *value[at + 1 :]] for changed in _replaced(item, odd))
-
-
-@pytest.mark.parametrize("name", ["cells", "pairs", "blocks", "contrasts", "tests", "selection", "nested", "votes"])
-def test_results_that_were_changed_are_shown_or_refused(study: dict[str, Any], name: str) -> None:
-    study |= {"selection": [SELECTION], "nested": [NESTED], "examples": [], "losses": {}}
-    study["pairs"] = [{**row, "seeds": [1]} for row in study["cells"] if row["train"]]
-    readers = [build_report, headline_sentences, selection_sentences, *TABLES.values()]
-    refused = 0
-    for index, odd in enumerate(ODD):
-        for number, changed in enumerate(_replaced(study[name], odd)):
-            # Every reader meets every place, not every value: a page takes 30 ms.
-            try:
-                readers[(index + number) % len(readers)]({**study, name: changed})
-            except DataError as error:
-                refused += 1
-                assert len(error.lines()) == 2 and "\n" not in error.message
-    assert refused > 9

@@ -483,24 +483,24 @@ def test_one_engine_serves_the_checkpoints_of_an_architecture(study: Study, engi
     assert len(capable) == 2  # the trained ones share an engine; the base's folder is of another shape here
 
 
-def test_cells_generated_under_unlike_settings_are_flagged(study: Study, engines: Any) -> None:
+def test_cells_generated_with_different_settings_are_flagged(study: Study, engines: Any) -> None:
     _run(study, engines)
     path = study.sessions_path()
     sessions = json.loads(path.read_text(encoding="utf-8"))
     assert set(sessions) == set(CHECKPOINTS)
     assert sessions[CHECKPOINTS[1]]["model"].startswith("sha256:")
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
-    assert [item["unlike"] for item in comparisons] == [{}] * len(comparisons)
+    assert [item["different_settings"] for item in comparisons] == [{}] * len(comparisons)
     sessions[CHECKPOINTS[1]]["arguments"]["dtype"] = "float32"
     path.write_text(json.dumps(sessions), encoding="utf-8")
     run_stage("measure")
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
-    flagged = {item["name"] for item in comparisons if item["unlike"]}
+    flagged = {item["name"] for item in comparisons if item["different_settings"]}
     assert flagged == {"trained - base", "XX - NN", "XX - NX", "co-design: (XX - XN) - (NX - NN)"}
-    assert comparisons[0]["unlike"] == {"arguments.dtype": ["float32", "bfloat16"]}
+    assert comparisons[0]["different_settings"] == {"arguments.dtype": ["float32", "bfloat16"]}
     run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
-    assert "cells generated under unlike settings are compared" in page and "float32 / bfloat16" in page
+    assert "cells generated with different settings are compared" in page and "float32 / bfloat16" in page
     assert "vLLM on a CPU: the same requests in the same order repeat" in page
 
 
@@ -616,7 +616,7 @@ def test_a_prompt_that_a_server_refuses_is_a_response_and_the_run_goes_on(
         found = {row.query_id: row for row in _bases(study)}[f"arithmetic_test/{problem.problem_id}/none"]
         assert (found.text, found.finish_reason, found.completion_tokens) == ("", "error", 0)
         cost = json.loads(study.results("cost", "generate.json").read_text(encoding="utf-8"))
-        assert all(row.get("asked", 0) == 0 for row in cost)
+        assert all(row.get("generated", 0) == 0 for row in cost)
         run_stage("grade")
         verdicts = list(read_rows(study.verdicts_path(study.checkpoints()[0], "arithmetic_test", "none"), Verdict))
         assert {v.verdict for v in verdicts if v.query_id == found.query_id} == {"no_answer"}
@@ -625,7 +625,7 @@ def test_a_prompt_that_a_server_refuses_is_a_response_and_the_run_goes_on(
         cells = json.loads(study.results("cells.json").read_text(encoding="utf-8"))["cells"]
         assert {cell["errors"] for cell in cells} == {1}
         page = study.results("report.html").read_text(encoding="utf-8")
-        assert "1 of 8 responses were refused, held back or broken off" in page
+        assert "1 of 8 responses were refused, withheld or interrupted" in page
         takes["all"] = True
         assert "removed 6 responses that a server refused" in its("store", "gc", "--refused")[1]
         assert "finish_reason" not in run_stage("generate") and len(server.bodies) == asked + 6
@@ -660,5 +660,7 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     assert "servers: " in page and "nothing is known" in page
     assert {session["served"] for session in sessions.values()} == {"smollm2_135m", *CHECKPOINTS[1:]}
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
-    assert not any(item["unlike"] for item in comparisons), "checkpoints have names of their own by their nature"
+    assert not any(item["different_settings"] for item in comparisons), (
+        "checkpoints have names of their own by their nature"
+    )
     assert "not compared: the engine told no ids of 16 prompts" in page

@@ -1,0 +1,145 @@
+"""What the page and the tables are made from: the results of a study and what surrounds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from its.results import (
+    BlockResult,
+    CellResult,
+    CellTest,
+    ChosenPair,
+    Comparison,
+    CostRow,
+    HeldOutChoice,
+    PairResult,
+    TokenComparison,
+    VoteResult,
+)
+from its.types import VerdictName
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class _Excerpt(_Data):
+    """Of a file of another stage, the keys that the page shows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ReportedCell(CellResult):
+    """A cell with the denominator of its benchmark."""
+
+    rows_read: int | None = None
+    """Rows of the benchmark before rules removed some. None: there is no card of these problems."""
+
+
+class Setting(_Data):
+    """A value of the recipe."""
+
+    group: str = ""
+    name: str
+    value: str
+
+
+class SetCard(_Data):
+    """Where the card of a problem set is."""
+
+    set: str
+    path: str
+    rows: str | None = None
+    """The denominator in words. None: not a benchmark, or no rows were removed by a rule of a card."""
+
+
+class LossStep(_Data):
+    """The training loss at an optimizer step."""
+
+    step: int
+    loss: float | None
+
+
+class Example(_Data):
+    """A response to read."""
+
+    problem_id: str
+    benchmark: str
+    checkpoint: str
+    train: str | None
+    test: str
+    problem: str
+    persona: str | None = None
+    query: str = ""
+    response: str
+    reference: str | None
+    answer: str | None
+    verdict: VerdictName
+
+
+class Similarity(_Excerpt):
+    """How similar personas are to their own problem and to others."""
+
+    mean: float
+    others: float | None
+    auc: float | None
+    auc_interval: list[float] | None = None
+
+
+class PersonaAccount(_Excerpt):
+    """A row of `data/personas/summary.json`."""
+
+    set: str
+    strategy: str
+    personas: int
+    asked: int | None = None
+    retried: int | None = None
+    distinct: int | None = None
+    similarity: Similarity | None = None
+    flags: dict[str, int] = {}
+    examples: list[str] = []
+
+
+class ParityAccount(_Excerpt):
+    """The proof of parity of a checkpoint, `its_parity.json`."""
+
+    checkpoint: str
+    rows: int | None = None
+    trained_tokens: int | None = None
+    prompt_tokens: int | None = None
+    faults: int | None = None
+
+
+class ReportData(_Data):
+    """A study as its report shows it; a list that is empty leaves its section out."""
+
+    recipe: str = "unnamed"
+    description: str | None = None
+    commit: str | None = None
+    dirty: bool = False
+    created: str | None = None
+    design: dict[str, Any] = {}
+    confidence: float | None = None
+    """Of the intervals: 0.95. None: the page does not name it."""
+    cells: list[ReportedCell] = []
+    blocks: list[BlockResult] = []
+    pairs: list[PairResult] = []
+    comparisons: list[Comparison] = []
+    tests: list[CellTest] = []
+    efficiency: list[TokenComparison] = []
+    selection: list[ChosenPair] = []
+    nested: list[HeldOutChoice] = []
+    votes: list[VoteResult] = []
+    settings: list[Setting] = []
+    losses: dict[str, list[LossStep]] = {}
+    """Checkpoint -> its steps."""
+    personas: list[PersonaAccount] = []
+    cards: list[SetCard] = []
+    parity: list[ParityAccount] = []
+    cost: list[CostRow] = []
+    examples: list[Example] = []
+    warnings: list[str] = []
+    caveats: list[str] = []
+    provenance: dict[str, Any] = {}

@@ -1,0 +1,589 @@
+"""The rows of `results/*.json`: what `measure` writes, and what the report, `its results` and any other reader get.
+
+    from its.results import Cells, read_results
+
+    for cell in read_results("results/cells.json", Cells).cells:
+        print(cell.checkpoint, cell.test, cell.avg)
+
+The text under each field is its reference: unit, range, and after `None:` what a missing value means. docs/results.md
+is generated from it (`python tests/results_reference.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from its.errors import Fault, FaultsError
+from its.rows import MAX_FAULTS, read_json, write_json
+from its.shown import shown
+
+RESULTS_VERSION = 2
+"""Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
+
+
+def _share(value: float) -> float:
+    if not -1e-9 <= value <= 1 + 1e-9:  # sums of floats miss 1 by their last digits
+        raise PydanticCustomError("share", "a share is between 0 and 1")
+    return value
+
+
+Share = Annotated[float, AfterValidator(_share), Field(json_schema_extra={"format": "share"})]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Bounds = Annotated[list[Share], Field(min_length=2, max_length=2)]
+IntervalMethod = Literal["nearest_coverage", "agresti_coull", "cluster_agresti_coull", "seeds_and_problems", "none"]
+Role = Literal["select", "report"]
+Block = Literal["base", "NN", "NX", "XN", "XX"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class CellResult(_Model):
+    """One cell: a checkpoint on a benchmark under a test strategy."""
+
+    checkpoint: str
+    """`MODEL-DATASET-TRAIN-SEED`, or `MODEL-base` for the untrained model."""
+    model: str
+    """The model's name in the recipe."""
+    dataset: str | None
+    """The dataset it was trained on. None: base, which was not trained."""
+    train: str | None
+    """The train strategy. None: base."""
+    seed: int | None
+    """The training seed. None: base."""
+    benchmark: str
+    """The benchmark's name in the recipe."""
+    role: Role
+    """`select` benchmarks choose the pair of strategies, `report` benchmarks measure it."""
+    test: str
+    """The test strategy."""
+    block: Block
+    """Whether the train side (first letter) and the test side use a persona (X) or none (N); `base`: untrained."""
+    problems: Count
+    """Problems of the benchmark, all of which are in the denominator."""
+    n: Count
+    """Responses to each problem."""
+    avg: Share
+    """avg@n, the mean correctness over all responses, as a share."""
+    low: Share
+    """Lower 95 % bound of `avg` for problems that could have been drawn."""
+    high: Share
+    """Upper 95 % bound of `avg`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed (docs/statistics.md, Intervals); `none`: one problem, bounds 0 and 1."""
+    correct: Count
+    """Correct responses, of problems x n."""
+    maj: Share | None
+    """maj@k for the largest k of `measure.maj_k`, as a share. None: `measure.maj_k` is empty."""
+    maj_k: Count | None
+    """The k of `maj`. None: `measure.maj_k` is empty."""
+    maj_at_k: dict[str, Share]
+    """k -> the chance that the most common answer of k responses is correct, for each k of `measure.maj_k`."""
+    pass_at_k: dict[str, Share]
+    """k -> the chance that at least one of k responses is correct, for each k of `measure.pass_k`."""
+    all_at_k: dict[str, Share]
+    """k -> the chance that all of k responses are correct, for each k of `measure.all_k`."""
+    g_pass_at_k: dict[str, dict[str, Share]]
+    """k -> tau -> the chance that at least tau x k of k responses are correct, for each k of `measure.all_k`."""
+    intervals: dict[str, Bounds]
+    """Metric (`pass@4`, `all@4`, `maj@3`) -> its 95 % bounds [low, high] over problems."""
+    no_answer_rate: Share
+    """Share of responses in which no answer was found; they count as not correct."""
+    fallback_rate: Share
+    """Share of responses whose answer was not stated, but is the last number or formula (docs/grading.md)."""
+    truncated_rate: Share
+    """Share of responses that were cut at `generation.max_tokens`."""
+    loop_rate: Share
+    """Share of responses that end in a repetition loop, in their thinking where there is no text."""
+    errors: Count
+    """Responses with `finish_reason` error: refused, withheld or interrupted; they count as not correct."""
+    equal_samples: Count
+    """Problems whose responses are one text, or less than half as many texts as responses; 0 where n is 1."""
+    grader_errors: Count
+    """Responses that the grader could not decide; they count as not correct."""
+    prompt_tokens: Number
+    """Mean tokens of a prompt, per response."""
+    thinking_tokens: Number
+    """Mean tokens of thinking, per response; part of `completion_tokens`."""
+    response_tokens: Number
+    """Mean tokens of the text after the thinking, per response."""
+    completion_tokens: Number
+    """Mean tokens generated, per response: thinking and text."""
+    correct_per_1000_tokens: Number
+    """Correct responses per 1,000 completion tokens; 0 where there are no tokens."""
+    correct_per_1000_tokens_low: Number
+    """Lower 95 % bound of `correct_per_1000_tokens`: percentile bootstrap over problems."""
+    correct_per_1000_tokens_high: Number
+    """Upper 95 % bound of `correct_per_1000_tokens`."""
+    grader_version: str
+    """GRADER_VERSION of the verdicts; several are joined by a comma."""
+
+
+class BlockResult(_Model):
+    """A block of cells on one benchmark: the mean over its cells, with an interval over problems."""
+
+    benchmark: str
+    """The benchmark's name."""
+    block: Block
+    """See `block` of a cell."""
+    avg: Share
+    """Mean correctness over cells and problems, as a share."""
+    low: Share
+    """Lower 95 % bound of `avg`."""
+    high: Share
+    """Upper 95 % bound of `avg`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed."""
+    problems: Count
+    """Problems of the benchmark."""
+    cells: Count
+    """Cells in the block."""
+
+
+class PairResult(_Model):
+    """A pair of strategies on one benchmark: the mean over its training seeds."""
+
+    model: str
+    """The model's name."""
+    dataset: str
+    """The dataset it was trained on."""
+    train: str
+    """The train strategy."""
+    test: str
+    """The test strategy."""
+    benchmark: str
+    """The benchmark's name."""
+    role: Role
+    """The benchmark's role."""
+    block: Block
+    """The block of its cells."""
+    seeds: list[int]
+    """The training seeds, in the order of the design."""
+    problems: Count
+    """Problems of the benchmark."""
+    n: Count
+    """Responses to each problem, per seed."""
+    avg: Share
+    """Mean correctness over seeds and problems, as a share."""
+    low: Share
+    """Lower 95 % bound of `avg`: for other problems and, with several seeds, for other training seeds."""
+    high: Share
+    """Upper 95 % bound of `avg`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed; `seeds_and_problems` with several seeds that differ."""
+
+
+class Comparison(_Model):
+    """A planned comparison of blocks on one benchmark: treated minus control, paired by problem."""
+
+    benchmark: str
+    """The benchmark's name."""
+    name: str
+    """What is compared: `trained - base`, `XX - NN`, ..., `co-design: (XX - XN) - (NX - NN)`."""
+    difference: Number
+    """Mean difference over problems, as a share: 0.03 is 3 points; in [-1, 1], for co-design in [-2, 2]."""
+    low: Number
+    """Lower 95 % bound of `difference`, not corrected for the number of comparisons."""
+    high: Number
+    """Upper 95 % bound of `difference`, not corrected."""
+    p_value: Share
+    """Two-sided p value, Holm-adjusted for the comparisons of the benchmark."""
+    problems: Count
+    """Problems compared."""
+    significant: bool
+    """Whether `p_value` is below 0.05."""
+    minimum_detectable_difference: Number | None
+    """True difference that the corrected test finds with 80 % power, as a share. None: so few problems find none."""
+    one_sided_lower_bound: Number
+    """One-sided 95 % lower bound of `difference`, corrected for all comparisons of the benchmark."""
+    p_value_method: Literal["mcnemar", "sign_flip_exact", "sign_flip", "seeds"]
+    """The test behind `p_value`: McNemar's exact, sign flips (all, or drawn), or the variance between seeds."""
+    seeds: Count
+    """Training seeds; with one, the result holds for these checkpoints and may change with another seed."""
+    different_settings: dict[str, list[str]]
+    """Setting of the engine -> its values, where the compared cells were generated differently; mostly empty."""
+
+
+class CellTest(_Model):
+    """Two pairs of strategies of one table compared (means over seeds), paired by problem."""
+
+    benchmark: str
+    """The benchmark's name."""
+    model: str
+    """The model's name."""
+    dataset: str | None
+    """The dataset of the trained cells. None: no cell of the table is trained."""
+    first: str
+    """`TRAIN/TEST`."""
+    second: str
+    """`TRAIN/TEST`, or `base/TEST` for the untrained model."""
+    difference: Number
+    """`first` minus `second`, mean over problems, as a share in [-1, 1]."""
+    low: Number
+    """Lower bound of `difference`; the bounds hold for all tests of the table at once with 95 %."""
+    high: Number
+    """Upper bound of `difference`."""
+    p_value: Share
+    """Two-sided p value, adjusted for all tests of the table (step-down max-T)."""
+    raw_p_value: Share
+    """The p value before adjustment."""
+    problems: Count
+    """Problems compared."""
+    significant: bool
+    """Whether `p_value` is below 0.05."""
+    minimum_detectable_difference: Number | None
+    """True difference that the corrected test finds with 80 % power, as a share. None: so few problems find none."""
+
+
+class TokenComparison(_Model):
+    """Completion tokens of one block against another, with the difference in accuracy."""
+
+    benchmark: str
+    """The benchmark's name."""
+    name: str
+    """What is compared, as in `comparisons`."""
+    ratio: Number
+    """Geometric mean over problems of treated / control completion tokens; 0.8 is 20 % fewer."""
+    low: Number
+    """Lower 95 % bound of `ratio`, not corrected."""
+    high: Number | None
+    """Upper 95 % bound of `ratio`, not corrected. None: one problem, so there is no bound."""
+    p_value: Share
+    """Two-sided p value of `ratio` against 1, Holm-adjusted for the rows of the benchmark."""
+    problems: Count
+    """Problems compared."""
+    tokens: Literal["fewer", "more", "undecided"]
+    """`undecided`: the ratio is not significant."""
+    accuracy: Literal["better", "worse", "equal", "undecided"]
+    """`equal`: not significant, and a loss of 3 points is ruled out; `undecided`: neither."""
+    difference: Number
+    """The difference in accuracy, as in `comparisons`."""
+    difference_lower_bound: Number
+    """One-sided 95 % lower bound of `difference`, corrected for all comparisons of the benchmark."""
+    shown: bool
+    """Whether fewer tokens at equal or better accuracy was shown."""
+    claim: str
+    """`tokens` and `accuracy` in words."""
+
+
+class VoteResult(_Model):
+    """The vote of several checkpoints on one benchmark under one test strategy; every response is a ballot."""
+
+    benchmark: str
+    """The benchmark's name."""
+    name: str
+    """`ensemble@M, test STRATEGY`."""
+    test: str
+    """The test strategy."""
+    members: list[str]
+    """The checkpoints that vote."""
+    accuracy: Share
+    """Share of problems that the vote gets right; a tie counts by the share of the tied answers that are correct."""
+    low: Share
+    """Lower 95 % bound of `accuracy` over problems."""
+    high: Share
+    """Upper 95 % bound of `accuracy`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed."""
+    problems: Count
+    """Problems of the benchmark."""
+    tie_rule: str
+    """The tie rule of `accuracy`, in words."""
+    accuracy_first_wins: Share
+    """Accuracy if the answer met first, in the order of the members, wins a tie."""
+    accuracy_ties_won: Share
+    """Accuracy if every tie that contains the correct answer is won."""
+    accuracy_ties_lost: Share
+    """Accuracy if every tie is lost."""
+    tied: Count
+    """Problems where answers tie for the most ballots."""
+    blank: Count
+    """Problems to which no response gives an answer."""
+    changed_by_equivalence: Count
+    """Problems whose result would differ if answers were compared as strings alone."""
+
+
+class ChosenOn(_Model):
+    """Where a pair was chosen."""
+
+    benchmarks: Annotated[list[str], Field(min_length=1)]
+    """The benchmarks with the role `select`; they weigh the same."""
+    problems: Count
+    """Their problems, in all."""
+    avg: Share
+    """The pair's mean over them, as a share; it is the largest, so it is biased upwards."""
+    gain: Number
+    """`avg` minus the mean of all pairs of the table, as a share."""
+
+
+class ReportedOn(_Model):
+    """The chosen pair on one benchmark that did not choose it."""
+
+    benchmark: str
+    """A benchmark with the role `report`."""
+    problems: Count
+    """Its problems."""
+    n: Count
+    """Responses to each problem, per seed."""
+    seeds: list[int]
+    """The training seeds."""
+    avg: Share
+    """The held-out score: mean correctness over seeds and problems, as a share."""
+    low: Share
+    """Lower 95 % bound of `avg`."""
+    high: Share
+    """Upper 95 % bound of `avg`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed."""
+    gain: Number
+    """`avg` minus the mean of all pairs of the table here, as a share."""
+    shrinkage: Number
+    """The gain where the pair was chosen minus the gain here."""
+
+
+class ChosenPair(_Model):
+    """The pair of strategies of one model and dataset that the `select` benchmarks choose."""
+
+    model: str
+    """The model's name."""
+    dataset: str
+    """The dataset it was trained on."""
+    train: str
+    """The train strategy of the pair."""
+    test: str
+    """The test strategy of the pair."""
+    pairs: Count
+    """Pairs it was chosen from."""
+    tied: list[str]
+    """Other pairs (`TRAIN/TEST`) with the same mean; the first of the design was taken."""
+    select: ChosenOn
+    """Where it was chosen."""
+    report: list[ReportedOn]
+    """A row for each `report` benchmark."""
+
+
+class Maximum(_Model):
+    """The largest cell of a table, chosen on the problems it is measured on."""
+
+    pair: str
+    """`TRAIN/TEST`; the first of the design where several tie."""
+    avg: Share
+    """Its mean over seeds and problems, as a share: biased upwards by about `optimism`."""
+    warning: str
+    """How it was chosen and by how much that overstates; to be shown with `avg`."""
+
+
+class HeldOutChoice(_Model):
+    """What the best pair of a table scores on problems that did not choose it, by repeated splits of the problems."""
+
+    benchmark: str
+    """A benchmark with the role `report`."""
+    model: str
+    """The model's name."""
+    dataset: str
+    """The dataset it was trained on."""
+    pairs: Count
+    """Pairs that were chosen from."""
+    problems: Count
+    """Problems of the benchmark, at least 2."""
+    n: Count
+    """Responses to each problem, per seed."""
+    held_out_score: Share
+    """Mean correctness of the pair that four fifths of the problems choose, on the last fifth; 200 repeats."""
+    low: Share
+    """Lower 95 % bound of `held_out_score`, at twice the variance that the problems show."""
+    high: Share
+    """Upper 95 % bound of `held_out_score`."""
+    optimism: Number
+    """The largest pair's mean minus `held_out_score`, as a share."""
+    chosen: dict[str, Share]
+    """`TRAIN/TEST` -> share of the choices it won, most often first; pairs that were never chosen are left out."""
+    maximum: Maximum | None
+    """The largest cell, by name. None: `measure.maximum` is false in the recipe."""
+
+
+class _File(_Model):
+    version: int
+    """RESULTS_VERSION of the ITS that wrote the file."""
+    recipe: str
+    """The recipe that was measured."""
+
+
+class Cells(_File):
+    """`results/cells.json`: every cell, grouped into blocks and into pairs over seeds."""
+
+    cells: list[CellResult]
+    """Checkpoint by checkpoint within each benchmark."""
+    blocks: list[BlockResult]
+    """A row for each block that has cells, per benchmark."""
+    pairs: list[PairResult]
+    """A row for each trained pair of strategies, per benchmark."""
+
+
+class Comparisons(_File):
+    """`results/comparisons.json`: what differs, paired by problem and corrected for the number of comparisons."""
+
+    comparisons: list[Comparison]
+    """Blocks, as planned; those without cells are left out."""
+    tests: list[CellTest]
+    """All pairs of a table, and each against base under its test strategy."""
+    efficiency: list[TokenComparison]
+    """Tokens against accuracy, for the comparisons of two blocks."""
+
+
+class Votes(_File):
+    """`results/votes.json`: votes of several checkpoints."""
+
+    votes: list[VoteResult]
+    """A row for each benchmark and test strategy; empty with fewer than two members."""
+
+
+class Selection(_File):
+    """`results/selection.json`: the pair to report, and what choosing on the same problems would overstate."""
+
+    selection: list[ChosenPair]
+    """A row for each model and dataset; empty where no benchmark has the role `select`, or none has `report`."""
+    nested: list[HeldOutChoice]
+    """A row for each table of a `report` benchmark with at least two pairs and two problems."""
+
+
+class BenchmarkMetrics(_Model):
+    """One benchmark for `dvc metrics show`: shares rounded to 4 digits; a table without entries is left out."""
+
+    avg: dict[str, dict[str, Number]] = {}
+    """Checkpoint -> test strategy -> avg@n."""
+    block: dict[str, Number] = {}
+    """Block -> mean correctness."""
+    difference: dict[str, Number] = {}
+    """Comparison -> difference."""
+    ensemble: dict[str, Number] = {}
+    """Test strategy -> accuracy of the vote."""
+    selected: dict[str, Number] = {}
+    """`MODEL-DATASET` -> held-out score of the chosen pair."""
+    held_out_score: dict[str, Number] = {}
+    """`MODEL-DATASET` -> held-out score of the choice on this benchmark's own problems."""
+
+
+class Metrics(RootModel[dict[str, BenchmarkMetrics]]):
+    """`results/metrics.json`: benchmark -> its metrics, nested as DVC flattens them to columns."""
+
+
+class CostRow(_Model):
+    """`results/cost/*.json`: lists of these rows, written by `persona`, `train` and `generate`.
+
+    A key that was not recorded is absent. Seconds differ between runs.
+    """
+
+    what: str
+    """What the row accounts for: `train CHECKPOINT`, `generate CHECKPOINT`, `personas`, `servers`, ..."""
+    responses: Count | None = None
+    """Responses that were needed. None: the row is not about responses."""
+    generated: Count | None = None
+    """Responses that an engine generated in this run. None: not about responses."""
+    from_store: Count | None = None
+    """Responses that the store already contained. None: not about responses."""
+    tokens: Count | None = None
+    """Completion tokens of all responses, stored ones too; tokens of a training. None: not recorded."""
+    seconds: Number | None = None
+    """Wall-clock time. None: not recorded."""
+    counts: dict[str, Number | Count] | None = None
+    """What the engine counts beyond that (retries, price of servers). None: the row has the columns above."""
+
+
+_WANTED = {
+    **dict.fromkeys(("model_type", "dict_type"), "an object"),
+    "list_type": "a list",
+    "string_type": "text",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "an integer",
+    "bool_type": "true or false",
+}
+"""What a value has to be, by pydantic's name of the fault; for others its own message is shown."""
+
+File = TypeVar("File", Cells, Comparisons, Votes, Selection)
+Value = TypeVar("Value")
+
+
+def read_results(path: Path | str, kind: type[File]) -> File:
+    """Read one of the files of `measure`: `read_results("results/cells.json", Cells)`.
+
+    Raises:
+        MissingError: if there is no such file.
+        DataError: if it is not readable JSON, or of another RESULTS_VERSION.
+        FaultsError: naming every value that does not fit, by row and key.
+    """
+    value = read_json(Path(path))
+    version = value.get("version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version != RESULTS_VERSION:
+        what = f"version {version} of the results; this ITS reads version {RESULTS_VERSION}"
+        raise FaultsError([Fault(str(path), what, "`dvc repro -f measure` writes it again")])
+    return fitting(value, kind, path, "measure")
+
+
+def read_metrics(path: Path | str) -> Metrics:
+    """Read `results/metrics.json`; it raises as `read_results` does."""
+    return fitting(read_json(Path(path)), Metrics, path, "measure")
+
+
+def read_cost(path: Path | str) -> list[CostRow]:
+    """Read one of `results/cost/*.json`; it raises as `read_results` does."""
+    return fitting(read_json(Path(path)), list[CostRow], path, Path(path).stem.partition("-")[0])
+
+
+def write_results(path: Path, value: BaseModel) -> None:
+    """Write one of the files of `measure`, atomically."""
+    write_json(path, value.model_dump(exclude_defaults=isinstance(value, Metrics)))
+
+
+def fitting(value: Any, kind: type[Value], path: Path | str, stage: str) -> Value:
+    """A value read from a file, as its type.
+
+    Args:
+        stage: what wrote the file.
+
+    Raises:
+        FaultsError: naming every value that does not fit, by row and key.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        messages = _messages(error.errors(include_url=False))
+    more = len(messages) - MAX_FAULTS
+    if more > 0:
+        messages = [*messages[:MAX_FAULTS], f"{more} more faults"]
+    hints = [*[None] * (len(messages) - 1), f"`dvc repro -f {stage}` writes it again"]
+    raise FaultsError([Fault(str(path), message, hint) for message, hint in zip(messages, hints, strict=True)])
+
+
+def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
+    """One message for each value that does not fit, and one for all keys that a row lacks."""
+    out: dict[str, str] = {}
+    for item in errors:
+        *above, last = item["loc"] or ("",)
+        row = _place(above)
+        if item["type"] == "missing":
+            lacking = f"`{row}` lacks" if row else "lacks"
+            out[lacking] = f"{out[lacking]}, `{last}`" if lacking in out else f"{lacking} `{last}`"
+            continue
+        place = _place([*above, last])
+        if item["type"] == "extra_forbidden":
+            out[place] = f"`{place}` is not a key of these results"
+            continue
+        wanted = _WANTED.get(item["type"])
+        value = "null" if item["input"] is None else shown(repr(item["input"]))[:60]
+        what = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {item['msg'].lower()}"
+        out[place] = f"`{place}` {what}" if place else f"the file {what}"
+    return list(out.values())
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    """`cells[2].avg`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
