@@ -222,9 +222,9 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
     """
     from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
+    from its.recipe.last_used import last_used
     from its.recipe.load import read_document
     from its.recipe.shareable import shareable_at, shareable_path
-    from its.recipe.used import last_used
 
     project = _project()
     params = read_document(project / "params.yaml").values
@@ -263,7 +263,7 @@ def new(name: str, source: str) -> None:
 
     Example: its recipe new mine --from quickstart
     """
-    from its.recipe.new import new_recipe
+    from its.recipe.scaffold import new_recipe
     from its.stages.data_check import data_checked
 
     project = _project()
@@ -275,15 +275,53 @@ def new(name: str, source: str) -> None:
 @click.argument("section", required=False, default="")
 @json_option
 def fields(section: str, as_json: bool) -> None:
-    """List the fields that a section of a recipe knows.
+    """Explain the fields of a section of a recipe.
+
+    SECTION is a dotted path such as `generation` or `strategies.NAME.persona`, or that of one field; without it the
+    sections themselves. Prints for each field its type, unit and range, whether it is required, the line of params.yaml
+    that sets it (of a section with names, give a declared one in place of NAME), and its meaning.
+
+    Reads params.yaml, if there is one. docs/recipe.md has all fields.
 
     Example: its recipe fields writer.sampling
     """
-    from its.recipe.load import section_fields
+    from dataclasses import asdict
 
-    known = section_fields([part for part in section.split(".") if part])
+    from its.errors import ItsError
+    from its.recipe.document import read_document
+    from its.recipe.field_texts import fields_text, line_of
+    from its.recipe.fields import described
+
+    found = described(section)
+    try:
+        document = read_document(_project() / "params.yaml")
+    except ItsError:  # outside a study, or a file that `its recipe check` explains
+        document = None
     if as_json:
-        print_json(section=section, fields=known)
+        rows = [
+            {
+                "section": item.path,
+                "tag": item.tag or None,
+                **asdict(field),
+                "line": None if document is None else line_of(document, item, field.name),
+            }
+            for item in found
+            for field in item.fields
+        ]
+        print_json(section=section, fields=rows)
         return
-    for name in known:
-        click.echo(name)
+    echo(fields_text(found, document))
+
+
+@recipe.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe (draft 2020-12).
+
+    Editors use recipes/recipe.schema.json, the same document: `# yaml-language-server: $schema=recipe.schema.json` in
+    the first line of a recipe names it.
+
+    Example: its recipe schema > recipes/recipe.schema.json
+    """
+    from its.recipe.json_schema import schema_text
+
+    click.echo(schema_text(), nl=False)

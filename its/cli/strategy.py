@@ -87,7 +87,7 @@ def new(name: str, recipe: str | None) -> None:
 
     Example: its strategy new witness
     """
-    from its.recipe.new import new_strategy
+    from its.recipe.scaffold import new_strategy
     from its.stages.data_check import data_checked
     from its.stages.study import find_project
 

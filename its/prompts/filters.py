@@ -18,7 +18,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import _PassArg
 from markupsafe import Markup
 
-from its.prompts.work import MAX_BITS, WorkError, charge, charge_number, charge_value
+from its.prompts.budget import MAX_BITS, BudgetError, charge, charge_number, charge_value
 
 Act = Callable[..., Any]
 _JINJA_FILTERS: dict[str, Any] = dict(JINJA_FILTERS)
@@ -243,7 +243,7 @@ def charged_operator(operator_: str, left: Any, right: Any) -> Any:
 
     Raises:
         TypeError: for anything else.
-        WorkError: if the result would be too large.
+        BudgetError: if the result would be too large.
     """
     for side in (left, right):
         if isinstance(side, Undefined):
@@ -253,7 +253,7 @@ def charged_operator(operator_: str, left: Any, right: Any) -> Any:
         charge_number(left)
         charge_number(right)
         if operator_ == "**" and isinstance(left, int) and right > 0 and left.bit_length() * right > MAX_BITS:
-            raise WorkError(f"the template makes an integer of more than {MAX_BITS} bits")
+            raise BudgetError(f"the template makes an integer of more than {MAX_BITS} bits")
     elif operator_ == "*" and isinstance(left, str | list) and isinstance(right, int):
         charge(max(right, 0) * (len(left) if isinstance(left, str) else 10 * len(left)))
     elif operator_ == "+" and type(left) is type(right) and isinstance(left, str | list | tuple):

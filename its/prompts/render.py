@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from its.errors import DataError, Fault
 from its.files import read_regular
+from its.prompts.budget import BudgetError, charge_value
 from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered, undeclared_names
-from its.prompts.work import WorkError, charge_value
 
 _FRAME = "<template>"
 
@@ -121,7 +121,7 @@ def _fault(error: Exception, name: str, given: list[str]) -> Fault:
         return Fault(f"{name}:{error.lineno}", error.message or "refused", error.hint)
     if isinstance(error, TemplateSyntaxError):
         return Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")
-    if isinstance(error, WorkError):
+    if isinstance(error, BudgetError):
         return Fault(where, str(error), "templates arrange what they are given, and no more")
     if isinstance(error, SecurityError):
         return Fault(where, str(error.message), "templates may only read values")

@@ -5,7 +5,7 @@ Three walls, each of which holds alone:
 - A template is parsed and its tree held against a list: only `if`, `for`, `set`, `with`, expressions, and the filters
   and tests of `its.prompts.filters`. Nothing is called, imported, included or defined.
 - `a.b` and `a['b']` look into mappings, lists and texts. No attribute of a Python object is ever read.
-- Every loop turn, operator, filter and text written is charged (`its.prompts.work`), so that no template runs long or
+- Every loop turn, operator, filter and text written is charged (`its.prompts.budget`), so that no template runs long or
   takes much memory. Nothing is worked out while it is compiled.
 """
 
@@ -20,8 +20,8 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from its.prompts.budget import ITEM_UNITS, MAX_BITS, allowance, charge, charge_value
 from its.prompts.filters import charged_operator, declared_filters, declared_tests
-from its.prompts.work import ITEM_UNITS, MAX_BITS, allowance, charge, charge_value
 from its.shown import NO_TEXT
 
 MAX_CHARACTERS = 100_000
@@ -188,7 +188,7 @@ def rendered(template: Template, values: Mapping[str, Any]) -> str:
     """The text of a template with plain values, within the allowance of one rendering.
 
     Raises:
-        WorkError: if it does too much.
+        BudgetError: if it does too much.
         TemplateError, TypeError, ValueError, ArithmeticError, LookupError: if it fails.
     """
     with allowance(values):

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from its.errors import DataError
 from its.recipe.schema import Strategy
 from its.seeds import derive_random, derive_seed
+from its.strategies.noise_words import WORDS
 from its.strategies.persona import has_persona
 from its.strategies.rules import persona_flags
-from its.strategies.words import WORDS
 from its.types import Persona, Problem
 
 NOT_IN_SHARE = "not_in_share"
@@ -22,13 +22,6 @@ REASONS = {
 """Flag -> why a problem has no persona; beside the rules, which say what is wrong with one."""
 
 
-def source_of(strategy: Strategy) -> str | None:
-    """The strategy whose personas a control is made of; None for what is no control."""
-    if strategy.noise is not None:
-        return strategy.noise.like
-    return strategy.shuffled.of if strategy.shuffled is not None else None
-
-
 def with_sources(names: Iterable[str], strategies: Mapping[str, Strategy]) -> list[str]:
     """The strategies named and those that they are made of, in order, each after its source.
 
@@ -38,7 +31,7 @@ def with_sources(names: Iterable[str], strategies: Mapping[str, Strategy]) -> li
     out: list[str] = []
     for name in names:
         chain = [name]
-        while (source := source_of(strategies[chain[-1]])) is not None:
+        while (source := strategies[chain[-1]].derived_from) is not None:
             if source in chain:
                 raise DataError(
                     f"`strategies.{name}` is made of itself: {' -> '.join([*chain, source])}",

@@ -76,7 +76,7 @@ def test_check_names_every_fault(its: Its, edit: Edit) -> None:
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert all(re.match(r"error: params\.yaml:\d+:\d+: (unknown|missing) field `", line) for line in errors)
     assert len(errors) == 4
-    assert "hint: did you mean `role`? `its recipe fields benchmarks.arithmetic_test` lists them all" in err
+    assert "hint: did you mean `role`? `its recipe fields benchmarks.arithmetic_test` explains the fields" in err
 
 
 def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
 from its.parity import COMPARED, NO_PROOF, PromptCheck
-from its.prompts.ids import PromptReader
+from its.prompts.token_ids import PromptReader
 
 CHAT = [{"role": "user", "content": "1 + 1?"}]
 OTHER = CHATML.replace("assistant\\n", "assistant\\n<think>\\n\\n</think>\\n\\n")

@@ -15,7 +15,7 @@ import pytest
 from its.errors import DataError
 from its.recipe.apply import departures, recipe_path, use_recipe
 from its.recipe.document import read_document
-from its.recipe.used import USED, last_used
+from its.recipe.last_used import USED, last_used
 from its.stages.committed import recipe_committed_with_params
 
 Its = Callable[..., tuple[int, str, str]]

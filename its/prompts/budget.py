@@ -27,7 +27,7 @@ MAX_BITS = 14_285
 """Of an integer: 4,300 digits, the most that Python writes out."""
 
 
-class WorkError(Exception):
+class BudgetError(Exception):
     """The template asked for more than its allowance."""
 
 
@@ -53,7 +53,7 @@ def charge(units: int) -> None:
     """Take units off the allowance before they are spent.
 
     Raises:
-        WorkError: if there are not so many left.
+        BudgetError: if there are not so many left.
     """
     _WORK.left -= max(units, 1)
     if _WORK.left < 0:
@@ -66,7 +66,7 @@ def _extend() -> None:
     if given is not None:
         _WORK.left += UNITS_PER_CHARACTER * _size(given, MAX_EXTENSION // UNITS_PER_CHARACTER)
     if _WORK.left < 0:
-        raise WorkError("the template does too much: a loop in a loop, or a text that grows without end")
+        raise BudgetError("the template does too much: a loop in a loop, or a text that grows without end")
 
 
 def _size(value: Any, most: int) -> int:
@@ -83,7 +83,7 @@ def charge_value(value: Any, rate: int = 1) -> Any:
     """Charge for all that a value holds, as often as it stands in it, and return the value.
 
     Raises:
-        WorkError: if that is too much, or an integer in it too long.
+        BudgetError: if that is too much, or an integer in it too long.
         UndefinedError: if it holds something undefined; the value itself may be that.
     """
     if type(value) is str:
@@ -111,7 +111,7 @@ def charge_number(value: Any) -> None:
     """Refuse an integer that is too long to be worked with.
 
     Raises:
-        WorkError: if it has more than `MAX_BITS` bits.
+        BudgetError: if it has more than `MAX_BITS` bits.
     """
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise WorkError(f"the template makes an integer of more than {MAX_BITS} bits")
+        raise BudgetError(f"the template makes an integer of more than {MAX_BITS} bits")
