@@ -1,4 +1,4 @@
-"""Recipes: list, show, check, use, compare, scaffold."""
+"""Recipes: list, show, check, use, compare, scaffold, explain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
 MOST_UNTRACKED = 10
-"""Files that a note names."""
+"""Most files that a note names."""
 
 
 def _project() -> Path:
@@ -29,9 +29,9 @@ def recipe() -> None:
 @recipe.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the recipes with what they do.
+    """List the recipes with their descriptions.
 
-    Reads recipes/*.yaml. Those that cannot be read are named behind the others (exit 3).
+    Reads recipes/*.yaml. Unreadable ones are reported after the others (exit 3).
 
     Example: its recipe list
     """
@@ -52,7 +52,9 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Print a recipe, without what looks like a secret.
+    """Print a recipe without secrets.
+
+    Reads recipes/NAME.yaml. Whatever looks like a secret is left out.
 
     Example: its recipe show quickstart
     """
@@ -69,23 +71,23 @@ def show(name: str, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("names", nargs=-1)
-@click.option("--engine", is_flag=True, help="Ask vLLM's own argument classes too (10 s).")
-@click.option("--train", is_flag=True, help="Ask Axolotl's own schema too (20 s).")
+@click.option("--engine", is_flag=True, help="Check against vLLM's argument classes too (10 s).")
+@click.option("--train", is_flag=True, help="Check against Axolotl's schema too (20 s).")
 @json_option
 def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
-    Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
-    in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
-    `fields` can be read and every benchmark at hand be curated and graded against (of one that rules take rows out of,
-    the denominator is shown), that numbers fit each other (k and n, batch sizes, devices and processes, context), that
-    Axolotl has each setting of `train.axolotl` and of the template and no field says it elsewhere, that nothing looks
-    like a secret, and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
-    allowed is listed, and which key goes to which server). Templates and sources that git does not know are named: a
-    queued experiment runs without them. Starts no engine and needs no network: rows on the hub are checked by
-    `prepare`; what a preset knows of them is told. With --engine it holds `engine.options` and `engine.environment` of
-    vllm against vLLM's classes, in vLLM's environment, with --train the configuration of each training against
-    Axolotl's schema, in Axolotl's; no GPU is needed.
+    Checks that keys and types match the schema; that every name is declared; that templates exist, parse, stay in the
+    sandbox, use only the variables they receive, and show them; that local files exist with the pinned hash; that
+    `fields` can be read, and that every local benchmark can be curated and graded (the denominator is shown if rules
+    remove rows); that numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has
+    each setting of `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a
+    secret; and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed
+    is listed, and which key goes to which server). Templates and sources that git does not track are listed: a queued
+    experiment runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known faults
+    of a preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm against
+    vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's schema, in
+    Axolotl's. No GPU is needed.
 
     Example: its recipe check quickstart
     """
@@ -113,7 +115,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             recipe, found = validate(document, project)
         except FaultsError as error:
             recipe, found = None, error.faults
-        except ItsError as error:  # no regular file, too large, a link that leads out
+        except ItsError as error:  # not a regular file, too large, a link out of recipes/
             if names and isinstance(error, MissingError):
                 raise
             recipe, found = None, [Fault(f"{path}:1:1", error.message, error.hint)]
@@ -134,22 +136,22 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
-    allowed, unknown = {}, {}
+    allowed, untracked = {}, {}
     for name, (document, recipe) in zip(good, valid, strict=True):
         allowed[name] = allowances(document.values, template_code(project, recipe.train))
-        unknown[name] = untracked_files(project, recipe)
+        untracked[name] = untracked_files(project, recipe)
     rows, notes = {}, {}
     for name, (document, recipe) in zip(good, valid, strict=True):
         rows[name] = data.denominators.get(document.path, {})
         notes[name] = [*data.notes.get(document.path, []), *preset_notes(recipe)]
     if as_json:
-        told: dict[str, dict[str, Any]] = {
+        more: dict[str, dict[str, Any]] = {
             "allowed": allowed,
-            "untracked": unknown,
+            "untracked": untracked,
             "benchmarks": rows,
             "notes": notes,
         }
-        print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
+        print_json(valid=good, errors=[], **{key: value for key, value in more.items() if any(value.values())})
         return
     for name in good:
         click.echo(f"{name}: valid")
@@ -157,19 +159,19 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             echo(f"  {line}")
         for benchmark, found in rows[name].items():
             echo(f"  {benchmark}: {told_denominator(found)}")
-    _tell(list(dict.fromkeys(note for told in notes.values() for note in told)))
-    _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
-    _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
+    _echo_notes(list(dict.fromkeys(note for found in notes.values() for note in found)))
+    _echo_untracked(list(dict.fromkeys(path for paths in untracked.values() for path in paths)))
+    _echo_unpinned(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 
 
 @recipe.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Overwrite a params.yaml that was changed.")
+@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml.")
 def use(name: str, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
-    Reads recipes/NAME.yaml. Writes params.yaml, unless changes there would be lost: an edit of the recipe's file is
-    none. Keeps what it wrote in .its/used.yaml, to tell what was changed since.
+    Reads recipes/NAME.yaml. Writes params.yaml, unless changes made there would be lost (editing the recipe's file is
+    not such a change). Records what it wrote in .its/used.yaml, to detect later changes.
 
     Example: its recipe use quickstart
     """
@@ -182,41 +184,41 @@ def use(name: str, force: bool) -> None:
     path = recipe_path(project, name)
     chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
-    _tell(preset_notes(chosen))
-    _tell_untracked(untracked_files(project, chosen))
-    _tell_unwatched(unwatched_models(chosen))
+    _echo_notes(preset_notes(chosen))
+    _echo_untracked(untracked_files(project, chosen))
+    _echo_unpinned(unwatched_models(chosen))
 
 
-def _tell(notes: list[str]) -> None:
+def _echo_notes(notes: list[str]) -> None:
     for note in notes:
         click.echo(shown(f"note: {note}"), err=True)
 
 
-def _tell_unwatched(models: list[str]) -> None:
-    """A note and no fault: a folder may be made anew for each run, and be meant to be."""
+def _echo_unpinned(models: list[str]) -> None:
+    """A note, not a fault: a folder may be regenerated for each run on purpose."""
     for name in models[:MOST_UNTRACKED]:
-        note = f"nothing pins the folder of `{name}`: when its weights change, `dvc repro` does not run anew what was"
-        click.echo(shown(f"note: {note} made of them; `models.{name}.source.sha256` pins it"), err=True)
+        note = f"the folder of `{name}` is not pinned: when its weights change, `dvc repro` does not rerun what depends"
+        click.echo(shown(f"note: {note} on them; `models.{name}.source.sha256` pins it"), err=True)
 
 
-def _tell_untracked(paths: list[str]) -> None:
-    """A note and no fault: `dvc repro` reads the files where they are."""
+def _echo_untracked(paths: list[str]) -> None:
+    """A note, not a fault: `dvc repro` reads the files where they are."""
     if paths:
         named = ", ".join(f"`{path}`" for path in paths[:MOST_UNTRACKED])
         more = f" and {len(paths) - MOST_UNTRACKED} more" if len(paths) > MOST_UNTRACKED else ""
-        note = f"git does not know {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
-        click.echo(shown(f"note: {note}; `git add` (large ones `dvc add`) makes them known"), err=True)
+        note = f"git does not track {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
+        click.echo(shown(f"note: {note}; `git add` them (large ones `dvc add`)"), err=True)
 
 
 @recipe.command()
 @click.argument("name", required=False)
-@click.option("--used", is_flag=True, help="Compare with what `its recipe use` wrote last.")
+@click.option("--used", is_flag=True, help="Compare with what `its recipe use` last wrote.")
 @json_option
 def diff(name: str | None, used: bool, as_json: bool) -> None:
-    """Show how params.yaml departs from its recipe.
+    """Show how params.yaml differs from its recipe.
 
-    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names; with --used what was
-    written last, whatever its file says now).
+    Reads params.yaml and recipes/NAME.yaml (without NAME the recipe that params.yaml names; with --used what was last
+    written, whatever the recipe's file says now).
 
     Example: its recipe diff
     """
@@ -230,10 +232,12 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
     params = read_document(project / "params.yaml").values
     if used:
         if name is not None:
-            raise click.UsageError("NAME and --used are two recipes to compare with: give one of them")
+            raise click.UsageError("NAME and --used exclude each other: give one of them")
         document = last_used(project)
         if document is None:
-            raise MissingError("there is no record of what was used last", "`its recipe diff` compares with the recipe")
+            raise MissingError(
+                "there is no record of what `its recipe use` last wrote", "`its recipe diff` compares with the recipe"
+            )
         against = str(document.values.get("recipe"))
     else:
         against = str(params.get("recipe")) if name is None else name
@@ -253,13 +257,12 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("name")
-@click.option(
-    "--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Begin with this one."
-)
+@click.option("--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Recipe to copy.")
 def new(name: str, source: str) -> None:
     """Scaffold a recipe from another one.
 
-    Writes recipes/NAME.yaml, complete and valid, with a header that says what to edit. Overwrites nothing.
+    Reads recipes/RECIPE.yaml. Writes recipes/NAME.yaml, complete and valid, with a header that says what to edit;
+    overwrites nothing.
 
     Example: its recipe new mine --from quickstart
     """

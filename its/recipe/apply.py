@@ -144,7 +144,7 @@ def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> N
             f"{keep}; `its recipe diff --used` shows all",
         )
     raise DataError(
-        f"params.yaml departs from its recipe {seen(name)} ({_first(changed)}) and would be overwritten",
+        f"params.yaml differs from its recipe {seen(name)} ({_first(changed)}) and would be overwritten",
         f"{keep}; `its recipe diff` shows all",
     )
 

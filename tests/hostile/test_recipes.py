@@ -21,7 +21,7 @@ from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError
 from its.recipe.apply import described, recipe_path, use_recipe
 from its.recipe.document import MAX_BYTES, Document, Node, parse_document, read_document
-from its.recipe.load import MAX_FAULTS, MAX_CHARACTERS, load_recipe, validate
+from its.recipe.load import MAX_CHARACTERS, MAX_FAULTS, load_recipe, validate
 from its.recipe.scaffold import new_recipe, new_strategy
 from its.recipe.schema import Recipe
 from its.shown import shown

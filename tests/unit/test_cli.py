@@ -88,7 +88,7 @@ def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:
     ]
     code, out, err = its("recipe", "use", "quickstart")
     assert (code, out) == (3, "")
-    assert "departs from its recipe `quickstart` (`seed`) and would be overwritten" in err
+    assert "differs from its recipe `quickstart` (`seed`) and would be overwritten" in err
     assert "hint: " in err
     assert "seed: 18" in (project / "params.yaml").read_text(encoding="utf-8")
     assert its("recipe", "use", "quickstart", "--force") == (

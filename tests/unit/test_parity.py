@@ -150,7 +150,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         check.count(*_answer(CHAT, None))
     check.refuse()
     account = check.account()
-    assert account.pop("broken").startswith(f"not compared: {tmp_path / 'b' / 'tokenizer.json'}: no tokenizer that can")
+    assert account.pop("broken").startswith(f"not compared: {tmp_path / 'b' / 'tokenizer.json'}: not a readable")
     assert account == {
         "m": "not compared: the engine told no ids of 3 prompts",
         "good": COMPARED,

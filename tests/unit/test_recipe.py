@@ -139,7 +139,7 @@ CASES = {
     ),
     "a date that nothing asks for": (
         ("    chat_template: prompts/chatml.jinja", '    chat_template: prompts/chatml.jinja\n    date: "2025-01-31"'),
-        ("chat_template", "`date` is 2025-01-31, and the chat template asks for no date", "leave `date` out"),
+        ("chat_template", "`date` is 2025-01-31, and the chat template does not use a date", "remove `date`"),
     ),
     "limits missing": (
         (
@@ -572,7 +572,7 @@ def test_use_keeps_comments(project: Path) -> None:
 def test_use_refuses_to_lose_changes(project: Path, edit: Edit) -> None:
     edit(("\n  max_tokens: #", "\n  max_tokens: 97"))
     before = (project / "params.yaml").read_bytes()
-    with pytest.raises(DataError, match=r"departs from its recipe `quickstart` \(`generation.max_tokens`\)") as caught:
+    with pytest.raises(DataError, match=r"differs from its recipe `quickstart` \(`generation.max_tokens`\)") as caught:
         use_recipe(project, recipe_path(project, "quickstart"), force=False)
     assert "--force" in str(caught.value.hint)
     assert (project / "params.yaml").read_bytes() == before
@@ -588,7 +588,7 @@ def test_a_comment_alone_is_no_departure(project: Path, edit: Edit) -> None:
 
 def test_params_of_an_unknown_recipe_are_not_lost(project: Path, edit: Edit) -> None:
     edit(("recipe: quickstart\n", "recipe: my_own\n"))
-    with pytest.raises(DataError, match="departs from its recipe `my_own`"):
+    with pytest.raises(DataError, match="differs from its recipe `my_own`"):
         use_recipe(project, recipe_path(project, "quickstart"), force=False)
 
 
