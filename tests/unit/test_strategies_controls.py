@@ -187,5 +187,5 @@ def test_a_control_comes_after_what_it_is_made_of() -> None:
 
 def test_a_control_of_itself_is_refused() -> None:
     known = {"a": _strategy(noise={"like": "b"}), "b": _strategy(shuffled={"of": "a"})}
-    with pytest.raises(DataError, match=r"`strategies\.a` is made of itself: a -> b -> a"):
+    with pytest.raises(DataError, match=r"`strategies\.a` is derived from itself: a -> b -> a"):
         with_sources(["a"], known)
