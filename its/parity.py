@@ -18,7 +18,7 @@ from typing import Any
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
 from its.model_files import model_file, named_tokens, own_template
-from its.prompts.ids import Chat, PromptReader
+from its.prompts.token_ids import Chat, PromptReader
 
 SHOWN = 3
 COMPARED = "compared"

@@ -14,8 +14,8 @@ from its.prompts.render import read_template
 from its.recipe.axolotl import SAMPLE_ROWS, line_of
 from its.recipe.axolotl_keys import FIELDS
 from its.recipe.document import Document
-from its.recipe.plain import dotted
 from its.recipe.schema import Recipe
+from its.recipe.values import dotted
 from its.training.config import axolotl_config
 from its.training.schema import SchemaFault, schema_faults
 

@@ -1,4 +1,4 @@
-"""Recipes: list, show, check, use, compare, scaffold."""
+"""Recipes: list, show, check, use, compare, scaffold, explain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
 MOST_UNTRACKED = 10
-"""Files that a note names."""
+"""Most files that a note names."""
 
 
 def _project() -> Path:
@@ -29,9 +29,9 @@ def recipe() -> None:
 @recipe.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the recipes with what they do.
+    """List the recipes with their descriptions.
 
-    Those that cannot be read are named behind the others (exit 3).
+    Unreadable ones are reported after the others (exit 3).
 
     \b
     Reads   recipes/*.yaml
@@ -55,7 +55,9 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Print a recipe, without what looks like a secret.
+    """Print a recipe without secrets.
+
+    Whatever looks like a secret is left out.
 
     \b
     Reads   recipes/NAME.yaml
@@ -75,23 +77,23 @@ def show(name: str, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("names", nargs=-1)
-@click.option("--engine", is_flag=True, help="Ask vLLM's own argument classes too (10 s).")
-@click.option("--train", is_flag=True, help="Ask Axolotl's own schema too (20 s).")
+@click.option("--engine", is_flag=True, help="Check against vLLM's argument classes too (10 s).")
+@click.option("--train", is_flag=True, help="Check against Axolotl's schema too (20 s).")
 @json_option
 def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> None:
     """Check recipes; without a name all, and params.yaml.
 
-    Checks keys and types against the schema, that every name it uses is declared, that templates exist, parse, stay
-    in the sandbox, use only what they are given and show it, that local files exist with the pinned hash, that
-    `fields` can be read and every benchmark at hand be curated and graded against (of one that rules take rows out of,
-    the denominator is shown), that numbers fit each other (k and n, batch sizes, devices and processes, context), that
-    Axolotl has each setting of `train.axolotl` and of the template and no field says it elsewhere, that nothing looks
-    like a secret, and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is
-    allowed is listed, and which key goes to which server). Templates and sources that git does not know are named: a
-    queued experiment runs without them. Starts no engine and needs no network: rows on the hub are checked by
-    `prepare`; what a preset knows of them is told. With --engine it holds `engine.options` and `engine.environment` of
-    vllm against vLLM's classes, in vLLM's environment, with --train the configuration of each training against
-    Axolotl's schema, in Axolotl's; no GPU is needed.
+    Checks that keys and types match the schema; that every name is declared; that templates exist, parse, stay in the
+    sandbox, use only the variables they receive, and show them; that local files exist with the pinned hash; that
+    `fields` can be read, and that every local benchmark can be curated and graded (the denominator is shown if rules
+    remove rows); that numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has
+    each setting of `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a
+    secret; and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed
+    is listed, and which key goes to which server). Templates and sources that git does not track are listed: a queued
+    experiment runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known faults
+    of a preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm against
+    vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's schema, in
+    Axolotl's. No GPU is needed.
 
     \b
     Reads   params.yaml, recipes/, data/sources/, model folders
@@ -122,7 +124,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             recipe, found = validate(document, project)
         except FaultsError as error:
             recipe, found = None, error.faults
-        except ItsError as error:  # no regular file, too large, a link that leads out
+        except ItsError as error:  # not a regular file, too large, a link out of recipes/
             if names and isinstance(error, MissingError):
                 raise
             recipe, found = None, [Fault(f"{path}:1:1", error.message, error.hint)]
@@ -143,22 +145,22 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
     if faults:
         raise FaultsError(faults)
-    allowed, unknown = {}, {}
+    allowed, untracked = {}, {}
     for name, (document, recipe) in zip(good, valid, strict=True):
         allowed[name] = allowances(document.values, template_code(project, recipe.train))
-        unknown[name] = untracked_files(project, recipe)
+        untracked[name] = untracked_files(project, recipe)
     rows, notes = {}, {}
     for name, (document, recipe) in zip(good, valid, strict=True):
         rows[name] = data.denominators.get(document.path, {})
         notes[name] = [*data.notes.get(document.path, []), *preset_notes(recipe)]
     if as_json:
-        told: dict[str, dict[str, Any]] = {
+        more: dict[str, dict[str, Any]] = {
             "allowed": allowed,
-            "untracked": unknown,
+            "untracked": untracked,
             "benchmarks": rows,
             "notes": notes,
         }
-        print_json(valid=good, errors=[], **{key: value for key, value in told.items() if any(value.values())})
+        print_json(valid=good, errors=[], **{key: value for key, value in more.items() if any(value.values())})
         return
     for name in good:
         click.echo(f"{name}: valid")
@@ -166,19 +168,19 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             echo(f"  {line}")
         for benchmark, found in rows[name].items():
             echo(f"  {benchmark}: {told_denominator(found)}")
-    _tell(list(dict.fromkeys(note for told in notes.values() for note in told)))
-    _tell_untracked(list(dict.fromkeys(path for paths in unknown.values() for path in paths)))
-    _tell_unwatched(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
+    _echo_notes(list(dict.fromkeys(note for found in notes.values() for note in found)))
+    _echo_untracked(list(dict.fromkeys(path for paths in untracked.values() for path in paths)))
+    _echo_unpinned(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
 
 
 @recipe.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Overwrite a params.yaml that was changed.")
+@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml.")
 def use(name: str, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
-    Refuses if changes in params.yaml would be lost: an edit of the recipe's file is none. Keeps what it wrote in
-    .its/used.yaml, to tell what was changed since.
+    Refuses if changes made in params.yaml would be lost (editing the recipe's
+    file is not such a change). Records what it wrote, to detect later changes.
 
     \b
     Reads   recipes/NAME.yaml
@@ -194,41 +196,41 @@ def use(name: str, force: bool) -> None:
     path = recipe_path(project, name)
     chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
-    _tell(preset_notes(chosen))
-    _tell_untracked(untracked_files(project, chosen))
-    _tell_unwatched(unwatched_models(chosen))
+    _echo_notes(preset_notes(chosen))
+    _echo_untracked(untracked_files(project, chosen))
+    _echo_unpinned(unwatched_models(chosen))
 
 
-def _tell(notes: list[str]) -> None:
+def _echo_notes(notes: list[str]) -> None:
     for note in notes:
         click.echo(shown(f"note: {note}"), err=True)
 
 
-def _tell_unwatched(models: list[str]) -> None:
-    """A note and no fault: a folder may be made anew for each run, and be meant to be."""
+def _echo_unpinned(models: list[str]) -> None:
+    """A note, not a fault: a folder may be regenerated for each run on purpose."""
     for name in models[:MOST_UNTRACKED]:
-        note = f"nothing pins the folder of `{name}`: when its weights change, `dvc repro` does not run anew what was"
-        click.echo(shown(f"note: {note} made of them; `models.{name}.source.sha256` pins it"), err=True)
+        note = f"the folder of `{name}` is not pinned: when its weights change, `dvc repro` does not rerun what depends"
+        click.echo(shown(f"note: {note} on them; `models.{name}.source.sha256` pins it"), err=True)
 
 
-def _tell_untracked(paths: list[str]) -> None:
-    """A note and no fault: `dvc repro` reads the files where they are."""
+def _echo_untracked(paths: list[str]) -> None:
+    """A note, not a fault: `dvc repro` reads the files where they are."""
     if paths:
         named = ", ".join(f"`{path}`" for path in paths[:MOST_UNTRACKED])
         more = f" and {len(paths) - MOST_UNTRACKED} more" if len(paths) > MOST_UNTRACKED else ""
-        note = f"git does not know {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
-        click.echo(shown(f"note: {note}; `git add` (large ones `dvc add`) makes them known"), err=True)
+        note = f"git does not track {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
+        click.echo(shown(f"note: {note}; `git add` them (large ones `dvc add`)"), err=True)
 
 
 @recipe.command()
 @click.argument("name", required=False)
-@click.option("--used", is_flag=True, help="Compare with what `its recipe use` wrote last.")
+@click.option("--used", is_flag=True, help="Compare with what `its recipe use` last wrote.")
 @json_option
 def diff(name: str | None, used: bool, as_json: bool) -> None:
-    """Show how params.yaml departs from its recipe.
+    """Show how params.yaml differs from its recipe.
 
-    Without NAME, compares with the recipe that params.yaml names; with --used, with what was written last, whatever
-    its file says now.
+    Without NAME, compares with the recipe that params.yaml names; with --used,
+    with what was last written, whatever the recipe's file says now.
 
     \b
     Reads   params.yaml, recipes/NAME.yaml; with --used .its/used.yaml
@@ -237,18 +239,20 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
     """
     from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
+    from its.recipe.last_used import last_used
     from its.recipe.load import read_document
     from its.recipe.shareable import shareable_at, shareable_path
-    from its.recipe.used import last_used
 
     project = _project()
     params = read_document(project / "params.yaml").values
     if used:
         if name is not None:
-            raise click.UsageError("NAME and --used are two recipes to compare with: give one of them")
+            raise click.UsageError("NAME and --used exclude each other: give one of them")
         document = last_used(project)
         if document is None:
-            raise MissingError("there is no record of what was used last", "`its recipe diff` compares with the recipe")
+            raise MissingError(
+                "there is no record of what `its recipe use` last wrote", "`its recipe diff` compares with the recipe"
+            )
         against = str(document.values.get("recipe"))
     else:
         against = str(params.get("recipe")) if name is None else name
@@ -268,9 +272,7 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("name")
-@click.option(
-    "--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Begin with this one."
-)
+@click.option("--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Recipe to copy.")
 def new(name: str, source: str) -> None:
     """Scaffold a recipe from another one.
 
@@ -282,7 +284,7 @@ def new(name: str, source: str) -> None:
     Example its recipe new mine --from quickstart
     """
     from its.checks.data import data_checked
-    from its.recipe.new import new_recipe
+    from its.recipe.scaffold import new_recipe
 
     project = _project()
     path = new_recipe(project, name, source, data_checked)
@@ -293,18 +295,59 @@ def new(name: str, source: str) -> None:
 @click.argument("section", required=False, default="")
 @json_option
 def fields(section: str, as_json: bool) -> None:
-    """List the fields that a section of a recipe knows.
+    """Explain the fields of a section of a recipe.
+
+    SECTION is a dotted path such as `generation` or `strategies.NAME.persona`, or that of one field; without it the
+    sections themselves. Prints for each field its type, unit and range, whether it is required, the line of params.yaml
+    that sets it (of a section with names, give a declared one in place of NAME), and its meaning.
+
+    docs/recipe.md has all fields.
+
+    \b
+    Reads   params.yaml, if there is one
+    Writes  nothing
+    Example its recipe fields writer.sampling
+    """
+    from dataclasses import asdict
+
+    from its.errors import ItsError
+    from its.recipe.document import read_document
+    from its.recipe.field_texts import fields_text, line_of
+    from its.recipe.fields import described
+
+    found = described(section)
+    try:
+        document = read_document(_project() / "params.yaml")
+    except ItsError:  # outside a study, or a file that `its recipe check` explains
+        document = None
+    if as_json:
+        rows = [
+            {
+                "section": item.path,
+                "tag": item.tag or None,
+                **asdict(field),
+                "line": None if document is None else line_of(document, item, field.name),
+            }
+            for item in found
+            for field in item.fields
+        ]
+        print_json(section=section, fields=rows)
+        return
+    echo(fields_text(found, document))
+
+
+@recipe.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe (draft 2020-12).
+
+    Editors use recipes/recipe.schema.json, the same document: `# yaml-language-server: $schema=recipe.schema.json` in
+    the first line of a recipe names it.
 
     \b
     Reads   nothing
     Writes  nothing
-    Example its recipe fields writer.sampling
+    Example its recipe schema > recipes/recipe.schema.json
     """
-    from its.recipe.load import section_fields
+    from its.recipe.json_schema import schema_text
 
-    known = section_fields([part for part in section.split(".") if part])
-    if as_json:
-        print_json(section=section, fields=known)
-        return
-    for name in known:
-        click.echo(name)
+    click.echo(schema_text(), nl=False)

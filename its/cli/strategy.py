@@ -11,7 +11,7 @@ from its.cli.output import echo, json_option, print_json
 if TYPE_CHECKING:
     from its.study.study import Study
 
-recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="A recipe; without it params.yaml.")
+recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="Recipe to read; default params.yaml.")
 
 
 def _study(recipe: str | None) -> Study:
@@ -36,8 +36,8 @@ def strategy() -> None:
 def list_(recipe: str | None, as_json: bool) -> None:
     """List the strategies of a recipe.
 
-    Prints what gives the persona, where it stands, which part of the problems
-    gets one, and the sides of the design that use it.
+    Prints where the persona comes from, in which turn it is, the share of the
+    problems that get one, and the sides of the design that use it.
 
     \b
     Reads   params.yaml, or recipes/NAME.yaml
@@ -69,13 +69,13 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
     Writes  nothing
     Example its strategy show random
     """
-    from its.commands import strategy as looks
+    from its.commands import strategy as previews
 
-    found = looks.show(_study(recipe), name)
+    found = previews.show(_study(recipe), name)
     if as_json:
         print_json(**found)
         return
-    echo(looks.as_yaml(found["strategy"]), nl=False)
+    echo(previews.as_yaml(found["strategy"]), nl=False)
     for path, text in found["templates"].items():
         echo(f"\n{path}:\n{_indented(text)}")
 
@@ -86,7 +86,7 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 def new(name: str, recipe: str | None) -> None:
     """Scaffold the two templates of a strategy.
 
-    Prints the lines that a recipe needs; with --recipe it adds them there. Overwrites nothing.
+    Prints the lines that a recipe needs; with --recipe it adds them to it. Overwrites nothing.
 
     \b
     Reads   with --recipe recipes/NAME.yaml
@@ -94,7 +94,7 @@ def new(name: str, recipe: str | None) -> None:
     Example its strategy new witness
     """
     from its.checks.data import data_checked
-    from its.recipe.new import new_strategy
+    from its.recipe.scaffold import new_strategy
     from its.study.study import find_project
 
     project = find_project()
@@ -109,10 +109,10 @@ def new(name: str, recipe: str | None) -> None:
 
 @strategy.command()
 @click.argument("name")
-@click.option("--problem", "text", metavar="TEXT", help="A problem, typed.")
-@click.option("--set", "set_name", metavar="SET", help="A prepared dataset or benchmark; alone, its first problem.")
+@click.option("--problem", "text", metavar="TEXT", help="Text of a problem.")
+@click.option("--set", "set_name", metavar="SET", help="A prepared dataset or benchmark; default its first problem.")
 @click.option("--problem-id", metavar="ID", help="A problem of the set.")
-@click.option("--engine", is_flag=True, help="Have the personas written (what is stored is not asked).")
+@click.option("--engine", is_flag=True, help="Have the personas written (stored ones are reused).")
 @recipe_option
 @json_option
 def preview(
@@ -124,12 +124,12 @@ def preview(
     recipe: str | None,
     as_json: bool,
 ) -> None:
-    """Show what goes in and what comes out.
+    """Show the requests and the query of a strategy.
 
-    Prints the chat that the writer gets for a problem and the chat that training and test see. Without --engine a
-    marked place stands for the persona and nothing is started. With it the persona is written as the persona stage
-    writes it, with its seeds and its store; printed with each attempt, the rules it breaks, and how similar it is to
-    the problem.
+    Prints the chat that the writer receives for a problem and the chat that training and test use. Without --engine a
+    placeholder stands for the persona and nothing is started. With it the persona is written as in the persona stage,
+    with its seeds and its store; it is printed with each attempt, the rules it breaks, and its similarity to the
+    problem.
 
     \b
     Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/; with --set data/problems/
@@ -138,18 +138,18 @@ def preview(
     """
     if (text is None) == (set_name is None) or (problem_id is not None and set_name is None):
         raise click.UsageError("give a problem: --problem TEXT, or --set SET with or without --problem-id ID")
-    from its.commands import strategy as looks
+    from its.commands import strategy as previews
     from its.stages import persona
 
     study = _study(recipe)
-    looks.declared(study.recipe, name)
+    previews.declared(study.recipe, name)
     if set_name is not None:
-        problem, problems = looks.find_problem(study, set_name, problem_id)
+        problem, problems = previews.find_problem(study, set_name, problem_id)
     else:
-        problem = looks.typed_problem(str(text))
+        problem = previews.typed_problem(str(text))
         problems = [problem]
     write = persona.write_personas if engine else None
-    found = looks.preview(study, name, problem, set_name or looks.TEXT_ID, problems, write)
+    found = previews.preview(study, name, problem, set_name or previews.TEXT_ID, problems, write)
     if as_json:
         print_json(**found)
         return
@@ -160,17 +160,17 @@ def _print(found: dict[str, Any]) -> None:
     for note in found["notes"]:
         echo(f"note: {note}")
     if found["taken_from"] is not None:
-        echo(f"note: the persona is that of problem `{found['taken_from']}`")
+        echo(f"note: the persona is from problem `{found['taken_from']}`")
     shown: list[list[dict[str, str]]] = []
     for request in found["requests"]:
         echo(f"\n--- to the writer, `{found['writer']}`{_number(request)}")
         if request["messages"] in shown:
-            echo("[the same chat, with a seed of its own]")
+            echo("[the same chat, with another seed]")
             continue
         shown.append(request["messages"])
         _print_chat(request["messages"])
         if request["start"]:
-            echo(f"[assistant, begun]\n{_indented(request['start'])}")
+            echo(f"[assistant, started]\n{_indented(request['start'])}")
     for item in found["personas"] or []:
         echo(f"\n--- from the writer{_number(item)}")
         for attempt, tried in enumerate(item["attempts"], start=1):

@@ -192,8 +192,7 @@ def _chain(study: Study, strategy: str) -> Iterator[str]:
     while following is not None and following not in seen:
         seen.append(following)
         yield following
-        entry = study.recipe.strategies[following]
-        following = entry.noise.like if entry.noise else entry.shuffled.of if entry.shuffled else None
+        following = study.recipe.strategies[following].derived_from
 
 
 def _author(study: Study, strategy: str) -> Strategy | None:

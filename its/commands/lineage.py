@@ -19,7 +19,6 @@ from its.errors import Fault, ItsError, MissingError
 from its.files import file_sha256, open_regular, read_regular
 from its.home import STORE_FILE
 from its.prompts.render import read_template
-from its.recipe.schema import Strategy
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
@@ -195,7 +194,7 @@ class _Walk:
             if facts.get("index") is not None:  # one of several
                 step["id"] = f"{name} ({facts['index']})"
             yield step
-            basis = _basis(declared)
+            basis = declared.derived_from
             taken = facts.get("taken_from")
             if basis is not None and basis not in seen:
                 other = taken if isinstance(taken, str) else problem_id
@@ -314,11 +313,6 @@ def _origin(card: dict[str, Any] | None, problem: dict[str, Any], file: str | No
         own = next((item.get("sha256") for item in files if item.get("path") == file), None)
         facts |= {"sha256_of_set": facts.pop("sha256", None), "sha256": own}
     return facts
-
-
-def _basis(strategy: Strategy) -> str | None:
-    """The strategy whose personas another one starts from."""
-    return strategy.noise.like if strategy.noise else strategy.shuffled.of if strategy.shuffled else None
 
 
 def _step(what: str, name: str, where: str | None, facts: dict[str, Any]) -> Step:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from its.errors import DataError, did_you_mean, nearest
 from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
-from its.strategies.controls import noise_text, shuffled_owners, source_of, with_sources
+from its.strategies.controls import noise_text, shuffled_owners, with_sources
 from its.strategies.persona import draw_domain, has_persona, persona_indices, persona_messages
 from its.strategies.query import query_messages
 from its.strategies.rules import persona_flags
@@ -255,6 +255,6 @@ def _notes(recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem]) -> 
             out.append(
                 f"not in the share {strategy.share} of `{name}`: the study gives `{problem_id}` no persona there"
             )
-    if source_of(recipe.strategies[chain[-1]]) is not None and len(chain) > 1:
+    if recipe.strategies[chain[-1]].derived_from is not None and len(chain) > 1:
         out.append(f"made of `{chain[0]}`, whose personas the persona stage writes too")
     return out

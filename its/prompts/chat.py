@@ -1,8 +1,8 @@
-"""Whether a chat template that a recipe brings can be used: it parses, renders in bounded time, and shows its turns.
+"""Whether a chat template of a recipe can be used: it parses, renders in bounded time, and shows its turns.
 
-Chat templates are written for the environment of transformers, which knows more than the sandbox of ITS: methods of
-texts, `namespace`, `macro`. Those that need none of it are tried in the sandbox; the others in a process of their own
-whose processor time and memory the kernel limits. The engines render them in transformers' sandbox, per conversation.
+Chat templates are written for the environment of transformers, which has more than the sandbox of ITS: string methods,
+`namespace`, `macro`. Those that do not need it are tried in the sandbox; the others in a separate process whose
+processor time and memory the kernel limits. The engines render them in transformers' sandbox, per conversation.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from its.shown import NO_TEXT, shown
 from its.thinking import Marks, PlainMarks, cut_thinking
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
-TRIAL_SECONDS = 2  # of processor time, and
-CHATS_A_SECOND = 50  # at least: those of honest templates take a hundredth of that
+TRIAL_SECONDS = 2  # of processor time, plus
+CHATS_A_SECOND = 50  # at least: ordinary templates take a hundredth of that
 WAIT_SECONDS = 30.0  # wall time beyond it: a busy machine may be slow to start the trial
 
 _QUESTION, _ANSWER = "What is 6 times 7?", "The answer is 42."
@@ -42,11 +42,11 @@ _BESIDE: dict[str, Any] = {
 
 @lru_cache(maxsize=32)
 def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
-    """Every fault of a chat template that two short conversations show.
+    """Every fault of a chat template that two short conversations reveal.
 
     Args:
         source: the template.
-        name: how faults call it, e.g. its path.
+        name: its name in faults, e.g. its path.
     """
     if len(source) > MAX_CHARACTERS:
         return (Fault(f"{name}:1", f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}"),)
@@ -59,12 +59,12 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
         for turn in chat["messages"]:
             if turn["content"] not in text:
                 message = f"the chat template does not show the turn of the {turn['role']}"
-                return (Fault(f"{name}:1", message, "every turn's `content` has to stand in the text"),)
+                return (Fault(f"{name}:1", message, "the text must contain the `content` of every turn"),)
     return ()
 
 
 def default_template(found: Any) -> str | None:
-    """The chat template that a `tokenizer_config.json` holds: a text, or the one called `default` of several."""
+    """The chat template in a `tokenizer_config.json`: a text, or the one named `default` of several."""
     if isinstance(found, list):
         found = next(
             (item.get("template") for item in found if isinstance(item, dict) and item.get("name") == "default"), None
@@ -73,30 +73,30 @@ def default_template(found: Any) -> str | None:
 
 
 def generation_prompt(source: str, name: str) -> str | None:
-    """What a chat template writes behind a question, up to where the model goes on; None where it fails."""
+    """What a chat template writes after a question, before the model continues; None if it fails."""
     texts = _texts(source, name) if len(source) <= MAX_CHARACTERS else ""
     return None if isinstance(texts, str) else texts[0].rpartition(_QUESTION)[2]
 
 
 def opening_fault(source: str, name: str, marks: Marks) -> tuple[str, str] | None:
-    """What is wrong with who is said to begin the first thought, and the remedy; None if the template agrees, or fails.
+    """The fault if `opened_by` contradicts the template, and the remedy; None if it agrees, or the template fails.
 
     Args:
         source: the chat template.
-        name: how the fault calls it.
+        name: its name in the fault.
         marks: as the recipe declares them.
     """
-    prompt, said = generation_prompt(source, name), marks.opened_by
+    prompt, opened_by = generation_prompt(source, name), marks.opened_by
     if prompt is None:
         return None
     opens = not cut_thinking(prompt, PlainMarks(marks.start.strip(), marks.end.strip(), "model"), False).finished
     start = shown(marks.start)
-    if opens and said != "prompt":
+    if opens and opened_by != "prompt":
         return (
             f"`{name}` ends the prompt within `{start}`: every response begins within a thought",
             "`opened_by: prompt`",
         )
-    if said == "prompt" and not opens:
+    if opened_by == "prompt" and not opens:
         wrong = f"`{name}` does not end the prompt within `{start}`: an answer without marks would be a thought"
         return wrong, "`opened_by: model`"
     return None
@@ -113,7 +113,7 @@ def _texts(source: str, name: str) -> list[str] | str:
 
 
 def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The text of each conversation, rendered as transformers does it, in a process of its own.
+    """The text of each conversation, rendered as in transformers, in a separate process.
 
     Args:
         source: the chat template.
@@ -129,7 +129,7 @@ def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]
 
 
 def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
-    """The same, in a process of its own and as transformers does it."""
+    """The texts, or what is wrong with the template, from a separate process."""
     seconds = TRIAL_SECONDS + len(chats) // CHATS_A_SECOND
     try:
         done = subprocess.run(
@@ -141,7 +141,7 @@ def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"the chat template is not done within {WAIT_SECONDS + seconds:.0f} s"
+        return f"the chat template does not finish within {WAIT_SECONDS + seconds:.0f} s"
     try:
         found = json.loads(done.stdout)
     except ValueError:

@@ -1,9 +1,8 @@
-"""What makes a chat template write something else tomorrow: the clock and chance, which it may not ask.
+"""What makes a chat template write a different prompt tomorrow: the clock and chance, which it may not use.
 
 transformers gives every chat template `strftime_now`, and Jinja gives it `lipsum` and the filter `random`. A prompt
-that holds today's date differs between the day of training and the day of the test. So a template may ask for the date
-only where the recipe pins it (`models.NAME.date`), and then that date is written into the template itself, which both
-sides are given.
+with today's date differs between the day of training and the day of the test. So a template may use the date only if
+the recipe pins it (`models.NAME.date`); that date is then written into the template itself, for both sides.
 """
 
 from __future__ import annotations
@@ -46,36 +45,36 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def clock_faults(source: str, name: str, pinned: str | None) -> list[Fault]:
-    """Where a chat template would write another prompt on another day, and a pinned date that nothing asks for.
+    """Where a chat template would write another prompt on another day, and a pinned date that it does not use.
 
-    A template that cannot be parsed has faults of another kind (`its.prompts.chat`), and none here.
+    A template that cannot be parsed has other faults (`its.prompts.chat`), and none here.
 
     Args:
         source: the template.
-        name: how faults call it, e.g. its path.
-        pinned: the recipe's date, `YYYY-MM-DD`; None: the template may not ask for one.
+        name: its name in faults, e.g. its path.
+        pinned: the recipe's date, `YYYY-MM-DD`; None: the template may not use one.
     """
     tree = _parsed(source)
     if tree is None:
         return []
     faults = [
-        Fault(f"{name}:{line}", f"the chat template asks chance: {what}", _ALIKE) for line, what in _chances(tree)
+        Fault(f"{name}:{line}", f"the chat template depends on chance: {what}", _ALIKE) for line, what in _chances(tree)
     ]
     calls = list(_calls(tree))
     if pinned is None:
         faults += [Fault(f"{name}:{line}", _TODAY, _PIN) for line, _ in calls]
     else:
-        hint = "write the form of the date in the call: `strftime_now('%d %b %Y')`"
-        unknown = f"`{CLOCK}` is used otherwise than with a form of its own, so the date cannot be pinned"
+        hint = "write the format of the date in the call: `strftime_now('%d %b %Y')`"
+        unknown = f"`{CLOCK}` is used without a literal format, so the date cannot be pinned"
         faults += [Fault(f"{name}:{line}", unknown, hint) for line, form in calls if form is None]
         if not calls and not _is_pinned(tree):
-            hint = "leave `date` out: the prompt has no date of today"
-            faults.append(Fault(f"{name}:1", f"`date` is {pinned}, and the chat template asks for no date", hint))
+            hint = "remove `date`: the prompt does not contain today's date"
+            faults.append(Fault(f"{name}:1", f"`date` is {pinned}, and the chat template does not use a date", hint))
     return faults
 
 
 def pinned_template(source: str, name: str, pinned: str | None) -> str:
-    """The template with the date written into it; as it is where it asks for none.
+    """The template with the date written into it; unchanged if it does not use one.
 
     Raises:
         FaultsError: with what `clock_faults` finds.
@@ -93,9 +92,9 @@ def pinned_template(source: str, name: str, pinned: str | None) -> str:
     return f"{{%- macro {CLOCK}(form) -%}}{{{{- {{{table}}}[form] -}}}}{{%- endmacro %}}\n{source}"
 
 
-_TODAY = f"the chat template writes the date of the day (`{CLOCK}`): training and test would see unlike prompts"
+_TODAY = f"the chat template writes today's date (`{CLOCK}`): training and test would see different prompts"
 _PIN = 'pin it for both: `date: "2025-01-31"` beside the `source` of the model in the recipe'
-_ALIKE = "a prompt must be the same whenever it is made"
+_ALIKE = "a prompt must be the same on every day"
 
 
 @lru_cache(maxsize=32)
@@ -107,13 +106,13 @@ def _parsed(source: str) -> nodes.Template | None:
 
 
 def _is_pinned(tree: nodes.Template) -> bool:
-    """Whether it is a template that `pinned_template` gave."""
+    """Whether it is a template from `pinned_template`."""
     first = tree.body[0] if tree.body else None
     return isinstance(first, nodes.Macro) and first.name == CLOCK
 
 
 def _calls(tree: nodes.Template) -> Iterator[tuple[int, str | None]]:
-    """(line, the form of the date) of every use of the clock; the form is None where it is no literal."""
+    """(line, format of the date) of every use of the clock; the format is None if it is not a literal."""
     if _is_pinned(tree):
         return
     calls = {id(call.node): call for call in _all(tree, nodes.Call)}

@@ -18,7 +18,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import _PassArg
 from markupsafe import Markup
 
-from its.prompts.work import MAX_BITS, WorkError, charge, charge_number, charge_value
+from its.prompts.budget import MAX_BITS, BudgetError, charge, charge_number, charge_value
 
 Act = Callable[..., Any]
 _JINJA_FILTERS: dict[str, Any] = dict(JINJA_FILTERS)
@@ -34,14 +34,14 @@ _RATES = {
     **dict.fromkeys(("slice", "sum", "unique", "join"), 10),
     **{"sort": 20, "dictsort": 20, "title": 10, "capitalize": 4, "tojson": 8, "wordcount": 10, "wordwrap": 10},
 }
-"""Units a character, where a filter takes longer than to read and copy it."""
+"""Units per character, if a filter takes longer than reading and copying it."""
 _AT_ONCE = ("count", "d", "default", "first", "last", "length")
-"""Filters that do not look at what a value holds."""
+"""Filters that do not look into a value."""
 _ATTRIBUTES = {"join": 1, "max": 1, "min": 1, "rejectattr": 0, "selectattr": 0, "sort": 2, "sum": 0, "unique": 1}
-"""Place of the argument `attribute`, which may reach into items by parts; `map` takes it by name alone."""
+"""Index of the argument `attribute`, which may reach into items by parts; `map` takes it by name only."""
 MAX_PARTS = 8
 MAX_MARK = 1000
-"""Characters of a text that is looked for, or stripped off: the time goes with its length."""
+"""Longest text that is searched for, or stripped off, in characters: the time grows with its length."""
 _UNTESTED = ("callable", "escaped", "filter", "sameas", "test")
 
 
@@ -62,14 +62,14 @@ def declared_tests() -> dict[str, Act]:
 
 
 def charged_filter(act: Act) -> Act:
-    """A filter of a caller's own that looks for its arguments, if it has some, and returns a part of its value."""
+    """A caller's filter that searches for its arguments, if there are any, and returns a part of its value."""
     return _charged(act, 1, _guard_sought)
 
 
 def _charged(act: Act, rate: int, guard: Act | None, name: str = "") -> Act:
     passed = _PassArg.from_obj(act)
 
-    @pass_context  # and so never worked out while the template is compiled
+    @pass_context  # so never evaluated while the template is compiled
     def filtered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         if rate:
             charge_value(value, rate)
@@ -77,7 +77,7 @@ def _charged(act: Act, rate: int, guard: Act | None, name: str = "") -> Act:
             charge(1)
         for item in (*args, *kwargs.values()):
             if isinstance(item, Undefined):
-                str(item)  # raises, and says what is undefined
+                str(item)  # raises, naming what is undefined
             charge_value(item, max(rate, 1))
         _check_attribute(name, args, kwargs)
         if guard is not None:
@@ -86,7 +86,7 @@ def _charged(act: Act, rate: int, guard: Act | None, name: str = "") -> Act:
         if passed is not None:
             first = (context if passed is _PassArg.context else getattr(context, _PASSED[passed]),)
         found = act(*first, value, *args, **kwargs)
-        if isinstance(found, Iterator):  # charged item by item, since nobody knows how many there are
+        if isinstance(found, Iterator):  # charged item by item, since their number is unknown
             return [charge_value(item, 10) for item in found]
         if isinstance(found, Markup):
             return charge_value(str(found))
@@ -105,7 +105,7 @@ def _check_attribute(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         raise ValueError(f"`attribute` has more than {MAX_PARTS} parts")
 
 
-# Guards: what a filter would write is charged before it is written, since one call can write without bound.
+# Guards: what a filter would write is charged first, since one call can write without bound.
 
 
 def _guard_join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> None:
@@ -120,7 +120,7 @@ def _guard_replace(context: Context, value: Any, old: Any, new: Any, count: Any 
 
 
 def _guard_sought(context: Context, value: Any, *marks: Any) -> None:
-    """Python looks for a text from its end, and strips signs off, in time that goes with both lengths."""
+    """Python searches a text, and strips characters, in time that grows with both lengths."""
     for mark in marks:
         if isinstance(mark, str) and len(mark) > MAX_MARK:
             raise ValueError(f"a mark of {len(mark)} characters; the limit is {MAX_MARK}")
@@ -175,11 +175,11 @@ def _guard_round(context: Context, value: Any, precision: Any = 0, method: Any =
 def _guard_sum(context: Context, value: Any, attribute: Any = None, start: Any = 0) -> None:
     items = [start] if attribute is not None else [start, *(value if isinstance(value, list | tuple | dict) else [])]
     if not all(isinstance(item, int | float) for item in items):
-        raise TypeError("`sum` adds numbers alone")
+        raise TypeError("`sum` adds numbers only")
 
 
 def _guard_map(context: Context, value: Any, *args: Any, **kwargs: Any) -> None:
-    """The name of a filter comes as a text here, and must be one that a template could write itself."""
+    """The name of a filter is text here, and must be one that a template could write itself."""
     if args and not (isinstance(args[0], str) and args[0].isidentifier()):
         raise ValueError(f"`map`: no filter `{str(args[0])[:40]}`")
 
@@ -232,9 +232,9 @@ def _strip(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, Undefined):
-        return str(value)  # raises, and says what is undefined
+        return str(value)  # raises, naming what is undefined
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} is no text")
+        raise TypeError(f"a {type(value).__name__} is not text")
     return value
 
 
@@ -243,17 +243,17 @@ def charged_operator(operator_: str, left: Any, right: Any) -> Any:
 
     Raises:
         TypeError: for anything else.
-        WorkError: if the result would be too large.
+        BudgetError: if the result would be too large.
     """
     for side in (left, right):
         if isinstance(side, Undefined):
-            str(side)  # raises, and says what is undefined
+            str(side)  # raises, naming what is undefined
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if numbers:
         charge_number(left)
         charge_number(right)
         if operator_ == "**" and isinstance(left, int) and right > 0 and left.bit_length() * right > MAX_BITS:
-            raise WorkError(f"the template makes an integer of more than {MAX_BITS} bits")
+            raise BudgetError(f"the template makes an integer of more than {MAX_BITS} bits")
     elif operator_ == "*" and isinstance(left, str | list) and isinstance(right, int):
         charge(max(right, 0) * (len(left) if isinstance(left, str) else 10 * len(left)))
     elif operator_ == "+" and type(left) is type(right) and isinstance(left, str | list | tuple):

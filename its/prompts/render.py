@@ -1,7 +1,7 @@
 """The one renderer of templates: sandboxed, bounded, strict, without autoescape.
 
-Templates come with recipes that others wrote (`its.prompts.sandbox` says what they can do). Data passes through
-untouched (LaTeX's braces, `<`); an undefined variable is an error, never an empty string.
+Templates come with untrusted recipes (`its.prompts.sandbox` says what they can do). Data passes through untouched
+(LaTeX's braces, `<`); an undefined variable is an error, never an empty string.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pydantic import BaseModel
 
 from its.errors import DataError, Fault
 from its.files import read_regular
+from its.prompts.budget import BudgetError, charge_value
 from its.prompts.sandbox import MAX_CHARACTERS, RefusedError, Sandbox, rendered, undeclared_names
-from its.prompts.work import WorkError, charge_value
 
 _FRAME = "<template>"
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template sees: rows and sections as mappings of their fields, so that there is nothing to call."""
+    """What a template sees: rows and sections as mappings of their fields, without anything to call."""
     return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in values.items()}
 
 
@@ -33,8 +33,8 @@ def _written(value: Any) -> str:
     if isinstance(value, list | tuple | dict):
         charge_value(value, 2)
     elif value is not None and not isinstance(value, Undefined | str | int | float):
-        raise TypeError(f"a {type(value).__name__} is no text")
-    return str(value)  # raises for what is undefined, and says what it is
+        raise TypeError(f"a {type(value).__name__} is not text")
+    return str(value)  # raises if undefined, naming what is
 
 
 @lru_cache(maxsize=1)
@@ -52,12 +52,13 @@ def read_template(path: Path, label: str | None = None) -> str:
     """The text of a template file.
 
     Args:
-        label: how errors call it; None is the path.
+        label: its name in errors; None: the path.
 
     Raises:
-        MissingError, DataError: if there is no such file, or none that is regular, of a template's size and UTF-8.
+        MissingError: if there is no such file.
+        DataError: if it is not a regular file, too large, or not UTF-8.
     """
-    content = read_regular(path, 4 * MAX_CHARACTERS, label, "templates lie under `recipes/`")
+    content = read_regular(path, 4 * MAX_CHARACTERS, label, "templates are in `recipes/`")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -69,7 +70,7 @@ def render(source: str, name: str, values: Mapping[str, Any]) -> str:
 
     Args:
         source: the template.
-        name: how errors call it, e.g. its path.
+        name: its name in errors, e.g. its path.
         values: what it may use: rows, sections of a recipe, plain data.
 
     Raises:
@@ -78,7 +79,7 @@ def render(source: str, name: str, values: Mapping[str, Any]) -> str:
     """
     try:
         return rendered(_compiled(source)[1], _plain(values)).strip()
-    except Exception as error:  # whatever a stranger's template raises is a fault of the template
+    except Exception as error:  # whatever an untrusted template raises is a fault of the template
         fault = _fault(error, name, sorted(values))
         raise DataError(f"{fault.where}: {fault.message}", fault.hint) from error
 
@@ -86,7 +87,7 @@ def render(source: str, name: str, values: Mapping[str, Any]) -> str:
 def template_faults(source: str, name: str, given: Mapping[str, Any]) -> list[Fault]:
     """Every fault that can be found without data: syntax, undeclared names, then one trial with `given`.
 
-    `given` holds sample values; a template that renders with them and names nothing else has no fault.
+    `given` are sample values; a template that renders with them and uses no other name has no fault.
     """
     try:
         tree, template = _compiled(source)
@@ -121,8 +122,8 @@ def _fault(error: Exception, name: str, given: list[str]) -> Fault:
         return Fault(f"{name}:{error.lineno}", error.message or "refused", error.hint)
     if isinstance(error, TemplateSyntaxError):
         return Fault(f"{name}:{error.lineno}", f"template syntax: {error.message}")
-    if isinstance(error, WorkError):
-        return Fault(where, str(error), "templates arrange what they are given, and no more")
+    if isinstance(error, BudgetError):
+        return Fault(where, str(error), "templates only arrange what they receive")
     if isinstance(error, SecurityError):
         return Fault(where, str(error.message), "templates may only read values")
     if isinstance(error, UndefinedError):

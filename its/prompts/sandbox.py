@@ -1,12 +1,12 @@
-"""The sandbox of templates that others wrote: plain data goes in, text comes out, and nothing else happens.
+"""The sandbox of untrusted templates: plain data goes in, text comes out, and nothing else happens.
 
-Three walls, each of which holds alone:
+Three walls, each sufficient alone:
 
-- A template is parsed and its tree held against a list: only `if`, `for`, `set`, `with`, expressions, and the filters
-  and tests of `its.prompts.filters`. Nothing is called, imported, included or defined.
+- A template is parsed and its tree checked against a list: only `if`, `for`, `set`, `with`, expressions, and the
+  filters and tests of `its.prompts.filters`. Nothing is called, imported, included or defined.
 - `a.b` and `a['b']` look into mappings, lists and texts. No attribute of a Python object is ever read.
-- Every loop turn, operator, filter and text written is charged (`its.prompts.work`), so that no template runs long or
-  takes much memory. Nothing is worked out while it is compiled.
+- Every loop turn, operator, filter and text written is charged (`its.prompts.budget`), so that no template runs long or
+  takes much memory. Nothing is evaluated while it is compiled.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from its.prompts.budget import ITEM_UNITS, MAX_BITS, budget, charge, charge_value
 from its.prompts.filters import charged_operator, declared_filters, declared_tests
-from its.prompts.work import ITEM_UNITS, MAX_BITS, allowance, charge, charge_value
 from its.shown import NO_TEXT
 
 MAX_CHARACTERS = 100_000
-"""Of a template: twenty worked examples of reasoning, say."""
+"""Longest template: about twenty worked examples of reasoning."""
 MAX_NODES = 5_000
 MAX_DEPTH = 40
-"""Of nested brackets, blocks and chained operators."""
+"""Depth of nested brackets, blocks and chained operators."""
 MAX_NESTED_LOOPS = 4
 
 _ALLOWED = {
@@ -78,7 +78,7 @@ _LOOP = (
 
 
 class RefusedError(TemplateSyntaxError):
-    """The template holds something that no template may; `hint` is what to write instead."""
+    """The template contains something forbidden; `hint` is what to write instead."""
 
     def __init__(self, message: str, lineno: int, hint: str | None = None) -> None:
         super().__init__(message, lineno)
@@ -117,8 +117,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """The tree of a template in which every step is charged.
 
         Raises:
-            RefusedError: if it is too long or too deeply nested, or holds what is not allowed.
-            TemplateSyntaxError: if it is no template, or names a filter or test that does not exist.
+            RefusedError: if it is too long or too deeply nested, or contains what is not allowed.
+            TemplateSyntaxError: if it is not a template, or names a filter or test that does not exist.
         """
         if len(source) > MAX_CHARACTERS:
             raise RefusedError(f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}", 1)
@@ -135,7 +135,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return charged
 
     def ready(self, tree: nodes.Template) -> Template:
-        """The template of a tree that `checked` gave, ready to be rendered.
+        """The template of a tree from `checked`, ready to be rendered.
 
         Raises:
             TemplateSyntaxError: if it is nested beyond Python's own limits, or names an unknown filter or test.
@@ -179,24 +179,24 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def undeclared_names(tree: nodes.Template) -> set[str]:
-    """Names that a template reads and never sets, wherever it may set them."""
+    """Names that a template reads and sets nowhere."""
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
     return meta.find_undeclared_variables(tree) - own
 
 
 def rendered(template: Template, values: Mapping[str, Any]) -> str:
-    """The text of a template with plain values, within the allowance of one rendering.
+    """The text of a template with plain values, within the budget of one rendering.
 
     Raises:
-        WorkError: if it does too much.
+        BudgetError: if it does too much.
         TemplateError, TypeError, ValueError, ArithmeticError, LookupError: if it fails.
     """
-    with allowance(values):
+    with budget(values):
         return template.render(values)
 
 
 def _finalizer(written: Callable[[Any], str]) -> Callable[[Context, Any], str]:
-    @pass_context  # and so never worked out while the template is compiled
+    @pass_context  # so never evaluated while the template is compiled
     def finalize(context: Context, value: Any) -> str:
         text = value if type(value) is str else written(value)
         charge(len(text))
@@ -231,7 +231,9 @@ def _check(tree: nodes.Template) -> None:
             node.data if isinstance(node, nodes.TemplateData) else node.value if isinstance(node, nodes.Const) else None
         )
         if isinstance(text, str) and (found := NO_TEXT.search(text)):
-            raise RefusedError(f"the template holds the character U+{ord(found[0]):04X}, which no prompt has", line)
+            raise RefusedError(
+                f"the template contains the character U+{ord(found[0]):04X}, which is not allowed in prompts", line
+            )
         if isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
             raise RefusedError(f"the template has an integer of more than {MAX_BITS} bits", line)
         if isinstance(node, nodes.For):
@@ -243,12 +245,12 @@ def _check(tree: nodes.Template) -> None:
         if depth > MAX_DEPTH:
             raise _too_deep(line)
         if count > MAX_NODES:
-            raise RefusedError(f"more than {MAX_NODES} parts", line, "leave out what does not change")
+            raise RefusedError(f"more than {MAX_NODES} parts", line, "shorten it")
         waiting.extend((child, depth + 1, loops) for child in node.iter_child_nodes())
 
 
 class _Charging(NodeTransformer):
-    """Puts a charge before every step whose cost depends on data."""
+    """Adds a charge before every step whose cost depends on data."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         cost = _cost(node)
@@ -290,7 +292,7 @@ class _Charging(NodeTransformer):
 
 
 def _cost(loop: nodes.For) -> int:
-    """Units of one turn of a loop."""
+    """Units of one iteration of a loop."""
     cost = 0
     for node in loop.find_all(nodes.Node):
         cost += len(node.data) if isinstance(node, nodes.TemplateData) else ITEM_UNITS
@@ -304,9 +306,9 @@ def _inner(name: str, value: nodes.Expr, *args: nodes.Expr) -> nodes.Filter:
 @pass_context
 def _each(context: Context, value: Any, cost: int) -> list[Any]:
     if isinstance(value, Undefined):
-        iter(value)  # raises, and says what is undefined
+        iter(value)  # raises, naming what is undefined
     if not isinstance(value, list | tuple | str | Mapping):
-        raise TypeError(f"a {type(value).__name__} is no list")
+        raise TypeError(f"a {type(value).__name__} is not a list")
     charge(cost * len(value))
     return list(value)
 
@@ -325,7 +327,7 @@ def _joined(context: Context, value: list[Any]) -> str:
 @pass_context
 def _cut(context: Context, value: Any, start: Any, stop: Any, step: Any) -> Any:
     if isinstance(value, Undefined):
-        iter(value)  # raises, and says what is undefined
+        iter(value)  # raises, naming what is undefined
     if not isinstance(value, list | tuple | str):
         raise TypeError(f"a {type(value).__name__} has no parts")
     return charge_value(value[start:stop:step])

@@ -1,4 +1,4 @@
-"""Recipes as files: list them, compare one with params.yaml, put one in charge."""
+"""Recipes as files: list them, compare one with params.yaml, write one to params.yaml."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from its.errors import DataError, Fault, FaultsError, ItsError, MissingError
 from its.files import atomic_file
 from its.recipe.document import Document, parse_document
+from its.recipe.last_used import last_used, note_used
 from its.recipe.load import checked, read_document
-from its.recipe.plain import seen
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
-from its.recipe.used import last_used, note_used
+from its.recipe.values import seen
 from its.secrets import redacted
 from its.shown import shown
 
 _NAMED = 5  # differences that an error names
 MAX_DESCRIBED = 300
-"""Characters of a description in a list: three lines of a terminal."""
+"""Longest description in a list, in characters: three lines of a terminal."""
 Check = Callable[[Document, Path, Mapping[Path, str]], Recipe]
-"""(document, project, texts of unwritten templates by path) -> the recipe; raises with every fault of it."""
+"""(document, project, texts of unwritten templates by path) -> the recipe; raises FaultsError with every fault."""
 Committed = Callable[[Path, str], str | None]
-"""(project, name of a recipe) -> its text as it was committed with a params.yaml that nobody changed since, if so."""
+"""(project, name of a recipe) -> its text in the commit of an unmodified params.yaml, or None."""
 
 
 def recipe_paths(project: Path) -> list[Path]:
@@ -34,11 +34,11 @@ def recipe_paths(project: Path) -> list[Path]:
 
 
 def recipe_path(project: Path, name: str) -> Path:
-    """The file of a recipe by its name, or a path as a person typed it; of a name that a file holds, see `own_path`.
+    """The file of a recipe, by a name or path that a person typed; for a name from a file see `own_path`.
 
     Raises:
-        MissingError: if there is none, naming those that are.
-        DataError: if a link leads from `recipes/` elsewhere.
+        MissingError: if there is no such recipe; it names the existing ones.
+        DataError: if it is a link out of `recipes/`.
     """
     if not name.endswith((".yaml", ".yml")):
         return own_path(project, name)
@@ -48,16 +48,16 @@ def recipe_path(project: Path, name: str) -> Path:
 
 
 def own_path(project: Path, name: str) -> Path:
-    """The file of a recipe of `recipes/` by its name, and no other file, whatever the name.
+    """The file in `recipes/` of a recipe, by its name; never another file.
 
     Raises:
-        MissingError: if there is none, naming those that are.
-        DataError: if a link leads from it elsewhere.
+        MissingError: if there is no such recipe; it names the existing ones.
+        DataError: if it is a link out of `recipes/`.
     """
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
         known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
-        raise MissingError(f"no recipe {quoted(name)} under recipes/", f"there are: {known}")
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", f"available: {known}")
     require_own(path, project)
     return path
 
@@ -73,7 +73,7 @@ def require_own(path: Path, project: Path) -> None:
 
 
 def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]:
-    """(name, description) of every recipe that can be read, and what is wrong with the others."""
+    """(name, description) of every readable recipe, and the faults of the others."""
     found, faults = [], []
     for path in recipe_paths(project):
         try:
@@ -90,7 +90,7 @@ def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]
 
 
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(dotted path, value in the recipe, value in params.yaml) of all that differs; None where absent."""
+    """(dotted path, value in the recipe, value in params.yaml) of every difference; None if absent."""
     return list(_differ(recipe, params, ""))
 
 
@@ -99,16 +99,16 @@ def use_recipe(
 ) -> Recipe:
     """Validate a recipe and write it to params.yaml, comments and all.
 
-    A params.yaml may be overwritten that holds nobody's changes: one that says what was last written there, or what its
-    own recipe says, now or as both were committed.
+    An unmodified params.yaml is overwritten: one that equals what was last written there, or its recipe, now or as both
+    were committed.
 
     Args:
-        check: what the recipe has to pass before anything is written.
-        committed: tells what git has, where params.yaml has no record: a clone.
+        check: run on the recipe before anything is written.
+        committed: reads git, for a params.yaml without a record: a clone.
 
     Raises:
         FaultsError: if the recipe has faults; params.yaml stays as it is.
-        DataError: if params.yaml was changed and would be lost, unless `force`.
+        DataError: if params.yaml was modified and would be lost, unless `force`.
     """
     document = read_document(path)
     recipe = check(document, project, {})
@@ -124,7 +124,7 @@ def use_recipe(
 
 
 def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> None:
-    """Raises DataError if params.yaml holds what no recipe does."""
+    """Raises DataError if params.yaml differs from every recipe."""
     used = last_used(project)
     if used is not None and not departures(used.values, current.values):
         return
@@ -135,7 +135,7 @@ def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> N
         changed = [("recipe", None, None)]
     if not changed or _was_committed(project, current, committed):
         return
-    keep = "keep it as a recipe of its own, or add `--force`"
+    keep = "keep it as a separate recipe, or add `--force`"
     if used is not None and used.values.get("recipe") == name:
         changed = departures(used.values, current.values)
         raise DataError(
@@ -144,7 +144,7 @@ def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> N
             f"{keep}; `its recipe diff --used` shows all",
         )
     raise DataError(
-        f"params.yaml departs from its recipe {seen(name)} ({_first(changed)}) and would be overwritten",
+        f"params.yaml differs from its recipe {seen(name)} ({_first(changed)}) and would be overwritten",
         f"{keep}; `its recipe diff` shows all",
     )
 
@@ -155,7 +155,7 @@ def _first(changed: list[tuple[str, Any, Any]]) -> str:
 
 
 def _was_committed(project: Path, current: Document, committed: Committed) -> bool:
-    """Whether params.yaml is as its own recipe was when both were committed."""
+    """Whether params.yaml equals its recipe as both were committed."""
     name = current.values.get("recipe")
     text = committed(project, name) if isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) else None
     try:
@@ -173,7 +173,7 @@ def _differ(left: Any, right: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Whether two values are one in YAML: to Python, `true` is 1."""
+    """Whether two values are equal in YAML: to Python, `true` is 1."""
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, Mapping) and isinstance(right, Mapping):

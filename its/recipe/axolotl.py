@@ -1,4 +1,4 @@
-"""What the Axolotl template of a recipe renders to: plain settings, of which none may run code unallowed.
+"""What the Axolotl template of a recipe renders to: plain settings, none of which runs code without an allowance.
 
 The check and the training render by the same function, so that they cannot disagree.
 """
@@ -16,23 +16,23 @@ from its.prompts.render import read_template, render
 from its.recipe.axolotl_keys import FIELDS, key_faults, plugin_faults
 from its.recipe.document import parse_document
 from its.recipe.schema import Train
-from its.recipe.trust import Code, axolotl_code, refused, told
+from its.recipe.trust import Code, axolotl_code, refusal, refused
 from its.secrets import secrets_in
 
 SAMPLE_ROWS = "/home/its/training/key/rows.jsonl"
 
 
 def rendered_settings(template: str, name: str, train: Train, rows: str, seed: int) -> dict[str, Any]:
-    """The settings, before the recipe's own are laid over them.
+    """The settings of the template, before `train.axolotl` is applied over them.
 
     Args:
-        name: how errors call the template.
+        name: of the template, for errors.
         rows: the path of the file to train on, the only one that `datasets` may name.
 
     Raises:
-        DataError: if the template does not render to a YAML mapping (lines are those of the rendered text), holds
+        DataError: if the template does not render to a YAML mapping (lines are those of the rendered text), contains
             what looks like a secret, sets what may run code and the owner of the machine does not allow, or sets what
-            Axolotl does not know or the recipe says elsewhere.
+            Axolotl does not know or another field sets.
     """
     settings = _settings(template, name, train, rows, seed)
     same = {setting: getattr(train, field) for setting, field in FIELDS.items()} | {"seed": seed}
@@ -42,13 +42,13 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
     unnamed = {where for where, _, _ in unfit}
     for item in refused(axolotl_code(settings, rows)):
         if item.where not in unnamed:
-            faults.append(Fault(line_of(template, name, item.where), *told(item)))
+            faults.append(Fault(line_of(template, name, item.where), *refusal(item)))
     for location, why in secrets_in(settings):
         faults.append(
             Fault(
                 line_of(template, name, location),
                 f"`{'.'.join(map(str, location))}` {why}",
-                "leave it in the environment",
+                "leave it in the environment of the shell",
             )
         )
     if faults:
@@ -57,19 +57,19 @@ def rendered_settings(template: str, name: str, train: Train, rows: str, seed: i
 
 
 def sharing(settings: Mapping[str, Any]) -> int:
-    """Processes that work on one sequence together, by Axolotl's settings: a step holds so many times fewer rows."""
+    """Processes that share one sequence, by Axolotl's settings: a step has that many times fewer rows."""
     context = settings.get("context_parallel_size") or settings.get("sequence_parallel_degree")
     sizes = (context, settings.get("tensor_parallel_size"))
     return math.prod(size for size in sizes if type(size) is int and size > 0)
 
 
 def plugins_of(settings: Mapping[str, Any], train: Train) -> Any:
-    """The plugins of the whole configuration: the recipe's list stands in place of the template's."""
+    """The plugins of the whole configuration: the recipe's list replaces the template's."""
     return train.axolotl.get("plugins", settings.get("plugins"))
 
 
 def line_of(template: str, name: str, where: Sequence[str | int]) -> str:
-    """`NAME:LINE` of the last setting of a path that a line of the template begins with; line 1 if none is seen."""
+    """`NAME:LINE` of the deepest setting of a path that begins a line of the template; line 1 if there is none."""
     for part in reversed(where):
         if isinstance(part, str):
             key = re.compile(rf"\s*(- +)*[\"']?{re.escape(part)}[\"']?\s*:")

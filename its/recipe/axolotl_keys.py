@@ -1,11 +1,11 @@
-"""Which settings Axolotl 0.19 knows, and which of them a recipe says elsewhere.
+"""Which settings Axolotl 0.19 knows, and which of them another field of a recipe sets.
 
-Axolotl passes over a setting that it does not know: a misspelt one would do nothing, and nobody would be told. And one
-that a recipe says by a field of its own would make that field untrue. Both are refused, in `train.axolotl` and in the
-template, whatever they are set to. What the others may be set to is the matter of `its.recipe.harmless_axolotl`.
+Axolotl ignores a setting that it does not know: a misspelt one would do nothing without a message. And one that a field
+of the recipe sets would contradict that field. Both are refused, in `train.axolotl` and in the template, whatever their
+value. What the others may be set to is defined in `its.recipe.safe_axolotl_settings`.
 
-The names are those of Axolotl's own schema, written by `its/training/workers/axolotl_schema.py --keys`; a test holds
-them against the training environment where that is installed.
+The names are those of Axolotl's own schema, written by `its/training/workers/axolotl_schema.py --keys`; a test compares
+them with the training environment if that is installed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 
 from its.errors import did_you_mean, nearest
 from its.files import read_regular
-from its.recipe.harmless_axolotl import SHIPPED_PLUGINS
-from its.recipe.plain import Found, Location
+from its.recipe.safe_axolotl_settings import SHIPPED_PLUGINS
 from its.recipe.scalars import quoted
+from its.recipe.values import Found, Location
 
 KEYS = Path(__file__).with_name("axolotl_keys.json")
 FIELDS = {
@@ -33,25 +33,25 @@ FIELDS = {
     "sequence_len": "sequence_length",
 }
 """Setting -> field of `train` with the same value."""
-SAID = {
-    **{setting: f"`train.{field}` says it" for setting, field in FIELDS.items()},
-    "max_steps": "`train.epochs` says how long",
-    "warmup_steps": "`train.warmup_ratio` says it",
-    "max_packed_sequence_len": "`train.sequence_length` says it",
-    **dict.fromkeys(["gradient_accumulation_steps", "batch_size"], "`train.global_batch_size` says it"),
-    "auto_find_batch_size": "`train.micro_batch_size` says it",
+SET_ELSEWHERE = {
+    **{setting: f"`train.{field}` sets it" for setting, field in FIELDS.items()},
+    "max_steps": "`train.epochs` sets the length",
+    "warmup_steps": "`train.warmup_ratio` sets it",
+    "max_packed_sequence_len": "`train.sequence_length` sets it",
+    **dict.fromkeys(["gradient_accumulation_steps", "batch_size"], "`train.global_batch_size` sets it"),
+    "auto_find_batch_size": "`train.micro_batch_size` sets it",
     **dict.fromkeys(
         ["save_strategy", "save_steps", "saves_per_epoch", "save_total_limit", "save_only_model"],
-        "`train.save_every_steps` says it",
+        "`train.save_every_steps` sets it",
     ),
-    **dict.fromkeys(["auto_resume_from_checkpoints", "resume_from_checkpoint"], "`train.save_every_steps` says it"),
-    "special_tokens": "`special_tokens` of the model says them",
-    **dict.fromkeys(["base_model", "revision_of_model", "model_revision"], "`source` of the model says it"),
-    "seed": "`design.seeds` says it",
+    **dict.fromkeys(["auto_resume_from_checkpoints", "resume_from_checkpoint"], "`train.save_every_steps` sets it"),
+    "special_tokens": "`special_tokens` of the model sets them",
+    **dict.fromkeys(["base_model", "revision_of_model", "model_revision"], "`source` of the model sets it"),
+    "seed": "`design.seeds` sets it",
     **dict.fromkeys(["logging_steps", "val_set_size", "output_dir", "dataset_prepared_path"], "ITS sets it"),
 }
-"""Setting -> where a recipe says it, or that it is ITS's."""
-WITHIN = {
+"""Setting -> which field sets it, or that ITS does."""
+NESTED = {
     ("optim_args", "lr"): "learning_rate",
     ("optim_args", "learning_rate"): "learning_rate",
     ("optim_args", "weight_decay"): "weight_decay",
@@ -63,28 +63,28 @@ WITHIN = {
     ("deepspeed", "gradient_accumulation_steps"): "gradient_accumulation_steps",
     ("accelerator_config", "gradient_accumulation_kwargs", "num_steps"): "gradient_accumulation_steps",
 }
-"""Setting within a table that the optimizer, DeepSpeed or Accelerate takes before Axolotl's own -> that one."""
+"""Nested setting that the optimizer, DeepSpeed or Accelerate prefers to Axolotl's own -> the latter."""
 _MOST = 100
-"""Settings of one table that are looked at; there are 400 in all."""
+"""Settings of one table that are checked; there are 400 in all."""
 
 
 @cache
 def known_keys() -> Mapping[str, Mapping[str, Any]]:
-    """By plugin, the settings that it adds, and by `` those of Axolotl itself; each with those below it, or None."""
+    """By plugin, the settings that it adds (Axolotl's own: an empty name), each with its nested ones or None."""
     found: dict[str, dict[str, Any]] = json.loads(read_regular(KEYS, 2**20))
     return found
 
 
 def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, Any] | None = None) -> Iterator[Found]:
-    """The settings of a table that Axolotl does not know, or that the recipe says elsewhere.
+    """The settings of a table that Axolotl does not know, or that another field of the recipe sets.
 
-    A plugin that does not come with Axolotl may add settings of its own: where a table names one, what is unknown in
-    that table is left to the owner of the machine (`its.recipe.trust`).
+    A plugin that is not part of Axolotl may add settings: if a table names one, unknown settings in that table are left
+    to the owner of the machine (`its.recipe.trust`).
 
     Args:
         settings: `train.axolotl`, or what a template renders to.
-        here: where the table stands.
-        same: what the recipe says, by setting; to say the same is no fault. None: it is one.
+        here: the place of the table.
+        same: the recipe's values, by setting; repeating them is not a fault. None: it is one.
     """
     lists = known_keys()
     plugins = settings.get("plugins")
@@ -92,8 +92,8 @@ def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, A
     added = {name for plugin, table in lists.items() if plugin for name in table}
     for key in list(settings)[:_MOST]:
         word, where = str(key), (*here, str(key))
-        if word in SAID and (same is None or word not in same or same[word] != settings[key]):
-            yield where, f"{quoted(word)} is not for this table: {SAID[word]}", "take it out"
+        if word in SET_ELSEWHERE and (same is None or word not in same or same[word] != settings[key]):
+            yield where, f"{quoted(word)} does not belong here: {SET_ELSEWHERE[word]}", "take it out"
         elif word in lists[""]:
             yield from _below(settings[key], lists[""][word], where, word)
         elif word not in added and not foreign:
@@ -102,7 +102,7 @@ def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, A
 
 
 def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> Iterator[Found]:
-    """The settings of a table that do nothing, because the plugin that knows them is not there.
+    """The settings of a table that do nothing, because the plugin that knows them is not enabled.
 
     Args:
         plugins: those of the whole configuration.
@@ -115,8 +115,8 @@ def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> 
 
 
 def _overriding(settings: Mapping[str, Any], here: Location, same: Mapping[str, Any]) -> Iterator[Found]:
-    """What tables within settings say in place of the recipe; DeepSpeed's `auto` takes what the recipe says."""
-    for path, setting in WITHIN.items():
+    """Nested settings that override the recipe; DeepSpeed's `auto` takes the recipe's value."""
+    for path, setting in NESTED.items():
         table: Any = settings
         where = (*here, *path)
         for part in path[:-1]:
@@ -130,7 +130,7 @@ def _overriding(settings: Mapping[str, Any], here: Location, same: Mapping[str, 
         if (value == "auto" and path[0] == "deepspeed") or (setting in same and _number(value) == same[setting]):
             continue
         hint = 'write "auto", or take it out' if path[0] == "deepspeed" and path[-1] != "scheduler" else "take it out"
-        yield where, f"{quoted('.'.join(path))} is not for this table: {SAID[setting]}", hint
+        yield where, f"{quoted('.'.join(path))} does not belong here: {SET_ELSEWHERE[setting]}", hint
 
 
 def _number(value: Any) -> Any:
@@ -141,7 +141,7 @@ def _number(value: Any) -> Any:
 
 
 def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: str) -> Iterator[Found]:
-    """The same of tables within a setting, where Axolotl has a list of what they hold."""
+    """The same for the tables within a setting, where Axolotl lists their settings."""
     if known is None:
         return
     if isinstance(value, list):
@@ -158,5 +158,5 @@ def _below(value: Any, known: Mapping[str, Any] | None, here: Location, parent: 
 
 
 def _unknown(word: str, known: Mapping[str, Any] | set[str]) -> tuple[str, str]:
-    hint = did_you_mean(nearest(word, known), "else take it out")
-    return f"{quoted(word)} is no setting of Axolotl 0.19, which would pass over it", hint
+    hint = did_you_mean(nearest(word, known), "otherwise take it out")
+    return f"{quoted(word)} is not a setting of Axolotl 0.19, which would ignore it", hint

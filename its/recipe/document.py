@@ -1,7 +1,7 @@
-"""Read a YAML file as plain values with their places, within bounds: a small file can stand for a huge one.
+"""Read a YAML file as plain values with their places, within bounds: a small file can expand to a huge one.
 
-Built on ruamel's events, which come one by one, so that depth, number and size are bounded before anything is made of
-them. Scalars mean what YAML 1.2 and DVC, which reads params.yaml too, make of them; what other readers take otherwise
+Built on ruamel's events, which arrive one by one, so that depth, number and size are bounded before any object exists.
+Scalars mean what they mean in YAML 1.2 and to DVC, which reads params.yaml too; what other readers read differently
 (`010`, `1_000`, dates) is a fault.
 """
 
@@ -28,16 +28,16 @@ from ruamel.yaml.events import (
 
 from its.errors import Fault, FaultsError
 from its.files import read_regular
-from its.recipe.plain import MAX_DEPTH, MAX_KEY, MAX_TEXT, text_fault
 from its.recipe.scalars import CORE, KINDS, SHOWN, ScalarError, quoted, scalar_kind, scalar_value, tag_error
+from its.recipe.values import MAX_DEPTH, MAX_KEY, MAX_TEXT, text_fault
 from its.rows import raise_faults
 from its.shown import shown
 
 MAX_BYTES = 256 * 1024
-"""Of a recipe's file: the largest that ships has 12 KiB, and ruamel reads 256 KiB in a third of a second."""
+"""Size of a recipe file: the largest shipped one has 12 KiB, and ruamel reads 256 KiB in a third of a second."""
 NODE_SIZE = 32
-"""Characters that a key or a value counts beside its own text: 16,000 of them are read in half a second, and the
-largest recipe that ships has 700."""
+"""Characters that a key or a value counts beside its own text: 16,000 nodes are read in half a second, and the largest
+shipped recipe has 700."""
 
 _BEYOND = re.compile(r"\\U(?!00(0[0-9a-fA-F]|10)[0-9a-fA-F]{4})[0-9a-fA-F]{8}")
 """An escape of a character that Unicode does not have."""
@@ -45,7 +45,7 @@ _BEYOND = re.compile(r"\\U(?!00(0[0-9a-fA-F]|10)[0-9a-fA-F]{4})[0-9a-fA-F]{8}")
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands (line and column from 1), with the places of what is in it."""
+    """A value and its place (line and column from 1), with the nodes in it."""
 
     value: Any
     line: int
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its text, plain values, and where each stands."""
+    """A YAML file: its text, its plain values and the place of each."""
 
     path: Path
     values: dict[str, Any]
@@ -65,7 +65,7 @@ class Document:
     text: str = ""
 
     def where(self, location: Sequence[str | int]) -> str:
-        """`path:line:column` of a key or item; of the nearest parent that exists if it is absent."""
+        """`path:line:column` of a key or item, or of its nearest existing parent."""
         node, line, column = self.node, 1, 1
         for part in location:
             if part not in node.items:
@@ -80,13 +80,13 @@ def read_document(path: Path, limit: int = MAX_BYTES) -> Document:
     """Read a YAML mapping (YAML 1.2: `5e-6` is a number, `no` is a word).
 
     Args:
-        limit: bytes of the file; with its aliases written out it may hold twice as many characters, a node counting
+        limit: bytes of the file; with its aliases expanded it may have twice as many characters, a node counting
             `NODE_SIZE` beside its text.
 
     Raises:
         MissingError: if there is no such file.
-        DataError: if it is no regular file, or too large.
-        FaultsError: on broken YAML, what is not plain YAML (tags, dates, keys that are no text), a duplicate key,
+        DataError: if it is not a regular file, or too large.
+        FaultsError: on broken YAML, what is not plain YAML (tags, dates, keys that are not text), a duplicate key,
             texts, aliases or nesting beyond the bounds, or a file that is not a mapping.
     """
     content = read_regular(path, limit, hint="`its recipe list` names the recipes")
@@ -98,7 +98,7 @@ def read_document(path: Path, limit: int = MAX_BYTES) -> Document:
 
 
 def parse_document(path: Path, text: str, limit: int = MAX_BYTES) -> Document:
-    """The document that a text is; `path` is what its places name. See `read_document`."""
+    """The document of a text; `path` is the one its places name. See `read_document`."""
     reader = _Reader(path, 2 * limit)
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -126,7 +126,7 @@ def parse_document(path: Path, text: str, limit: int = MAX_BYTES) -> Document:
 
 @dataclass(slots=True)
 class _Open:
-    """A mapping or list whose end has not come; `key` is that of the value that comes next."""
+    """A mapping or list that has not ended; `key` belongs to the next value."""
 
     node: Node
     anchor: str | None
@@ -137,7 +137,7 @@ class _Open:
 
 
 class _Reader:
-    """Makes nodes of events."""
+    """Turns events into nodes."""
 
     def __init__(self, path: Path, most: int) -> None:
         self.faults: list[Fault] = []
@@ -148,10 +148,10 @@ class _Reader:
         self._root: Node | None = None
 
     def root(self, events: Iterator[Event]) -> Node | None:
-        """The only document's node; None if the file holds nothing.
+        """The node of the only document; None if the file is empty.
 
         Raises:
-            FaultsError: at once, where going on would cost time or memory, or make no sense.
+            FaultsError: immediately, if continuing would cost time or memory, or make no sense.
         """
         documents = 0
         for event in events:
@@ -160,7 +160,7 @@ class _Reader:
                 if documents > 1:
                     self._stop(event, "a second document begins", "keep one, without `---`")
                 if event.version not in (None, (1, 2)) or event.tags:
-                    self._stop(event, "a directive that changes what YAML means", "take out the lines with `%`")
+                    self._stop(event, "a directive that changes the meaning of YAML", "remove the lines with `%`")
             elif isinstance(event, CollectionEndEvent):
                 self._close()
             elif isinstance(event, NodeEvent):
@@ -184,7 +184,7 @@ class _Reader:
                 hint = f'quote it: `"{shown(event.value[:SHOWN])}"`'
                 self._fault(event, f"the key {quoted(event.value)} is read as {KINDS[kind]}", hint)
             if kind == "merge" and not self._is_key():
-                self._fault(event, "`<<` is a key, and stands for a value", 'quote it: `"<<"`')
+                self._fault(event, "`<<` is a key, not a value", 'quote it: `"<<"`')
             self._place(event, node, self._is_key() and kind == "merge")
             return
         assert isinstance(event, CollectionStartEvent)
@@ -194,7 +194,7 @@ class _Reader:
             error = tag_error(str(event.tag))
             self._fault(event, error.message, error.hint)
         if len(self._stack) >= MAX_DEPTH:
-            self._stop(event, f"more than {MAX_DEPTH} mappings and lists within each other", "a recipe has 6")
+            self._stop(event, f"more than {MAX_DEPTH} nested mappings and lists", "a recipe has 6")
         node = Node({} if mapping else [], line, column, flow=bool(event.flow_style))
         self._place(event, node)
         self._stack.append(_Open(node, event.anchor, before))
@@ -203,7 +203,7 @@ class _Reader:
         return bool(self._stack) and isinstance(self._stack[-1].node.value, dict) and not self._stack[-1].awaits_value
 
     def _place(self, event: NodeEvent, node: Node, merges: bool = False) -> None:
-        """Put a node where it belongs: the root, a list, or a mapping, as key or as value."""
+        """Add a node to its parent: as root, list item, key or value."""
         if not self._stack:
             self._root = node
             return
@@ -223,7 +223,7 @@ class _Reader:
 
     def _key(self, event: NodeEvent, top: _Open, node: Node, merges: bool) -> None:
         if not isinstance(event, ScalarEvent):
-            self._stop(event, "a key that is a mapping, a list or an alias", "keys are words")
+            self._stop(event, "a key that is a mapping, a list or an alias", "keys are text")
         top.awaits_value, top.key = True, None if merges else str(node.value)
         if merges:
             if top.merged:
@@ -239,7 +239,7 @@ class _Reader:
             several = isinstance(node.value, list)
             for item in node.items.values() if several else (node,):
                 if not isinstance(item.value, dict):
-                    self.faults.append(Fault(f"{self._path}:{line}:{column}", "`<<` takes mappings alone"))
+                    self.faults.append(Fault(f"{self._path}:{line}:{column}", "`<<` takes mappings only"))
                     continue
                 for key in item.value:
                     if key not in top.node.keys:
@@ -255,14 +255,14 @@ class _Reader:
     def _aliased(self, event: AliasEvent) -> Node:
         if event.anchor not in self._anchors:
             inside = any(item.anchor == event.anchor for item in self._stack)
-            why = "stands within what it names" if inside else "names nothing that stands before it"
-            self._stop(event, f"the alias {quoted(f'*{event.anchor}')} {why}", "write out what it stands for")
+            why = "is inside what it refers to" if inside else "refers to nothing before it"
+            self._stop(event, f"the alias {quoted(f'*{event.anchor}')} {why}", "write the value out")
         node, size = self._anchors[event.anchor]
         self._grow(event, NODE_SIZE + size)
         return node
 
     def _scalar(self, event: ScalarEvent) -> tuple[str, Any]:
-        """(kind, value); a faulty one stays the text it is."""
+        """(kind, value); a faulty scalar stays text."""
         try:
             kind = scalar_kind(event.value, event.tag, event.implicit[0])
             return kind, scalar_value(event.value, kind)
@@ -275,7 +275,7 @@ class _Reader:
         if self._size > self._most:
             self._stop(
                 event,
-                f"with its aliases written out the file is too large: more than {self._most} characters, a key or a "
+                f"with its aliases expanded the file is too large: more than {self._most} characters, a key or a "
                 f"value counting {NODE_SIZE} beside its text",
                 "is it the right file?",
             )

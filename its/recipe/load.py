@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from its.errors import Fault, FaultsError, did_you_mean, nearest
+from its.recipe.cross_checks import cross_check_faults
 from its.recipe.document import Document, read_document
-from its.recipe.plain import REFUSED, Found, Location, dotted, plain_faults, seen
-from its.recipe.references import reference_faults
+from its.recipe.fields import section_fields
 from its.recipe.scalars import quoted
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, ONE, RECIPE_VERSION, SEVERAL, WANTED, PlainFilter, Recipe
+from its.recipe.schema import (
+    MAX_NAME,
+    NAME_PATTERN,
+    ONE,
+    PATTERN_MESSAGES,
+    RECIPE_VERSION,
+    SEVERAL,
+    PlainFilter,
+    Recipe,
+)
+from its.recipe.values import REFUSED, Found, Location, dotted, seen, value_faults
 
-__all__ = ["Document", "load_recipe", "read_document", "section_fields", "validate"]
+__all__ = ["Document", "load_recipe", "read_document", "validate"]
 
 MAX_FAULTS = 50
-"""Shown of one file; how many more there are is said."""
-MAX_WORDS = 1_000
-"""Characters of a fault's message and of its hint: a line of text, whatever the recipe declares."""
+"""Faults of one file that are shown; the number of the others is stated."""
+MAX_CHARACTERS = 1_000
+"""Longest message and longest hint of a fault, in characters: a line, whatever the recipe declares."""
 
 Validated = tuple[Recipe | None, list[Fault]]
 
@@ -35,14 +45,14 @@ def load_recipe(path: Path, project: Path) -> Recipe:
 
     Raises:
         MissingError: if there is no such file.
-        DataError: if it is no regular file, or too large.
+        DataError: if it is not a regular file, or too large.
         FaultsError: with every fault, in the order of the file.
     """
     return checked(read_document(path), project)
 
 
 def checked(document: Document, project: Path, unwritten: Mapping[Path, str] | None = None) -> Recipe:
-    """The recipe of a document; arguments as of `validate`.
+    """The recipe of a document; arguments as for `validate`.
 
     Raises:
         FaultsError: with every fault, in the order of the file.
@@ -61,20 +71,20 @@ def validate(document: Document, project: Path, unwritten: Mapping[Path, str] | 
         unwritten: texts of templates that are not written yet, by their path.
     """
     values = document.values
-    found = list(islice(plain_faults(values), MAX_FAULTS))
+    found = list(islice(value_faults(values), MAX_FAULTS))
     if found:
         return None, _placed(document, found)
     version = values.get("recipe_version")
     if version != RECIPE_VERSION or isinstance(version, bool):
-        said = "missing" if version is None else seen(version)
-        message = f"`recipe_version` is {said}; this version of ITS reads {RECIPE_VERSION}"
+        found_version = "missing" if version is None else seen(version)
+        message = f"`recipe_version` is {found_version}; this version of ITS reads {RECIPE_VERSION}"
         hint = f"begin the file with `recipe_version: {RECIPE_VERSION}` and see docs/design.md for what changed"
         return None, _placed(document, [(("recipe_version",), message, hint)])
     recipe, errors = _modelled(values)
     located = sorted(((_real_location(values, item["loc"]), item) for item in errors), key=_place_in(document))
     found = [_schema_fault(location, item) for location, item in located[:MAX_FAULTS]]
     sound = values if recipe is not None else _without(values, located)
-    beyond = iter(reference_faults(sound, project, unwritten))
+    beyond = iter(cross_check_faults(sound, project, unwritten))
     found.extend(islice(beyond, MAX_FAULTS))
     unnamed = next(beyond, None) is not None
     name = values.get("recipe")
@@ -104,8 +114,8 @@ def _placed(document: Document, found: Sequence[Found], more: int = 0, unnamed: 
     """Faults in the order of the file, each once, none longer than a line of text.
 
     Args:
-        more: how many there are beside `found`.
-        unnamed: whether there are others still, uncounted.
+        more: number of faults beside `found`.
+        unnamed: whether there are others, uncounted.
     """
     faults = {
         (where, message): Fault(where, _cut(message), None if hint is None else _cut(hint))
@@ -120,23 +130,23 @@ def _placed(document: Document, found: Sequence[Found], more: int = 0, unnamed: 
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."
 
 
 def _without(values: Mapping[str, Any], located: Sequence[tuple[Location, dict[str, Any]]]) -> dict[str, Any]:
-    """The values with REFUSED in place of all that the schema refuses, so that what is left has the schema's types."""
+    """The values with REFUSED in place of all that the schema refuses, so that the rest has the schema's types."""
     sound: dict[str, Any] = _copy(values)
     for location, item in located:
         if item["type"] != "missing":
             _refuse(sound, location, whole=item["loc"][-1] == "[key]")
     for item in _modelled(sound)[1]:
-        if item["type"] != "missing" and item["input"] is not REFUSED:  # refused for what stands deeper in it
+        if item["type"] != "missing" and item["input"] is not REFUSED:  # refused for something inside it
             _refuse(sound, item["loc"][:1])
     return sound
 
 
 def _refuse(values: Any, location: Sequence[str | int], whole: bool = False) -> None:
-    """Put REFUSED there; `whole` takes the key out too."""
+    """Put REFUSED there; `whole` removes the key too."""
     node = values
     for part in location[:-1]:
         node = node[part] if _holds(node, part) else None
@@ -151,37 +161,10 @@ def _holds(node: Any, part: str | int) -> bool:
 
 
 def _copy(value: Any) -> Any:
-    """A copy in which nothing is shared; what an alias names twice is there twice."""
+    """A copy in which nothing is shared; the target of two aliases is copied twice."""
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-def section_fields(location: Sequence[str | int]) -> list[str]:
-    """The fields that a place of the recipe knows; [] where keys are free names."""
-    types: list[Any] = [Recipe]
-    for part in location:
-        following: list[Any] = []
-        for kind in types:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                if str(part) in kind.model_fields:
-                    following.extend(_leaves(kind.model_fields[str(part)].annotation))
-            elif get_origin(kind) in (dict, list):
-                following.extend(_leaves(get_args(kind)[-1]))
-        types = following
-    models = [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return sorted({field for model in models for field in model.model_fields})
-
-
-def _leaves(annotation: Any) -> list[Any]:
-    origin = get_origin(annotation)
-    if origin in (dict, list):
-        return [annotation]
-    if hasattr(annotation, "__metadata__"):
-        return _leaves(annotation.__origin__)
-    if origin is Union or type(annotation).__name__ == "UnionType":
-        return [leaf for item in get_args(annotation) for leaf in _leaves(item)]
-    return [annotation]
 
 
 _MAPPED_FILTERS = {
@@ -195,7 +178,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     name = dotted(location)
     parent, last = location[:-1], str(location[-1]) if location else ""
     shown = dotted(parent)
-    listing = f"`its recipe fields {shown}` lists them all" if shown else "`its recipe fields` lists them all"
+    listing = f"`its recipe fields {shown}` explains the fields" if shown else "`its recipe fields` explains the fields"
     kind, given = item["type"], item["input"]
     if kind == "extra_forbidden":
         return location, f"unknown field `{name}`", did_you_mean(nearest(last, section_fields(parent)), listing)
@@ -214,25 +197,25 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     if kind == "literal_error" and given in get_args(PlainFilter) and parent[-1:] == ("filters",):
         return (
             location,
-            f"`{name}` is {seen(given)}: it looks at solutions, and a benchmark is filtered by its problems alone",
+            f"`{name}` is {seen(given)}: it reads solutions, and a benchmark is filtered by its problems alone",
             "filters of a benchmark: `no_figure`, and mappings with `name: tokens`, `language` or `column`",
         )
     if kind == "literal_error" and isinstance(given, str) and given in _MAPPED_FILTERS and parent[-1:] == ("filters",):
-        return location, f"`{name}` is {seen(given)}, which says too little", f"for example `{_MAPPED_FILTERS[given]}`"
+        return location, f"`{name}` is {seen(given)}, which needs settings", f"for example `{_MAPPED_FILTERS[given]}`"
     if kind == "literal_error" and isinstance(given, str):
         options = [option.strip(" '") for option in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         hint = did_you_mean(nearest(given, options)) or None
-    said = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+    wrong = f"{item['msg'][0].lower()}{item['msg'][1:]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        said = "input should be a mapping"
+        wrong = "input should be a mapping"
     elif kind == "list_type" and isinstance(given, str) and len(given) <= MAX_NAME:
         hint = f"a list of one is `{last}: [{given}]`"
     elif kind == "union_tag_not_found":
-        said = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
-        said = said if parent[-1:] == ("filters",) else "its `kind` is missing"
+        wrong = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
+        wrong = wrong if parent[-1:] == ("filters",) else "its `kind` is missing"
     elif kind == "string_pattern_mismatch":
-        said = WANTED.get(item["ctx"]["pattern"], said)
-    return location, f"`{name}` is {seen(given)}: {said}", hint
+        wrong = PATTERN_MESSAGES.get(item["ctx"]["pattern"], wrong)
+    return location, f"`{name}` is {seen(given)}: {wrong}", hint
 
 
 def _real_location(values: Any, loc: Sequence[str | int]) -> Location:

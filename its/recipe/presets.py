@@ -1,7 +1,7 @@
-"""Field mappings of published sets by name, so that a recipe says `preset: gsm8k` instead of six lines.
+"""Field mappings of published sets by name, so that a recipe has `preset: gsm8k` instead of six lines.
 
-A preset is what `fields:` would say and no more: source, split and answer kind stay in the recipe, and what stands
-here about them is advice. `seen` says how its names are known, since publishers rename fields.
+A preset replaces `fields:` and nothing else: source, split and answer kind stay in the recipe, and the notes on them
+here are advice. `seen` says how the field names are known, since publishers rename fields.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from its.recipe.schema import AnswerKind, Choices, Fields
 
 @dataclass(frozen=True)
 class Preset:
-    """A mapping and what a reader should know of it.
+    """A mapping and what a reader should know about it.
 
     `hub` is the dataset with subset and split; `answer` the kind of its references (None: it has none, or mixed ones);
-    `seen` is `file` where its rows were read, `published` where public code or its card names the fields. `faulty` says
-    which rule some of the published rows break: how many do is what the error counts, and what `tolerate` takes.
+    `seen` is `file` if its rows were read, `published` if public code or its card names the fields. `faulty` says which
+    rule some of the published rows break; the error counts them, and `tolerate` accepts them.
     """
 
     fields: Fields
@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = {
         "version 1, 817 rows",
     ),
     "limo_v2": Preset(
-        # Three independent scripts read these columns; whether the solutions hold marks of reasoning was not seen.
+        # Three independent scripts read these columns; whether the solutions contain marks of reasoning is not known.
         Fields(problem="question", solution="solution", reference="answer"),
         "GAIR/LIMO-v2, split train",
         "math",

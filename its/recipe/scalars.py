@@ -1,4 +1,4 @@
-"""What a scalar of YAML means: as YAML 1.2 and DVC read it, and nothing that another reader would take otherwise."""
+"""What a scalar of YAML means: as YAML 1.2 and DVC read it; a fault if other readers disagree."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CORE = "tag:yaml.org,2002:"
 SHOWN = 80
 """Characters of a value that an error quotes."""
 MAX_DIGITS = 40
-"""Of an integer; 64 bits take 20. Python reads no more than 4,300, and some of what it reads it cannot print."""
+"""Digits of an integer; 64 bits take 20. Python reads at most 4,300, and cannot print all that it reads."""
 KINDS = {"null": "null", "bool": "a truth value", "int": "an integer", "float": "a number"}
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 class ScalarError(Exception):
-    """A scalar that no recipe holds."""
+    """A scalar that a recipe must not contain."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -35,16 +35,16 @@ def quoted(text: str) -> str:
 
 
 def tag_error(tag: str) -> ScalarError:
-    """A tag that is none of plain YAML's."""
+    """The error for a tag beyond plain YAML's."""
     shown = quoted(tag.replace(CORE, "!!"))
-    return ScalarError(f"the tag {shown} is not read: a recipe is plain YAML", "leave it out")
+    return ScalarError(f"the tag {shown} is not read: a recipe is plain YAML", "remove it")
 
 
 def scalar_kind(text: str, tag: str | None, plain: bool) -> str:
     """`str`, `null`, `bool`, `int`, `float`, or another name of YAML 1.1 (`timestamp`, `merge`).
 
     Raises:
-        ScalarError: if a tag is foreign or does not fit the text.
+        ScalarError: if a tag is unknown or does not fit the text.
     """
     if tag in ("!", f"{CORE}str"):
         return "str"
@@ -55,7 +55,7 @@ def scalar_kind(text: str, tag: str | None, plain: bool) -> str:
         raise tag_error(tag)
     kind = _plain_kind(text)
     if kind != wanted and (kind, wanted) != ("int", "float"):
-        raise ScalarError(f"{quoted(f'!!{wanted} {text}')} is not {KINDS[wanted]}", "leave out the tag")
+        raise ScalarError(f"{quoted(f'!!{wanted} {text}')} is not {KINDS[wanted]}", "remove the tag")
     return wanted
 
 
@@ -63,7 +63,7 @@ def scalar_value(text: str, kind: str) -> Any:
     """The value of a text of that kind.
 
     Raises:
-        ScalarError: if readers do not agree on it, or it has too many digits.
+        ScalarError: if YAML readers disagree on it, or it has too many digits.
     """
     if kind in ("str", "merge"):
         return text

@@ -1,4 +1,4 @@
-"""A recipe as it may be shown: screens are shared, and logs of continuous integration are public."""
+"""A recipe without secrets: screens are shared, and logs of continuous integration are public."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from its.recipe.document import Document
 from its.secrets import redacted, secrets_in, writable
 
 SETTINGS = ("engine", "train")
-"""Where the name of a setting can give a secret away; elsewhere names are the recipe's own."""
+"""Where the name of a setting can reveal a secret; elsewhere names are chosen by the recipe."""
 HIDDEN = "[key]"
 
 
 def shareable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe without secrets; the same where it holds none."""
+    """The values of a recipe without secrets; unchanged if it has none."""
     return {name: _shareable(name, value) for name, value in values.items()}
 
 
 def shareable_text(document: Document) -> str:
-    """A recipe's text; where its values hold secrets, the others as YAML, which can write one secret in many ways."""
+    """A recipe's text; if its values contain secrets, the others as new YAML, since YAML can spell one in many ways."""
     values = shareable(document.values)
     if values == document.values:
         return redacted(document.text)
@@ -32,7 +32,7 @@ def shareable_text(document: Document) -> str:
 
 
 def shareable_at(path: str, value: Any) -> Any:
-    """A value at a dotted path of a recipe, or `[key]` if its place gives it away as a secret."""
+    """A value at a dotted path of a recipe, or `[key]` if its place marks it as a secret."""
     section, *parts = path.split(".")
     for part in reversed(parts):
         value = {part: value}
@@ -45,7 +45,7 @@ def shareable_at(path: str, value: Any) -> Any:
 
 
 def shareable_path(path: str) -> str:
-    """A dotted path of a recipe, without keys that stand as names."""
+    """A dotted path of a recipe, without API keys in it."""
     return redacted(path)
 
 

@@ -1,11 +1,12 @@
-"""What of a recipe may run code, reach other files or other machines, and who may allow it.
+"""What in a recipe may run code, reach other files or other machines, and who may allow it.
 
-A recipe is data, and may be a stranger's. Settings that are known to be harmless stand in `its.recipe.harmless`; every
-other one is refused, unless the owner of the machine names it in `ITS_ALLOW_CODE`, a variable that no recipe can set:
+A recipe is data, and may be someone else's. Settings known to be harmless are listed in `its.recipe.safe_settings`;
+every other one is refused, unless the owner of the machine names it in `ITS_ALLOW_CODE`, a variable that no recipe can
+set:
 
     export ITS_ALLOW_CODE=engine.options.trust_remote_code,train.axolotl.plugins
 
-An allowance is of a setting, whatever its value and whichever recipe has it.
+An allowance is for a setting, whatever its value and in any recipe.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from its.recipe.harmless import LAUNCHER_FLAGS, LAUNCHER_OPTIONS, LAUNCHER_REFUSED, TRANSFORMERS, VARIABLES, VLLM, Rule
-from its.recipe.harmless_axolotl import AXOLOTL, DATASET
-from its.recipe.keys import place, sent_home
+from its.recipe.key_issuers import destination, sent_home
+from its.recipe.safe_axolotl_settings import AXOLOTL, DATASET
+from its.recipe.safe_settings import (
+    LAUNCHER_FLAGS,
+    LAUNCHER_OPTIONS,
+    LAUNCHER_REFUSED,
+    TRANSFORMERS,
+    VARIABLES,
+    VLLM,
+    Rule,
+)
+from its.recipe.values import Found, Location, table_at
 
 VARIABLE = "ITS_ALLOW_CODE"
 OPTIONS = {"vllm": VLLM, "transformers": TRANSFORMERS}
-Location = tuple[str | int, ...]
 _NAMEABLE = re.compile(r"[A-Za-z0-9_.:/@-]+")
 _IMPORTS = "imports and runs what it names"
 _PICKLES = "unpickles what comes from there, which runs code"
@@ -42,14 +51,14 @@ REASONS = {
     **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
     **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
     **dict.fromkeys(["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP"], "has other code loaded"),
-    "deepspeed": "names a file (a mapping with its settings may stand here instead)",
-    **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something else than the training"),
+    "deepspeed": "names a file (a mapping with its settings is accepted instead)",
+    **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something other than the training"),
 }
 UNKNOWN = "is not known to be harmless"
 
 
 class Code(NamedTuple):
-    """A setting that may run code: `name` is what an allowance calls it, `where` the place in the recipe."""
+    """A setting that may run code: `name` as an allowance states it, `where` the place in the recipe."""
 
     where: Location
     name: str
@@ -57,63 +66,63 @@ class Code(NamedTuple):
 
 
 def code_settings(values: Mapping[str, Any]) -> list[Code]:
-    """Every setting of a recipe that needs an allowance, granted or not; of plain values, valid or not."""
-    engine, train = _table(values.get("engine")), _table(values.get("train"))
+    """Every setting of a recipe that needs an allowance, granted or not; the values may be invalid."""
+    engine, train = table_at(values, "engine"), table_at(values, "train")
     out: list[Code] = []
     kind = engine.get("kind")
     if isinstance(kind, str) and kind in OPTIONS:  # `openai` sends its options to servers, `replay` uses none
-        out += _listed(_table(engine.get("options")), OPTIONS[kind], ("engine", "options"))
-        out += _listed(_table(engine.get("environment")), VARIABLES, ("engine", "environment"))
+        out += _listed(table_at(engine, "options"), OPTIONS[kind], ("engine", "options"))
+        out += _listed(table_at(engine, "environment"), VARIABLES, ("engine", "environment"))
     if kind == "openai":
-        out += _servers(_table(engine.get("openai")).get("servers"))
-    out += _listed(_table(train.get("axolotl")), _axolotl_rules(None), ("train", "axolotl"))
+        out += _servers(table_at(engine, "openai").get("servers"))
+    out += _listed(table_at(train, "axolotl"), _axolotl_rules(None), ("train", "axolotl"))
     out += _launcher(train.get("launcher_args"))
     return out
 
 
 def axolotl_code(config: Mapping[str, Any], rows: str | None = None) -> list[Code]:
-    """Of a configuration of Axolotl, what needs an allowance; named as if it stood in `train.axolotl`.
+    """What needs an allowance in a configuration of Axolotl; named as in `train.axolotl`.
 
     Args:
-        config: as the template and the recipe make it, before ITS adds its own plugin.
+        config: template and recipe together, before ITS adds its own plugin.
         rows: the one file that `datasets` may name.
     """
     return list(_listed(config, _axolotl_rules(rows), ("train", "axolotl")))
 
 
 def allowed_names() -> frozenset[str]:
-    """What the owner of the machine allows."""
+    """The settings that the owner of the machine allows."""
     return frozenset(filter(None, (name.strip() for name in os.environ.get(VARIABLE, "").split(","))))
 
 
 def refused(settings: Sequence[Code]) -> list[Code]:
-    """Those that the owner of the machine does not allow."""
+    """The settings that the owner of the machine does not allow."""
     allowed = allowed_names()
     return [item for item in settings if item.name not in allowed or not _NAMEABLE.fullmatch(item.name)]
 
 
-def told(item: Code) -> tuple[str, str]:
-    """(message, hint) for a setting that is refused."""
+def refusal(item: Code) -> tuple[str, str]:
+    """(message, hint) of a refused setting."""
     message = f"`{item.name}` {item.why}: refused unless the owner of this machine allows it"
     if not _NAMEABLE.fullmatch(item.name):
         return message, "take it out"
     return message, f"take it out; or, if you trust it, `export {VARIABLE}={item.name}` (a list, with commas)"
 
 
-def code_faults(values: Mapping[str, Any], project: Any = None) -> Iterator[tuple[Location, str, str | None]]:
-    """The faults of settings that are refused, as (location, message, hint)."""
+def code_faults(values: Mapping[str, Any]) -> Iterator[Found]:
+    """The faults of refused settings."""
     for item in refused(code_settings(values)):
-        message, hint = told(item)
+        message, hint = refusal(item)
         yield item.where, message, hint
-    environment = _table(_table(values.get("engine")).get("environment"))
+    environment = table_at(table_at(values, "engine"), "environment")
     for name, value in environment.items():
         if isinstance(value, str) and not _passable(value):
             where = ("engine", "environment", name)
-            yield where, f"`{'.'.join(where)}` holds characters that no variable can hold", "take them out"
+            yield where, f"`{'.'.join(where)}` contains characters that no variable can hold", "take them out"
 
 
 def allowances(values: Mapping[str, Any], rendered: Sequence[Code] = ()) -> list[str]:
-    """What a recipe may do by the owner's allowance, and which variable it sends to which server: a line each.
+    """What a recipe may do with the owner's allowance, and which variable it sends to which server; one line each.
 
     Args:
         rendered: settings of its Axolotl template.
@@ -121,8 +130,8 @@ def allowances(values: Mapping[str, Any], rendered: Sequence[Code] = ()) -> list
     settings = [*code_settings(values), *rendered]
     bad = set(refused(settings))
     out = [f"runs code: {item.name} ({item.why}), allowed by {VARIABLE}" for item in settings if item not in bad]
-    engine = _table(values.get("engine"))
-    servers = _table(engine.get("openai")).get("servers") if engine.get("kind") == "openai" else None
+    engine = table_at(values, "engine")
+    servers = table_at(engine, "openai").get("servers") if engine.get("kind") == "openai" else None
     for server in servers if isinstance(servers, list) else []:
         if isinstance(server, Mapping) and server.get("key_variable"):
             out.append(f"sends ${server['key_variable']} to {server.get('url')}")
@@ -135,12 +144,12 @@ def _axolotl_rules(rows: str | None) -> dict[str, Rule]:
 
 
 def _listed(table: Mapping[str, Any], rules: Mapping[str, Rule], here: Location) -> Iterator[Code]:
-    """The entries of a table that its rules do not know, or not with this value."""
+    """The entries of a table that its rules do not list, or not with this value."""
     for key, value in table.items():
         rule = rules.get(str(key))
         where = (*here, key if isinstance(key, str | int) else str(key))
         if value is None or value == {}:
-            continue  # nothing is set, or a template's value is taken away
+            continue  # nothing is set, or a template's value is removed
         if isinstance(rule, Mapping) and isinstance(value, Mapping):
             yield from _listed(value, rule, where)
         elif isinstance(rule, Mapping) and "*" in rule and isinstance(value, list):
@@ -166,7 +175,7 @@ def _code(where: Location, why: str | None = None) -> Code:
 
 
 def _launcher(arguments: Any) -> Iterator[Code]:
-    """Arguments of torchrun or `accelerate launch` other than known options with harmless values."""
+    """Arguments of torchrun or `accelerate launch` that are not known options with harmless values."""
     here: Location = ("train", "launcher_args")
     rest = list(enumerate(arguments)) if isinstance(arguments, list) else []
     while rest:
@@ -191,14 +200,14 @@ def _launcher(arguments: Any) -> Iterator[Code]:
 
 
 def _servers(servers: Any) -> Iterator[Code]:
-    """Variables that a recipe would send to a server that did not issue them."""
+    """Variables that a recipe would send to a server that is not known to have issued them."""
     for index, server in enumerate(servers if isinstance(servers, list) else []):
-        variable, url = _table(server).get("key_variable"), _table(server).get("url")
+        variable, url = (server.get(key) if isinstance(server, Mapping) else None for key in ("key_variable", "url"))
         if not isinstance(variable, str) or not isinstance(url, str):
             continue
-        host = place(url)
+        host = destination(url)
         if host is None or sent_home(variable, url):
-            continue  # no address: the schema says so
+            continue  # not an address: a fault of the schema
         where = ("engine", "openai", "servers", index, "key_variable")
         why = f"sends `${variable}` to `{host}`, which is not known to have issued it"
         if host.startswith("http://"):
@@ -207,12 +216,8 @@ def _servers(servers: Any) -> Iterator[Code]:
 
 
 def _passable(value: str) -> bool:
-    """Whether the operating system takes it as the value of a variable."""
+    """Whether the operating system accepts it as the value of a variable."""
     try:
         return "\0" not in value and bool(value.encode("utf-8") or True)
     except UnicodeEncodeError:
         return False
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -9,9 +9,9 @@ from typing import Any
 
 from its.data_files import DataFiles, named_files
 from its.errors import DataError
-from its.recipe.parts import Part, parts_of
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, Fields, ProceduralSource
+from its.recipe.source_parts import Part, parts_of
 from its.seeds import derive_seed
 from its.sources.files import read_file
 from its.sources.hub import read_hub, resolve_revision

@@ -18,7 +18,7 @@ from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.store import Store
-from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, source_of, with_sources
+from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, with_sources
 from its.strategies.persona import (
     best_attempt,
     draw_domain,
@@ -144,7 +144,7 @@ def _sharing(study: Study, name: str, problems: Sequence[Problem]) -> list[Probl
 def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
     """The rows of one strategy in the order of the problems; its source's are made already."""
     strategy = study.recipe.strategies[name]
-    source = source_of(strategy)
+    source = strategy.derived_from
     if source is not None:
         return control_rows(strategy, name, made.problems, _by_problem(made.rows[source]), study.recipe.seed)
     written = _by_problem([_chosen(job) for job in made.jobs[name]])
@@ -169,7 +169,7 @@ def _by_problem(rows: Sequence[Persona]) -> dict[str, list[Persona]]:
 def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dict[str, Any]:
     tries = [[flags for _, flags, _ in job.tries] for job in made.jobs[name]]
     out = persona_summary(made.name, name, made.rows[name], tries, index)
-    source = source_of(study.recipe.strategies[name])
+    source = study.recipe.strategies[name].derived_from
     if source is not None:
         out |= {"source": source, "own_text": own_texts(made.rows[name], made.rows[source])}
     return out

@@ -1,1 +1,1 @@
-"""Personas and queries: what the writer is asked, the rules, the controls."""
+"""Personas and queries: requests to the writer, rules, controls."""

@@ -1,4 +1,4 @@
-"""The controls in place of a persona: noise of its length, and the persona of another problem."""
+"""The controls instead of a persona: noise of the same length, and the persona of another problem."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from its.errors import DataError
 from its.recipe.schema import Strategy
 from its.seeds import derive_random, derive_seed
+from its.strategies.noise_words import WORDS
 from its.strategies.persona import has_persona
 from its.strategies.rules import persona_flags
-from its.strategies.words import WORDS
 from its.types import Persona, Problem
 
 NOT_IN_SHARE = "not_in_share"
@@ -19,29 +19,22 @@ REASONS = {
     NOT_IN_SHARE: "the problem is not in the strategy's `share`",
     SOURCE_HAS_NONE: "a control whose source has no persona for the problem",
 }
-"""Flag -> why a problem has no persona; beside the rules, which say what is wrong with one."""
-
-
-def source_of(strategy: Strategy) -> str | None:
-    """The strategy whose personas a control is made of; None for what is no control."""
-    if strategy.noise is not None:
-        return strategy.noise.like
-    return strategy.shuffled.of if strategy.shuffled is not None else None
+"""Flag -> why a problem has no persona; the flags of a persona are the rules that it breaks."""
 
 
 def with_sources(names: Iterable[str], strategies: Mapping[str, Strategy]) -> list[str]:
-    """The strategies named and those that they are made of, in order, each after its source.
+    """The named strategies and those that they are derived from, in order, each after its source.
 
     Raises:
-        DataError: if a strategy is made of itself, directly or by others.
+        DataError: if a strategy is derived from itself, directly or through others.
     """
     out: list[str] = []
     for name in names:
         chain = [name]
-        while (source := source_of(strategies[chain[-1]])) is not None:
+        while (source := strategies[chain[-1]].derived_from) is not None:
             if source in chain:
                 raise DataError(
-                    f"`strategies.{name}` is made of itself: {' -> '.join([*chain, source])}",
+                    f"`strategies.{name}` is derived from itself: {' -> '.join([*chain, source])}",
                     "`like` and `of` lead to a strategy with `persona`",
                 )
             chain.append(source)
@@ -52,10 +45,10 @@ def with_sources(names: Iterable[str], strategies: Mapping[str, Strategy]) -> li
 def control_rows(
     strategy: Strategy, name: str, problems: Sequence[Problem], sources: Mapping[str, list[Persona]], seed: int
 ) -> list[Persona]:
-    """The rows of a control, in the order of the problems; `limits`, where it has any, flags what breaks a rule.
+    """The rows of a control, in the order of the problems; its `limits`, if any, flag what breaks a rule.
 
     Args:
-        sources: by problem_id, the rows of the strategy that it is made of.
+        sources: by problem_id, the rows of the strategy that it is derived from.
 
     Raises:
         DataError: if it is shuffled and fewer than two problems have a persona to give.
@@ -102,24 +95,24 @@ def _row(strategy: Strategy, name: str, problem: Problem, text: str, source: Per
 
 
 def noise_text(like: str, *seed: str | int) -> str:
-    """Ordinary words in a random order, as many as `like` has, in lower case and without marks.
+    """Ordinary words in a random order, as many as `like` has, in lower case and without punctuation.
 
-    Equal length means: the same number of words between spaces, and each as many letters as the one in its place,
-    where the list has words of that length; else the nearest length that it has. So characters, and with them the
-    tokens of any tokenizer, come out about equal, which words alone would not give.
+    Equal length means: the same number of words between spaces, each with as many letters as the word in its place, or
+    the nearest length that the list has. So the numbers of characters, and of tokens of any tokenizer, are about equal,
+    which the number of words alone would not ensure.
 
     Args:
-        seed: what determines the words beside `like`, the study's seed first.
+        seed: what determines the words beside `like`; the study's seed first.
     """
     drawn = derive_random("noise", *seed)
     return " ".join(drawn.choice(_OF_LENGTH[_nearest(_letters(word))]) for word in like.split())
 
 
 def shuffled_owners(problem_ids: Iterable[str], seed: int, name: str) -> dict[str, str]:
-    """Problem -> the problem whose persona it gets; nobody keeps its own, and each persona is given once.
+    """Problem -> the problem whose persona it gets; none keeps its own, and each persona is used once.
 
-    The problems stand in a ring, in the order of a seeded hash of their ids, and each takes from the next. So a
-    problem that is added or removed changes what one other gets, and no more.
+    The problems form a ring, in the order of a seeded hash of their ids, and each takes the persona of the next. So a
+    problem that is added or removed changes the persona of one other problem only.
 
     Args:
         problem_ids: at least two, all different.
@@ -144,6 +137,6 @@ _LENGTHS = list(_OF_LENGTH)
 
 
 def _nearest(length: int) -> int:
-    """The length of the list nearest to the wanted one, the shorter on a tie."""
+    """The nearest length that the list has, the shorter on a tie."""
     place = bisect_left(_LENGTHS, length)
     return min(_LENGTHS[max(0, place - 1) : place + 1], key=lambda known: abs(known - length))

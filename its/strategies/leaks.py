@@ -1,7 +1,7 @@
-r"""Whether a known answer stands in a text, whatever its notation: `\frac{1}{2}`, 1/2 and 0.5 are one answer.
+r"""Whether a known answer occurs in a text, in any notation: `\frac{1}{2}`, 1/2 and 0.5 are one answer.
 
-It reads signs, not sense: a number written as a word (`twelve`) or an expression in another order (1+x for x+1) is not
-seen. It would rather see one too many than too few, since a persona that is flagged is only asked again.
+It reads symbols, not meaning: a number written as a word (`twelve`) or an expression in another order (1+x for x+1) is
+not found. It prefers false positives to misses, since a flagged persona is only requested again.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\}|(\d)\s*(\
 _WORDS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _UNIT = re.compile(r"(?<=[\d}])\s*\\(?:text|mathrm|mbox|textrm)\s*\{[^{}]*\}(?:\^\{?[23]\}?)?\s*$")
 _NAMED = re.compile(r"\s*[A-Za-z]\s*=\s*([^=]+)")
-# The sign counts only where nothing stands before it that it could subtract from: 16-3 holds 16 and 3.
+# The sign counts only if there is nothing before it to subtract from: 16-3 contains 16 and 3.
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]}])-\s?)?(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?:\.\d+)?)?(?![\w]|\.\d)"
 )
 
 
 def leaks(reference: str, text: str) -> bool:
-    """Whether the reference stands in the text.
+    """Whether the reference occurs in the text.
 
-    A number is found by its value, with thousands marks, as a ratio or as a decimal; its unit does not count. Anything
-    else is found sign by sign, but for spaces, braces and marks that only set it, and not inside a longer word or
-    number. One letter is never found: it cannot be told from a word (`A`) or a variable.
+    A number is found by its value, with thousands separators, as a ratio or as a decimal; its unit does not count.
+    Anything else is found symbol by symbol, except spaces, braces and formatting, and not inside a longer word or
+    number. A single letter is never found: it may be a word (`A`) or a variable.
     """
     if not text:
         return False
@@ -57,7 +57,7 @@ def _sought(reference: str) -> tuple[str, Fraction | None, re.Pattern[str] | Non
 
 
 def _plain(text: str) -> str:
-    """Fractions as ratios; what only sets or groups goes."""
+    """Fractions as ratios; formatting and grouping removed."""
     text = _NO_SIGN.sub(" ", text.translate(_SIGNS))
     text = _WORDS.sub(r"\1", text)
     for _ in range(3):  # fractions within fractions, from the inside

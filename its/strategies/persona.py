@@ -1,4 +1,4 @@
-"""Problem -> persona request -> persona text: who gets a persona, what the writer is asked, what is kept."""
+"""Problem -> persona request -> persona text: which problems get a persona, the request, what is kept of the answer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from its.types import Problem
 
 
 def persona_indices(asked: PersonaRequest) -> list[int | None]:
-    """The index of each persona that is written for a problem; [None] where there is one and no count is set."""
+    """The indices of the personas of a problem; [None] if `count` is not set."""
     return [None] if asked.count is None else list(range(asked.count))
 
 
 def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index: int | None = None) -> str | None:
     """The domain of one persona, uniform over the strategy's list, from (seed, strategy, problem_id) alone.
 
-    Several personas of one problem get domains in a shuffled order of the list, so none comes twice before all came
-    once, and a larger `count` keeps those of a smaller one.
+    Several personas of one problem get domains in a shuffled order of the list, so none repeats before all were used,
+    and a larger `count` keeps those of a smaller one.
     """
     if not strategy.domains:
         return None
@@ -35,7 +35,7 @@ def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index
 
 
 def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bool:
-    """Whether this problem gets a persona: always, never, or with chance `share`, from its own seed."""
+    """Whether this problem gets a persona: always, never, or with probability `share`, from its own seed."""
     if not strategy.has_context:
         return False
     return strategy.share is None or derive_random(seed, "share", name, problem_id).random() < strategy.share
@@ -44,7 +44,7 @@ def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bo
 def persona_messages(
     asked: PersonaRequest, template: str, problem: Problem, domain: str | None
 ) -> list[dict[str, str]]:
-    """The chat for the writer: system turn, worked examples, then the problem, all through one template.
+    """The chat for the writer: system turn, worked examples, then the problem, all from one template.
 
     Raises:
         DataError: if the template fails, with its path and line.
@@ -68,14 +68,14 @@ def _ask(asked: PersonaRequest, template: str, problem: Problem, domain: str | N
 def persona_answer(
     start: str | None, completion: str, marks: Marks | None, cut_short: bool, apart: str | None = None
 ) -> str:
-    """The persona in what a writer wrote: its answer without its thinking, as `persona_text` joins it to the start.
+    """The persona in a writer's response: its answer without its thinking, joined to the start by `persona_text`.
 
-    A started answer stands where the template would open a thought, so the prompt opens one only where `start` itself
-    ends within it (`start: <think>`); a thought in `start` is no part of the persona either.
+    A started answer replaces what the template would open, so the prompt opens a thought only if `start` itself ends
+    within one (`start: <think>`); a thought in `start` is not part of the persona either.
 
     Args:
-        start, completion: the started answer, and what the writer went on with.
-        marks: of the writer's thinking, None without.
+        start, completion: the started answer, and the writer's continuation.
+        marks: of the writer's thinking; None if it has none.
         cut_short, apart: see `its.thinking.cut_thinking`.
     """
     if marks is not None and start is not None:
@@ -85,7 +85,7 @@ def persona_answer(
 
 
 def persona_text(start: str | None, completion: str) -> str:
-    """The persona as used: the started answer and what followed, white space folded; empty if nothing followed."""
+    """The persona as used: the started answer and its continuation, white space folded; empty without continuation."""
     if not completion.strip():
         return ""
     joined = (
@@ -97,7 +97,7 @@ def persona_text(start: str | None, completion: str) -> str:
 
 
 def truncate(text: str, max_words: int) -> str:
-    """At most `max_words` words of a mean length, cut after the last whole sentence where there is one."""
+    """At most `max_words` words of a mean length, cut after the last whole sentence if there is one."""
     words = text[: WORD_LETTERS * max_words].split()[:max_words]
     cut = " ".join(words)
     ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", cut)]
@@ -105,5 +105,5 @@ def truncate(text: str, max_words: int) -> str:
 
 
 def best_attempt(attempts: Sequence[tuple[str, list[str]]]) -> int:
-    """The index of the attempt with the fewest broken rules, an empty one last; the earliest on a tie."""
+    """The index of the attempt that breaks the fewest rules, empty ones last; the earliest on a tie."""
     return min(range(len(attempts)), key=lambda index: ("empty" in attempts[index][1], len(attempts[index][1]), index))

@@ -1,4 +1,4 @@
-"""Problem + personas -> query: the one function behind training and test prompts (prompt parity starts here)."""
+"""Problem and personas -> query: one function for training and test prompts, so that they agree."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def query_messages(
 ) -> list[Message]:
     """The chat without the answer.
 
-    The template reads `personas` one by one, or all of them as `persona`, joined by a blank line. Where they stand in
-    the system turn it sees neither.
+    The template reads `personas` one by one, or all of them as `persona`, joined by a blank line. If they are in the
+    system turn it receives neither.
 
     Args:
         template: text of `strategy.query`.
-        personas: their texts, none of them empty; [] where the problem has none.
+        personas: their texts, none of them empty; [] if the problem has none.
 
     Raises:
         DataError: if a template fails, with its path and line.
@@ -45,9 +45,9 @@ def query_messages(
 
 @lru_cache(maxsize=16)
 def _plain_frame(user: str) -> tuple[str, str] | None:
-    """What stands before and behind the query in a frame that has no other mark of Jinja; None for any other frame.
+    """The texts before and after the query in a frame without other Jinja; None for any other frame.
 
-    Rendering it gives just that, and a second template for each row would take a third of the stage's time.
+    Rendering gives the same, and would take a third of the stage's time for a second template per row.
     """
     match = re.fullmatch(r"([^{}\r]*)\{\{ ?query ?\}\}([^{}\r]*)", user)
     return None if match is None else (match[1], match[2])

@@ -1,4 +1,4 @@
-"""The stated rules for what a writer does badly. A change of what a rule finds bumps `RULES_VERSION`."""
+"""The rules for personas. A change of what a rule finds bumps `RULES_VERSION`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RULES_VERSION = "4"
 COPIED_WORDS = 5
 COPIED_SHARE = 0.3
 WORD_LETTERS = 64
-"""Characters a word, as a mean, at most: no language comes near. A text without a space is one word however long."""
+"""Most characters per word on average: no language comes near. A text without a space is one word of any length."""
 
 RULES = {
     "empty": "nothing was written, or nothing outside of a thought",
@@ -35,7 +35,7 @@ _SOLVES = re.compile(r"\\?boxed\b|\banswer is\b|\d\s*[-+*/\u00d7=]\s*\d|=\s*\d",
 
 
 def persona_flags(text: str, finish_reason: str, limits: Limits, problem: Problem) -> list[str]:
-    """The rules that a persona breaks, in the order of `limits.checks`; [] is a good one."""
+    """The rules that a persona breaks, in the order of `limits.checks`."""
     return [check for check in limits.checks if _breaks(check, text, finish_reason, limits, problem)]
 
 
@@ -65,14 +65,14 @@ def _breaks(check: str, text: str, finish_reason: str, limits: Limits, problem: 
             return copied_share(text, problem.text) >= COPIED_SHARE
         case "language":
             return limits.language is not None and _language(text) not in (None, limits.language)
-    raise ValueError(f"no rule `{check}`")  # the schema lets none through
+    raise ValueError(f"no rule `{check}`")  # the schema refuses others
 
 
 def copied_share(text: str, other: str) -> float:
-    """The share of runs of five words that stand in both texts, of the text with fewer of them; in [0, 1].
+    """The share of runs of five words that occur in both texts, of the text with fewer of them; in [0, 1].
 
-    So a persona that is a piece of the problem and one that holds the whole problem among much else both come near 1.
-    Case and marks do not count. A text of fewer than five words has no run and gives 0.
+    So it is near 1 both for a persona that is a piece of the problem and for one that contains the whole problem. Case
+    and punctuation do not count. A text of fewer than five words has no run and gives 0.
     """
     one, two = _runs(text), _runs(other)
     fewest = min(len(one), len(two))
@@ -85,6 +85,6 @@ def _runs(text: str) -> set[tuple[str, ...]]:
 
 
 def _language(text: str) -> str | None:
-    from its.language import language_of  # its tables load where a recipe asks for this rule, and nowhere else
+    from its.language import language_of  # its tables are loaded only if a recipe has this rule
 
     return language_of(text)

@@ -1,10 +1,10 @@
-r"""How similar a persona is to its problem, as a number: cosine of weighted pieces of words.
+r"""How similar a persona is to its problem: the cosine of weighted pieces of words.
 
-What it sees is shared spelling: the content words of both texts, cut into pieces of four letters (`bakery` and `bakes`
-share some), each weighted by how rare it is among the problems of the set. What it cannot see is sense: a railway
-planner and a problem of trains and wagons share no piece. So a value near zero is no proof that a persona is unsimilar,
-and values of one set do not compare with another's; the AUC against the other problems of the set does. It needs no
-model. The words that are left out are English.
+It sees shared spelling: the content words of both texts, cut into pieces of four letters (`bakery` and `bakes` share
+some), each weighted by its rarity among the problems of the set. It does not see meaning: a railway planner and a
+problem about trains and wagons share no piece. So a value near zero does not prove that a persona is unsimilar, and
+values of different sets are not comparable; the AUC against the other problems of the set is. It needs no model. The
+stop words are English.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _FUNCTION = frozenset(_FUNCTION_WORDS.split())
 
 @dataclass(frozen=True)
 class Similarity:
-    """The similarity of personas to the problems that they stand beside.
+    """The similarity of personas to their problems.
 
     Args:
         personas: how many were measured.
         mean, quartiles: of the cosine of each with its own problem, in [0, 1]; quartiles are 25, 50 and 75 %.
-        nothing_shared: the part of them that share no piece with their problem, so have a cosine of 0.
+        nothing_shared: the share of them that have no piece in common with their problem, so a cosine of 0.
         others: the mean cosine with other problems of the set.
-        auc: chance that a persona is more similar to its own problem than to another one of the set, a tie counting
-            half: 0.5 is unrelated, above is similar, below avoids what the problem is about.
+        auc: probability that a persona is more similar to its own problem than to another one of the set, a tie
+            counting half: 0.5 is unrelated, above is similar, below avoids the topic of the problem.
         auc_interval: 95 % interval of `auc`, normal over personas.
     """
 
@@ -69,11 +69,11 @@ class Similarity:
 
 
 class SimilarityIndex:
-    """The problems of a set, weighted; personas are measured against it.
+    """The weighted problems of a set, against which personas are measured.
 
     Args:
         problems: problem_id -> text, at least one.
-        seed: draws the 200 problems that stand for the others; all of them where there are no more.
+        seed: draws the 200 problems that represent the others; all of them if there are no more.
     """
 
     def __init__(self, problems: Mapping[str, str], seed: int) -> None:
@@ -93,7 +93,7 @@ class SimilarityIndex:
             self._matrix[numbers, place] = weights
 
     def similarity(self, text: str, problem_id: str) -> float:
-        """The cosine of a text with a problem of the set, in [0, 1]; 0 where one of them has no content word."""
+        """The cosine of a text with a problem of the set, in [0, 1]; 0 if one of them has no content word."""
         return self._own(self._weigh(_pieces(text)), problem_id)
 
     def summary(self, personas: Sequence[tuple[str, str]]) -> Similarity | None:
@@ -109,7 +109,7 @@ class SimilarityIndex:
             rest = weighed[1] @ self._matrix[weighed[0]]
             if problem_id in self._place:
                 rest = np.delete(rest, self._place[problem_id])
-            # Rounded: a cosine that is worked out in another order may differ in its last bit and is a tie.
+            # Rounded: a cosine computed in another order may differ in its last bit and is a tie.
             below, level = np.round(rest, 9) < round(value, 9), np.round(rest, 9) == round(value, 9)
             own.append(value)
             others.append(float(rest.mean()))
@@ -134,7 +134,7 @@ class SimilarityIndex:
         return float(sum(weight * known.get(number, 0.0) for number, weight in pairs))
 
     def _weigh(self, pieces: Counter[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(number, weight) of the pieces that problems have; those that none has count in the length alone."""
+        """(number, weight) of the pieces that problems have; the others count only in the length."""
         weights = {piece: (1 + log(count)) * self._rarity.get(piece, self._unseen) for piece, count in pieces.items()}
         length = sqrt(sum(weight * weight for weight in weights.values())) or 1.0
         seen = [(self._number[piece], weight / length) for piece, weight in weights.items() if piece in self._number]
@@ -143,7 +143,7 @@ class SimilarityIndex:
 
 
 def _pieces(text: str) -> Counter[str]:
-    """Pieces of four letters of the content words, a space before and behind each word; a shorter one is whole."""
+    """Pieces of four letters of the content words, a space before and after each word; a shorter one is whole."""
     out: Counter[str] = Counter()
     for word in _WORD.findall(_COMMAND.sub(" ", text).casefold()):
         if word not in _FUNCTION:

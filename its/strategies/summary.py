@@ -1,4 +1,4 @@
-"""What the personas of one set under one strategy were like: counts by rule, similarity, some to read."""
+"""Statistics of the personas of one set under one strategy: counts by rule, similarity, examples."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def persona_summary(
     tries: Sequence[Sequence[list[str]]],
     index: SimilarityIndex,
 ) -> dict[str, Any]:
-    """The account of one file of personas, as `summary.json` keeps it.
+    """The statistics of one file of personas, as in `summary.json`.
 
-    `accepted` personas break no rule, `at_once` those of them that were asked once; `flagged` break one and were kept,
-    since no attempt was better. `rules` has, for each rule that any attempt broke: `attempts` that broke it, personas
-    `retried` for it, of which `accepted` were mended in full, and those `kept` that still break it. `flags` counts
-    these and the reasons for which a problem has none. `own_text`, of a shuffled strategy, counts the problems that
-    got a persona which is word for word their own, since two problems had the same.
+    `accepted` personas break no rule, `at_once` are those accepted at the first request; `flagged` ones break a rule
+    and were kept, since no attempt was better. `rules` has, for each rule that any attempt broke: the `attempts` that
+    broke it, the personas `retried` for it, those of them finally `accepted`, and those `kept` that still break it.
+    `flags` counts these and the reasons why a problem has no persona. `own_text`, of a shuffled strategy, counts the
+    problems that received their own persona word for word, since two problems had the same.
 
     Args:
-        rows: all rows, of problems without a persona too.
-        tries: the broken rules of each attempt, one list for each persona that was asked for.
+        rows: all rows, also of problems without a persona.
+        tries: the broken rules of each attempt, one list for each requested persona.
     """
     texts = [row for row in rows if row.text or row.attempts]
     similarity = index.summary([(row.problem_id, row.text) for row in texts if row.text])
@@ -57,7 +57,7 @@ def persona_summary(
 
 
 def own_texts(rows: Sequence[Persona], sources: Sequence[Persona]) -> int:
-    """How many shuffled personas are word for word the one that the problem itself has under the source strategy."""
+    """How many shuffled personas equal, word for word, the problem's own persona under the source strategy."""
     own = {(row.problem_id, row.index): row.text for row in sources}
     return sum(row.taken_from is not None and own.get((row.problem_id, row.index)) == row.text for row in rows)
 

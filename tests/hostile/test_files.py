@@ -19,7 +19,7 @@ from its.cards.markdown import card_markdown
 from its.cli.main import main
 from its.errors import ItsError
 from its.files import atomic_file
-from its.recipe.references import reference_faults
+from its.recipe.cross_checks import cross_check_faults
 from its.recipe.schema import Dataset
 from its.rows import read_rows, row_file, write_json, write_rows
 from its.shown import shown
@@ -143,7 +143,7 @@ def test_a_recipe_names_a_watched_regular_file(path: str, message: str | None, t
     (sources / "outer").symlink_to(elsewhere)
     entry = {"source": {"kind": "files", "path": path}, "fields": {"problem": "q", "solution": "s"}}
     found: list[Any] = []
-    tally("file, named by a recipe", lambda: found.extend(reference_faults({"datasets": {"x": entry}}, tmp_path)))
+    tally("file, named by a recipe", lambda: found.extend(cross_check_faults({"datasets": {"x": entry}}, tmp_path)))
     told = [text for location, text, _ in found if location == ("datasets", "x", "source", "path")]
     if message is None:
         assert not told

@@ -22,8 +22,8 @@ from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError
 from its.recipe.apply import described, recipe_path, use_recipe
 from its.recipe.document import MAX_BYTES, Document, Node, parse_document, read_document
-from its.recipe.load import MAX_FAULTS, MAX_WORDS, load_recipe, validate
-from its.recipe.new import new_recipe, new_strategy
+from its.recipe.load import MAX_CHARACTERS, MAX_FAULTS, load_recipe, validate
+from its.recipe.scaffold import new_recipe, new_strategy
 from its.recipe.schema import Recipe
 from its.shown import shown
 
@@ -58,7 +58,7 @@ NAMES = _lines("names.jsonl")
 
 
 def _bounded(text: str | None) -> bool:
-    return text is None or (len(text) <= MAX_WORDS + 3 and shown(text) == text)
+    return text is None or (len(text) <= MAX_CHARACTERS + 3 and shown(text) == text)
 
 
 def _judge(document: Document, project: Path) -> Recipe:
@@ -335,7 +335,7 @@ def test_names_are_refused_before_anything_is_written(project: Path, tally: Tall
 def test_a_strategy_base_leaves_nothing_behind(project: Path) -> None:
     before = _snapshot(project)
     for recipe in ("quickstart", None, "params.yaml"):
-        with pytest.raises(DataError, match="`base` is what tables call the untrained model"):
+        with pytest.raises(DataError, match="`base` is the untrained model in tables"):
             new_strategy(project, "base", recipe)
     assert _snapshot(project) == before
 
@@ -546,7 +546,7 @@ def test_a_recipe_names_no_file_elsewhere(project: Path, capsys: pytest.CaptureF
 
 
 def test_many_slow_templates_stop_the_check(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("its.recipe.templates.CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("its.recipe.template_checks.CHECK_SECONDS", 0.0)
     with pytest.raises(FaultsError, match="take more than 0 s to render"):
         load_recipe(project / "params.yaml", project)
 

@@ -24,7 +24,7 @@ from its.prompts.filters import declared_filters, declared_tests
 from its.prompts.render import render, template_faults
 from its.recipe.axolotl import rendered_settings
 from its.recipe.schema import PersonaRequest, Prompt, Strategy, Train
-from its.recipe.templates import PERSONAS, SAMPLE_PROBLEM
+from its.recipe.template_checks import PERSONAS, SAMPLE_PROBLEM
 from its.sources import expressions
 from its.sources.expressions import ExpressionError, getter
 from its.sources.paths import ABSENT
@@ -271,11 +271,11 @@ AXOLOTL = {
     "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\n" + "c: [" + "*b, " * 9000 + "]": "",
     "a: !!python/object/apply:os.system [true]": "",
     "hf_token: abc": "looks like a secret",
-    "sequence_len: 256\nlearning_rate: 0.5": "full_cpu.yaml.j2:2: `learning_rate` is not for this table",
-    "sequence_len: 255": "full_cpu.yaml.j2:1: `sequence_len` is not for this table: `train.sequence_length` says it",
-    "a_key_of_a_later_axolotl: 1": "is no setting of Axolotl 0.19",
+    "sequence_len: 256\nlearning_rate: 0.5": "full_cpu.yaml.j2:2: `learning_rate` does not belong here",
+    "sequence_len: 255": "full_cpu.yaml.j2:1: `sequence_len` does not belong here: `train.sequence_length` sets it",
+    "a_key_of_a_later_axolotl: 1": "is not a setting of Axolotl 0.19",
     "datasets: [{path: {{ rows | tojson }}, type: chat_template, shard: 2}]": "did you mean `shards`?",
-    "resume_from_checkpoint: /tmp/x": "`train.save_every_steps` says it",
+    "resume_from_checkpoint: /tmp/x": "`train.save_every_steps` sets it",
     "liger_rope: true": "`liger_rope` does nothing without its plugin",
     "{{ train.parse_raw }}: 1": "has no attribute",
     "- a": "not a mapping",

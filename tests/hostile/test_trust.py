@@ -72,7 +72,7 @@ def test_what_may_run_code_is_refused_and_named(tally: Any, case: dict[str, Any]
     error = tally("trust", lambda: _check(_values(case)))
     assert isinstance(error, FaultsError), "accepted"
     name = case.get("name", case["set"])
-    wanted = "which no text may hold" if "\0" in str(case["to"]) else "refused unless the owner"
+    wanted = "which is not allowed in text" if "\0" in str(case["to"]) else "refused unless the owner"
     assert any(f"`{name}`" in fault.message and wanted in fault.message for fault in error.faults)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from its.errors import FaultsError
 from its.recipe.axolotl import line_of, rendered_settings
-from its.recipe.axolotl_keys import FIELDS, SAID, key_faults, known_keys, plugin_faults
-from its.recipe.harmless_axolotl import AXOLOTL, DATASET
+from its.recipe.axolotl_keys import FIELDS, SET_ELSEWHERE, key_faults, known_keys, plugin_faults
+from its.recipe.cross_checks import cross_check_faults
 from its.recipe.launcher import started_processes
-from its.recipe.references import reference_faults
+from its.recipe.safe_axolotl_settings import AXOLOTL, DATASET
 from its.recipe.schema import Train
 
 HERE = ("train", "axolotl")
@@ -23,7 +23,7 @@ EVERY = sorted({name for table in known_keys().values() for name in table})
 
 def test_what_is_harmless_is_there() -> None:
     assert set(EVERY) >= set(AXOLOTL)
-    assert not AXOLOTL.keys() & (SAID.keys() - FIELDS.keys() - {"seed"})  # never to be set: no matter of harm
+    assert not AXOLOTL.keys() & (SET_ELSEWHERE.keys() - FIELDS.keys() - {"seed"})  # never to be set: no matter of harm
     core = known_keys()[""]
     assert core["datasets"].keys() >= DATASET.keys()
     tables = {name: rules for name, rules in AXOLOTL.items() if isinstance(rules, dict) and core.get(name)}
@@ -35,7 +35,7 @@ def test_what_is_harmless_is_there() -> None:
 
 
 def test_what_a_recipe_says_elsewhere_is_a_setting() -> None:
-    assert set(EVERY) >= SAID.keys()
+    assert set(EVERY) >= SET_ELSEWHERE.keys()
     assert set(FIELDS.values()) <= set(Train.model_fields)
 
 
@@ -43,7 +43,7 @@ def test_what_a_recipe_says_elsewhere_is_a_setting() -> None:
 def test_each_setting_and_its_misspellings(key: str) -> None:
     """A letter left out, doubled, or two changed about: never taken for a setting, unless it is one."""
     found = list(key_faults({key: 1}, HERE))
-    assert bool(found) == (key in SAID), found
+    assert bool(found) == (key in SET_ELSEWHERE), found
     source = random.Random(key)
     for _ in range(5):
         at = source.randrange(len(key) - 1)
@@ -53,15 +53,15 @@ def test_each_setting_and_its_misspellings(key: str) -> None:
             key[:at] + key[at + 1] + key[at] + key[at + 2 :],
         ):
             faults = list(key_faults({wrong: None}, HERE))
-            assert len(faults) == (wrong not in EVERY or wrong in SAID), wrong
+            assert len(faults) == (wrong not in EVERY or wrong in SET_ELSEWHERE), wrong
             for where, message, hint in faults:
                 assert where == (*HERE, wrong) and wrong in message and hint
 
 
 def test_a_misspelt_setting_names_the_nearest() -> None:
     ((_, message, hint),) = key_faults({"liger_fused_linear_cross_entrpy": True}, HERE)
-    assert "would pass over it" in message
-    assert hint == "did you mean `liger_fused_linear_cross_entropy`? else take it out"
+    assert "would ignore it" in message
+    assert hint == "did you mean `liger_fused_linear_cross_entropy`? otherwise take it out"
 
 
 def test_a_plugin_of_somebody_else_may_add_settings() -> None:
@@ -103,11 +103,11 @@ def test_one_setting_has_one_fault(tmp_path: Path) -> None:
     """Not a second one that asks the owner to allow what is not to be there."""
     for table in ({"resume_from_checkpoint": "/x"}, {"no_such_setting": "/x"}, {"datasets": [{"no_such": "/x"}]}):
         found = [
-            where for where, _, _ in reference_faults({"train": {"axolotl": table}}, tmp_path) if where[:2] == HERE
+            where for where, _, _ in cross_check_faults({"train": {"axolotl": table}}, tmp_path) if where[:2] == HERE
         ]
         assert len(found) == 1, found
     found = [
-        where for where, _, _ in reference_faults({"train": {"axolotl": {"plugins": ["my.P"], "my": "/x"}}}, tmp_path)
+        where for where, _, _ in cross_check_faults({"train": {"axolotl": {"plugins": ["my.P"], "my": "/x"}}}, tmp_path)
     ]
     assert found == [(*HERE, "plugins"), (*HERE, "my")]
 
@@ -226,7 +226,7 @@ def test_processes_are_counted(launcher: str, arguments: list[str], processes: i
 )
 def test_no_table_within_a_setting_says_what_the_recipe_says(table: Any, where: tuple[str, ...], field: str) -> None:
     ((found, message, hint),) = key_faults(table, HERE)
-    assert found == (*HERE, *where) and f"`{field}` says it" in message
+    assert found == (*HERE, *where) and f"`{field}` sets it" in message
     assert hint is not None and "take it out" in hint
 
 
@@ -247,5 +247,5 @@ def test_other_tables_are_left_alone(table: Any) -> None:
 def test_a_template_may_repeat_the_recipe_within_a_table() -> None:
     text = "optim_args: lr={{ train.learning_rate }}\ndeepspeed:\n  train_micro_batch_size_per_gpu: 2\n"
     assert rendered_settings(text, "t", TRAIN, "r", 1)
-    with pytest.raises(FaultsError, match=r"`train\.learning_rate` says it"):
+    with pytest.raises(FaultsError, match=r"`train\.learning_rate` sets it"):
         rendered_settings("bf16: true\noptim_args: lr=1\n", "t", TRAIN, "r", 1)

@@ -28,8 +28,8 @@ from its.checks.untracked import untracked_files
 from its.commands.lineage import lineage
 from its.data_files import named_files, natural
 from its.errors import DataError, FaultsError, ItsError, MissingError
+from its.recipe.cross_checks import cross_check_faults
 from its.recipe.load import read_document, validate
-from its.recipe.references import reference_faults
 from its.recipe.schema import Dataset
 from its.rows import read_rows
 from its.sources.load import load_problems
@@ -89,7 +89,7 @@ def load(project: Path, path: str, **more: Any) -> tuple[list[Problem], dict[str
 def told(project: Path, source: Any) -> list[tuple[Any, str, str | None]]:
     """What the check of a recipe says of a source."""
     entry = {"source": source, "fields": {"problem": "q", "solution": "s"}}
-    return list(reference_faults({"datasets": {"x": entry}}, project))
+    return list(cross_check_faults({"datasets": {"x": entry}}, project))
 
 
 ORDERS = [

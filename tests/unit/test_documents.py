@@ -17,7 +17,8 @@ from running import run_stage
 
 from its.cli.main import cli
 from its.recipe.document import read_document
-from its.recipe.schema import Dataset, Fields, OpenAISection, Recipe
+from its.recipe.schema import Dataset, Fields, Recipe
+from its.recipe.schema.study import OpenAISection
 from its.study.study import load_study
 
 ROOT = Path(__file__).parents[2]

@@ -130,7 +130,7 @@ def test_of_the_recipe_only_the_schema_is_used(room: str) -> None:
             "its.recipe.axolotl",  # of `training`: the check renders the same settings
             "its.recipe.schema",
             "its.recipe.presets",
-            "its.recipe.parts",
+            "its.recipe.source_parts",
         }
 
 

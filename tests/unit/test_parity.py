@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
 from its.parity import COMPARED, NO_PROOF, PromptCheck
-from its.prompts.ids import PromptReader
+from its.prompts.token_ids import PromptReader
 
 CHAT = [{"role": "user", "content": "1 + 1?"}]
 OTHER = CHATML.replace("assistant\\n", "assistant\\n<think>\\n\\n</think>\\n\\n")
@@ -150,7 +150,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         check.count(*_answer(CHAT, None))
     check.refuse()
     account = check.account()
-    assert account.pop("broken").startswith(f"not compared: {tmp_path / 'b' / 'tokenizer.json'}: no tokenizer that can")
+    assert account.pop("broken").startswith(f"not compared: {tmp_path / 'b' / 'tokenizer.json'}: not a readable")
     assert account == {
         "m": "not compared: the engine told no ids of 3 prompts",
         "good": COMPARED,

@@ -41,7 +41,7 @@ def _rendered(source: str, day: str) -> str:
 @pytest.mark.parametrize("source", CLOCKS)
 def test_the_date_of_the_day_is_refused_without_a_pinned_one(source: str) -> None:
     found = clock_faults(source, "c.jinja", None)
-    assert found and all("the chat template writes the date of the day (`strftime_now`)" in f.message for f in found)
+    assert found and all("the chat template writes today's date (`strftime_now`)" in f.message for f in found)
     assert found[0].hint is not None and 'date: "2025-01-31"' in found[0].hint
     with pytest.raises(FaultsError):
         pinned_template(source, "c.jinja", None)
@@ -85,7 +85,7 @@ def test_no_way_around_the_pin(source: str, pinned: str | None) -> None:
 @pytest.mark.parametrize("source", ["{{ lipsum() }}", "{{ [1, 2] | random }}", "{% set l = lipsum %}{{ l(n=1) }}"])
 def test_chance_is_refused_whatever_is_pinned(source: str) -> None:
     for pinned in (None, "2025-01-31"):
-        assert "the chat template asks chance" in clock_faults(source, "c.jinja", pinned)[0].message
+        assert "the chat template depends on chance" in clock_faults(source, "c.jinja", pinned)[0].message
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_template_without_a_clock_stays_as_it_is_and_takes_no_date(source: str
     assert pinned_template(source, "c.jinja", None) == source
     (fault,) = clock_faults(source, "c.jinja", "2025-01-31")
     assert (fault.message, fault.hint) == (
-        "`date` is 2025-01-31, and the chat template asks for no date",
-        "leave `date` out: the prompt has no date of today",
+        "`date` is 2025-01-31, and the chat template does not use a date",
+        "remove `date`: the prompt does not contain today's date",
     )
 
 

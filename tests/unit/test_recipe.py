@@ -10,7 +10,8 @@ import pytest
 
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.apply import departures, recipe_path, use_recipe
-from its.recipe.load import load_recipe, read_document, section_fields, validate
+from its.recipe.fields import section_fields
+from its.recipe.load import load_recipe, read_document, validate
 
 Edit = Callable[..., None]
 
@@ -45,11 +46,11 @@ CASES = {
     ),
     "misspelt section": (
         ("grading:\n", "gradng:\n"),
-        ("gradng", "unknown field `gradng`", "did you mean `grading`? `its recipe fields` lists"),
+        ("gradng", "unknown field `gradng`", "did you mean `grading`? `its recipe fields` explains"),
     ),
     "unknown key without a likeness": (
         ("  draws: #", "  draws: 10000\n  zzz: 1"),
-        ("zzz", "unknown field `measure.zzz`", "`its recipe fields measure` lists them all"),
+        ("zzz", "unknown field `measure.zzz`", "`its recipe fields measure` explains the fields"),
     ),
     "wrong type": (
         ("\n  max_tokens: #", '\n  max_tokens: "96"'),
@@ -117,7 +118,7 @@ CASES = {
     ),
     "strategy base": (
         ("strategies:\n", "strategies:\n  base: {query: prompts/query_plain.j2}\n"),
-        ("base", "`base` is what tables call the untrained model", "another name"),
+        ("base", "`base` is the untrained model in tables", "another name"),
     ),
     "seed twice": (("  seeds: [1]", "  seeds: [1, 1]"), ("seeds", "`design.seeds` names a seed twice", "remove one")),
     "nothing to do": (
@@ -138,7 +139,7 @@ CASES = {
     ),
     "a date that nothing asks for": (
         ("    chat_template: prompts/chatml.jinja", '    chat_template: prompts/chatml.jinja\n    date: "2025-01-31"'),
-        ("chat_template", "`date` is 2025-01-31, and the chat template asks for no date", "leave `date` out"),
+        ("chat_template", "`date` is 2025-01-31, and the chat template does not use a date", "remove `date`"),
     ),
     "limits missing": (
         (
@@ -169,7 +170,7 @@ CASES = {
     ),
     "devices that do not divide among those that share": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {tensor_parallel_size: 2}"),
-        ("devices", "`train.devices` is `1`: not a multiple of the 2 that share", "mend `context_parallel_size`"),
+        ("devices", "`train.devices` is `1`: not a multiple of the 2 that share", "fix `context_parallel_size`"),
     ),
     "more devices than processes": (
         ("  devices: 1", "  devices: 4"),
@@ -191,13 +192,13 @@ CASES = {
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_fused_linear_cross_entrpy: true}"),
         (
             "liger_fused_linear_cross_entrpy",
-            "`liger_fused_linear_cross_entrpy` is no setting of Axolotl 0.19, which would pass over it",
+            "`liger_fused_linear_cross_entrpy` is not a setting of Axolotl 0.19, which would ignore it",
             "did you mean `liger_fused_linear_cross_entropy`?",
         ),
     ),
     "a misspelt setting deep in Axolotl's": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {fsdp_config: {reshard_after_foward: true}}"),
-        ("reshard_after_foward", "is no setting of Axolotl 0.19", "did you mean `reshard_after_forward`?"),
+        ("reshard_after_foward", "is not a setting of Axolotl 0.19", "did you mean `reshard_after_forward`?"),
     ),
     "a setting of a plugin that is not there": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_rope: true}"),
@@ -209,14 +210,14 @@ CASES = {
     ),
     "a field of the recipe among Axolotl's settings": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {num_epochs: 3}"),
-        ("num_epochs", "`num_epochs` is not for this table: `train.epochs` says it", "take it out"),
+        ("num_epochs", "`num_epochs` does not belong here: `train.epochs` sets it", "take it out"),
     ),
     "k above n": (
         ("  maj_k: [1]", "  maj_k: [1, 32]"),
         (
             "32]",
             "maj@32 needs at least 32 responses per problem; `generation.n` is 1",
-            "set `generation.n: 32`, or ask",
+            "set `generation.n: 32`, or use",
         ),
     ),
     "many at temperature 0": (
@@ -241,7 +242,7 @@ CASES = {
     ),
     "a served name for nothing": (
         ("  kind: vllm", "  kind: openai\n  openai:\n    servers: [{url: 'http://h/v1'}]\n    served: {smol: x}"),
-        ("smol", "`engine.openai.served` names `smol`, which is no model or checkpoint", "for example `MODEL-base`"),
+        ("smol", "`engine.openai.served` names `smol`, which is not a model or checkpoint", "for example `MODEL-base`"),
     ),
     "no room for the prompt": (
         ("\n  max_tokens: #", "\n  max_tokens: 99999"),
@@ -420,7 +421,7 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
     [
         (
             "    preset: gsm9k\n",
-            ("preset", "`datasets.arithmetic.preset`: `gsm9k` is no preset", "did you mean `gsm8k`?"),
+            ("preset", "`datasets.arithmetic.preset`: `gsm9k` is not a preset", "did you mean `gsm8k`?"),
         ),
         (
             f"    preset: gsm8k\n{MAPPED}",
@@ -448,7 +449,7 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
         ),
         (
             f"{MAPPED}    filters: [{{name: column, of: domain}}]\n",
-            ("{name", "the filter `column` says nothing of what it keeps", "one of `keep`, `drop`, or"),
+            ("{name", "the filter `column` has no condition", "one of `keep`, `drop`, or"),
         ),
         (
             f"{MAPPED}    filters: [{{name: column, of: domain, keep: [a], drop: [b], at_most: 3}}]\n",
@@ -460,7 +461,7 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
         ),
         (
             f"{MAPPED}    filters: [{{name: column, of: '{{{{ row.x }}}}', keep: [a]}}]\n",
-            ("of", "a filter names a column or a path, and no expression", "`of: mine`"),
+            ("of", "a filter names a column or a path, not an expression", "`of: mine`"),
         ),
         (
             f"{MAPPED}    filters: [{{name: column, of: x, keep: [[a]]}}]\n",
@@ -476,7 +477,7 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
         ),
         (
             "    fields: {problem: q, solution: s, meta: {overlaps: o}}\n",
-            ("overlaps", "`overlaps` is what decontamination writes", "another name"),
+            ("overlaps", "`overlaps` is written by decontamination", "another name"),
         ),
     ],
 )
@@ -497,7 +498,7 @@ def test_mapping_and_filters_fit_the_rows(
     [
         ("noise: {like: rndom}", ("like", "strategy `rndom` is not declared", "did you mean `random`?")),
         ("noise: {like: none}", ("like", "`strategies.control`: `none` has no personas", "name a strategy")),
-        ("shuffled: {of: control}", ("of", "`strategies.control` stands on itself: control -> control", "break")),
+        ("shuffled: {of: control}", ("of", "`strategies.control` is derived from itself: control -> control", "break")),
         ("noise: {like: random}\n    shuffled: {of: random}", ("control", "has `noise` and `shuffled`", "keep one")),
     ],
 )
@@ -532,7 +533,7 @@ def test_several_personas_at_temperature_0_are_one(project: Path, edit: Edit) ->
     end = text.index("    query: prompts/query_persona_first.j2", start)
     (project / "params.yaml").write_text(text[:start] + text[end:], encoding="utf-8")
     messages = [message for _, message, _ in _faults(project)]
-    assert any("asks for 2 personas at temperature 0: all the same" in message for message in messages)
+    assert any("requests 2 personas at temperature 0: all the same" in message for message in messages)
 
 
 @pytest.mark.parametrize("steps", ["[1, 4]", "[2, 5]", "[4, 2]"])
@@ -541,7 +542,7 @@ def test_procedural_steps_are_in_range(project: Path, edit: Edit, steps: str) ->
     (project / "params.yaml").write_text(text, encoding="utf-8")
     ((key, message, _),) = _faults(project)
     assert key == "steps"
-    assert "wanted fewest and most, within 2 to 4" in message
+    assert "wanted fewest and most equations, within 2 to 4" in message
 
 
 def test_fields_of_a_section() -> None:
@@ -571,7 +572,7 @@ def test_use_keeps_comments(project: Path) -> None:
 def test_use_refuses_to_lose_changes(project: Path, edit: Edit) -> None:
     edit(("\n  max_tokens: #", "\n  max_tokens: 97"))
     before = (project / "params.yaml").read_bytes()
-    with pytest.raises(DataError, match=r"departs from its recipe `quickstart` \(`generation.max_tokens`\)") as caught:
+    with pytest.raises(DataError, match=r"differs from its recipe `quickstart` \(`generation.max_tokens`\)") as caught:
         use_recipe(project, recipe_path(project, "quickstart"), force=False)
     assert "--force" in str(caught.value.hint)
     assert (project / "params.yaml").read_bytes() == before
@@ -587,7 +588,7 @@ def test_a_comment_alone_is_no_departure(project: Path, edit: Edit) -> None:
 
 def test_params_of_an_unknown_recipe_are_not_lost(project: Path, edit: Edit) -> None:
     edit(("recipe: quickstart\n", "recipe: my_own\n"))
-    with pytest.raises(DataError, match="departs from its recipe `my_own`"):
+    with pytest.raises(DataError, match="differs from its recipe `my_own`"):
         use_recipe(project, recipe_path(project, "quickstart"), force=False)
 
 
@@ -615,4 +616,4 @@ def test_two_chat_templates_for_a_training_are_a_fault(
     model_in_folder()
     with pytest.raises(FaultsError) as caught:
         load_recipe(project / "params.yaml", project)
-    assert [fault.message for fault in caught.value.faults] == ["`models.smollm2_135m.chat_template` says it"]
+    assert [fault.message for fault in caught.value.faults] == ["`models.smollm2_135m.chat_template` sets it"]

@@ -9,7 +9,7 @@ import pytest
 from its.errors import DataError, FaultsError, MissingError
 from its.prompts.render import render
 from its.recipe.load import load_recipe, read_document
-from its.recipe.new import new_recipe, new_strategy
+from its.recipe.scaffold import new_recipe, new_strategy
 from its.types import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def test_a_recipe_is_begun_from_another(project: Path, source: str) -> None:
     assert path == project / "recipes" / "mine.yaml"
     recipe, old = load_recipe(path, project), load_recipe(project / "recipes" / f"{source}.yaml", project)
     assert recipe.model_dump(exclude={"recipe", "description"}) == old.model_dump(exclude={"recipe", "description"})
-    assert (recipe.recipe, recipe.description) == ("mine", f"mine, begun from {source}")
+    assert (recipe.recipe, recipe.description) == ("mine", f"mine, based on {source}")
     text = path.read_text(encoding="utf-8")
     head = text.partition("recipe_version")[0]
     assert "its recipe use mine" in head and "To edit" in head and "No number was measured" in head
@@ -40,16 +40,16 @@ def test_a_long_description_is_replaced_whole(project: Path) -> None:
     text = path.read_text(encoding="utf-8")
     first = next(line for line in text.splitlines() if line.startswith("description:"))
     path.write_text(text.replace(first, "description: >-\n  one line\n  and another"), encoding="utf-8")
-    assert load_recipe(new_recipe(project, "mine", "quickstart"), project).description == "mine, begun from quickstart"
+    assert load_recipe(new_recipe(project, "mine", "quickstart"), project).description == "mine, based on quickstart"
 
 
 @pytest.mark.parametrize(
     ("name", "source", "error", "message"),
     [
-        ("quickstart", "quickstart", DataError, r"^recipes/quickstart\.yaml: already there"),
-        ("My-Study", "quickstart", DataError, "`My-Study` is no name of a recipe: names are"),
-        ("../mine", "quickstart", DataError, "is no name"),
-        ("", "quickstart", DataError, "`` is no name"),
+        ("quickstart", "quickstart", DataError, r"^recipes/quickstart\.yaml: already exists"),
+        ("My-Study", "quickstart", DataError, "`My-Study` is not a name of a recipe: names are"),
+        ("../mine", "quickstart", DataError, "is not a name"),
+        ("", "quickstart", DataError, "`` is not a name"),
         ("mine", "nothing", MissingError, "no recipe `nothing` under recipes/"),
     ],
 )
@@ -133,9 +133,9 @@ def test_comments_and_other_shapes_are_kept(project: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("name", "recipe", "old", "new", "message"),
     [
-        ("none", "quickstart", "", "", r"quickstart\.yaml:\d+:3: strategy `none` is there already"),
-        ("similar", None, "", "", r"^recipes/prompts/persona_similar\.j2: already there"),
-        ("a-b", None, "", "", "`a-b` is no name of a strategy"),
+        ("none", "quickstart", "", "", r"quickstart\.yaml:\d+:3: strategy `none` already exists"),
+        ("similar", None, "", "", r"^recipes/prompts/persona_similar\.j2: already exists"),
+        ("a-b", None, "", "", "`a-b` is not a name of a strategy"),
         ("x", "nothing", "", "", "no recipe `nothing`"),
         ("x", "quickstart", "strategies:\n", "strategies: {}\nothers:\n", r"quickstart\.yaml:\d+:1: no strategies"),
         ("x", "quickstart", "strategies:\n", "strategies: {a: {}}\nothers:\n", "is not an indented block"),

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import its
-from its.recipe.keys import ISSUERS as KNOWN
+from its.recipe.key_issuers import ISSUERS as KNOWN
 from its.secrets import redacted, secret_name, secrets_in, without_secrets, writable
 from its.store import vllm_identity
 from its.store.not_in_key import ARGUMENT_GROUPS, VARIABLE_GROUPS

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from its.errors import DataError, FaultsError, MissingError
-from its.recipe.references import _sources
+from its.recipe.source_checks import source_faults
 from its.sources import lines
 from its.sources.files import read_file
 from its.sources.hub import read_hub
@@ -299,7 +299,7 @@ def test_the_check_takes_an_ending_as_the_reader_does(tmp_path: Path, name: str)
     place.parent.mkdir(parents=True)
     place.write_bytes(b"{}\n")
     entry = {"source": {"kind": "files", "path": f"data/sources/{name}"}, "fields": {"problem": "a"}}
-    assert list(_sources({"datasets": {"x": entry}}, tmp_path)) == []
+    assert list(source_faults({"datasets": {"x": entry}}, tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ from its.cards.markdown import card_markdown
 from its.checks.untracked import untracked_files
 from its.commands.lineage import lineage
 from its.errors import DataError, FaultsError, ItsError
-from its.recipe.load import read_document, section_fields, validate
-from its.recipe.parts import parts_of
+from its.recipe.fields import section_fields
+from its.recipe.load import read_document, validate
 from its.recipe.schema import Benchmark, Dataset
+from its.recipe.source_parts import parts_of
 from its.rows import read_rows
 from its.sources.load import load_problems
 from its.sources.paths import steps_of

@@ -89,6 +89,8 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
     # 16 personas; 3 checkpoints x 2 test strategies x 8 problems.
     assert len(engines.asked()) == 16 + 48
     assert len({asked["seed"] for asked in engines.asked()[:16]}) == 16
+    # A response's seed is of its problem and test strategy, the same for every checkpoint: 8 x 2, not 8.
+    assert len({asked["seed"] for asked in engines.asked()[16:]}) == 16
 
     metrics = json.loads(study.results("metrics.json").read_text(encoding="utf-8"))["arithmetic_test"]
     assert metrics["avg"] == {name: {"none": 0.0, "random": float("random" in name)} for name in CHECKPOINTS}

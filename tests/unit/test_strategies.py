@@ -122,7 +122,10 @@ def test_the_writer_sees_system_examples_and_problem() -> None:
         {
             "template": "prompts/p.j2",
             "system": "Be short.",
-            "examples": [{"problem": "1 + 1?", "persona": "You are one.", "domain": "law"}],
+            "examples": [
+                {"problem": "1 + 1?", "persona": "You are one.", "domain": "law"},
+                {"problem": "2 + 2?", "persona": "You are two.", "domain": "music"},
+            ],
         }
     )
     messages = persona_messages(asked, "{{ domain }}: {{ problem.text }}", PROBLEM, "botany")
@@ -130,6 +133,8 @@ def test_the_writer_sees_system_examples_and_problem() -> None:
         {"role": "system", "content": "Be short."},
         {"role": "user", "content": "law: 1 + 1?"},
         {"role": "assistant", "content": "You are one."},
+        {"role": "user", "content": "music: 2 + 2?"},
+        {"role": "assistant", "content": "You are two."},
         {"role": "user", "content": f"botany: {PROBLEM.text}"},
     ]
 

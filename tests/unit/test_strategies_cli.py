@@ -99,7 +99,7 @@ def test_a_recipe_is_scaffolded(its: Its, project: Path) -> None:
     said = its("new", "mine", group=recipe)
     assert said == "wrote recipes/mine.yaml; edit it, then `its recipe use mine`\n"
     assert its("list", "--recipe", "mine").startswith("none ")
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         its("new", "mine", "--from", "strategies", group=recipe)
 
 

@@ -15,10 +15,9 @@ from its.strategies.controls import (
     control_rows,
     noise_text,
     shuffled_owners,
-    source_of,
     with_sources,
 )
-from its.strategies.words import WORDS
+from its.strategies.noise_words import WORDS
 from its.types import Persona, Problem
 
 LIKE = "You are a railway planner, who counts 40 seats for a living."
@@ -183,10 +182,10 @@ def test_a_control_comes_after_what_it_is_made_of() -> None:
         "none",
     ]
     assert with_sources(["similar", "none"], known) == ["similar", "none"]
-    assert [source_of(strategy) for strategy in known.values()] == [None, None, "similar", "similar", "shuffled"]
+    assert [strategy.derived_from for strategy in known.values()] == [None, None, "similar", "similar", "shuffled"]
 
 
 def test_a_control_of_itself_is_refused() -> None:
     known = {"a": _strategy(noise={"like": "b"}), "b": _strategy(shuffled={"of": "a"})}
-    with pytest.raises(DataError, match=r"`strategies\.a` is made of itself: a -> b -> a"):
+    with pytest.raises(DataError, match=r"`strategies\.a` is derived from itself: a -> b -> a"):
         with_sources(["a"], known)

@@ -1,9 +1,11 @@
-"""Render a chat template as transformers 5.16 does, within limits that the kernel holds; started by `its.prompts.chat`.
+"""Render a chat template as transformers 5.16 does, within limits that the kernel enforces.
+
+Started by `its.prompts.chat`:
 
     python chat_trial.py SECONDS
 
-SECONDS are of processor time. Reads {"source", "chats"} from standard input, writes {"texts"} or {"fault"}; where a
-limit ends it, nothing.
+SECONDS are of processor time. Reads {"source", "chats"} from standard input, writes {"texts"} or {"fault"}; nothing if
+a limit ends it.
 """
 
 import json
@@ -19,7 +21,7 @@ SHOWN = 300
 
 
 class Generation(Extension):
-    """The tag `generation`, which marks what the assistant said; its content is rendered as it is."""
+    """The tag `generation`, which marks the assistant's part; its content is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
@@ -47,14 +49,14 @@ def main():
     environment.globals["strftime_now"] = lambda form: "1 January 2026"
     try:
         template = environment.from_string(given["source"])
-        told = {"texts": [template.render(chat) for chat in given["chats"]]}
+        result = {"texts": [template.render(chat) for chat in given["chats"]]}
     except TemplateSyntaxError as error:
-        told = {"fault": f"line {error.lineno}: template syntax: {error.message}"[:SHOWN]}
+        result = {"fault": f"line {error.lineno}: template syntax: {error.message}"[:SHOWN]}
     except MemoryError:
         return
     except Exception as error:
-        told = {"fault": f"the chat template fails: {type(error).__name__.lower()}: {error}"[:SHOWN]}
-    print(json.dumps(told))
+        result = {"fault": f"the chat template fails: {type(error).__name__.lower()}: {error}"[:SHOWN]}
+    print(json.dumps(result))
 
 
 main()

@@ -1,4 +1,4 @@
-"""Ordinary English words for the noise control: nothing mathematical, no numbers, no professions.
+"""Ordinary English words for the noise control, without mathematics, numbers and professions.
 
 The order is part of what a seed draws: a change here changes every noise persona (bump `RULES_VERSION`).
 """

@@ -1,4 +1,4 @@
-"""Whether the templates that a recipe names can be read, render, and show what they are there to show.
+"""Checks of the templates that a recipe names: they can be read, they render, and they show what they must.
 
 A template that renders can still be wrong: a frame without the query makes every prompt the same. So each is rendered
 with samples that differ in one thing, which has to make a difference.
@@ -22,9 +22,9 @@ from its.prompts.clock import clock_faults
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
 from its.recipe.axolotl_keys import plugin_faults
-from its.recipe.plain import Found, Location, dotted
 from its.recipe.scalars import quoted
-from its.recipe.schema import Train
+from its.recipe.schema import DERIVED, Train
+from its.recipe.values import Found, Location, dotted, table_at
 from its.thinking import PlainMarks
 from its.types import Problem
 
@@ -36,23 +36,21 @@ SAMPLE_PROBLEM = Problem(
     source="sample",
 )
 OTHER_PROBLEM = SAMPLE_PROBLEM.model_copy(update={"text": SAMPLE_PROBLEM.text.replace("braces", "hearts")})
-"""Differs in the middle of its text alone; its length is the same."""
+"""Differs only in the middle of its text; its length is the same."""
 PERSONAS = ["You are a botanist.", "You are a poet."]
 MAX_TOKENIZER_BYTES = 2**24
 """Of a `tokenizer_config.json`; those with a thousand added tokens have 0.2 MB."""
 CHECK_SECONDS = 10.0
 """For all templates of a recipe: each is bounded, but there may be a thousand."""
 OTHER_PERSONAS = ["You are a musician.", "You are a cook."]
-DERIVED = {"noise": "like", "shuffled": "of"}
-"""Way to a persona -> its field that names the strategy whose personas it starts from."""
 
 
 class Templates:
-    """The templates of a project, and such as are not written yet.
+    """The templates of a project, and those that are not written yet.
 
     Args:
         project: the folder that holds `recipes/`.
-        unwritten: texts by path, in place of what stands there.
+        unwritten: texts by path, instead of the files.
     """
 
     def __init__(self, project: Path, unwritten: Mapping[Path, str]) -> None:
@@ -62,7 +60,7 @@ class Templates:
         """The text of a template.
 
         Raises:
-            ItsError: if it is none of `recipes/FOLDER/`, wherever links lead, or cannot be read.
+            ItsError: if it is not in `recipes/FOLDER/`, links resolved, or cannot be read.
         """
         full, label = self._project / "recipes" / path, f"recipes/{path}"
         if full in self._unwritten:
@@ -76,10 +74,10 @@ class Templates:
         try:
             return read_template(full, label)
         except MissingError as error:
-            raise DataError(f"{label}: no such template", f"templates lie under `recipes/{folder}/`") from error
+            raise DataError(f"{label}: no such template", f"templates are in `recipes/{folder}/`") from error
 
     def of_folder(self, path: Any) -> tuple[str, str] | None:
-        """The chat template of a model's folder and where it stands; None where there is none that can be read."""
+        """The chat template of a model's folder and its path; None if there is none that can be read."""
         if not isinstance(path, str) or "\0" in path:
             return None
         try:
@@ -101,38 +99,38 @@ def _template_of_folder(folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def template_reference_faults(values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
-    """Every fault of the templates that a recipe names; of values whose types are the schema's, or None."""
-    begin, strategies = time.monotonic(), _table(values, "strategies")
+def named_template_faults(values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
+    """Every fault of the templates that a recipe names; values have the schema's types, or are None."""
+    begin, strategies = time.monotonic(), table_at(values, "strategies")
     for name, strategy in strategies.items():
         if isinstance(strategy, Mapping) and not (yield from _late(("strategies", name), begin)):
             in_prompt = strategy.get("place", "user") == "user" and _gets_personas(strategy, strategies)
             yield from _query(name, strategy, templates, in_prompt)
             yield from _persona(name, strategy, templates)
-    yield from _frame(_table(values, "prompt").get("user"))
-    for name, model in _table(values, "models").items():
+    yield from _frame(table_at(values, "prompt").get("user"))
+    for name, model in table_at(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
-            served = _table(values, "engine").get("kind") == "openai"
+            served = table_at(values, "engine").get("kind") == "openai"
             yield from _chat(model, ("models", name), templates, served)
-    yield from _axolotl(_table(values, "train"), templates)
-    yield from _judge(_table(_table(values, "grading"), "judge").get("template"), templates)
+    yield from _axolotl(table_at(values, "train"), templates)
+    yield from _judge(table_at(table_at(values, "grading"), "judge").get("template"), templates)
 
 
 def _late(here: Location, begin: float) -> Generator[Found, None, bool]:
-    """Whether the time for all templates is over, and the fault that says so."""
+    """Whether the time for all templates is used up, and the fault that says so."""
     late = time.monotonic() - begin > CHECK_SECONDS
     if late:
         wrong = f"the templates before `{dotted(here)}` take more than {CHECK_SECONDS:g} s to render a few times"
-        yield here, wrong, "honest ones take milliseconds"
+        yield here, wrong, "ordinary ones take milliseconds"
     return late
 
 
 def _gets_personas(strategy: Mapping[str, Any], strategies: Mapping[str, Any]) -> bool:
-    """Whether there is one way to a persona, which leads to a strategy that has some; other ways have other faults."""
+    """Whether there is one way to a persona, from a strategy that has some; other cases have other faults."""
     ways = [way for way in ("persona", *DERIVED) if strategy.get(way) is not None]
     if ways in ([], ["persona"]) or len(ways) > 1:
         return ways == ["persona"]
-    source = _table(strategies, str(_table(strategy, ways[0]).get(DERIVED[ways[0]])))
+    source = table_at(strategies, str(table_at(strategy, ways[0]).get(DERIVED[ways[0]])))
     return source is not strategy and any(source.get(way) is not None for way in ("persona", *DERIVED))
 
 
@@ -161,7 +159,7 @@ def _query_values(problem: Problem, personas: list[str]) -> dict[str, Any]:
 
 def _persona(name: str, strategy: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
     given: dict[str, Any] = {"problem": SAMPLE_PROBLEM} | ({"domain": "botany"} if strategy.get("domains") else {})
-    path = _table(strategy, "persona").get("template")
+    path = table_at(strategy, "persona").get("template")
     yield from _read(path, ("strategies", name, "persona", "template"), templates, "prompts", [], given)
 
 
@@ -188,13 +186,13 @@ def _frame(user: Any) -> Iterator[Found]:
 
 
 def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, served: bool) -> Iterator[Found]:
-    """Faults of a model's chat template, which an engine renders in an environment of its own; `date` pins its clock.
+    """Faults of a model's chat template, which an engine renders in its own environment; `date` pins its clock.
 
     Args:
-        served: whether servers answer, whose templates are not known here.
+        served: whether the engine is a server, whose template is not known here.
     """
     texts: list[str] = []
-    path, source, here = model.get("chat_template"), _table(model, "source"), (*model_at, "chat_template")
+    path, source, here = model.get("chat_template"), table_at(model, "source"), (*model_at, "chat_template")
     pinned = model.get("date") if isinstance(model.get("date"), str) else None
     yield from _read(path, here, templates, "prompts", texts)
     for text in texts:
@@ -210,8 +208,8 @@ def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, se
 
 
 def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str) -> Iterator[Found]:
-    """A fault where `thinking.opened_by` and the chat template do not agree on who begins the first thought."""
-    thinking = _table(model, "thinking")
+    """A fault if `thinking.opened_by` and the chat template disagree on who begins the first thought."""
+    thinking = table_at(model, "thinking")
     start, end, said = thinking.get("start"), thinking.get("end"), thinking.get("opened_by")
     if not (isinstance(start, str) and isinstance(end, str) and start.strip() and end.strip()):
         return
@@ -224,7 +222,7 @@ def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str)
 
 
 def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
-    """Faults of the template that Axolotl's settings come from; it renders only with a sound `train`."""
+    """Faults of the template that Axolotl's settings come from; it renders only with a valid `train`."""
     here: Location = ("train", "template")
     texts: list[str] = []
     yield from _read(train.get("template"), here, templates, "axolotl", texts)
@@ -244,7 +242,7 @@ def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
 
 
 def _judge(path: Any, templates: Templates) -> Iterator[Found]:
-    """Faults of the judge's template: it shows the answer, and what that is to be compared with."""
+    """Faults of the judge's template: it shows the answer, and the reference or the problem."""
     here: Location = ("grading", "judge", "template")
     texts: list[str] = []
     given = {"problem": SAMPLE_PROBLEM, "reference": SAMPLE_PROBLEM.reference, "answer": "\\frac{5}{1}"}
@@ -290,8 +288,3 @@ def _differs(
             yield here, f"`{name}`: the template {wrong}: every prompt would be the same", f"add `{hint}`"
     except ItsError as error:
         yield here, f"`{name}`: {error.message}", error.hint
-
-
-def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    table = values.get(name)
-    return table if isinstance(table, Mapping) else {}

@@ -1,6 +1,7 @@
-"""What no place of a recipe takes, whatever the schema says there: half characters, control characters, huge values.
+"""Plain values of a recipe: what none may be whatever the schema says, and how faults name them and their places.
 
-The tables that pass through (`engine.options`, `train.axolotl`) hold anything, and go into JSON, hashes and file names.
+The tables that are passed on (`engine.options`, `train.axolotl`) contain anything, and end up in JSON, hashes and file
+names.
 """
 
 from __future__ import annotations
@@ -14,32 +15,33 @@ from its.shown import NO_TEXT
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str, str | None]
+"""A fault: (where, message, hint)."""
 
 MAX_DEPTH = 32
-"""Mappings and lists within each other: recipes have 6, DeepSpeed's settings in `train.axolotl` as many again."""
+"""Nested mappings and lists: recipes have 6 levels, DeepSpeed's settings in `train.axolotl` as many again."""
 MAX_TEXT = 32 * 1024
 """Characters of one text: a page has 3,000, the longest system prompts in use some 20,000."""
 MAX_KEY = 512
-"""Characters of a key; the longest in use name checkpoints: four names of 64 with what joins them."""
+"""Characters of a key; the longest in use name checkpoints: four names of 64 with their separators."""
 MAX_BITS = 64
 """Of an integer: nothing behind a recipe takes more."""
 REFUSED = type("Refused", (), {})()
-"""Stands in place of what the schema refuses: something is there, and has no type that a check could use."""
+"""In place of what the schema refuses: something is there, of no type that a check could use."""
 
 
-def plain_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
-    """Every fault that needs no schema; no recursion, so that values of any depth can be asked."""
+def value_faults(values: Mapping[Any, Any]) -> Iterator[Found]:
+    """Every fault that needs no schema; without recursion, so that values of any depth can be checked."""
     waiting: list[tuple[Location, Any]] = [((), values)]
     while waiting:
         location, value = waiting.pop()
         if isinstance(value, Mapping | list) and len(location) >= MAX_DEPTH:
-            yield location, f"more than {MAX_DEPTH} mappings and lists within each other", "a recipe has 6"
+            yield location, f"more than {MAX_DEPTH} nested mappings and lists", "a recipe has 6"
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 if not isinstance(key, str):
-                    yield location, f"a key is {seen(key)}, and keys are words", "quote it"
+                    yield location, f"a key is {seen(key)}, and keys are text", "quote it"
                 elif wrong := text_fault(key, MAX_KEY):
-                    yield (*location, key), f"the key {quoted(key)} {wrong}", "take another name"
+                    yield (*location, key), f"the key {quoted(key)} {wrong}", "choose another name"
                 else:
                     waiting.append(((*location, key), item))
         elif isinstance(value, list):
@@ -54,7 +56,7 @@ def dotted(location: Location) -> str:
 
 
 def seen(value: Any) -> str:
-    """A value as errors name it, whatever it is."""
+    """A value of any type as errors name it."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
@@ -66,6 +68,18 @@ def seen(value: Any) -> str:
     return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
+def table_at(values: Any, name: str) -> Mapping[str, Any]:
+    """The table under a key; empty if there is none."""
+    found = values.get(name) if isinstance(values, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(values: Any, name: str) -> list[Any]:
+    """The list under a key; empty if there is none."""
+    found = values.get(name) if isinstance(values, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 def _scalar_fault(value: Any) -> str | None:
     if isinstance(value, str):
         return text_fault(value, MAX_TEXT)
@@ -75,12 +89,12 @@ def _scalar_fault(value: Any) -> str | None:
         return None if value.bit_length() <= MAX_BITS else f"is {seen(value)}: at most {MAX_BITS} are read"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"is `{value}`: a number must be finite"
-    return f"is {seen(value)}: a recipe holds texts, numbers, truth values, lists and mappings"
+    return f"is {seen(value)}: a recipe contains texts, numbers, truth values, lists and mappings"
 
 
 def text_fault(text: str, most: int) -> str | None:
-    """What is wrong with a text wherever it stands, to follow its name; None if nothing is."""
+    """What is wrong with a text, to follow its name; None if nothing is."""
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
     found = NO_TEXT.search(text)
-    return f"holds the character U+{ord(found[0]):04X}, which no text may hold" if found else None
+    return f"contains the character U+{ord(found[0]):04X}, which is not allowed in text" if found else None

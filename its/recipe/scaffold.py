@@ -1,4 +1,4 @@
-"""Scaffolds: a complete recipe begun from another one, templates and lines of a strategy; nothing is overwritten."""
+"""Scaffolds: a complete recipe from another one, templates and lines of a strategy; nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ from its.recipe.load import checked
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, name_fault
 
+MODELINE = "# yaml-language-server: $schema=recipe.schema.json"
+"""Editors find the JSON schema by it: beside the recipe, and beside params.yaml by a link."""
 HEADER = """\
-# {name}: a study begun from `{source}`.
+{modeline}
+# {name}: a study based on `{source}`.
 #
 #   its recipe use {name}
 #   dvc repro
 #
-# Hardware: say here what it takes, with the hours. No number was measured with this recipe; those in the comments below
-# are of `{source}`.
+# Hardware: state here what it takes, with the hours. No number was measured with this recipe; those in the comments
+# below are of `{source}`.
 # To edit: description; models and writer; datasets and benchmarks; strategies (`its strategy new NAME` scaffolds one,
 # `its strategy preview NAME` shows what it does); design (which cells exist); train and generation. `its recipe fields`
-# lists what a section knows, `its recipe check {name}` names every fault with its line.
+# explains every field, `its recipe check {name}` names every fault with its line.
 """
 
 PERSONA = """\
-{{# What the writer is asked for a problem. Given: `problem` (text, problem_id, reference, solution, meta) and, if the
-strategy has `domains`, `domain`. #}}
+{{# The request to the writer for one problem. Available: `problem` (text, problem_id, reference, solution, meta) and,
+if the strategy has `domains`, `domain`. #}}
 Problem: {{{{ problem.text }}}}
 
 In one sentence that begins with "You are", describe a person to think of. Do not solve the problem and use no numbers.
 """
 
 QUERY = """\
-{{# How persona and problem become the query. Given: `problem`, `persona` (empty where there is none; several are joined
-by a blank line) and `personas`, a list. With `place: system` the persona stands in the system turn instead. #}}
+{{# How persona and problem become the query. Available: `problem`, `persona` (empty if there is none; several are
+joined by a blank line) and `personas`, a list. With `place: system` the persona is in the system turn instead. #}}
 {{% if persona %}}
 {{{{ persona }}}}
 
@@ -60,13 +63,13 @@ STRATEGY = """\
 
 
 def new_recipe(project: Path, name: str, source: str, check: Check = checked) -> Path:
-    """Write `recipes/NAME.yaml`, a copy of a valid recipe under its own name, with a header that says what to edit.
+    """Write `recipes/NAME.yaml`, a copy of a valid recipe under a new name, with a header that says what to edit.
 
     Args:
-        check: what source and copy have to pass before anything is written.
+        check: run on source and copy before anything is written.
 
     Raises:
-        DataError: if the name is none or taken.
+        DataError: if the name is invalid or taken.
         MissingError: if there is no such source.
         FaultsError: if the source has faults.
     """
@@ -76,26 +79,26 @@ def new_recipe(project: Path, name: str, source: str, check: Check = checked) ->
     document = read_document(recipe_path(project, source))
     recipe = check(document, project, {})
     lines = document.text.splitlines(keepends=True)
-    for key, value in (("recipe", name), ("description", f"{name}, begun from {recipe.recipe}")):
+    for key, value in (("recipe", name), ("description", f"{name}, based on {recipe.recipe}")):
         first, behind = _lines_of(document, lines, key)
         lines[first:behind] = [f"{key}: {value}\n", *["\n"] * (behind - first - 1)]
     begin = min(line for line, _ in document.node.keys.values()) - 1
-    text = HEADER.format(name=name, source=recipe.recipe) + "".join(lines[begin:])
+    text = HEADER.format(modeline=MODELINE, name=name, source=recipe.recipe) + "".join(lines[begin:])
     text += "" if text.endswith("\n") else "\n"
     try:
         copy = check(parse_document(target, text), project, {})
         same = copy == recipe.model_copy(update={"recipe": name, "description": copy.description})
-    except FaultsError:  # of what passed before: its lines are not where its keys are
+    except FaultsError:  # in what passed before: its lines do not match its keys
         same = False
     if not same:
-        raise DataError(f"{document.path}: cannot be copied line by line", "give each of its keys a line of its own")
+        raise DataError(f"{document.path}: cannot be copied line by line", "put each of its keys on its own line")
     _write_all({target: text})
     return target
 
 
 @dataclass(frozen=True)
 class NewStrategy:
-    """What was written: the templates, the lines for a recipe, and the recipe that has them now."""
+    """What was written: the templates, the lines for a recipe, and the recipe that now has them."""
 
     templates: list[Path]
     lines: str
@@ -103,19 +106,19 @@ class NewStrategy:
 
 
 def new_strategy(project: Path, name: str, recipe: str | None, check: Check = checked) -> NewStrategy:
-    """Write the two templates of a strategy and, if a recipe is named, put its lines at the end of `strategies`.
+    """Write the two templates of a strategy and, if a recipe is named, add its lines to the end of `strategies`.
 
-    The lines go in as text, found by where the section stands, so that every other line of the recipe stays as it is;
+    The lines are inserted as text, at the place of the section, so that every other line of the recipe stays as it is;
     a round trip through ruamel moves blank lines and comments that follow the section.
 
     Args:
         recipe: a name or a path.
-        check: what the recipe with the strategy in it has to pass before anything is written.
+        check: run on the recipe with the strategy before anything is written.
 
     Raises:
-        DataError: if the name is none, a template or the strategy is there already.
+        DataError: if the name is invalid, or a template or the strategy already exists.
         MissingError: if there is no such recipe.
-        FaultsError: if the recipe is no YAML, or has faults with the strategy in it.
+        FaultsError: if the recipe is not YAML, or has faults with the strategy in it.
     """
     _check_name(name, "strategy")
     templates = {
@@ -135,7 +138,7 @@ def new_strategy(project: Path, name: str, recipe: str | None, check: Check = ch
     check(longer, project, templates)
     strategies = document.values["strategies"] | parse_document(target, lines).values
     if longer.values != document.values | {"strategies": strategies}:
-        raise DataError(f"{target}: cannot be changed line by line", "put the strategy in by hand")
+        raise DataError(f"{target}: cannot be changed line by line", "add the strategy by hand")
     _write_all(templates | {target: text})
     return NewStrategy(list(templates), lines, target)
 
@@ -144,14 +147,17 @@ def _with_strategy(document: Document, name: str, lines: str) -> str:
     strategies = document.values.get("strategies")
     where = document.where(["strategies", name])
     if not isinstance(strategies, dict) or not strategies:
-        raise DataError(f"{document.where(['strategies'])}: no strategies to add one to", "begin it with `strategies:`")
+        raise DataError(
+            f"{document.where(['strategies'])}: no strategies to add one to", "begin the section with `strategies:`"
+        )
     if name in strategies:
-        raise DataError(f"{where}: strategy `{name}` is there already", "choose another name")
+        raise DataError(f"{where}: strategy `{name}` already exists", "choose another name")
     section = document.node.items["strategies"]
     indent = min(column for _, column in section.keys.values()) - 1
     if section.flow or indent < 2:
         raise DataError(
-            f"{document.where(['strategies'])}: `strategies` is not an indented block", "put one on each line"
+            f"{document.where(['strategies'])}: `strategies` is not an indented block",
+            "write it as a block",
         )
     kept = document.text.splitlines(keepends=True)
     _, behind = _lines_of(document, kept, "strategies")
@@ -162,7 +168,7 @@ def _with_strategy(document: Document, name: str, lines: str) -> str:
 
 
 def _lines_of(document: Document, lines: list[str], key: str) -> tuple[int, int]:
-    """First line of a top key, and the line behind its last one; blank lines and comments behind belong to the next."""
+    """First line of a top key, and the line after its last; blank lines and comments there belong to the next key."""
     places = document.node.keys
     first = places[key][0] - 1
     behind = min((line - 1 for line, _ in places.values() if line - 1 > first), default=len(lines))
@@ -175,23 +181,23 @@ def _check_name(name: str, word: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
         near = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name.lower()) or "mine"
         raise DataError(
-            f"{quoted(name)} is no name of a {word}: names are [a-z0-9_]+", f"for example `{near[:MAX_NAME]}`"
+            f"{quoted(name)} is not a name of a {word}: names are [a-z0-9_]+", f"for example `{near[:MAX_NAME]}`"
         )
     if fault := name_fault(name):
         raise DataError(f"{quoted(name)} {fault}", f"for example `{f'a_{name}'[:MAX_NAME]}`")
     if word == "strategy" and name == "base":
-        raise DataError("`base` is what tables call the untrained model", "give the strategy another name")
+        raise DataError("`base` is the untrained model in tables", "give the strategy another name")
 
 
 def _check_free(path: Path, project: Path) -> None:
     if os.path.lexists(path):
-        raise DataError(f"{path.relative_to(project)}: already there", "choose another name, or remove it first")
+        raise DataError(f"{path.relative_to(project)}: already exists", "choose another name, or remove it first")
     if not Path(os.path.realpath(path)).is_relative_to(Path(os.path.realpath(project)) / "recipes"):
         raise DataError(f"{path.relative_to(project)}: a link leads out of recipes/", "make it a folder")
 
 
 def _write_all(files: Mapping[Path, str]) -> None:
-    """Write files in this order, all or none; only the last may be there already, and is replaced."""
+    """Write files in this order, all or none; only the last may exist already, and is replaced."""
     written: list[Path] = []
     try:
         for path, content in files.items():

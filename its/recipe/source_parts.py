@@ -1,8 +1,7 @@
-"""The parts of a source: one, or several that are read one behind the other, each with a name for its problems.
+"""The parts of a source: one, or several that are read one after the other, each with a name for its problems.
 
 A source that is a list, or that names several subsets of a hub dataset, has parts. The problem_id of each problem is
-then `PART/ID`: what a part is called depends on nothing but its own entry, so another part, or other rows in it, rename
-none.
+then `PART/ID`. The name of a part depends on its own entry alone, so other parts and rows rename no problem.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any, NamedTuple
 from its.recipe.schema import MAX_NAME
 
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")
-_ODD = re.compile(r"[^A-Za-z0-9_.-]+")
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_.-]+")
 _ENDINGS = re.compile(r"(?i)(\.(jsonl|ndjson|json|csv|tsv|parquet))(\.(gz|zst))?$")
 
 
 class Part(NamedTuple):
-    """A part as plain values: where it stands below `source`, its entry with one subset at most, its name.
+    """A part as plain values: its place below `source`, its entry with at most one subset, its name.
 
-    The name is empty where the source is one and has no parts.
+    The name is empty if the source has no parts.
     """
 
     at: tuple[str | int, ...]
@@ -31,7 +30,7 @@ class Part(NamedTuple):
 
 
 def parts_of(source: Any) -> list[Part]:
-    """The parts of a source in their order; of values that the schema may have refused, those that can be seen."""
+    """The parts of a source in their order; of values that the schema may have refused, those that are readable."""
     if isinstance(source, list):
         entries = ((index, entry) for index, entry in enumerate(source) if isinstance(entry, Mapping))
         return [part for index, entry in entries for part in _subsets(entry, (index,), True)]
@@ -51,7 +50,7 @@ def _subsets(entry: Mapping[str, Any], at: tuple[str | int, ...], named: bool) -
 
 
 def _base(entry: Mapping[str, Any]) -> str:
-    """The last word of what a part reads: of the id, of the file without its ending, of the folder."""
+    """The last word of the id, of the file without its ending, or of the folder."""
     if isinstance(entry.get("id"), str):
         return str(entry["id"]).rpartition("/")[2]
     path = entry.get("path")
@@ -63,4 +62,4 @@ def _base(entry: Mapping[str, Any]) -> str:
 
 
 def _plain(name: str) -> str:
-    return _ODD.sub("_", name)[:MAX_NAME].lstrip(".-") or "part"
+    return _UNNAMEABLE.sub("_", name)[:MAX_NAME].lstrip(".-") or "part"

@@ -1,10 +1,11 @@
-"""Settings of Axolotl 0.19 that run no code, read no other files and open no connections; see `its.recipe.harmless`.
+"""Settings of Axolotl 0.19 that run no code, read no other files and open no connections.
 
-All are settings that Axolotl has: those that it does not know are refused before, whoever allows them, and so are those
-that a recipe says elsewhere (`its.recipe.axolotl_keys`).
+As in `its.recipe.safe_settings`, everything else needs an allowance.
+All are settings that Axolotl has: those that it does not know are refused first, allowed or not, and so are those that
+another field of a recipe sets (`its.recipe.axolotl_keys`).
 
-Not here, and so in need of an allowance: what imports (`plugins`, `trainer_cls`, `torchdistx_path`, a `type` of
-`datasets` of one's own), evaluates (`lisa_layers_attribute`) or downloads code (`eval_causal_lm_metrics`,
+Not here, and so in need of an allowance: what imports (`plugins`, `trainer_cls`, `torchdistx_path`, a custom `type` of
+`datasets`), evaluates (`lisa_layers_attribute`) or downloads code (`eval_causal_lm_metrics`,
 `use_kernels`); other models and files (`*_config`, `lora_model_dir`, `resume_from_checkpoint`, `chat_template_jinja`);
 reinforcement learning, whose rewards are imports; trackers, uploads, servers; the settings of compilers.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from its.recipe.harmless import (
+from its.recipe.safe_settings import (
     MODEL_CONFIG,
     Rule,
     disabled,
@@ -32,7 +33,7 @@ SHIPPED_PLUGINS = (
     "axolotl.integrations.liger.LigerPlugin",
     "its_axolotl.ItsPlugin",
 )
-"""Kernels that come with Axolotl itself, and the plugin of ITS: their names run nothing of a recipe's."""
+"""Kernels that are part of Axolotl, and the plugin of ITS: their names run no code of a recipe."""
 
 
 def _plugins(value: Any) -> bool:
@@ -40,7 +41,7 @@ def _plugins(value: Any) -> bool:
 
 
 def _class_name(value: Any) -> bool:
-    """A class of transformers, which Axolotl looks up there by name."""
+    """The name of a class, which Axolotl looks up in transformers."""
     return isinstance(value, str) and re.fullmatch(r"[A-Z]\w{0,60}(For\w+|Model|Tokenizer(Fast)?)", value) is not None
 
 

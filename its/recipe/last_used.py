@@ -1,7 +1,7 @@
-"""What `its recipe use` wrote last, kept beside the study: a params.yaml that is still that holds nobody's changes.
+"""What `its recipe use` wrote last: a params.yaml that still equals it is unmodified.
 
-It stands in `.its/` of this checkout and not in the home, which several checkouts may share. git does not know it, so
-a clone has none; it may be removed at any time, and then params.yaml is compared with its recipe.
+The record is in `.its/` of this checkout and not in the home, which several checkouts may share. git ignores it, so a
+clone has none; it may be removed at any time, and then params.yaml is compared with its recipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HEADER = "# What `its recipe use` wrote to params.yaml last. ITS compares; to c
 
 
 def last_used(project: Path) -> Document | None:
-    """What was written last; None where there is no record, or none that can be read."""
+    """What was written last; None if there is no record, or it cannot be read."""
     try:
         return read_document(project / USED)
     except ItsError:
@@ -25,10 +25,10 @@ def last_used(project: Path) -> Document | None:
 
 
 def note_used(project: Path, document: Document) -> None:
-    """Keep what is about to be written: a record that is ahead of params.yaml makes it look changed, never unchanged.
+    """Record what is about to be written: if the write then fails, params.yaml counts as modified, never as unmodified.
 
     Raises:
-        DataError, RunError: as `atomic_file`.
+        DataError, RunError: as `atomic_file` raises.
     """
     text = _HEADER + document.text
     used = last_used(project)

@@ -1,4 +1,4 @@
-"""The token ids of conversations, as a model's own tokenizer and chat template make them."""
+"""The token ids of conversations, from a model's own tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 500  # conversations rendered by one process
 
 
 class PromptReader:
-    """A tokenizer's file and a chat template; what they make of a conversation is what an engine should be sent.
+    """A tokenizer file and a chat template: the token ids that an engine should receive for a conversation.
 
     Args:
         tokenizer: a `tokenizer.json`.
@@ -23,7 +23,7 @@ class PromptReader:
         tokens: the named special tokens (`bos_token`, ...) that a template may write.
 
     Raises:
-        DataError: if the file is none that the library `tokenizers` reads.
+        DataError: if the library `tokenizers` cannot read the file.
     """
 
     def __init__(self, tokenizer: Path, template: str, tokens: Mapping[str, str]) -> None:
@@ -32,15 +32,15 @@ class PromptReader:
         try:
             self._tokenizer = Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # the library raises plain exceptions
-            raise DataError(f"{tokenizer}: no tokenizer that can be read: {str(error)[:200]}") from error
+            raise DataError(f"{tokenizer}: not a readable tokenizer: {str(error)[:200]}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._template, self._tokens = template, dict(tokens)
 
     def prompt_hashes(self, chats: Sequence[Chat]) -> Iterator[str]:
-        """Of each conversation with the generation prompt: the SHA-256 of its ids, joined with commas.
+        """The SHA-256 of the ids, joined with commas, of each conversation with the generation prompt.
 
-        That is how engines tell the hash of a prompt (`Completion.prompt_sha256`).
+        Engines report the hash of a prompt in the same form (`Completion.prompt_sha256`).
 
         Raises:
             DataError: if the template does not render them.

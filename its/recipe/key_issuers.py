@@ -1,9 +1,9 @@
 """Which variables a recipe may send to which servers without an allowance of the machine's owner.
 
-A recipe names the variable and the server, and may be a stranger's: were a list of foreign variables refused, every
-other secret of the user could go to every host. So a key goes without an allowance only to the service that issued it,
-encrypted, or to a server of this machine or its own network. A service that runs what its customers bring (an endpoint,
-a space, an app, a virtual machine) is no issuer: its customer would see the key.
+A recipe names the variable and the server, and may be someone else's: with a list of refused variables, every other
+secret of the user could go to any host. So without an allowance a key goes only to the service that issued it,
+encrypted, or to a server of this machine or its own network. A service that runs its customers' code (an endpoint, a
+space, an app, a virtual machine) is not an issuer: its customer would see the key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from its.recipe.harmless import near
+from its.recipe.safe_settings import near
 
 _LABEL = r"[a-z0-9-]+"
 _HUGGING_FACE = r"(router|api-inference)\.huggingface\.co"
@@ -70,13 +70,13 @@ ISSUERS = {
     "ZAI_API_KEY": r"api\.z\.ai",
     "ZHIPUAI_API_KEY": r"open\.bigmodel\.cn",
 }
-"""The variables that services document for their keys, and the hosts of these services: patterns of the whole name."""
+"""Variable that a service documents for its key -> the service's hosts, as a pattern of the whole name."""
 
 
-def place(url: str) -> str | None:
-    """Where a key would go, as an allowance names it: `HOST`, `HOST:PORT`, or `http://HOST:PORT` if not encrypted.
+def destination(url: str) -> str | None:
+    """Where a key would go, as an allowance states it: `HOST`, `HOST:PORT`, or `http://HOST:PORT` if not encrypted.
 
-    None for what is no address.
+    None if it is not an address.
     """
     try:
         parts = urlsplit(url)
@@ -92,7 +92,7 @@ def place(url: str) -> str | None:
 
 def sent_home(variable: str, url: str) -> bool:
     """Whether a key goes to its issuer, over https, or to a server of this machine or its own network."""
-    where = place(url)
+    where = destination(url)
     if where is None or not where.isascii():
         return False
     if near(urlsplit(url).hostname):

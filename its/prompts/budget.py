@@ -1,7 +1,7 @@
-"""How much a template may do: every step is charged against an allowance, so that none runs long or grows large.
+"""How much a template may do: every step is charged to a budget, so that none runs long or grows large.
 
-The allowance is counted, not timed: a template is refused on every machine or on none. Using up the whole of it takes
-a fraction of a second, with the extension for long data at most some seconds.
+The budget is counted, not timed: a template is refused on every machine or on none. Using all of it takes a fraction of
+a second, with the extension for long data at most some seconds.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ BASE_UNITS = 2_000_000
 """One unit is a character read or written, or a tenth of an evaluated expression. The shipped templates use under
 3,000 for a problem of 1,000 characters."""
 UNITS_PER_CHARACTER = 32
-"""Further units for each character (or number, or list item) that the template was given: a long problem may be passed
+"""Further units for each character (or number, or list item) that the template receives: a long problem may pass
 through thirty filters."""
 ITEM_UNITS = 10
-"""What an item of a list costs when the list is made: it takes as long, and as much memory, as ten characters."""
+"""Cost of an item of a new list: it takes as long, and as much memory, as ten characters."""
 MAX_EXTENSION = 50_000_000
-"""Of these further units: fifty passes over a million characters, which no trace of reasoning has."""
+"""Most of these further units: fifty passes over a million characters, longer than any reasoning trace."""
 MAX_BITS = 14_285
-"""Of an integer: 4,300 digits, the most that Python writes out."""
+"""Largest integer, in bits: 4,300 digits, the most that Python prints."""
 
 
-class WorkError(Exception):
-    """The template asked for more than its allowance."""
+class BudgetError(Exception):
+    """The template exceeds its budget."""
 
 
 class _Work(threading.local):
@@ -40,7 +40,7 @@ _WORK = _Work()
 
 
 @contextmanager
-def allowance(given: Mapping[str, Any]) -> Iterator[None]:
+def budget(given: Mapping[str, Any]) -> Iterator[None]:
     """Allow one rendering with the values `given`; renderings do not nest."""
     _WORK.left, _WORK.given = BASE_UNITS, given
     try:
@@ -50,10 +50,10 @@ def allowance(given: Mapping[str, Any]) -> Iterator[None]:
 
 
 def charge(units: int) -> None:
-    """Take units off the allowance before they are spent.
+    """Charge units before they are spent.
 
     Raises:
-        WorkError: if there are not so many left.
+        BudgetError: if fewer are left.
     """
     _WORK.left -= max(units, 1)
     if _WORK.left < 0:
@@ -61,16 +61,16 @@ def charge(units: int) -> None:
 
 
 def _extend() -> None:
-    """Most templates never come here, so the data is measured only now."""
+    """Extend the budget by the size of the data, which is measured only now: most templates never need it."""
     given, _WORK.given = _WORK.given, None
     if given is not None:
         _WORK.left += UNITS_PER_CHARACTER * _size(given, MAX_EXTENSION // UNITS_PER_CHARACTER)
     if _WORK.left < 0:
-        raise WorkError("the template does too much: a loop in a loop, or a text that grows without end")
+        raise BudgetError("the template does too much: a loop in a loop, or a text that grows without end")
 
 
 def _size(value: Any, most: int) -> int:
-    """Characters, numbers and items that a value holds, as far as they are to be counted."""
+    """Number of characters, numbers and items in a value, at most `most`."""
     total, waiting = 0, [value]
     while waiting and total < most:
         item = waiting.pop()
@@ -80,11 +80,11 @@ def _size(value: Any, most: int) -> int:
 
 
 def charge_value(value: Any, rate: int = 1) -> Any:
-    """Charge for all that a value holds, as often as it stands in it, and return the value.
+    """Charge for everything in a value, repeated items too, and return the value.
 
     Raises:
-        WorkError: if that is too much, or an integer in it too long.
-        UndefinedError: if it holds something undefined; the value itself may be that.
+        BudgetError: if that is too much, or an integer in it too long.
+        UndefinedError: if it contains something undefined; the value itself may be undefined.
     """
     if type(value) is str:
         charge(rate * len(value))
@@ -96,7 +96,7 @@ def charge_value(value: Any, rate: int = 1) -> Any:
         if isinstance(item, int):
             charge_number(item)
         elif isinstance(item, Undefined) and item is not value:
-            str(item)  # raises, and says what is undefined
+            str(item)  # raises, naming what is undefined
         waiting.extend(_parts(item))
     return value
 
@@ -108,10 +108,10 @@ def _parts(value: Any) -> list[Any]:
 
 
 def charge_number(value: Any) -> None:
-    """Refuse an integer that is too long to be worked with.
+    """Refuse an integer that is too large to work with.
 
     Raises:
-        WorkError: if it has more than `MAX_BITS` bits.
+        BudgetError: if it has more than `MAX_BITS` bits.
     """
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise WorkError(f"the template makes an integer of more than {MAX_BITS} bits")
+        raise BudgetError(f"the template makes an integer of more than {MAX_BITS} bits")

@@ -1,8 +1,8 @@
 """Settings of the engines and launchers that run no code, read no other files and open no connections.
 
-A recipe passes tables through to vLLM 0.32, transformers 5 and torch's and Accelerate's launchers. What of them a
-stranger may set is listed here, by the values that are harmless; everything else, and so everything that a later
-version adds, needs the allowance of the machine's owner (`its.recipe.trust`).
+A recipe passes tables through to vLLM 0.32, transformers 5 and torch's and Accelerate's launchers. What an untrusted
+recipe may set is listed here, with the harmless values; everything else, and so everything that a later version adds,
+needs an allowance of the machine's owner (`its.recipe.trust`).
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 Rule: TypeAlias = "Callable[[Any], bool] | Mapping[str, Rule]"
-"""What a setting may be: a test of its value, or, for a table, the rules of its entries."""
+"""A test of the value of a setting or, for a table, the rules of its entries."""
 
 LONGEST_TEXT = 4000
 MOST_WORDS = 10_000
 MODULES = ("llm_int8_skip_modules", "modules_to_not_convert", "ignore", "ignored_layers")
 HUB_ID = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
 LONGEST_HOST = 253
-"""Characters of a name in the domain name system."""
+"""Longest name in the domain name system, in characters."""
 NEAR_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc")
-"""Reserved for private networks, or never delegated: no public name server answers for them."""
+"""Reserved for private networks, or never delegated: no public name server resolves them."""
 _WORD = re.compile(r"[A-Za-z0-9_+*-]{0,100}|\d+(\.\d+)?[A-Za-z%]*")
 _PHRASE = re.compile(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{0,400}")
 
 
 def word(value: Any) -> bool:
-    """A number, true or false, or a word that cannot name a file, an address or a thing to import."""
+    """A number, true or false, or a word that cannot name a file, an address or an import."""
     return isinstance(value, bool | int | float) or (isinstance(value, str) and _WORD.fullmatch(value) is not None)
 
 
 def words(value: Any) -> bool:
-    """Words, in lists and tables of any depth, at most `MOST_WORDS`."""
+    """At most `MOST_WORDS` words, in lists and tables of any depth."""
     rest, seen = [value], 0
     while rest:
         seen += 1
-        if seen > MOST_WORDS:  # a list that holds itself, too
+        if seen > MOST_WORDS:  # also a list that contains itself
             return False
         item = rest.pop()
         if isinstance(item, Mapping):
@@ -60,43 +60,43 @@ def text(value: Any) -> bool:
 
 
 def quantization(value: Any) -> bool:
-    """Words, and names of modules where a quantization lists those that it leaves alone (`model.lm_head`)."""
+    """Words, and names of the modules that a quantization skips (`model.lm_head`)."""
     if not isinstance(value, Mapping):
         return words(value)
     return all(text(item) if name in MODULES and item is not None else words(item) for name, item in value.items())
 
 
 def hub_id(value: Any) -> bool:
-    """`owner/name` of the hub, as the models of a recipe are named; no path and no address."""
+    """`owner/name` of the hub, as the models of a recipe are named; neither a path nor an address."""
     return isinstance(value, str) and re.fullmatch(HUB_ID, value) is not None
 
 
 def disabled(value: Any) -> bool:
-    """A table that says that it is not used."""
+    """A table with `enabled: false`."""
     return isinstance(value, Mapping) and value.get("enabled") is False and words(value)
 
 
 def phrase(value: Any) -> bool:
-    """The value of a variable or a launcher's option that is no path: no slash and no control character."""
+    """The value of a variable or of a launcher's option that is not a path: no slash, no control character."""
     return isinstance(value, str) and _PHRASE.fullmatch(value) is not None
 
 
 def off(value: Any) -> bool:
-    """Nothing but that it is not used."""
+    """`false`."""
     return value is False
 
 
 def one_of(*known: Any) -> Callable[[Any], bool]:
-    """One of some values."""
+    """A test for one of some values."""
     return lambda value: any(type(value) is type(item) and value == item for item in known)
 
 
 def near(value: Any) -> bool:
     """An address of this machine or of its own network, maybe with a port.
 
-    Processes that find each other there send each other pickled objects, so whoever is at the address runs code here.
-    Of names, those that no public name server answers for: with an ending of private networks, or without a dot and
-    with a digit (`node01`). A word alone may be a top-level domain with an address (`ai`).
+    Processes that meet there send each other pickled objects, so whoever has the address runs code here. Of names,
+    those that no public name server resolves: with an ending of private networks, or without a dot and with a digit
+    (`node01`). A single word may be a top-level domain with an address (`ai`).
     """
     if not isinstance(value, str):
         return False
@@ -118,7 +118,7 @@ def _near_name(host: str) -> bool:
 
 
 def _speculation(value: Any) -> bool:
-    """How vLLM speculates, other than by a class that the recipe names."""
+    """A speculation method of vLLM, other than a class that the recipe names."""
     known = ("ngram", "ngram_gpu", "suffix", "mtp", "eagle", "eagle3", "medusa", "mlp_speculator", "draft_model")
     return value in known or (isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{1,60}_mtp", value) is not None)
 
@@ -319,7 +319,7 @@ VARIABLES: dict[str, Rule] = {
     **_each(near, "MASTER_ADDR VLLM_DP_MASTER_IP VLLM_HOST_IP VLLM_LOOPBACK_IP"),
     "VLLM_WORKER_MULTIPROC_METHOD": one_of("fork", "spawn", "forkserver"),
 }
-"""Of the variables of an engine's process. Not `PYTHON*`, `LD_*`, compilers, caches (compiled code is loaded from
+"""Variables of an engine's process. Not `PYTHON*`, `LD_*`, compilers, caches (compiled code is loaded from
 them), plugins, proxies and endpoints, telemetry, or what writes files."""
 
 LAUNCHER_FLAGS = frozenset(

@@ -1,0 +1,332 @@
+"""Checks beyond the schema: names that must be declared, files that must exist, numbers that must fit each other.
+
+They work on plain values, not on the validated model, so that a file with a misspelt key still gets all its other
+faults. A value is of the type that the schema demands, None, or `its.recipe.values.REFUSED`, which `its.recipe.load`
+puts in place of what the schema refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from its.errors import did_you_mean, nearest
+from its.recipe.axolotl import sharing
+from its.recipe.axolotl_keys import key_faults
+from its.recipe.launcher import started_processes
+from its.recipe.presets import PRESETS
+from its.recipe.schema import DERIVED
+from its.recipe.source_checks import source_faults
+from its.recipe.template_checks import Templates, named_template_faults
+from its.recipe.trust import code_faults
+from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
+from its.secrets import secrets_in
+
+MAX_CHECKPOINTS = 10_000
+"""Trained in one study; lists of a thousand names each would fill the memory with their product."""
+LISTED = 100
+"""Declared names that a hint lists."""
+
+
+def cross_check_faults(
+    values: Mapping[str, Any], project: Path, unwritten: Mapping[Path, str] | None = None
+) -> Iterator[Found]:
+    """Every fault beyond the schema, as (location, message, hint).
+
+    Args:
+        unwritten: texts of templates that are not written yet, by their path.
+    """
+    for check in (_names, _strategies, _train):
+        yield from check(values)
+    yield from source_faults(values, project)
+    for check in (_numbers, _engine, _secrets):
+        yield from check(values)
+    unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
+    yield from unfit
+    yield from _two_templates(values)
+    named = {location for location, _, _ in unfit}  # what has to be taken out anyway needs no allowance
+    yield from (fault for fault in code_faults(values) if fault[0] not in named)
+    yield from named_template_faults(values, Templates(project, unwritten or {}))
+
+
+def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
+    """A fault if training receives two chat templates; that of a wheel's model is written into the model."""
+    settings = table_at(table_at(values, "train"), "axolotl")
+    models = table_at(values, "models")
+    for name in models:
+        declared = table_at(models, name)
+        if declared.get("chat_template") is not None and table_at(declared, "source").get("kind") != "wheel":
+            for key in settings.keys() & {"chat_template", "chat_template_jinja"}:
+                yield ("train", "axolotl", key), f"`models.{name}.chat_template` sets it", "take one of them out"
+
+
+def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
+    if isinstance(name, str) and name not in registry:
+        listed = list(islice(registry, LISTED))  # to search more would take seconds
+        known = ", ".join(f"`{item}`" for item in listed) or "none"
+        known += f" and {len(registry) - LISTED} more" if len(registry) > LISTED else ""
+        hint = did_you_mean(nearest(name, listed), f"declared: {known}")
+        yield location, f"`{dotted(location)}`: {word} `{name}` is not declared", hint
+
+
+def _names(values: Mapping[str, Any]) -> Iterator[Found]:
+    design = table_at(values, "design")
+    for key, registry, word in (
+        ("models", "models", "model"),
+        ("datasets", "datasets", "dataset"),
+        ("benchmarks", "benchmarks", "benchmark"),
+        ("train", "strategies", "strategy"),
+        ("test", "strategies", "strategy"),
+    ):
+        declared, before = table_at(values, registry), set()
+        for index, name in enumerate(list_at(design, key)):
+            if values.get(registry) is not REFUSED:
+                yield from _known(name, ("design", key, index), declared, word)
+            if name in before and isinstance(name, str):
+                yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
+            before.add(name)
+    if "base" in table_at(values, "strategies"):
+        yield ("strategies", "base"), "`base` is the untrained model in tables", "give the strategy another name"
+    seeds = [seed for seed in list_at(design, "seeds") if seed is not REFUSED]
+    if len(set(seeds)) < len(seeds):
+        yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"
+    judge = table_at(table_at(values, "grading"), "judge")
+    yield from _known(table_at(values, "writer").get("model"), ("writer", "model"), table_at(values, "models"), "model")
+    yield from _known(judge.get("model"), ("grading", "judge", "model"), table_at(values, "models"), "model")
+    for name, dataset in table_at(values, "datasets").items():
+        if name in table_at(values, "benchmarks"):
+            yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named after it: rename one"
+        for index, item in enumerate(list_at(table_at(dataset, "decontamination"), "against")):
+            location = ("datasets", name, "decontamination", "against", index)
+            yield from _known(item, location, table_at(values, "benchmarks"), "benchmark")
+    for section in ("datasets", "benchmarks"):
+        for name, entry in table_at(values, section).items():
+            for index, step in enumerate(list_at(entry, "filters")):
+                yield from _filter(step, (section, name, "filters", index), entry, values)
+
+
+def _filter(step: Any, here: Location, entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
+    section, name = here[:2]
+    if step == "answer_agrees" and not _maps(entry, "reference"):
+        yield here, f"`{section}.{name}` filters by `answer_agrees` and maps no `reference`", "add it to `fields`"
+    if not isinstance(step, Mapping):
+        return
+    if "model" in step:
+        yield from _known(step["model"], (*here, "model"), table_at(values, "models"), "model")
+    kind, least, most = step.get("name"), step.get("at_least"), step.get("at_most")
+    if kind == "tokens":
+        if least is None and most is None:
+            yield here, "`tokens` has no `at_least` and no `at_most`: it keeps everything", "give one of them"
+        if section == "benchmarks" and step.get("of") == "solution":
+            yield (*here, "of"), "a benchmark is filtered by its problems alone, not by solutions", "`of: problem`"
+    if kind == "column":
+        ways = [way for way in ("keep", "drop") if step.get(way) is not None]
+        ways += ["bounds"] if least is not None or most is not None else []
+        if len(ways) != 1:
+            wrong = f"has {' and '.join(f'`{way}`' for way in ways)}" if ways else "has no condition"
+            yield here, f"the filter `column` {wrong}", "one of `keep`, `drop`, or `at_least` and `at_most`"
+        if "{{" in str(step.get("of")):
+            hint = "keep it under a name, `fields: {meta: {mine: '{{ ... }}'}}`, and filter by that: `of: mine`"
+            yield (*here, "of"), "a filter names a column or a path, not an expression", hint
+    numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in (least, most))
+    if numbers and least > most:  # type: ignore[operator]
+        yield (*here, "at_least"), f"`at_least` is {least}, above `at_most`, {most}", "swap them"
+
+
+def _maps(entry: Mapping[str, Any], field: str) -> bool:
+    """Whether the rows of a set have a field; those of a procedural source have all of them."""
+    preset = entry.get("preset")
+    if isinstance(preset, str) and preset in PRESETS:
+        fields = PRESETS[preset].fields
+        return getattr(fields, field) is not None or (field == "reference" and fields.choices is not None)
+    declared = table_at(entry, "fields")
+    return table_at(entry, "source").get("kind") == "procedural" or bool(
+        declared.get(field) or (field == "reference" and declared.get("choices"))
+    )
+
+
+def _strategies(values: Mapping[str, Any]) -> Iterator[Found]:
+    strategies = table_at(values, "strategies")
+    bases = {name: _basis(strategy) for name, strategy in strategies.items()}
+    for name, strategy in strategies.items():
+        if not isinstance(strategy, Mapping):
+            continue
+        here = ("strategies", name)
+        yield from _derived(name, strategy, strategies, bases)
+        persona = strategy.get("persona")
+        if not isinstance(persona, Mapping):
+            continue
+        if strategy.get("domains"):
+            for index, example in enumerate(list_at(persona, "examples")):
+                if isinstance(example, Mapping) and not example.get("domain"):
+                    location = (*here, "persona", "examples", index)
+                    yield location, f"`{dotted(location)}` needs a `domain`", "the strategy draws domains"
+        sampling = table_at(table_at(values, "writer"), "sampling")
+        if type(persona.get("count")) is int and sampling.get("temperature") == 0 and not strategy.get("domains"):
+            yield (
+                (*here, "persona", "count"),
+                f"`strategies.{name}` requests {persona['count']} personas at temperature 0: all the same",
+                "a temperature above 0, or `domains`",
+            )
+        limits = strategy.get("limits")
+        if not limits:
+            yield (
+                here,
+                f"`strategies.{name}` writes personas but has no `limits`",
+                "add `limits: {max_words: 40, checks: [empty, overlong]}`",
+            )
+        elif isinstance(limits, Mapping):
+            for check, field in (("brief", "min_words"), ("language", "language")):
+                if check in list_at(limits, "checks") and limits.get(field) is None:
+                    yield (
+                        (*here, "limits"),
+                        f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
+                        f"add `{field}:`, or take `{check}` out of `checks`",
+                    )
+
+
+def _derived(
+    name: str, strategy: Mapping[str, Any], strategies: Mapping[str, Any], bases: Mapping[str, str]
+) -> Iterator[Found]:
+    """Faults of a control: one way to a persona, from another declared strategy, without a circle.
+
+    Args:
+        bases: by strategy, the one it is derived from; empty if there is none.
+    """
+    here = ("strategies", name)
+    ways = [key for key in ("persona", *DERIVED) if strategy.get(key) is not None]
+    if len(ways) > 1:
+        yield here, f"`strategies.{name}` has {' and '.join(f'`{way}`' for way in ways)}", "keep one of them"
+        return
+    for key, field in DERIVED.items():
+        other = table_at(strategy, key).get(field)
+        location = (*here, key, field)
+        yield from _known(other, location, strategies, "strategy")
+        if not isinstance(other, str) or other not in strategies:
+            continue
+        source = strategies[other]
+        if isinstance(source, Mapping) and not any(source.get(way) for way in ("persona", *DERIVED)):
+            yield location, f"`strategies.{name}`: `{other}` has no personas", "name a strategy with personas"
+        path, step = {name: None}, other
+        while step and step not in path:
+            path[step] = None
+            step = bases.get(step, "")
+        if step == name:
+            circle = " -> ".join([*path, name])
+            yield location, f"`strategies.{name}` is derived from itself: {circle}", "break the circle"
+
+
+def _basis(strategy: Any) -> str:
+    """The strategy that another one is derived from; empty if there is none."""
+    found = [table_at(strategy, key).get(field) for key, field in DERIVED.items()]
+    return next((item for item in found if isinstance(item, str)), "")
+
+
+def _train(values: Mapping[str, Any]) -> Iterator[Found]:
+    train = table_at(values, "train")
+    sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
+    if all(type(size) is int and size > 0 for size in sizes):
+        whole, micro, devices = (int(str(size)) for size in sizes)
+        shared = sharing(table_at(train, "axolotl"))
+        if devices % shared:
+            yield (
+                ("train", "devices"),
+                f"`train.devices` is `{devices}`: not a multiple of the {shared} that share a sequence",
+                "fix `context_parallel_size` and `tensor_parallel_size` under `train.axolotl`",
+            )
+        elif whole % (least := micro * devices // shared):
+            over = f" / {shared} that share a sequence" if shared > 1 else ""
+            yield (
+                ("train", "global_batch_size"),
+                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices{over} = {least}",
+                f"for example {max(1, whole // least) * least}",
+            )
+    wanted = train.get("devices")
+    if type(wanted) is int and wanted > 0:
+        yield from _devices(train, wanted)
+
+
+def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
+    """A fault if the launcher starts more or fewer processes than there are devices."""
+    launcher, arguments = train.get("launcher"), list_at(train, "launcher_args")
+    if not isinstance(launcher, str) or not all(isinstance(item, str) for item in arguments):
+        return
+    found = started_processes(launcher, arguments)
+    if found is not None and found != devices:
+        setting = f"`launcher: {launcher}`{' with these `launcher_args`' if launcher != 'python' and arguments else ''}"
+        option = "--num_processes" if launcher == "accelerate" else "--nproc_per_node"
+        several = f"`launcher: torchrun` and `launcher_args: [{option}={devices}]`"
+        yield (
+            ("train", "devices"),
+            f"`train.devices` is `{devices}`: {setting} starts {found} process{'es' if found != 1 else ''}",
+            f"`devices: {found}`, or {several if launcher == 'python' else f'`{option}={devices}`'}",
+        )
+
+
+def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
+    design = table_at(values, "design")
+    checkpoints = math.prod(len(list_at(design, key)) for key in ("models", "datasets", "train", "seeds"))
+    if checkpoints > MAX_CHECKPOINTS:
+        yield (
+            ("design",),
+            f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
+            f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
+        )
+    generation = table_at(values, "generation")
+    n = generation.get("n")
+    if type(n) is int:
+        for metric in ("maj", "pass", "all"):
+            for index, k in enumerate(list_at(table_at(values, "measure"), f"{metric}_k")):
+                if type(k) is int and k > n:
+                    yield (
+                        ("measure", f"{metric}_k", index),
+                        f"{metric}@{k} needs at least {k} responses per problem; `generation.n` is {n}",
+                        f"set `generation.n: {k}`, or use k <= {n}",
+                    )
+        if n > 1 and generation.get("temperature") == 0:
+            yield (
+                ("generation", "n"),
+                f"`generation.n` is {n} at temperature 0: the same response {n} times",
+                "set `n: 1`, or a temperature above 0",
+            )
+    for name in list_at(table_at(values, "design"), "models"):
+        model = table_at(values, "models").get(str(name))
+        length = model.get("context_length") if isinstance(model, Mapping) else None
+        tokens = generation.get("max_tokens")
+        if type(length) is int and type(tokens) is int and tokens >= length:
+            yield (
+                ("generation", "max_tokens"),
+                f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
+                "leave room for the prompt",
+            )
+
+
+def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
+    engine = table_at(values, "engine")
+    if engine.get("kind") == "openai" and not engine.get("openai"):
+        yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
+    openai = engine.get("openai")
+    served = openai.get("served") if isinstance(openai, Mapping) else None
+    design = table_at(values, "design")
+    known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
+    for name in served if isinstance(served, Mapping) else ():
+        if str(name).split("-")[0] not in known:
+            yield (
+                ("engine", "openai", "served", name),
+                f"`engine.openai.served` names `{name}`, which is not a model or checkpoint of the design",
+                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+            )
+
+
+def _secrets(values: Mapping[str, Any]) -> Iterator[Found]:
+    for section, content in values.items():
+        # Elsewhere names are chosen by the recipe (a dataset, a field of rows), and values are texts of problems.
+        for location, why in secrets_in(content, (section,), names=section in ("engine", "train")):
+            yield (
+                location,
+                f"`{dotted(location)}` {why}: recipes are committed, settings stored with responses",
+                "leave it in the environment of the shell; `key_variable` names a server's",
+            )

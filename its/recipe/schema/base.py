@@ -1,0 +1,123 @@
+"""What all sections of a recipe share: bounds, names, kinds of values, the base model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
+
+RECIPE_VERSION = 1
+NAME_PATTERN = r"^[a-z0-9_]+$"
+MAX_NAME = 64
+"""Four names and their separators form a folder name (`MODEL-DATASET-STRATEGY-SEED`): 255 bytes on most disks."""
+MANY = 1_000
+"""Declared models, sets and strategies, and the items of a list of the design."""
+FEW = 100
+"""Items of a list that a person writes: examples (each adds a turn to every request), caveats, servers."""
+MAX_TOKENS = 10**8
+"""Ten times the longest context of any model."""
+MAX_ROWS = 10**9
+
+_READ_OTHERWISE = re.compile(r"[0-9_]+(e[0-9_]+)?|0x[0-9a-f_]+|0o[0-7_]+|0b[01_]+|true|false|null|yes|no|on|off|y|n")
+"""Names that some YAML reader takes for a number, a truth value or null when they are unquoted."""
+
+
+def name_fault(name: str) -> str | None:
+    """Why a text cannot name a model, set, strategy or recipe, or None; the text follows `NAME_PATTERN`."""
+    if len(name) > MAX_NAME:
+        return f"has {len(name)} characters: a name has at most {MAX_NAME}, since folders are named after it"
+    if _READ_OTHERWISE.fullmatch(name):
+        return "is not a name: unquoted, YAML reads it as a number, a truth value or null"
+    return None
+
+
+def _name(name: str) -> str:
+    fault = name_fault(name)
+    if fault:
+        raise PydanticCustomError("name", "{fault}", {"fault": fault})
+    return name
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a number, for the reference and editors."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(core) | {"x-unit": self.name}
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, json_schema_extra={"maxLength": MAX_NAME}), AfterValidator(_name)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""An integer is a number too (YAML writes 1 where 1.0 is meant); text is not."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Never passed to an engine or a generator: those receive a derived seed of 31 bits (`its.seeds`)."""
+Count = Annotated[int, Field(ge=1, le=MAX_ROWS)]
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS), Unit("tokens")]
+Words = Annotated[int, Field(ge=1, le=MAX_TOKENS), Unit("words")]
+Draws = Annotated[int, Field(ge=1, le=100_000)]
+"""Responses for a query, and the k of a metric over them; published studies draw 10,000."""
+_WORD, _WORDS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
+PATH = r"^[^\t\r\n]+$"
+_HUB_ID = f"^{_WORD}/{_WORD}$"
+_HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
+_HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
+_HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
+_PART = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+URL = r"^https?://[^\s@?#]+$"
+PATTERN_MESSAGES = {
+    URL: "`http(s)://HOST/PATH` is wanted, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
+    " `/chat/completions` are appended to it",
+    PATH: "a path is one line",
+    _HUB_ID: "`owner/name` of the hub is wanted, not a path",
+    _HUB_REVISION: "a commit, branch or tag is wanted",
+    _HUB_SUBSET: "the name of a subset is wanted",
+    _HUB_SPLIT: "the name of a split is wanted",
+    _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
+}
+"""Pattern -> what it accepts, in words."""
+
+FilePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=PATH)]
+HubId = Annotated[str, Field(max_length=200, pattern=_HUB_ID)]
+"""`owner/name`: libraries take other texts for folders, and words such as `pandas` for readers of pickles."""
+HubRevision = Annotated[str, Field(max_length=200, pattern=_HUB_REVISION)]
+HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
+HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
+PartName = Annotated[str, Field(max_length=MAX_NAME, pattern=_PART)]
+ServedName = Annotated[str, Field(min_length=1, max_length=512)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
+
+PersonaCheck = Literal["empty", "brief", "overlong", "refuses", "solves", "leaks", "digits", "copies", "language"]
+AnswerKind = Literal["integer", "number", "math", "choice"]
+TemplateName = Literal["collection", "boxes", "purchase", "sharing", "journey"]
+"""The tables of `its.sources.procedural.TEMPLATES`."""
+
+ONE, SEVERAL = "<one>", "<several>"
+"""Tags that tell, in the place of a schema error, whether a value is one or a list; never keys of a recipe."""
+
+
+def one_or_several(value: Any) -> str:
+    """The tag of a value that may be one or a list."""
+    return SEVERAL if isinstance(value, list) else ONE
+
+
+def ordered(value: Any) -> Any:
+    """A table with its keys sorted at every depth: DVC does not tell two orders apart, so no row may depend on one."""
+    if isinstance(value, dict):
+        return {key: ordered(value[key]) for key in sorted(value)}
+    return [ordered(item) for item in value] if isinstance(value, list) else value
+
+
+Passed = Annotated[dict[str, Any], AfterValidator(ordered)]
+"""Settings that are passed on as they are."""
+
+
+class Section(BaseModel):
+    """The base of all sections: frozen, closed, strict; the text below a field is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)

