@@ -1,4 +1,4 @@
-"""Which responses of the store a study's rows name."""
+"""The responses in the store that the rows of a study cite."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cited_keys(project: Path) -> Iterator[str]:
             for line_number, row in read_json_lines(path, faults):
                 if not isinstance(row, dict):
                     faults.append(
-                        Fault(f"{path}:{line_number}", "the line holds no object", "`dvc repro` writes it anew")
+                        Fault(f"{path}:{line_number}", "the line is not an object", "`dvc repro` rewrites it")
                     )
                     continue
                 rejected = row.get("rejected_keys", [])
@@ -39,7 +39,7 @@ def cited_keys(project: Path) -> Iterator[str]:
                         yield key
                     elif key is not None:
                         what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-                        faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` writes the row anew"))
+                        faults.append(Fault(f"{path}:{line_number}", what, "`dvc repro` rewrites the row"))
     raise_faults(faults)
     judged = project / "data" / "judge.json"
     found = read_json(judged) if judged.is_file() else {}
@@ -47,5 +47,5 @@ def cited_keys(project: Path) -> Iterator[str]:
     for key in keys if isinstance(keys, list) else [keys]:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-            raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` writes it anew")])
+            raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` rewrites it")])
         yield key

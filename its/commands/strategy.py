@@ -1,4 +1,4 @@
-"""Looks at the strategies of a recipe: what they are, what goes into the writer and what comes out. No stage."""
+"""Describe the strategies of a recipe, and preview the chats and personas of one problem: `its strategy`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Write = Callable[[Study, str, str, Sequence[Problem]], Sequence[Written]]
 
 
 def describe(recipe: Recipe) -> list[dict[str, Any]]:
-    """A row for each declared strategy: what gives its persona, where that stands, who gets one, where it is used."""
+    """A row for each declared strategy: the source and place of its persona, its share, its sides of the design."""
     return [
         {
             "name": name,
@@ -68,7 +68,7 @@ def declared(recipe: Recipe, name: str) -> Strategy:
 
 
 def show(study: Study, name: str) -> dict[str, Any]:
-    """What a strategy declares, and its templates by path."""
+    """The declaration of a strategy, and its templates by path."""
     strategy = declared(study.recipe, name)
     paths = [strategy.query] if strategy.persona is None else [strategy.persona.template, strategy.query]
     return {
@@ -88,13 +88,13 @@ def as_yaml(value: Any) -> str:
 
 
 def typed_problem(text: str) -> Problem:
-    """A problem of a text alone.
+    """A problem with nothing but a text.
 
     Raises:
         DataError: if it is blank.
     """
     if not text.strip():
-        raise DataError("the problem is blank", "type one: `--problem TEXT`")
+        raise DataError("the problem is blank", "give one: `--problem TEXT`")
     return Problem(problem_id=TEXT_ID, text=text, source=TEXT_ID)
 
 
@@ -125,7 +125,7 @@ def find_problem(study: Study, set_name: str, problem_id: str | None) -> tuple[P
 def preview(
     study: Study, name: str, problem: Problem, set_name: str, problems: Sequence[Problem], write: Write | None
 ) -> dict[str, Any]:
-    """What goes in and what comes out for one problem, as one document.
+    """The chats and personas of one problem, as one document.
 
     `requests` are the writer's chats, `personas` what came back (None without a writer), `query` the chat that
     training and test see, in which a marked place stands for a persona that was not written. `share` is not applied;

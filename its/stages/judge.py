@@ -26,7 +26,7 @@ JUDGE_VERSION = 2
 
 
 def run(study: Study) -> str:
-    """Ask the judge about each distinct answer to a problem, and list where it differs from the grader."""
+    """Request the judge's opinion on each distinct answer to a problem; list where it differs from the grader."""
     path = study.project / "data" / "judge.json"
     judge = study.recipe.grading.judge
     if judge is None:
@@ -42,7 +42,7 @@ def run(study: Study) -> str:
 
 
 def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
-    """What the judge was asked and said, and the keys of what it said in the store."""
+    """The judge's opinions compared with the verdicts, and their keys in the store."""
     model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}

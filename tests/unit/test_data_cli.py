@@ -311,7 +311,7 @@ def test_push_that_fails_keeps_the_export_and_hides_the_token(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     code, said, err = its("data", "export", "arithmetic", str(tmp_path / "a"), "--push", "me/set")
     assert (code, said) == (1, "")
-    assert "the hub did not take `me/set`: 401 for token ***" in err
+    assert "the hub refused `me/set`: 401 for token ***" in err
     assert (tmp_path / "a" / "README.md").is_file()
     monkeypatch.delenv("HF_TOKEN")
     code, _, err = its("data", "export", "arithmetic", str(tmp_path / "b"), "--push", "me/set")
@@ -383,7 +383,7 @@ def test_an_export_is_not_written_where_others_keep_theirs(its: Its, study: Stud
     place = study.project / where.format(home=study.home)
     code, _, err = its("data", "export", "arithmetic", str(place))
     assert code == 3
-    assert "lies in" in err
+    assert "is in" in err
     assert not place.exists()
 
 

@@ -123,7 +123,7 @@ def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: An
     run_stage("persona")
     run_stage("query")
     _train()
-    assert "(0 asked, 48 from the store)" in run_stage("generate")
+    assert "(0 generated, 48 from the store)" in run_stage("generate")
     run_stage("grade")
     run_stage("measure")
     assert len(engines.asked()) == asked
@@ -388,7 +388,7 @@ BASE = "smollm2_135m-base/arithmetic_test/none.jsonl"
             "other",
             "grade",
             DataError,
-            "`arithmetic_test/other/none` is no query of `arithmetic_test` under test strategy `none`",
+            "`arithmetic_test/other/none` is not a query of `arithmetic_test` under test strategy `none`",
         ),
         (f"verdicts/{BASE}", '"incorrect"', '"wrong"', "measure", FaultsError, "`verdict`: input should be"),
     ],
@@ -523,7 +523,7 @@ def test_answers_to_prompts_that_training_did_not_see_are_refused(study: Study, 
     with Store(study.home / "store.sqlite") as store:
         assert store.stats()["responses"] == personas, "a refused answer is kept"
     _script(study, engines)
-    assert "(48 asked, 0 from the store); prompt ids as training had them: 3 of 3 checkpoints" in run_stage("generate")
+    assert "(48 generated, 0 from the store); prompt ids equal to training: 3 of 3 checkpoints" in run_stage("generate")
     sessions = json.loads(study.sessions_path().read_text(encoding="utf-8"))
     assert {session["prompt_ids"] for session in sessions.values()} == {"compared"}
 
