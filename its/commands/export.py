@@ -53,7 +53,11 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
     licence = card.get("problems", card)["origin"].get("licence")
     own: Side = "train" if name in study.recipe.datasets else "test"
     split: Side = side or own
-    rows = _problem_rows(study, name) if strategy is None else _query_rows(study, name, strategy, own, split)
+    rows = (
+        map(_problem_row, _problems(study, name))
+        if strategy is None
+        else _query_rows(study, name, strategy, own, split)
+    )
     temporary = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,11 +127,6 @@ def push_dataset(folder: Path, repo_id: str, token: str) -> str:
             f"the export is complete in `{folder}`; to upload it: `hf upload {repo_id} {folder} --repo-type dataset`",
         ) from error
     return str(done.commit_url)
-
-
-def _problem_rows(study: Study, name: str) -> Iterator[dict[str, Any]]:
-    for problem in _problems(study, name):
-        yield _problem_row(problem)
 
 
 def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,6 @@ A stage of its own, so that grading depends on no engine. Where the recipe names
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from typing import Any
 
 from its.engines.protocol import Request
@@ -61,7 +60,7 @@ def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
             control.look("data/verdicts", f"`{request.request_id}`", [("the question", request.messages[0]["content"])])
         control.refuse()
         with Progress("judge", len(requests), "answers") as progress:
-            session.ensure(requests.values(), partial(_advance, progress))
+            session.ensure(requests.values(), lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
         keys = []
         for request, key, completion in session.read(requests.values()):
             keys.append(key)
@@ -104,7 +103,3 @@ def _request(
         seed=derive_seed(study.recipe.seed, "judge", name),
         model=model.name,
     )
-
-
-def _advance(progress: Progress, request: Request, tokens: int) -> None:
-    progress.add(tokens=tokens, stored=not tokens)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from its.engines.protocol import Completion, Request
@@ -197,15 +196,11 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
                     control.look(f"data/problems/{job.set_name}.jsonl", f"problem_id `{job.problem.problem_id}`", turns)
                 control.refuse()
             with Progress("personas", len(requests), "personas") as progress:
-                session.ensure(requests, partial(_count, progress))
+                session.ensure(requests, lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
             for request, key, completion in session.read(requests):
                 _settle(waiting[request.request_id], key, completion, marks)
                 tokens += completion.completion_tokens
     return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
-
-
-def _count(progress: Progress, request: Request, tokens: int) -> None:
-    progress.add(tokens=tokens, stored=not tokens)
 
 
 def _request(
