@@ -67,7 +67,7 @@ def test_show_before_anything_ran(its: Its) -> None:
     assert "arithmetic  dataset, not prepared\n  data/problems/arithmetic.jsonl  missing\n" in out
 
 
-def test_show_tells_of_quarantine_and_old_cards(its: Its, study: Study) -> None:
+def test_show_counts_quarantine_and_old_cards(its: Its, study: Study) -> None:
     rows = [problem(index, "train") for index in range(2)]
     write_set(study, "arithmetic", "dataset", rows, quarantine=[{"reasons": ["no answer"]}])
     assert "    quarantine: 1, overlaps: 0\n" in its("data", "show", "arithmetic")[1]
@@ -134,7 +134,7 @@ def test_failures_are_named(its: Its, study: Study, words: list[str], code: int,
     assert json.loads(its("data", *words, "--json")[1])["errors"]
 
 
-def test_lineage_prints_each_step_and_where_it_stands(its: Its, study: Study) -> None:
+def test_lineage_prints_each_step_and_its_place(its: Its, study: Study) -> None:
     row = f"{TRAINED}/arithmetic_test/test_00001/random/0"
     code, out, err = its("data", "lineage", row)
     assert (code, err) == (0, "")

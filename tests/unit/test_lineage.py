@@ -106,7 +106,7 @@ def test_a_checkpoint_is_a_row_too(study: Study, keys: Keys) -> None:
     assert len(step["facts"]["train_queries_sha256"]) == 64
 
 
-def test_a_source_that_changed_or_went_is_told(study: Study, keys: Keys) -> None:
+def test_a_source_that_changed_or_is_missing_is_reported(study: Study, keys: Keys) -> None:
     source = study.project / "data" / "sources" / "train.jsonl"
     card = study.project / "data" / "cards" / "arithmetic" / "card.json"
     origin = '"path": "data/sources/train.jsonl"'

@@ -106,7 +106,7 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
     assert "results/report.html" in said
 
 
-def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: Any) -> None:
+def test_a_second_run_generates_nothing_and_changes_nothing(study: Study, engines: Any) -> None:
     _run(study, engines)
     asked = len(engines.asked())
     before = {path: path.read_bytes() for path in (study.project / "data").rglob("*.json*")}
@@ -155,7 +155,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_persona_is_asked_again_then_mended_or_flagged(study: Study, engines: Any, edit: Edit, case: str) -> None:
+def test_a_bad_persona_is_retried_then_fixed_or_flagged(study: Study, engines: Any, edit: Edit, case: str) -> None:
     completions, flags, text, attempts = BAD[case]
     edit(("  train: [none, random]", "  train: [none, similar]"), ("  test: [none, random]", "  test: [none, similar]"))
     _prepare()
@@ -185,7 +185,7 @@ SIMILAR = """  similar:
 NONE_TWICE = ("  train: [none, random]", "  train: [none]")
 
 
-def test_several_personas_are_checked_and_asked_again_alone(study: Study, engines: Any, edit: Edit) -> None:
+def test_several_personas_are_checked_and_retried_one_by_one(study: Study, engines: Any, edit: Edit) -> None:
     edit(NONE_TWICE, ("  test: [none, random]", "  test: [similar]"), (SIMILAR, f"{SIMILAR}      count: 3\n"))
     _prepare()
     target = study.problems("arithmetic_test")[3]
@@ -220,7 +220,7 @@ def _summary(study: Study) -> list[dict[str, Any]]:
     return list(found["personas"])
 
 
-def test_one_persona_is_asked_for_as_ever(study: Study, engines: Any) -> None:
+def test_the_seed_of_a_single_persona_has_no_index(study: Study, engines: Any) -> None:
     """The seeds of a strategy without a count hold no index: what is stored stays valid."""
     _prepare()
     run_stage("persona")
@@ -289,7 +289,7 @@ def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: 
     assert not (study.project / "data" / "queries" / "test" / "arithmetic_test" / "similar.jsonl").exists()
 
 
-def test_a_persona_that_stands_twice_stops_the_queries(study: Study, engines: Any) -> None:
+def test_a_duplicate_persona_stops_the_queries(study: Study, engines: Any) -> None:
     _prepare()
     run_stage("persona")
     path = study.personas_path("arithmetic", "none")
@@ -311,7 +311,7 @@ def test_train_and_test_prompts_come_from_one_function(study: Study, engines: An
             assert row.solution == (problem.solution if side == "train" else None)
 
 
-def test_problem_ids_may_hold_a_slash(study: Study, engines: Any) -> None:
+def test_problem_ids_may_contain_a_slash(study: Study, engines: Any) -> None:
     _prepare()
     for name in ("arithmetic", "arithmetic_test"):
         path = study.problems_path(name)
@@ -482,7 +482,7 @@ def test_one_engine_serves_the_checkpoints_of_an_architecture(study: Study, engi
     assert len(capable) == 2  # the trained ones share an engine; the base's folder is of another shape here
 
 
-def test_cells_generated_under_unlike_settings_are_flagged(study: Study, engines: Any) -> None:
+def test_cells_generated_under_different_settings_are_flagged(study: Study, engines: Any) -> None:
     _run(study, engines)
     path = study.sessions_path()
     sessions = json.loads(path.read_text(encoding="utf-8"))
