@@ -1,4 +1,4 @@
-"""Read what a study found: the table, the headline."""
+"""Read the results of a study: the table, the headline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def results() -> None:
     "form",
     type=click.Choice(["text", "csv", "latex", "markdown", "json"]),
     default="text",
-    help="How to write it; LaTeX needs booktabs.",
+    help="The output format; LaTeX needs booktabs.",
 )
 @json_option
 def table(form: str, as_json: bool) -> None:
-    """Print the train x test table and what it says.
+    """Print the train x test table and its headline.
 
-    Text comes with the headline, the other formats are the table alone, with
-    its intervals and terms; `--json` is `--format json`.
+    Text includes the headline; the other formats are the table alone, with its intervals and terms. `--json` is
+    `--format json`.
 
     \b
     Reads   results/ of the last `dvc repro`
@@ -53,10 +53,10 @@ def table(form: str, as_json: bool) -> None:
 @results.command()
 @json_option
 def best(as_json: bool) -> None:
-    """Print the pair to report and what it scores.
+    """Print the pair to report and its held-out score.
 
-    The pair is chosen on the benchmarks with the role `select`. Where there is
-    none, the largest cell of a table is named only if `measure.maximum` is true, with what it overstates.
+    The pair is chosen on the benchmarks with the role `select`. Without one, the largest cell of a table is named only
+    if `measure.maximum` is true, with the amount by which it overstates.
 
     \b
     Reads   results/ of the last `dvc repro`
