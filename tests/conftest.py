@@ -1,4 +1,4 @@
-"""Shared by all tests: a study in a folder of its own, golden files, engines fake beyond the process."""
+"""Shared by all tests: a study in its own folder, golden files, engines that are fakes behind the process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's declarations (no data) with the quickstart in charge; the current folder; a home of its own."""
+    """A clone's declarations (no data) with the quickstart as the active recipe; the current folder; its own home."""
     folder = tmp_path / "study"
     folder.mkdir()
     shutil.copy(ROOT / "dvc.yaml", folder)
@@ -82,7 +82,7 @@ def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     script, log = tmp_path / "script.json", tmp_path / "asked.jsonl"
     monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
     monkeypatch.setenv("ITS_FAKE_LOG", str(log))
-    # The stage looks every half second for what a training says; the fake is done in a tenth of that.
+    # The stage reads the progress of a training every half second; the fake is done in a tenth of that.
     monkeypatch.setattr(
         "its.training.run.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.02), monotonic=time.monotonic)
     )
@@ -106,7 +106,7 @@ def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tupl
 
 @pytest.fixture
 def edit(project: Path) -> Callable[..., None]:
-    """Replace texts of params.yaml (or another file of the study), each of which must stand there exactly once.
+    """Replace texts of params.yaml (or another file of the study), each of which must occur exactly once.
 
     `#` in the text to replace is any number: what the recipe is tuned to is not what is tested.
     """
@@ -117,7 +117,7 @@ def edit(project: Path) -> Callable[..., None]:
         for old, new in pairs:
             pattern = re.compile(re.escape(old).replace("\\#", r"[0-9][0-9.e_-]*"))
             found = len(pattern.findall(text))
-            assert found == 1, f"{old!r} stands {found} times in {file}"
+            assert found == 1, f"{old!r} occurs {found} times in {file}"
             text = pattern.sub(lambda _, new=new: new, text)  # type: ignore[misc]
         path.write_text(text, encoding="utf-8")
 

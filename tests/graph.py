@@ -1,7 +1,7 @@
 """The code that each stage of dvc.yaml depends on, from the imports: `python tests/graph.py` writes it into `deps`.
 
-A stage depends on every file of the package that its module imports, wherever the import stands, and what those import
-in turn; on scripts of engine environments that such a file names; and on data beside the code that it names. Only what
+A stage depends on every file of the package that its module imports, at any level, and on what those import in turn;
+on scripts of engine environments that such a file names; and on data beside the code that it names. Only what
 cannot change a row is left out: the modules of `NEUTRAL`, and what they alone import.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "its"
 NEUTRAL = {
-    "its/errors.py": "carries what is said of a fault",
-    "its/shown.py": "how foreign text looks in a message",
+    "its/errors.py": "carries the message of a fault",
+    "its/shown.py": "escapes foreign text in messages",
     "its/progress.py": "draws progress",
-    "its/home.py": "where the home is, locks, removal",
+    "its/home.py": "finds the home, locks, removes",
     "its/recipe/load.py": "finds faults; the stage models the values itself (its/study/study.py)",
     "its/recipe/axolotl_keys.py": "finds faults",
     "its/recipe/trust.py": "finds faults",
@@ -48,7 +48,7 @@ def code_of(module: str) -> set[str]:
 
 
 def entries(files: set[str]) -> list[str]:
-    """The fewest paths that name exactly these files: a folder that is whole stands for what is in it."""
+    """The fewest paths that name exactly these files: a complete folder replaces its files."""
     out: set[str] = set()
     for path in files:
         whole = path
@@ -79,7 +79,7 @@ def with_code(text: str) -> str:
 
 
 def _stages(text: str) -> Iterator[tuple[str, str]]:
-    """(name, text) of each stage; what stands before, between and behind belongs to the block before it."""
+    """(name, text) of each stage; text between stages belongs to the block before it."""
     parts = re.split(r"(?m)^(?=  \w+:$|\S)", text)
     for part in parts:
         found = re.match(r"  (\w+):$", part, re.MULTILINE)
@@ -126,7 +126,7 @@ def _runs_nothing(node: ast.AST) -> bool:
 def _module(name: str, importer: str) -> set[str]:
     """The files that importing a module runs: its own, and the `__init__` of every package above it."""
     parts = name.split(".")
-    if parts[0] != "its":  # scripts of an engine environment import what lies beside them
+    if parts[0] != "its":  # scripts of an engine environment import the files beside them
         beside = f"{Path(importer).parent}/{parts[0]}.py"
         return {beside} if "/workers/" in beside and (ROOT / beside).is_file() else set()
     paths = [Path(*parts[:length]) for length in range(1, len(parts) + 1)]

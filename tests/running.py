@@ -1,4 +1,4 @@
-"""Stages in this process as dvc.yaml runs them, seeing what it declares and nothing else; the shell of a user."""
+"""Stages in this process as dvc.yaml runs them, guarded by what it declares; the shell of a user."""
 
 from __future__ import annotations
 

@@ -26,28 +26,23 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
         RunError: if the check itself fails.
     """
     home = its_home(project)
-    asked = [
-        (document, VllmSettings(*worker_settings(_unloaded(recipe, name), *_declared(recipe), build="vllm")))
-        for document, recipe in recipes
-        if recipe.engine.kind == "vllm"
-        for name in dict.fromkeys([recipe.writer.model, *recipe.design.models])
-    ]
-    if not asked:
+    checked: list[tuple[Document, VllmSettings]] = []
+    for document, recipe in recipes:
+        if recipe.engine.kind != "vllm":
+            continue
+        options, variables = dict(recipe.engine.options), dict(recipe.engine.environment)
+        for name in dict.fromkeys([recipe.writer.model, *recipe.design.models]):
+            declared = recipe.models[name]
+            model = EngineModel(name, name, "", declared.dtype, declared.context_length)
+            settings = worker_settings(model, options, variables, build="vllm")
+            checked.append((document, VllmSettings(*settings)))
+    if not checked:
         return []
     environment = find_environment("vllm", project, home)
-    found = option_faults(environment, [settings for _, settings in asked], home / "logs" / "check-vllm.log")
+    found = option_faults(environment, [settings for _, settings in checked], home / "logs" / "check-vllm.log")
     faults = [
         Fault(document.where(["engine", *fault.key.split(".")]), f"`engine.{fault.key}`: {fault.message}", fault.hint)
-        for (document, _), several in zip(asked, found, strict=True)
+        for (document, _), several in zip(checked, found, strict=True)
         for fault in several
     ]
     return list(dict.fromkeys(faults))
-
-
-def _unloaded(recipe: Recipe, name: str) -> EngineModel:
-    declared = recipe.models[name]
-    return EngineModel(name, name, "", declared.dtype, declared.context_length)
-
-
-def _declared(recipe: Recipe) -> tuple[dict[str, object], dict[str, str]]:
-    return dict(recipe.engine.options), dict(recipe.engine.environment)

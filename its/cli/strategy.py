@@ -139,7 +139,6 @@ def preview(
     if (text is None) == (set_name is None) or (problem_id is not None and set_name is None):
         raise click.UsageError("give a problem: --problem TEXT, or --set SET with or without --problem-id ID")
     from its.commands import strategy as previews
-    from its.stages import persona
 
     study = _study(recipe)
     previews.declared(study.recipe, name)
@@ -148,8 +147,7 @@ def preview(
     else:
         problem = previews.typed_problem(str(text))
         problems = [problem]
-    write = persona.write_personas if engine else None
-    found = previews.preview(study, name, problem, set_name or previews.TEXT_ID, problems, write)
+    found = previews.preview(study, name, problem, set_name or previews.TEXT_ID, problems, engine)
     if as_json:
         print_json(**found)
         return

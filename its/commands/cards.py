@@ -1,4 +1,4 @@
-"""The data sets of a study as `its data` shows them: which there are, their cards, which stage wrote what."""
+"""The data sets of a study for `its data`: a list of them, their cards, the stage that wrote each file."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from its.study.study import Study
 from its.types import Query
 
 STAGES = ("prepare", "prepare_benchmark", "persona", "query")
-"""The stages of dvc.yaml that write what the cards tell of."""
+"""The stages of dvc.yaml that write what a card describes."""
 LOCK_BYTES = 64 * 1024 * 1024
 """Of dvc.lock: some KiB a stage, and a study has a stage for every training."""
 
 
 def overview(study: Study, name: str | None = None) -> list[dict[str, Any]]:
-    """Every set that params.yaml declares, with its steps, files and personas as they lie on the disk.
+    """Every set that params.yaml declares, with its steps, files and personas as they are on disk.
 
     Args:
         name: only this set.
@@ -67,7 +67,7 @@ def problem_card(study: Study, name: str) -> dict[str, Any]:
 
     Raises:
         DataError: if params.yaml declares no such set, or the card is of another version.
-        MissingError: if it was not prepared.
+        MissingError: if the set is not prepared.
     """
     list(_declared(study, name))
     path = study.card_path(name)
@@ -75,11 +75,11 @@ def problem_card(study: Study, name: str) -> dict[str, Any]:
 
 
 def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
-    """The card of a set under a strategy: its problems, who wrote the personas and how, the queries.
+    """The card of a set under a strategy: its problems, the writer of the personas and its settings, the queries.
 
     Raises:
         DataError: if params.yaml declares no such set or strategy.
-        MissingError: if a stage that writes a part of it did not run.
+        MissingError: if the output of a stage is missing.
     """
     recipe = study.recipe
     card = problem_card(study, name)
@@ -90,7 +90,7 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     queries = {row.query_id: row for row in read_rows(queries_path, Query, key=lambda row: row.query_id)}
     personas = study.personas(name, strategy)
     chain = list(_chain(study, strategy))
-    asked = _author(study, strategy)
+    asked = _writing_strategy(study, strategy)
     examples = []
     for query in list(queries.values())[:EXAMPLES]:
         own = personas.get(query.problem_id, [])
@@ -134,7 +134,7 @@ def _declared(study: Study, name: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _card_or_fault(study: Study, name: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The card, or why there is none: a list of sets should not end at the first that is not prepared."""
+    """The card, or why there is none: a list of sets does not end at the first that is not prepared."""
     try:
         return problem_card(study, name), None
     except MissingError:
@@ -144,7 +144,7 @@ def _card_or_fault(study: Study, name: str) -> tuple[dict[str, Any] | None, str 
 
 
 def _files(study: Study, name: str) -> list[Path]:
-    """The files of a set that the design has, whether they are there or not; then further personas that are."""
+    """The files that a set has in the design, whether they exist or not."""
     found = [study.problems_path(name)]
     personas, queries = [], []
     for side, set_name, strategies in study.sets():
@@ -182,11 +182,11 @@ def _written_by(project: Path) -> dict[str, dict[str, str]]:
             for out in entry.get("outs", [])
         }
     except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no lock file of DVC", "`dvc repro` writes it") from error
+        raise DataError(f"{path}: is not a lock file of DVC", "`dvc repro` writes it") from error
 
 
 def _chain(study: Study, strategy: str) -> Iterator[str]:
-    """A strategy, then the one from which it takes personas (`noise.like`, `shuffled.of`), and so on."""
+    """A strategy, then the one whose personas it uses (`noise.like`, `shuffled.of`), and so on."""
     seen: list[str] = []
     following: str | None = strategy
     while following is not None and following not in seen:
@@ -195,8 +195,8 @@ def _chain(study: Study, strategy: str) -> Iterator[str]:
         following = study.recipe.strategies[following].derived_from
 
 
-def _author(study: Study, strategy: str) -> Strategy | None:
-    """The strategy by which a model wrote the personas; None where none did: words of `noise` are drawn."""
+def _writing_strategy(study: Study, strategy: str) -> Strategy | None:
+    """The strategy by which a model wrote the personas; None if no model did: words of `noise` are drawn."""
     entry = study.recipe.strategies[strategy]
     for _ in study.recipe.strategies:  # a circle is a fault of the recipe
         if entry.shuffled is None:
@@ -234,7 +234,7 @@ def _writer(study: Study) -> dict[str, Any]:
 
 
 def _sessions(study: Study, keys: list[str | None]) -> list[dict[str, Any]] | None:
-    """What the responses behind the personas were made with; None where there is no store."""
+    """The engine settings behind the responses of the personas; None without a store."""
     path = study.home / STORE_FILE
     if not path.is_file():
         return None
@@ -254,13 +254,13 @@ def _sessions(study: Study, keys: list[str | None]) -> list[dict[str, Any]] | No
 
 
 def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
-    """What stage `persona` counted; None where the strategy has no personas."""
+    """The counts of stage `persona`; None if the strategy has no personas."""
     found = read_json(study.project / "data" / "personas" / "summary.json")
     own = [row for row in found["personas"] if (row["set"], row["strategy"]) == (name, strategy)]
     return {**own[0], "rules_version": found.get("rules_version")} if own else None
 
 
 def _md5(path: Path) -> str:
-    """As DVC names a file's content; no protection is meant."""
+    """The hash by which DVC names a file's content; not for security."""
     with open_regular(path) as raw:
         return hashlib.file_digest(raw, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,4 +1,4 @@
-"""Which responses of the store a study's rows name."""
+"""The responses in the store that the rows of a study cite."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cited_keys(project: Path) -> Iterator[str]:
                     continue
                 place, row = f"{path}:{line.number}", line.value
                 if not isinstance(row, dict):
-                    faults.append(Fault(place, "the line holds no object", "`dvc repro` writes it anew"))
+                    faults.append(Fault(place, "the line is not an object", "`dvc repro` rewrites it"))
                     continue
                 rejected = row.get("rejected_keys", [])
                 for key in [row.get("request_key"), *(rejected if isinstance(rejected, list) else [rejected])]:
@@ -41,7 +41,7 @@ def cited_keys(project: Path) -> Iterator[str]:
                         yield key
                     elif key is not None:
                         what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-                        faults.append(Fault(place, what, "`dvc repro` writes the row anew"))
+                        faults.append(Fault(place, what, "`dvc repro` rewrites the row"))
     raise_faults(faults)
     judged = project / "data" / "judge.json"
     found = read_json(judged) if judged.is_file() else {}
@@ -49,5 +49,5 @@ def cited_keys(project: Path) -> Iterator[str]:
     for key in keys if isinstance(keys, list) else [keys]:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
-            raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` writes it anew")])
+            raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` rewrites it")])
         yield key

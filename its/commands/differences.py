@@ -41,7 +41,7 @@ def compare(old: str, new: str, set_name: str | None, strategy: str | None) -> l
         FaultsError: with every line that is not a row, or the first faults of a file of another kind.
         MissingError: outside a project, or if a file is neither in DVC's cache nor in its remote.
     """
-    if os.path.isfile(old) or os.path.isfile(new):  # unlike Path.is_file it takes a name that no file can have
+    if os.path.isfile(old) or os.path.isfile(new):  # Path.is_file raises for a name that no file can have
         return [_compare_files(Path(old), Path(new))]
     project = find_project()
     left, right = open_files(project, old), open_files(project, new)
@@ -99,7 +99,7 @@ def _rows(files: Files, path: str) -> Rows:
         if not isinstance(row, dict) or not isinstance(row.get("problem_id"), str):
             faults.append(Fault(f"{place}:{line.number}", "not a row of problems or personas: it has no `problem_id`"))
             if len(faults) > MAX_FAULTS:
-                break  # it is another file, and the rest would say the same
+                break  # it is another kind of file, and the rest would repeat this
             continue
         name = row["problem_id"]
         while name in out:

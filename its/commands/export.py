@@ -1,4 +1,4 @@
-"""A data set of the study as a folder that `datasets.load_dataset` reads, and its way to the Hugging Face hub."""
+"""Export a data set of the study as a folder for `datasets.load_dataset`, and upload it to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from its.rows import read_rows
 from its.study.study import Study, join_query_id
 from its.types import Problem, Query
 
-_OTHERS = (".git", ".dvc")
+_RESERVED = (".git", ".dvc")
 Side = Literal["train", "test"]
 BATCH_ROWS = 1000
 TOKEN_VARIABLE = "HF_TOKEN"
@@ -31,7 +31,7 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
     With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. `meta`
-    is a text of JSON, since its fields may differ from row to row.
+    is JSON text, since its fields may differ between rows.
 
     Args:
         side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
@@ -43,17 +43,21 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
     Raises:
         DataError: if params.yaml declares no such set or strategy, `out` exists or is in a folder of git, DVC or ITS,
             or a row of the train side has no solution.
-        MissingError: if a stage that writes the rows did not run.
+        MissingError: if the output of a stage is missing.
         RunError: if the disk is full.
     """
     _check_place(study, out)
     if os.path.lexists(out):
-        raise DataError(f"`{out}` exists", "name a folder that does not; nothing is overwritten")
+        raise DataError(f"`{out}` exists", "choose a new name; nothing is overwritten")
     card = set_card(study, name, strategy)
     licence = card.get("problems", card)["origin"].get("licence")
     own: Side = "train" if name in study.recipe.datasets else "test"
     split: Side = side or own
-    rows = _problem_rows(study, name) if strategy is None else _query_rows(study, name, strategy, own, split)
+    rows = (
+        map(_problem_row, _problems(study, name))
+        if strategy is None
+        else _query_rows(study, name, strategy, own, split)
+    )
     temporary = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,7 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise DataError(f"{out}: the name is too long for a folder", "give a shorter one") from error
-        raise RunError(f"{out}: {str(error.strerror).lower()}", "nothing was left behind") from error
+        raise RunError(f"{out}: {str(error.strerror).lower()}", "no partial export was left") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -77,34 +81,34 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
 
 
 def _check_place(study: Study, out: Path) -> None:
-    """Refuse what is the home's, git's or DVC's; a name that no folder can have shows when it is made."""
+    """Refuse a place in the home or in a folder of git or DVC; an impossible name fails when the folder is created."""
     target = Path(os.path.realpath(out))
     home = Path(os.path.realpath(study.home))
     project = Path(os.path.realpath(study.project))  # itself within `.dvc` where DVC runs a queued experiment
     parts = target.relative_to(project).parts if target.is_relative_to(project) else target.parts
-    inside = next((part for part in parts if part.casefold() in _OTHERS), None)
+    inside = next((part for part in parts if part.casefold() in _RESERVED), None)
     if inside is not None or target.is_relative_to(home):
-        whose = f"`{inside}`" if inside is not None else f"the home of ITS, {home}"
-        raise DataError(f"{out}: lies in {whose}", "name a folder outside of it")
+        where = f"`{inside}`" if inside is not None else f"the ITS home, {home}"
+        raise DataError(f"{out}: is in {where}", "choose a folder outside of it")
 
 
 def hub_token() -> str:
-    """The token that `HF_TOKEN` of the environment holds; it is printed nowhere.
+    """The token in the environment variable `HF_TOKEN`; it is never printed.
 
     Raises:
         MissingError: if there is none.
     """
     if token := os.environ.get(TOKEN_VARIABLE):
         return token
-    what = f"`{TOKEN_VARIABLE}` is not set: the hub wants a token that may write"
-    raise MissingError(what, f"`export {TOKEN_VARIABLE}=...`, made at https://huggingface.co/settings/tokens")
+    what = f"`{TOKEN_VARIABLE}` is not set: the hub requires a token with write access"
+    raise MissingError(what, f"`export {TOKEN_VARIABLE}=...`, created at https://huggingface.co/settings/tokens")
 
 
 def push_dataset(folder: Path, repo_id: str, token: str) -> str:
-    """Upload an exported folder to the hub; a new repository is private. The address of the commit is returned.
+    """Upload an exported folder to the hub and return the URL of the commit; a new repository is private.
 
     Raises:
-        RunError: if the hub refuses or cannot be reached; the token is in no message.
+        RunError: if the hub refuses or cannot be reached; no message contains the token.
     """
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
@@ -117,17 +121,12 @@ def push_dataset(folder: Path, repo_id: str, token: str) -> str:
             repo_id=repo_id, repo_type="dataset", folder_path=folder, commit_message=f"Upload {folder.name}"
         )
     except (HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        said = " ".join(str(error).split()).replace(token, "***")
+        reason = " ".join(str(error).split()).replace(token, "***")
         raise RunError(
-            f"the hub did not take `{repo_id}`: {said or type(error).__name__}",
-            f"the export is complete in `{folder}`; `hf upload {repo_id} {folder} --repo-type dataset` tries again",
+            f"the hub refused `{repo_id}`: {reason or type(error).__name__}",
+            f"the export is complete in `{folder}`; to upload it: `hf upload {repo_id} {folder} --repo-type dataset`",
         ) from error
     return str(done.commit_url)
-
-
-def _problem_rows(study: Study, name: str) -> Iterator[dict[str, Any]]:
-    for problem in _problems(study, name):
-        yield _problem_row(problem)
 
 
 def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) -> Iterator[dict[str, Any]]:
@@ -186,7 +185,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], with_messages: bo
 
 
 def _front_matter(title: str, split: Side, rows: int, licence: str | None) -> str:
-    """What the hub and `load_dataset` read above the card."""
+    """The metadata above the card that the hub and `load_dataset` read."""
     from huggingface_hub import DatasetCardData
 
     steps = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -24,14 +24,14 @@ from its.types import Verdict, is_cut
 
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 ADDED = ("answer", "verdict", "rule", "span", "reason", "grader_version")
-"""The fields that a graded row ends in; `reason` only where the verdict is `grader_error`."""
+"""The fields at the end of a graded row; `reason` only if the verdict is `grader_error`."""
 APART = ("thinking", "reasoning_content")
-"""Where thinking stands that came apart from the text: in a row of `data/responses`, in a message of a server."""
+"""Fields with thinking that is separate from the text: in a row of `data/responses`, in a message of a server."""
 
 _ADDED = frozenset(ADDED)
 _HINTS = HINTS | {
-    "integer": "mend it, or give `--kind number` or `--kind math`",
-    "number": "mend it, or give `--kind math`",
+    "integer": "fix it, or use `--kind number` or `--kind math`",
+    "number": "fix it, or use `--kind math`",
 }
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -47,10 +47,10 @@ def grade_file(
     opened_by: OpenedBy | None = None,
     fallback: bool = True,
 ) -> dict[str, int]:
-    """Write every row of a file with its answer, verdict and rule; return how many got which verdict.
+    """Write every row of a file with its answer, verdict and rule; return the count of each verdict.
 
-    Two passes, both streamed: the first finds every fault, so that none shows after an hour of grading. That `output`
-    cannot be written shows before it.
+    Two passes, both streamed: the first finds every fault, so that none appears after an hour of grading. An `output`
+    that cannot be written fails before it.
 
     Args:
         source: JSON lines; `reference` is text or a number, `response` text, `kind` may say the row's answer kind. A
@@ -75,9 +75,9 @@ def grade_file(
     """
     before = _state(source)
     if os.path.exists(output) and output.samefile(source):
-        raise DataError(f"{output}: is the file to grade", "give `--output` another name")
+        raise DataError(f"{output}: is the file to grade", "choose another name for `--output`")
     if thinking is not None and not all(mark.strip() for mark in thinking):
-        raise DataError("a mark of `--thinking` is blank", "wanted what stands before and behind the reasoning")
+        raise DataError("a mark of `--thinking` is blank", "give the marks before and after the reasoning")
     marks = None if thinking is None else PlainMarks(*thinking, opened_by)
     counts: Counter[str] = Counter()
 
@@ -104,7 +104,7 @@ def grade_file(
 
 
 def _state(source: Path) -> tuple[int, ...]:
-    """What differs once a file was replaced or written to.
+    """The identity of a file, which differs once it was replaced or written to.
 
     Raises:
         MissingError: no such file.
@@ -113,15 +113,15 @@ def _state(source: Path) -> tuple[int, ...]:
     try:
         found = source.stat()
     except FileNotFoundError as error:
-        raise MissingError(f"{source}: no such file", "give the path of the JSON lines to grade") from error
+        raise MissingError(f"{source}: no such file", "give the path of a file of JSON lines") from error
     except OSError as error:
-        raise DataError(f"{source}: cannot be read: {str(error.strerror).lower()}", "mend the path") from error
+        raise DataError(f"{source}: cannot be read: {str(error.strerror).lower()}", "fix the path") from error
     if stat.S_ISDIR(found.st_mode):
-        raise DataError(f"{source}: is a folder, wanted a file of JSON lines", "name a file in it")
+        raise DataError(f"{source}: is a folder, wanted a file of JSON lines", "give a file in it")
     if not stat.S_ISREG(found.st_mode):
         raise DataError(
-            f"{source}: is no regular file, and grading reads it more than once",
-            "write what comes out of a pipe to a file first, and grade that",
+            f"{source}: is not a regular file, and grading reads it more than once",
+            "write the output of a pipe to a file first, and grade that file",
         )
     if not os.access(source, os.R_OK):
         raise DataError(f"{source}: cannot be read: permission denied", f"`chmod u+r {source}`")
@@ -129,11 +129,11 @@ def _state(source: Path) -> tuple[int, ...]:
 
 
 def _changed(source: Path) -> DataError:
-    return DataError(f"{source}: changed while it was graded", "let it be written to its end, then grade it again")
+    return DataError(f"{source}: changed while it was graded", "wait until it is complete, then grade it again")
 
 
 def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bool) -> int:
-    """How many rows there are, once all of them were found good."""
+    """Check every row and return their number."""
     faults: list[Fault] = []
     count = 0
 
@@ -166,10 +166,10 @@ def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bo
 
 
 def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a file that was found good.
+    """The rows of a file that was checked.
 
     Raises:
-        DataError: if it is not any more.
+        DataError: if it changed since.
     """
     try:
         for line in read_json_lines(source):
@@ -184,14 +184,14 @@ def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dic
 
 
 def _item(number: int, row: dict[str, Any], kind: AnswerKind | None, marks: Marks | None) -> Item:
-    # Half a character has no UTF-8 and is no text to most libraries. One for one, so that `span` fits the response.
+    # A lone surrogate has no UTF-8 form. It is replaced by one character, so that `span` fits the response.
     text = row["response"] if row["response"].isascii() else _HALF.sub("\ufffd", row["response"])
     cut_short, apart = is_cut(row.get("finish_reason")), any(isinstance(row.get(name), str) for name in APART)
     return Item(str(number), 0, text, _text(row["reference"]), _kind(row, kind), marks, cut_short, apart)
 
 
 def _with_verdict(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
-    graded = {name: value for name, value in row.items() if name not in _ADDED}  # a former `reason` goes, too
+    graded = {name: value for name, value in row.items() if name not in _ADDED}  # removes a former `reason` too
     graded |= {"answer": verdict.answer, "verdict": verdict.verdict, "rule": verdict.rule, "span": verdict.span}
     graded |= {"reason": verdict.reason} if verdict.reason else {}
     return graded | {"grader_version": GRADER_VERSION}
@@ -209,17 +209,17 @@ def _kind(row: dict[str, Any], kind: AnswerKind | None) -> AnswerKind:
 
 
 def _row_faults(row: Any, kind: AnswerKind | None) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    """What the fault is of, and the fault: message and hint."""
+    """(part of the row, (message, hint)) of each fault."""
     if not isinstance(row, dict):
         wanted = "wanted an object with `reference` and `response`"
         yield "row", (f"a {type(row).__name__}, {wanted}", None)
         return
     if "response" not in row:
-        yield "response", (f"no `response`; {_has(row)}", "rename the field that holds the model's text")
+        yield "response", (f"no `response`; {_has(row)}", "rename the field with the model's text")
     elif not isinstance(row["response"], str):
         yield "response", (f"`response` is a {type(row['response']).__name__}, wanted text", None)
     if "reference" not in row:
-        yield "reference", (f"no `reference`; {_has(row)}", "rename the field that holds the known answer")
+        yield "reference", (f"no `reference`; {_has(row)}", "rename the field with the known answer")
     elif (fault := _reference_fault(row["reference"])) is not None:
         yield "reference", (fault, None)
     said = row.get("kind")
@@ -228,9 +228,9 @@ def _row_faults(row: Any, kind: AnswerKind | None) -> Iterator[tuple[str, tuple[
         yield "kind", ("no `kind`", f"give `--kind`, one of {', '.join(KINDS)}")
     elif said not in KINDS:
         yield "kind", (f"`kind` is `{said}`", f"known: {', '.join(KINDS)}")
-    if not _ADDED.isdisjoint(row) and not _is_graded(row):  # rows that were graded before are ours to grade again
+    if not _ADDED.isdisjoint(row) and not _is_graded(row):  # rows that were graded here can be graded again
         named = " and ".join(f"`{name}`" for name in ADDED if name in row)
-        yield "added", (f"has {named} already, which would be overwritten", "rename it")
+        yield "added", (f"already has {named}, which would be overwritten", "rename it")
 
 
 def _has(row: dict[str, Any]) -> str:
@@ -243,12 +243,12 @@ def _reference_fault(reference: Any) -> str | None:
     if isinstance(reference, float) and not math.isfinite(reference):
         return f"`reference` is {reference}, wanted text or a finite number"
     if isinstance(reference, str) and not reference.isascii() and _HALF.search(reference):
-        return "`reference` holds half a character (a lone surrogate)"
+        return "`reference` contains half a character (a lone surrogate)"
     return None
 
 
 def _is_graded(row: dict[str, Any]) -> bool:
-    """Whether a row's verdict is one that was written here, by whatever version, and not fields of somebody else."""
+    """Whether a row's verdict was written by any version of ITS; otherwise the fields are someone else's."""
     if not all(name in row for name in ADDED if name != "reason"):
         return False
     try:

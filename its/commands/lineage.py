@@ -1,6 +1,6 @@
-"""Where a row comes from: from a verdict or a training row back to the line of the source, each step with its facts.
+"""Trace a verdict or a training row back to the line of its source, each step with its facts.
 
-Rows are read as plain values, so that a field which a later version adds is shown and not refused.
+Rows are read as plain values, so that a field of a later version is shown and not refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRAINING_KEY = re.compile(r"\$ITS_HOME/training/([0-9a-f]{16})/")
 
 
 def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: int | None = None) -> dict[str, Any]:
-    """The way of a row back to its source.
+    """The steps from a row back to its source.
 
     Args:
         row_id: as `its.row_ids` reads it.
@@ -44,7 +44,7 @@ def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: in
 
     Raises:
         DataError: if no row or several have this id.
-        MissingError: if a stage that writes rows on the way did not run.
+        MissingError: if the output of a stage on the way is missing.
         FaultsError: with every line of a file on the way that cannot be read.
     """
     checkpoints = {item.name: item for item in study.checkpoints()}
@@ -58,13 +58,13 @@ def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: in
     )
     return {
         "target": target.as_json(),
-        "steps": list(_Walk(study).steps(target, checkpoints.get(target.checkpoint or ""))),
+        "steps": list(_Trace(study).steps(target, checkpoints.get(target.checkpoint or ""))),
         "standing": standing(study.project, _stages(target)).as_json(),
     }
 
 
 def _sets(study: Study) -> dict[str, SetIds]:
-    """The declared sets that were prepared; of those outside the design no queries are known."""
+    """The declared sets that are prepared; those outside the design have no queries."""
     recipe = study.recipe
     strategies = {name: found for _, name, found in study.sets()}
     out = {}
@@ -81,18 +81,18 @@ def _sets(study: Study) -> dict[str, SetIds]:
             }
             out[name] = SetIds("train" if name in recipe.datasets else "test", ids, strategies.get(name, []))
     if not out:
-        raise MissingError("no set of this study is prepared", "`dvc repro prepare prepare_benchmark`")
+        raise MissingError("no data set of this study is prepared", "`dvc repro prepare prepare_benchmark`")
     return out
 
 
 def _stages(target: Target) -> tuple[str, ...]:
-    """The stages that a row went through."""
+    """The stages that produced a row."""
     ends = {"problem": 2, "query": 4, "checkpoint": 5, "response": 7}
     return STAGES[: ends[target.kind]]
 
 
-class _Walk:
-    """One walk: the study, and its store if there is one."""
+class _Trace:
+    """The steps of one trace, over the study and its store if there is one."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -159,7 +159,7 @@ class _Walk:
             "training_seed": checkpoint.seed,
         }
         if key is None:
-            facts["missing"] = "the model is not here: `dvc pull`, or `dvc repro train`"
+            facts["missing"] = "the model is not available: `dvc pull`, or `dvc repro train`"
         parity = study.model_path(checkpoint) / "its_parity.json"
         if parity.is_file():
             left_out = ("examples", "probes")
@@ -185,7 +185,7 @@ class _Walk:
         yield from self._personas(set_name, str(target.problem_id), strategy)
 
     def _personas(self, set_name: str, problem_id: str, strategy: str, seen: tuple[str, ...] = ()) -> Iterator[Step]:
-        """The problem's persona rows under a strategy, what was asked for each, and whose it is if it was taken."""
+        """The problem's persona rows under a strategy, the request for each, and its owner if it was taken."""
         path = self.study.personas_path(set_name, strategy)
         name = join_query_id(set_name, problem_id, strategy)
         declared = self.study.recipe.strategies[strategy]
@@ -219,7 +219,7 @@ class _Walk:
             "environment_lock": traced.identity.get("environment"),
             "session": traced.session,
         }
-        if what == "request":  # query and response say it already
+        if what == "request":  # the query and the response state it already
             facts = {name: value for name, value in facts.items() if name in ("sampling", "seed", "start", "session")}
         yield _step(what, name, None, facts)
 
@@ -238,22 +238,22 @@ class _Walk:
         yield self._source(set_name, found[0]["facts"], card)
 
     def _source(self, set_name: str, problem: dict[str, Any], card: dict[str, Any] | None) -> Step:
-        """Where the problem stood in its source, and that line as it is now."""
+        """The place of the problem in its source, and that line as it is now."""
         row = problem.get("row")
         place = re.fullmatch(r"(.+?)(?::(\d+)|\[(\d+)\])", row) if isinstance(row, str) else None
         facts = _origin(card, problem, place.group(1) if place else None)
         if place is None:
             return _step("source row", str(row or problem.get("source")), None, facts)
         named = place.group(1)
-        if named not in self._files(set_name):  # a row may be anybody's, and name any file of this machine
-            missing = f"`{named}` is not here, or not of what params.yaml declares for `{set_name}`"
+        if named not in self._files(set_name):  # an untrusted row may name any file of this machine
+            missing = f"`{named}` does not exist, or is not a file that params.yaml declares for `{set_name}`"
             return _step("source row", str(row), None, facts | {"missing": missing})
         path = self.study.project / named
         if not path.is_file():
-            return _step("source row", str(row), None, facts | {"missing": f"`{named}` is not here"})
-        told = facts.get("sha256")
-        if told and told != file_sha256(path):
-            facts["changed"] = "the file is not the one that was prepared (another SHA-256)"
+            return _step("source row", str(row), None, facts | {"missing": f"`{named}` does not exist"})
+        recorded = facts.get("sha256")
+        if recorded and recorded != file_sha256(path):
+            facts["changed"] = "the file has changed since it was prepared (another SHA-256)"
         if place.group(2) and path.suffix.lower() in (".jsonl", ".ndjson", ".csv", ".tsv"):
             facts["line"] = _line(path, int(place.group(2)))
         return _step("source row", str(row), f"{self._shown(path)}:{place.group(2)}" if place.group(2) else None, facts)
@@ -264,12 +264,12 @@ class _Walk:
         found: list[str] = []
         for source in entry.sources:
             if source.kind == "files":
-                with contextlib.suppress(ItsError):  # it is not here any more
+                with contextlib.suppress(ItsError):  # it no longer exists
                     found += named_files(self.study.project, source.path).names
         return found
 
     def _row(self, what: str, name: str, path: Path, wanted: Any, drop: tuple[str, ...] = ()) -> Iterator[Step]:
-        """The rows of a file that are wanted, at least one."""
+        """The wanted rows of a file, at least one."""
         faults: list[Fault] = []
         count = 0
         for line in read_json_lines(path):
@@ -280,7 +280,7 @@ class _Walk:
             try:
                 found = wanted(row)
             except (KeyError, TypeError):
-                faults.append(Fault(f"{path}:{number}", f"no row of this kind ({what})", "`dvc repro` writes it anew"))
+                faults.append(Fault(f"{path}:{number}", f"no row of this kind ({what})", "`dvc repro` rewrites it"))
                 continue
             if found:
                 count += 1
@@ -288,7 +288,7 @@ class _Walk:
                 yield _step(what, name, f"{self._shown(path)}:{number}", facts)
         raise_faults(faults)
         if not count:
-            hint = "`dvc status` says which stage has to run again"
+            hint = "`dvc status` names the stage to run again"
             raise_faults([Fault(str(path), f"no {what} of `{name}`", hint)])
 
     def _trace(self, key: Any) -> Record | None:
@@ -302,7 +302,7 @@ class _Walk:
 
 
 def _origin(card: dict[str, Any] | None, problem: dict[str, Any], file: str | None) -> dict[str, Any]:
-    """What the card says of the part and the file that a problem came from."""
+    """What the card records of the part and the file that a problem came from."""
     if card is None:
         return {"source": problem.get("source")}
     facts = dict(card["origin"])

@@ -19,10 +19,10 @@ from its.types import Verdict
 
 
 def regrade(study: Study, dry_run: bool) -> Changes:
-    """Grade the stored responses again and tell what changed; nothing is generated.
+    """Grade the stored responses again and return what changed; nothing is generated.
 
     DVC does the grading (`dvc repro --single-item --force grade`), so that its lock knows the new verdicts and
-    `dvc repro` goes on with what depends on them. A dry run grades beside it and writes nothing.
+    `dvc repro` continues with what depends on them. A dry run grades in memory and writes nothing.
 
     Raises:
         MissingError: there are no former verdicts or no responses.
@@ -48,7 +48,7 @@ def regrade(study: Study, dry_run: bool) -> Changes:
         if done.returncode:
             raise RunError(
                 f"`dvc repro --single-item --force grade` failed (exit {done.returncode})",
-                "`dvc checkout data/verdicts` brings the former verdicts back",
+                "`dvc checkout data/verdicts` restores the former verdicts",
             )
         for cell in cells:
             path = study.verdicts_path(*cell)

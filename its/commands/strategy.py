@@ -1,10 +1,10 @@
-"""Looks at the strategies of a recipe: what they are, what goes into the writer and what comes out. No stage."""
+"""Describe the strategies of a recipe, and preview the chats and personas of one problem: `its strategy`."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
@@ -17,27 +17,17 @@ from its.strategies.query import query_messages
 from its.strategies.rules import persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.study.study import Study
-from its.types import Persona, Problem
+from its.types import Problem
+
+if TYPE_CHECKING:
+    from its.stages.persona import Written
 
 TEXT_ID = "preview"
 """problem_id, and name of the set, of a problem that was typed."""
 
 
-class Written(Protocol):
-    """A persona and its attempts, as `its.stages.persona.write_personas` gives them."""
-
-    @property
-    def persona(self) -> Persona: ...
-
-    @property
-    def tries(self) -> list[tuple[str, list[str]]]: ...
-
-
-Write = Callable[[Study, str, str, Sequence[Problem]], Sequence[Written]]
-
-
 def describe(recipe: Recipe) -> list[dict[str, Any]]:
-    """A row for each declared strategy: what gives its persona, where that stands, who gets one, where it is used."""
+    """A row for each declared strategy: the source and place of its persona, its share, its sides of the design."""
     return [
         {
             "name": name,
@@ -66,7 +56,7 @@ def declared(recipe: Recipe, name: str) -> Strategy:
 
 
 def show(study: Study, name: str) -> dict[str, Any]:
-    """What a strategy declares, and its templates by path."""
+    """The declaration of a strategy, and its templates by path."""
     strategy = declared(study.recipe, name)
     paths = [strategy.query] if strategy.persona is None else [strategy.persona.template, strategy.query]
     return {
@@ -86,13 +76,13 @@ def as_yaml(value: Any) -> str:
 
 
 def typed_problem(text: str) -> Problem:
-    """A problem of a text alone.
+    """A problem with nothing but a text.
 
     Raises:
         DataError: if it is blank.
     """
     if not text.strip():
-        raise DataError("the problem is blank", "type one: `--problem TEXT`")
+        raise DataError("the problem is blank", "give one: `--problem TEXT`")
     return Problem(problem_id=TEXT_ID, text=text, source=TEXT_ID)
 
 
@@ -121,17 +111,17 @@ def find_problem(study: Study, set_name: str, problem_id: str | None) -> tuple[P
 
 
 def preview(
-    study: Study, name: str, problem: Problem, set_name: str, problems: Sequence[Problem], write: Write | None
+    study: Study, name: str, problem: Problem, set_name: str, problems: Sequence[Problem], engine: bool
 ) -> dict[str, Any]:
-    """What goes in and what comes out for one problem, as one document.
+    """The chats and personas of one problem, as one document.
 
-    `requests` are the writer's chats, `personas` what came back (None without a writer), `query` the chat that
-    training and test see, in which a marked place stands for a persona that was not written. `share` is not applied;
-    `notes` say where it would leave the problem without a persona.
+    `requests` are the writer's chats, `personas` its responses (None without `engine`), `query` the chat of training
+    and test, with a placeholder for a persona that was not written. `share` is not applied; `notes` say where it would
+    leave the problem without a persona.
 
     Args:
         problems: all problems of the set; [problem] for one that was typed.
-        write: writes personas; None asks nobody.
+        engine: write the personas with the seeds and the store of stage `persona`; otherwise no model is called.
 
     Raises:
         DataError: if the persona comes from another problem and there is none.
@@ -142,13 +132,14 @@ def preview(
     owners = _owners(recipe, chain, problem, problems)
     root, owner = chain[0], owners[chain[0]]
     requests, personas, texts = _requests(study, root, owner), None, []
-    if recipe.strategies[root].persona is not None and write is None:
+    if recipe.strategies[root].persona is not None and not engine:
         texts = [_mark(recipe, request["index"]) for request in requests]
         if root != name:
-            texts = [f"[{_way(strategy)}: {text.removeprefix('[here stands ')}" for text in texts]
-    elif write is not None and requests:
-        written = write(study, set_name, root, [owner])
-        personas = _personas(recipe, chain, owners, written)
+            texts = [f"[{_way(strategy)}: {text.removeprefix('[')}" for text in texts]
+    elif engine and requests:
+        from its.stages.persona import write_personas  # loads the engines
+
+        personas = _personas(recipe, chain, owners, write_personas(study, set_name, root, [owner]))
         index = SimilarityIndex({item.problem_id: item.text for item in problems}, recipe.seed)
         for item in personas:
             item["similarity"] = round(index.similarity(item["text"], problem.problem_id), 4)
@@ -183,7 +174,7 @@ def _way(strategy: Strategy) -> str:
 
 def _mark(recipe: Recipe, index: int | None) -> str:
     which = "the persona" if index is None else f"persona {index + 1}"
-    return f"[here stands {which}, written by `{recipe.writer.model}`]"
+    return f"[{which}, written by `{recipe.writer.model}`]"
 
 
 def _owners(recipe: Recipe, chain: Sequence[str], problem: Problem, problems: Sequence[Problem]) -> dict[str, Problem]:
@@ -202,8 +193,8 @@ def _owners(recipe: Recipe, chain: Sequence[str], problem: Problem, problems: Se
         }
         if len(by_id) < 2:
             raise DataError(
-                f"`{name}` takes the persona of another problem, and there is none beside `{problem.problem_id}`",
-                "name a prepared set and one of its problems: `--set SET --problem-id ID`",
+                f"`{name}` takes the persona of another problem, and `{problem.problem_id}` is the only one",
+                "give a prepared set and one of its problems: `--set SET --problem-id ID`",
             )
         current = by_id[shuffled_owners(by_id, recipe.seed, name)[current.problem_id]]
     return out
@@ -256,5 +247,5 @@ def _notes(recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem]) -> 
                 f"not in the share {strategy.share} of `{name}`: the study gives `{problem_id}` no persona there"
             )
     if recipe.strategies[chain[-1]].derived_from is not None and len(chain) > 1:
-        out.append(f"made of `{chain[0]}`, whose personas the persona stage writes too")
+        out.append(f"based on `{chain[0]}`, whose personas the persona stage writes too")
     return out

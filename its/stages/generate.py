@@ -20,13 +20,13 @@ from its.types import Query, Response
 
 
 def run(study: Study) -> str:
-    """Draw n responses for each test query from each checkpoint; what is stored is not asked again.
+    """Sample n responses to each test query from each checkpoint; stored responses are not generated again.
 
     Two passes over the queries, both streamed: the first has what is missing generated, the second writes the rows.
     """
     checkpoints = study.checkpoints()
     cells = study.cells()
-    wanted = _count(study, cells)  # first of all: where queries are missing, no model should be made ready
+    wanted = _count(study, cells)  # first: without queries, no model needs to be prepared
     with Store(study.home / STORE_FILE) as store, open_serving(study, store, checkpoints, "generate") as session:
         prompts = _prompts(study, session, checkpoints)
         session.check = prompts.check
@@ -43,12 +43,12 @@ def run(study: Study) -> str:
     asked = sum(counts.generated for counts in session.counts.values())
     return (
         f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
-        f"({asked} asked, {total - asked} from the store){_broken(broken)}; {_compared(prompts.account())}"
+        f"({asked} generated, {total - asked} from the store){_broken(broken)}; {_compared(prompts.account())}"
     )
 
 
 def _broken(counts: dict[str, int]) -> str:
-    """What ended neither by itself nor at `max_tokens`, by the engine's word for it: refused, too_long, ..."""
+    """Responses that ended neither by themselves nor at `max_tokens`, by the engine's reason: refused, too_long, ..."""
     if not counts:
         return ""
     shown = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
@@ -56,14 +56,14 @@ def _broken(counts: dict[str, int]) -> str:
 
 
 def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> PromptCheck:
-    """What every prompt has to be: as training saw it, by the proofs of the checkpoints that were trained."""
+    """The check that every prompt is as in training, by the parity proofs of the trained checkpoints."""
     probes: dict[str, list[dict[str, Any]]] = {}
     for checkpoint in checkpoints:
         path = study.model_path(checkpoint) / "its_parity.json"
         if checkpoint.train is not None and path.is_file():
             found = read_json(path).get("probes", [])
             probes.setdefault(checkpoint.name, []).extend(found)
-            # Base is compared with what was trained, so it has to be asked the same.
+            # Base is compared with trained checkpoints, so it must receive the same prompts.
             probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
     prompts = PromptCheck(session.models.values(), probes, fetch=study.recipe.engine.kind in OURS)
     control = control_tokens(study, session, checkpoints)
@@ -81,14 +81,14 @@ def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> P
 
 
 def _compared(account: Mapping[str, str]) -> str:
-    """Of how many checkpoints the prompts were compared with those of training, and why not of the others."""
+    """For how many checkpoints the prompts were compared with training, and why not for the others."""
     good = sum(told == COMPARED for told in account.values())
     others = sorted({told for told in account.values() if told != COMPARED})
-    return "; ".join([f"prompt ids as training had them: {good} of {len(account)} checkpoints", *others])
+    return "; ".join([f"prompt ids equal to training: {good} of {len(account)} checkpoints", *others])
 
 
 def _count(study: Study, cells: list[Cell]) -> int:
-    """How many responses the cells hold."""
+    """The number of responses of the cells."""
     lines: dict[tuple[str, str], int] = {}
     for _, benchmark, strategy in cells:
         if (benchmark, strategy) not in lines:
@@ -153,8 +153,8 @@ def _rows(
     if thinking is not None and thinking.opened_by != "prompt" and began:
         say(
             f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. Set "
-            f"`models.{checkpoint.model}.thinking.opened_by: prompt`: without it one that never ends its thought and "
-            f"was not cut is taken for an answer"
+            f"`models.{checkpoint.model}.thinking.opened_by: prompt`: otherwise a response that never ends its thought "
+            f"and was not cut counts as an answer"
         )
     prompts.refuse()  # before the file appears
 
@@ -180,7 +180,7 @@ def _response(request: Request, query_id: str, key: str, completion: Completion,
 
 
 def _sessions(session: Session, store: Store, prompts: Mapping[str, str]) -> dict[str, Any]:
-    """By checkpoint, what its responses were made with: `measure` flags comparisons between unlike ones."""
+    """The engine settings of each checkpoint's responses: `measure` flags comparisons between different ones."""
     known = {info.sha256: info for info in store.sessions()}
     out = {}
     for name, sha256 in session.sessions.items():

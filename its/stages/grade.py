@@ -27,15 +27,15 @@ def run(study: Study) -> str:
 
 
 def open_grader(study: Study) -> Grader:
+    """The grader with the settings of the recipe."""
     grading = study.recipe.grading
     return Grader(grading.timeout_seconds, grading.workers, grading.fallback)
 
 
 def cell_items(study: Study, cell: Cell) -> Iterator[Item]:
-    """The responses of a cell beside their references.
+    """The responses of a cell with their references.
 
-    `generate` took the thinking out already; of a response without any, whose marks the recipe got later, it is taken
-    out here.
+    `generate` has removed the thinking; where the recipe declared its marks only later, it is removed here.
     """
     checkpoint, benchmark, test = cell
     path = study.responses_path(*cell)
@@ -46,8 +46,8 @@ def cell_items(study: Study, cell: Cell) -> Iterator[Item]:
         set_name, problem_id, strategy = split_query_id(response.query_id)
         problem = problems.get(problem_id)
         if problem is None or problem.reference is None or (set_name, strategy) != (benchmark, test):
-            told = f"`{response.query_id}` is no query of `{benchmark}` under test strategy `{test}`"
-            raise DataError(f"{path}: {told}", "`dvc repro` makes the rows that belong")
+            what = f"`{response.query_id}` is not a query of `{benchmark}` under test strategy `{test}`"
+            raise DataError(f"{path}: {what}", "`dvc repro` writes the rows of this design")
         yield Item(
             query_id=response.query_id,
             sample_index=response.sample_index,

@@ -6,7 +6,6 @@ A stage of its own, so that grading depends on no engine. Where the recipe names
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from typing import Any
 
 from its.engines.protocol import Request
@@ -27,7 +26,7 @@ JUDGE_VERSION = 2
 
 
 def run(study: Study) -> str:
-    """Ask the judge about each distinct answer to a problem, and list where it differs from the grader."""
+    """Request the judge's opinion on each distinct answer to a problem; list where it differs from the grader."""
     path = study.project / "data" / "judge.json"
     judge = study.recipe.grading.judge
     if judge is None:
@@ -43,7 +42,7 @@ def run(study: Study) -> str:
 
 
 def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
-    """What the judge was asked and said, and the keys of what it said in the store."""
+    """The judge's opinions compared with the verdicts, and their keys in the store."""
     model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
     problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
@@ -62,7 +61,7 @@ def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
             control.look("data/verdicts", f"`{request.request_id}`", [("the question", request.messages[0]["content"])])
         control.refuse()
         with Progress("judge", len(requests), "answers") as progress:
-            session.ensure(requests.values(), partial(_advance, progress))
+            session.ensure(requests.values(), lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
         keys = []
         for request, key, completion in session.read(requests.values()):
             keys.append(key)
@@ -105,7 +104,3 @@ def _request(
         seed=derive_seed(study.recipe.seed, "judge", name),
         model=model.name,
     )
-
-
-def _advance(progress: Progress, request: Request, tokens: int) -> None:
-    progress.add(tokens=tokens, stored=not tokens)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from its.engines.protocol import Completion, Request
@@ -66,7 +65,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class Written:
-    """A persona and the (text, broken rules) of each attempt at it."""
+    """A persona and the (text, broken rules) of each attempt."""
 
     persona: Persona
     tries: list[tuple[str, list[str]]]
@@ -74,7 +73,7 @@ class Written:
 
 @dataclass
 class _Set:
-    """The problems of a set, its strategies in the order in which they are made, and what was made so far."""
+    """The problems of a set, its strategies in the order of writing, and what was written so far."""
 
     name: str
     problems: list[Problem]
@@ -84,7 +83,7 @@ class _Set:
 
 
 def run(study: Study) -> str:
-    """Write every persona of the design; ask again what a rule finds bad, then keep the best and flag it."""
+    """Write every persona of the design; retry one that breaks a rule, then keep the best attempt and flag it."""
     recipe = study.recipe
     sets = [
         _Set(name, study.problems(name), with_sources(strategies, recipe.strategies))
@@ -115,7 +114,7 @@ def run(study: Study) -> str:
 
 
 def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[Written]:
-    """Have some personas written as the stage does, with its seeds and its store, whatever the `share`.
+    """Write some personas as the stage does, with its seeds and its store, regardless of `share`.
 
     Args:
         name: a strategy with `persona`.
@@ -142,7 +141,7 @@ def _sharing(study: Study, name: str, problems: Sequence[Problem]) -> list[Probl
 
 
 def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
-    """The rows of one strategy in the order of the problems; its source's are made already."""
+    """The rows of one strategy in the order of the problems; those of its source exist already."""
     strategy = study.recipe.strategies[name]
     source = strategy.derived_from
     if source is not None:
@@ -188,7 +187,7 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
             if not waiting:
                 break
             if attempt:
-                say(f"persona: asking {len(waiting)} of {len(jobs)} again ({attempt + 1} of {recipe.writer.attempts})")
+                say(f"persona: retrying {len(waiting)} of {len(jobs)} ({attempt + 1} of {recipe.writer.attempts})")
             requests = [
                 _request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()
             ]
@@ -198,21 +197,17 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
                     control.look(f"data/problems/{job.set_name}.jsonl", f"problem_id `{job.problem.problem_id}`", turns)
                 control.refuse()
             with Progress("personas", len(requests), "personas") as progress:
-                session.ensure(requests, partial(_count, progress))
+                session.ensure(requests, lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
             for request, key, completion in session.read(requests):
                 _settle(waiting[request.request_id], key, completion, marks)
                 tokens += completion.completion_tokens
     return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
 
 
-def _count(progress: Progress, request: Request, tokens: int) -> None:
-    progress.add(tokens=tokens, stored=not tokens)
-
-
 def _request(
     seed: int, job: _Job, attempt: int, sampling: dict[str, Any], templates: dict[str, str], writer: str
 ) -> Request:
-    # Without a count the index is no part of the seed, so that strategies with one persona keep what is stored.
+    # Without a count the index is not part of the seed, so that strategies with one persona keep their stored ones.
     parts: list[str | int] = ["persona", job.set_name, job.problem.problem_id, job.strategy_name, attempt]
     return Request(
         request_id=job.name,
@@ -231,7 +226,7 @@ def _settle(job: _Job, key: str, completion: Completion, marks: Marks | None) ->
     cut_short = completion.finish_reason == "length"
     text = persona_answer(job.asked.start, completion.text, marks, cut_short, completion.thinking)
     flags = persona_flags(text, completion.finish_reason, limits, job.problem)
-    if "overlong" in flags:  # no more than `truncate` looks at: every attempt at every persona is held
+    if "overlong" in flags:  # no more than `truncate` reads: every attempt at every persona is kept in memory
         text = text[: WORD_LETTERS * limits.max_words]
     job.tries.append((text, flags, key))
 

@@ -26,7 +26,7 @@ from its.types import Problem
 
 
 def run(study: Study, name: str) -> str:
-    """Prepare one dataset or benchmark of the recipe; return a line that says what is there.
+    """Prepare one dataset or benchmark of the recipe; return a summary line.
 
     Raises:
         DataError: if its rows are faulty, or a reference cannot be graded against.
@@ -88,7 +88,7 @@ def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:
 
 
 def _tools(study: Study, stack: ExitStack) -> Tools:
-    """What curation needs: tokenizers of declared models, loaded when first asked, and the grader."""
+    """What curation needs: tokenizers of declared models, loaded on first use, and the grader."""
     grading = study.recipe.grading
     grader = stack.enter_context(Grader(grading.timeout_seconds, grading.workers))
     tokenizers: dict[str, Any] = {}
@@ -105,6 +105,6 @@ def _tools(study: Study, stack: ExitStack) -> Tools:
 
 
 def _locks(project: Path) -> dict[str, str]:
-    """The SHA-256 of the core's lock, where it is there."""
+    """The SHA-256 of the core's lock, if it exists."""
     lock = project / "envs" / "core.txt"
     return {"envs/core.txt": file_sha256(lock)} if lock.is_file() else {}

@@ -17,7 +17,7 @@ def run(study: Study) -> str:
     """Render every query of the design, train and test by the same function."""
     counts = {"train": 0, "test": 0}
     recipe = study.recipe
-    # The models that see problems and personas. `train` and `generate` look for all tokens of the tokenizers.
+    # The models that see problems and personas. `train` and `generate` search for all tokens of the tokenizers.
     seeing = {name: recipe.models[name] for name in [*recipe.design.models, recipe.writer.model]}
     control = ControlTokens(declared_control_tokens(seeing) if recipe.prompt.control_tokens is None else {})
     for side, name, strategies in study.sets():
@@ -53,14 +53,14 @@ def _queries(study: Study, side: str, name: str, strategy_name: str, control: Co
         found = control.look(at, row, parts)
         at = str(study.personas_path(name, strategy_name).relative_to(study.project))
         found |= control.look(at, row, [("the persona", text) for text in texts])
-        if not found:  # the recipe's own words may hold one, or two parts together make one
+        if not found:  # the recipe's own text may contain one, or two parts together form one
             at = str(study.queries_path(side, name, strategy_name).relative_to(study.project))
             control.look(at, row, [(f"the {turn.role} turn", turn.content) for turn in query.messages])
         yield query
 
 
 def _texts(study: Study, name: str, strategy_name: str) -> dict[str, list[str]]:
-    """The personas of each problem in order; [] where it has none."""
+    """The personas of each problem in order; [] if it has none."""
     out: dict[str, list[str]] = {}
     path = study.personas_path(name, strategy_name)
     for row in read_rows(path, Persona, key=lambda row: (row.problem_id, row.index)):

@@ -22,7 +22,7 @@ from its.types import Query
 
 
 def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
-    """Train one checkpoint, or take it from the ITS home if it was trained there before."""
+    """Train one checkpoint, or reuse the one in the ITS home that was trained before."""
     recipe = study.recipe
     checkpoint = Checkpoint(model, dataset, strategy, seed)
     path = study.queries_path("train", dataset, strategy)
@@ -86,14 +86,14 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     )
     how = "reused" if trained.reused else f"trained in {trained.seconds:.0f} s"
     steps = trained.sound["steps"]
-    told = f"models/{checkpoint.name}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
+    summary = f"models/{checkpoint.name}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
     if abs(steps["epochs"] - recipe.train.epochs) >= 0.01:
-        told += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs, as Axolotl counts steps"
+        summary += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs, as Axolotl counts steps"
     if steps["left_out"]:
-        told += f"; {steps['left_out']} steps left out by the loss scaler"
+        summary += f"; {steps['left_out']} steps skipped by the loss scaler"
     if trained.sound["changed"] is None:
-        told += f"; {trained.sound['compared']}"
-    return told
+        summary += f"; {trained.sound['compared']}"
+    return summary
 
 
 def _keep_config(source: Any, target: Any, home: str) -> None:

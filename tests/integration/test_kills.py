@@ -156,6 +156,6 @@ def test_a_disk_that_fills_up_loses_nothing_and_goes_on(ready: Path, engines: An
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
         assert len(_rows(ready)) == WANTED
-        assert f"({WANTED - kept + len(_keys(home))} asked, {kept - len(_keys(home))} from the store)" in said
+        assert f"({WANTED - kept + len(_keys(home))} generated, {kept - len(_keys(home))} from the store)" in said
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False)

@@ -67,7 +67,7 @@ def test_show_before_anything_ran(its: Its) -> None:
     assert "arithmetic  dataset, not prepared\n  data/problems/arithmetic.jsonl  missing\n" in out
 
 
-def test_show_tells_of_quarantine_and_old_cards(its: Its, study: Study) -> None:
+def test_show_counts_quarantine_and_old_cards(its: Its, study: Study) -> None:
     rows = [problem(index, "train") for index in range(2)]
     write_set(study, "arithmetic", "dataset", rows, quarantine=[{"reasons": ["no answer"]}])
     assert "    quarantine: 1, overlaps: 0\n" in its("data", "show", "arithmetic")[1]
@@ -134,7 +134,7 @@ def test_failures_are_named(its: Its, study: Study, words: list[str], code: int,
     assert json.loads(its("data", *words, "--json")[1])["errors"]
 
 
-def test_lineage_prints_each_step_and_where_it_stands(its: Its, study: Study) -> None:
+def test_lineage_prints_each_step_and_its_place(its: Its, study: Study) -> None:
     row = f"{TRAINED}/arithmetic_test/test_00001/random/0"
     code, out, err = its("data", "lineage", row)
     assert (code, err) == (0, "")
@@ -311,7 +311,7 @@ def test_push_that_fails_keeps_the_export_and_hides_the_token(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     code, said, err = its("data", "export", "arithmetic", str(tmp_path / "a"), "--push", "me/set")
     assert (code, said) == (1, "")
-    assert "the hub did not take `me/set`: 401 for token ***" in err
+    assert "the hub refused `me/set`: 401 for token ***" in err
     assert (tmp_path / "a" / "README.md").is_file()
     monkeypatch.delenv("HF_TOKEN")
     code, _, err = its("data", "export", "arithmetic", str(tmp_path / "b"), "--push", "me/set")
@@ -383,7 +383,7 @@ def test_an_export_is_not_written_where_others_keep_theirs(its: Its, study: Stud
     place = study.project / where.format(home=study.home)
     code, _, err = its("data", "export", "arithmetic", str(place))
     assert code == 3
-    assert "lies in" in err
+    assert "is in" in err
     assert not place.exists()
 
 

@@ -92,12 +92,12 @@ def test_every_bad_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
         ("5", "`response` is a int, wanted text"),
         ("6", "a list, wanted an object with `reference` and `response`"),
         ("7", "`kind` is `float`"),
-        ("8", "has `answer` already, which would be overwritten"),
+        ("8", "already has `answer`, which would be overwritten"),
         ("9", "no `reference`; the row has: `response`"),
         ("10", "`reference` is a bool, wanted text or a number"),
         ("11", "`reference` is nan, wanted text or a finite number"),
         ("12", "`reference` is inf, wanted text or a finite number"),
-        ("13", "`reference` holds half a character (a lone surrogate)"),
+        ("13", "`reference` contains half a character (a lone surrogate)"),
         ("14", "an integer of more than 4300 digits is not read"),
         ("15", "the reference `many` is not an integer"),
         ("16", "`response` is a int, wanted text"),
@@ -144,7 +144,7 @@ def test_a_file_that_is_missing_is_not_told_to_be_made_by_a_stage(tmp_path: Path
 def test_what_can_be_read_once_alone_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     out = tmp_path / "out.jsonl"
-    with pytest.raises(DataError, match="is no regular file") as caught:
+    with pytest.raises(DataError, match="is not a regular file") as caught:
         grade_file(tmp_path / "pipe", out, "integer")
     assert "to a file first" in str(caught.value.hint)
     with pytest.raises(DataError, match="is a folder"):
@@ -275,7 +275,7 @@ GRADED = {"answer": "1", "verdict": "correct", "rule": "box", "span": [7, 8], "g
 )
 def test_fields_of_the_user_are_never_taken_for_ours(tmp_path: Path, fields: dict[str, Any], named: str) -> None:
     source = _write(tmp_path / "in.jsonl", {"reference": "1", "response": "\\boxed{1}"} | fields)
-    with pytest.raises(FaultsError, match="already, which would be overwritten") as caught:
+    with pytest.raises(FaultsError, match=", which would be overwritten") as caught:
         grade_file(source, tmp_path / "out.jsonl", "integer")
     assert named in str(caught.value)
 

@@ -46,7 +46,7 @@ def test_a_stage_depends_on_the_code_it_imports_and_on_no_other(stage: str) -> N
     declared = {entry for entry in STAGES[stage]["deps"] if entry.startswith("its/")}
     files = {file for entry in declared for file in graph.expanded(entry)}
     wanted = graph.code_of(MODULES[stage])
-    assert files == wanted, "`make graph` writes dvc.yaml anew"
+    assert files == wanted, "`make graph` rewrites dvc.yaml"
 
 
 def test_no_dependency_is_an_empty_file() -> None:
@@ -59,7 +59,7 @@ def test_make_graph_has_nothing_to_write() -> None:
     assert graph.with_code(TEXT) == TEXT
 
 
-def test_the_writer_mends_a_graph_that_lies() -> None:
+def test_the_writer_repairs_wrong_dependencies() -> None:
     lines = TEXT.splitlines(keepends=True)
     code = [index for index, line in enumerate(lines) if line.startswith("      - its/")]
     for index in code[:: len(code) // 40]:
@@ -74,7 +74,7 @@ def test_neutral_modules_are_few_and_there() -> None:
 
 
 def test_what_cannot_be_followed_is_not_used() -> None:
-    """The closure reads imports; one made from a text at run time would pass it by."""
+    """The closure reads imports; it would miss one that is built from a text at run time."""
     for path in graph.PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = (
@@ -105,7 +105,7 @@ def test_stages_that_ask_no_model_load_no_engine(stage: str) -> None:
         ("PROGRAM = Path('workers') / 'vllm_worker.py'", "its/engines/workers/vllm_worker.py"),
     ],
 )
-def test_imports_are_found_wherever_they_stand(
+def test_imports_are_found_at_any_level(
     importing: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(graph.PACKAGE, tmp_path / "its", ignore=shutil.ignore_patterns("__pycache__"))
@@ -154,7 +154,7 @@ LOCKS = re.compile(r"envs/\w+\.txt")
 
 
 def test_a_stage_cannot_read_what_it_does_not_declare(small: Path) -> None:
-    """Each entry of data and parameters is taken away in turn: the stage stops, and names what dvc.yaml lacks."""
+    """Each entry of data and parameters is removed in turn: the stage stops, and names what dvc.yaml lacks."""
     sound = (small / "dvc.yaml").read_text(encoding="utf-8")
     silent = []
     for stage, declared in STAGES.items():
@@ -179,7 +179,7 @@ def test_a_stage_cannot_read_what_it_does_not_declare(small: Path) -> None:
 
 
 def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However it is opened, and whatever a library makes of the error; what is no file of the project is free."""
+    """However it is opened, and whatever a library makes of the error; a file outside the project is not checked."""
     (small / "notes.txt").write_text("x", encoding="utf-8")
     (small / "data" / "odd.bin").write_bytes(b"x")
     (small.parent / "free.txt").write_text("x", encoding="utf-8")
@@ -254,7 +254,7 @@ def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:
         (["train", "smollm2_135m", "arithmetic", "none", "2"], "declares no seed `2`", "declared: 1"),
     ],
 )
-def test_what_the_graph_does_not_hold_is_named(words: list[str], message: str, hint: str, project: Path) -> None:
+def test_a_value_outside_the_matrix_is_named(words: list[str], message: str, hint: str, project: Path) -> None:
     with pytest.raises(DataError, match=message) as caught, stage_study(*words):
         pass
     assert hint in str(caught.value.hint)
@@ -267,7 +267,7 @@ def test_a_graph_without_the_stage(project: Path, edit: Edit) -> None:
 
 
 @pytest.mark.parametrize("how", ["plain", "through a link", "a link into the project", "of a library"])
-def test_the_home_and_caches_may_lie_in_the_project(
+def test_the_home_and_caches_may_be_in_the_project(
     how: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = project / "homely"

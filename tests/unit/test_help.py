@@ -21,16 +21,16 @@ LAYOUT = re.compile(
     r"\n\x08\nReads   (?P<reads>\S.*)\nWrites  (?P<writes>\S.*)\nExample (?P<example>\S.*)"
 )
 VERB = re.compile(
-    "Add|Build|Check|Choose|Compare|Count|Export|Fine-tune|Give|Grade|Inspect|Install|List|Load|Look|Maintain|Measure|"
+    "Add|Build|Check|Choose|Compare|Count|Explain|Export|Fine-tune|Give|Grade|Inspect|Install|List|Load|Look|Maintain|Measure|"
     "Print|Read|Remove|Render|Request|Run|Sample|Scaffold|Show|Trace|Try|Write"
 )
 
 
 def example_words(command: click.Command) -> list[str]:
-    """The words of a command's example, after `its`."""
+    """The words of a command's example after `its`, without a redirection."""
     found = LAYOUT.fullmatch(inspect.cleandoc(str(command.help)))
     assert found, f"{command.name}: wanted are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
-    words = shlex.split(found["example"])
+    words = shlex.split(found["example"].partition(" > ")[0])
     return words[3:] if words[:3] == ["python", "-m", "its"] else words[1:]
 
 

@@ -149,6 +149,13 @@ def test_click_is_in_cli_alone() -> None:
     assert {_room(path) for path in FILES if "click" in _heads(path)} == {"cli"}
 
 
+def test_the_command_line_does_no_work_itself() -> None:
+    """It parses, calls and prints; what searches, starts, copies or computes is in the room that it calls."""
+    working = {"subprocess", "shutil", "platform", "concurrent", "threading", "hashlib", "tempfile", "importlib", "re"}
+    for path in (PACKAGE / "cli").glob("*.py"):
+        assert not _heads(path) & working, path.name
+
+
 @pytest.mark.parametrize("room", ["metrics", "report", "grading", "strategies", "curation", "cards"])
 def test_pure_rooms_start_no_process_and_need_no_network(room: str) -> None:
     for path in (PACKAGE / room).rglob("*.py"):

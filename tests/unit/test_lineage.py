@@ -106,7 +106,7 @@ def test_a_checkpoint_is_a_row_too(study: Study, keys: Keys) -> None:
     assert len(step["facts"]["train_queries_sha256"]) == 64
 
 
-def test_a_source_that_changed_or_went_is_told(study: Study, keys: Keys) -> None:
+def test_a_source_that_changed_or_is_missing_is_reported(study: Study, keys: Keys) -> None:
     source = study.project / "data" / "sources" / "train.jsonl"
     card = study.project / "data" / "cards" / "arithmetic" / "card.json"
     origin = '"path": "data/sources/train.jsonl"'
@@ -114,7 +114,7 @@ def test_a_source_that_changed_or_went_is_told(study: Study, keys: Keys) -> None
     card.write_text(text.replace(origin, f'{origin}, "sha256": "{"0" * 64}"'), encoding="utf-8")
     assert "another SHA-256" in _facts(_steps(study, "train_00001"), "source row")["changed"]
     source.unlink()
-    assert "is not here" in _facts(_steps(study, "train_00001"), "source row")["missing"]
+    assert "does not exist" in _facts(_steps(study, "train_00001"), "source row")["missing"]
 
 
 @pytest.mark.parametrize("where", ["{secret}:1", "../secret.jsonl:1", "data/sources/../../../secret.jsonl:1", "link:1"])
@@ -126,7 +126,7 @@ def test_a_row_shows_no_other_file_than_its_source(study: Study, keys: Keys, tmp
     edit_rows(study.problems_path("arithmetic"), lambda rows: [item | {"row": row} for item in rows])
     steps = _steps(study, "train_00001")
     assert "hunter2" not in str(steps)
-    assert "not of what params.yaml declares" in _facts(steps, "source row")["missing"]
+    assert "not a file that params.yaml declares" in _facts(steps, "source row")["missing"]
 
 
 def test_without_a_store_the_rest_is_shown(study: Study, keys: Keys) -> None:
@@ -201,5 +201,5 @@ def test_rows_that_are_missing_or_broken_are_named(study: Study, keys: Keys) -> 
 
 
 def test_nothing_prepared(study: Study) -> None:
-    with pytest.raises(MissingError, match="no set of this study is prepared"):
+    with pytest.raises(MissingError, match="no data set of this study is prepared"):
         _steps(study, "train_00001")

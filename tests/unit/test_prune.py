@@ -174,7 +174,7 @@ def test_a_link_goes_and_what_it_names_stays(study: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", ["models", "results", "results/loss"])
-def test_what_lies_behind_a_linked_folder_is_left_and_named(study: Path, tmp_path: Path, place: str) -> None:
+def test_a_model_in_a_linked_folder_is_kept_and_named(study: Path, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "elsewhere"
     (study / place).rename(outside)
     (study / place).symlink_to(outside)

@@ -235,7 +235,7 @@ def test_what_cannot_be_converted_is_said_and_nothing_is_written(content: str, a
 
 def test_nothing_is_overwritten_and_the_name_is_that_of_lines() -> None:
     Path("a.json").write_text("[{}]")
-    with pytest.raises(DataError, match=r"`a\.json` exists|another form"):
+    with pytest.raises(DataError, match=r"`a\.json` exists|does not end in `\.jsonl`"):
         convert_file(Path("a.json"), Path("a.json"), None)
     Path("b.jsonl").touch()
     with pytest.raises(DataError, match=r"`b\.jsonl` exists"):

@@ -109,7 +109,7 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
     assert "results/report.html" in said
 
 
-def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: Any) -> None:
+def test_a_second_run_generates_nothing_and_changes_nothing(study: Study, engines: Any) -> None:
     _run(study, engines)
     asked = len(engines.asked())
     before = {path: path.read_bytes() for path in (study.project / "data").rglob("*.json*")}
@@ -126,7 +126,7 @@ def test_a_second_run_asks_nothing_and_changes_nothing(study: Study, engines: An
     run_stage("persona")
     run_stage("query")
     _train()
-    assert "(0 asked, 48 from the store)" in run_stage("generate")
+    assert "(0 generated, 48 from the store)" in run_stage("generate")
     run_stage("grade")
     run_stage("measure")
     assert len(engines.asked()) == asked
@@ -158,7 +158,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_persona_is_asked_again_then_mended_or_flagged(study: Study, engines: Any, edit: Edit, case: str) -> None:
+def test_a_bad_persona_is_retried_then_fixed_or_flagged(study: Study, engines: Any, edit: Edit, case: str) -> None:
     completions, flags, text, attempts = BAD[case]
     edit(("  train: [none, random]", "  train: [none, similar]"), ("  test: [none, random]", "  test: [none, similar]"))
     _prepare()
@@ -188,7 +188,7 @@ SIMILAR = """  similar:
 NONE_TWICE = ("  train: [none, random]", "  train: [none]")
 
 
-def test_several_personas_are_checked_and_asked_again_alone(study: Study, engines: Any, edit: Edit) -> None:
+def test_several_personas_are_checked_and_retried_one_by_one(study: Study, engines: Any, edit: Edit) -> None:
     edit(NONE_TWICE, ("  test: [none, random]", "  test: [similar]"), (SIMILAR, f"{SIMILAR}      count: 3\n"))
     _prepare()
     target = study.problems("arithmetic_test")[3]
@@ -223,7 +223,7 @@ def _summary(study: Study) -> list[dict[str, Any]]:
     return list(found["personas"])
 
 
-def test_one_persona_is_asked_for_as_ever(study: Study, engines: Any) -> None:
+def test_the_seed_of_a_single_persona_has_no_index(study: Study, engines: Any) -> None:
     """The seeds of a strategy without a count hold no index: what is stored stays valid."""
     _prepare()
     run_stage("persona")
@@ -292,7 +292,7 @@ def test_controls_have_what_they_are_made_of_written_too(study: Study, engines: 
     assert not (study.project / "data" / "queries" / "test" / "arithmetic_test" / "similar.jsonl").exists()
 
 
-def test_a_persona_that_stands_twice_stops_the_queries(study: Study, engines: Any) -> None:
+def test_a_duplicate_persona_stops_the_queries(study: Study, engines: Any) -> None:
     _prepare()
     run_stage("persona")
     path = study.personas_path("arithmetic", "none")
@@ -314,7 +314,7 @@ def test_train_and_test_prompts_come_from_one_function(study: Study, engines: An
             assert row.solution == (problem.solution if side == "train" else None)
 
 
-def test_problem_ids_may_hold_a_slash(study: Study, engines: Any) -> None:
+def test_problem_ids_may_contain_a_slash(study: Study, engines: Any) -> None:
     _prepare()
     for name in ("arithmetic", "arithmetic_test"):
         path = study.problems_path(name)
@@ -391,7 +391,7 @@ BASE = "smollm2_135m-base/arithmetic_test/none.jsonl"
             "other",
             "grade",
             DataError,
-            "`arithmetic_test/other/none` is no query of `arithmetic_test` under test strategy `none`",
+            "`arithmetic_test/other/none` is not a query of `arithmetic_test` under test strategy `none`",
         ),
         (f"verdicts/{BASE}", '"incorrect"', '"wrong"', "measure", FaultsError, "`verdict`: input should be"),
     ],
@@ -526,7 +526,7 @@ def test_answers_to_prompts_that_training_did_not_see_are_refused(study: Study, 
     with Store(study.home / "store.sqlite") as store:
         assert store_stats(store)["responses"] == personas, "a refused answer is kept"
     _script(study, engines)
-    assert "(48 asked, 0 from the store); prompt ids as training had them: 3 of 3 checkpoints" in run_stage("generate")
+    assert "(48 generated, 0 from the store); prompt ids equal to training: 3 of 3 checkpoints" in run_stage("generate")
     sessions = json.loads(study.sessions_path().read_text(encoding="utf-8"))
     assert {session["prompt_ids"] for session in sessions.values()} == {"compared"}
 

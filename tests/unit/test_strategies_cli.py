@@ -22,7 +22,7 @@ from its.types import Persona, Problem
 
 Edit = Callable[..., None]
 Its = Callable[..., str]
-MARK = "[here stands the persona, written by `smollm2_135m`]"
+MARK = "[the persona, written by `smollm2_135m`]"
 TEX = r"What is $\frac{{1}}{2}$ of {{ 24 }}?"
 
 
@@ -126,7 +126,7 @@ def test_preview_of_each_shipped_strategy(its: Its, study: Study) -> None:
     assert contents["similar_system"] == [MARK, text]
     assert contents["background"] == [f"Background: {MARK}\n\n{text}"]
     assert contents["noise"][0].startswith("[noise like similar: the persona, written by `smollm2_135m`]")
-    panel = "".join(f"- [here stands persona {number}, written by `smollm2_135m`]\n" for number in (1, 2, 3))
+    panel = "".join(f"- [persona {number}, written by `smollm2_135m`]\n" for number in (1, 2, 3))
     assert contents["panel"] == [f"People who look at this problem:\n{panel}\n{text}"]
     other = next(
         item for item in study.problems("arithmetic_test") if item.problem_id == shown["shuffled"]["taken_from"]
