@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -202,6 +202,24 @@ def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> 
     assert store.damaged == 1
 
 
+def test_a_damaged_response_that_another_process_replaced_stays(path: Path) -> None:
+    class Slow(Store):
+        """Deletes a damaged response after another process has already stored it again."""
+
+        def _delete_damaged(self, row_ids: Sequence[int]) -> None:
+            with Store(path) as other:
+                other.discard(entry.key)
+                other.put_many([entry])
+                assert other.db.execute("SELECT id FROM responses").fetchall() == [(row_ids[0],)]
+            super()._delete_damaged(row_ids)
+
+    with Slow(path) as store:
+        (entry,) = fill(store, 1)
+        damage_body(store, entry.key)
+        assert store.contains([entry.key]) == set()
+        assert found(store, [entry]) == bodies([entry])
+
+
 def test_finding_sees_damage_too(store: Store) -> None:
     items = fill(store, 3)
     damage_body(store, items[0].key, offset=-1)
@@ -296,6 +314,19 @@ def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path)
         "1e718280619b5fc5015d412e032160743be9d0ba7e9852e54e90b0b6522cc4ad",
         "5a3858dc4a92fec0e307fcfc166248a696796ac7eaad2349b54605426ce0270c",
     ]
+
+
+def test_a_short_file_is_not_taken_for_a_new_store(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"notes")
+    with pytest.raises(RunError, match="the store is damaged: file is not a database"):
+        Store(path)
+    assert path.read_bytes() == b"notes"
+
+
+def test_a_power_cut_cannot_damage_the_file(store: Store) -> None:
+    assert store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store.db.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL; 0 would let the disk reorder writes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -536,6 +567,26 @@ def test_claims_of_a_killed_process_are_taken_over(store: Store, path: Path, pro
     assert store.claim(keys) == set(keys)
     assert store.claim(keys) == set(keys)
     assert len(list((path.parent / "locks").iterdir())) == 1  # the dead one's is removed
+
+
+def test_taking_over_one_claim_of_a_dead_owner_ends_all_of_them(store: Store, path: Path, processes: Processes) -> None:
+    code = "s = Store(Path(sys.argv[1])); s.claim(sys.argv[2:]); print('claimed', flush=True); time.sleep(60)"
+    other = processes.start(code, path, "ab" * 32, "cd" * 32)
+    assert processes.hear(other) == "claimed"
+    other.kill()
+    other.wait()
+    assert store.claim(["ab" * 32]) == {"ab" * 32}
+    assert store_stats(store)["claims"] == 1
+
+
+def test_a_lock_that_is_a_link_leaves_its_target_alone(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "thesis.tex"
+    target.write_text("ten years")
+    store.locks.mkdir(exist_ok=True)
+    (store.locks / f"claim-{'0' * 32}.lock").symlink_to(target)
+    store.db.execute("INSERT INTO claims VALUES (?, ?)", (bytes.fromhex("ab" * 32), "0" * 32))
+    assert store.claim(["ab" * 32]) == {"ab" * 32}  # no process can be the owner
+    assert target.read_text() == "ten years"
 
 
 def test_a_session_collected_under_a_run_is_written_again(store: Store, path: Path) -> None:

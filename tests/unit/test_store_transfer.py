@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -307,6 +308,10 @@ Change = Callable[[list[dict[str, Any]]], Any]
         (lambda lines: lines[2].update(key="ab" * 32), ":3: the key `ab.*` is not the hash of"),
         (lambda lines: lines[2].update(body="x"), ":3: `body` is not an object"),
         (lambda lines: lines[2].update(created="yesterday"), ":3: Invalid isoformat string"),
+        (
+            lambda lines: lines[2].update(created="5000-01-01T00:00:00+00:00"),
+            ":3: `created` is out of range: 5000-01-01",
+        ),
         (lambda lines: lines[2].pop("created"), ":3: `created` is missing"),
         (lambda lines: lines[2].update(kind="query"), ":3: unknown kind `query`"),
         (lambda lines: lines.append({"kind": "trailer"}), ":7: a line after the trailer"),
@@ -387,6 +392,28 @@ def test_damaged_rows_are_left_out_and_counted(store: Store, other: Store, file:
     import_store(other, file)
     assert found(other, [*items, again]) == bodies([items[0], items[7], again])
     assert len(other.sessions()) == 1
+
+
+def test_a_response_under_a_wrong_key_is_not_exported(store: Store, other: Store, file: Path) -> None:
+    items = fill(store, 2)
+    store.register({"model": "another"}, {})
+    store.db.execute("UPDATE responses SET session = 2 WHERE id = 1")
+    told = export_store(store, file)
+    assert (told.responses, told.damaged) == (1, 1)
+    assert import_store(other, file).new == 1  # with the other row, the whole file would be refused
+    assert found(other, items) == bodies(items[1:])
+
+
+def test_a_full_disk_while_importing(store: Store, other: Store, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 2)
+    export_store(store, file)
+
+    def full(**words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("its.store.importing.tempfile.mkstemp", full)
+    with pytest.raises(RunError, match="no space left on the disk"):
+        import_store(other, file)
 
 
 def test_an_export_of_what_nothing_cites_replaces_no_file(store: Store, tmp_path: Path) -> None:

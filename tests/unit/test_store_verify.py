@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ import pytest
 from store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, fill, found, item
 
 from its.errors import MissingError, RunError
-from its.store import Store
-from its.store.garbage import collect_garbage
+from its.store import PutItem, Store
+from its.store.connection import file_bytes
+from its.store.garbage import collect_garbage, remove_refused
 from its.store.stats import store_stats
 from its.store.verify import verify_store
 
@@ -214,6 +216,56 @@ def test_nothing_is_removed_for_a_study_that_is_not_of_this_store(store: Store, 
         with pytest.raises(RunError, match="1 runs are generating responses, which no row cites yet"):
             collect_garbage(store, [items[0].key])
     assert store_stats(store)["responses"] == 3
+    store.claim(["cd" * 32])  # its own claims are no other run
+    assert collect_garbage(store, [items[0].key]).responses == 2
+
+
+def test_a_response_that_comes_in_during_the_removal_stays(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = fill(store, 6)
+    late = item(items[0].session_sha256, 100)
+    real, calls = collect_garbage.__globals__["writing"], []
+
+    @contextmanager
+    def late_writing(db: sqlite3.Connection) -> Iterator[None]:
+        calls.append(db)
+        if len(calls) == 3:  # after the check for other runs and the claims
+            with Store(path) as other:
+                other.put_many([late])
+        with real(db):
+            yield
+
+    monkeypatch.setattr("its.store.garbage.STEP", 2)
+    monkeypatch.setattr("its.store.garbage.writing", late_writing)
+    assert collect_garbage(store, [items[0].key]).responses == 5
+    assert found(store, [*items, late]) == bodies([items[0], late])
+
+
+def test_only_responses_that_a_server_refused_are_removed(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    kept: list[dict[str, object]] = [
+        {"text": "", "finish_reason": "stop"},  # the model ended its turn at once
+        {"text": "", "finish_reason": "length"},
+        {"text": "", "finish_reason": None},
+        {"text": "partly", "finish_reason": "content_filter"},
+        {"text": "", "thinking": "partly", "finish_reason": "content_filter"},
+    ]
+    refused: list[dict[str, object]] = [
+        {"text": "", "finish_reason": "content_filter"},
+        {"text": "", "finish_reason": "prompt_too_long", "thinking": None},
+    ]
+    items = [item(session, number) for number in range(7)]
+    items = [
+        PutItem(entry.key, entry.session_sha256, entry.determinants, body)
+        for entry, body in zip(items, kept + refused, strict=True)
+    ]
+    store.put_many(items)
+    assert remove_refused(store, dry_run=True) == 2
+    assert found(store, items) == bodies(items)
+    assert remove_refused(store) == 2
+    assert found(store, items) == bodies(items[:5])
+    assert store.claim([entry.key for entry in items]) == {entry.key for entry in items[5:]}
 
 
 def test_a_store_is_compacted_while_another_process_has_it_open(store: Store, path: Path) -> None:
@@ -245,13 +297,21 @@ def test_a_store_that_is_written_to_is_not_compacted(store: Store, path: Path, m
     assert found(store, items) == bodies(items[:1])
 
 
-def test_a_disk_without_room_is_not_filled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("times", "compacted"), [(0.0, False), (1.9, False), (2.1, True)])
+def test_a_disk_without_room_is_not_filled(
+    store: Store, monkeypatch: pytest.MonkeyPatch, times: float, compacted: bool
+) -> None:
     fill(store, 300)
     store.db.execute("DELETE FROM responses WHERE id > 1")
-    monkeypatch.setattr("its.store.garbage.shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+
+    def disk_usage(folder: object) -> SimpleNamespace:
+        return SimpleNamespace(free=times * file_bytes(store.path))
+
+    monkeypatch.setattr("its.store.garbage.shutil.disk_usage", disk_usage)
     told = collect_garbage(store)
     assert told.prompts == 299
-    assert "0.0 GiB are free at" in str(told.not_compacted)
+    assert (told.not_compacted is None) is compacted
+    assert compacted or "0.0 GiB are free at" in str(told.not_compacted)
 
 
 def test_a_run_goes_on_after_its_unanswered_session_was_collected(store: Store, path: Path) -> None:
