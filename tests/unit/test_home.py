@@ -55,7 +55,7 @@ def test_the_nearest_dvc_yaml_above(study: Path, monkeypatch: pytest.MonkeyPatch
     assert its_home() == study / ".its"
 
 
-@pytest.mark.parametrize("workspace", ["tmp1a2b", "standalone/tmp1a2b"])
+@pytest.mark.parametrize("workspace", ["tmp1a2b", "standalone/tmp1a2b", "tmp1a2b/.dvc/tmp/exps/tmp3c4d"])
 def test_an_experiment_shares_the_home_of_its_main_checkout(
     study: Path, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +72,12 @@ def test_a_study_in_a_subfolder_agrees_with_dvc_root(tmp_path: Path) -> None:
     (tmp_path / "studies" / "one").mkdir(parents=True)
     (tmp_path / "studies" / "one" / "dvc.yaml").touch()
     assert its_home(tmp_path / "studies" / "one") == tmp_path / ".its"
+
+
+def test_a_lock_leaves_no_name_of_its_holder(tmp_path: Path) -> None:
+    with key_lock(tmp_path, "train", "k"):
+        assert (tmp_path / "locks" / "train-k.holder").is_file()
+    assert not (tmp_path / "locks" / "train-k.holder").exists()  # the next one to wait would name the wrong process
 
 
 def test_no_study_is_said(tmp_path: Path) -> None:

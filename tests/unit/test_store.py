@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from store_samples import GREEDY, IDENTITY, Processes, bodies, damage_body, dete
 
 from its.errors import DataError, RunError
 from its.store import SCHEMA_VERSION, PutItem, Store, response_key
+from its.store.records import find_record
 from its.store.recovery import readable_store
-from its.store.stats import store_stats
+from its.store.stats import count_by_session, store_stats
 from its.store.verify import verify_store
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -189,6 +191,38 @@ def test_stats(store: Store, path: Path) -> None:
 
 
 # Damage
+
+
+def test_stats_name_the_first_and_the_last_day(store: Store) -> None:
+    fill(store, 3)
+    for row_id, day in ((1, 5), (2, 30), (3, 1)):
+        created = int(datetime(2026, 6, day, tzinfo=UTC).timestamp())
+        store.db.execute("UPDATE responses SET created = ? WHERE id = ?", (created, row_id))
+    counted = store_stats(store)
+    assert (counted["first"], counted["last"]) == ("2026-06-01", "2026-06-30")
+
+
+def test_a_record_is_a_response_with_all_that_determined_it(store: Store) -> None:
+    entry, other = fill(store, 2)
+    record = find_record(store, entry.key)
+    assert record is not None
+    assert record.response == dict(entry.response)
+    assert record.determinants == dict(entry.determinants)
+    assert (record.session, record.identity) == (entry.session_sha256, IDENTITY)
+    assert response_key(record.session, record.determinants) == record.key == entry.key
+    assert count_by_session(store, [entry.key, other.key, entry.key, "ab" * 32]) == {entry.session_sha256: 2}
+    assert find_record(store, "ab" * 32) is None
+    store.register({"model": "another"}, {})
+    store.db.execute("UPDATE responses SET session = 2 WHERE key = ?", (bytes.fromhex(entry.key),))
+    assert find_record(store, entry.key) is None  # its key says that it is not of this session
+
+
+def test_as_many_labels_as_are_kept_can_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("database", "validation"):
+        monkeypatch.setattr(f"its.store.{module}.MAX_LABELS", 3)
+    store.register(IDENTITY, {"checkpoints": ["a", "b"]})
+    store.register(IDENTITY, {"checkpoints": ["c", "d", "e"]})
+    assert [info.about for info in store.sessions()] == [{"checkpoints": ["a", "b", "c"]}]
 
 
 def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> None:

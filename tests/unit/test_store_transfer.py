@@ -307,6 +307,10 @@ Change = Callable[[list[dict[str, Any]]], Any]
         (lambda lines: lines[2]["details"].update(seed=5), ":3: the key `.*` is not the hash of its session"),
         (lambda lines: lines[2].update(key="ab" * 32), ":3: the key `ab.*` is not the hash of"),
         (lambda lines: lines[2].update(body="x"), ":3: `body` is not an object"),
+        (lambda lines: lines[2]["body"].update(prompt_tokens=-1), ":3: `prompt_tokens` is not a number of tokens"),
+        (lambda lines: lines[2]["body"].update(prompt_tokens=True), ":3: `prompt_tokens` is not a number of tokens"),
+        (lambda lines: lines[2]["body"].update(finish_reason=5), ":3: `finish_reason` is not text"),
+        (lambda lines: lines[2]["body"].pop("text"), ":3: `text` is not text"),
         (lambda lines: lines[2].update(created="yesterday"), ":3: Invalid isoformat string"),
         (
             lambda lines: lines[2].update(created="5000-01-01T00:00:00+00:00"),

@@ -121,6 +121,37 @@ def test_a_damaged_identity_is_written_anew_by_the_next_run(store: Store) -> Non
     assert store_stats(store)["responses"] == 2
 
 
+def test_a_prompt_that_was_stored_again_takes_the_responses_of_the_damaged_one(store: Store) -> None:
+    (first,) = fill(store, 1)
+    store.db.execute("UPDATE prompts SET sha256 = zeroblob(32)")
+    second = item(first.session_sha256, 0, sample=1)
+    store.put_many([second])  # finds no prompt with its hash
+    (damage,) = verify_store(store, repair=True)
+    assert (damage.what, damage.repaired) == (f"the prompt `{'0' * 64}`: its hash is damaged", True)
+    assert list(verify_store(store)) == []
+    assert store_stats(store)["prompts"] == 1
+    assert found(store, [first, second]) == bodies([first, second])
+
+
+def test_a_row_that_another_process_replaced_is_not_deleted(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = fill(store, 1)
+    damage_body(store, entry.key)
+    real = verify_store.__globals__["_delete"]
+
+    def late(store: Store, row_id: int) -> bool:
+        with Store(path) as other:
+            other.discard(entry.key)
+            other.put_many([entry])
+        deleted: bool = real(store, row_id)
+        return deleted
+
+    monkeypatch.setattr("its.store.verify._delete", late)
+    assert len(list(verify_store(store, repair=True))) == 1
+    assert found(store, [entry]) == bodies([entry])
+
+
 def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> None:
     items = fill(store, 300)
     key = bytes.fromhex(items[150].key)
