@@ -61,9 +61,9 @@ def test_what_is_put_is_found(store: Store) -> None:
 def test_texts_come_back_as_they_were(store: Store, text: str) -> None:
     session = store.register(IDENTITY, {})
     body = {"text": text, "prompt_tokens": 2**40, "prompt_sha256": None, "nested": {"a": [0.1, 1e-7]}}
-    asked = determinants(messages=[{"role": "user", "content": text}])
-    store.put(response_key(session, asked), session, asked, body)
-    assert list(store.find([response_key(session, asked)])) == [(response_key(session, asked), body)]
+    request = determinants(messages=[{"role": "user", "content": text}])
+    store.put(response_key(session, request), session, request, body)
+    assert list(store.find([response_key(session, request)])) == [(response_key(session, request), body)]
 
 
 def test_a_response_that_json_cannot_hold_is_a_bug(store: Store) -> None:
@@ -93,8 +93,8 @@ def test_more_keys_than_sqlite_takes_at_once(store: Store) -> None:
 def test_a_prompt_is_stored_once(store: Store) -> None:
     for model in ("sha256:aa", "sha256:bb"):
         fill(store, 5, samples=4, model=model)
-    told = store_stats(store)
-    assert (told["responses"], told["prompts"], told["sessions"]) == (40, 5, 2)
+    result = store_stats(store)
+    assert (result["responses"], result["prompts"], result["sessions"]) == (40, 5, 2)
 
 
 def test_a_long_body_is_compressed_and_a_short_one_is_not_made_longer(store: Store) -> None:
@@ -127,7 +127,7 @@ def test_the_store_may_be_written_to_while_it_is_read(store: Store) -> None:
 # Sessions
 
 
-def test_a_session_is_registered_once_and_its_labels_are_united(store: Store) -> None:
+def test_a_session_is_registered_once_and_its_labels_are_merged(store: Store) -> None:
     about = {"checkpoints": ["a"], "versions": {"vllm": "1"}, "dtype": "bfloat16"}
     sha256 = store.register(IDENTITY, about)
     assert (
@@ -174,12 +174,12 @@ def test_stats(store: Store, path: Path) -> None:
     assert store_stats(store)["compression"] is None
     items = fill(store, 4, samples=2)
     store.claim(["ab" * 32])
-    told = store_stats(store)
-    assert told["bytes"] > path.stat().st_size
-    assert told["compression"] > 2
-    assert told["first"] == told["last"] == time.strftime("%Y-%m-%d", time.gmtime())
-    assert (told["schema"], told["claims"]) == (SCHEMA_VERSION, 1)
-    assert told["by_session"] == [
+    result = store_stats(store)
+    assert result["bytes"] > path.stat().st_size
+    assert result["compression"] > 2
+    assert result["first"] == result["last"] == time.strftime("%Y-%m-%d", time.gmtime())
+    assert (result["schema"], result["claims"]) == (SCHEMA_VERSION, 1)
+    assert result["by_session"] == [
         {
             "session": items[0].session_sha256,
             "model": "checkpoint of sha256:aa",
@@ -187,7 +187,7 @@ def test_stats(store: Store, path: Path) -> None:
             "responses": 8,
         }
     ]
-    json.dumps(told)
+    json.dumps(result)
 
 
 # Damage
@@ -225,7 +225,7 @@ def test_as_many_labels_as_are_kept_can_be_read(store: Store, monkeypatch: pytes
     assert [info.about for info in store.sessions()] == [{"checkpoints": ["a", "b", "c"]}]
 
 
-def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> None:
+def test_a_damaged_response_is_deleted_counted_and_generated_again(store: Store) -> None:
     items = fill(store, 3)
     damage_body(store, items[1].key)
     assert store.contains([entry.key for entry in items]) == {items[0].key, items[2].key}
@@ -339,7 +339,7 @@ def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path)
     greedy = determinants(3, 0, sampling=GREEDY, seed=None, start="Half: ")
     with Store(path) as store:
         session = store.register(IDENTITY, {"checkpoints": ["base"]})
-        keys = [response_key(session, asked) for asked in (sampled, greedy)]
+        keys = [response_key(session, request) for request in (sampled, greedy)]
         assert [body["text"] for _, body in store.find(keys)] == ["6", "the answer is 6. " * 20]
         assert store.claim(keys) == set()  # nothing is left to generate
         assert list(verify_store(store)) == []
@@ -350,12 +350,13 @@ def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path)
     ]
 
 
-def test_a_short_file_is_not_taken_for_a_new_store(path: Path) -> None:
+@pytest.mark.parametrize("content", [b"\n", b"notes"])
+def test_a_short_file_is_not_taken_for_a_new_store(path: Path, content: bytes) -> None:
     path.parent.mkdir()
-    path.write_bytes(b"notes")
+    path.write_bytes(content)
     with pytest.raises(RunError, match="the store is damaged: file is not a database"):
         Store(path)
-    assert path.read_bytes() == b"notes"
+    assert path.read_bytes() == content
 
 
 def test_a_power_cut_cannot_damage_the_file(store: Store) -> None:
@@ -489,9 +490,9 @@ def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
     for writer in writers:
         processes.end(writer)
     with Store(path) as store:
-        told = store_stats(store)
-        assert (told["responses"], told["prompts"], told["sessions"]) == (1200, 300, 4)
-        assert [session["responses"] for session in told["by_session"]] == [300] * 4
+        result = store_stats(store)
+        assert (result["responses"], result["prompts"], result["sessions"]) == (1200, 300, 4)
+        assert [session["responses"] for session in result["by_session"]] == [300] * 4
         assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -654,7 +655,7 @@ def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path:
     assert store_stats(store)["responses"] == 1
 
 
-def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_beyond_the_limit_is_a_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("its.store.database.MAX_BYTES", 1000)
     session = store.register(IDENTITY, {})
     with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes at most 1000"):
@@ -664,7 +665,7 @@ def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: 
     assert store_stats(store)["responses"] == 0
 
 
-def test_half_a_character_in_a_setting_is_refused_in_words(store: Store) -> None:
+def test_half_a_character_in_a_setting_is_a_clear_error(store: Store) -> None:
     """In a prompt it is kept, since a model may have stopped in it; of a setting it is a slip."""
     with pytest.raises(DataError, match=r"half of a character .*\\ud800"):
         store.register({"model": "\ud800"}, {})

@@ -78,10 +78,10 @@ def test_a_round_trip_gives_equal_rows(store: Store, other: Store, file: Path) -
     odd = determinants(messages=[{"role": "user", "content": "half \ud83d \u2028"}], start="You", sampling={"a": 1e-7})
     store.put(response_key(session, odd), session, odd, {"text": "\udc00 \u0000", "n": 2**60, "x": 0.1})
     store.db.execute("UPDATE responses SET created = created - 1000 * id")
-    told = export_store(store, file)
-    assert (told.responses, told.prompts, told.sessions) == (24, 6, 2)
-    assert (told.missing, told.damaged, told.unreadable) == (0, 0, 0)
-    assert told.bytes == file.stat().st_size
+    result = export_store(store, file)
+    assert (result.responses, result.prompts, result.sessions) == (24, 6, 2)
+    assert (result.missing, result.damaged, result.unreadable) == (0, 0, 0)
+    assert result.bytes == file.stat().st_size
     arrived = import_store(other, file)
     assert (arrived.new, arrived.known) == (24, 0)
     assert _content(other) == _content(store)
@@ -134,11 +134,11 @@ def test_many_batches(store: Store, other: Store, file: Path, monkeypatch: pytes
     monkeypatch.setattr("its.store.importing.BATCH", 7)
     items = fill(store, 10, samples=5)
     fill(other, 4, samples=2)
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     export_store(store, file)
-    arrived = import_store(other, file, lambda done, total: told.append((done, total)))
+    arrived = import_store(other, file, lambda done, total: result.append((done, total)))
     assert (arrived.new, arrived.known) == (42, 8)
-    assert told[0] == (7, 50) and told[-1] == (50, 50)
+    assert result[0] == (7, 50) and result[-1] == (50, 50)
     assert found(other, items) == bodies(items)
 
 
@@ -153,8 +153,8 @@ def test_only_wanted_keys_are_exported(store: Store, other: Store, file: Path) -
     items = fill(store, 600)
     fill(store, 3, model="sha256:bb")
     wanted = items[::100]
-    told = export_store(store, file, (key for key in [*(entry.key for entry in wanted), wanted[0].key, "ab" * 32]))
-    assert (told.responses, told.prompts, told.sessions, told.missing) == (6, 6, 1, 1)
+    result = export_store(store, file, (key for key in [*(entry.key for entry in wanted), wanted[0].key, "ab" * 32]))
+    assert (result.responses, result.prompts, result.sessions, result.missing) == (6, 6, 1, 1)
     import_store(other, file)
     assert found(other, items) == bodies(wanted)
     assert export_store(store, file).responses == 603  # the choice is forgotten
@@ -163,8 +163,8 @@ def test_only_wanted_keys_are_exported(store: Store, other: Store, file: Path) -
 def test_an_export_is_of_one_moment(store: Store, file: Path, tmp_path: Path) -> None:
     session = fill(store, 1100)[0].session_sha256
     with Store(store.path) as writer:
-        told = export_store(store, file, progress=lambda done, total: writer.put(*_parts(session, 10_000 + done)))
-    assert told.responses == 1100
+        result = export_store(store, file, progress=lambda done, total: writer.put(*_parts(session, 10_000 + done)))
+    assert result.responses == 1100
     assert store_stats(store)["responses"] == 1101
 
 
@@ -206,7 +206,7 @@ def test_the_store_is_not_written_over_itself(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("name", "calls", "left"), [("stage", 1, 0), ("insert", 5, 2800)])
-def test_an_import_that_is_killed_goes_on(
+def test_an_import_that_is_killed_continues(
     store: Store, other: Store, file: Path, name: str, calls: int, left: int
 ) -> None:
     """Killed during the checks it leaves nothing, during the inserts whole transactions; no hidden copy stays."""
@@ -357,10 +357,10 @@ def test_what_can_be_read_of_a_damaged_store_is_saved(store: Store, other: Store
         with pytest.raises(RunError, match="the store is damaged") as caught:
             damaged.contains([middle])
         assert "`its store export saved.zst`" in str(caught.value.hint)
-        told = export_store(damaged, file)
-    assert 0 < told.unreadable < 100
-    assert told.responses == 900 - told.unreadable
-    assert import_store(other, file).new == told.responses
+        result = export_store(damaged, file)
+    assert 0 < result.unreadable < 100
+    assert result.responses == 900 - result.unreadable
+    assert import_store(other, file).new == result.responses
     left = found(other, items)
     assert left == {key: body for key, body in bodies(items).items() if key in left}
     assert middle not in left
@@ -372,9 +372,9 @@ def test_a_damaged_last_page_is_survived(store: Store, other: Store, file: Path)
     store.close()
     damage_page(store.path, body)
     with Store(store.path) as damaged:
-        told = export_store(damaged, file)
-    assert 0 < told.unreadable < 100
-    assert told.responses == 900 - told.unreadable
+        result = export_store(damaged, file)
+    assert 0 < result.unreadable < 100
+    assert result.responses == 900 - result.unreadable
     import_store(other, file)
     assert items[0].key in found(other, items)
 
@@ -391,8 +391,8 @@ def test_damaged_rows_are_left_out_and_counted(store: Store, other: Store, file:
     store.db.execute("UPDATE responses SET details = '{' WHERE id = 5")
     store.db.execute("UPDATE responses SET session = 7 WHERE id = 6")
     store.db.execute("UPDATE responses SET created = created + (1 << 50) WHERE id = 7")
-    told = export_store(store, file)
-    assert (told.responses, told.damaged, told.unreadable) == (3, 7, 0)
+    result = export_store(store, file)
+    assert (result.responses, result.damaged, result.unreadable) == (3, 7, 0)
     import_store(other, file)
     assert found(other, [*items, again]) == bodies([items[0], items[7], again])
     assert len(other.sessions()) == 1
@@ -402,8 +402,8 @@ def test_a_response_under_a_wrong_key_is_not_exported(store: Store, other: Store
     items = fill(store, 2)
     store.register({"model": "another"}, {})
     store.db.execute("UPDATE responses SET session = 2 WHERE id = 1")
-    told = export_store(store, file)
-    assert (told.responses, told.damaged) == (1, 1)
+    result = export_store(store, file)
+    assert (result.responses, result.damaged) == (1, 1)
     assert import_store(other, file).new == 1  # with the other row, the whole file would be refused
     assert found(other, items) == bodies(items[1:])
 

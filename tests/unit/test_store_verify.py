@@ -44,11 +44,11 @@ def processes() -> Iterator[Processes]:
 def test_a_sound_store_has_no_damage(store: Store) -> None:
     assert list(verify_store(store)) == []
     fill(store, 300, samples=2)
-    told: list[tuple[int, int]] = []
-    assert list(verify_store(store, progress=lambda done, total: told.append((done, total)))) == []
+    result: list[tuple[int, int]] = []
+    assert list(verify_store(store, progress=lambda done, total: result.append((done, total)))) == []
     fill(store, 600, samples=2)
-    list(verify_store(store, progress=lambda done, total: told.append((done, total))))
-    assert told == [(1000, 1200)]
+    list(verify_store(store, progress=lambda done, total: result.append((done, total))))
+    assert result == [(1000, 1200)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_sound_store_has_no_damage(store: Store) -> None:
         ("key = zeroblob(32)", "its body does not match its checksum"),
     ],
 )
-def test_a_damaged_row_is_named_and_repair_makes_it_asked_again(store: Store, change: str, what: str) -> None:
+def test_a_damaged_row_is_named_and_repair_makes_it_generated_again(store: Store, change: str, what: str) -> None:
     items = fill(store, 3)
     store.register({"model": "another"}, {})
     store.db.execute(f"UPDATE responses SET {change} WHERE id = 2")
@@ -109,7 +109,7 @@ def test_a_damaged_prompt_takes_its_responses_along(store: Store) -> None:
     assert store_stats(store)["responses"] == 6
 
 
-def test_a_damaged_identity_is_written_anew_by_the_next_run(store: Store) -> None:
+def test_a_damaged_identity_is_restored_by_the_next_run(store: Store) -> None:
     fill(store, 2)
     identity = json.dumps({**IDENTITY, "model": "sha256:ab"})
     store.db.execute("UPDATE sessions SET identity = ?", (identity,))
@@ -152,7 +152,7 @@ def test_a_row_that_another_process_replaced_is_not_deleted(
     assert found(store, [entry]) == bodies([entry])
 
 
-def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> None:
+def test_damaged_pages_are_reported_with_what_to_do(store: Store, path: Path) -> None:
     items = fill(store, 300)
     key = bytes.fromhex(items[150].key)
     body = store.db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()[0]
@@ -168,7 +168,7 @@ def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> Non
             )
 
 
-def test_a_damaged_index_is_built_anew(store: Store, path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(store: Store, path: Path) -> None:
     items = fill(store, 30)
     page = store.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'responses_by_session'").fetchone()[0]
     store.close()
@@ -198,7 +198,7 @@ def test_others_may_write_while_it_verifies(store: Store, path: Path) -> None:
 def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Processes) -> None:
     items = fill(store, 3)
     fill(store, 2, model="sha256:bb")
-    store.register({"model": "never asked"}, {})
+    store.register({"model": "never used"}, {})
     store.db.execute("DELETE FROM responses WHERE id IN (2, 4, 5)")
     dead = processes.start(
         "s = Store(Path(sys.argv[1])); s.claim(['ab' * 32]); print('ok', flush=True); time.sleep(60)", path
@@ -210,8 +210,8 @@ def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Proc
         living.claim(["cd" * 32])
         planned = collect_garbage(store, dry_run=True)
         assert store_stats(store)["sessions"] == 3
-        told = collect_garbage(store)
-        assert (told.claims, told.responses, told.prompts, told.sessions) == (1, 0, 1, 2)
+        result = collect_garbage(store)
+        assert (result.claims, result.responses, result.prompts, result.sessions) == (1, 0, 1, 2)
         assert (planned.claims, planned.responses, planned.prompts, planned.sessions) == (1, 0, 1, 2)
         assert store_stats(store)["claims"] == 1
         assert len(list((path.parent / "locks").iterdir())) == 1
@@ -226,11 +226,11 @@ def test_unused_responses_are_removed_and_the_file_gets_smaller(store: Store, pa
     used = [entry.key for entry in items[:50]]
     planned = collect_garbage(store, used, dry_run=True)
     assert store_stats(store)["responses"] == 900
-    told = collect_garbage(store, iter([*used, *used]))
-    for count in (planned, told):
+    result = collect_garbage(store, iter([*used, *used]))
+    for count in (planned, result):
         assert (count.responses, count.prompts, count.sessions) == (850, 550, 1)
-    assert told.not_compacted is None
-    assert told.bytes_after < told.bytes_before / 3
+    assert result.not_compacted is None
+    assert result.bytes_after < result.bytes_before / 3
     assert found(store, items + others) == bodies(items[:50])
     assert list(verify_store(store)) == []
 
@@ -339,10 +339,10 @@ def test_a_disk_without_room_is_not_filled(
         return SimpleNamespace(free=times * file_bytes(store.path))
 
     monkeypatch.setattr("its.store.garbage.shutil.disk_usage", disk_usage)
-    told = collect_garbage(store)
-    assert told.prompts == 299
-    assert (told.not_compacted is None) is compacted
-    assert compacted or "0.0 GiB are free at" in str(told.not_compacted)
+    result = collect_garbage(store)
+    assert result.prompts == 299
+    assert (result.not_compacted is None) is compacted
+    assert compacted or "0.0 GiB are free at" in str(result.not_compacted)
 
 
 def test_a_run_goes_on_after_its_unanswered_session_was_collected(store: Store, path: Path) -> None:
