@@ -20,7 +20,7 @@ Content = dict[str, tuple[Any, ...]]
 
 
 def item(store: Store, session: str, prompt: int, sample: int, model: str) -> PutItem:
-    asked = {
+    request = {
         "messages": [{"role": "user", "content": f"What is {prompt} + {prompt}? \\frac{{1}}{{2}} é"}],
         "sampling": SAMPLING,
         "seed": 1000 * prompt + sample,
@@ -30,7 +30,7 @@ def item(store: Store, session: str, prompt: int, sample: int, model: str) -> Pu
     draw = random.Random(f"{model} {prompt} {sample}")
     words = " ".join(f"{draw.random():.17f}" for _ in range(draw.choice((1, 5, 20, 400))))
     body = {"text": words, "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 17, "prompt_sha256": None}
-    return PutItem(response_key(session, asked), session, asked, body)
+    return PutItem(response_key(session, request), session, request, body)
 
 
 def fill(store: Store, count: int) -> None:

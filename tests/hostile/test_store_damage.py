@@ -35,10 +35,10 @@ def _exported(path: Path, folder: Path) -> Content:
     """What comes out of a store, and into another one."""
     file = folder / "saved.zst"
     with readable_store(path) as store:
-        told = export_store(store, file)
+        result = export_store(store, file)
     with Store(folder / "other.sqlite") as other:
         arrived = import_store(other, file)
-        assert (arrived.new, arrived.known) == (told.responses, 0)
+        assert (arrived.new, arrived.known) == (result.responses, 0)
         assert list(verify_store(other)) == []
         return content(other)
 

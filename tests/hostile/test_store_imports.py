@@ -347,8 +347,8 @@ def test_a_file_that_changes_while_it_is_read_is_read_once(lines: Lines, mine: S
     def change(done: int, total: int) -> None:
         file.write_bytes(b"another file")
 
-    told = import_store(mine, file, change)
-    assert (told.new, told.known) == (6, 0)
+    result = import_store(mine, file, change)
+    assert (result.new, result.known) == (6, 0)
     assert len(_rows(mine)["responses"]) == len(before["responses"]) + 6
     assert list(verify_store(mine)) == []
 

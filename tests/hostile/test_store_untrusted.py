@@ -222,8 +222,8 @@ def test_one_bad_byte_of_an_identity_loses_nothing(sample: Sample, path: Path, t
 # Bodies with a valid checksum
 
 
-def _frame(size: int, told: bool) -> bytes:
-    compressor = zstandard.ZstdCompressor(write_content_size=told).compressobj(size=size if told else -1)
+def _frame(size: int, states_size: bool) -> bytes:
+    compressor = zstandard.ZstdCompressor(write_content_size=states_size).compressobj(size=size if states_size else -1)
     piece = bytes(2**20)
     return b"".join(compressor.compress(piece) for _ in range(size // 2**20)) + compressor.flush()
 
@@ -249,8 +249,8 @@ BODIES = {
     "a large number": b'{"text": "x", "more": ' + b"9" * 100_000 + b"}",
     "another encoding": '{"text": "x"}'.encode("utf-16"),
     "no encoding": b'{"text": "\xff"}',
-    "a bomb": _frame(2**27, told=True),
-    "a bomb that does not tell its size": _frame(2**27, told=False),
+    "a bomb": _frame(2**27, result=True),
+    "a bomb that does not tell its size": _frame(2**27, result=False),
     "a frame that tells another size": b"\x28\xb5\x2f\xfd\xe0" + (2**60).to_bytes(8, "little") + bytes(20),
     "a frame of nothing": zstandard.FRAME_HEADER,
 }

@@ -27,9 +27,9 @@ def determinants(prompt: int = 0, sample: int = 0, **changed: Any) -> dict[str, 
 
 def item(session: str, prompt: int = 0, sample: int = 0, text: str | None = None, **changed: Any) -> PutItem:
     """A response of the session to the numbered prompt."""
-    asked = determinants(prompt, sample, **changed)
+    request = determinants(prompt, sample, **changed)
     body = {"text": text or f"{prompt} {sample}: " + "so the sum is 2 \\cdot n, " * 20, "finish_reason": "stop"}
-    return PutItem(response_key(session, asked), session, asked, body)
+    return PutItem(response_key(session, request), session, request, body)
 
 
 def fill(store: Store, prompts: int, samples: int = 1, model: str = "sha256:aa") -> list[PutItem]:
@@ -61,9 +61,12 @@ class Processes:
             f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
             "from pathlib import Path\nfrom its.store import Store\nfrom store_samples import *\n"
         )
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-c", head + code, *map(str, words)], text=True, **pipes
+            [sys.executable, "-c", head + code, *map(str, words)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         self._started.append(process)
         return process

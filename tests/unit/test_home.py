@@ -55,7 +55,7 @@ def test_the_nearest_dvc_yaml_above(study: Path, monkeypatch: pytest.MonkeyPatch
     assert its_home() == study / ".its"
 
 
-@pytest.mark.parametrize("workspace", ["tmp1a2b", "standalone/tmp1a2b"])
+@pytest.mark.parametrize("workspace", ["tmp1a2b", "standalone/tmp1a2b", "tmp1a2b/.dvc/tmp/exps/tmp3c4d"])
 def test_an_experiment_shares_the_home_of_its_main_checkout(
     study: Path, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +74,13 @@ def test_a_study_in_a_subfolder_agrees_with_dvc_root(tmp_path: Path) -> None:
     assert its_home(tmp_path / "studies" / "one") == tmp_path / ".its"
 
 
-def test_no_study_is_said(tmp_path: Path) -> None:
+def test_a_lock_leaves_no_name_of_its_holder(tmp_path: Path) -> None:
+    with key_lock(tmp_path, "train", "k"):
+        assert (tmp_path / "locks" / "train-k.holder").is_file()
+    assert not (tmp_path / "locks" / "train-k.holder").exists()  # the next one to wait would name the wrong process
+
+
+def test_no_study_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no `dvc\.yaml` in .* or above") as caught:
         its_home(tmp_path)
     assert "ITS_HOME" in str(caught.value.hint)
@@ -86,7 +92,7 @@ def test_a_key_has_to_name_a_file(tmp_path: Path) -> None:
 
 
 def test_a_second_thread_waits_and_is_told_once(tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     order: list[str] = []
     inside = threading.Event()
 
@@ -99,20 +105,20 @@ def test_a_second_thread_waits_and_is_told_once(tmp_path: Path) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     inside.wait()
-    with key_lock(tmp_path, "train", "k", told.append):
+    with key_lock(tmp_path, "train", "k", messages.append):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
-    assert told == [f"waiting for process {os.getpid()}, which holds `train-k`"]
+    assert messages == [f"waiting for process {os.getpid()}, which holds `train-k`"]
 
 
 def test_a_free_or_another_key_waits_for_nobody(tmp_path: Path) -> None:
-    told: list[str] = []
-    with key_lock(tmp_path, "train", "a", told.append), key_lock(tmp_path, "train", "b", told.append):
+    messages: list[str] = []
+    with key_lock(tmp_path, "train", "a", messages.append), key_lock(tmp_path, "train", "b", messages.append):
         pass
-    with key_lock(tmp_path, "train", "a", told.append):
+    with key_lock(tmp_path, "train", "a", messages.append):
         pass
-    assert told == []
+    assert messages == []
 
 
 def test_kill_9_of_the_holder_frees_the_key(tmp_path: Path) -> None:
@@ -124,10 +130,10 @@ def test_kill_9_of_the_holder_frees_the_key(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=root)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    told: list[str] = []
+    messages: list[str] = []
 
     def kill(message: str) -> None:
-        told.append(message)
+        messages.append(message)
         holder.kill()
         holder.wait()
 
@@ -135,7 +141,7 @@ def test_kill_9_of_the_holder_frees_the_key(tmp_path: Path) -> None:
     with key_lock(tmp_path, "train", "k", kill):
         assert time.monotonic() - began < 5
     holder.stdout.close()
-    assert told == [f"waiting for process {holder.pid}, which holds `train-k`"]
+    assert messages == [f"waiting for process {holder.pid}, which holds `train-k`"]
 
 
 @pytest.mark.parametrize("variable", ["ITS_HOME", "DVC_ROOT"])

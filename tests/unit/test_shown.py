@@ -67,6 +67,7 @@ def test_json_means_what_it_meant() -> None:
 
 def test_what_a_reader_sees() -> None:
     assert without_controls("a\u200bb\u200dc\x1bd\ufe0f") == "abcd"
+    assert bounded("x" * LONGEST) == "x" * LONGEST
     assert bounded("x" * (LONGEST + 7)) == "x" * LONGEST + "... (7 more characters)"
 
 

@@ -11,7 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from unit.store_samples import GREEDY, IDENTITY, Processes, bodies, damage_body,
 
 from its.errors import DataError, RunError
 from its.store import SCHEMA_VERSION, PutItem, Store, response_key
+from its.store.records import find_record
 from its.store.recovery import readable_store
-from its.store.stats import store_stats
+from its.store.stats import count_by_session, store_stats
 from its.store.verify import verify_store
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -59,9 +61,9 @@ def test_what_is_put_is_found(store: Store) -> None:
 def test_texts_come_back_as_they_were(store: Store, text: str) -> None:
     session = store.register(IDENTITY, {})
     body = {"text": text, "prompt_tokens": 2**40, "prompt_sha256": None, "nested": {"a": [0.1, 1e-7]}}
-    asked = determinants(messages=[{"role": "user", "content": text}])
-    store.put(response_key(session, asked), session, asked, body)
-    assert list(store.find([response_key(session, asked)])) == [(response_key(session, asked), body)]
+    request = determinants(messages=[{"role": "user", "content": text}])
+    store.put(response_key(session, request), session, request, body)
+    assert list(store.find([response_key(session, request)])) == [(response_key(session, request), body)]
 
 
 def test_a_response_that_json_cannot_hold_is_a_bug(store: Store) -> None:
@@ -91,8 +93,8 @@ def test_more_keys_than_sqlite_takes_at_once(store: Store) -> None:
 def test_a_prompt_is_stored_once(store: Store) -> None:
     for model in ("sha256:aa", "sha256:bb"):
         fill(store, 5, samples=4, model=model)
-    told = store_stats(store)
-    assert (told["responses"], told["prompts"], told["sessions"]) == (40, 5, 2)
+    result = store_stats(store)
+    assert (result["responses"], result["prompts"], result["sessions"]) == (40, 5, 2)
 
 
 def test_a_long_body_is_compressed_and_a_short_one_is_not_made_longer(store: Store) -> None:
@@ -125,7 +127,7 @@ def test_the_store_may_be_written_to_while_it_is_read(store: Store) -> None:
 # Sessions
 
 
-def test_a_session_is_registered_once_and_its_labels_are_united(store: Store) -> None:
+def test_a_session_is_registered_once_and_its_labels_are_merged(store: Store) -> None:
     about = {"checkpoints": ["a"], "versions": {"vllm": "1"}, "dtype": "bfloat16"}
     sha256 = store.register(IDENTITY, about)
     assert (
@@ -172,12 +174,12 @@ def test_stats(store: Store, path: Path) -> None:
     assert store_stats(store)["compression"] is None
     items = fill(store, 4, samples=2)
     store.claim(["ab" * 32])
-    told = store_stats(store)
-    assert told["bytes"] > path.stat().st_size
-    assert told["compression"] > 2
-    assert told["first"] == told["last"] == time.strftime("%Y-%m-%d", time.gmtime())
-    assert (told["schema"], told["claims"]) == (SCHEMA_VERSION, 1)
-    assert told["by_session"] == [
+    result = store_stats(store)
+    assert result["bytes"] > path.stat().st_size
+    assert result["compression"] > 2
+    assert result["first"] == result["last"] == time.strftime("%Y-%m-%d", time.gmtime())
+    assert (result["schema"], result["claims"]) == (SCHEMA_VERSION, 1)
+    assert result["by_session"] == [
         {
             "session": items[0].session_sha256,
             "model": "checkpoint of sha256:aa",
@@ -185,13 +187,45 @@ def test_stats(store: Store, path: Path) -> None:
             "responses": 8,
         }
     ]
-    json.dumps(told)
+    json.dumps(result)
 
 
 # Damage
 
 
-def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> None:
+def test_stats_name_the_first_and_the_last_day(store: Store) -> None:
+    fill(store, 3)
+    for row_id, day in ((1, 5), (2, 30), (3, 1)):
+        created = int(datetime(2026, 6, day, tzinfo=UTC).timestamp())
+        store.db.execute("UPDATE responses SET created = ? WHERE id = ?", (created, row_id))
+    counted = store_stats(store)
+    assert (counted["first"], counted["last"]) == ("2026-06-01", "2026-06-30")
+
+
+def test_a_record_is_a_response_with_all_that_determined_it(store: Store) -> None:
+    entry, other = fill(store, 2)
+    record = find_record(store, entry.key)
+    assert record is not None
+    assert record.response == dict(entry.response)
+    assert record.determinants == dict(entry.determinants)
+    assert (record.session, record.identity) == (entry.session_sha256, IDENTITY)
+    assert response_key(record.session, record.determinants) == record.key == entry.key
+    assert count_by_session(store, [entry.key, other.key, entry.key, "ab" * 32]) == {entry.session_sha256: 2}
+    assert find_record(store, "ab" * 32) is None
+    store.register({"model": "another"}, {})
+    store.db.execute("UPDATE responses SET session = 2 WHERE key = ?", (bytes.fromhex(entry.key),))
+    assert find_record(store, entry.key) is None  # its key says that it is not of this session
+
+
+def test_as_many_labels_as_are_kept_can_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("database", "validation"):
+        monkeypatch.setattr(f"its.store.{module}.MAX_LABELS", 3)
+    store.register(IDENTITY, {"checkpoints": ["a", "b"]})
+    store.register(IDENTITY, {"checkpoints": ["c", "d", "e"]})
+    assert [info.about for info in store.sessions()] == [{"checkpoints": ["a", "b", "c"]}]
+
+
+def test_a_damaged_response_is_deleted_counted_and_generated_again(store: Store) -> None:
     items = fill(store, 3)
     damage_body(store, items[1].key)
     assert store.contains([entry.key for entry in items]) == {items[0].key, items[2].key}
@@ -200,6 +234,24 @@ def test_a_damaged_response_is_deleted_counted_and_asked_again(store: Store) -> 
     store.put_many([items[1]])
     assert found(store, items) == bodies(items)
     assert store.damaged == 1
+
+
+def test_a_damaged_response_that_another_process_replaced_stays(path: Path) -> None:
+    class Slow(Store):
+        """Deletes a damaged response after another process has already stored it again."""
+
+        def _delete_damaged(self, row_ids: Sequence[int]) -> None:
+            with Store(path) as other:
+                other.discard(entry.key)
+                other.put_many([entry])
+                assert other.db.execute("SELECT id FROM responses").fetchall() == [(row_ids[0],)]
+            super()._delete_damaged(row_ids)
+
+    with Slow(path) as store:
+        (entry,) = fill(store, 1)
+        damage_body(store, entry.key)
+        assert store.contains([entry.key]) == set()
+        assert found(store, [entry]) == bodies([entry])
 
 
 def test_finding_sees_damage_too(store: Store) -> None:
@@ -287,7 +339,7 @@ def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path)
     greedy = determinants(3, 0, sampling=GREEDY, seed=None, start="Half: ")
     with Store(path) as store:
         session = store.register(IDENTITY, {"checkpoints": ["base"]})
-        keys = [response_key(session, asked) for asked in (sampled, greedy)]
+        keys = [response_key(session, request) for request in (sampled, greedy)]
         assert [body["text"] for _, body in store.find(keys)] == ["6", "the answer is 6. " * 20]
         assert store.claim(keys) == set()  # nothing is left to generate
         assert list(verify_store(store)) == []
@@ -296,6 +348,20 @@ def test_a_store_that_an_earlier_version_wrote_is_opened_and_hit(tmp_path: Path)
         "1e718280619b5fc5015d412e032160743be9d0ba7e9852e54e90b0b6522cc4ad",
         "5a3858dc4a92fec0e307fcfc166248a696796ac7eaad2349b54605426ce0270c",
     ]
+
+
+@pytest.mark.parametrize("content", [b"\n", b"notes"])
+def test_a_short_file_is_not_taken_for_a_new_store(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="the store is damaged: file is not a database"):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_a_power_cut_cannot_damage_the_file(store: Store) -> None:
+    assert store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store.db.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL; 0 would let the disk reorder writes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -424,9 +490,9 @@ def test_many_writers_lose_nothing(path: Path, processes: Processes) -> None:
     for writer in writers:
         processes.end(writer)
     with Store(path) as store:
-        told = store_stats(store)
-        assert (told["responses"], told["prompts"], told["sessions"]) == (1200, 300, 4)
-        assert [session["responses"] for session in told["by_session"]] == [300] * 4
+        result = store_stats(store)
+        assert (result["responses"], result["prompts"], result["sessions"]) == (1200, 300, 4)
+        assert [session["responses"] for session in result["by_session"]] == [300] * 4
         assert store.db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
@@ -538,6 +604,26 @@ def test_claims_of_a_killed_process_are_taken_over(store: Store, path: Path, pro
     assert len(list((path.parent / "locks").iterdir())) == 1  # the dead one's is removed
 
 
+def test_taking_over_one_claim_of_a_dead_owner_ends_all_of_them(store: Store, path: Path, processes: Processes) -> None:
+    code = "s = Store(Path(sys.argv[1])); s.claim(sys.argv[2:]); print('claimed', flush=True); time.sleep(60)"
+    other = processes.start(code, path, "ab" * 32, "cd" * 32)
+    assert processes.hear(other) == "claimed"
+    other.kill()
+    other.wait()
+    assert store.claim(["ab" * 32]) == {"ab" * 32}
+    assert store_stats(store)["claims"] == 1
+
+
+def test_a_lock_that_is_a_link_leaves_its_target_alone(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "thesis.tex"
+    target.write_text("ten years")
+    store.locks.mkdir(exist_ok=True)
+    (store.locks / f"claim-{'0' * 32}.lock").symlink_to(target)
+    store.db.execute("INSERT INTO claims VALUES (?, ?)", (bytes.fromhex("ab" * 32), "0" * 32))
+    assert store.claim(["ab" * 32]) == {"ab" * 32}  # no process can be the owner
+    assert target.read_text() == "ten years"
+
+
 def test_a_session_collected_under_a_run_is_written_again(store: Store, path: Path) -> None:
     session = store.register(IDENTITY, {"checkpoints": ["a"]})
     with sqlite3.connect(path, isolation_level=None) as other:
@@ -569,7 +655,7 @@ def test_a_link_to_a_store_is_the_same_store(store: Store, path: Path, tmp_path:
     assert store_stats(store)["responses"] == 1
 
 
-def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_beyond_the_limit_is_a_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("its.store.database.MAX_BYTES", 1000)
     session = store.register(IDENTITY, {})
     with pytest.raises(DataError, match=r"a response has 10.. bytes; the store takes at most 1000"):
@@ -579,7 +665,7 @@ def test_a_text_beyond_the_limit_is_refused_in_words(store: Store, monkeypatch: 
     assert store_stats(store)["responses"] == 0
 
 
-def test_half_a_character_in_a_setting_is_refused_in_words(store: Store) -> None:
+def test_half_a_character_in_a_setting_is_a_clear_error(store: Store) -> None:
     """In a prompt it is kept, since a model may have stopped in it; of a setting it is a slip."""
     with pytest.raises(DataError, match=r"half of a character .*\\ud800"):
         store.register({"model": "\ud800"}, {})

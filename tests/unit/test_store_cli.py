@@ -104,7 +104,7 @@ def test_export_and_import(
     assert _stored(new, items) == bodies(items)
 
 
-def test_what_an_export_leaves_out_is_said(its: Its, items: list[PutItem], path: Path) -> None:
+def test_what_an_export_leaves_out_is_reported(its: Its, items: list[PutItem], path: Path) -> None:
     with Store(path) as store:
         damage_body(store, items[0].key)
     code, out, err = its("store", "export", "used.jsonl.zst", "--used")
@@ -127,7 +127,7 @@ def test_an_import_that_is_refused(its: Its, project: Path) -> None:
 
 def test_gc(its: Its, items: list[PutItem], path: Path) -> None:
     with Store(path) as store:
-        store.register({"model": "never asked"}, {})
+        store.register({"model": "never used"}, {})
     assert its("store", "gc", "--dry-run") == (0, "would remove 0 responses, 0 prompts, 1 sessions, 0 claims\n", "")
     code, out, err = its("store", "gc")
     assert (code, err) == (0, "")

@@ -24,8 +24,8 @@ def _session(
 
 
 def test_the_order_of_fields_is_no_difference() -> None:
-    asked = determinants()
-    assert response_key(_session(), asked) == response_key(_session(), dict(reversed(asked.items())))
+    request = determinants()
+    assert response_key(_session(), request) == response_key(_session(), dict(reversed(request.items())))
     assert _session() == _session(arguments=dict(reversed(ARGUMENTS.items())))
 
 
@@ -53,10 +53,10 @@ def test_every_determinant_of_a_request_is_in_its_key(change: dict[str, Any]) ->
 
 
 def test_a_request_must_say_whether_it_is_started() -> None:
-    asked = determinants()
-    del asked["start"]
+    request = determinants()
+    del request["start"]
     with pytest.raises(KeyError, match="start"):
-        response_key(_session(), asked)
+        response_key(_session(), request)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -77,10 +78,10 @@ def test_a_round_trip_gives_equal_rows(store: Store, other: Store, file: Path) -
     odd = determinants(messages=[{"role": "user", "content": "half \ud83d \u2028"}], start="You", sampling={"a": 1e-7})
     store.put(response_key(session, odd), session, odd, {"text": "\udc00 \u0000", "n": 2**60, "x": 0.1})
     store.db.execute("UPDATE responses SET created = created - 1000 * id")
-    told = export_store(store, file)
-    assert (told.responses, told.prompts, told.sessions) == (24, 6, 2)
-    assert (told.missing, told.damaged, told.unreadable) == (0, 0, 0)
-    assert told.bytes == file.stat().st_size
+    result = export_store(store, file)
+    assert (result.responses, result.prompts, result.sessions) == (24, 6, 2)
+    assert (result.missing, result.damaged, result.unreadable) == (0, 0, 0)
+    assert result.bytes == file.stat().st_size
     arrived = import_store(other, file)
     assert (arrived.new, arrived.known) == (24, 0)
     assert _content(other) == _content(store)
@@ -133,11 +134,11 @@ def test_many_batches(store: Store, other: Store, file: Path, monkeypatch: pytes
     monkeypatch.setattr("its.store.importing.BATCH", 7)
     items = fill(store, 10, samples=5)
     fill(other, 4, samples=2)
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     export_store(store, file)
-    arrived = import_store(other, file, lambda done, total: told.append((done, total)))
+    arrived = import_store(other, file, lambda done, total: result.append((done, total)))
     assert (arrived.new, arrived.known) == (42, 8)
-    assert told[0] == (7, 50) and told[-1] == (50, 50)
+    assert result[0] == (7, 50) and result[-1] == (50, 50)
     assert found(other, items) == bodies(items)
 
 
@@ -152,8 +153,8 @@ def test_only_wanted_keys_are_exported(store: Store, other: Store, file: Path) -
     items = fill(store, 600)
     fill(store, 3, model="sha256:bb")
     wanted = items[::100]
-    told = export_store(store, file, (key for key in [*(entry.key for entry in wanted), wanted[0].key, "ab" * 32]))
-    assert (told.responses, told.prompts, told.sessions, told.missing) == (6, 6, 1, 1)
+    result = export_store(store, file, (key for key in [*(entry.key for entry in wanted), wanted[0].key, "ab" * 32]))
+    assert (result.responses, result.prompts, result.sessions, result.missing) == (6, 6, 1, 1)
     import_store(other, file)
     assert found(other, items) == bodies(wanted)
     assert export_store(store, file).responses == 603  # the choice is forgotten
@@ -162,8 +163,8 @@ def test_only_wanted_keys_are_exported(store: Store, other: Store, file: Path) -
 def test_an_export_is_of_one_moment(store: Store, file: Path, tmp_path: Path) -> None:
     session = fill(store, 1100)[0].session_sha256
     with Store(store.path) as writer:
-        told = export_store(store, file, progress=lambda done, total: writer.put(*_parts(session, 10_000 + done)))
-    assert told.responses == 1100
+        result = export_store(store, file, progress=lambda done, total: writer.put(*_parts(session, 10_000 + done)))
+    assert result.responses == 1100
     assert store_stats(store)["responses"] == 1101
 
 
@@ -205,7 +206,7 @@ def test_the_store_is_not_written_over_itself(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("name", "calls", "left"), [("stage", 1, 0), ("insert", 5, 2800)])
-def test_an_import_that_is_killed_goes_on(
+def test_an_import_that_is_killed_continues(
     store: Store, other: Store, file: Path, name: str, calls: int, left: int
 ) -> None:
     """Killed during the checks it leaves nothing, during the inserts whole transactions; no hidden copy stays."""
@@ -306,7 +307,15 @@ Change = Callable[[list[dict[str, Any]]], Any]
         (lambda lines: lines[2]["details"].update(seed=5), ":3: the key `.*` is not the hash of its session"),
         (lambda lines: lines[2].update(key="ab" * 32), ":3: the key `ab.*` is not the hash of"),
         (lambda lines: lines[2].update(body="x"), ":3: `body` is not an object"),
+        (lambda lines: lines[2]["body"].update(prompt_tokens=-1), ":3: `prompt_tokens` is not a number of tokens"),
+        (lambda lines: lines[2]["body"].update(prompt_tokens=True), ":3: `prompt_tokens` is not a number of tokens"),
+        (lambda lines: lines[2]["body"].update(finish_reason=5), ":3: `finish_reason` is not text"),
+        (lambda lines: lines[2]["body"].pop("text"), ":3: `text` is not text"),
         (lambda lines: lines[2].update(created="yesterday"), ":3: Invalid isoformat string"),
+        (
+            lambda lines: lines[2].update(created="5000-01-01T00:00:00+00:00"),
+            ":3: `created` is out of range: 5000-01-01",
+        ),
         (lambda lines: lines[2].pop("created"), ":3: `created` is missing"),
         (lambda lines: lines[2].update(kind="query"), ":3: unknown kind `query`"),
         (lambda lines: lines.append({"kind": "trailer"}), ":7: a line after the trailer"),
@@ -348,10 +357,10 @@ def test_what_can_be_read_of_a_damaged_store_is_saved(store: Store, other: Store
         with pytest.raises(RunError, match="the store is damaged") as caught:
             damaged.contains([middle])
         assert "`its store export saved.zst`" in str(caught.value.hint)
-        told = export_store(damaged, file)
-    assert 0 < told.unreadable < 100
-    assert told.responses == 900 - told.unreadable
-    assert import_store(other, file).new == told.responses
+        result = export_store(damaged, file)
+    assert 0 < result.unreadable < 100
+    assert result.responses == 900 - result.unreadable
+    assert import_store(other, file).new == result.responses
     left = found(other, items)
     assert left == {key: body for key, body in bodies(items).items() if key in left}
     assert middle not in left
@@ -363,9 +372,9 @@ def test_a_damaged_last_page_is_survived(store: Store, other: Store, file: Path)
     store.close()
     damage_page(store.path, body)
     with Store(store.path) as damaged:
-        told = export_store(damaged, file)
-    assert 0 < told.unreadable < 100
-    assert told.responses == 900 - told.unreadable
+        result = export_store(damaged, file)
+    assert 0 < result.unreadable < 100
+    assert result.responses == 900 - result.unreadable
     import_store(other, file)
     assert items[0].key in found(other, items)
 
@@ -382,11 +391,33 @@ def test_damaged_rows_are_left_out_and_counted(store: Store, other: Store, file:
     store.db.execute("UPDATE responses SET details = '{' WHERE id = 5")
     store.db.execute("UPDATE responses SET session = 7 WHERE id = 6")
     store.db.execute("UPDATE responses SET created = created + (1 << 50) WHERE id = 7")
-    told = export_store(store, file)
-    assert (told.responses, told.damaged, told.unreadable) == (3, 7, 0)
+    result = export_store(store, file)
+    assert (result.responses, result.damaged, result.unreadable) == (3, 7, 0)
     import_store(other, file)
     assert found(other, [*items, again]) == bodies([items[0], items[7], again])
     assert len(other.sessions()) == 1
+
+
+def test_a_response_under_a_wrong_key_is_not_exported(store: Store, other: Store, file: Path) -> None:
+    items = fill(store, 2)
+    store.register({"model": "another"}, {})
+    store.db.execute("UPDATE responses SET session = 2 WHERE id = 1")
+    result = export_store(store, file)
+    assert (result.responses, result.damaged) == (1, 1)
+    assert import_store(other, file).new == 1  # with the other row, the whole file would be refused
+    assert found(other, items) == bodies(items[1:])
+
+
+def test_a_full_disk_while_importing(store: Store, other: Store, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(store, 2)
+    export_store(store, file)
+
+    def full(**words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("its.store.importing.tempfile.mkstemp", full)
+    with pytest.raises(RunError, match="no space left on the disk"):
+        import_store(other, file)
 
 
 def test_an_export_of_what_nothing_cites_replaces_no_file(store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ import pytest
 from unit.store_samples import IDENTITY, Processes, bodies, damage_body, damage_page, fill, found, item
 
 from its.errors import MissingError, RunError
-from its.store import Store
-from its.store.garbage import collect_garbage
+from its.store import PutItem, Store
+from its.store.connection import file_bytes
+from its.store.garbage import collect_garbage, remove_refused
 from its.store.stats import store_stats
 from its.store.verify import verify_store
 
@@ -42,11 +44,11 @@ def processes() -> Iterator[Processes]:
 def test_a_sound_store_has_no_damage(store: Store) -> None:
     assert list(verify_store(store)) == []
     fill(store, 300, samples=2)
-    told: list[tuple[int, int]] = []
-    assert list(verify_store(store, progress=lambda done, total: told.append((done, total)))) == []
+    result: list[tuple[int, int]] = []
+    assert list(verify_store(store, progress=lambda done, total: result.append((done, total)))) == []
     fill(store, 600, samples=2)
-    list(verify_store(store, progress=lambda done, total: told.append((done, total))))
-    assert told == [(1000, 1200)]
+    list(verify_store(store, progress=lambda done, total: result.append((done, total))))
+    assert result == [(1000, 1200)]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_a_sound_store_has_no_damage(store: Store) -> None:
         ("key = zeroblob(32)", "its body does not match its checksum"),
     ],
 )
-def test_a_damaged_row_is_named_and_repair_makes_it_asked_again(store: Store, change: str, what: str) -> None:
+def test_a_damaged_row_is_named_and_repair_makes_it_generated_again(store: Store, change: str, what: str) -> None:
     items = fill(store, 3)
     store.register({"model": "another"}, {})
     store.db.execute(f"UPDATE responses SET {change} WHERE id = 2")
@@ -107,7 +109,7 @@ def test_a_damaged_prompt_takes_its_responses_along(store: Store) -> None:
     assert store_stats(store)["responses"] == 6
 
 
-def test_a_damaged_identity_is_written_anew_by_the_next_run(store: Store) -> None:
+def test_a_damaged_identity_is_restored_by_the_next_run(store: Store) -> None:
     fill(store, 2)
     identity = json.dumps({**IDENTITY, "model": "sha256:ab"})
     store.db.execute("UPDATE sessions SET identity = ?", (identity,))
@@ -119,7 +121,38 @@ def test_a_damaged_identity_is_written_anew_by_the_next_run(store: Store) -> Non
     assert store_stats(store)["responses"] == 2
 
 
-def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> None:
+def test_a_prompt_that_was_stored_again_takes_the_responses_of_the_damaged_one(store: Store) -> None:
+    (first,) = fill(store, 1)
+    store.db.execute("UPDATE prompts SET sha256 = zeroblob(32)")
+    second = item(first.session_sha256, 0, sample=1)
+    store.put_many([second])  # finds no prompt with its hash
+    (damage,) = verify_store(store, repair=True)
+    assert (damage.what, damage.repaired) == (f"the prompt `{'0' * 64}`: its hash is damaged", True)
+    assert list(verify_store(store)) == []
+    assert store_stats(store)["prompts"] == 1
+    assert found(store, [first, second]) == bodies([first, second])
+
+
+def test_a_row_that_another_process_replaced_is_not_deleted(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = fill(store, 1)
+    damage_body(store, entry.key)
+    real = verify_store.__globals__["_delete"]
+
+    def late(store: Store, row_id: int) -> bool:
+        with Store(path) as other:
+            other.discard(entry.key)
+            other.put_many([entry])
+        deleted: bool = real(store, row_id)
+        return deleted
+
+    monkeypatch.setattr("its.store.verify._delete", late)
+    assert len(list(verify_store(store, repair=True))) == 1
+    assert found(store, [entry]) == bodies([entry])
+
+
+def test_damaged_pages_are_reported_with_what_to_do(store: Store, path: Path) -> None:
     items = fill(store, 300)
     key = bytes.fromhex(items[150].key)
     body = store.db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()[0]
@@ -135,7 +168,7 @@ def test_damaged_pages_are_told_with_what_to_do(store: Store, path: Path) -> Non
             )
 
 
-def test_a_damaged_index_is_built_anew(store: Store, path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(store: Store, path: Path) -> None:
     items = fill(store, 30)
     page = store.db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'responses_by_session'").fetchone()[0]
     store.close()
@@ -165,7 +198,7 @@ def test_others_may_write_while_it_verifies(store: Store, path: Path) -> None:
 def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Processes) -> None:
     items = fill(store, 3)
     fill(store, 2, model="sha256:bb")
-    store.register({"model": "never asked"}, {})
+    store.register({"model": "never used"}, {})
     store.db.execute("DELETE FROM responses WHERE id IN (2, 4, 5)")
     dead = processes.start(
         "s = Store(Path(sys.argv[1])); s.claim(['ab' * 32]); print('ok', flush=True); time.sleep(60)", path
@@ -177,8 +210,8 @@ def test_what_nothing_needs_is_removed(store: Store, path: Path, processes: Proc
         living.claim(["cd" * 32])
         planned = collect_garbage(store, dry_run=True)
         assert store_stats(store)["sessions"] == 3
-        told = collect_garbage(store)
-        assert (told.claims, told.responses, told.prompts, told.sessions) == (1, 0, 1, 2)
+        result = collect_garbage(store)
+        assert (result.claims, result.responses, result.prompts, result.sessions) == (1, 0, 1, 2)
         assert (planned.claims, planned.responses, planned.prompts, planned.sessions) == (1, 0, 1, 2)
         assert store_stats(store)["claims"] == 1
         assert len(list((path.parent / "locks").iterdir())) == 1
@@ -193,11 +226,11 @@ def test_unused_responses_are_removed_and_the_file_gets_smaller(store: Store, pa
     used = [entry.key for entry in items[:50]]
     planned = collect_garbage(store, used, dry_run=True)
     assert store_stats(store)["responses"] == 900
-    told = collect_garbage(store, iter([*used, *used]))
-    for count in (planned, told):
+    result = collect_garbage(store, iter([*used, *used]))
+    for count in (planned, result):
         assert (count.responses, count.prompts, count.sessions) == (850, 550, 1)
-    assert told.not_compacted is None
-    assert told.bytes_after < told.bytes_before / 3
+    assert result.not_compacted is None
+    assert result.bytes_after < result.bytes_before / 3
     assert found(store, items + others) == bodies(items[:50])
     assert list(verify_store(store)) == []
 
@@ -214,6 +247,56 @@ def test_nothing_is_removed_for_a_study_that_is_not_of_this_store(store: Store, 
         with pytest.raises(RunError, match="1 runs are generating responses, which no row cites yet"):
             collect_garbage(store, [items[0].key])
     assert store_stats(store)["responses"] == 3
+    store.claim(["cd" * 32])  # its own claims are no other run
+    assert collect_garbage(store, [items[0].key]).responses == 2
+
+
+def test_a_response_that_comes_in_during_the_removal_stays(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = fill(store, 6)
+    late = item(items[0].session_sha256, 100)
+    real, calls = collect_garbage.__globals__["writing"], []
+
+    @contextmanager
+    def late_writing(db: sqlite3.Connection) -> Iterator[None]:
+        calls.append(db)
+        if len(calls) == 3:  # after the check for other runs and the claims
+            with Store(path) as other:
+                other.put_many([late])
+        with real(db):
+            yield
+
+    monkeypatch.setattr("its.store.garbage.STEP", 2)
+    monkeypatch.setattr("its.store.garbage.writing", late_writing)
+    assert collect_garbage(store, [items[0].key]).responses == 5
+    assert found(store, [*items, late]) == bodies([items[0], late])
+
+
+def test_only_responses_that_a_server_refused_are_removed(store: Store) -> None:
+    session = store.register(IDENTITY, {})
+    kept: list[dict[str, object]] = [
+        {"text": "", "finish_reason": "stop"},  # the model ended its turn at once
+        {"text": "", "finish_reason": "length"},
+        {"text": "", "finish_reason": None},
+        {"text": "partly", "finish_reason": "content_filter"},
+        {"text": "", "thinking": "partly", "finish_reason": "content_filter"},
+    ]
+    refused: list[dict[str, object]] = [
+        {"text": "", "finish_reason": "content_filter"},
+        {"text": "", "finish_reason": "prompt_too_long", "thinking": None},
+    ]
+    items = [item(session, number) for number in range(7)]
+    items = [
+        PutItem(entry.key, entry.session_sha256, entry.determinants, body)
+        for entry, body in zip(items, kept + refused, strict=True)
+    ]
+    store.put_many(items)
+    assert remove_refused(store, dry_run=True) == 2
+    assert found(store, items) == bodies(items)
+    assert remove_refused(store) == 2
+    assert found(store, items) == bodies(items[:5])
+    assert store.claim([entry.key for entry in items]) == {entry.key for entry in items[5:]}
 
 
 def test_a_store_is_compacted_while_another_process_has_it_open(store: Store, path: Path) -> None:
@@ -245,13 +328,21 @@ def test_a_store_that_is_written_to_is_not_compacted(store: Store, path: Path, m
     assert found(store, items) == bodies(items[:1])
 
 
-def test_a_disk_without_room_is_not_filled(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("times", "compacted"), [(0.0, False), (1.9, False), (2.1, True)])
+def test_a_disk_without_room_is_not_filled(
+    store: Store, monkeypatch: pytest.MonkeyPatch, times: float, compacted: bool
+) -> None:
     fill(store, 300)
     store.db.execute("DELETE FROM responses WHERE id > 1")
-    monkeypatch.setattr("its.store.garbage.shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    told = collect_garbage(store)
-    assert told.prompts == 299
-    assert "0.0 GiB are free at" in str(told.not_compacted)
+
+    def disk_usage(folder: object) -> SimpleNamespace:
+        return SimpleNamespace(free=times * file_bytes(store.path))
+
+    monkeypatch.setattr("its.store.garbage.shutil.disk_usage", disk_usage)
+    result = collect_garbage(store)
+    assert result.prompts == 299
+    assert (result.not_compacted is None) is compacted
+    assert compacted or "0.0 GiB are free at" in str(result.not_compacted)
 
 
 def test_a_run_goes_on_after_its_unanswered_session_was_collected(store: Store, path: Path) -> None:
