@@ -98,7 +98,7 @@ class Session:
         """Yield (request, key, completion) of requests whose responses are stored, in their order.
 
         Raises:
-            RunError: if one is not: it was damaged or removed since `ensure`, or is not a completion and is removed now.
+            RunError: if one is not: it was damaged or removed since `ensure`, or is not a completion and is removed.
         """
         for chunk in chunks(requests):
             keyed = [(self.key_of(request), request) for request in chunk]
