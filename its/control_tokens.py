@@ -1,4 +1,4 @@
-"""Control tokens in texts: a `<|im_end|>` inside a problem ends its turn, and what follows speaks as someone else."""
+"""Find control tokens in texts: a `<|im_end|>` inside a problem ends its turn, and the rest is read as another turn."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from its.recipe.schema import Model
 
 SHOWN = 20
 MAX_TOKENIZER_BYTES = 2**28
-"""Of a `tokenizer.json`: those of large vocabularies have 30 MB."""
+"""Limit of a `tokenizer.json`: those of large vocabularies have 30 MB."""
 THINKING = frozenset({"<think>", "</think>"})
-"""Marks of reasoning are a part of what a solution says; recipes name other ones (`models.NAME.thinking`)."""
+"""Marks of reasoning are part of a solution; recipes declare others (`models.NAME.thinking`)."""
 _MARK = re.compile(r"[<\[]\S+[>\]]")
-_ALLOW = "take it out of the text, or allow control tokens: `prompt: {control_tokens: allow}`"
+_ALLOW = "remove it from the text, or allow control tokens: `prompt: {control_tokens: allow}`"
 
 
 def declared_control_tokens(models: Mapping[str, Model]) -> dict[str, str]:
-    """The tokens that a recipe itself names, and where: `special_tokens` of its models, without marks of reasoning."""
+    """The tokens in a recipe, with their place: `special_tokens` of its models, without marks of reasoning."""
     out: dict[str, str] = {}
     for name, model in models.items():
         for key, token in model.special_tokens.model_dump().items():
@@ -32,49 +32,49 @@ def declared_control_tokens(models: Mapping[str, Model]) -> dict[str, str]:
 
 
 def thinking_marks(model: Model) -> frozenset[str]:
-    """The marks of reasoning of a model, which texts may hold."""
+    """The marks of reasoning of a model, which texts may contain."""
     return THINKING | ({model.thinking.start, model.thinking.end} if model.thinking else set())
 
 
 def tokenizer_control_tokens(tokenizer: Path, template: str | None) -> set[str]:
-    """The tokens of a `tokenizer.json` that a text must not hold: it takes them for more than their letters.
+    """The tokens of a `tokenizer.json` that a text must not contain, because they mean more than their letters.
 
     They are those marked as special, and other added ones in `<>` or `[]` that the chat template writes (DeepSeek's
-    mark of a user's turn is not). Marks of reasoning are none.
+    mark of a user's turn is not marked). Marks of reasoning are not among them.
 
     Raises:
-        DataError: if it is no tokenizer.
+        DataError: if it is not a tokenizer.
     """
     try:
         found = json.loads(read_regular(tokenizer, MAX_TOKENIZER_BYTES))
         added: list[dict[str, Any]] = found.get("added_tokens") or []
-        told = [(str(token["content"]), bool(token["special"])) for token in added]
+        pairs = [(str(token["content"]), bool(token["special"])) for token in added]
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{tokenizer}: no tokenizer that can be read: {error!r}"[:300]) from error
+        raise DataError(f"{tokenizer}: not a tokenizer that can be read: {error!r}"[:300]) from error
     written = template or ""
-    return {text for text, special in told if special or (_MARK.fullmatch(text) and text in written)} - THINKING - {""}
+    return {text for text, special in pairs if special or (_MARK.fullmatch(text) and text in written)} - THINKING - {""}
 
 
 class ControlTokens:
-    """Looks for control tokens in texts, and says at once where all of them are.
+    """Finds control tokens in texts, and reports all of them at once.
 
     Args:
-        tokens: token -> whose it is, for the message.
+        tokens: token -> its origin, for the message.
     """
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
         self._tokens = dict(tokens)
-        # Longer ones first: a token may begin as another one does.
+        # Longer ones first: a token may begin with another one.
         ordered = sorted(self._tokens, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._faults: dict[tuple[str, str, str, int, str], Fault] = {}
 
     def look(self, where: str, name: str, parts: Iterable[tuple[str, str]]) -> bool:
-        """Note every control token in the parts of one row; whether there was one.
+        """Record every control token in the parts of one row; whether there is one.
 
         Args:
             where: the file of the row and its line.
-            name: what the row is called in its file.
+            name: the row's name in its file.
             parts: (what it is, its text).
         """
         found = False
@@ -82,7 +82,7 @@ class ControlTokens:
             assert self._pattern is not None
             for match in self._pattern.finditer(text):
                 message = (
-                    f"{name}: {what} holds the control token `{match[0]}` ({self._tokens[match[0]]}) "
+                    f"{name}: {what} contains the control token `{match[0]}` ({self._tokens[match[0]]}) "
                     f"at character {match.start() + 1}"
                 )
                 found = True
@@ -90,10 +90,10 @@ class ControlTokens:
         return found
 
     def refuse(self) -> None:
-        """End the stage if there was one.
+        """End the stage if any were found.
 
         Raises:
-            FaultsError: with the first of them, and how many more there are.
+            FaultsError: with the first of them, and the number of the others.
         """
         faults: Sequence[Fault] = list(self._faults.values())
         if len(faults) > SHOWN:

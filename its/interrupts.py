@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP (a closed terminal), from the first line of a process to its last.
 
-Before a command runs and after it `end_at_once` holds: modules are imported then, and nothing has been begun that would
-have to be finished, so an exception could only be lost in an import or end as a traceback. While it runs `Signals`
-holds: an exception, so that temporary files and processes go.
+Before and after a command `end_at_once` applies: modules are being imported and nothing needs cleaning up, so an
+exception could only be lost in an import or end as a traceback. While the command runs `Signals` applies: an exception,
+so that temporary files and processes are removed.
 
 It has to be imported first, so it imports next to nothing.
 """
@@ -16,12 +16,12 @@ import threading
 from types import FrameType
 from typing import Any
 
-LINE = "error: interrupted; run the same command again to go on"
+LINE = "error: interrupted; run the same command again to continue"
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_at_once() -> None:
-    """From now on a signal ends the process, with 128 and its number; one that the parent has ignored stays ignored."""
+    """From now on a signal ends the process with 128 + its number; one that the parent ignored stays ignored."""
     for number in _NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
@@ -32,22 +32,22 @@ def _end(number: int, frame: FrameType | None) -> None:
         os.write(2, f"{LINE}\n".encode())
     except OSError:
         pass  # the terminal is gone
-    os._exit(128 + number)  # no exception: an import that is under way may swallow one
+    os._exit(128 + number)  # no exception: an import in progress may swallow it
 
 
 class Signalled(KeyboardInterrupt):
-    """A signal came.
+    """A signal was received.
 
-    Not KeyboardInterrupt itself: where that has come through an `exec`, as dataclasses use it, Python 3.11 kills its
-    process in the end, whatever code it was to exit with.
+    Not KeyboardInterrupt itself: if that passed through an `exec`, as dataclasses use it, Python 3.11 kills its process
+    at the end, whatever exit code was set.
     """
 
 
 class Signals:
-    """Within it a signal raises `Signalled`; afterwards the former handlers hold.
+    """A context in which a signal raises `Signalled`; the previous handlers are restored afterwards.
 
-    `received` is the last one that came, or None. It says more than the exception: on its way that may become another
-    error (pydantic makes a SchemaError of it, click an Abort), or be dropped, and then it is raised again.
+    `received` is the last signal, or None. It is more reliable than the exception, which may become another error on
+    its way (pydantic makes it a SchemaError, click an Abort), or be dropped; then it is raised again.
 
     Outside the main thread, where no handler can be set, it does nothing.
     """
@@ -75,17 +75,17 @@ class Signals:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         if number == signal.SIGTERM:
-            signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+            signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
         elif number == signal.SIGHUP:
-            signal.signal(number, signal.SIG_IGN)  # a closed terminal may send it again, while files are removed
+            signal.signal(number, signal.SIG_IGN)  # a closed terminal may send it again during the clean-up
         raise Signalled
 
     def _not_lost(self, lost: sys.UnraisableHookArgs) -> None:
-        """Python drops an exception that a signal raises within a destructor or some imports: send it again."""
+        """Send the signal again: Python drops an exception that a signal raises in a destructor or some imports."""
         if self.received is None or not isinstance(lost.exc_value, Signalled):
             self._former_hook(lost)
             return
         signal.signal(self.received, self._raise)
-        again = threading.Timer(0.01, signal.raise_signal, (self.received,))  # from here it would be dropped again
+        again = threading.Timer(0.01, signal.raise_signal, (self.received,))  # an exception here would be dropped again
         again.daemon = True
         again.start()

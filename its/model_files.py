@@ -1,4 +1,4 @@
-"""Small files of a model, wherever it lies: the tokenizer, its settings, the chat template."""
+"""Small files of a model, local or on the hub: the tokenizer, its settings, the chat template."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from its.recipe.schema import Model, Prompt
 from its.rows import read_json
 
 MAX_TEMPLATE_BYTES = 2**20
-"""Chat templates that models come with have below 20 kB."""
+"""Chat templates of models have less than 20 kB."""
 
 
 def own_template(model: EngineModel) -> str | None:
-    """The chat template that a model comes with, as transformers finds it: a file of its own, else in the tokenizer's.
+    """A model's own chat template, as transformers finds it: its own file, else in the tokenizer's settings.
 
     Raises:
-        MissingError: if it lies on the hub, which cannot be reached.
+        MissingError: if it is on the hub and the hub cannot be reached.
     """
     file = model_file(model, "chat_template.jinja")
     if file is not None:
@@ -32,10 +32,10 @@ def own_template(model: EngineModel) -> str | None:
 
 
 def named_tokens(model: EngineModel) -> dict[str, str]:
-    """The named special tokens of a model's tokenizer (`bos_token`, ...), which chat templates are given.
+    """The named special tokens of a model's tokenizer (`bos_token`, ...), which chat templates receive.
 
     Raises:
-        MissingError: if it lies on the hub, which cannot be reached.
+        MissingError: if they are on the hub and the hub cannot be reached.
     """
     out: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):  # the later one wins
@@ -49,11 +49,11 @@ def named_tokens(model: EngineModel) -> dict[str, str]:
 def model_control_tokens(
     models: Iterable[tuple[EngineModel, Model]], prompt: Prompt, fetch: bool = True
 ) -> dict[str, str]:
-    """The control tokens of the tokenizers of some models, and whose each is; none where the recipe allows them.
+    """The control tokens of some models' tokenizers, each with its origin; none if the recipe allows them.
 
     Args:
         models: as engines load them, and as the recipe declares them.
-        fetch: whether files of models on the hub may be fetched; else those models have what the recipe names alone.
+        fetch: whether to fetch files of hub models; otherwise only the recipe's tokens are used for these.
 
     Raises:
         MissingError: if the hub cannot be reached.
@@ -74,7 +74,7 @@ def model_control_tokens(
 
 
 def model_file(model: EngineModel, file: str) -> Path | None:
-    """A file of a model's own, fetched once where it lies on the hub; None where it has none of that name.
+    """A file of a model, fetched once if it is on the hub; None if the model has no such file.
 
     Raises:
         MissingError: if the hub cannot be reached.
@@ -86,9 +86,9 @@ def model_file(model: EngineModel, file: str) -> Path | None:
 
 
 def hub_file(name: str, repo: str, revision: str | None, file: str) -> Path | None:
-    """A file of a model on the hub, fetched once; None where it has none of that name.
+    """A file of a model on the hub, fetched once; None if the model has no such file.
 
-    Without a network, a model that lies in the hub's cache has the files that lie there: an engine reads no others.
+    Without a network, a model in the hub's cache has the files that are there: an engine reads no others.
 
     Args:
         name: of the model in the recipe, for the error.
@@ -109,7 +109,7 @@ def hub_file(name: str, repo: str, revision: str | None, file: str) -> Path | No
         reason = (str(error) or repr(error)).splitlines()[0]
         raise MissingError(
             f"`{file}` of `{name}` ({repo}) is not available: {reason}",
-            "is the network there, and HF_TOKEN set if the model is gated?",
+            "is the network available, and HF_TOKEN set if the model is gated?",
         ) from error
 
 

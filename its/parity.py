@@ -1,9 +1,9 @@
-"""Whether engines were sent the prompts that training saw: the ids of every prompt, compared by their hash.
+"""Check that engines receive the prompts that training saw: the token ids of every prompt, compared by hash.
 
 Training proves on its rows that a prompt is what the tokenizer and chat template of the trained model make of its
-messages, and keeps some prompts with the hash of their ids (`its_parity.json`, `probes`). Here the same is done with
-what a model is served with: first for those probes, which must give the hashes of training, then for every prompt that
-an engine was sent, whose hash it tells.
+messages, and stores some prompts with the hash of their ids (`its_parity.json`, `probes`). Here the tokenizer and chat
+template that a model is served with do the same: first for those probes, which must have the hashes of training, then
+for every prompt whose hash an engine reports.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ NO_PROOF = "compared with the model's own tokenizer and chat template; no proof 
 
 @dataclass
 class _Prompts:
-    """What one tokenizer and template make of the conversations: by the hash of the messages that of the ids."""
+    """The prompts of one tokenizer and template: hash of the messages -> hash of the ids."""
 
     reader: PromptReader
     known: dict[bytes, str] = field(default_factory=dict)
 
 
 class PromptCheck:
-    """Holds the prompts of some models against what their tokenizers and chat templates make of the messages.
+    """Compares the prompts that engines received with those of the models' tokenizers and chat templates.
 
     Args:
         models: those that requests may name.
-        probes: by the name of a model, prompts as {messages, prompt_sha256} from the proofs of its training.
-        fetch: whether files of models on the hub may be fetched. A server's tokenizer and template are not known.
+        probes: by model name, prompts as {messages, prompt_sha256} from the proof of its training.
+        fetch: whether to fetch files of hub models. A server's tokenizer and template are not known.
 
     Raises:
-        RunError: if what a model is served with makes other ids of a probe than training did.
+        RunError: if a probe has other ids than in training.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PromptCheck:
                 self._prove(model.name, found, probes.get(model.name, []))
 
     def learn(self, chats: Sequence[Chat]) -> None:
-        """Work out the ids of conversations that will be asked.
+        """Compute the ids of conversations that will be requested.
 
         Raises:
             DataError: if a chat template does not render one.
@@ -73,24 +73,24 @@ class PromptCheck:
             prompts.known |= dict(zip(new, prompts.reader.prompt_hashes(list(new.values())), strict=True))
 
     def check(self, answers: Iterable[tuple[Request, Completion]]) -> None:
-        """Hold the prompts of some answers against what they should be; what an engine does not tell is passed over.
+        """Check the prompts of some responses; those that an engine does not report are skipped.
 
         Raises:
-            RunError: naming the queries whose prompts are other ones.
+            RunError: naming the queries whose prompts differ.
         """
         faults = [fault for request, completion in answers if (fault := self._fault(request, completion)) is not None]
         if faults:
             raise _refusal(faults)
 
     def count(self, request: Request, completion: Completion) -> None:
-        """Note an answer whose prompt is another one, or is not told, for `refuse` and `account`."""
+        """Count a response whose prompt differs, or is not reported, for `refuse` and `account`."""
         if (fault := self._fault(request, completion)) is not None:
             self._faults.append(fault)
         elif completion.prompt_sha256 is None:
             self._untold[request.model] = self._untold.get(request.model, 0) + 1
 
     def refuse(self) -> None:
-        """Say all that `count` found.
+        """Report all differing prompts that `count` found.
 
         Raises:
             RunError: naming the queries.
@@ -103,12 +103,12 @@ class PromptCheck:
         if prompts is None or completion.prompt_sha256 in (None, prompts.known[_digest(request.messages)]):
             return None
         return (
-            f"`{request.request_id}` was asked with {completion.prompt_tokens} ids that are not those which the chat "
-            f"template and tokenizer of `{request.model}` make"
+            f"the {completion.prompt_tokens} prompt ids of `{request.request_id}` are not those of the chat template "
+            f"and tokenizer of `{request.model}`"
         )
 
     def account(self) -> dict[str, str]:
-        """By model, whether its prompts were compared, and else why not."""
+        """By model, whether its prompts were compared, or why not. The texts are stored with the responses."""
         out = {name: f"not compared: {why}" for name, why in self._why_not.items()}
         for name in self._prompts:
             untold = self._untold.get(name, 0)
@@ -122,13 +122,13 @@ class PromptCheck:
             self._unproven.add(name)
             return
         found = prompts.reader.prompt_hashes([probe["messages"] for probe in probes])
-        unlike = [probe for probe, sha256 in zip(probes, found, strict=True) if sha256 != probe["prompt_sha256"]]
-        if unlike:
-            text = unlike[0]["messages"][-1]["content"]
+        differing = [probe for probe, sha256 in zip(probes, found, strict=True) if sha256 != probe["prompt_sha256"]]
+        if differing:
+            text = differing[0]["messages"][-1]["content"]
             raise RunError(
-                f"the tokenizer and chat template that `{name}` is served with make other ids of {len(unlike)} of "
-                f"{len(probes)} prompts than training did, the first: {text[:80]!r}",
-                "say `chat_template` of the model in the recipe: training and engine are then given the same one; "
+                f"the tokenizer and chat template that `{name}` is served with make other ids than training for "
+                f"{len(differing)} of {len(probes)} prompts, the first: {text[:80]!r}",
+                "set `chat_template` of the model in the recipe, so that training and engine use the same one; "
                 "`train.axolotl` must not change it or the special tokens",
             )
 
@@ -136,7 +136,7 @@ class PromptCheck:
 def _refusal(faults: Sequence[str]) -> RunError:
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return RunError(
-        f"{len(faults)} responses are refused, since training and test would see unlike prompts: "
+        f"{len(faults)} responses are refused, since training and test would see different prompts: "
         f"{'; '.join(faults[:SHOWN])}{more}",
         "do `engine.options` change the tokenizer or the chat template, or was the server started with others?",
     )
@@ -148,7 +148,7 @@ def _digest(chat: Chat) -> bytes:
 
 
 def _read(model: EngineModel, fetch: bool, shared: dict[Any, _Prompts]) -> _Prompts | str:
-    """What makes the ids of a model's prompts, once for all models that share it, or why it is not known."""
+    """The tokenizer and template of a model's prompts, shared between models, or why they are not known."""
     if not model.path:
         return "the model is not here"
     if not Path(model.path).is_dir() and not fetch:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, one plain line every 30 s elsewhere, nothing when quiet."""
+"""Progress of long tasks: a bar on a terminal, one plain line every 30 s elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAIN_INTERVAL_SECONDS = 30.0
 
 
 class Progress:
-    """Counts items, and tokens beside them; use as a context manager. Everything goes to stderr."""
+    """Counts items and tokens; use as a context manager. Everything goes to stderr."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
@@ -34,10 +34,10 @@ class Progress:
             self._bar.close()
 
     def add(self, items: int = 1, tokens: int = 0, note: str = "", stored: bool = False) -> None:
-        """Count items done, with the tokens that they took; `note` is shown behind the rate.
+        """Count finished items and their tokens; `note` is shown after the rate.
 
         Args:
-            stored: they were there already, so they say nothing of how fast the rest will be.
+            stored: they were stored already, so they do not count towards the rate.
         """
         self._done += items
         self._tokens += tokens
@@ -63,5 +63,5 @@ class Progress:
 
 
 def say(text: str) -> None:
-    """One plain line on stderr, whatever others wrote into it."""
+    """One plain line on stderr, whatever foreign text it contains."""
     print(visible(text), file=sys.stderr, flush=True)

@@ -1,17 +1,17 @@
-r"""What of a model's text is thinking and what is its answer: the one rule, for responses, personas, judges and files.
+r"""Split a model's text into thinking and answer: the one rule, for responses, personas, judges and files.
 
-Marks are compared as written, letter by letter: `< think >` is no mark, and a mark is one wherever it stands, quoted
-or not (no text tells). A thought goes from a start mark to the next end mark. What stands outside of all thought is
-the answer; a text that ends within a thought has none, whatever it said before, since the model had not settled yet.
+Marks are compared exactly: `< think >` is not a mark, and a mark counts wherever it is, quoted or not (the text does
+not tell). A thought extends from a start mark to the next end mark. Everything outside of thoughts is the answer; a
+text that ends within a thought has no answer, whatever came before, since the model had not settled yet.
 
 | the text, marks `<t>` and `</t>` | `opened_by` | thinking | answer | finished |
 |---|---|---|---|---|
 | `5` | model | None | `5` | yes |
 | `5` | prompt | `5` | empty | no |
-| `5`, ended by itself | not said | None | `5` | yes |
-| `5`, cut by the token limit | not said | `5` | empty | no |
+| `5`, ended by itself | not declared | None | `5` | yes |
+| `5`, cut by the token limit | not declared | `5` | empty | no |
 | `a</t>5` | any | `a` | `5` | yes |
-| `<t>a</t>5` | any (a start mark that the prompt wrote too is no part of the thought) | `a` | `5` | yes |
+| `<t>a</t>5` | any (a start mark that the prompt wrote too is not part of the thought) | `a` | `5` | yes |
 | `<t>a` | any | `a` | empty | no |
 | `5<t>a` | any but prompt | `a` | empty | no |
 | `<t>a</t>5<t>or 9</t>` | any | `a`, `or 9` | `5` | yes |
@@ -24,12 +24,13 @@ the answer; a text that ends within a thought has none, whatever it said before,
 | `*a*5`, both marks `*` | any but prompt (each mark begins or ends) | `a` | `5` | yes |
 | `a*5`, both marks `*` | prompt | `a` | `5` | yes |
 
-An end mark that no start mark opened ends a thought that reaches back to the mark before it, or to the beginning of the
-text: the prompt opened it, or it is nested, or a thought quotes the mark. So no piece of a thought is ever an answer,
-at the price of an answer that an end mark follows; chat templates (DeepSeek's, Qwen's) cut at the last end mark too.
+An end mark without a start mark ends a thought that reaches back to the previous mark, or to the start of the text:
+the prompt opened it, or it is nested, or a thought quotes the mark. So no part of a thought is ever taken for the
+answer, at the cost of an answer that precedes an end mark; chat templates (DeepSeek's, Qwen's) cut at the last end
+mark too.
 
-Several thoughts are joined by an empty line, several pieces of an answer by a line end, each without white space at
-its ends. A text without thinking is its own answer, to the letter. All is linear in the text.
+Several thoughts are joined by an empty line, several pieces of an answer by a line break, each stripped of white space.
+A text without thinking is its own answer, unchanged. The time is linear in the text.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ OpenedBy = Literal["prompt", "model"]
 
 
 class Marks(Protocol):
-    """The marks around a model's reasoning, and who writes the first one; see `its.recipe.schema.Thinking`."""
+    """The marks around a model's reasoning, and who writes the start mark; see `its.recipe.schema.Thinking`."""
 
     @property
     def start(self) -> str: ...
@@ -55,7 +56,7 @@ class Marks(Protocol):
 
 
 class PlainMarks(NamedTuple):
-    """Marks that no recipe declares."""
+    """Marks that are not from a recipe."""
 
     start: str
     end: str
@@ -63,20 +64,20 @@ class PlainMarks(NamedTuple):
 
 
 SOLUTION_MARKS = PlainMarks("<think>", "</think>", "model")
-"""Around the thought of a solution, as `prepare` writes it whatever marks its source had."""
+"""Around the thinking in a solution, as `prepare` writes it, whatever marks its source had."""
 
 
 class Cut(NamedTuple):
-    """A text cut into thinking and answer.
+    """A text split into thinking and answer.
 
     Args:
-        thinking: what was thought, "" for an empty thought; None where there was none.
-        answer: what stands outside of all thought; "" unless the thinking is finished.
+        thinking: the thoughts, "" for an empty thought; None if there was none.
+        answer: everything outside of thoughts; "" unless the thinking is finished.
         finished: whether the text does not end within a thought.
-        began_within: whether its first mark ends a thought that no start mark opened: then the prompt opened it.
-        pieces: [start, end) in the text of the pieces that `answer` is joined of.
-        share: the part of the characters (the thinking that came apart among them) that is thinking and its marks.
-        share_in_text: the same of the text alone.
+        began_within: whether its first mark ends a thought without a start mark: then the prompt opened it.
+        pieces: [start, end) in the text of the pieces that make up `answer`.
+        share: the share of characters, separate thinking included, that is thinking and its marks.
+        share_in_text: the same within the text alone.
     """
 
     thinking: str | None
@@ -88,7 +89,7 @@ class Cut(NamedTuple):
     share_in_text: float
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Where characters [start, end) of the answer stand in the text; end > start."""
+        """The position in the text of characters [start, end) of the answer; end > start."""
         first: int | None = None
         at = last = 0  # where a piece begins in the answer, and the place of the last character seen
         for begin, stop in self.pieces:
@@ -102,15 +103,15 @@ class Cut(NamedTuple):
 
 
 def cut_thinking(text: str, marks: Marks | None, cut_short: bool, apart: str | None = None) -> Cut:
-    """Part a model's text into what it thought and what it answers, by the table above.
+    """Split a model's text into thinking and answer, by the table above.
 
     Args:
         text: as the model wrote it, without the prompt.
-        marks: None where the model has none: then all of the text is its answer.
-        cut_short: whether the token limit ended the text (`finish_reason` is `length`). Looked at where `opened_by` is
-            not said and the text holds no mark at all: a text that was cut had not come to its end mark.
-        apart: thinking that the engine parted from the text already. Then the prompt opened nothing in the text, but
-            marks that still stand in it are marks.
+        marks: None if the model has none: then the whole text is its answer.
+        cut_short: whether the token limit ended the text (`finish_reason` is `length`). It matters if `opened_by` is
+            not declared and the text contains no mark: a text that was cut had not reached its end mark.
+        apart: thinking that the engine already separated from the text. Then the prompt opened nothing in the text, but
+            marks that are still in it count.
     """
     within: list[tuple[int, int]] = []  # [start, end) of each thought
     outside: list[tuple[int, int]] = []
@@ -123,7 +124,7 @@ def cut_thinking(text: str, marks: Marks | None, cut_short: bool, apart: str | N
             began_within |= not found and not inside and mark.group() != marks.start
             found = True
             if inside and mark.group() != marks.end:
-                continue  # nested, or the model wrote the mark that the prompt wrote too
+                continue  # nested, or the model repeated the mark that the prompt wrote
             opens = not inside and mark.group() == marks.start
             (outside if opens else within).append((at, mark.start()))
             inside, at = opens, mark.end()
@@ -151,30 +152,30 @@ def cut_thinking(text: str, marks: Marks | None, cut_short: bool, apart: str | N
     )
 
 
-def thinking_tokens(cut: Cut, completion_tokens: int, told: int | None, apart: bool) -> int:
+def thinking_tokens(cut: Cut, completion_tokens: int, counted: int | None, apart: bool) -> int:
     """How many of a completion's tokens are thinking, in [0, completion_tokens].
 
-    Engines give text, not ids, so a thought in the text is counted by its share of the characters, marks included.
+    Engines return text, not ids, so thinking in the text is estimated by its share of the characters, marks included.
 
     Args:
-        told: what the server counted. A count above the completion's was made beside it, and one of 0 where there is
-            thinking was not made: neither is used.
-        apart: whether the engine parted thinking from the text: `told` is of that part alone, and a thought that still
-            stands in the text is counted beside it.
+        counted: the server's count. One above the completion's excludes the completion, and 0 although there is
+            thinking means that the server does not count: neither is used.
+        apart: whether the engine separated thinking from the text: `counted` covers that part alone, and thinking that
+            is still in the text is added.
     """
-    if not told or told > completion_tokens:
+    if not counted or counted > completion_tokens:
         return round(cut.share * completion_tokens)
-    return told + round(cut.share_in_text * (completion_tokens - told)) if apart else told
+    return counted + round(cut.share_in_text * (completion_tokens - counted)) if apart else counted
 
 
 @lru_cache(maxsize=64)
 def _either(start: str, end: str) -> re.Pattern[str]:
-    """Finds the next mark; the longer one where both begin at one place."""
+    """A pattern for either mark; the longer one if both begin at the same place."""
     return re.compile("|".join(re.escape(mark) for mark in sorted((start, end), key=len, reverse=True)))
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    """The same piece without white space at its ends; (start, start) where nothing is left."""
+    """The piece without white space at its ends; (start, start) if nothing is left."""
     piece = text[start:end]
     left = start + len(piece) - len(piece.lstrip())
     return left, max(left, start + len(piece.rstrip()))

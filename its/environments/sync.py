@@ -1,4 +1,4 @@
-"""Make an engine environment from its lock: install, probe, heal, record."""
+"""Create an engine environment from its lock: install, probe, repair, record."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from its.rows import write_json
 
 PROGRESS_SECONDS = 15.0
 TORCH_CPU_PAGE = "https://download.pytorch.org/whl/cpu/torch/"
-# Text models need none of them, and a build that does not fit torch breaks every import of transformers.
+# Text models need none of them, and a build that does not match torch breaks every import of transformers.
 UNNEEDED = ("torchvision", "torchaudio", "torchcodec")
 
 _GIB = 2**30
-# What an environment, pip's cache and unpacking may take. Measured: vllm_cpu 3.4 GiB, axolotl_cpu 4.3 GiB on disk; the
+# Space for an environment, pip's cache and unpacking. Measured: vllm_cpu 3.4 GiB, axolotl_cpu 4.3 GiB on disk; the
 # CUDA builds are an estimate.
 WANTED_BYTES = {"vllm_cpu": 5 * _GIB, "axolotl_cpu": 5 * _GIB, "vllm": 15 * _GIB, "axolotl": 15 * _GIB}
 
@@ -53,7 +53,7 @@ _NO_SPACE = re.compile(r"No space left on device|\[Errno 28\]")
 
 @dataclass(frozen=True)
 class SyncResult:
-    """An environment after a sync: whether it was made now, what was taken out to make it work, the time it took."""
+    """An environment after a sync: whether it was created now, the packages removed to make it work, the time."""
 
     environment: Environment
     changed: bool
@@ -61,8 +61,8 @@ class SyncResult:
     seconds: float
 
 
-# run(command, log, variables, beat): run a command to its end with its output appended to `log`, call `beat` now and
-# then, return the exit code. The boundary that tests replace.
+# run(command, log, variables, beat): run a command with its output appended to `log`, call `beat` now and then, return
+# the exit code. The boundary that tests replace.
 Run = Callable[[Sequence[str], Path, Mapping[str, str], Callable[[], None]], int]
 
 
@@ -76,20 +76,20 @@ def sync_environment(
     run: Run | None = None,
     wanted_bytes: int | None = None,
 ) -> SyncResult:
-    """Make the environment that the project's lock asks for, unless it is complete already.
+    """Create the environment that the project's lock requires, unless it is complete already.
 
-    Concurrent calls for one environment wait for each other. What an interrupted sync left behind is removed first.
-    pip runs as it is configured on this machine, and all that it prints goes to `home/logs/env-BUILD.log`.
+    Concurrent calls for one environment wait for each other. The remains of an interrupted sync are removed first. pip
+    runs as it is configured on this machine; its output goes to `home/logs/env-BUILD.log`.
 
     Args:
-        say: is told of each step, and every 15 s of the time since its beginning.
-        gpu: whether to take the build for an NVIDIA GPU; None looks for one.
+        say: receives each step, and every 15 s the time since the start.
+        gpu: whether to take the build for an NVIDIA GPU; None detects one.
         run: how a command is run; None starts the process.
-        wanted_bytes: the free space to ask for; None is what the build is known to take.
+        wanted_bytes: the free space required; None is what the build is known to need.
 
     Raises:
         MissingError: if the lock is not for this kind of machine, or pip did not reach or find a package.
-        RunError: if the disk is full, or what was installed does not work.
+        RunError: if the disk is full, or the installed environment does not work.
     """
     spec = spec_of(name, project, gpu)
     path, lock_sha256 = place_of(spec, home)
@@ -99,11 +99,11 @@ def sync_environment(
     with key_lock(home, "env", path.name, lambda message: say(f"{spec.build}: {message}")):
         if environment := complete_environment(spec, path, lock_sha256):
             return SyncResult(environment, False, [], time.monotonic() - began)
-        return _Sync(spec, home, path, lock_sha256, say, run or run_logged, wanted_bytes).make()
+        return _Sync(spec, home, path, lock_sha256, say, run or run_logged, wanted_bytes).create()
 
 
 class _Sync:
-    """One making of an environment; the caller holds its lock."""
+    """One creation of an environment; the caller holds its lock."""
 
     def __init__(
         self,
@@ -123,12 +123,12 @@ class _Sync:
         self._began = self._beaten = time.monotonic()
         self._step = ""
 
-    def make(self) -> SyncResult:
-        """Remove what is half made, install, probe, heal, record."""
+    def create(self) -> SyncResult:
+        """Remove an incomplete folder, install, probe, repair, record."""
         spec = self._spec
         self._check_platform()
         if self._path.exists():
-            self._say(f"removing what an interrupted sync left in {self._path}")
+            self._say(f"removing the remains of an interrupted sync in {self._path}")
             remove(self._path)
         self._check_disk()
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -151,21 +151,21 @@ class _Sync:
         write_json(self._path / RECORD, record)
         environment = complete_environment(spec, self._path, self._lock_sha256)
         if environment is None:
-            raise RunError(f"{self._path}: there is no `bin/python`; see {self._log}")
+            raise RunError(f"{self._path}: no `bin/python`", f"see {self._log}")
         return SyncResult(environment, True, healed, seconds)
 
     def _say(self, message: str) -> None:
         self._say_line(f"{self._spec.build}: {message}")
 
     def _beat(self) -> None:
-        """A line of progress where the last one is old enough."""
+        """Print a line of progress if the last one is old enough."""
         now = time.monotonic()
         if now - self._beaten >= PROGRESS_SECONDS:
             self._beaten = now
             self._say(f"{self._step}, {now - self._began:.0f} s")
 
     def _run(self, step: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str | None:
-        """Run a command: None if it did well, else what it printed."""
+        """Run a command: None if it succeeded, else its output."""
         self._step = step
         with self._log.open("a", encoding="utf-8") as log:
             print(f"$ {' '.join(arguments)}", file=log)
@@ -182,7 +182,7 @@ class _Sync:
         return output
 
     def _pip(self, step: str, *arguments: str) -> str | None:
-        # -P: a folder named `pip` where the user stands must not be taken for it.
+        # -P: a folder named `pip` in the current directory must not be imported.
         quiet = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off")
         command, *rest = arguments
         options = quiet if command == "install" else quiet[:2]
@@ -191,12 +191,12 @@ class _Sync:
     def _install(self) -> None:
         spec = self._spec
         if (made_for := _lock_header(spec.lock, "python")) not in (None, python_minor()):
-            self._say(f"note: {spec.lock} was made for Python {made_for}, this is {python_minor()}")
+            self._say(f"note: {spec.lock} is for Python {made_for}, this is {python_minor()}")
         self._say(f"installing {spec.lock} into {self._path}")
-        output = self._run("making the environment", [sys.executable, "-P", "-m", "venv", str(self._path)])
+        output = self._run("creating the environment", [sys.executable, "-P", "-m", "venv", str(self._path)])
         if output is not None:
             hint = "on Debian and Ubuntu: `apt-get install python3-venv`" if "ensurepip" in output else None
-            raise RunError(f"no virtual environment could be made: {_last_line(output)} (log: {self._log})", hint)
+            raise RunError(f"creating a virtual environment failed: {_last_line(output)} (log: {self._log})", hint)
         install = ("install", "--no-deps", "--no-compile", "-r", str(spec.lock))
         output = self._pip("installing packages", *install)
         if output is not None and "+cpu" in (_package_missed(output) or ""):
@@ -212,7 +212,7 @@ class _Sync:
             return MissingError(
                 f"pip could not reach the package index for {f'`{package}`' if package else 'a package'} "
                 f"of {self._spec.lock} (log: {self._log})",
-                "connect to the network, or point pip to a mirror (`pip config list` shows its own), and sync again",
+                "connect to the network, or configure a mirror (`pip config list` shows the settings), and sync again",
             )
         if package:
             return MissingError(
@@ -222,20 +222,20 @@ class _Sync:
         return RunError(f"pip failed: {_last_line(output)} (log: {self._log})")
 
     def _heal_and_probe(self) -> list[str]:
-        """Import what the workers need; returns the distributions that had to be taken out for it."""
+        """Import what the workers need; returns the distributions that had to be removed for it."""
         output = self._probe()
         healed: list[str] = []
         if output is not None and any(module in output for module in UNNEEDED):
             healed = sorted(set(UNNEEDED) & set(_versions(self._path)))
             if healed:
-                self._say(f"taking out {', '.join(healed)}: they break the import of transformers")
-                self._pip("taking out packages", "uninstall", "--yes", *healed)
+                self._say(f"removing {', '.join(healed)}: they break the import of transformers")
+                self._pip("removing packages", "uninstall", "--yes", *healed)
                 output = self._probe()
         if output is not None:
             tail = " | ".join([line.strip() for line in output.splitlines() if line.strip()][-3:])
             raise RunError(
                 f"the engine environment `{self._spec.name}` was installed but does not work: {tail}",
-                f"all that was printed is in {self._log}",
+                f"its log: {self._log}",
             )
         return healed
 
@@ -260,7 +260,7 @@ class _Sync:
         free = _free_bytes(self._path) / _GIB
         return RunError(
             f"{what} for the engine environment `{self._spec.name}`: {free:.1f} GiB are free at {self._path.parent}, "
-            f"{self._wanted / _GIB:.1f} GiB are wanted",
+            f"{self._wanted / _GIB:.1f} GiB are needed",
             "free some space, or set `ITS_HOME` to a folder on another disk",
         )
 
@@ -289,7 +289,7 @@ def run_logged(command: Sequence[str], log: Path, variables: Mapping[str, str], 
 
 
 def _lock_header(lock: Path, word: str) -> str | None:
-    """What a lock's header line `# WORD VALUE` says, None where there is none."""
+    """The value in a lock's header line `# WORD VALUE`, None if there is none."""
     found = re.search(rf"^# {word} (.+?)\s*$", lock.read_text(encoding="utf-8"), re.MULTILINE)
     return found.group(1).lower() if found else None
 

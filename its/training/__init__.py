@@ -1,1 +1,1 @@
-"""Fine-tuning by Axolotl: its configuration, the run, whether what it left is sound."""
+"""Fine-tuning with Axolotl: its configuration, the run, the check of the checkpoint."""

@@ -1,6 +1,6 @@
-"""Whether what a training left is a trained model: every parameter there, every value finite, something changed.
+"""Check a trained checkpoint: every parameter is there, every value is finite, something has changed.
 
-The account of it is kept with the training and beside the model, and `generate` takes no checkpoint without it.
+The results are stored with the training and beside the model, and `generate` takes no checkpoint without them.
 """
 
 from __future__ import annotations
@@ -18,53 +18,53 @@ from its.training.weights import Reading, Tensor, any_nonzero, called, differs, 
 
 CHECK_VERSION = 1
 SHOWN = 3
-"""Faults of one kind that are named; how many there are is said."""
+"""Faults of one kind that a message names; it counts the rest."""
 _HEADS = ("lm_head.weight", "embed_out.weight")
-"""Output layers that a saver leaves out where the configuration ties them to the embedding."""
+"""Output layers that are not saved if the configuration ties them to the embedding."""
 _BUFFERS = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias)")
-"""Computed from the configuration, no parameters: old checkpoints hold them, savers of today leave them out."""
+"""Buffers computed from the configuration: old checkpoints contain them, today's do not."""
 _SCALES = re.compile(
     r".*(_scale(_inv|_2)?|_zero_point|\.(scales|qzeros|g_idx)|\.SCB|\.(nested_)?(absmax|quant_map)|\.quant_state\..+)"
 )
-"""What quantized weights of a base are scaled by; a saver of weights that are not quantized leaves them out."""
+"""Scales of a base's quantized weights; unquantized weights are saved without them."""
 _PREFIX_PARTS = 8
-"""Parts of a name that its class may have put before it, at most."""
+"""Most parts of a name that its class may have added as a prefix."""
 _ZERO_START = (True, None, "gaussian", "true")
 """`init_lora_weights` of PEFT with which every B is zero before the first step."""
 
 
 def expected_steps(rows: int, batch: int, epochs: float) -> int:
-    """Steps of a training whose rows are not packed, as Axolotl 0.19 counts them and tells the trainer.
+    """Steps of a training whose rows are not packed, as Axolotl 0.19 counts them for the trainer.
 
-    Rows times epochs over the global batch, rounded up; the trainer's own count, an epoch at a time, is not used. Where
-    the batch does not divide the rows, the last step of each epoch is a small one, and so the last epoch is cut short.
+    Rows times epochs over the global batch, rounded up; the trainer's own count, epoch by epoch, is not used. If the
+    batch does not divide the rows, the last step of each epoch is smaller, and so the last epoch is cut short.
     """
     return math.ceil(rows * epochs / batch)
 
 
 def check_weights(trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()) -> dict[str, Any]:
-    """The account of a saved model or adapter, with the SHA-256 of its files of weights.
+    """Check a saved model or adapter; returns the results, with the SHA-256 of its files of weights.
 
-    Reads every byte of it, and of the base as much as it takes to find a parameter that changed.
+    Reads every byte of it, and as much of the base as needed to find a parameter that changed.
 
     Args:
-        base: the folder of the model that was trained; None if there is none, on the hub.
-        cached: the folder is of the hub's cache, and may hold a part of the model.
+        base: the folder of the model that was trained; None for a hub model that is not in the cache.
+        cached: the folder is in the hub's cache and may contain only a part of the model.
         unread: patterns of tensors in the base that its class does not read, and so does not save.
 
     Returns:
         {kind, files: {name: {bytes, sha256}}, tensors, values, compared, changed}. `compared` says with what its
-        parameters were compared, or why with nothing; `changed` names a parameter that training changed, and is None
-        where that cannot be seen.
+        parameters were compared, or why they were not; `changed` names a parameter that training changed, and is None
+        if that cannot be determined.
 
     Raises:
         DataError: if a file of weights is broken.
-        RunError: with what else is wrong.
+        RunError: if the model is invalid.
     """
     adapter = (trained / "adapter_config.json").is_file()
     tensors = tensors_of(trained)
     if not tensors:
-        raise RunError(f"{trained}: the training ended and saved no weights", "no `*.safetensors` is there")
+        raise RunError(f"{trained}: the training saved no weights", "wanted: `*.safetensors`")
     below, compared = base_tensors(base, cached, unread)
     if adapter:
         settings = _adapter_settings(trained / "adapter_config.json")
@@ -75,18 +75,20 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
         below = _renamed(below, tensors.keys())
         faults, known = list(_model_faults(tensors, below, trained, base)), bool(below)
     if faults:
-        raise _unsound(trained, "is not whole", faults)
+        raise _invalid(trained, "is incomplete", faults)
     readings = {path.name: read_through(path) for path in sorted({tensor.file for tensor in tensors.values()})}
     if broken := _not_finite(tensors, readings):
-        raise _unsound(trained, f"holds values that are not finite in {len(broken)} of {len(tensors)} tensors", broken)
+        raise _invalid(
+            trained, f"contains values that are not finite in {len(broken)} of {len(tensors)} tensors", broken
+        )
     changed = None
     if known:
         changed, known = (_learned(tensors), True) if adapter else _changed(tensors, below)
         if not known:
             compared += "; whether one changed cannot be seen: their types differ too much"
     if known and changed is None:
-        hint = "was `train.learning_rate` too small for the type that weights are kept in?"
-        raise RunError(f"{trained}: training changed no parameter: all are those of the base", hint)
+        hint = "is `train.learning_rate` too small for the type of the weights?"
+        raise RunError(f"{trained}: training changed no parameter: all are equal to the base", hint)
     return {
         "kind": "adapter" if adapter else "model",
         "files": {
@@ -100,10 +102,10 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
 
 
 def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) -> tuple[dict[str, Tensor], str]:
-    """The tensors of the base, and how they are called; {} and why there are none. Arguments as of `check_weights`.
+    """The tensors of the base and their description; {} and the reason if there are none. Arguments: `check_weights`.
 
     Raises:
-        DataError: if a file of weights is broken and the folder is no cache.
+        DataError: if a file of weights is broken and the folder is not a cache.
     """
     if folder is None or not folder.is_dir():
         return {}, "not compared with the base, which is in no folder here"
@@ -126,8 +128,8 @@ def base_tensors(folder: Path | None, cached: bool, unread: Sequence[str] = ()) 
 def _renamed(below: Mapping[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
     """The tensors of the base by the names of the trained model, which may have one prefix more or less.
 
-    A base that was saved by its inner class has `wte.weight`, and the model that is trained `transformer.wte.weight`.
-    A name that the base has too stands for itself alone.
+    A base that was saved by its inner class has `wte.weight`, and the trained model `transformer.wte.weight`. A name
+    that is in both is not renamed.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for cut, add, outer, inner in (
@@ -157,7 +159,7 @@ def _model_faults(
     if not below or base is None:
         return
     own, old = _config(trained), _config(base)
-    tied = bool(own.get("tie_word_embeddings", True))  # a saver leaves out what is its class's default: Gemma's
+    tied = bool(own.get("tie_word_embeddings", True))  # a value that is the class's default is not saved: Gemma's
     quantized = any(tensor.quantized for tensor in below.values())
     for name, tensor in below.items():
         found = tensors.get(name)
@@ -165,9 +167,9 @@ def _model_faults(
             if not (_no_parameter(name, quantized) or (tied and name.endswith(_HEADS))):
                 yield f"{called(name)} is missing"
         elif (tensor.whole or tensor.foreign) and found.dtype != tensor.dtype:
-            continue  # packed in a shape of its own
+            continue  # packed in another shape
         elif found.shape != tensor.shape and not _resized(found, tensor, own, old):
-            yield f"{called(name)} has the shape {list(found.shape)}, and {list(tensor.shape)} in the base"
+            yield f"{called(name)} has the shape {list(found.shape)}, in the base {list(tensor.shape)}"
 
 
 def _no_parameter(name: str, quantized: bool) -> bool:
@@ -175,13 +177,13 @@ def _no_parameter(name: str, quantized: bool) -> bool:
 
 
 def _resized(found: Tensor, tensor: Tensor, own: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether a parameter has a row a token, and the vocabulary grew, as both configurations say."""
+    """Whether a parameter has one row per token, and the vocabulary grew, according to both configurations."""
     sizes = (own.get("vocab_size"), old.get("vocab_size"))
     return (found.shape[:1], tensor.shape[:1]) == ((sizes[0],), (sizes[1],)) and found.shape[1:] == tensor.shape[1:]
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """config.json; of a model with several parts, with the settings of its text part laid over."""
+    """config.json; for a model with several parts, overlaid with the settings of its text part."""
     config = _table(folder / "config.json") if (folder / "config.json").is_file() else {}
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else dict(config)
@@ -190,12 +192,12 @@ def _config(folder: Path) -> dict[str, Any]:
 def _table(path: Path) -> dict[str, Any]:
     table = read_json(path)
     if not isinstance(table, dict):
-        raise DataError(f"{path}: not a mapping", "the model was not saved whole")
+        raise DataError(f"{path}: not a mapping", "the model was not saved completely")
     return table
 
 
 def _adapter_settings(path: Path) -> dict[str, Any]:
-    """adapter_config.json, of which the parts that are read have the form that PEFT writes.
+    """adapter_config.json; the settings read here are checked to be as PEFT writes them.
 
     Raises:
         DataError: otherwise.
@@ -205,14 +207,14 @@ def _adapter_settings(path: Path) -> dict[str, Any]:
         value = settings.get(key)
         named = isinstance(value, list) and all(isinstance(name, str) for name in value)
         if not (value is None or named or (isinstance(value, str) and key == "target_modules")):
-            raise DataError(f"{path}: `{key}` is {called(str(value))}", "it names modules: was it saved by PEFT?")
+            raise DataError(f"{path}: `{key}` is {called(str(value))}", "wanted: module names; was it saved by PEFT?")
     if type(settings.get("r")) is not int:
-        raise DataError(f"{path}: `r` is {called(str(settings.get('r')))}", "it is a rank: was it saved by PEFT?")
+        raise DataError(f"{path}: `r` is {called(str(settings.get('r')))}", "wanted: a rank; was it saved by PEFT?")
     return settings
 
 
 def _halves(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """By module, its LoRA matrices A and B."""
+    """The LoRA matrices A and B by module."""
     halves: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name):
@@ -223,7 +225,7 @@ def _halves(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def _adapter_faults(
     tensors: Mapping[str, Tensor], settings: Mapping[str, Any], below: Mapping[str, Tensor]
 ) -> Iterator[str]:
-    """Of a LoRA adapter: a pair of the right shapes for each target, and what is saved whole."""
+    """Faults of a LoRA adapter: each target needs a pair of the right shapes, and modules saved whole must be there."""
     halves = _halves(tensors)
     if not halves:
         yield "no target has a pair of LoRA matrices"
@@ -232,13 +234,13 @@ def _adapter_faults(
             yield f"{called(module)} is a target and has no LoRA matrices"
     for module, pair in halves.items():
         if set(pair) != {"A", "B"}:
-            yield f"{called(module)} has one LoRA matrix of two"
+            yield f"{called(module)} has one of two LoRA matrices"
             continue
         rank = _of_module(settings.get("rank_pattern"), module, settings.get("r"))
         yield from _pair_faults(module, pair, rank, below.get(f"{module}.weight"))
     for name in settings.get("modules_to_save") or []:
         if not any(f".{name}." in f".{tensor}" for tensor in tensors):
-            yield f"{called(name)} is to be saved whole and is missing"
+            yield f"{called(name)} should be saved whole and is missing"
 
 
 def _pair_faults(module: str, pair: Mapping[str, Tensor], rank: Any, weight: Tensor | None) -> Iterator[str]:
@@ -252,7 +254,7 @@ def _pair_faults(module: str, pair: Mapping[str, Tensor], rank: Any, weight: Ten
 
 
 def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[str]:
-    """Modules of the base that must have matrices, as PEFT matches names; [] where its rules are not all known here."""
+    """Modules of the base that must have matrices, as PEFT matches names; [] if it uses rules not implemented here."""
     wanted = settings.get("target_modules")
     if any(
         settings.get(key) for key in ("layers_to_transform", "layers_pattern", "exclude_modules", "layer_replication")
@@ -270,7 +272,7 @@ def _targets(settings: Mapping[str, Any], below: Mapping[str, Tensor]) -> list[s
 
 
 def _of_module(pattern: Any, module: str, otherwise: Any) -> Any:
-    """What `rank_pattern` says of a module: the first name that is its end, or an expression that matches it."""
+    """The rank of a module in `rank_pattern`: the first entry that ends its name, or matches it."""
     for key, value in pattern.items() if isinstance(pattern, dict) else ():
         try:
             if re.fullmatch(rf"(.*\.)?({key})", module):
@@ -285,15 +287,15 @@ def _zero_start(settings: Mapping[str, Any]) -> bool:
 
 
 def _learned(tensors: Mapping[str, Tensor]) -> str | None:
-    """A matrix B that is not zero any more."""
+    """A matrix B that is no longer zero."""
     names = [name for name in tensors if re.search(r"\.lora_(embedding_)?B(\.weight)?$", name)]
     return next((name for name in names if any_nonzero(tensors[name])), None)
 
 
 def _changed(tensors: Mapping[str, Tensor], below: Mapping[str, Tensor]) -> tuple[str | None, bool]:
-    """A parameter that differs from the base's, and whether that could be seen of each.
+    """A parameter that differs from the base's, and whether all could be compared.
 
-    One that merely grew does not count, and neither does a buffer or whole numbers, which no gradient moves.
+    One that merely grew does not count, nor does a buffer or integers, which no gradient moves.
     """
     seen, quantized = True, any(tensor.quantized for tensor in below.values())
     for name, tensor in below.items():
@@ -317,9 +319,9 @@ def _not_finite(tensors: Mapping[str, Tensor], readings: Mapping[str, Reading]) 
     ]
 
 
-def _unsound(trained: Path, what: str, faults: list[str]) -> RunError:
+def _invalid(trained: Path, what: str, faults: list[str]) -> RunError:
     more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return RunError(
         f"{trained}: the trained model {what}: {'; '.join(faults[:SHOWN])}{more}",
-        "nothing of it is used; a lower `train.learning_rate` if values are not finite, else see the training's log",
+        "it is not used; lower `train.learning_rate` if values are not finite, else see the training's log",
     )

@@ -1,4 +1,4 @@
-"""Render the Axolotl config of one checkpoint: template, then what the recipe names, then its pass-through table."""
+"""Render the Axolotl config of one checkpoint from its template and the recipe."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def axolotl_config(
     seed: int,
     chat_template: str | None = None,
 ) -> dict[str, Any]:
-    """The config as Axolotl 0.19 reads it. Paths stand only under `base_model`, `datasets`, `*_path`, `*_dir`.
+    """The config as Axolotl 0.19 reads it. Paths are only under `base_model`, `datasets`, `*_path`, `*_dir`.
 
     Later entries win: the template, `train.axolotl`, the recipe's named fields, then what ITS relies on: paths, the
-    plugin that proves prompt parity, the seed. `its recipe check` refuses what would be lost by that
+    plugin that proves prompt parity, the seed. `its recipe check` refuses settings that would be overwritten
     (`its.recipe.axolotl_keys`).
 
     Args:
-        chat_template: what stands in for the model's own one, here as in the engine.
+        chat_template: replaces the model's own, here as in the engine.
 
     Raises:
         DataError: as `rendered_settings`.

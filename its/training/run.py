@@ -1,8 +1,8 @@
-"""Train one checkpoint by Axolotl in its environment; kept under its key in the ITS home, so it is trained once.
+"""Train one checkpoint with Axolotl in its environment; stored under its key in the ITS home, so it is trained once.
 
-A killed training goes on from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished
-one is copied. Two processes that want one key: the second waits and reuses. A training is finished when its model was
-found sound (`its.training.checkpoint`), and not before.
+A killed training resumes from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished one
+is copied. Of two processes that need one key, the second waits and reuses. A training is finished only when its model
+has passed the checks of `its.training.checkpoint`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: `reused` if it stood in the ITS home already, `sound` what was found of its model."""
+    """A finished training: `reused` if it was in the ITS home already, `sound` the results of its check."""
 
     folder: Path
     losses: list[dict[str, Any]]
@@ -61,7 +61,7 @@ def train_checkpoint(
     say: Say,
     progress: Callable[[dict[str, Any]], None],
 ) -> Trained:
-    """Train on rows of chat messages whose last turn is the solution.
+    """Train on rows of chat messages whose last turn is the solution, unless this training is finished already.
 
     Args:
         template: text of `train.template`.
@@ -69,11 +69,11 @@ def train_checkpoint(
         progress: called with each step's {step, steps, loss, ...}.
 
     Raises:
-        RunError: if Axolotl fails, prompt parity does not hold, a loss or gradient norm is not finite, steps are
-            missing, the saved model is not sound, or it would not stop at its end of turn.
+        RunError: if Axolotl fails, prompt parity fails, a loss or gradient norm is not finite, steps are missing, the
+            saved model fails its check, or it would not stop at its end of turn.
         DataError: if its weights cannot be read.
     """
-    neutral = axolotl_config(
+    config_in_key = axolotl_config(
         template=template,
         train=train,
         tokens=tokens,
@@ -85,7 +85,7 @@ def train_checkpoint(
         chat_template=base.chat_template,
     )
     identity = {
-        "config": neutral,
+        "config": config_in_key,
         "rows": hashlib.sha256(json.dumps(list(messages), ensure_ascii=False).encode()).hexdigest(),
         "environment": environment.lock_sha256,
         "plugin": hashlib.sha256((PLUGIN_FOLDER / "its_axolotl.py").read_bytes()).hexdigest(),
@@ -111,13 +111,13 @@ def train_checkpoint(
                 chat_template=base.chat_template,
             )
             began = time.monotonic()
-            base_tensors(*_base_folder(base))  # what could not be compared afterwards is said before hours of training
+            base_tensors(*_base_folder(base))  # a broken base is reported before hours of training
             steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
             try:
                 # A model of the hub is in its cache only now.
                 weights = check_weights(folder / "model", *_base_folder(base), unread)
             except ItsError:
-                for state in (folder / "model").glob("checkpoint-*"):  # from its last one the next run would go on
+                for state in (folder / "model").glob("checkpoint-*"):  # the next run would resume from the last one
                     remove(state)
                 raise
             if (served := _served_folder(folder / "model", base)) is not None:
@@ -139,10 +139,10 @@ def train_checkpoint(
 
 
 def _finished(done: Path, say: Say) -> dict[str, Any] | None:
-    """What was kept of a finished training; None if it is to be made, or was kept without an account of its soundness.
+    """The record of a finished training; None if there is none, or it has no valid results of its check.
 
-    A model whose weights are not the ones that were found sound is said and removed, and with it the states that the
-    next run would go on from.
+    A model whose weights differ from those that were checked is reported and removed, with the saved states that the
+    next run would resume from.
     """
     if not done.is_file():
         return None
@@ -158,7 +158,7 @@ def _finished(done: Path, say: Say) -> dict[str, Any] | None:
     wrong = [name for name in sorted(there.keys() | wanted) if name not in there or name not in wanted]
     wrong += [name for name in sorted(there.keys() & wanted) if file_sha256(there[name]) != wanted[name]]
     if wrong:
-        say(f"train: {model}: {called(wrong[0])} is not what was found sound when training ended: it is trained anew")
+        say(f"train: {model}: {called(wrong[0])} differs from the file that was checked after training: training again")
         done.unlink()
         remove(model)
         return None
@@ -166,25 +166,25 @@ def _finished(done: Path, say: Say) -> dict[str, Any] | None:
 
 
 def _sound_files(record: Any) -> dict[str, str] | None:
-    """The SHA-256 of each file of weights; None if the account is of another version or holds less than is read of it.
+    """The SHA-256 of each file of weights; None if the record is of another version or incomplete.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: if it has another form.
+        KeyError, TypeError, ValueError, AttributeError: if it has another structure.
     """
     sound = record["sound"]
     numbers = (record["seconds"], *(sound["steps"][key] for key in ("done", "epochs", "left_out")))
-    words = (sound["compared"], "" if sound["changed"] is None else sound["changed"])
+    texts = (sound["compared"], "" if sound["changed"] is None else sound["changed"])
     files = {name: facts["sha256"] for name, facts in sound["files"].items()}
     good = (
         sound["version"] == CHECK_VERSION
         and all(type(number) in (int, float) for number in numbers)
-        and all(isinstance(word, str) for word in (*words, *files.values()))
+        and all(isinstance(text, str) for text in (*texts, *files.values()))
     )
     return files if good and files else None
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy what a loader needs; `target` appears whole or not at all."""
+    """Copy the files that a loader needs; `target` appears whole or not at all."""
     partial = target.with_name(f".{target.name}.partial")
     remove(partial)
     partial.mkdir(parents=True)
@@ -209,8 +209,8 @@ def _run(
     """Run Axolotl to its end.
 
     Returns:
-        The account of its steps, {done, expected, counted, epochs, left_out}, and patterns of what the model's class
-        does not read in a checkpoint.
+        Its steps, {done, expected, counted, epochs, left_out}, and patterns of tensors that the model's class does not
+        read from a checkpoint.
     """
     with atomic_file(folder / "rows.jsonl") as out:
         for turns in messages:
@@ -275,47 +275,47 @@ def _run(
         process.wait()
     if stopped.is_file():
         why = read_json(stopped)
-        if why["diverged"]:  # a saved state of it is broken already, or will be with its next step
+        if why["diverged"]:  # a saved state is broken already, or will be at its next step
             remove(folder / "model")
         raise RunError(f"{why['message']}", f"{why['hint']} (log: {log})")
     report = read_json(parity) if parity.is_file() else None
     if report is not None and report["faults"]:
         raise RunError(
-            f"prompt parity does not hold ({report['faults']} faults): {report['examples'][0]}",
-            "the engine must be sent what training saw, and nothing may stand between prompt and solution: "
-            "`chat_template` and `special_tokens` of the model decide it",
+            f"prompt parity failed ({report['faults']} faults): {report['examples'][0]}",
+            "the engine must receive the prompts of training, with nothing between prompt and solution: see "
+            "`chat_template` and `special_tokens` of the model",
         )
     if process.returncode:
         raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")
     if report is None:
         raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
-    told = read_json(ended) if ended.is_file() else None
-    return _steps_done(told, expected, log), list(told["unread"]) if told else []
+    end = read_json(ended) if ended.is_file() else None
+    return _steps_done(end, expected, log), list(end["unread"]) if end else []
 
 
-def _steps_done(told: dict[str, Any] | None, expected: int | None, log: Path) -> dict[str, Any]:
-    """The account of the steps.
+def _steps_done(end: dict[str, Any] | None, expected: int | None, log: Path) -> dict[str, Any]:
+    """The steps of a training.
 
     Args:
-        told: by the plugin at the end of training; None if it never came there.
-        expected: beforehand, from rows, batch and epochs; None for packed rows, of which only the trainer knows.
+        end: what the plugin wrote at the end of training; None if training never reached it.
+        expected: computed from rows, batch and epochs; None for packed rows, which only the trainer can count.
 
     Raises:
-        RunError: if they are not as many as expected.
+        RunError: if the number differs from the expected one.
     """
-    if told is None:
-        raise RunError("axolotl ended without an end of training", f"its log: {log}")
-    wanted = told["announced"] if expected is None else expected
-    if told["done"] != wanted:
-        raise RunError(f"axolotl ended after {told['done']} of {wanted} steps", f"its log: {log}")
+    if end is None:
+        raise RunError("axolotl ended before the end of training", f"its log: {log}")
+    wanted = end["announced"] if expected is None else expected
+    if end["done"] != wanted:
+        raise RunError(f"axolotl ended after {end['done']} of {wanted} steps", f"its log: {log}")
     return {
-        "done": told["done"],
+        "done": end["done"],
         "expected": wanted,
         "counted": "by the trainer, before its first step: rows are packed"
         if expected is None
         else "rows x epochs / batch",
-        "epochs": told["epochs"],
-        "left_out": told["left_out"],
+        "epochs": end["epochs"],
+        "left_out": end["left_out"],
     }
 
 
@@ -338,7 +338,7 @@ def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[d
 
 
 def _base_folder(base: EngineModel) -> tuple[Path | None, bool]:
-    """The folder of the model that was trained, and whether it may be in part: a hub's is looked for in its cache."""
+    """The folder of the model that was trained, and whether it is in the hub's cache and may be incomplete."""
     if base.offline:
         return Path(base.path), False
     from huggingface_hub import try_to_load_from_cache
@@ -348,17 +348,17 @@ def _base_folder(base: EngineModel) -> tuple[Path | None, bool]:
 
 
 def _served_folder(trained: Path, base: EngineModel) -> Path | None:
-    """Where an engine will read configuration and tokenizer: an adapter is served over its base's; None on the hub."""
+    """Where an engine will read configuration and tokenizer: an adapter uses its base's; None if that is on the hub."""
     if not (trained / "adapter_config.json").is_file():
         return trained
     return Path(base.path) if Path(base.path).is_dir() else None
 
 
 def _check_stops(model: Path, tokens: SpecialTokens) -> None:
-    """The saved model must end its turns: its generation config's eos is the token that the loss covered.
+    """Check that the saved model ends its turns: its generation config's eos is the token that the loss covered.
 
     Raises:
-        RunError: otherwise; such a model rambles to the token limit, and every number after it is wrong.
+        RunError: otherwise; such a model generates up to the token limit, and every number after it is wrong.
     """
     config = read_json(model / "config.json")
     generation = read_json(model / "generation_config.json") if (model / "generation_config.json").is_file() else {}
@@ -371,7 +371,7 @@ def _check_stops(model: Path, tokens: SpecialTokens) -> None:
         raise RunError(
             f"{model}: the trained model ends turns with id `{eos}`, but `{tokens.eos}` is `{wanted}`: "
             "it would never stop",
-            "mend `special_tokens.eos` of the model in the recipe",
+            "fix `special_tokens.eos` of the model in the recipe",
         )
 
 
@@ -383,6 +383,6 @@ def _vocabulary_id(vocab: Any, token: str) -> int | None:
 
 
 def _losses(path: Path) -> list[dict[str, Any]]:
-    """The logged steps; a resumed run may have logged some twice, and the last one counts."""
+    """The logged steps; a resumed run may have logged some twice, and the last entry counts."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list({row["step"]: row for row in rows}.values())

@@ -1,4 +1,4 @@
-"""Hold configurations of Axolotl against Axolotl's own schema, before a model is loaded or a GPU is there."""
+"""Check Axolotl configurations against Axolotl's own schema; needs no model and no GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECK_SECONDS = 300.0
 
 
 class SchemaFault(NamedTuple):
-    """`path` leads to the setting in the configuration; () is a fault of several settings together."""
+    """`path` is the setting's place in the configuration; () if the fault is in a combination of settings."""
 
     path: tuple[str | int, ...]
     message: str
@@ -23,31 +23,31 @@ class SchemaFault(NamedTuple):
 def schema_faults(
     environment: Environment, configs: Sequence[tuple[dict[str, Any], bool, int]], log: Path, *, checker: Path = CHECKER
 ) -> list[list[SchemaFault]]:
-    """The faults of each configuration; starts one process, in Axolotl's environment, for all of them.
+    """The faults of each configuration; one process in Axolotl's environment checks all of them.
 
-    Axolotl names all faults of single settings at once, and of settings that do not go together the first. What it
-    finds out only from the model or the machine is not seen.
+    Axolotl reports all faults of single settings, and the first one of a combination. What it learns only from the
+    model or the machine is not checked.
 
     Args:
         environment: of Axolotl.
         configs: (configuration, whether it is for a GPU, how many devices).
-        log: receives what Axolotl prints.
-        checker: the program that is run.
+        log: receives Axolotl's output.
+        checker: the program to run.
 
     Raises:
         RunError: if the check itself fails.
     """
     if not configs:
         return []
-    asked = [{"config": config, "gpu": gpu, "devices": devices} for config, gpu, devices in configs]
+    items = [{"config": config, "gpu": gpu, "devices": devices} for config, gpu, devices in configs]
     return run_checker(
         environment,
         checker,
-        asked,
-        lambda faults: [SchemaFault(tuple(path), str(said)) for path, said in faults],
+        items,
+        lambda faults: [SchemaFault(tuple(path), str(message)) for path, message in faults],
         variables={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
         seconds=CHECK_SECONDS,
         log=log,
-        what="Axolotl's schema could not be asked",
+        what="Axolotl's schema could not be checked",
         of="configurations",
     )

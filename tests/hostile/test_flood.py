@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from its.engines.fleet.wire import MOST_TEXT, max_characters, parsed_answer
+from its.engines.fleet.answers import MOST_TEXT, max_characters, parse_answer
 from its.engines.protocol import Completion, EngineModel, Request
 from its.engines.session import Session
 from its.recipe.schema import Limits
@@ -48,7 +48,7 @@ def test_an_answer_is_as_long_as_its_tokens_may_be(
             "choices": [{"message": message, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1},
         }
-        found = parsed_answer(json.dumps(answer).encode(), "r", "w", most)
+        found = parse_answer(json.dumps(answer).encode(), "r", "w", most)
         assert isinstance(found, Completion) if fits else "longer than" in str(found)
 
 

@@ -104,4 +104,4 @@ def _plain_server(answer: bytes | None) -> Iterator[int]:
 @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["waits", "refuses"])
 def test_a_server_without_tls_is_named(tally: Any, answer: bytes | None) -> None:
     with _plain_server(answer) as port:
-        assert "speaks no TLS" in _error(tally, f"https://127.0.0.1:{port}/v1")
+        assert "does not use TLS" in _error(tally, f"https://127.0.0.1:{port}/v1")

@@ -43,9 +43,9 @@ WORDS = {
     "dropped": "broke the connection",
     "timeout": "did not answer within",
     "refused": "refused request",
-    "limit": "asks for more `max_tokens` than",
+    "limit": "wants more `max_tokens` than",
     "busy": "no server of model `m` has answered",
-    "key": "wants a key|refuses the key",
+    "key": "needs a key|rejects the key",
     "server_error": "answered [59]",
     "unusable": "no server of the `openai` engine can be used",
     "unserved": "no server serves",
@@ -349,7 +349,7 @@ def test_a_key_is_no_part_of_a_response(
     with FakeServer(raw={"/chat/completions": _raw(case, KEY)}) as server:
         asked = Asked(tmp_path, server, "A_KEY")
         error = tally("server", asked, 15)
-    assert error is not None and "the text holds the key" in error.message and not asked.found
+    assert error is not None and "the text contains the key" in error.message and not asked.found
     _holds_no_key(asked.everything(error))
 
 
@@ -360,9 +360,9 @@ def test_a_key_is_no_part_of_a_response(
     + [("MAX_TOKENS", "length"), ("eos", "stop"), ("Stop", "stop")],
 )
 def test_a_finish_reason_is_one_of_ours(told: str, kept: str) -> None:
-    from its.engines.fleet.wire import parsed_answer
+    from its.engines.fleet.answers import parse_answer
 
-    found = parsed_answer(_changed({"choices.0.finish_reason": told}, "").encode(), "r", "w")
+    found = parse_answer(_changed({"choices.0.finish_reason": told}, "").encode(), "r", "w")
     assert isinstance(found, Completion) and found.finish_reason == kept
 
 
@@ -422,15 +422,16 @@ FULL: dict[str, Any] = {
 
 
 def test_every_field_may_be_anything(tally: Any) -> None:
+    from its.engines.fleet.answers import model_names, parse_answer
     from its.engines.fleet.scrub import scrubber
-    from its.engines.fleet.wire import failure_of, model_names, parsed_answer
+    from its.engines.fleet.wire import failure_of
 
     scrub = scrubber([KEY])
     for path in _paths(FULL):
         for odd in ODD:
             body = json.dumps(_with(FULL, path, odd)).encode()
             found: list[Any] = []
-            assert tally("server", lambda body=body, found=found: found.append(parsed_answer(body, "r", "w"))) is None
+            assert tally("server", lambda body=body, found=found: found.append(parse_answer(body, "r", "w"))) is None
             (answer,) = found
             if isinstance(answer, Completion):
                 json.dumps([answer.text, answer.thinking]).encode()

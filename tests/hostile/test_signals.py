@@ -86,7 +86,7 @@ def test_a_signal_ends_a_command_with_a_line(
     ((code, said),) = ended
     assert not re.search("Traceback|Exception ignored|Fatal", said), said
     if said:
-        assert (code, said.strip()) == (128 + number, "error: interrupted; run the same command again to go on")
+        assert (code, said.strip()) == (128 + number, "error: interrupted; run the same command again to continue")
     else:
         assert code in (0, -number, 1, 128 + number)
 

@@ -121,7 +121,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_was_stored(ready: Path, engines: Any
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "error: interrupted; run the same command again to go on" in said and "Traceback" not in said
+    assert "error: interrupted; run the same command again to continue" in said and "Traceback" not in said
     assert len(_keys(home)) >= before + 5
 
 

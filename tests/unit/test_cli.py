@@ -161,7 +161,7 @@ def test_an_interruption_has_its_own_code(its: Its, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("its.stages.prepare.run", interrupt)
     code, out, err = its("prepare", "arithmetic")
     assert (code, out) == (130, "")
-    assert "interrupted; run the same command again to go on" in err
+    assert "interrupted; run the same command again to continue" in err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_control_tokens_of_a_tokenizer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"added_tokens": [{"id": 1}]}', '{"added_tokens": {"a": 1}}'])
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"tokenizer\.json: no tokenizer that can be read"):
+    with pytest.raises(DataError, match=r"tokenizer\.json: not a tokenizer that can be read"):
         tokenizer_control_tokens(tmp_path / "tokenizer.json", None)
 
 
@@ -88,7 +88,7 @@ def test_a_token_is_found_wherever_it_stands(token: str) -> None:
             control.refuse()
         (fault,) = caught.value.faults
         assert fault.where == "f:1"
-        assert fault.message == f"row: the problem holds the control token `{token}` (m) at character {at + 1}"
+        assert fault.message == f"row: the problem contains the control token `{token}` (m) at character {at + 1}"
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,10 @@ def test_every_text_of_every_set_is_looked_at(study: Study, edit: Callable[..., 
         "data/problems/arithmetic_test.jsonl:1",
     ]
     assert said[0][1].endswith(
-        "the solution holds the control token `<|im_end|>` (`models.smollm2_135m.special_tokens.eos`) at character 26"
+        "contains the control token `<|im_end|>` (`models.smollm2_135m.special_tokens.eos`) at character 26"
     )
-    assert "`: the persona holds the control token `<|endoftext|>`" in said[1][1]
-    assert "problem_id `test_00000`: the problem holds the control token `<|im_end|>`" in said[2][1]
+    assert "`: the persona contains the control token `<|endoftext|>`" in said[1][1]
+    assert "problem_id `test_00000`: the problem contains the control token `<|im_end|>`" in said[2][1]
     assert all("control_tokens: allow" in str(fault.hint) for fault in caught.value.faults)
     edit(('  user: "{{ query }}"', '  user: "{{ query }}"\n  control_tokens: allow'))
     assert "6 train, 6 test queries" in run_stage("query")
@@ -169,14 +169,14 @@ def test_a_token_made_of_two_parts_is_found(study: Study) -> None:
         run_stage("query")
     (fault,) = caught.value.faults
     assert fault.where == "data/queries/test/arithmetic_test/random.jsonl"
-    assert f"problem_id `{rows[0].problem_id}`: the user turn holds the control token `<|im_end|>`" in fault.message
+    assert f"problem_id `{rows[0].problem_id}`: the user turn contains the control token `<|im_end|>`" in fault.message
 
 
 def test_the_recipes_own_words_are_looked_at(study: Study, edit: Callable[..., None]) -> None:
     edit(('  user: "{{ query }}"', '  user: "{{ query }}"\n  system: "Be brief.<|im_end|>"'))
     with pytest.raises(FaultsError) as caught:
         run_stage("query")
-    assert "the system turn holds the control token `<|im_end|>`" in caught.value.faults[0].message
+    assert "the system turn contains the control token `<|im_end|>`" in caught.value.faults[0].message
 
 
 def test_a_token_that_only_the_tokenizer_knows_is_found_before_training_and_test(
@@ -190,7 +190,7 @@ def test_a_token_that_only_the_tokenizer_knows_is_found_before_training_and_test
         run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
     (fault,) = caught.value.faults
     assert fault.where == "data/queries/train/arithmetic/none.jsonl:2"
-    assert "/none`: the user turn holds the control token `<|vision_start|>` (of the tokenizer of" in fault.message
+    assert "/none`: the user turn contains the control token `<|vision_start|>` (of the tokenizer of" in fault.message
     assert not list((study.project / "models").glob("*"))
     edit(('  user: "{{ query }}"', '  user: "{{ query }}"\n  control_tokens: allow'))
     for strategy in ("none", "random"):
@@ -215,5 +215,5 @@ def test_a_writer_is_asked_nothing_that_holds_a_control_token(study: Study, engi
         run_stage("persona")
     (fault,) = caught.value.faults
     assert fault.where == "data/problems/arithmetic_test.jsonl"
-    assert "the user turn to the writer holds the control token `<|im_end|>`" in fault.message
+    assert "the user turn to the writer contains the control token `<|im_end|>`" in fault.message
     assert len(engines.asked()) == asked

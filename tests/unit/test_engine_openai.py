@@ -8,6 +8,7 @@ import email.utils
 import hashlib
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -307,7 +308,7 @@ def test_a_refused_key_is_named_by_its_variable_alone(monkeypatch: pytest.Monkey
     monkeypatch.setenv("WRONG_KEY", KEY)
     with (
         FakeServer(key="another") as server,
-        pytest.raises(RunError, match=r"refuses the key in `\$WRONG_KEY`") as caught,
+        pytest.raises(RunError, match=r"rejects the key in `\$WRONG_KEY`") as caught,
         _engine(server, key_variable="WRONG_KEY", log=tmp_path / "log"),
     ):
         pass
@@ -317,7 +318,7 @@ def test_a_refused_key_is_named_by_its_variable_alone(monkeypatch: pytest.Monkey
 
 def test_a_server_that_wants_a_key_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeServer(key=KEY) as server:
-        with pytest.raises(RunError, match="wants a key: it answered 401") as caught, _engine(server):
+        with pytest.raises(RunError, match="needs a key: it answered 401") as caught, _engine(server):
             pass
         assert "key_variable" in str(caught.value.hint)
         monkeypatch.setenv("MY_KEY", f"{KEY}\n")  # as `$(cat file)` in some shells
@@ -331,13 +332,13 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch, value: 
     monkeypatch.delenv("NO_KEY", raising=False)
     if value is not None:
         monkeypatch.setenv("NO_KEY", value)
-    with pytest.raises(MissingError, match=r"wanted in `\$NO_KEY`, which is not set or empty"):
+    with pytest.raises(MissingError, match=r"needs a key in `\$NO_KEY`, which is not set or empty"):
         OpenAIEngine([OpenAIServer("http://127.0.0.1:1/v1", "NO_KEY")], [MODEL], {})
 
 
 def test_a_key_that_no_header_takes_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAD_KEY", "sk-secret\x07part")
-    with pytest.raises(MissingError, match=r"`\$BAD_KEY` holds characters") as caught:
+    with pytest.raises(MissingError, match=r"`\$BAD_KEY` contains characters") as caught:
         OpenAIEngine([OpenAIServer("http://127.0.0.1:1/v1", "BAD_KEY")], [MODEL], {})
     assert "secret" not in str(caught.value.lines())
 
@@ -421,7 +422,7 @@ def test_servers_that_cannot_be_reached_at_the_start() -> None:
 
 @pytest.mark.parametrize("body", [b"<html>It works!</html>", b'{"data": "m"}', b"[]"])
 def test_a_page_that_is_no_list_of_models_is_told_at_the_start(body: bytes) -> None:
-    want = "something else than a list" if body != b"[]" else "no server serves `m`: .* has no models"
+    want = "does not answer `/models` with a list" if body != b"[]" else "no server serves `m`: .* has no models"
     with FakeServer(models=body) as server, pytest.raises(MissingError, match=want):
         OpenAIEngine([OpenAIServer(server.url)], [MODEL], {}, backoff_seconds=0.01)
 
@@ -784,7 +785,7 @@ def test_when_every_prompt_is_refused_the_run_ends(case: str, concurrency: int) 
     with (
         FakeServer(script=script, error=body) as server,
         _engine(server, concurrency=concurrency) as engine,
-        pytest.raises(RunError, match="gave no text to any of the first 16 requests to `m`"),
+        pytest.raises(RunError, match="returned no text for any of the first 16 requests to `m`"),
     ):
         _all(engine, requests)
     assert server.seen.total() < 100
@@ -797,7 +798,7 @@ def test_more_tokens_than_any_prompt_leaves_room_for_end_the_run(case: str) -> N
         engine.submit(_request("a"))
         error = _error(engine)
         assert isinstance(error, RunError) and server.seen["a"] == 1 and not engine.counts["declined"]
-    assert "request `a` asks for more `max_tokens` than the model takes with any prompt" in error.message
+    assert "request `a` wants more `max_tokens` than the model has room for with any prompt" in error.message
     assert "lower `max_tokens`" in str(error.hint)
 
 
@@ -944,7 +945,7 @@ def test_when_no_answer_has_a_text_the_run_ends(concurrency: int) -> None:
         FakeServer(extra=_without_text(None, "tool_calls")) as server,
         _engine(server, concurrency=concurrency) as engine,
         pytest.raises(
-            RunError, match=r"gave no text to any of the first 16 .* neither text nor thinking: .*tool_calls"
+            RunError, match=r"returned no text for any of the first 16 .* neither text nor thinking: .*tool_calls"
         ),
     ):
         _all(engine, [_request(f"poison {number}") for number in range(200)])
@@ -997,7 +998,7 @@ def test_a_part_that_is_no_text_is_no_answer(content: Any) -> None:
         _engine(server, retries=1) as engine,
     ):
         engine.submit(_request("a"))
-        assert "the message has no text" in _error(engine).message
+        assert re.search("the message (has no text|cannot be read):", _error(engine).message)
 
 
 def test_an_answer_that_a_filter_held_back_needs_no_counts() -> None:
@@ -1095,7 +1096,7 @@ def test_credit_that_is_used_up_ends_the_run_at_once() -> None:
         _engine(server) as engine,
     ):
         engine.submit(_request("a"))
-        assert "no credit is left (429)" in _error(engine).message
+        assert "has no credit left for this key (429)" in _error(engine).message
 
 
 def test_the_price_of_the_answers_is_counted() -> None:
@@ -1171,7 +1172,7 @@ def test_a_log_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path) 
         _engine(server, log=tmp_path / "file" / "log", say=notices.append) as engine,
     ):
         assert _all(engine, [_request("a")])
-    assert [notice for notice in notices if "not logged any more" in notice] == notices
+    assert [notice for notice in notices if "no longer logged" in notice] == notices
 
 
 @pytest.mark.parametrize(("hard", "said"), [(4096, "soft 528"), (256, "allows 256")])
@@ -1252,13 +1253,13 @@ class TestPace:
 
     def test_waits_double_and_a_burst_of_refusals_is_one(self) -> None:
         pace = Pace(8, 1.0, random.Random(0))
-        first = pace.busy(began=0.0, now=1.0, told_seconds=None)
+        first = pace.busy(began=0.0, now=1.0, retry_after_seconds=None)
         assert 0.5 <= first <= 1.0
-        assert pace.busy(began=0.5, now=1.0, told_seconds=None) == pytest.approx(first)
+        assert pace.busy(began=0.5, now=1.0, retry_after_seconds=None) == pytest.approx(first)
         assert not pace.up(1.0 + first - 0.01) and pace.up(1.0 + first)
-        assert 1.0 <= pace.busy(began=10.0, now=11.0, told_seconds=None) <= 2.0
-        assert pace.busy(began=20.0, now=21.0, told_seconds=7.0) == 7.0
-        assert pace.busy(began=30.0, now=31.0, told_seconds=86400.0) == 300.0
+        assert 1.0 <= pace.busy(began=10.0, now=11.0, retry_after_seconds=None) <= 2.0
+        assert pace.busy(began=20.0, now=21.0, retry_after_seconds=7.0) == 7.0
+        assert pace.busy(began=30.0, now=31.0, retry_after_seconds=86400.0) == 300.0
 
     def test_failures_in_a_row_set_aside_and_one_more_after_it_came_back(self) -> None:
         pace = Pace(8, 1.0, random.Random(0))

@@ -156,7 +156,7 @@ def test_an_engine_that_is_killed_names_signal_and_log(tmp_path: Path) -> None:
     with _engine(tmp_path) as engine, pytest.raises(RunError, match=r"died \(killed by signal 9\)") as caught:
         list(_complete(engine, _requests("please die")))
     assert str(tmp_path / "e.log") in str(caught.value.hint)
-    assert "what it had answered is stored" in str(caught.value.hint)
+    assert "the responses before that are stored" in str(caught.value.hint)
 
 
 def test_an_engine_that_dies_in_the_middle_keeps_what_it_said(tmp_path: Path) -> None:

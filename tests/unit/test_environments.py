@@ -120,7 +120,7 @@ def test_a_gpu_chooses_the_build(project: Path, tmp_path: Path) -> None:
     assert spec(project).build == "vllm_cpu"
     (project / "envs" / "axolotl.txt").touch()
     assert spec_of("axolotl", project, gpu=True).lock == project / "envs" / "axolotl.txt"
-    with pytest.raises(MissingError, match=r"vllm\.txt: the lock of the engine environment `vllm` is not there"):
+    with pytest.raises(MissingError, match=r"vllm\.txt: the lock of the engine environment `vllm` is missing"):
         spec_of("vllm", project, gpu=True)
 
 
@@ -197,7 +197,7 @@ def test_what_an_interrupted_sync_left_is_made_again(project: Path, home: Path, 
     lines: list[str] = []
     assert sync(project, home, FakeMachine(), lines.append).changed
     assert not (path / "half_installed").exists()
-    assert "removing what an interrupted sync left" in lines[0]
+    assert "removing the remains of an interrupted sync" in lines[0]
 
 
 def test_an_environment_whose_python_went_away_is_made_again(project: Path, home: Path) -> None:
@@ -261,14 +261,14 @@ def test_another_fault_of_pip(project: Path, home: Path) -> None:
 
 def test_too_little_disk_space_is_seen_before_anything_is_done(project: Path, home: Path) -> None:
     machine = FakeMachine()
-    with pytest.raises(RunError, match=r"too little disk space .* GiB are free at .*, 1048576\.0 GiB are wanted"):
+    with pytest.raises(RunError, match=r"too little disk space .* GiB are free at .*, 1048576\.0 GiB are needed"):
         sync(project, home, machine, wanted_bytes=2**50)
     assert machine.commands == []
 
 
 def test_a_disk_that_fills_up_gets_its_space_back(project: Path, home: Path) -> None:
     says = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
-    with pytest.raises(RunError, match=r"the disk is full .* GiB are free .* GiB are wanted"):
+    with pytest.raises(RunError, match=r"the disk is full .* GiB are free .* GiB are needed"):
         sync(project, home, FakeMachine(pip_says=[says]))
     assert list((home / "envs").iterdir()) == []
 

@@ -313,7 +313,7 @@ def test_an_end_from_outside_leaves_nothing_beside_the_output(
         time.sleep(0.01)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert (process.returncode, said.strip()) == (code, "error: interrupted; run the same command again to go on")
+    assert (process.returncode, said.strip()) == (code, "error: interrupted; run the same command again to continue")
     assert [item.name for item in tmp_path.iterdir()] == ["in.jsonl"]
 
 

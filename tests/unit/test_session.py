@@ -133,9 +133,9 @@ def test_what_is_stored_and_no_completion_is_asked_again(store: Store, body: dic
     (request,) = _requests("r")
     session = _session(store, Recorded())
     store.put(session.key_of(request), session.sessions["m"], request.determinants(), body)
-    with pytest.raises(RunError, match="what is stored for `r` is no completion, and was removed") as caught:
+    with pytest.raises(RunError, match="the stored response to `r` is not a completion and was removed") as caught:
         _ask(session, [request])
-    assert caught.value.hint == "run the stage again: it is asked again"
+    assert caught.value.hint == "run the stage again: it generates this response again"
     assert _ask(session, [request]) == {"r": "m to r"}
 
 
@@ -336,7 +336,7 @@ def test_a_damaged_response_is_said_and_asked_again(store: Store) -> None:
     session.say = said.append
     assert _ask(session, _requests(*names)) == {name: f"m to {name}" for name in names}
     assert len(engine.asked) == 1
-    assert said == ["the store: 1 damaged responses are asked again"]
+    assert said == ["the store: 1 damaged responses are generated again"]
 
 
 def test_two_sessions_at_once_ask_each_request_once(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_what_a_dead_process_was_asking_is_asked_by_the_living(tmp_path: Path) -
     other.stdout.close()
     other.wait()
     assert sorted(engine.asked) == ["a", "b", "c"]
-    assert said == ["another process is asking 2 of the responses wanted here: waiting for them"]
+    assert said == ["another process is generating 2 of these responses: waiting for them"]
 
 
 def test_a_million_requests_are_never_all_in_memory(store: Store) -> None:

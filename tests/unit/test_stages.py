@@ -517,7 +517,7 @@ def test_answers_to_prompts_that_training_did_not_see_are_refused(study: Study, 
     run_stage("query")
     _train()
     personas = len(engines.asked())
-    with pytest.raises(RunError, match="training and test would see unlike prompts: ") as caught:
+    with pytest.raises(RunError, match="training and test would see different prompts: ") as caught:
         run_stage("generate")
     assert "`smollm2_135m-base/arithmetic_test/test_0000" in caught.value.message
     assert not list((study.project / "data" / "responses").rglob("*.jsonl"))

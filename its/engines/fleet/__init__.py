@@ -1,1 +1,1 @@
-"""Many OpenAI-compatible servers as one engine: pacing, retries, what they say."""
+"""Many OpenAI-compatible servers as one engine: pacing, retries, parsing of their answers."""

@@ -1,6 +1,6 @@
-"""Servers used as one: which of them gets a request, what becomes of an attempt that failed, and when to give up.
+"""Use servers as one: which server gets a request, what follows a failed attempt, and when to give up.
 
-All of it runs in one asyncio loop, so nothing here needs a lock; `tell` is the one way out.
+Everything runs in one asyncio loop, so nothing here needs a lock; `emit` is the only output.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from its.engines.fleet.answers import model_names, parse_answer
 from its.engines.fleet.errors import all_declined, check_served, exhausted, key_refused, refused, stuck, unreachable
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, model_names, parsed_answer, prompt_failure
+from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, prompt_failure
 from its.engines.protocol import Completion
 from its.errors import ItsError
 
-LOOK_SECONDS = 10.0  # for `/models`
-LOOKS = 3  # at a server that cannot be reached at the start
+PROBE_SECONDS = 10.0  # for `/models`
+FIRST_PROBES = 3  # of a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
 MOST_DECLINED = 16
-"""Requests of a model that are not taken, or come back without any text, before one is answered: with so many it is
-what they have in common (`max_tokens`, the template, a server that is set up wrong), and a table of empty responses
-would say nothing of the model."""
+"""Requests of a model that are declined, or return no text, before one is answered: so many share a cause
+(`max_tokens`, the template, a misconfigured server), and empty responses would say nothing about the model."""
 UNLISTED = (400, 403, 404, 405, 501)
-"""No list of models: there is no such page, or not for this key (hosted services restrict keys to chat). If the key is
-refused altogether, the first request says so."""
+"""Statuses without a list of models: there is no such page, or not for this key (hosted services restrict keys to
+chat). If the key is rejected altogether, the first request says so."""
 COUNTED = {
     "busy": "rate_limited",
     "unreachable": "dropped",
@@ -44,11 +44,11 @@ COUNTED = {
 
 
 class Fleet:
-    """The servers and what is under way at them.
+    """The servers and the requests in flight at them.
 
     Args:
-        tell: takes completions, one-line notices, and the exception that ends the run.
-        scrub: what every text of a server goes through.
+        emit: receives completions, one-line notices, and the exception that ends the run.
+        scrub: applied to every text of a server.
         log: JSON lines, one for each failed attempt.
     """
 
@@ -58,12 +58,12 @@ class Fleet:
         routes: Sequence[Route],
         rules: Rules,
         *,
-        tell: Callable[[Completion | str | BaseException], None],
+        emit: Callable[[Completion | str | BaseException], None],
         scrub: Scrub,
         log: Path | None,
     ) -> None:
         self._servers, self._routes, self._rules = servers, routes, rules
-        self._tell, self._scrub, self._log = tell, scrub, log
+        self._emit, self._scrub, self._log = emit, scrub, log
         self._lines: TextIO | None = None
         self._chance = random.Random()
         self._error: ItsError | None = None
@@ -85,16 +85,16 @@ class Fleet:
             self.counts["cost"] = 0.0
 
     async def survey(self) -> None:
-        """Ask every server what it serves; those that cannot be reached are set aside.
+        """Query every server for its models; those that cannot be reached are set aside.
 
-        Of the models only the first is looked for: it is wanted now. Those whose responses are all stored need not be
-        served any more, so others are looked for at their first request.
+        Only the first model is checked: it is needed now. Models whose responses are all stored need not be served any
+        more, so others are checked at their first request.
 
         Raises:
             MissingError: if none can be reached, or the first model is served by none.
-            RunError: if a server refuses its key.
+            RunError: if a server rejects its key.
         """
-        failures = await asyncio.gather(*(self._look(server, LOOKS) for server in self._servers))
+        failures = await asyncio.gather(*(self._query(server, FIRST_PROBES) for server in self._servers))
         lost = [server for server, failure in zip(self._servers, failures, strict=True) if failure is not None]
         for server, failure in zip(self._servers, failures, strict=True):
             if failure is not None and failure.kind == "key":
@@ -107,10 +107,10 @@ class Fleet:
             self._set_aside(server)
 
     async def watch(self) -> None:
-        """End the run when a model has gone without any sign of progress for too long; returns never.
+        """End the run when a model makes no progress for too long; never returns.
 
-        A request under way may still be answered until its own timeout is over, so that time is added while there is
-        one; no longer, or servers that hold each request a while before they say that they are busy are asked for ever.
+        A request in flight may still be answered until its own timeout, so that time is added while there is one; no
+        longer, or servers that delay each request before they report being busy would be retried for ever.
         """
         patience = self._rules.patience_seconds
         while True:
@@ -129,7 +129,7 @@ class Fleet:
                     self._finish()
 
     async def aclose(self) -> None:
-        """Cancel everything under way and close the connections."""
+        """Cancel everything in flight and close the connections."""
         self._closing = True
         for task in self._tasks:
             task.cancel()
@@ -137,16 +137,16 @@ class Fleet:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*(server.client.aclose() for server in self._servers), return_exceptions=True)
-        await asyncio.sleep(0)  # transports tell that they are closed in the loop's next round
+        await asyncio.sleep(0)  # transports report that they are closed in the loop's next round
         if self._lines is not None:
             self._lines.close()
 
     def accept(self, job: Job) -> None:
-        """Take a request over."""
+        """Queue a request."""
         if not job.route.outstanding:
             job.route.since = time.monotonic()
-        if not job.route.asked:
-            job.route.asked = True
+        if not job.route.requested:
+            job.route.requested = True
             lost = [server for server in self._servers if server.pace.aside]
             try:
                 check_served([job.route], [server for server in self._servers if server not in lost], lost)
@@ -157,7 +157,7 @@ class Fleet:
         self._dispatch()
 
     def note(self, **line: Any) -> None:
-        """Write one line of the log; a log that cannot be written is said once and given up."""
+        """Write one line of the log; a log that cannot be written is reported once and given up."""
         if self._log is None:
             return
         try:
@@ -167,10 +167,10 @@ class Fleet:
             self._lines.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}) + "\n")
         except OSError as error:
             self._log = None
-            self._tell(f"failed attempts are not logged any more: {error}")
+            self._emit(f"failed attempts are no longer logged: {error}")
 
     def _dispatch(self) -> None:
-        """Send what may be sent now, the oldest first."""
+        """Send the requests that may be sent now, the oldest first."""
         if self._error is not None or self._closing:
             self._finish()
             return
@@ -183,7 +183,7 @@ class Fleet:
             passed: list[Job] = []
             while route.waiting and (free := [server for server in servers if server.pace.room()]):
                 job = route.waiting.popleft()
-                # A job that a server failed waits for another one, if there is another one.
+                # A job that failed at a server waits for another server, if there is one.
                 fit = [server for server in free if server is not job.last or len(servers) == 1]
                 if fit:
                     server = min(fit, key=lambda item: item.pace.under_way / item.pace.limit)
@@ -194,7 +194,7 @@ class Fleet:
             route.waiting.extendleft(reversed(passed))
 
     def _later(self, seconds: float, job: Job | None = None) -> None:
-        """Dispatch again after a pause, with the job that sits it out."""
+        """Dispatch again after a pause, with the job that waited for it."""
 
         async def wait() -> None:
             await asyncio.sleep(seconds)
@@ -212,9 +212,9 @@ class Fleet:
         if isinstance(answer, Failure):
             outcome = answer
         else:
-            parsed = parsed_answer(answer, job.request.request_id, job.route.model.fingerprint, job.max_characters)
+            parsed = parse_answer(answer, job.request.request_id, job.route.model.fingerprint, job.max_characters)
             if isinstance(parsed, Completion) and self._scrub.in_clear(f"{parsed.text}\n{parsed.thinking or ''}"):
-                parsed = "the text holds the key that the server was sent"  # it would be stored, and reported
+                parsed = "the text contains the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:  # some gateways put an error under status 200
@@ -251,17 +251,17 @@ class Fleet:
         server.progress = time.monotonic()
         job.route.answered = True
         self._release(job.route)
-        self._tell(completion)
+        self._emit(completion)
 
     def _decline(self, job: Job, server: Server, failure: Failure, completion: Completion | None = None) -> str:
-        """Keep a refusal of this one prompt as its response; told when it is clear that other prompts are taken.
+        """Make the refusal of this one prompt its response; delivered once other prompts are known to be answered.
 
         Args:
-            completion: what is kept, where there was an answer, though one without text.
+            completion: the response, if there was an answer, though without text.
         """
         route = job.route
         if self._error is not None and not route.answered:
-            return "left: the run is ending"  # it may be for what such responses have in common
+            return "dropped: the run is ending"  # perhaps for the cause that such responses share
         server.progress = time.monotonic()
         self.counts["declined"] += 1
         route.held.append(
@@ -280,16 +280,16 @@ class Fleet:
     def _release(self, route: Route) -> None:
         route.outstanding -= len(route.held)
         for completion in route.held:
-            self._tell(completion)
+            self._emit(completion)
         route.held.clear()
 
     def _failed(self, job: Job, server: Server, failure: Failure, began: float, now: float) -> str:
-        """Decide what becomes of the job; returns it in words, for the log."""
+        """Decide what happens to the job; returns it as text for the log."""
         server.trouble = failure.message
         if failure.kind in COUNTED:
             self.counts[COUNTED[failure.kind]] += 1
         if self._error is not None:
-            return "left: the run is ending"
+            return "dropped: the run is ending"
         if failure.kind == "key":
             self._end(key_refused(server, failure))
             return "gave up"
@@ -303,19 +303,19 @@ class Fleet:
             seconds = server.pace.busy(began, now, failure.wait_seconds)
             if server.url not in self._busy_told:
                 self._busy_told.add(server.url)
-                self._tell(f"server `{server.url}` {failure.message}; it gets fewer requests at once")
+                self._emit(f"server `{server.url}` {failure.message}; it gets fewer requests at once")
             job.route.waiting.appendleft(job)
             self._later(seconds)
-            return f"leaves the server alone for {seconds:.2f} s"
+            return f"waits {seconds:.2f} s for the server"
         if failure.kind == "timeout":
             server.pace.late(began, now)
         if server.pace.failed():
             self._set_aside(server)
         job.last = server
-        if failure.kind == "unreachable":  # the request was not seen by anyone
+        if failure.kind == "unreachable":  # the request never arrived
             self.counts["retries"] += 1
             job.route.waiting.appendleft(job)
-            return "asks again"
+            return "retries"
         server.progress = now
         job.failures += 1
         if job.failures > self._rules.retries:
@@ -324,25 +324,25 @@ class Fleet:
         self.counts["retries"] += 1
         seconds = backoff(job.failures, self._rules.backoff_seconds, self._chance)
         self._later(seconds, job)
-        return f"asks again in {seconds:.2f} s"
+        return f"retries in {seconds:.2f} s"
 
     def _set_aside(self, server: Server) -> None:
         self.counts["set_aside"] += 1
-        self._tell(f"server `{server.url}` is set aside: it {server.trouble}")
+        self._emit(f"server `{server.url}` is set aside: it {server.trouble}")
         self._spawn(self._probe(server))
 
     async def _probe(self, server: Server) -> None:
         while server.pace.aside:
             await asyncio.sleep(server.pace.probe_seconds())
-            if await self._look(server, 1) is None:
+            if await self._query(server, 1) is None:
                 server.pace.back()
-                self._tell(f"server `{server.url}` is back")
+                self._emit(f"server `{server.url}` is back")
         self._dispatch()
 
-    async def _look(self, server: Server, tries: int) -> Failure | None:
-        """See what a server serves, which is also the sign that it is alive."""
+    async def _query(self, server: Server, tries: int) -> Failure | None:
+        """Query a server for its models, which also shows that it is alive."""
         for number in range(1, tries + 1):
-            seconds = min(LOOK_SECONDS, self._rules.timeout_seconds)
+            seconds = min(PROBE_SECONDS, self._rules.timeout_seconds)
             found = await exchange(server.client, "GET", f"{server.url}/models", seconds, self._scrub)
             if isinstance(found, bytes):
                 names = model_names(found, self._scrub)
@@ -354,25 +354,25 @@ class Fleet:
                 server.names = None
                 return None
             server.trouble = found.message
-            self.note(server=server.url, status=found.status, request=None, why=found.message, did="looked at /models")
+            self.note(server=server.url, status=found.status, request=None, why=found.message, did="queried /models")
             if found.kind in ("key", "refused") or number == tries:
                 return found
             await asyncio.sleep(backoff(number, self._rules.backoff_seconds, self._chance, 0.5))
-        raise AssertionError("a look without a try")
+        raise AssertionError("no tries")
 
     def _end(self, error: ItsError) -> None:
-        """Send nothing more; `_finish` tells the error when nothing is under way any more and the log has it all."""
+        """Send nothing more; `_finish` emits the error when nothing is in flight and the log is complete."""
         if self._error is None:
             self._error = error
             if under_way := sum(server.pace.under_way for server in self._servers):
-                self._tell(f"{error.message}; the run ends when the {under_way} requests under way are answered")
+                self._emit(f"{error.message}; the run ends when the {under_way} requests in flight are answered")
 
     def _finish(self) -> None:
         if self._error is None or self._ended or self._closing:
             return
         if not any(server.pace.under_way for server in self._servers):
             self._ended = True
-            self._tell(self._error)
+            self._emit(self._error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -382,4 +382,4 @@ class Fleet:
     def _left(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._tell(error)  # a bug: whoever polls shall see it
+            self._emit(error)  # a bug: the next poll raises it

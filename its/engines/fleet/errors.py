@@ -1,4 +1,4 @@
-"""What can go wrong with servers, in words that tell what to change."""
+"""Errors about servers, each with what to change."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from its.engines.fleet.state import Job, Route, Server
 from its.engines.fleet.wire import NO_TEXT, Failure
 from its.errors import MissingError, RunError, did_you_mean, nearest
 
-SHOWN = 8  # names of a server's list; a hosted one has hundreds
-COMPARED = 2000  # names that are compared with the one wanted: a millisecond each at worst
+SHOWN = 8  # names of a server's list that an error quotes; a hosted one has hundreds
+COMPARED = 2000  # names that are compared with the wanted one: a millisecond each at worst
 
 
 def key_refused(server: Server, failure: Failure) -> RunError:
-    """The error for a server that wants a key, or another key; it names the variable and never the key."""
+    """The error for a server that needs a key, or another key; it names the variable, never the key."""
     if server.key_variable is None:
         return RunError(
-            f"server `{server.url}` wants a key: it {failure.message}",
-            "name the environment variable that holds it in `key_variable`",
+            f"server `{server.url}` needs a key: it {failure.message}",
+            "name the environment variable with the key in `key_variable`",
         )
     return RunError(
-        f"server `{server.url}` refuses the key in `${server.key_variable}`: it {failure.message}",
-        f"set `{server.key_variable}` anew",
+        f"server `{server.url}` rejects the key in `${server.key_variable}`: it {failure.message}",
+        f"`export {server.key_variable}=...` with another key",
     )
 
 
 def unreachable(servers: Iterable[Server]) -> MissingError:
-    """The error for a fleet none of whose servers can be used."""
+    """The error if no server of the fleet can be used."""
     listed = "; ".join(f"`{server.url}` {server.trouble}" for server in servers)
     return MissingError(
         f"no server of the `openai` engine can be used: {listed}",
@@ -36,14 +36,14 @@ def unreachable(servers: Iterable[Server]) -> MissingError:
 
 
 def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Sequence[Server]) -> None:
-    """See that every model has a server.
+    """Check that every model has a server.
 
     Args:
-        servers: those that told what they serve.
-        lost: those that could not be asked.
+        servers: those that are up.
+        lost: those that are not.
 
     Raises:
-        MissingError: if a model has none; it lists what the servers have, the nearest names first.
+        MissingError: if a model has none; it lists the servers' models, the nearest names first.
     """
     missing = [route for route in routes if not any(server.serves(route.served) for server in servers)]
     if not missing:
@@ -57,7 +57,7 @@ def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Seque
         hints.append(
             did_you_mean(near[:1], f"`engine.openai.served: {{{model}: {near[0]}}}`")
             if near
-            else f"say in `engine.openai.served` how the servers call `{model}`"
+            else f"set the servers' name of `{model}` in `engine.openai.served`"
         )
     listed = "; ".join(f"`{server.url}` has {_listed(server.names or set(), missing[0].served)}" for server in servers)
     also = "".join(f"; `{server.url}` {server.trouble}" for server in lost)
@@ -65,29 +65,29 @@ def check_served(routes: Iterable[Route], servers: Sequence[Server], lost: Seque
 
 
 def refused(job: Job, server: Server, failure: Failure) -> RunError:
-    """The error for a request that would be refused at every attempt; `limit`: and so would every other one."""
+    """The error for a request that would be refused at every attempt; with `limit` so would every other request."""
     if failure.kind == "limit":
         return RunError(
-            f"request `{job.request.request_id}` asks for more `max_tokens` than the model takes with any prompt: "
+            f"request `{job.request.request_id}` wants more `max_tokens` than the model has room for with any prompt: "
             f"server `{server.url}` {failure.message}",
-            "lower `max_tokens` in the recipe, or have the model served with a longer context",
+            "lower `max_tokens` in the recipe, or serve the model with a longer context",
         )
     return RunError(
         f"server `{server.url}` refused request `{job.request.request_id}`: it {failure.message}",
         "does its `url` end where `/chat/completions` begins, is the context long enough for prompt and `max_tokens`, "
-        "and does it know every field? `engine.options` can leave one out (`seed: null`)",
+        "and does it accept every field? `engine.options` can leave one out (`seed: null`)",
     )
 
 
 def all_declined(job: Job, server: Server, failure: Failure, count: int) -> RunError:
-    """The error for a model that gave no text for any of its first prompts."""
+    """The error for a model that returned no text for any of its first prompts."""
     return RunError(
-        f"server `{server.url}` gave no text to any of the first {count} requests to `{job.route.model.name}`; the "
-        f"last one, `{job.request.request_id}`: it {failure.message}",
-        "does it answer in the message's `content` (a tool call is no answer)?"
+        f"server `{server.url}` returned no text for any of the first {count} requests to `{job.route.model.name}`; "
+        f"the last one, `{job.request.request_id}`: it {failure.message}",
+        "does it answer in the message's `content` (a tool call is not an answer)?"
         if failure.finish_reason == NO_TEXT
-        else "is its context long enough for prompt and `max_tokens`, and does the template hold what its filter "
-        "refuses? A single prompt that is refused becomes a response without text",
+        else "is its context long enough for prompt and `max_tokens`, and does the template contain something that "
+        "its filter refuses? A single refused prompt becomes a response without text",
     )
 
 
@@ -102,13 +102,13 @@ def exhausted(job: Job, server: Server, failure: Failure, log: Path | None) -> R
 
 
 def stuck(route: Route, servers: Iterable[Server], remaining: int, seconds: float, log: Path | None) -> RunError:
-    """The error for a model that no server answers for any more."""
-    told = [
+    """The error for a model whose servers have stopped answering."""
+    listed = [
         f"`{item.url}` {item.trouble if item.serves(route.served) else f'serves no `{route.served}`'}"
         for item in servers
     ]
     return RunError(
-        f"no server of model `{route.model.name}` has answered for {seconds:g} s: {'; '.join(told)}; "
+        f"no server of model `{route.model.name}` has answered for {seconds:g} s: {'; '.join(listed)}; "
         f"{remaining} requests remain",
         _advice(log),
     )
@@ -116,7 +116,7 @@ def stuck(route: Route, servers: Iterable[Server], remaining: int, seconds: floa
 
 def _advice(log: Path | None) -> str:
     where = f"every failed attempt is in {log}; " if log is not None else ""
-    return f"{where}what was answered is stored: run the stage again"
+    return f"{where}completed responses are stored: run the stage again"
 
 
 def _listed(names: set[str], wanted: str) -> str:
@@ -127,7 +127,7 @@ def _listed(names: set[str], wanted: str) -> str:
 
 
 def _nearest(name: str, known: Iterable[str], cutoff: float) -> list[str]:
-    """Nearest names first, whatever their case and the owner before the `/`."""
+    """Nearest names first, ignoring case and the owner before the `/`."""
     known = sorted(known)[:COMPARED]
     by_plain = {item.lower().rpartition("/")[2]: item for item in known}
     by_plain |= {item.lower(): item for item in known}

@@ -1,4 +1,4 @@
-"""What a fleet is made of: servers, models, requests, and the rules it is held to."""
+"""The state of a fleet: servers, models, requests, and its rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from its.engines.protocol import Completion, EngineModel, Request
 
 @dataclass(frozen=True)
 class TokenPrice:
-    """What a million tokens cost."""
+    """The price of a million tokens."""
 
     prompt: float
     completion: float
@@ -21,7 +21,7 @@ class TokenPrice:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the fleet is held to; see `OpenAIEngine`."""
+    """The limits of a fleet; see `OpenAIEngine`."""
 
     timeout_seconds: float
     retries: int
@@ -32,12 +32,12 @@ class Rules:
 
 @dataclass(eq=False)
 class Server:
-    """A server under way.
+    """A server in use.
 
     Args:
-        names: of the models that it serves; None: it does not tell, so it is taken to serve everything.
-        trouble: the last thing that went wrong; told when nothing goes on.
-        progress: when it last gave an answer, or failed in a way that counts against a request.
+        names: of the models that it serves; None if it has no list, so it is assumed to serve everything.
+        trouble: its last failure; quoted when the run stops making progress.
+        progress: when it last answered, or failed in a way that counts against a request.
     """
 
     url: str
@@ -49,20 +49,20 @@ class Server:
     progress: float = 0.0
 
     def serves(self, name: str) -> bool:
-        """Whether it has a model of that name, as far as it tells."""
+        """Whether it lists a model of that name, or has no list."""
         return self.names is None or name in self.names
 
 
 @dataclass(eq=False)
 class Route:
-    """A model, the name that servers have for it, and its requests.
+    """A model, its name at the servers, and its requests.
 
     Args:
-        since: when it last was without any.
-        asked: whether there was one yet.
-        answered: whether one of them was answered.
-        declined: how many were not taken before that.
-        held: those of them that are not told yet.
+        since: when it last had no requests.
+        requested: whether it has had a request.
+        answered: whether one was answered.
+        declined: how many were declined before that.
+        held: declined ones that are not delivered yet.
     """
 
     model: EngineModel
@@ -70,7 +70,7 @@ class Route:
     waiting: deque[Job] = field(default_factory=deque)
     outstanding: int = 0
     since: float = 0.0
-    asked: bool = False
+    requested: bool = False
     answered: bool = False
     declined: int = 0
     held: list[Completion] = field(default_factory=list)
@@ -78,13 +78,13 @@ class Route:
 
 @dataclass(eq=False)
 class Job:
-    """A request until it is answered. It is in one place at a time: waiting, under way, or in a pause.
+    """A request until it is answered. It is in one place at a time: waiting, in flight, or pausing.
 
     Args:
         number: in order of submission.
-        max_characters: characters that its answer may have.
+        max_characters: limit of its answer.
         failures: those that count against it.
-        last: the server that failed it last; another one is preferred.
+        last: the server of its last failure; another one is preferred.
     """
 
     number: int

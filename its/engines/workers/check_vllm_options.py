@@ -1,8 +1,8 @@
-"""Hold settings of vLLM against vLLM's own argument classes. Runs in the engine environment; imports nothing of `its`.
+"""Check settings of vLLM against vLLM's own argument classes. Runs in the engine environment; imports nothing of `its`.
 
 In: a JSON list of {"options", "environment"}. Out: a JSON list with, for each, the list of its faults as
-[key, message, hint]. No model is loaded and no GPU needed, so what depends on a model (whether its attention heads can
-be divided by `tensor_parallel_size`) or on the machine (free memory) is not seen here.
+[key, message, hint]. No model is loaded and no GPU needed, so what depends on a model (whether `tensor_parallel_size`
+divides its attention heads) or on the machine (free memory) is not checked.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from vllm.platforms import current_platform  # noqa: E402
 
 Fault = tuple[str, str, str | None]
 
-# ITS says these itself.
+# ITS sets these itself.
 OWN = {"model": "the recipe's `models` name it", "tokenizer": "it comes with the model"}
-FLEET = "for several engines put servers behind `engine.kind: openai` (docs/scale.md)"
-# ParallelConfig refuses them wherever there is no GPU, whatever the machine that will run it has.
+FLEET = "for several engines use servers with `engine.kind: openai` (docs/scale.md)"
+# ParallelConfig refuses them without a GPU, whatever the machine that will run it has.
 GPU_ONLY = ("enable_eplb", "eplb_config", "enable_elastic_ep")
 LISTED = 40
 WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
 def argument_types() -> dict[str, list[Any]]:
-    """Each argument that `vllm.LLM` takes -> its types as the classes declare them; values need one of them."""
+    """Each argument of `vllm.LLM` -> its declared types; a value needs one of them."""
     module = vars(sys.modules[EngineArgs.__module__])
     out: dict[str, list[Any]] = {}
     for item in dataclasses.fields(EngineArgs):
@@ -52,14 +52,14 @@ def argument_types() -> dict[str, list[Any]]:
             continue
         hint = resolved(parameter.annotation, vars(sys.modules[LLM.__module__]))
         if name in out and name != "quantization":
-            out[name].append(hint)  # `compilation_config` as a table or a number is for LLM to turn into a class
+            out[name].append(hint)  # LLM turns `compilation_config` from a table or a number into a class
         else:
-            out[name] = [hint]  # EngineArgs takes any text for `quantization`, to refuse it when the model is loaded
+            out[name] = [hint]  # EngineArgs accepts any text for `quantization` and refuses it when the model is loaded
     return out
 
 
 def resolved(hint: Any, names: dict[str, Any]) -> Any:
-    """An annotation that may be text; Any where its names are for type checkers alone."""
+    """The type of an annotation that may be text; Any if its names exist for type checkers alone."""
     if not isinstance(hint, str):
         return hint
     try:
@@ -69,7 +69,7 @@ def resolved(hint: Any, names: dict[str, Any]) -> Any:
 
 
 def constraints() -> dict[str, list[Any]]:
-    """Argument -> bounds (at least 1, at most 1.0) that the config class with a field of that name puts on it."""
+    """Argument -> bounds (at least 1, at most 1.0) from the config class that has the field."""
     first = ["ModelConfig", "CacheConfig", "ParallelConfig", "SchedulerConfig", "LoRAConfig", "LoadConfig"]
     classes = [
         getattr(vllm.config, name) for name in [*first, *sorted(vars(vllm.config))] if hasattr(vllm.config, name)
@@ -82,7 +82,7 @@ def constraints() -> dict[str, list[Any]]:
 
 
 def parts(hint: Any) -> list[Any]:
-    """The members of a union, those of its unions too."""
+    """The members of a union, recursively."""
     if typing.get_origin(hint) is typing.Annotated:
         return parts(typing.get_args(hint)[0])
     if typing.get_origin(hint) is typing.Union or isinstance(hint, type(int | str)):
@@ -91,19 +91,19 @@ def parts(hint: Any) -> list[Any]:
 
 
 def enum_names(hints: Iterable[Any]) -> list[str]:
-    """vLLM takes them as text, large or small, and `auto`."""
+    """Names of enum members: vLLM takes them as text in any case, and `auto`."""
     enums = [part for hint in hints for part in parts(hint) if isinstance(part, type) and issubclass(part, enum.Enum)]
     return [member.name for part in enums for member in part] + (["AUTO"] if enums else [])
 
 
 def choices(hints: Iterable[Any]) -> list[Any]:
-    """Values that types list by name."""
+    """The values that the types list."""
     literals = [part for hint in hints for part in parts(hint) if typing.get_origin(part) is typing.Literal]
     return list(dict.fromkeys([value for part in literals for value in typing.get_args(part)] + enum_names(hints)))
 
 
 def wanted(hints: Iterable[Any]) -> str:
-    """Types in words."""
+    """The types as text for a message."""
     listed = choices(hints)
     words = []
     for part in [part for hint in hints for part in parts(hint)]:
@@ -140,8 +140,8 @@ def adapter(hint: Any) -> TypeAdapter[Any]:
         return TypeAdapter(hint)
 
 
-def silent(value: Any, found: Any) -> bool:
-    """Whether pydantic made something else of a plain value: "8" is no number, and 1 is not true."""
+def converted(value: Any, found: Any) -> bool:
+    """Whether pydantic silently converted a plain value: "8" is not a number, and 1 is not true."""
     plain = (bool, int, float, str)
     if type(value) not in plain or type(found) not in plain or type(value) is type(found):
         return False
@@ -149,7 +149,7 @@ def silent(value: Any, found: Any) -> bool:
 
 
 class Checker:
-    """vLLM's arguments, read once."""
+    """vLLM's arguments, inspected once."""
 
     def __init__(self) -> None:
         self.types = argument_types()
@@ -158,13 +158,13 @@ class Checker:
 
     def faults(self, options: dict[str, Any], environment: dict[str, str]) -> list[Fault]:
         out: list[Fault] = []
-        sound: dict[str, Any] = {}
+        valid: dict[str, Any] = {}
         for key, value in options.items():
             found = self.option_faults(key, value)
             out += found
             if not found:
-                sound[key] = value
-        out += self.combination_faults(sound)
+                valid[key] = value
+        out += self.combination_faults(valid)
         for name, value in environment.items():
             out += variable_faults(name, value)
         return out
@@ -172,7 +172,7 @@ class Checker:
     def option_faults(self, key: str, value: Any) -> list[Fault]:
         where = f"options.{key}"
         if key in OWN:
-            return [(where, f"`{key}` is not for the options: {OWN[key]}", None)]
+            return [(where, f"`{key}` cannot be an option: {OWN[key]}", None)]
         if key not in self.types:
             return [(where, f"vLLM {vllm.__version__} has no option `{key}`", near(key, self.types))]
         if value is None and self.defaults.get(key) is None:
@@ -182,16 +182,16 @@ class Checker:
             if value.upper() in enum_names(hints) or value in listed:
                 return []
             if "." not in value and Any not in hints:
-                # Some of these take any text, which a plugin may have registered; misspelt ones are many more. A text
+                # Some accept any text, which a plugin may have registered, but misspellings are far more common. A text
                 # with a dot names a class to import.
                 return [(where, f"`{key}` is {shown(value)}, wanted {wanted(hints)}", near(value, listed))]
         if isinstance(value, dict) and (tables := [part for hint in hints for part in parts(hint) if fields_of(part)]):
-            hints = tables  # `LLM` takes any table for these and leaves out keys that the class does not have
+            hints = tables  # `LLM` takes any table for these and drops keys that the class does not have
         faults: list[Fault] = []
         for hint in hints:
             bounded = typing.Annotated[(hint, *self.bounds[key])] if self.bounds.get(key) else hint
             try:
-                if not silent(value, adapter(bounded).validate_python(value)):
+                if not converted(value, adapter(bounded).validate_python(value)):
                     return []
                 found = [(where, f"`{key}` is {shown(value)}, wanted {wanted(hints)}", None)]
             except ValidationError as error:
@@ -200,14 +200,14 @@ class Checker:
         return faults
 
     def combination_faults(self, options: dict[str, Any]) -> list[Fault]:
-        """What vLLM refuses of options that are sound one by one."""
+        """Combinations that vLLM refuses of options that are valid one by one."""
         out: list[Fault] = []
         size, backend = options.get("data_parallel_size", 1), options.get("distributed_executor_backend")
         if size > 1 and backend != "external_launcher":
             message = f"`data_parallel_size` is `{size}`, which `vllm.LLM` refuses: it is one engine"
             out.append(("options.data_parallel_size", message, FLEET))
         if backend == "ray" and importlib.util.find_spec("ray") is None:
-            message = "`distributed_executor_backend` is `ray`, which this engine environment does not hold"
+            message = "`distributed_executor_backend` is `ray`, which is not in this engine environment"
             hint = "add it to the lock of `vllm` in envs/ and `its env sync vllm`; or " + FLEET
             out.append(("options.distributed_executor_backend", message, hint))
         out += self.refused("ParallelConfig", self.parallel_options(options), "options")
@@ -218,7 +218,7 @@ class Checker:
 
     def parallel_options(self, options: dict[str, Any]) -> dict[str, Any]:
         kept = self.fields_for("ParallelConfig", options)
-        for name in ("data_parallel_size", "data_parallel_size_local"):  # spoken of above
+        for name in ("data_parallel_size", "data_parallel_size_local"):  # reported above
             kept.pop(name, None)
         if kept.get("distributed_executor_backend") == "ray" and importlib.util.find_spec("ray") is None:
             kept["distributed_executor_backend"] = "mp"
@@ -243,7 +243,7 @@ class Checker:
 
 
 def explained(where: str, key: str, value: Any, hints: list[Any], error: ValidationError) -> list[Fault]:
-    """What pydantic found: bounds and what lies inside a table in its words, the rest in ours."""
+    """Pydantic's errors as faults: bounds and errors inside a table in its words, the rest in ours."""
     out: list[Fault] = []
     for found in error.errors():
         inside = [str(part) for part in found["loc"]] if isinstance(value, dict) else []
@@ -261,13 +261,13 @@ def fields_of(part: Any) -> list[str]:
 
 
 def plain(message: str) -> str:
-    """A message as the others are: one line, no capital, no stop."""
+    """A message in our style: one line, lower case, no final stop."""
     line = " ".join(message.removeprefix("Value error, ").split()).rstrip(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line
 
 
 def variable_faults(name: str, value: str) -> list[Fault]:
-    """Variables of vLLM: vLLM ignores those that it does not know, and reads the others when it gets to them."""
+    """Faults of a `VLLM_` variable: vLLM ignores unknown ones, and reads the others only when it needs them."""
     where = f"environment.{name}"
     if not name.startswith("VLLM_"):
         return []
@@ -290,8 +290,8 @@ def variable_faults(name: str, value: str) -> list[Fault]:
 
 def main() -> None:
     checker = Checker()
-    asked = json.load(sys.stdin)
-    json.dump([checker.faults(item["options"], item["environment"]) for item in asked], OUT)
+    items = json.load(sys.stdin)
+    json.dump([checker.faults(item["options"], item["environment"]) for item in items], OUT)
     OUT.flush()
 
 

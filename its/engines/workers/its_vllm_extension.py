@@ -1,4 +1,4 @@
-"""What ITS adds to each vLLM worker process: other weights in place of those in use, exactly or not at all.
+"""An extension of each vLLM worker process that swaps in other weights, exactly or not at all.
 
 vLLM mixes the class into its worker (`worker_extension_cls`), on each rank of a tensor- or pipeline-parallel engine.
 """
@@ -18,7 +18,7 @@ class WeightSwap:
         vLLM 0.32's `reload_weights` only warns where a parameter is not in the checkpoint, and on a CPU leaves the
         output layer of a model with tied embeddings as it was: the layer shares its weight with the embedding, which
         is reloaded, but computes with a packed copy of the former one. Measured on SmolLM2-135M: 46 of 60 greedy
-        outputs equal those of a fresh engine; with the copy made anew, 60 of 60.
+        outputs equal those of a fresh engine; with the copy rebuilt, 60 of 60.
         """
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 

@@ -1,6 +1,6 @@
-"""The workers' end of the pipe, as `its.engines.pipe` says: what those of all engines share.
+"""The workers' end of the pipe of `its.engines.pipe`, shared by all engines.
 
-Python finds it because it lies beside the program that it started. Imports nothing of `its`.
+Python finds it beside the program that it runs. Imports nothing of `its`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Worker(Protocol):
 def run(load: Callable[[dict[str, Message], Message, Say], Worker]) -> NoReturn:
     """Load an engine, answer requests until the pipe ends, and end the process, with 1 after an error.
 
-    For the program's `if __name__ == "__main__":` alone: processes that vLLM spawns run the rest of the file again.
+    Call it under `if __name__ == "__main__":`: processes that vLLM spawns run the rest of the file again.
 
     Args:
-        load: takes models by name, options, and the function that sends a message.
+        load: receives the models by name, the options, and the function that sends a message.
     """
     out = _take_stdout()
 
@@ -62,7 +62,7 @@ def run(load: Callable[[dict[str, Message], Message, Say], Worker]) -> NoReturn:
 
 
 def _take_stdout() -> TextIO:
-    """Keep stdout for messages: what libraries print goes to stderr, the log. Ctrl-C is for the parent to decide."""
+    """Reserve stdout for messages: libraries print to stderr, the log. Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,15 +1,16 @@
-"""Stands between a stage and an engine so that no end of either leaves a process of the engine behind.
+"""Runs an engine below a stage so that no process of the engine outlives either of them.
 
     python -I -S keeper.py PROGRAM ARGUMENT...       with ITS_PARENT, the pid of the process that starts it
 
-stdin, stdout and stderr are the program's. Its exit code is passed on, 128 + signal where a signal killed it. When the
-program ends, or this process is told to (SIGTERM, SIGHUP), or its parent is gone, all that the program started gets
-SIGTERM, 5 s later SIGKILL, however often it forked and whatever session it moved to; then the shared memory is removed
-that these processes alone had in use. Why: vLLM with tensor parallelism runs an engine core and workers beside the
-first process; after a `kill -9` of that one they stayed, with 4 GB and two segments of shared memory.
+stdin, stdout and stderr are the program's. Its exit code is passed on, 128 + signal if a signal killed it. When the
+program ends, or this process receives SIGTERM or SIGHUP, or its parent is gone, everything that the program started
+gets SIGTERM, 5 s later SIGKILL, however often it forked and whatever session it moved to; then the shared memory that
+only these processes used is removed. Why: vLLM with tensor parallelism runs an engine core and workers beside the first
+process; after a `kill -9` of that one they stayed, with 4 GB and two segments of shared memory.
 
-On Linux there are two keepers, one under the other: a `kill -9` of either leaves one that cleans up. Elsewhere there is
-one, and it ends the program's process group. Standard library alone, and little of it: it starts with every engine.
+On Linux there are two keepers, one below the other: a `kill -9` of either leaves one that cleans up, and the kernel
+kills the program if both are killed. Elsewhere there is one, and it ends the program's process group. Standard library
+alone, and little of it, since it starts with every engine; it runs isolated, so it cannot import what is beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterator
 
 LINUX = sys.platform == "linux"
 GRACE_SECONDS = 5.0
-LOOK_SECONDS = 0.25  # how old news can be that no signal brings: new shared memory, a parent gone (not on Linux)
+LOOK_SECONDS = 0.25  # how often to check what no signal reports: new shared memory, a parent gone (not on Linux)
 SHARED = "/dev/shm"
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -37,26 +38,26 @@ _awake = -1
 
 
 def listen() -> None:
-    """Signals wake `wait` and are noted, no more; once more in a forked keeper, which must not share the pipe."""
+    """Have signals recorded and wake `wait`; call it again in a forked keeper, which must not share the pipe."""
     global _awake
     _awake, sink = os.pipe()
     for end in (_awake, sink):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
-    # Functions, not SIG_IGN, which the program would inherit. SIGINT: the parent decides.
+    # Functions, not SIG_IGN, which the program would inherit. SIGINT is left to the parent.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, _PARENT_SIGNAL):
         signal.signal(number, lambda got, frame: _signals.add(got))
 
 
 def wait(seconds: float) -> None:
-    """Until a signal comes, at most that long."""
+    """Wait for a signal, at most that long."""
     select.select([_awake], [], [], seconds)
     with contextlib.suppress(BlockingIOError):
         os.read(_awake, 4096)
 
 
 def bind_to(parent: int, number: int) -> None:
-    """Have the kernel send that signal when the parent is gone; ends this process if that has happened already."""
+    """Have the kernel send that signal when the parent is gone; ends this process if it is gone already."""
     if LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:
@@ -64,7 +65,7 @@ def bind_to(parent: int, number: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever below loses its own, so that nothing escapes by forking twice."""
+    """Become the parent of every descendant that loses its own, so that nothing escapes by forking twice."""
     if LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
@@ -85,7 +86,7 @@ def descendants() -> list[int]:
 
 
 def in_use(pid: int) -> Iterator[tuple[str, int]]:
-    """(name, inode) of the shared memory that a process has mapped or open; nothing if it cannot be read."""
+    """(name, inode) of the shared memory that a process has mapped or open; none if it cannot be read."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             if f" {SHARED}/" in line:
@@ -100,10 +101,10 @@ def in_use(pid: int) -> Iterator[tuple[str, int]]:
 
 
 class SharedMemory:
-    """Which segments are the engine's: those that a process of it was seen to use and that were not there before.
+    """The engine's segments: those that its processes were seen to use and that did not exist before.
 
-    Another engine, or another program, may make and leave segments at the same time; a name tells nothing, and one
-    that nobody uses just now may be wanted later. So what was not seen in use below us stays.
+    Other programs may create segments at the same time; a name says nothing, and a segment that is unused now may be
+    needed later. So one that was not seen in use below us is left alone.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,7 @@ class SharedMemory:
         self.ours: dict[str, int] = {}
 
     def look(self, *, always: bool = False) -> None:
-        """Note what is new, if there is a new name at all: a look into every process is not for every moment."""
+        """Record new segments in use; checks every process only if there is a new name, since that is slow."""
         names = self._names()
         if names - self.known or (always and names - self.before):
             for pid in descendants():
@@ -119,7 +120,7 @@ class SharedMemory:
         self.known = names
 
     def clean(self) -> None:
-        """Remove what is ours, is the same file still, belongs to our user and is in use by no process."""
+        """Remove segments that are ours, are still the same file, belong to our user and are not in use."""
         left = {name: inode for name, inode in self.ours.items() if name in self._names()}
         if not left:
             return
@@ -138,7 +139,7 @@ class SharedMemory:
 
 
 class Keeper:
-    """Starts one child, the program or the keeper above the program, and leaves nothing below itself when it ends.
+    """Runs one child, the program or the keeper above the program, and ends every process below it at the end.
 
     Args:
         parent: the pid whose end is ours.
@@ -151,7 +152,7 @@ class Keeper:
         self.code: int | None = None
 
     def keep(self, start: Callable[[], int]) -> int:
-        """Run `start` in a child and wait until that ends or has to.
+        """Run `start` in a child, and wait until the child ends or has to end.
 
         Returns:
             The child's exit code, 128 + signal where a signal killed it.
@@ -160,11 +161,11 @@ class Keeper:
         self.child = os.fork()
         if not self.child:
             os._exit(start())
-        # Ours would hide from the stage that the program closed its ends.
+        # If they stayed open here, the stage would not notice that the program closed its own.
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)
-        while self.reap() and self.code is None and not self.told():
+        while self.reap() and self.code is None and not self.must_end():
             wait(LOOK_SECONDS)
             shared.look()
         if self.code is None and self.over_keeper:
@@ -175,31 +176,31 @@ class Keeper:
         assert self.code is not None, "the child is reaped with all the others"
         return self.code
 
-    def told(self) -> bool:
+    def must_end(self) -> bool:
         """Whether this has to end."""
         return bool(_signals & {signal.SIGTERM, signal.SIGHUP}) or os.getppid() != self.parent
 
     def end_keeper(self) -> None:
-        """Leave it to the keeper below: a second SIGTERM could break off what an engine does about the first."""
+        """Leave it to the keeper below: a second SIGTERM could interrupt an engine's shutdown."""
         kill(self.child, signal.SIGTERM)
         deadline = time.monotonic() + GRACE_SECONDS + 2
         while self.reap() and self.code is None and time.monotonic() < deadline:
             wait(LOOK_SECONDS)
 
     def end_all(self) -> None:
-        """SIGTERM once for each process below, then SIGKILL for what is left, until nothing is."""
-        asked: set[int] = set()
+        """Send SIGTERM once to each process below, then SIGKILL to the rest, until none is left."""
+        signalled: set[int] = set()
         deadline = time.monotonic() + GRACE_SECONDS
         while self.reap():
             patient = time.monotonic() < deadline
             for pid in descendants() if LINUX else [-self.child]:
-                if not patient or pid not in asked:
+                if not patient or pid not in signalled:
                     kill(pid, signal.SIGTERM if patient else signal.SIGKILL)
-                    asked.add(pid)
+                    signalled.add(pid)
             wait(0.02)
 
     def reap(self) -> bool:
-        """Take in what has ended; whether anything is left below."""
+        """Reap ended children; whether any process is left below."""
         try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self.child:
@@ -211,7 +212,7 @@ class Keeper:
 
 
 def kill(pid: int, number: int) -> bool:
-    """Whether there was something to send the signal to."""
+    """Send a signal; whether there was a process to receive it."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

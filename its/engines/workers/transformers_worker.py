@@ -1,9 +1,9 @@
-"""transformers behind a pipe, as `its.engines.pipe` says, where vLLM has no build. Runs in the training environment.
+"""transformers behind the pipe of `its.engines.pipe`, where vLLM has no build. Runs in the training environment.
 
-Requests of one model and sampling are answered in batches of like length through the library's own `generate`: its
-cache, its padding, its stopping. A response must not depend on the batch that it came in, so nothing is drawn from
-torch's global state: each request has a generator of its own (up to floating point: a matrix product of another shape
-may differ in its last bits). Imports nothing of `its`.
+Requests of one model and sampling are answered in batches of similar length through the library's own `generate`: its
+cache, its padding, its stopping. A response must not depend on its batch, so nothing is drawn from torch's global
+state: each request has its own generator (up to floating point: a matrix product of another shape may differ in its
+last bits). Imports nothing of `its`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 from its_worker import Inbox, Message, Say, run
 
 BATCH_SIZE = 16
-WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch are of like length
-GATHER_SECONDS = 0.05  # how long a batch that is not full waits for the pipe
+WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch have similar lengths
+GATHER_SECONDS = 0.05  # how long an incomplete batch waits for the pipe
 
 
 @dataclass
 class Item:
-    """A request on its way: `tokens` are the prompt's, `limit` how many more the request and the context allow."""
+    """A request in progress: `tokens` are the prompt's, `limit` how many more the request and the context allow."""
 
     request: Message
     tokens: list[int]
@@ -35,7 +35,7 @@ class Item:
     reason: str | None = None
 
     @property
-    def like(self) -> str:
+    def batch_key(self) -> str:
         """What the requests of a batch share."""
         return json.dumps([self.request["model"], self.request["sampling"]], sort_keys=True)
 
@@ -58,7 +58,7 @@ class Reader:
         self.context = context or config.get_text_config().max_position_embeddings
 
     def item(self, request: Message) -> Item:
-        """The request with its prompt in tokens, as vLLM makes it: the chat template brings the special tokens."""
+        """The request with its prompt tokens, as vLLM makes them: the chat template adds the special tokens."""
         import jinja2
 
         messages, start = request["messages"], request["start"]
@@ -69,7 +69,7 @@ class Reader:
                 messages, tokenize=False, add_generation_prompt=start is None, continue_final_message=start is not None
             )
         except (ValueError, jinja2.TemplateError) as error:  # for example roles that the template does not take
-            raise Refusal(f"the chat template does not take its messages: {error}") from error
+            raise Refusal(f"the chat template rejects its messages: {error}") from error
         tokens = self.tokenizer(prompt, add_special_tokens=False).input_ids
         left = self.context - len(tokens)
         if left < 1:
@@ -77,7 +77,7 @@ class Reader:
         return Item(request, tokens, min(request["sampling"]["max_tokens"], left))
 
     def text(self, item: Item, last: int = 0) -> str:
-        """What was generated, or its last tokens; with some of the prompt before it, lest a leading space is lost."""
+        """The generated text, or that of its last tokens, decoded behind some of the prompt to keep a leading space."""
         before = item.tokens[-4:]
         whole = self._decoded(before + item.generated[-last:])
         return whole[len(self._decoded(before)) :]
@@ -108,16 +108,16 @@ class Worker:
         return self.readers[name]
 
     def load(self, name: str) -> None:
-        """Have this model in memory, and no other."""
+        """Load this model, and release the one before."""
         from transformers import AutoModelForCausalLM, GenerationConfig
 
         if name == self.name:
             return
-        model, self.network = self.models[name], None  # let go of the former one first
+        model, self.network = self.models[name], None  # release the former one first
         network = AutoModelForCausalLM.from_pretrained(model["path"], **self.options)
         eos = [self.reader(name).tokenizer.eos_token_id, network.generation_config.eos_token_id]
         self.ends = {token for one in eos for token in (one if isinstance(one, list) else [one]) if token is not None}
-        # A model's own sampling defaults (Qwen's top_k and repetition_penalty) would fill what a request leaves open.
+        # A model's own sampling defaults (Qwen's top_k and repetition_penalty) would fill in what a request omits.
         network.generation_config = GenerationConfig()
         if model["adapter"] is not None:
             from peft import PeftModel
@@ -147,14 +147,14 @@ class Worker:
             self.say({"id": request["id"], "error": str(refusal)})
 
     def next_batch(self) -> list[Item]:
-        """Of what waits: the model in memory first (loading takes seconds), then the longest and what is most like it.
+        """The next batch: of the model in memory if it has requests (loading takes seconds), longest prompts first.
 
-        The longest first, so that a batch too large for the memory shows early.
+        The longest first, so that a batch that is too large for the memory fails early.
         """
         of_model = [item for item in self.waiting if item.request["model"] == self.name]
         first = (of_model or self.waiting)[0]
-        alike = sorted((item for item in self.waiting if item.like == first.like), key=lambda item: -len(item.tokens))
-        batch = alike[: self.batch_size]
+        fitting = [item for item in self.waiting if item.batch_key == first.batch_key]
+        batch = sorted(fitting, key=lambda item: -len(item.tokens))[: self.batch_size]
         chosen = {id(item) for item in batch}
         self.waiting = [item for item in self.waiting if id(item) not in chosen]
         return batch
@@ -177,7 +177,7 @@ class Worker:
             )
 
     def generate(self, batch: list[Item]) -> None:
-        """Fill in what the model says to each."""
+        """Fill in the model's answer to each."""
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
@@ -198,7 +198,7 @@ class Worker:
                 input_ids=padded.to(network.device),
                 attention_mask=mask.to(network.device),
                 generation_config=GenerationConfig(
-                    do_sample=False,  # the draw is in the scores already: the largest wins
+                    do_sample=False,  # the scores contain the draw already: the largest wins
                     max_new_tokens=max(item.limit for item in batch),
                     eos_token_id=sorted(self.ends) or None,
                     pad_token_id=pad,
@@ -211,10 +211,10 @@ class Worker:
 
 
 def draw_by_seed(seeds: Sequence[int], temperature: float, top_p: float) -> Any:
-    """A processor of scores after which the largest score of a row is a draw from its distribution (Gumbel-max).
+    """A logits processor after which the largest score of a row is a draw from its distribution (Gumbel-max).
 
     transformers' own sampling draws a whole batch from one global generator, so a response would depend on its
-    neighbours. Noise is drawn on the CPU, in float32, whatever the model runs on.
+    neighbours. Noise is drawn on the CPU, in float32, whatever the model's device.
     """
     import torch
     from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
@@ -235,16 +235,16 @@ def draw_by_seed(seeds: Sequence[int], temperature: float, top_p: float) -> Any:
 
 
 def record(batch: list[Item], reader: Reader, ends: set[int]) -> Any:
-    """A stopping criterion that keeps each row's tokens up to where it stops.
+    """A stopping criterion that records each row's tokens up to where it stops.
 
-    transformers' `stop_strings` looks at the whole row: a stop string that begins in the prompt would end the answer.
-    vLLM looks at the answer alone, and so does this.
+    transformers' `stop_strings` searches the whole row: a stop string that begins in the prompt would end the answer.
+    vLLM searches the answer alone, and so does this.
     """
     import torch
     from transformers import StoppingCriteria
 
     stop: list[str] = batch[0].request["sampling"]["stop"]
-    # A token other than the special ones is a byte at least, a character four at most; the rest is for broken ones.
+    # A token that is not special has at least one byte, a character at most four; the 8 are for broken ones.
     tail = max((len(text.encode()) for text in stop), default=0) + 8
 
     class Record(StoppingCriteria):  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""vLLM behind a pipe, as `its.engines.pipe` says. Runs in the engine environment; imports nothing of `its`.
+"""vLLM behind the pipe of `its.engines.pipe`. Runs in the engine environment; imports nothing of `its`.
 
-One engine serves models that differ in their weights alone: other weights are put in place when the requests under way
-have ended, LoRA adapters are named by each request. On the CPU the engine runs inside this process (no engine core
+One engine serves models that differ only in their weights: weights are swapped when the requests in flight have ended,
+LoRA adapters are named by each request. On the CPU the engine runs inside this process (no engine core
 beside it), so killing the worker leaves nothing behind.
 """
 
@@ -19,7 +19,7 @@ GATHER_SECONDS = 0.02
 
 
 class Worker:
-    """The engine and what is under way in it."""
+    """The engine and its requests."""
 
     def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
         from vllm import LLM, SamplingParams
@@ -44,7 +44,7 @@ class Worker:
             idle = not self.names and not self.waiting
             while open_input:
                 try:
-                    # From idle, what comes together starts together: a step for the first costs as much as for all.
+                    # After idling, gather requests that arrive together: a step for one costs as much as for all.
                     seconds = 0.0 if not idle else GATHER_SECONDS if self.waiting else None
                     request = inbox.get(timeout=seconds)
                 except queue.Empty:
@@ -59,11 +59,11 @@ class Worker:
                 self.step()
 
     def ready_for(self, request: Message) -> bool:
-        """Whether the request's model is in place; it is put there as soon as nothing else is under way.
+        """Whether the request's model is loaded; it is loaded as soon as no request is in flight.
 
         Adapters wait for each other too, though vLLM could serve them in one batch: a response then never shares a
-        batch with another checkpoint's. And vLLM 0.32's LoRA on a CPU takes "no adapter" for the last one of its
-        slots where both are in a batch (`lora_weights[-1]`): the base answered as the adapter.
+        batch with another checkpoint's. And vLLM 0.32's LoRA on a CPU takes "no adapter" for its last slot when both
+        are in a batch (`lora_weights[-1]`): the base answered as the adapter.
         """
         if request["model"] == self.name:
             return True
@@ -71,12 +71,12 @@ class Worker:
             return False
         path = self.models[request["model"]]["path"]
         if path != self.path:
-            for told in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
-                if told:
-                    self.say({"unswappable": f"vLLM cannot swap these weights in place ({told})"})
+            for reason in self.llm.collective_rpc("its_swap", kwargs={"path": path}):
+                if reason:
+                    self.say({"unswappable": f"vLLM cannot swap these weights in place ({reason})"})
                     os._exit(0)
             if not self.llm.reset_prefix_cache():
-                raise RuntimeError("the prefix cache of the former weights could not be dropped")
+                raise RuntimeError("the prefix cache of the previous weights could not be reset")
         self.path, self.name = path, request["model"]
         return True
 
@@ -119,7 +119,7 @@ class Worker:
                     "prompt_tokens": len(output.prompt_token_ids or []),
                     "completion_tokens": len(best.token_ids),
                     "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
-                    # They cannot have changed since the request was enqueued: a swap waits until none is under way.
+                    # Unchanged since the request was enqueued: a swap waits until no request is in flight.
                     "weights": self.models[request["model"]]["fingerprint"],
                 }
             )

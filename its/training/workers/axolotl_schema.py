@@ -1,11 +1,11 @@
-"""Ask Axolotl's own schema (training environment, Axolotl 0.19): which settings exist, and whether it takes some.
+"""List Axolotl's settings, or check some against its own schema (training environment, Axolotl 0.19).
 
     python axolotl_schema.py --keys > its/recipe/axolotl_keys.json     # the list that `its recipe check` reads
-    python axolotl_schema.py < CONFIGS > FAULTS                       # what `its recipe check --train` asks
+    python axolotl_schema.py < CONFIGS > FAULTS                       # for `its recipe check --train`
 
 CONFIGS: a list of {config, gpu, devices}. FAULTS: for each a list of [[part of the path, ...], message]; an empty path
-is a fault of several settings together. No model is loaded and no GPU is asked for: those of a `gpu` are taken to be
-of the kind that knows bf16, tf32 and fp8. Imports nothing of `its`.
+is a fault in a combination of settings. No model is loaded and no GPU needed: a `gpu` is assumed to support bf16, tf32
+and fp8. Imports nothing of `its`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typing
 from typing import Any
 
 ANSWER = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)  # what libraries print is no answer
+os.dup2(2, 1)  # what libraries print is not the answer
 
 import torch  # noqa: E402
 from axolotl.integrations.base import PluginManager  # noqa: E402
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def keys(kind: type[BaseModel]) -> dict[str, Any]:
-    """The names of a section's fields and their aliases; each with those below it, or null where anything may stand."""
+    """The names of a section's fields and their aliases; each with those below it, or null if anything is allowed."""
     out: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
         below: dict[str, Any] = {}
@@ -59,14 +59,14 @@ def keys(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections in a type, within lists and unions too."""
+    """The sections in a type, including those in lists and unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [kind for inner in typing.get_args(annotation) for kind in sections(inner)]
 
 
 def faults(item: dict[str, Any]) -> list[tuple[list[Any], str]]:
-    """Of datasets first: Axolotl looks at nothing else while one of them has a fault."""
+    """The faults of a configuration: those of its datasets first, without which Axolotl checks nothing else."""
     config = item["config"]
     config["plugins"] = [name for name in config.get("plugins") or [] if name in SHIPPED]
     machine = {**(GPU if item["gpu"] else CPU), "n_gpu": item["devices"]}
@@ -85,7 +85,7 @@ def refused(config: dict[str, Any], machine: dict[str, Any]) -> list[tuple[list[
     except ValidationError as error:
         inside = ["datasets"] if error.title.endswith("Dataset") else []
         return [([*inside, *map(plain, fault["loc"])], fault["msg"]) for fault in error.errors(include_url=False)]
-    except Exception as error:  # validators raise what they like: NotImplementedError, DeprecationWarning, ImportError
+    except Exception as error:  # validators raise anything: NotImplementedError, DeprecationWarning, ImportError
         return [([], f"{error}" or type(error).__name__)]
     return []
 

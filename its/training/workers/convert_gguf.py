@@ -1,4 +1,4 @@
-"""Turn a GGUF file into a folder that vLLM and Axolotl load (training environment: transformers 5.16 and gguf).
+"""Convert a GGUF file to a folder that vLLM and Axolotl load (training environment: transformers 5.16 and gguf).
 
     python convert_gguf.py SPEC.json
 
