@@ -5,8 +5,8 @@
     PYTHONPATH=../before python benchmarks/verdicts.py --data DATA --output before.jsonl
     diff before.jsonl after.jsonl
 
-DATA is the folder of public data that docs/grading.md lists ("The data"). The pairs: responses of GSM8K, ProcessBench and
-Qwen2.5-Math and the tests of math-verify, in several kinds; solutions of GSM8K, MATH and NuminaMath, and traces; every
+DATA is the folder of public data that docs/grading.md lists ("The data"). The pairs: responses of GSM8K, ProcessBench
+and Qwen2.5-Math and tests of math-verify, in several kinds; solutions of GSM8K, MATH and NuminaMath, and traces; every
 reference that is not a whole number against itself and 15 others. A line has source, kind, verdict, answer, rule, span
 and reason. It takes less than a minute.
 """
