@@ -1,11 +1,12 @@
-"""How fast verdicts are, against math-verify alone in one process, in the same run.
+"""How fast verdicts are, compared with math-verify alone in one process, in the same run.
 
-    python benchmarks/grading.py --data ../shared/data
+    python benchmarks/grading.py --data DATA
 
-`integers` grades short boxed integers, `gsm8k` the responses of grading/gsm8k_four_models.jsonl as `integer` and as
-`math`, `samples` those of generations/qwen25math_math100x8.jsonl as `math` (algebra, in the workers). math-verify alone
-parses response and reference and verifies, one after the other. Responses a second, medians of turns that take turns;
-what starts the workers is not in them. `memory_mib` is this process's peak after so many responses of one cell.
+DATA is the folder of public data that docs/grading.md lists. `integers` grades short boxed integers, `gsm8k` the
+responses of grading/gsm8k_four_models.jsonl as `integer` and as `math`, `samples` those of
+generations/qwen25math_math100x8.jsonl as `math` (algebra, in the workers). math-verify alone parses response and
+reference and verifies, one after the other. Responses per second, medians of alternating turns, without the start of
+the workers. `memory_mib` is the peak of this process after so many responses of one cell.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--integers", type=int, default=100_000)
     given = parser.parse_args()
-    logging.disable(logging.WARNING)  # math-verify's, about timeouts that are off
+    logging.disable(logging.WARNING)  # math-verify's, about disabled timeouts
     gsm8k = _pairs(given.data / "grading" / "gsm8k_four_models.jsonl")
     samples = _samples(given.data / "generations" / "qwen25math_math100x8.jsonl")
-    print_json: dict[str, Any] = {"grader": GRADER_VERSION, "turns": given.turns, "cores": os.cpu_count()}
+    found: dict[str, Any] = {"grader": GRADER_VERSION, "turns": given.turns, "cores": os.cpu_count()}
     integers = [(f"So the answer is \\boxed{{{n}}}.", str(n % 999)) for n in range(given.integers)]
-    print_json["integers"] = _rates(given.turns, {"its": lambda: _its(integers, "integer", 1)}, len(integers))
-    print_json["gsm8k"] = _against(gsm8k, ("integer", "math"), given.turns, given.workers)
-    print_json["samples"] = _against(samples, ("math",), given.turns, given.workers)
-    print_json["memory_mib"] = {str(count): _memory(count) for count in (10_000, 100_000)}
-    print(json.dumps(print_json, indent=2))
+    found["integers"] = _rates(given.turns, {"its": lambda: _its(integers, "integer", 1)}, len(integers))
+    found["gsm8k"] = _against(gsm8k, ("integer", "math"), given.turns, given.workers)
+    found["samples"] = _against(samples, ("math",), given.turns, given.workers)
+    found["memory_mib"] = {str(count): _memory(count) for count in (10_000, 100_000)}
+    print(json.dumps(found, indent=2))
 
 
 def _against(
@@ -71,7 +72,7 @@ def _rates(turns: int, runs: dict[str, Callable[[], float]], count: int) -> dict
 
 def _its(pairs: list[tuple[str, str]], kind: AnswerKind, workers: int) -> float:
     with Grader(workers=workers) as grader:
-        if kind == "math":  # have every worker there
+        if kind == "math":  # start every worker
             list(grader.grade(_items([(f"\\boxed{{x+{n}}}", "y") for n in range(8 * workers)], kind)))
         began = time.perf_counter()
         for _ in grader.grade(_items(pairs, kind)):
@@ -94,7 +95,7 @@ def _math_verify(pairs: list[tuple[str, str]]) -> float:
 
 
 def _memory(count: int) -> float:
-    """In a process of its own, so that peaks do not add up."""
+    """In a separate process, so that peaks do not add up."""
     parent, child = os.pipe()
     pid = os.fork()
     if not pid:
@@ -105,8 +106,8 @@ def _memory(count: int) -> float:
         os.write(child, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024).encode())
         os._exit(0)
     os.close(child)
-    with os.fdopen(parent) as said:
-        found = float(said.read())
+    with os.fdopen(parent) as written:
+        found = float(written.read())
     os.waitpid(pid, 0)
     return round(found, 1)
 

@@ -1,9 +1,8 @@
-r"""Where the boxes of a text are: the one reading of `\boxed{...}` and `\fbox{...}`, in one pass.
+r"""Finds the boxes of a text, `\boxed{...}` and `\fbox{...}`, in one pass.
 
-Grading, sources and curation read boxes alike. Of the boxes that close and are filled the one that starts last counts,
-so of nested ones the innermost. Without braces (`\boxed 12`, `\boxed12`, `\boxed x`) a box holds one number or one
-token, whatever stands behind it. A box with nothing but spaces, dots or a placeholder (`\boxed{\ldots}`, `\boxed{?}`)
-is empty.
+Grading, sources and curation all use it. Of the boxes that close and are not empty, the one that starts last counts, so
+of nested ones the innermost. Without braces (`\boxed 12`, `\boxed12`, `\boxed x`) a box contains one number or one
+token, whatever follows. A box of only spaces, dots or a placeholder (`\boxed{\ldots}`, `\boxed{?}`) is empty.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _COMMAND = r"\\{1,2}(?:boxed|fbox)"
-# What a box without braces holds: a number with what is attached to it, a command with its arguments, a pair, a letter.
+# The content of a box without braces: a number with what is attached, a command with its arguments, a pair, a letter.
 _GROUP = r"\{[^{}\n]{0,200}(?:\{[^{}\n]{0,200}\}[^{}\n]{0,200}){0,8}\}"
 _TAIL = rf"(?:[0-9A-Za-z^_/+*%!\u00b0-]|[.,](?=[0-9])|\\[A-Za-z]|{_GROUP}|\([^()\n]{{0,200}}\)){{0,200}}+"
 _FRACTION = rf"\\[dtc]?frac\s*(?:[0-9]|{_GROUP})\s*(?:[0-9]|{_GROUP})"
@@ -26,7 +25,7 @@ _BARE = (
 )
 _BRACE = re.compile(rf"{_COMMAND}\s*+(?:\{{|(?P<bare>{_BARE}))|\\[\\{{}}]|[{{}}]")
 BOX_OPENS = re.compile(rf"{_COMMAND}\s*+\{{")
-"""The beginning of a box, up to and with its brace."""
+"""The beginning of a box, including its brace."""
 _BLANK = re.compile(
     r"(?:[\s$~.?_\u2026\u200b-\u200f\u2060\ufeff]|\\(?:q?quad|[lc]?dots|square|Box)(?![A-Za-z])"
     r"|\\(?:boxed|fbox|text|textbf|mathrm|mathbf|underline|phantom)\s*\{\s*\})*+"
@@ -38,19 +37,19 @@ _CORRECTS = re.compile(
     r"answer|result|sum|total|product|difference)\b",
     re.IGNORECASE,
 )
-"""Words between two boxes that make the later one no further element of a list."""
+"""Words between two boxes after which the later one is not a further element of a list."""
 _MARKS = re.compile(r"\\[()\[\]]|\$|\\q?quad\b|\\[,;:! ]|\s")
 MAX_BETWEEN = 40
-"""More characters than this between two boxes, and they are not one list."""
+"""With more characters than this between them, two boxes are not a list."""
 MAX_RUN = 64
-"""More boxes in a run are a model that loops, not a list."""
+"""More boxes in a run come from a model that loops, not from a list."""
 REACH = 500
-"""Characters; a box of a list, or one that is tried by `accepts`, is shorter."""
+"""The longest box, in characters, of a list, or that `accepts` is called with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What a box holds, and the place of the content in the text; `left` and `right` are those of the whole box."""
+    """The content of a box and its place in the text; `left` and `right` are those of the whole box."""
 
     content: str
     start: int
@@ -63,7 +62,7 @@ def last_box(text: str, accepts: Callable[[str], bool] | None = None) -> Box | N
     """The box that starts last among those that close and are not empty; None if there is none.
 
     Args:
-        accepts: what a box has to hold; others count as none, as do those of more than `REACH` characters.
+        accepts: whether a content counts; boxes of more than `REACH` characters do not.
     """
     if "box" not in text:
         return None
@@ -72,15 +71,15 @@ def last_box(text: str, accepts: Callable[[str], bool] | None = None) -> Box | N
 
 
 def opens_box(text: str) -> bool:
-    r"""Whether a box is opened anywhere, be it empty or without an end; a bare `\boxed` in a sentence opens none."""
+    r"""Whether a box is opened anywhere, even if empty or unclosed; a bare `\boxed` in a sentence does not count."""
     return "box" in text and BOX_OPENS.search(text) is not None
 
 
 def run_of_boxes(text: str, last: Box) -> Box | None:
-    r"""The run of boxes that ends in `last`, as one list; None if it stands alone or all say the same.
+    r"""The run of boxes that ends with `last`, as one list; None if it is alone or all are the same.
 
     `\boxed{1}, \boxed{2} and \boxed{3}` is `1, 2, 3`. A sentence's end, an empty line, a word such as `but` or many
-    characters between two boxes part them: a later box then corrects an earlier one.
+    characters between two boxes end the run: a later box then corrects an earlier one.
     """
     if text.find("box", max(0, last.left - REACH), last.left) < 0:
         return None
@@ -108,7 +107,7 @@ def _is_blank(content: str) -> bool:
 
 
 def _simple_last(text: str) -> Box | None:
-    """The last box where it holds no braces or commands, the usual case, without a look at the rest of the text."""
+    """The last box if it contains no braces or commands, the usual case, without reading the rest of the text."""
     at = text.rfind("box")
     match = BOX_OPENS.match(text, text.rfind("\\", 0, at)) if at > 0 else None
     if match is None or match.end() <= at:
@@ -122,7 +121,7 @@ def _simple_last(text: str) -> Box | None:
 
 
 def _scan(text: str, accepts: Callable[[str], bool] | None) -> Box | None:
-    """One pass with a stack; of the boxes that close the one that starts last."""
+    """One pass with a stack: of the boxes that close, the one that starts last."""
     stack: list[tuple[int, int]] = []  # where an open box and its content start; -1 for any other brace
     best: Box | None = None
     for match in _BRACE.finditer(text):

@@ -1,4 +1,4 @@
-"""The comparisons that take algebra. They run in the worker processes of `its.grading.pool`, which bound their time."""
+"""Comparisons that need algebra. They run in the worker processes of `its.grading.pool`, which limit their time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from its.grading.normalise import AnswerKind
 
 
 def equivalent(answer: str, reference: str, kind: AnswerKind) -> bool:
-    """Whether an answer is the reference in another form, where the exact path left it open.
+    """Whether an answer is the reference in another form, where the exact path could not decide.
 
     Raises:
-        GraderError: it cannot be told.
+        GraderError: it cannot be decided.
     """
     given, wanted = read(answer, kind != "math"), read(reference, kind != "math")
     if _letter(wanted) is not None and _letter(wanted) == given.option:
@@ -40,6 +40,6 @@ def _nodes(reading: Reading) -> list[Node]:
 
 
 def _letter(reading: Reading) -> str | None:
-    """The letter that a reading is, and nothing else."""
+    """The letter, if the answer is a single letter."""
     node = reading.node
     return node.text if node is not None and node.op == "symbol" and reading.option is None else None

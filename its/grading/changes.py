@@ -1,4 +1,4 @@
-"""What a change of the grader changed: former verdicts against new ones."""
+"""What a new grader changed: former verdicts against new ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from its.types import Verdict
 
 @dataclass(frozen=True)
 class Change:
-    """One response whose verdict, or whose answer under the same verdict, is another now."""
+    """One response whose verdict changed."""
 
     cell: str
     former: Verdict
@@ -20,7 +20,7 @@ class Change:
 
 @dataclass
 class Changes:
-    """Counted cell by cell; `former_correct` and `new_correct` are by cell, `versions` are the former graders'."""
+    """Counts; `former_correct` and `new_correct` are by cell, `versions` are the former graders'."""
 
     verdicts: int = 0
     without_former: int = 0
@@ -34,14 +34,14 @@ class Changes:
 
     @property
     def changed(self) -> int:
-        """How many responses have another verdict."""
+        """How many responses changed their verdict."""
         return sum(self.kinds.values())
 
     def add(self, cell: str, former: Iterable[Verdict], new: Iterable[Verdict]) -> None:
         """Compare one cell; responses are matched by query and sample, so order does not matter.
 
-        Another answer under the same verdict is counted apart: it moves votes. A response without a former verdict is
-        counted, not compared.
+        A new answer under the same verdict is counted separately: it can change votes. A response without a former
+        verdict is counted, not compared.
         """
         known = {(row.query_id, row.sample_index): row for row in former}
         self.versions |= {row.grader_version for row in known.values()}

@@ -1,6 +1,6 @@
 r"""Which option a text chooses: "The answer is (B)", `ANSWER: [B]`, "C is correct.", a line `**C) 10 eV**`.
 
-A letter A-J counts where it stands as an option and no other is chosen beside it: not in "B or C", "not B", a list of
+A letter A-J counts if it is an option and no other is chosen beside it: not in "B or C", "not B", a list of
 all options, or as a word ("A train leaves", "I think").
 """
 
@@ -12,7 +12,7 @@ from its.grading.phrases import ANSWER, ANSWER_HINTS, BUT, CLOSING, GAP, IS, fol
 from its.grading.spans import Found
 
 WINDOW = 300
-"""Characters; an option is said within them, and an option line is no longer."""
+"""Characters in which an option is stated, and the longest option line."""
 
 _NAMED = ("option", "choice", "selection", "opci\u00f3n")
 _CHOOSES = ("choose", "choosing", "chose", "select", "pick", "go with", "going with", "went with", "\u9009", "\u9078")
@@ -25,7 +25,7 @@ _DRESS = (
 _UNDRESS = r"(?:[*_`\"'\u201d\u2019\u00bb\u3011|~$}]|\\[)\],;:! ]|</[a-z]{1,8}>)*+"
 _HELD = rf"[(\[]{{1,2}}{_DRESS}(?P<held>[A-Ja-j]){_UNDRESS}\s?[)\]]{{1,2}}"
 _NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=+]|\s[<>]|\([a-z])"
-"""Behind a letter that is no variable and no word."""
+"""After a letter that is not a variable and not a word."""
 _AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
 _LEAD = spaced(
     rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}"
@@ -51,7 +51,7 @@ _IS_IT = spaced(
 _ONLY_IN = spaced(
     r"\w*(?:-|(?: (?:answer|option|choice|one))? (?:that|if|when|only|for|in|of|angle|triangle|side|hand)\b)"
 )
-"""Behind a verdict that is none on an option: "B is right-angled", "C is correct only if"."""
+"""After a word that does not judge an option: "B is right-angled", "C is correct only if"."""
 _OR = spaced(
     rf"\s?(?:,?\s?(?:or|and|&|/|\u3001|\u548c|\u6216)\s?|,\s?){_DRESS}(?:(?:option|choice) )?[(\[]?"
     r"(?:(?-i:[A-J])(?![A-Za-z])|[a-j]\))"
@@ -89,7 +89,7 @@ _NO_CHOICE = re.compile(
 
 
 def stated_choice(text: str, after: int = 0) -> Found | None:
-    """The last option that is said outright from `after` on, in a sentence."""
+    """The last option stated explicitly in a sentence, from `after` on."""
     low = folded(text)
     for at in last_places(low, (*ANSWER_HINTS, *_NAMED, *_CHOOSES, *_VERDICTS), after):
         stop = min(len(text), at + WINDOW)
@@ -111,9 +111,9 @@ def stated_choice(text: str, after: int = 0) -> Found | None:
 
 
 def chosen_line(text: str, after: int = 0) -> Found | None:
-    r"""A line that is an option: the last line, else the first; `C) 10 eV`, `**(C)**`, `$C$`, `C`.
+    r"""The line that is an option: the last line, else the first; `C) 10 eV`, `**(C)**`, `$C$`, `C`.
 
-    Not where it stands in a list of the options.
+    Not if it belongs to a list of the options.
     """
     body = text.rstrip()
     if len(body) <= after:
@@ -129,7 +129,7 @@ def chosen_line(text: str, after: int = 0) -> Found | None:
 def last_letter(text: str) -> Found | None:
     """The fallback: a lone letter that ends the text."""
     text = text.rstrip()
-    # Only the end can match, and `$` with a long run of blanks before it would be tried at each of them.
+    # Only the end can match, and `$` after a long run of spaces would be tried at each of them.
     offset = max(0, len(text) - 30)
     lone = _LAST.search(text[offset:])
     if lone is None or _NO_CHOICE.search(text[offset : offset + lone.start(1)]):
@@ -145,7 +145,7 @@ def _is_supposed(text: str, at: int) -> bool:
 
 
 def _letter_at(text: str, at: int, *, strict: bool, denied: bool = False) -> Found | None:
-    """The option that is said behind a lead, which ends at `at`: at once, or (not `strict`) at the sentence's end."""
+    """The option after a lead that ends at `at`: immediately, or (not `strict`) at the end of the sentence."""
     stop = min(len(text), at + WINDOW)
     at = _FILLER.match(text, at, stop).end()  # type: ignore[union-attr]
     mark = _STOP.search(text, at, stop)
@@ -172,7 +172,7 @@ def _letter_at(text: str, at: int, *, strict: bool, denied: bool = False) -> Fou
 
 
 def _checked(text: str, found: re.Match[str], strict: bool) -> Found | None:
-    """The letter, unless another is chosen beside it, or it is a word: A and I begin many a sentence."""
+    """The letter, unless another is chosen beside it, or it is a word: A and I begin many sentences."""
     name = next(name for name in ("held", "bare", "low") if found.group(name))
     if _OR.match(text, found.end()) or (strict and not _ENDS.match(text, found.end())):
         return None
@@ -187,7 +187,7 @@ def _found(match: re.Match[str], name: str) -> Found:
 
 
 def _option_of(body: str, start: int, end: int, step: int) -> Found | None:
-    """The option that a line is; None if the line before (`step` -1) or behind (1) makes it one of a list."""
+    """The option that a line is; None if the line before (`step` -1) or after (1) makes it part of a list."""
     found = _line(body, start, end)
     if found is None or (body[found.start].islower() and "\n" in body):  # `(a) First`: a part of a solution
         return None

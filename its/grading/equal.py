@@ -1,6 +1,6 @@
-"""The exact path: answer against reference where no algebra is needed. It decides nearly all comparisons.
+"""The exact path: compares answer and reference without algebra. It decides nearly all comparisons.
 
-What it leaves open goes to `its.grading.algebra`, in a process of its own (`its.grading.pool`).
+The rest goes to `its.grading.algebra`, in a separate process (`its.grading.pool`).
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from its.grading.normalise import Answer, AnswerKind, is_choice, read_answer
 
 
 class GraderError(Exception):
-    """The grader could not decide; the response is neither right nor wrong and gets the verdict `grader_error`."""
+    """The grader could not decide; the response is neither right nor wrong: verdict `grader_error`."""
 
 
 def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | None:
     """Whether an answer is the reference in another form; None where only algebra can tell.
 
-    Rational numbers are compared as fractions. `integer` wants the very value; for `number` and `math` a decimal with
-    at least six places and six significant digits also equals the endless one that it was cut or rounded from (0.333333
-    is 1/3, 0.33 is not). A text that is not read to its end is compared as text.
+    Rational numbers are compared as fractions. `integer` requires the exact value; for `number` and `math` a decimal
+    with at least six places and six significant digits also equals the non-terminating one that it was truncated or
+    rounded from (0.333333 is 1/3, 0.33 is not). A text that cannot be parsed to its end is compared as text.
 
     Args:
         given: the answer, from `read_answer` with the same kind.
         reference: as written.
 
     Raises:
-        GraderError: the reference is not of its kind, or the texts differ and one cannot be read or worked out.
+        GraderError: the reference is not of its kind, or the texts differ and one cannot be parsed or evaluated.
     """
     wanted = read_answer(reference, kind)
     if given.is_digits and wanted.is_digits:
@@ -54,29 +54,29 @@ def compare_answer(given: Answer, reference: str, kind: AnswerKind) -> bool | No
         if reading is not None and reading.node is None:
             if kind != "math" and _is_long_number(reading):
                 return False
-            raise GraderError(f"the {name} `{shortened(reading.text)}` is not read to its end: {reading.fault}")
+            raise GraderError(f"the {name} `{shortened(reading.text)}` cannot be parsed to its end: {reading.fault}")
     if given.fault or wanted.fault:
         raise GraderError(given.fault or wanted.fault)
     if kind == "math":
         return None
     node = given.reading.node if given.reading is not None else None
     if node is None or not is_constant(node):
-        return False  # words, a list, a letter: no number
+        return False  # words, a list, a letter: not a number
     return None
 
 
 def _number_of(answer: Answer) -> Fraction | None:
-    """The rational number that an answer is, if it is one."""
+    """The value of an answer, if it is a rational number."""
     return Fraction(int(answer.form)) if answer.is_digits else answer.number
 
 
 def _may_be_list(answer: Answer) -> bool:
-    """Whether commas of thousands may part numbers: `101,102,103`."""
+    """Whether its thousands separators may be a list's commas: `101,102,103`."""
     return answer.reading is not None and bool(answer.reading.others)
 
 
 def _stands_for(given: Answer, wanted: Answer) -> bool:
-    """Whether one of two numbers is a decimal that was cut or rounded from the other."""
+    """Whether one of two numbers is a decimal truncated or rounded from the other."""
     for one, other in ((given, wanted), (wanted, given)):
         short, endless = _number_of(one), _number_of(other)
         if short is not None and endless is not None and one.places and is_cut_from(short, endless, one.places):
@@ -85,7 +85,7 @@ def _stands_for(given: Answer, wanted: Answer) -> bool:
 
 
 def reference_fault(reference: str, kind: AnswerKind) -> str | None:
-    """Why a reference is none of its kind; None for one that is. Of `math` all but an empty one are."""
+    """Why a reference is not of its kind, or None; of kind `math` only an empty one is not."""
     known = read_answer(reference, kind)
     if not known.form:
         return "the reference is empty"
@@ -100,10 +100,10 @@ def reference_fault(reference: str, kind: AnswerKind) -> str | None:
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text, for a message."""
+    """The beginning of a text, for messages."""
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _is_long_number(reading: Reading) -> bool:
-    """A number of thousands of digits, the usual end of a looping model: not the reference, which is read."""
+    """Whether a text is a number of thousands of digits, the usual end of a looping model; the reference is shorter."""
     return not reading.text.strip("-+0123456789., ")

@@ -1,7 +1,7 @@
-"""Response -> answer: where in a text the final answer stands.
+"""Response -> answer: where the final answer of a text is.
 
-Every search is linear in the text, because a model that loops writes 100 kB of braces or digits. What is returned is
-the text as written; `its.grading.normalise.normalise_answer` brings it into the form that is compared and voted on.
+Every search is linear in the text, because a model that loops writes 100 kB of braces or digits. The answer
+is returned as written; `its.grading.normalise.normalise_answer` gives the form that is compared and voted on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from its.grading.spans import MATH_SPAN, NUMBER, Found, content_of, has_prose
 from its.grading.statements import stated_alone, stated_answer
 
 WHOLE_CHARACTERS = 200
-"""A response up to this long that is a number or a formula and nothing else is the answer."""
+"""A response of up to this length that is a number or a formula and nothing else is the answer."""
 
 _TAG = re.compile(r"<answer>(?:(?!</?answer>).)*+</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*([^\n#][^\n]*)")
@@ -36,13 +36,13 @@ _SENTENCE = re.compile(
     r"problem|by|using)\b",
     re.IGNORECASE,
 )
-"""Words of a sentence, which is no answer as a whole."""
+"""Words of a sentence, which is not an answer as a whole."""
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """An answer as written, the rule that found it, and where: characters `start` to `end` of the text that was read.
+    """An answer as written, the rule that found it, and its place: characters `start` to `end` of the text.
 
     Rules: box, boxes, tag, final_answer, option, hashes, whole, and those of the fallback: last_number, last_math,
     last_letter (`its.types.FALLBACK_RULES`).
@@ -55,27 +55,27 @@ class Extracted:
 
 
 def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, question: str = "") -> Extracted | None:
-    r"""The final answer of a response without its thinking, or None where it gives none.
+    r"""The final answer of a response without its thinking; None if it gives none.
 
-    Said outright, and of these the last one in the text:
+    Stated explicitly, and of these the last one in the text:
 
-    - `box`: the last box that closes and is filled (`its.boxes`). For `choice` it has to hold a letter A-J. `boxes`
-      (math): a run of boxes with no more than `,`, `and`, `or` and a few words between them is the list of them.
+    - `box`: the last box that closes and is filled (`its.boxes`). For `choice` it must contain a letter A-J. `boxes`
+      (math): a run of boxes with only `,`, `and`, `or` and a few words between them is a list.
     - `tag`: the last `<answer>...</answer>`; a box inside it is the answer.
-    - `final_answer`: stated in words (`its.grading.statements`; choice: `its.grading.choices`). Behind a box it counts
-      if a formula or a number follows at once.
+    - `final_answer`: stated in words (`its.grading.statements`; choice: `its.grading.choices`). After a box it counts
+      only if a formula or a number follows immediately.
     - `hashes` (not choice): `#### X`; for math only as the last line, since `#### Step 2` is also a heading.
     - `option` (choice): a line that is an option, `C) 10 eV`.
 
     Else, in this order:
 
     - `whole` (not choice): a short response that is nothing but a number or, for math, a formula or a few words.
-    - the fallback (`its.grading.fallback`): `last_number`, `last_math`, `last_letter`. Not behind a box that was opened
+    - the fallback (`its.grading.fallback`): `last_number`, `last_math`, `last_letter`. Not if a box was opened
       and never filled: then nothing was answered.
 
     Args:
         fallback: whether the fallback may find an answer.
-        question: the problem's text; the fallback takes a copy of it for no answer.
+        question: the problem's text; a copy of it is not an answer to the fallback.
     """
     read, places = place_for_place(text)
     found = _extract(read, kind, fallback, question)
@@ -87,7 +87,7 @@ def extract_answer(text: str, kind: AnswerKind, *, fallback: bool = True, questi
 def _extract(text: str, kind: AnswerKind, fallback: bool, question: str) -> Extracted | None:
     box = last_box(text, is_choice if kind == "choice" else None)
     after = box.right if box is not None else 0
-    if not after or len(text) - after > 6:  # else no room for anything behind it
+    if not after or len(text) - after > 6:  # else there is no room for anything after it
         found = _outright(text, kind, after)
         if found is not None:
             return found
@@ -102,27 +102,27 @@ def _extract(text: str, kind: AnswerKind, fallback: bool, question: str) -> Extr
 
 
 def _outright(text: str, kind: AnswerKind, after: int) -> Extracted | None:
-    """The last of what is said outright behind `after`, where the last box ends."""
+    """The last answer stated explicitly after `after`, where the last box ends."""
     best: Extracted | None = None
     tag = _last(_TAG.finditer(text, after)) if "</" in text else None
     if tag is not None:
         best = _in_tag(text, tag, kind)
         after = tag.end() if best is not None else after
     if kind == "choice":
-        said = stated_choice(text, after)
-        line = chosen_line(text, max(after, said.end if said else 0))
+        stated = stated_choice(text, after)
+        line = chosen_line(text, max(after, stated.end if stated else 0))
         if line is not None:
             return Extracted(line.answer, "option", line.start, line.end)
     else:
-        said = stated_answer(text, kind, after)
-        if "####" in text and (hashes := _hashes(text, kind, max(after, said.end if said else 0))) is not None:
+        stated = stated_answer(text, kind, after)
+        if "####" in text and (hashes := _hashes(text, kind, max(after, stated.end if stated else 0))) is not None:
             return hashes
-    return best if said is None else Extracted(said.answer, "final_answer", said.start, said.end)
+    return best if stated is None else Extracted(stated.answer, "final_answer", stated.start, stated.end)
 
 
 def _boxed(text: str, box: Box, kind: AnswerKind) -> Extracted:
     run = run_of_boxes(text, box)
-    # Of one number `m = \boxed{3}, n = \boxed{4}, m+n = \boxed{7}` says 7, and `\boxed{5} or \boxed{6}` none.
+    # Of one number `m = \boxed{3}, n = \boxed{4}, m+n = \boxed{7}` states 7, and `\boxed{5} or \boxed{6}` nothing.
     if run is not None and (kind == "math" or _OR.search(text, run.start, run.end)):
         return Extracted(run.content, "boxes", run.start, run.end)
     return Extracted(box.content, "box", box.start, box.end)

@@ -1,11 +1,11 @@
-r"""The fallback: what is read where a text says no answer outright.
+r"""The fallback: the answer where a text states none explicitly.
 
-The last number; for `math` the last formula between marks where it ends later; for `choice` a lone letter at the end.
-Models that were not trained to say an answer lean on it, so a recipe can switch it off (`grading.fallback: false`), and
-its share is counted in every cell.
+The last number; for `math` the last formula in math delimiters if it ends later; for `choice` a lone letter at the end.
+Models that were not trained to state an answer depend on it, so a recipe can switch it off (`grading.fallback: false`),
+and its share is counted in every cell.
 
-What cannot be an answer is passed over: a sentence that was cut off within a formula, a question, the number of a step,
-and a name alone (`$n$`, `$f(x)$`) or a condition ("for all $x > 0$") where something stands before it.
+It skips what cannot be an answer: a sentence cut off within a formula, a question, the number of a step, and a name
+alone (`$n$`, `$f(x)$`) or a condition ("for all $x > 0$") with something before it.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _ARGUMENT = r"[A-Za-z](?:_\{?[A-Za-z0-9]{1,2}\}?)?"
 _NAME = re.compile(
     rf"{_ONE_NAME}(?:\s?\(\s?{_ARGUMENT}(?:\s?,\s?{_ARGUMENT}){{0,4}}\s?\))?(?:\s?(?:,|\\ldots|\\dots|\s)\s?{_ONE_NAME}){{0,8}}"
 )
-"""`n`, `f(x)`, `x_1`, `\\triangle ABC`: what is spoken of, no value."""
+"""`n`, `f(x)`, `x_1`, `\\triangle ABC`: a name, not a value."""
 _BLANK = re.compile(r"(?:\\(?:blacksquare|square|Box|qed|Diamond|quad|ldots|dots)(?![A-Za-z])|[\s.,\u25a0\u25a1])*")
-"""The mark of a proof's end, or nothing."""
+"""The end mark of a proof, or nothing."""
 _CONDITION = re.compile(
     r"\b(?:for\s+(?:all|any|every|each|some|which|real|integers?|positive)\b[^.$\\\n]{0,30}|for|where|when(?:ever)?|if|"
     r"provided(?:\s+that)?|with|since|because|at)\s*$",
     re.IGNORECASE,
 )
-_UNSAID = re.compile(
+_UNFINISHED = re.compile(
     r"(?:\b(?:answer|ans)\b[\s*_]*(?:(?:is|are|was|=|:)[\s*_:$\\\[(]*)|####\s*|<answer>\s*</answer>)\Z", re.IGNORECASE
 )
 _NO_VALUE = re.compile(
@@ -60,21 +60,21 @@ _NO_VALUE = re.compile(
     r"\banswers?\s(?:cannot|can['\u2019]t|can\snot|could\snot|isn['\u2019]t|will\snot)\s(?:be\s)?[$\\(\s]*\Z",
     re.IGNORECASE,
 )
-"""Before a number that the text says of its answer, and that is not its value: "the answer is at most 5"."""
+"""Before a number about the answer that is not its value: "the answer is at most 5"."""
 _LOOK = 400
 
 
 def fallback_answer(text: str, kind: AnswerKind, question: str = "") -> tuple[Found, str] | None:
-    """The answer by the fallback and its rule (`last_number`, `last_math`, `last_letter`); None where there is none.
+    """The answer by the fallback and its rule (`last_number`, `last_math`, `last_letter`); None if there is none.
 
     Args:
-        question: the problem's text; a copy of it in the response is no answer.
+        question: the problem's text; a copy of it in the response is not an answer.
     """
     at = _behind_copy(text, question)
     if at is None:
         return None
-    if _UNSAID.search(text.rstrip()[-60:]):
-        return None  # it ends where an answer was to follow
+    if _UNFINISHED.search(text.rstrip()[-60:]):
+        return None  # it ends where an answer should follow
     if kind == "choice":
         letter = last_letter(text)
         return None if letter is None or letter.start < at else (letter, "last_letter")
@@ -91,10 +91,10 @@ def fallback_answer(text: str, kind: AnswerKind, question: str = "") -> tuple[Fo
 
 def _behind_copy(text: str, question: str) -> int | None:
     """Where the last word-for-word copy of the question ends; None if the text is part of the question."""
-    question, said = question.strip(), text.strip()
-    if len(question) < 8 or len(said) < 8:
+    question, response = question.strip(), text.strip()
+    if len(question) < 8 or len(response) < 8:
         return 0
-    if said in question:
+    if response in question:
         return None
     rest = text.split(question)[-1]
     return len(text) - len(rest) if len(rest) < len(text) else 0
@@ -104,7 +104,7 @@ def complete_end(text: str) -> int:
     """Where the last sentence begins if it was cut off within a formula or number; else the end of the text."""
     tail = text.rstrip()
     line = tail.rfind("\n") + 1
-    if line and len(tail) - line < 20 and _MARKER.fullmatch(tail, line):  # an item of a list that did not come
+    if line and len(tail) - line < 20 and _MARKER.fullmatch(tail, line):  # an empty item of a list
         tail = tail[:line].rstrip()
         line = tail.rfind("\n") + 1
     at = _cut_at(tail, line)
@@ -115,7 +115,7 @@ def complete_end(text: str) -> int:
 
 
 def _cut_at(tail: str, line: int) -> int | None:
-    """A place in the formula within which a text ends, if it does; `line` is where its last line begins."""
+    """A place in the formula in which a text was cut off, if it was; `line` is where its last line begins."""
     if not tail or tail[-1] in ".!?\u3002":
         return None
     opened = max(_last_of(tail, "\\["), _last_of(tail, "\\("))
@@ -139,7 +139,7 @@ def _cut_at(tail: str, line: int) -> int | None:
 
 
 def _last_of(text: str, mark: str) -> int:
-    r"""The last place of a mark that is no line break of LaTeX (`\\[2pt]`)."""
+    r"""The last place of a mark that is not a LaTeX line break (`\\[2pt]`)."""
     at = text.rfind(mark)
     while at > 0 and text[at - 1] == "\\":
         at = text.rfind(mark, 0, at)
@@ -147,9 +147,9 @@ def _last_of(text: str, mark: str) -> int:
 
 
 def _numbers(text: str, kind: AnswerKind, begin: int, end: int) -> Iterator[Found]:
-    """Numbers of [begin, end), from the end on; one between letters (`K2A`) is part of a name.
+    """Numbers in [begin, end), last first; one between letters (`K2A`) is part of a name.
 
-    The last run of what numbers are made of is searched first: it nearly always holds the one that is taken.
+    The last run of numeric characters is searched first: it nearly always contains the answer.
     """
     start = stop = max(text.rfind(digit, begin, end) for digit in "0123456789") + 1
     if start <= begin:
@@ -170,7 +170,7 @@ def _numbers(text: str, kind: AnswerKind, begin: int, end: int) -> Iterator[Foun
 
 
 def _last_number(text: str, kind: AnswerKind, begin: int, stop: int) -> Found | None:
-    """The last number before `stop` that is no step's, no index or exponent, and not asked about."""
+    """The last number before `stop` that is not a step's, an index or exponent, or part of a question."""
     for found in _numbers(text, kind, begin, stop):
         head = text[max(0, found.start - 20) : found.start]
         if (
@@ -193,7 +193,7 @@ def _is_asked(text: str, at: int) -> bool:
 
 
 def _spans(text: str, begin: int) -> list[re.Match[str]]:
-    """The formulas between marks that hold something and are not asked about."""
+    """The formulas in math delimiters that are not blank and not part of a question."""
     if "$" not in text and "\\(" not in text and "\\[" not in text:
         return []
     spans = MATH_SPAN.finditer(text, begin)
@@ -207,9 +207,9 @@ def _spans(text: str, begin: int) -> list[re.Match[str]]:
 def _strongest(
     text: str, spans: Sequence[re.Match[str]], begin: int
 ) -> tuple[re.Match[str] | None, list[re.Match[str]]]:
-    """The last formula but for those passed over, and these.
+    """The last formula that is not skipped, and those that are.
 
-    Passed over are names alone, and conditions ("when $x = 3$") with a formula or number before them in their sentence.
+    Skipped are names alone, and conditions ("when $x = 3$") with a formula or number before them in their sentence.
     """
     passed: list[re.Match[str]] = []
     for place in range(len(spans) - 1, -1, -1):
@@ -227,7 +227,7 @@ def _strongest(
 
 
 def _without(text: str, spans: Sequence[re.Match[str]]) -> str:
-    """The text with blanks in place of some spans, the last one first."""
+    """The text with spaces in place of some spans, which are given last first."""
     pieces: list[str] = []
     at = len(text)
     for span in spans:
@@ -237,5 +237,5 @@ def _without(text: str, spans: Sequence[re.Match[str]]) -> str:
 
 
 def _is_name(text: str, span: re.Match[str]) -> bool:
-    """Whether a formula is what is spoken of and no value: `n`, `f(x)`, `x`-axis."""
+    """Whether a formula is a name and not a value: `n`, `f(x)`, `x`-axis."""
     return _NAME.fullmatch(content_of(span).strip(" .,;")) is not None or _PART.match(text, span.end()) is not None

@@ -20,7 +20,7 @@ from its.types import Verdict, VerdictName
 
 GRADER_VERSION = "5"
 WINDOW = 256
-"""Verdicts held back, in order, behind one that waits for algebra."""
+"""Verdicts kept back, in order, after one that waits for algebra."""
 REMEMBERED = 10_000
 """Pairs of answer and reference whose comparison is kept: samples of one problem repeat their answers."""
 
@@ -30,10 +30,10 @@ class Item:
     """One response to grade.
 
     Args:
-        thinking: the marks around a reasoning that still stands in `text`; see `its.thinking`.
+        thinking: the marks around reasoning that is still in `text`; see `its.thinking`.
         cut_short: whether the token limit ended the text.
-        apart: whether thinking was parted from the text before, so that no prompt opened one in it.
-        question: the problem's text, where it is known: the fallback takes a copy of it for no answer.
+        apart: whether thinking was separated from the text before, so that the text cannot begin within it.
+        question: the problem's text, if known: a copy of it is not an answer to the fallback.
     """
 
     query_id: str
@@ -48,23 +48,23 @@ class Item:
 
 
 class Grader:
-    """Grades responses; a context manager, whose worker processes start with the first answer that needs algebra.
+    """Grades responses; a context manager. Its worker processes start with the first answer that needs algebra.
 
     Equal answers to equal references get equal verdicts, in the order of the items, whatever the number of workers.
-    Any thread may use it, several at once too.
+    Thread-safe.
 
     Args:
-        timeout_seconds: processor time of one comparison that takes algebra; what needs more is a
+        timeout_seconds: processor time of one comparison that needs algebra; one that takes more is a
             `grader_error`.
-        workers: processes for such comparisons; None for one a core.
-        fallback: whether a response that says no answer outright is read by the fallback (`its.grading.fallback`), or
+        workers: processes for such comparisons; None for one per core.
+        fallback: whether a response that states no answer explicitly goes to the fallback (`its.grading.fallback`), or
             is `no_answer`.
     """
 
     def __init__(self, timeout_seconds: float = 5.0, workers: int | None = None, fallback: bool = True) -> None:
         self._timeout, self._workers, self._fallback = timeout_seconds, workers, fallback
         self._pool: WorkerPool | None = None
-        self._asked: OrderedDict[Task, Future[Outcome]] = OrderedDict()
+        self._comparisons: OrderedDict[Task, Future[Outcome]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Grader:
@@ -77,12 +77,12 @@ class Grader:
         """End the worker processes."""
         with self._lock:
             pool, self._pool = self._pool, None
-            self._asked.clear()
+            self._comparisons.clear()
         if pool is not None:
             pool.close()
 
     def grade(self, items: Iterable[Item]) -> Iterator[Verdict]:
-        """The verdict on each item, in order; streams, with at most `WINDOW` items held.
+        """The verdict on each item, in order; streams, with at most `WINDOW` items in memory.
 
         No answer in the text is `no_answer`; a grader that could not decide is `grader_error` with its reason, which
         is not `incorrect`.
@@ -107,12 +107,12 @@ class Grader:
         """Whether an answer is the reference in another form.
 
         Raises:
-            GraderError: the grader cannot tell, or the reference is not of its kind.
+            GraderError: the grader cannot decide, or the reference is not of its kind.
         """
         exact = compare_answer(read_answer(answer, kind), reference, kind)
         if exact is not None:
             return exact
-        found, error = self._ask(answer, reference, kind).result()
+        found, error = self._compare(answer, reference, kind).result()
         if error is not None:
             raise GraderError(error)
         return bool(found)
@@ -136,30 +136,30 @@ class Grader:
             exact = compare_answer(answer, item.reference, item.kind)
         except GraderError as error:
             return _verdict(item, extracted, form, "grader_error", str(error))
-        except Exception as error:  # a fault of ours costs one verdict, never the run
+        except Exception as error:  # a bug of the grader costs one verdict, never the run
             reason = f"the grader failed: {type(error).__name__}: {error}"
             return _verdict(item, extracted, form, "grader_error", reason)
         if exact is None:
-            return _Waiting(item, extracted, form, self._ask(extracted.answer, item.reference, item.kind))
+            return _Waiting(item, extracted, form, self._compare(extracted.answer, item.reference, item.kind))
         return _verdict(item, extracted, form, "correct" if exact else "incorrect")
 
-    def _ask(self, answer: str, reference: str, kind: AnswerKind) -> Future[Outcome]:
+    def _compare(self, answer: str, reference: str, kind: AnswerKind) -> Future[Outcome]:
         task = answer, reference, kind
         with self._lock:
-            known = self._asked.get(task)
+            known = self._comparisons.get(task)
             if known is not None:
-                self._asked.move_to_end(task)
+                self._comparisons.move_to_end(task)
                 return known
             if self._pool is None:
                 self._pool = WorkerPool(self._timeout, self._workers)
-            found = self._asked[task] = self._pool.submit(task)
-            if len(self._asked) > REMEMBERED:
-                self._asked.popitem(last=False)
+            found = self._comparisons[task] = self._pool.submit(task)
+            if len(self._comparisons) > REMEMBERED:
+                self._comparisons.popitem(last=False)
             return found
 
 
 def _copy_of_reference(text: str, item: Item) -> Extracted | None:
-    """All of a response that is its reference word for word; of kind `math`, where a reference may be words."""
+    """The whole response, if it is its reference word for word; for kind `math`, where a reference may be words."""
     answer = text.strip() if item.kind == "math" and len(text) < 2 * MAX_CHARACTERS else ""
     if not answer or answer != item.reference.strip() or opens_box(answer):
         return None
@@ -169,7 +169,7 @@ def _copy_of_reference(text: str, item: Item) -> Extracted | None:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """An item whose comparison is under way."""
+    """An item whose comparison is in progress."""
 
     item: Item
     extracted: Extracted

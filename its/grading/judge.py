@@ -1,4 +1,4 @@
-"""The second opinion: what a judge model said, and where it differs from the grader."""
+"""The second opinion: a judge model's verdicts, and where they differ from the grader's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WORD = re.compile(r"\b(?:(not\s+correct|incorrect|wrong|no)|(correct|right|yes)
 
 
 def judge_opinion(text: str) -> Opinion:
-    """What a judge said: its last word of `correct`, `incorrect`, `yes`, `no`, `right`, `wrong`; else `unclear`.
+    """A judge's last word of `correct`, `incorrect`, `yes`, `no`, `right`, `wrong`; else `unclear`.
 
     Args:
-        text: without the judge's thinking; one that did not finish it said nothing.
+        text: without the judge's thinking; empty if it did not finish thinking.
     """
     found = None
     for found in _WORD.finditer(text):  # noqa: B007 - the last one is what is wanted
@@ -30,7 +30,7 @@ def judge_opinion(text: str) -> Opinion:
 
 @dataclass
 class Opinions:
-    """Counts of one judging, and each response on which judge and grader differ."""
+    """Counts, and each response on which judge and grader differ."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("agree", "disagree", "unclear"), 0))
     disagreements: list[dict[str, Any]] = field(default_factory=list)
@@ -38,11 +38,11 @@ class Opinions:
     def add(self, verdicts: Iterable[tuple[Verdict, Opinion, str]], **where: str) -> None:
         """Count opinions on verdicts.
 
-        A `grader_error` has nothing to agree with: an opinion on it counts as a disagreement.
+        An opinion on a `grader_error` counts as a disagreement.
 
         Args:
             verdicts: with the opinion on each and the judge's own words.
-            where: what every listed row says of itself beside its query (checkpoint, reference, ...).
+            where: further fields of every listed row (checkpoint, reference, ...).
         """
         for verdict, opinion, words in verdicts:
             if opinion == "unclear" or opinion == verdict.verdict:

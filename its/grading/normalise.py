@@ -1,7 +1,7 @@
-r"""The canonical form of an answer: one value, one spelling, as far as no algebra is needed.
+r"""The canonical form of an answer: one spelling for one value, as far as possible without algebra.
 
 Votes are counted in this form, and most comparisons end here. No rule forgives a factor of 100: a percent sign is a
-unit, and 7 is not 700. A unit goes, it is not converted: `5 km` is 5.
+unit, and 7 is not 700. A unit is dropped, not converted: `5 km` is 5.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DECIMAL = re.compile(rf"([-+]?)\s?({_DIGITS}(?:\.[0-9]*+)?|\.[0-9]++)")
 _COMMA_DECIMAL = re.compile(r"([-+]?)\s?([0-9]{4,}|0|[0-9]{1,3}(?=,(?:[0-9]{1,2}|[0-9]{4,})$)),([0-9]++)")
 _RATIO = re.compile(r"([-+]?)\s?([0-9]++)\s?/\s?([0-9]++)")
 _FRACTION = re.compile(r"([-+]?)\s?\\[dt]?frac\s?\{\s?(-?[0-9]++)\s?\}\s?\{\s?([0-9]++)\s?\}")
-_DRESS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|boldsymbol|bf|rm)(?![A-Za-z])|[{}*$_]")
+_FORMATTING = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|boldsymbol|bf|rm)(?![A-Za-z])|[{}*$_]")
 _LETTER = re.compile(
     r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice)\s*)?:?\s*"
     r"(?:[(\[]\s*([A-J])\s*[)\]].*|([A-J])\s*(?:[().:,].*)?)",
@@ -34,17 +34,17 @@ _LETTER = re.compile(
 )
 
 
-@dataclass(slots=True, eq=False)  # not frozen: one is made for each response, and that would triple its cost
+@dataclass(slots=True, eq=False)  # not frozen: that would triple its cost, and each response has one
 class Answer:
-    """An answer as it is compared; not to be changed.
+    """A parsed answer; treat as immutable.
 
     Attributes:
         form: its canonical form.
-        number: its value, if it is a rational number; of digits alone, `is_digits`, it is left out.
-        places: how many places behind the point it is written to, if it is written as a decimal.
-        name: the letter that it says to have this value, `x` in `x = 5`; for kind `math` alone.
-        reading: what was read, where a number's pattern did not do.
-        fault: why no value was worked out that may be there: too many digits.
+        number: its value, if it is a rational number; None if it is digits alone (`is_digits`).
+        places: how many decimal places it is written with, if it is a decimal.
+        name: the variable with this value, `x` in `x = 5`; for kind `math` alone.
+        reading: the parsed formula, where a number's pattern did not match.
+        fault: why a value was not evaluated: too many digits.
     """
 
     form: str
@@ -59,19 +59,19 @@ class Answer:
 def normalise_answer(answer: str, kind: AnswerKind) -> str:
     r"""The canonical form of an answer, in which votes are counted; never raises.
 
-    integer: `007`, `7.0`, `\$7`, `x = 7`, `7 \text{ cm}`, `7\%` and `3 + 4` are all `7`; `1,000` is `1000`; what is no
-    number stays as written. number: the same, and `\frac{1}{2}`, `1/2`, `0,5` and `5e-1` are `0.5`, a third is `1/3`.
-    math: rational numbers in lowest terms (`0.5` is `\frac{1}{2}`); otherwise spaces, `\left`, `\text` and a final stop
-    go, and `\dfrac` is `\frac`. choice: the letter, upper case; what is not a letter A-J stays.
-    Two answers with one form are equivalent; two forms may still be.
+    integer: `007`, `7.0`, `\$7`, `x = 7`, `7 \text{ cm}`, `7\%` and `3 + 4` are all `7`; `1,000` is `1000`; anything
+    else stays as written. number: the same, and `\frac{1}{2}`, `1/2`, `0,5` and `5e-1` are `0.5`, a third is `1/3`.
+    math: rational numbers in lowest terms (`0.5` is `\frac{1}{2}`); anything else without spaces, `\left`, `\text` and
+    a final stop, and with `\frac` for `\dfrac`. choice: the letter, upper case; what is not a letter A-J stays.
+    Answers with the same form are equivalent; answers with different forms may be.
     """
     return read_answer(answer, kind).form
 
 
 def read_answer(answer: str, kind: AnswerKind) -> Answer:
-    """An answer of a kind as it is compared; never raises."""
+    """Parse an answer of a kind; never raises."""
     if answer.isdigit() and answer.isascii() and kind != "choice" and len(answer) <= MAX_CHARACTERS:
-        return Answer(str(int(answer)), is_digits=True)  # what most are
+        return Answer(str(int(answer)), is_digits=True)  # most answers
     return _read(answer, kind)
 
 
@@ -82,7 +82,7 @@ def _read(answer: str, kind: AnswerKind) -> Answer:
     text = plain(answer).strip()
     number = parse_number(text, kind)
     if number is not None:
-        reading = read(answer) if "," in text and kind == "math" else None  # it may be a list, too
+        reading = read(answer) if "," in text and kind == "math" else None  # it may also be a list
         return Answer(_number_form(number, kind), number, _places_of(text, kind), reading=reading)
     reading = read(answer, kind != "math")
     if kind == "number" and (number := parse_number(reading.text, kind)) is not None:  # a decimal comma
@@ -102,7 +102,7 @@ def _read(answer: str, kind: AnswerKind) -> Answer:
         return Answer(_spelled(reading, kind), reading=reading, fault=fault)
     try:
         form = _number_form(number, kind)
-    except ValueError:  # more digits than Python writes
+    except ValueError:  # more digits than Python converts
         form = _spelled(reading, kind)
     return Answer(form, number, places, name, reading)
 
@@ -112,14 +112,14 @@ def _spelled(reading: Reading, kind: AnswerKind) -> str:
 
 
 def _places_of(text: str, kind: AnswerKind) -> int | None:
-    """How many places a decimal has behind its point or its comma; None for what is no decimal."""
+    """How many places a decimal has after its point or comma; None for anything else."""
     if "." not in text and (kind != "number" or not _COMMA_DECIMAL.fullmatch(text)):
         return None
     return len(text) - 1 - max(text.rfind("."), text.rfind(","))
 
 
 def _number_form(number: Fraction, kind: AnswerKind) -> str:
-    """How a number is written in its kind's canonical form."""
+    """A number in its kind's canonical form."""
     if number.denominator == 1:
         return str(number.numerator)
     if kind == "math":
@@ -140,7 +140,7 @@ def is_choice(answer: str) -> bool:
 def parse_number(text: str, kind: AnswerKind = "math") -> Fraction | None:
     r"""The exact value of a text that is a plain number: `-1,234.5`, `3/4`, `\frac{3}{4}`; None for any other.
 
-    A decimal comma counts for kind `number` alone, and only where it cannot part thousands (`0,5`, `1000,99`): in
+    A decimal comma counts for kind `number` alone, and only where it cannot separate thousands (`0,5`, `1000,99`): in
     `math`, `1,22` is a list.
     """
     if len(text) > MAX_CHARACTERS:
@@ -167,6 +167,6 @@ def _letter(text: str) -> str:
     text = (
         text.strip().strip("*$_\"'`.").replace("\\(", " ").replace("\\)", " ").replace("\\[", " ").replace("\\]", " ")
     )
-    bare = " ".join(_DRESS.sub(" ", unicodedata.normalize("NFKC", text)).split())
+    bare = " ".join(_FORMATTING.sub(" ", unicodedata.normalize("NFKC", text)).split())
     found = _LETTER.fullmatch(bare)
     return (found.group(1) or found.group(2)).upper() if found else text.strip().upper()

@@ -1,4 +1,4 @@
-"""How models lead up to an answer: the words, whether they are meant, and where they stand in a text."""
+"""How models introduce an answer: the words, whether they are meant, and where they occur in a text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 TRIES = 64
-"""More statements than this are a model that loops; the last ones are looked at."""
+"""More statements than this come from a model that loops; only the last ones are tried."""
 WINDOW = 600
-"""Characters; what is said of an answer ends before."""
+"""Characters after a lead in which its answer ends."""
 
 ANSWER = r"answers?|ans|respuesta|antwort|r\u00e9ponse|risposta|resposta|\u0442\u0432\u0435\u0442|\u7b54\u6848"
 """The word for it: English, Spanish, German, French, Italian, Portuguese, Russian, Chinese."""
@@ -16,15 +16,15 @@ ANSWER_HINTS = (
     *("answer", "ans:", "ans.", "ans =", "ans=", "respuesta", "antwort", "r\u00e9ponse", "risposta", "resposta"),
     *("\u0442\u0432\u0435\u0442", "\u7b54\u6848"),
 )
-"""How it is looked for, in lower case."""
+"""What is searched for, in lower case."""
 CLOSING = r"(?:[^\S\n]|[*_`\"'\u201d\u2019)\]])*+"
-"""What may close behind it: `**Answer**:`."""
+"""What may close after it: `**Answer**:`."""
 
 
 def spaced(pattern: str, flags: int = re.IGNORECASE) -> re.Pattern[str]:
-    """A pattern in which each space stands for white space of any kind.
+    """A pattern in which each space matches 1 to 8 white space characters.
 
-    At most 8 characters of it, so that no pattern goes through a long run of blanks again and again.
+    The limit keeps patterns from scanning a long run of spaces again and again.
     """
     return re.compile(pattern.replace(" ", r"\s{1,8}"), flags)
 
@@ -39,9 +39,9 @@ GAP = (
     r"(?:[,(]|\b(?:to|for|in|of|as|we|you|I|that|then|thus|therefore|hence|here|now|rounded|on|when|using|from|after|"
     r"obtained|which)\b)(?:[^.:=\n?!;]|\.(?=[\w:)])){0,70}?"
 )
-"""What may stand between the word and `IS`: "the answer to the question, in meters, is"."""
+"""What may be between the word and `IS`: "the answer to the question, in meters, is"."""
 MARKS = "[*_`\"'\u201c\u201d\u2018\u2019]"
-"""What sets a word off."""
+"""What may surround a word."""
 
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|suppose|assum(?:e|es|ing)|imagine|unless|let|until|claim(?:s|ed)|thinks|thought|said|says|seems?|"
@@ -53,11 +53,11 @@ _OTHERS = spaced(
     r"alternative|partial|intermediate|sub|old|sample|example|no|not the|not our|an?) (?:(?:final|correct) ){0,2}\Z"
 )
 BUT = spaced(r"\bbut (?:(?:rather|instead|actually|is|it is) ){0,2}")
-"""Behind "not X", before the answer."""
+"""After "not X", before the answer."""
 
 
 def is_meant(text: str, at: int) -> bool:
-    """Whether the words at `at` say what the text holds true: not supposed, asked, or said of another's answer."""
+    """Whether the words at `at` state the text's own answer: not supposed, asked, or about another's answer."""
     head = text[max(0, at - 80) : at]
     head = head[max(head.rfind(mark) for mark in "\n.!?:;") + 1 :]
     return not _SUPPOSED.search(head) and not _OTHERS.search(head)
@@ -70,7 +70,7 @@ def folded(text: str) -> str:
 
 
 def last_places(low: str, words: Iterable[str], after: int) -> list[int]:
-    """Where any of some words stand in a text in lower case, from the last one on; at most `TRIES` of them."""
+    """Where any of some words occur in a lower-case text, last first; at most `TRIES` places."""
     found: list[int] = []
     for word in [word for word in words if word in low]:
         at = low.rfind(word, after)

@@ -1,8 +1,8 @@
 """Worker processes for the comparisons that need algebra, each task with a hard limit.
 
-A task that overruns its limit, crashes or takes all memory costs its process, gets an error, and the next one is
-answered by a new process, forked in milliseconds (`its.grading.worker`). Tasks may be given from any thread. Workers
-end with the pool, and with the process that made it, however that ends.
+A task that exceeds its limit, crashes or takes all memory ends its process and gets an error; a new process, forked in
+milliseconds (`its.grading.worker`), takes the next task. Any thread may submit tasks. Workers end with the pool, and
+with the process that created it, however that ends.
 
 Not `multiprocessing.Process`: that runs the caller's main module again in each worker, and a script without a guard
 would grade itself once more there.
@@ -23,13 +23,13 @@ from its.errors import RunError
 from its.grading.normalise import AnswerKind
 
 Task = tuple[str, str, AnswerKind]
-"""An answer, the reference that it may be in another form, and their kind."""
+"""An answer, a reference, and their kind."""
 Outcome = tuple[bool | None, str | None]
-"""Whether it is, or None and why that could not be told."""
+"""Whether they are equivalent; or None, and why that could not be decided."""
 
 START_SECONDS = 300.0
 WALL_FACTOR = 20
-"""The limit is processor time; a worker that does not even get that in so many times the limit is ended too."""
+"""The limit is processor time; a worker that does not get it within this many times the limit is ended too."""
 
 # The search path is the caller's: a queued experiment runs the code it captured, not the one that is installed.
 _START = "import json,sys;sys.path[:]=json.loads(sys.argv[1]);from its.grading.worker import main;main(sys.argv[2])"
@@ -40,7 +40,7 @@ class WorkerPool:
 
     Args:
         limit_seconds: processor time of one task.
-        workers: how many; None for one a core.
+        workers: how many; None for one per core.
     """
 
     def __init__(self, limit_seconds: float, workers: int | None = None) -> None:
@@ -52,17 +52,17 @@ class WorkerPool:
         self._closed = False
 
     def submit(self, task: Task) -> Future[Outcome]:
-        """Have a task done. Its future raises RunError if no worker can be started, and nothing for a task's sake."""
+        """Submit a task. Its future raises RunError if no worker can be started, and never because of the task."""
         return self._threads.submit(self._do, task)
 
     def close(self) -> None:
-        """End all workers; tasks that wait are cancelled. May be called twice."""
+        """End all workers and cancel waiting tasks. May be called twice."""
         with self._lock:
             self._closed = True
             workers, self._all = list(self._all), set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
-            worker.kill()  # and no more: the thread that waits for its answer sees the pipe end
+            worker.kill()  # only that: the thread that waits for it sees the pipe end
         self._threads.shutdown(wait=True)
         for worker in workers:
             worker.end()
@@ -76,32 +76,32 @@ class WorkerPool:
             else:
                 worker = _Worker(self._limit)
                 self._all.add(worker)
-        outcome = worker.ask(task)
+        outcome = worker.outcome_of(task)
         with self._lock:
             if not worker.ended:
                 self._idle.append(worker)
                 return outcome
             self._all.discard(worker)
-            if self._closed:  # it was ended by `close`, and the outcome says nothing of the task
+            if self._closed:  # ended by `close`; the outcome does not concern the task
                 raise RunError("the grader was closed")
         return outcome
 
 
 class _Worker:
-    """One process and the pipe to it; one thread at a time talks to it."""
+    """One process and its pipe; used by one thread at a time."""
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
         self.ended = self._ready = False
         self._pipe, theirs = Pipe()
         arguments = [sys.executable, "-W", "ignore", "-c", _START, json.dumps(sys.path), str(limit_seconds)]
-        # The pipe is its standard input; what a library prints goes to standard error, never into our output.
+        # The pipe is its standard input; whatever a library prints goes to standard error, never to our output.
         moves = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
         self._pid = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=moves)
         theirs.close()
 
-    def ask(self, task: Task) -> Outcome:
-        """The outcome of a task; a worker that gives none is ended.
+    def outcome_of(self, task: Task) -> Outcome:
+        """The outcome of a task; a worker without an outcome is ended.
 
         Raises:
             RunError: if the worker did not start.
@@ -118,11 +118,11 @@ class _Worker:
             pass
         self.end()
         if not self._ready:
-            raise RunError("a grading process did not start", "its last words are above; try `import mpmath`")
+            raise RunError("a grading process did not start", "its last output is above; try `import mpmath`")
         return None, f"the comparison took longer than {self._limit:g} s"
 
     def kill(self) -> None:
-        """Kill the process, if it was not waited for yet."""
+        """Kill the process, unless it has ended."""
         if not self.ended:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What is wrong with references, told before any response is drawn."""
+"""References that cannot be graded against, found before any response is generated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from its.grading.grade import Grader
 from its.grading.normalise import AnswerKind, read_answer
 
 MAX_WORDS = 40
-"""A reference of more words is a proof or a solution, and could be compared as text alone."""
+"""A reference of more words is a proof or a solution, and could only be compared as text."""
 HINTS: dict[str, str] = {
     "integer": "correct it, or declare `answer: number` or `answer: math`",
     "number": "correct it, or declare `answer: math`",
@@ -22,9 +22,9 @@ HINTS: dict[str, str] = {
     "choice": "a reference is one letter A-J",
 }
 
-# What spreadsheets, pandas and JSON write where nothing is. Letters are a product to the algebra, so it takes them all.
+# What spreadsheets, pandas and JSON write for a missing value; the algebra would accept it as a product of letters.
 _MISSING = re.compile(r"[-+]?(?:nan|none|null|n/a|<na>|inf(?:inity)?)", re.IGNORECASE)
-# `proof` and `notfound` are what NuminaMath has for problems without an answer. `no solution` is an answer.
+# `proof` and `notfound` are NuminaMath's references of problems without an answer. `no solution` is an answer.
 _NO_ANSWER = re.compile(r"\W*(?:see|refer to)\s+\w.*|.*\banswers?\b.*|\W*(?:proof|not ?found)\W*", re.I | re.DOTALL)
 _FIGURE = re.compile(r"\[asy\]|\\includegraphics|\\begin\s*\{(?:tikzpicture|asy|figure)\}|!\[[^\]]*\]\(", re.IGNORECASE)
 _GROUP = re.compile(r"\\(?:begin|end)\s*\{([^{}]*)\}|\\[\\{}]|[{}]")
@@ -46,16 +46,16 @@ def _fault(reference: str | None, kind: AnswerKind, hints: Mapping[str, str]) ->
     if reference is None:
         return "no reference", "every row of a benchmark needs one"
     if kind != "choice" and reference.isdecimal() and reference.isascii() and len(reference) < 100:
-        return None  # what most are, and good for all kinds
+        return None  # most references; valid for all kinds
     if (message := reference_fault(reference, kind)) is not None:
         return message, hints[kind]
     return _text_fault(reference) if kind == "math" else None
 
 
 def compared_as_text(reference: str, kind: AnswerKind) -> str | None:
-    """Why answers are compared with a reference of kind `math` letter by letter; None where it is read to its end.
+    """Why a reference of kind `math` is compared as text; None if it can be parsed to its end.
 
-    Against such a reference the same text is correct, and another one a `grader_error`.
+    Against such a reference the same text is correct, and any other a `grader_error`.
     """
     answer = read_answer(reference, kind)
     if kind != "math" or answer.is_digits or answer.number is not None or answer.reading is None:
@@ -64,9 +64,9 @@ def compared_as_text(reference: str, kind: AnswerKind) -> str | None:
 
 
 def references_agree(one: str, other: str, kind: AnswerKind, grader: Grader) -> bool:
-    """Whether two references are one answer: `one`, given as an answer, is graded correct against `other`.
+    """Whether two references are the same answer: `one`, as an answer, is correct against `other`.
 
-    What the grader cannot decide does not agree.
+    False if the grader cannot decide.
     """
     try:
         return grader.equivalent(one, other, kind)
@@ -75,7 +75,7 @@ def references_agree(one: str, other: str, kind: AnswerKind, grader: Grader) -> 
 
 
 def _text_fault(reference: str) -> tuple[str, str] | None:
-    """What shows in the text of a reference of kind `math`, though the algebra would read it; with a hint."""
+    """What is wrong with the text of a reference of kind `math` that the algebra might accept, and a hint."""
     text = reference.strip().strip("$").strip()
     if _MISSING.fullmatch(text):
         if "inf" in text.lower():
@@ -83,27 +83,27 @@ def _text_fault(reference: str) -> tuple[str, str] | None:
         return f"the reference `{text}` stands for a missing value", "give the answer, or leave the row out"
     if _NO_ANSWER.fullmatch(text):
         return (
-            f"the reference `{shortened(text)}` is words about an answer",
+            f"the reference `{shortened(text)}` is a statement about an answer",
             "give the answer alone, or leave the row out",
         )
     if len(text) > MAX_CHARACTERS:
-        return f"a reference of {len(text)} characters is not read", HINTS["math"]
+        return f"a reference of {len(text)} characters is too long", HINTS["math"]
     if (group := _open_group(text)) is not None:
         return f"the reference `{shortened(text)}` cannot be parsed: {group}", HINTS["math"]
     if _FIGURE.search(text):
-        return f"the reference `{shortened(text)}` holds a figure", "give the answer alone, or leave the row out"
+        return f"the reference `{shortened(text)}` contains a figure", "give the answer alone, or leave the row out"
     if len(words := re.findall(r"[^\W\d_]{2,}", text)) > MAX_WORDS:
-        return f"the reference `{shortened(text)}` has {len(words)} words: no answer will repeat them", HINTS["math"]
+        return f"the reference `{shortened(text)}` has {len(words)} words, which no answer will repeat", HINTS["math"]
     if not re.search(r"[^\W_]|\\[A-Za-z\\{]", text):
         return f"the reference `{shortened(text)}` has no letter and no digit", HINTS["math"]
     node = reading.node if (reading := read_answer(reference, "math").reading) is not None else None
     if node is not None and is_constant(node) and not has_finite_value(node):
-        return f"the reference `{shortened(text)}` divides by zero, or has no value otherwise", HINTS["math"]
+        return f"the reference `{shortened(text)}` divides by zero or has no value", HINTS["math"]
     return None
 
 
 def _open_group(text: str) -> str | None:
-    """The first group of LaTeX that is not closed or not opened; None if all are."""
+    """The first LaTeX group that is not closed or not opened; None if all are."""
     opened: list[str] = []
     for match in _GROUP.finditer(text):
         token = match.group()
@@ -112,5 +112,5 @@ def _open_group(text: str) -> str | None:
         elif token == "}" or token.startswith("\\end"):
             wanted = "{" if token == "}" else "\\begin"
             if not opened or not opened.pop().startswith(wanted):
-                return f"a `{token}` closes nothing"
+                return f"unmatched `{token}`"
     return f"a `{opened[-1]}` is not closed" if opened else None

@@ -1,8 +1,7 @@
-r"""Where a formula or a number ends in the middle of prose: `72, which is the total` is 72, `(-1,6).` is (-1,6).
+r"""Where a formula or a number in prose ends: `72, which is the total` is 72, `(-1,6).` is (-1,6).
 
-A formula is read token by token up to the first word that belongs to no formula, to the end of its sentence or to a
-bracket that closes nothing. What is left open (`(1/2`, `3 +`) is no formula. All of it is linear, and bounded by the
-window that the caller gives.
+A formula is read token by token up to the first word of prose, the end of its sentence or an unmatched closing bracket.
+What is incomplete (`(1/2`, `3 +`) is not a formula. All of it is linear, and bounded by the caller's window.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from its.grading.formula.vocabulary import SMALL_WORDS, names_of
 from its.grading.normalise import AnswerKind, normalise_answer, parse_number
 
 # The lookahead inside the group keeps the match free of backtracking: 1,000,0001 is 1,000 and then 0001.
-# A sign counts only where nothing stands before it that it could subtract from: 16-3 ends in 3.
+# A sign counts only if there is nothing before it to subtract from: 16-3 ends in 3.
 _SIGN = r"(?:(?<![0-9A-Za-z)\]}.])[-+\u2212\u2013])?\\?\$?"
 _PLAIN = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}(?![0-9]))++|[0-9]++)(?:\.[0-9]++)?|(?<![0-9.])\.[0-9]++)"
 _RATIO = r"[0-9]{1,20}+/[0-9]++(?![/0-9])|\\[dtc]?frac\s?\{-?[0-9]{1,20}+\}\{[0-9]{1,20}+\}"
@@ -33,7 +32,7 @@ MATH_SPAN = re.compile(
     r"|\\\[((?:[^\\]|\\[^\[\]])*+)\\\]"
 )
 _LONE = re.compile(rf"[-+]?\\?\$?{_PLAIN}(?=\.?[ \t]?(?:\n|\Z)|\. [A-Z])")
-"""A number with nothing behind it in its sentence, the usual case."""
+"""A number with nothing after it in its sentence, the usual case."""
 _GROUPS = r"\{[^{}]{0,300}(?:\{[^{}]{0,300}\}[^{}]{0,300}){0,8}\}"
 _TOKEN = re.compile(
     r"(?P<env>\\begin\{([a-z]{1,12}\*?)\}(?:(?!\\end\{).){0,600}\\end\{\2\})"
@@ -52,14 +51,14 @@ _OPENS, _CLOSES = "([{", ")]}"
 _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
 _FUNCTIONS |= {"log", "ln", "lg", "sqrt", "mod"}
 _CALLED = {"max", "min", "abs", "floor", "ceil", "gcd", "lcm", "det", "exp", "binom"}
-"""Functions only where a parenthesis follows."""
+"""Functions only if a parenthesis follows."""
 _CONSTANTS = {"pi", "infinity", "infty", "theta", "alpha", "beta"}
 _ENGLISH = SMALL_WORDS | names_of("he do my up us me am go hi oh ok vs eh")
 _OPERATOR = re.compile(
     r"times|cdot|div|pm|mp|leq?|leqslant|geq?|geqslant|lt|gt|neq?|(?:not)?in|cup|cap|setminus|subset(?:eq)?|to|rightarrow|"
     r"implies|approx|equiv|sim|mid|oplus|otimes|circ|l?and|lor|wedge|vee|[dt]?frac|sqrt|angle|triangle|left|neg"
 )
-"""Commands behind which something has to follow."""
+"""Commands that something has to follow."""
 _SPACING = re.compile(r"q?quad|[^A-Za-z%}]")
 _GREEK = re.compile(r"[A-Za-z]?[\u0391-\u03c9]{1,2}[A-Za-z]?")
 _SOMETHING = re.compile(r"[0-9A-Za-z\\\u00b2-\u24ff]")
@@ -80,7 +79,7 @@ _CHANGING = re.compile(
     r"(?:plus|minus|over|choose|(?:divided|multiplied)\sby)\s[0-9]+)(?![A-Za-z])",
     re.IGNORECASE,
 )
-"""Words behind a number that change its value: 5 million is not 5."""
+"""Words after a number that change its value: 5 million is not 5."""
 _NEGATIVE = re.compile(r"(?:negative|minus)\s(?=[0-9]|\\[dt]?frac)", re.IGNORECASE)
 _COMPOUND = re.compile(
     r"[^\S\n]*(?!(?:so|as|or|if|in|of|to|for|from|per|by|at|on|with|since|because|is|than|when|but|while|then|out)\b)"
@@ -103,7 +102,7 @@ SENTENCE_END = re.compile(r"[.!?](?=\s|$|[<*\"\u201d')])|\n|\u3002|\uff1f")
 
 
 class Found(NamedTuple):
-    """An answer as written, and where it stands: characters [start, end) of the text."""
+    """An answer as written, and its place: characters [start, end) of the text."""
 
     answer: str
     start: int
@@ -111,17 +110,17 @@ class Found(NamedTuple):
 
 
 def content_of(span: re.Match[str]) -> str:
-    """What stands between the marks of a `MATH_SPAN`."""
+    """The content of a `MATH_SPAN` without its delimiters."""
     return next(group for group in span.groups() if group is not None).strip()
 
 
 def has_prose(text: str) -> bool:
-    """Whether a text holds words that belong to no formula."""
+    """Whether a text contains words of prose."""
     return _PROSE.search(text) is not None
 
 
 def sentence_end(text: str, at: int, stop: int) -> int:
-    """Where the sentence that runs on at `at` ends, before its mark; a mark within a formula ends none."""
+    """Where the sentence around `at` ends, before its mark; a mark within a formula does not end it."""
     while True:
         mark = SENTENCE_END.search(text, at, stop)
         if mark is None:
@@ -136,10 +135,10 @@ def sentence_end(text: str, at: int, stop: int) -> int:
 
 
 def read_formula(text: str, at: int, stop: int, kind: AnswerKind) -> Found | None:
-    """The formula or number that begins at `at`, as far as it goes; None where none begins or it is left open.
+    """The formula or number that begins at `at`, up to its end; None if there is none or it is incomplete.
 
-    A unit in words goes, but a word that changes the value stays (`5 million`), and so does a second quantity
-    (`5 hours and 30 minutes`). Where units stand in an equation, what follows its last equals sign is the answer.
+    A unit in words is dropped, but a word that changes the value stays (`5 million`), and so does a second quantity
+    (`5 hours and 30 minutes`). In an equation with units, what follows its last equals sign is the answer.
     """
     plain = _LONE.match(text, at, stop)
     if plain is not None:
@@ -166,7 +165,7 @@ def read_formula(text: str, at: int, stop: int, kind: AnswerKind) -> Found | Non
 
 
 def _result(text: str, found: Found) -> Found:
-    """What a calculation comes to: 5 of `3 + 2 = 5`, 12 of `m+n = 5+7 = 12`; other equations stay."""
+    """The result of a calculation: 5 of `3 + 2 = 5`, 12 of `m+n = 5+7 = 12`; other equations stay."""
     if r"\text{or}" in found.answer:  # 1/2 or 0.5
         values = {parse_number(normalise_answer(part, "math")) for part in found.answer.split(r"\text{or}")}
         if len(values) == 1 and None not in values:
@@ -202,19 +201,19 @@ class _Scan:
         self.text, self.at, self.stop, self.kind = text, at, stop, kind
         self.pieces: list[str] = []
         self.kept = 0  # pieces up to the last token that can end a formula
-        self.end = at  # behind that token
+        self.end = at  # after that token
         self.wants = False  # whether something has to follow
         self.opened: list[str] = []
         self.spans: list[re.Match[str]] = []
 
     def reads(self) -> bool:
-        """Go as far as the formula goes; False if what stands there is asked about."""
+        """Read to the end of the formula; False if it is part of a question."""
         place = self.at
         while place < self.stop:
             span = MATH_SPAN.match(self.text, place, self.stop) if self.text[place] in "$\\" else None
             if span is not None and content_of(span):
                 if "\\boxed" in span.group() or "\\fbox" in span.group():
-                    break  # which is read as such
+                    break  # which has its own rule
                 self.spans.append(span)
                 self._take("keep", content_of(span), span.end())
                 place = span.end()
@@ -229,7 +228,7 @@ class _Scan:
         return True
 
     def found(self) -> Found | None:
-        """The formula that was read; None where there is none, or it is left open."""
+        """The formula that was read; None if there is none or it is incomplete."""
         answer = "".join(self.pieces[: self.kept]).strip().strip(",;").strip()
         if answer.endswith("|") and answer.count("|") % 2:
             answer = answer[:-1].strip()  # the edge of a table
@@ -242,31 +241,31 @@ class _Scan:
             start += 1
         return Found(answer, start, self.end)
 
-    def _take(self, does: str, said: str, end: int) -> None:
+    def _take(self, does: str, token: str, end: int) -> None:
         if does == "skip":
             return
         if does == "link":
             if "".join(self.pieces[self.kept :]).strip() == ",":  # `1, 2, or 3`
                 self.pieces[self.kept :] = [" "]
-            said = rf"\text{{{said.lower()}}}"
-        self.pieces.append(said)
+            token = rf"\text{{{token.lower()}}}"
+        self.pieces.append(token)
         if does == "keep":
             self.kept, self.end, self.wants = len(self.pieces), end, False
         self.wants = self.wants or does == "want"
 
-    def _does(self, name: str, said: str, place: int, end: int) -> str:
+    def _does(self, name: str, token: str, place: int, end: int) -> str:
         after = self.text[end : min(self.stop, end + 40)]
         if name in ("number", "solid", "env", "words"):
             return "keep"
         if name == "space" or name == "dots":
             return "hold"
         if name == "command":
-            return self._command(said[1:])
+            return self._command(token[1:])
         if name == "stars":
-            return self._stars(said, place, after)
+            return self._stars(token, place, after)
         if name == "word":
-            return self._word(said, place, after)
-        return self._mark(said, place, end, after)
+            return self._word(token, place, after)
+        return self._mark(token, place, end, after)
 
     def _command(self, name: str) -> str:
         if name in ("boxed", "fbox", ")", "]", "(", "["):
@@ -277,13 +276,13 @@ class _Scan:
             return "want"
         return "hold" if _SPACING.fullmatch(name) else "keep"
 
-    def _stars(self, said: str, place: int, after: str) -> str:
+    def _stars(self, token: str, place: int, after: str) -> str:
         """`3 * 4` and `3*4` are products, `x^*` is a name; `**18**` is set bold."""
-        if said == "*" and self.last() in "^{":
+        if token == "*" and self.last() in "^{":
             return "keep"
         before = place == self.at or self.text[place - 1].isspace()
         behind = not after or after[0].isspace() or after[0] in '.,;:!?)"'
-        return "want" if before == behind and said != "__" else "skip"
+        return "want" if before == behind and token != "__" else "skip"
 
     def _word(self, word: str, place: int, after: str) -> str:
         low = word.lower()
@@ -302,48 +301,48 @@ class _Scan:
             return "stop" if word in "aAI" and not attached and _A_WORD.match(after) else "keep"
         if attached:
             return "keep" if len(word) <= 4 or _CHANGING.match(self.text, place, self.stop) else "stop"
-        # `ab` and `ABC` are products or points, where something is wanted.
+        # `ab` and `ABC` are products or points, where something has to follow.
         if self.kind != "math" or low in _ENGLISH or not (self.wants or self.last() in _BEFORE_A_TERM):
             return "stop"
         if len(word) > 2 and not (word.isupper() and len(word) <= 4):
             return "stop"
         return "stop" if not self.kept and _A_WORD.match(after) else "keep"
 
-    def _mark(self, said: str, place: int, end: int, after: str) -> str:
-        if said in _OPENS:
-            if not self.opened and said == "(" and _is_aside(self.text, place, self.stop):
+    def _mark(self, token: str, place: int, end: int, after: str) -> str:
+        if token in _OPENS:
+            if not self.opened and token == "(" and _is_aside(self.text, place, self.stop):
                 return "stop"
-            self.opened.append(said)
+            self.opened.append(token)
             return "hold"
-        if said in _CLOSES:
+        if token in _CLOSES:
             return "keep" if self.opened and self.opened.pop() else "stop"
-        if said == "?":
+        if token == "?":
             return "fail"
-        if said == "|":  # an absolute value; in a set, "such that"
+        if token == "|":  # an absolute value; in a set, "such that"
             return "keep" if "".join(self.pieces).count("|") % 2 else "hold"
-        if said == "$":
+        if token == "$":
             return "hold" if re.match(r"-?\.?[0-9]", after) else "stop"
-        if said in "\u20ac\u00a3\u00a5":
+        if token in "\u20ac\u00a3\u00a5":
             return "keep" if self.kept and self.text[place - 1].isdigit() else "hold"
-        if said == "!":
+        if token == "!":
             return "stop" if re.match(r"\s*(?:[A-Z0-9\n]|\Z)", after) else "keep"  # else a factorial
-        if said == "'" and self.kept and (after[:1] in ("(", "'") or "circ" in "".join(self.pieces)):
+        if token == "'" and self.kept and (after[:1] in ("(", "'") or "circ" in "".join(self.pieces)):
             return "keep"
-        if said == ":":  # a ratio
+        if token == ":":  # a ratio
             return "hold" if self.last().isdigit() and re.match(r"\s?[0-9$\\]", after) else "stop"
-        if said == "<" and re.match(r"[|/]|[A-Za-z]+>", after):
+        if token == "<" and re.match(r"[|/]|[A-Za-z]+>", after):
             return "stop"  # a token of a template, a tag
-        if said == "/" and self.kept and re.match(r"[A-Za-z]{2}", after):
+        if token == "/" and self.kept and re.match(r"[A-Za-z]{2}", after):
             return "stop"  # 18/day
-        return "want" if said in _HARD else "hold" if said in _SOFT else "stop"
+        return "want" if token in _HARD else "hold" if token in _SOFT else "stop"
 
     def last(self) -> str:
-        """The last character so far, but for spaces; a space where there is none."""
+        """The last character so far that is not a space; else a space."""
         return next((piece.rstrip()[-1:] for piece in reversed(self.pieces) if piece.strip()), " ")
 
 
 def _is_aside(text: str, start: int, stop: int) -> bool:
-    """Whether a parenthesis holds words, or how a number was come by: `18 (since 9 * 2)`, `18 (9 * 2 = 18)`."""
+    """Whether a parenthesis is a remark: words, or how a number was obtained: `18 (since 9 * 2)`, `18 (9 * 2 = 18)`."""
     close = text.find(")", start, min(stop, start + 200))
     held = text[start + 1 : close] if close > 0 else ""
     worked = re.search(r"[0-9]\s$", text[max(0, start - 2) : start]) is not None

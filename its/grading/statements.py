@@ -1,10 +1,9 @@
-r"""What a text says of its answer in words: "The answer is 18. Check: ...", `**Answer:** $x+1$`, "so 18 is the answer".
+r"""Answers stated in words: "The answer is 18. Check: ...", `**Answer:** $x+1$`, "so 18 is the answer".
 
-A lead ("the final answer is", "Answer:") counts if an answer can be read behind it; of those that count the last one
-does. At once behind the lead a formula or number is read, as far as it goes (`its.grading.spans`). Else, where the
-sentence says it later ("the answer is the number of eggs, which is 18"), that; what is neither ("the answer is right",
-"is an integer of 3 digits") is no statement. Nor is what is supposed ("if the answer is 5"), asked, denied, or said of
-somebody else's answer.
+A lead ("the final answer is", "Answer:") counts if an answer follows it; the last such lead wins. The answer is the
+formula or number immediately after the lead (`its.grading.spans`), or else one that the sentence gives later ("the
+answer is the number of eggs, which is 18"). Anything else is not a statement: "the answer is right", "is an integer of
+3 digits", nor is what is supposed ("if the answer is 5"), asked, denied, or about someone else's answer.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _IS_IT = spaced(
     r"\b(?:is|as|was|be|gives|equals) (?:(?:indeed|therefore|thus|then|also|exactly|just|simply) )?(?:the|our|my|your) "
     r"(?:(?:final|correct|right|required|desired|exact|only) ){0,2}answer\Z"
 )
-"""Behind an answer: "18 is the answer"."""
+"""After an answer: "18 is the answer"."""
 _SPLIT = re.compile(
     r".*(?:[.:;!?]\s|,\s(?=[A-Za-z]{2})|\n|\b(?:so|therefore|thus|hence|then|that|and|gives?|gets?|have|see|conclude|"
     r"means|value|number|result|total|is|are|with|obtain)\b)",
@@ -65,7 +64,7 @@ _OPTION_MARK = re.compile(
     r"(?:(?:option|choice)\s)?(?:\(\s?[A-J]\s?\)|[A-J]\s?[).:])\s*(?=[-+.0-9$\\(\[{]|[a-z][\s=+*/^(_-])(?!\.?\s*(?:\Z|\n))|"
     r"(?:option|choice)\s(?=\$|\\\()"
 )
-"""The letter of an option before what it says: `C) 10`."""
+"""The letter of an option before its text: `C) 10`."""
 _BULLET = re.compile(r"-\s(?=\S)")
 _ABOUT = spaced(r"(?:approximately|approx\.?|about|roughly|around|nearly|almost|close to|\u2248|\\approx\b|~)\s{0,8}")
 _NOT = re.compile(r"(?:not|never|neither|n['\u2019]t)\b", re.IGNORECASE)
@@ -84,7 +83,7 @@ _OPERAND = spaced(
     r"step|part|question|problem|equation|example|case|up|except|excluding|odd|even|prime|all|any|every|each|no|only|real|"
     r"positive|negative|natural|consecutive|distinct|twice|thrice|double|triple|half|root|minus|plus|wrong:?) ?\Z"
 )
-"""Before a number that is no answer: divisible by 3, a polynomial of degree 1."""
+"""Before a number that is not an answer: divisible by 3, a polynomial of degree 1."""
 _CLAUSE = re.compile(r"(?:,|:|\s[\u2014\u2013-])\s")
 _VERBISH = re.compile(
     r"\b(?:is|are|was|were|has|have|had|do|does|did|can|will|would|should|makes?|made|gets?|got|gives?|gave|needs?|costs?|"
@@ -108,30 +107,30 @@ _NO_ANSWERS = re.compile(
     r"therefore)\b",
     re.IGNORECASE,
 )
-"""First words of what is said about an answer and is none."""
+"""First words of a remark about an answer."""
 
 
 def stated_answer(text: str, kind: AnswerKind, after: int) -> Found | None:
-    """The last answer that is said in words; not of kind `choice`.
+    """The last answer stated in words; not for kind `choice`.
 
     Args:
-        after: leads count from here on. Where it is not 0 something was said outright before: then only a formula or
-            number at once behind the lead takes its place, and not an approximate one.
+        after: where the search begins. If it is not 0, an answer was stated before: then only a formula or number
+            immediately after the lead replaces it, and not an approximate one.
     """
     low = folded(text)
     found: Found | None = None
     for at in last_places(low, (*ANSWER_HINTS, "a:"), after):
-        # An approximation does not take the place of the exact answer before it.
-        said, about = _said_at(text, at, kind, after, strict=after > 0 or found is not None)
-        found = found or said
-        if said is not None and not about:
-            found = said
+        # An approximation does not replace the exact answer before it.
+        stated, about = _stated_at(text, at, kind, after, strict=after > 0 or found is not None)
+        found = found or stated
+        if stated is not None and not about:
+            found = stated
             break
     return found
 
 
 def stated_alone(text: str, kind: AnswerKind) -> Found | None:
-    """What a short text is, where it is an answer and nothing else but its unit."""
+    """The answer that a short text is, if it is nothing but an answer and its unit."""
     at = _MARKUP.match(text).end()  # type: ignore[union-attr]
     found = read_formula(text, at, len(text), kind)
     if found is None:
@@ -141,21 +140,21 @@ def stated_alone(text: str, kind: AnswerKind) -> Found | None:
     return found if not rest or unit else None
 
 
-def _said_at(text: str, at: int, kind: AnswerKind, after: int, *, strict: bool) -> tuple[Found | None, bool]:
-    """What is said about the word at `at`, and whether only approximately."""
+def _stated_at(text: str, at: int, kind: AnswerKind, after: int, *, strict: bool) -> tuple[Found | None, bool]:
+    """The answer stated around the word at `at`, and whether it is approximate."""
     if text[at + 1] == ":":
         return _line(text, at, kind), False
     lead = _LEAD.match(text, at, min(len(text), at + WINDOW))
     if lead is not None and is_meant(text, at):
-        said = _behind(text, lead, kind, strict=strict)
-        if said is not None:
-            return said, _ABOUT.search(text, lead.end(), said.start) is not None
+        stated = _behind(text, lead, kind, strict=strict)
+        if stated is not None:
+            return stated, _ABOUT.search(text, lead.end(), stated.start) is not None
     mark = _IS_IT.search(text, max(after, at - 60), at + len("answer"))
     return (None if mark is None else _ahead(text, mark.start(), after, kind)), False
 
 
 def _line(text: str, at: int, kind: AnswerKind) -> Found | None:
-    """`A: 18`, where that is all of the line."""
+    """`A: 18`, if that is the whole line."""
     begin = text.rfind("\n", 0, at) + 1
     if at - begin > 12 or not _SHORT.match(text, begin):
         return None
@@ -185,11 +184,11 @@ def _behind(text: str, lead: re.Match[str], kind: AnswerKind, *, strict: bool) -
 def _value(
     text: str, at: int, stop: int, kind: AnswerKind, *, strict: bool, plain: bool, first: bool, denied: bool = False
 ) -> Found | None:
-    """The answer behind a lead that ends at `at`.
+    """The answer after a lead that ends at `at`.
 
     Args:
-        strict: only a formula at once, and no approximation.
-        plain: behind a mere "answer:", which is also a heading over a whole solution.
+        strict: only an immediate formula, and no approximation.
+        plain: after a mere "answer:", which may also be the heading of a whole solution.
         first: whether the lead begins the text.
     """
     at = _skip(text, at, stop)
@@ -225,7 +224,7 @@ def _skip(text: str, at: int, stop: int) -> int:
 
 
 def _stands(text: str, at: int, behind: int, end: int, first: bool) -> bool:
-    """Whether what a heading has below it is an answer, and not the first sentence of a solution: `3 cars are there`.
+    """Whether the text after a heading is an answer, and not the first sentence of a solution: `3 cars are there`.
 
     Args:
         at, behind: where the answer begins and ends.
@@ -240,7 +239,7 @@ def _stands(text: str, at: int, behind: int, end: int, first: bool) -> bool:
 
 
 def _later(text: str, at: int, end: int, kind: AnswerKind) -> Found | None:
-    """The answer that a sentence says after some words: behind its last verb, as its last clause, or as one number."""
+    """The answer later in a sentence: after its last verb, as its last clause, or as its only number."""
     sentence = text[at:end]
     for verb in reversed(list(_LATER.finditer(sentence))[-8:]):
         place = _skip(text, at + verb.end(), end)
@@ -262,7 +261,7 @@ def _later(text: str, at: int, end: int, kind: AnswerKind) -> Found | None:
 
 
 def _at_end(text: str, at: int, end: int, kind: AnswerKind, numbers: int) -> Found | None:
-    """The one formula or number of a sentence, which ends it: `the interval $[0, 1)$`, `the number 18`."""
+    """The only formula or number of a sentence, if it ends it: `the interval $[0, 1)$`, `the number 18`."""
     sentence = text[at:end].rstrip(" *_\"'")
     spans = list(MATH_SPAN.finditer(sentence))
     if len(spans) > 1 or (not spans and numbers != 1):
@@ -275,19 +274,19 @@ def _at_end(text: str, at: int, end: int, kind: AnswerKind, numbers: int) -> Fou
 
 
 def _in_words(text: str, at: int, end: int, numbers: bool) -> Found | None:
-    """A name or a few words, `The answer is Evelyn.`; with formulas in them, what holds of all: `all odd $n$`."""
+    """A name or a few words, `The answer is Evelyn.`; or a quantified phrase with formulas: `all odd $n$`."""
     clause = _ENDS_CLAUSE.search(text, at, end)
     if clause is not None and clause.group() == "(" and not text[clause.start() - 1].isspace():
         return None
     end = clause.start() if clause else end
-    said = text[at:end].strip(" \t*_`\"'.\u201c\u201d")
-    shape = _OF_ALL if _OF_ALL.match(said) else None if numbers else _WORDS
-    if shape is None or len(said) > 60 or not shape.fullmatch(said):
+    stated = text[at:end].strip(" \t*_`\"'.\u201c\u201d")
+    shape = _OF_ALL if _OF_ALL.match(stated) else None if numbers else _WORDS
+    if shape is None or len(stated) > 60 or not shape.fullmatch(stated):
         return None
-    if _NO_ANSWERS.match(said) or _DONE.search(said) or _VERBISH.search(said):
+    if _NO_ANSWERS.match(stated) or _DONE.search(stated) or _VERBISH.search(stated):
         return None
-    start = text.index(said, at)
-    return Found(said, start, start + len(said))
+    start = text.index(stated, at)
+    return Found(stated, start, start + len(stated))
 
 
 def _ahead(text: str, mark: int, after: int, kind: AnswerKind) -> Found | None:

@@ -1,8 +1,8 @@
-"""A worker process of `its.grading.pool`: compares what it is sent, until the pipe ends.
+"""A worker process of `its.grading.pool`: compares what it receives, until the pipe ends.
 
-It imports mpmath once and forks; the fork does the work. Its limit is processor time and the kernel holds it:
-SIGPROF, left to its default, ends the fork in the middle of whatever it does, one long C call too, and the next fork
-takes its place. Wall time would not do: a busy machine would change verdicts.
+It imports mpmath once and forks; the fork does the work. Its limit is processor time, enforced by the kernel:
+SIGPROF, with its default action, ends the fork at any point, even within a long C call, and the next fork takes its
+place. Wall time would not do: a busy machine would change verdicts.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MEMORY_BYTES = 4 << 30
 TASKS_PER_FORK = 5000
 """Caches grow; a new fork costs milliseconds."""
 
-_LOOK_SECONDS = 0.1  # how often the fork is looked at where the system has no pidfd
+_LOOK_SECONDS = 0.1  # how often the fork is checked on systems without pidfd
 _SPENT = 3  # exit code of a fork that did its share of tasks
 
 
 def main(limit_seconds: str) -> None:
-    """Serve the pipe that stands in for standard input, with one fork after the other."""
+    """Serve the pipe, which is standard input, with one fork after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     pipe = Connection(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -51,7 +51,7 @@ def main(limit_seconds: str) -> None:
 
 
 def answer(task: Task) -> Outcome:
-    """The outcome of one task; what a text provokes in the libraries is an outcome too."""
+    """The outcome of one task; an error that a text causes in the libraries is an outcome too."""
     try:
         return equivalent(*task), None
     except GraderError as error:
@@ -63,13 +63,13 @@ def answer(task: Task) -> Outcome:
 
 
 def _serve(pipe: Connection, limit_seconds: float, parent: int) -> None:
-    """What a fork does; it never returns."""
+    """The fork's loop; never returns."""
     code = 0
     try:
         die_with_parent()
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
-            with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+            with contextlib.suppress(ValueError, OSError):  # a lower limit is already set
                 resource.setrlimit(what, (most, most))
         done = 0
         while os.getppid() == parent and done < TASKS_PER_FORK:
@@ -90,9 +90,9 @@ def _serve(pipe: Connection, limit_seconds: float, parent: int) -> None:
 
 
 def _wait(fork: int, pipe: Connection) -> int:
-    """The exit code of a fork, minus its signal if one ended it; 0 also where the parent is gone: then it is killed."""
+    """The exit code of a fork, minus its signal if one ended it; 0 also if the parent is gone, which kills the fork."""
     poll = select.poll()
-    poll.register(pipe.fileno(), 0)  # no event but the end of the pipe
+    poll.register(pipe.fileno(), 0)  # only the end of the pipe
     watched = os.pidfd_open(fork) if sys.platform == "linux" else -1
     if watched >= 0:
         poll.register(watched, select.POLLIN)
@@ -115,5 +115,5 @@ def _reason(code: int, limit_seconds: str) -> str:
     if code == -signal.SIGPROF:
         return f"the comparison took longer than {float(limit_seconds):g} s"
     if code == -signal.SIGKILL:
-        return "the comparison was killed, likely for its memory"
+        return "the comparison was killed, probably for its memory"
     return f"the comparison crashed (exit {code})"

@@ -192,7 +192,7 @@ def test_long_texts_take_little_time(text: str, kind: AnswerKind) -> None:
     "answer", ["9^{9^9}", "9^9^9", "9**9**9", "9^{99999999}", "(9^{9999})^{9999}", "99999!", "((9!)!)!", "(9^9)!"]
 )
 def test_plain_towers_are_refused_at_once(answer: str) -> None:
-    with pytest.raises(GraderError, match="worked out"):
+    with pytest.raises(GraderError, match="is not evaluated"):
         compare_answer(read_answer(answer, "math"), "x", "math")
 
 
@@ -232,7 +232,7 @@ def test_a_decimal_needs_six_digits_to_stand_for_a_fraction(answer: str, referen
 
 @settings(deadline=None)
 @given(st.integers(-(10**12), 10**12))
-def test_every_integer_is_found_in_every_dress(value: int) -> None:
+def test_every_integer_is_found_in_every_formatting(value: int) -> None:
     for text in (f"\\boxed{{{value}}}", f"The final answer is {value}.", f"x\n#### {value:,}", f"I get {value:,}."):
         for kind in ("integer", "number", "math"):
             verdict = Grader().grade_one(_item(text, str(value), kind))

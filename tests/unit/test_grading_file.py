@@ -56,7 +56,7 @@ def test_rows_keep_their_fields_and_order(tmp_path: Path) -> None:
     }
     assert [row["verdict"] for row in rows] == ["correct", "correct", "no_answer", "grader_error"]
     assert rows[1]["extra"] == [1] and rows[1]["rule"] == "last_math"
-    assert rows[3]["reason"] == "a power of 387420489 is not worked out"
+    assert rows[3]["reason"] == "a power of 387420489 is not evaluated"
     # What was graded by us can be graded again: the same file comes out.
     grade_file(tmp_path / "out.jsonl", tmp_path / "again.jsonl", "integer", workers=1)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
@@ -101,7 +101,7 @@ def test_every_bad_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
         ("14", "an integer of more than 4300 digits is not read"),
         ("15", "the reference `many` is not an integer"),
         ("16", "`response` is a int, wanted text"),
-        ("16", "the reference `1/0` divides by zero, or has no value otherwise"),
+        ("16", "the reference `1/0` divides by zero or has no value"),
     ]
     assert "--kind number" in str(caught.value.faults[-3].hint)
     assert not (tmp_path / "out.jsonl").exists()

@@ -1,4 +1,4 @@
-r"""One value in many dresses, and what only looks like it: answers as models write them, judged as a reader would."""
+r"""One value in many formats, and what only looks like it: answers as models write them, graded as a reader would."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _verdict(grader: Grader, text: str, reference: str, kind: AnswerKind) -> str
         *("20+5", "5^2", "\\sqrt{625}", "25\\cdot 1", "\\frac{50}{2}", "25 cm^2", "25\\text{ cm}^2", "25^\\circ"),
     ],
 )
-def test_an_integer_is_seen_in_every_dress(grader: Grader, answer: str) -> None:
+def test_an_integer_is_seen_in_every_formatting(grader: Grader, answer: str) -> None:
     for kind in ("integer", "number"):
         assert _verdict(grader, f"\\boxed{{{answer}}}", "25", kind) == "correct"
         assert _verdict(grader, f"\\boxed{{{answer}}}", "26", kind) == "incorrect"
@@ -124,7 +124,7 @@ def test_an_empty_box_is_no_answer() -> None:
         *("The correct option is B.", "\\boxed{B: 12 apples}"),
     ],
 )
-def test_a_choice_is_seen_in_every_dress(grader: Grader, text: str) -> None:
+def test_a_choice_is_seen_in_every_formatting(grader: Grader, text: str) -> None:
     assert _verdict(grader, text, "B", "choice") == "correct"
     assert _verdict(grader, text, "C", "choice") == "incorrect"
 
@@ -165,7 +165,7 @@ def test_a_fault_of_the_grader_is_a_grader_error(grader: Grader, monkeypatch: py
     ],
     ids=["named", "nested letters", "parentheses", "text", "equals", "overline", "or", "option"],
 )
-def test_no_dress_takes_long(text: str, kind: AnswerKind) -> None:
+def test_no_formatting_takes_long(text: str, kind: AnswerKind) -> None:
     began = time.process_time()
     found = extract_answer(text, kind)
     if found is not None:

@@ -1,4 +1,4 @@
-r"""What stands between marks: `(1, 2]`, `\{x \mid x > 0\}`, `|x|`, matrices and cases."""
+r"""What is between brackets and bars: `(1, 2]`, `\{x \mid x > 0\}`, `|x|`, matrices and cases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Brackets(Cursor):
         return Node("call", (inner,), "abs")
 
     def _brackets(self) -> Node:
-        """A tuple, an interval, a set, or an expression in parentheses, which is a group of one."""
+        """Read a tuple, an interval, a set, or an expression in parentheses, which is a group of one."""
         opening = self.peek().text
         self._at += 1
         bars, self._bars = self._bars, 0
@@ -54,7 +54,9 @@ class Brackets(Cursor):
             inner = Node("call", (inner, self.items()), "binomial")
         self._bars, self._in_set, self._turned = bars, outside, turned
         self._depth -= 1
-        if opening == "\\{" and not self.more() and inner.op in ("rows", "list"):  # a system, whose `\\right.` is gone
+        if (
+            opening == "\\{" and not self.more() and inner.op in ("rows", "list")
+        ):  # a system, whose `\\right.` was removed
             cells = [row.parts for row in inner.parts] if inner.op == "rows" else [(part,) for part in inner.parts]
             if inner.op == "list" or all(len(row) == 1 for row in cells):
                 return Node("list", tuple(row[0] for row in cells), ",")
@@ -76,7 +78,7 @@ class Brackets(Cursor):
             return Node("group", parts, "()")
         if opening == "]":  # `]0, 1[` is open at both ends
             if closing not in ("[", "]") or len(parts) != 2:
-                raise ReadError("`]` closes nothing")
+                raise ReadError("unmatched `]`")
             return Node("group", parts, "(" + (")" if closing == "[" else "]"))
         if closing == "[" and len(parts) == 2:
             closing = ")"
@@ -85,7 +87,7 @@ class Brackets(Cursor):
         return Node("group", parts, opening + closing)
 
     def _rows(self) -> Node:
-        """A matrix or cases: rows of entries."""
+        """Read a matrix or cases: rows of entries."""
         self._wanted("{")
         name = ""
         while not self._is("}") and self.more():
@@ -95,7 +97,7 @@ class Brackets(Cursor):
         if name == "array" and self._is("{"):
             self._skip_group()
         if name not in _MATRICES:
-            raise ReadError(f"`{name}` is not read")
+            raise ReadError(f"the environment `{name}` is not supported")
         bars, self._bars = self._bars, 0
         rows: list[Node] = []
         cells: list[Node] = []
@@ -128,7 +130,7 @@ class Brackets(Cursor):
         return Node("rows", tuple(row for row in rows if row.parts), kind)
 
     def _cell(self) -> Node:
-        """One entry, or the words of a condition."""
+        """Read one entry, or the words of a condition."""
         first = self._at
         try:
             node = self._item()

@@ -1,4 +1,4 @@
-r"""Characters of Unicode in the spelling that is read: `√2` is `\sqrt 2`, `½` is `\frac{1}{2}`."""
+r"""Unicode characters as LaTeX: `√2` is `\sqrt 2`, `½` is `\frac{1}{2}`."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ _SAME = {
     "\\hbar ": "\u210f",
     "\\mu ": "\u00b5",
     "\\%": "\uff05",
-    "": "\u20ac\u00a3\u00a5\u20b9",  # a currency is a unit that stands before
+    "": "\u20ac\u00a3\u00a5\u20b9",  # a currency is a unit before its number
 }
 _INVISIBLE = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001\U000e0020-\U000e007f]"
 )
-"""Format characters: zero-width spaces and joiners, marks of direction, a soft hyphen, a byte order mark."""
+"""Format characters: zero-width spaces and joiners, direction marks, the soft hyphen, the byte order mark."""
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma_ sigma tau upsilon "
     "phi chi psi omega"
@@ -89,10 +89,10 @@ _SCRIPTS = re.compile(f"([{''.join(_RAISED)}]+)|([{''.join(_LOWERED)}]+)")
 
 
 def plain(text: str) -> str:
-    """The text in the characters that are read; invisible format characters (category Cf) go.
+    """The text in ASCII and LaTeX as far as possible; invisible format characters (category Cf) are removed.
 
-    Wide forms, letters of mathematical alphabets and every script's digits are the plain ones, raised and lowered
-    characters are powers and indices.
+    Wide forms, letters of mathematical alphabets and every script's digits become ASCII, superscripts and subscripts
+    powers and indices.
     """
     if text.isascii():
         return text.replace("\0", "") if "\0" in text else text
@@ -122,7 +122,7 @@ def _script(match: re.Match[str]) -> str:
 
 @cache
 def _one(letter: str) -> str:
-    """One character in its plain spelling."""
+    """One character as ASCII or LaTeX."""
     if letter.isascii():
         return "" if letter == "\0" else letter
     known = _table().get(letter)
@@ -150,7 +150,7 @@ def _table() -> dict[str, str]:
     for start, capital in ((0x3B1, False), (0x391, True)):
         for place, name in enumerate(names):
             if capital and name == "sigma_":
-                continue  # no capital: only the small letter has a form of its own at the end of a word
+                continue  # no capital: only the lower-case sigma has a separate form at the end of a word
             name = name.rstrip("_")
             table[chr(start + place)] = f"\\{name.capitalize() if capital else name} "
     return table | {"\u03d5": "\\phi ", "\u03f5": "\\epsilon ", "\u03d1": "\\theta ", "\u2126": "\\Omega "}

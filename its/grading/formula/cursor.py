@@ -1,4 +1,4 @@
-"""Where a parser is in its tokens, and what its parts ask of each other."""
+"""The position of a parser in its tokens, and the methods its parts call on each other."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from its.grading.formula.tokens import ReadError, Token
 
 MAX_DEPTH = 40
 END = Token("mark", "")
-"""What is seen behind the last token."""
+"""The token after the last one."""
 
 
 class Cursor:
-    """Tokens and a place in them.
+    """Tokens and a position in them.
 
     Args:
-        tokens: of the text; letters in a row are parted in place as they are read.
-        single_units: one letter behind a number may be a unit (`3 m`), since no letter is wanted.
+        tokens: of the text; letters in a row are split in place as they are read.
+        single_units: one letter after a number may be a unit (`3 m`), since no variable is expected.
     """
 
     def __init__(self, tokens: list[Token], single_units: bool) -> None:
         self._tokens, self._at, self._depth = tokens, 0, 0
         self._single = single_units
         self._bars = 0  # open `|`
-        self._in_set = False  # within `\\{...}`, where `|` parts an element from its condition
+        self._in_set = False  # within `\\{...}`, where `|` separates an element from its condition
         self._turned = False  # within `]0, 1[`
 
     def more(self) -> bool:
@@ -44,7 +44,7 @@ class Cursor:
 
     def _wanted(self, text: str) -> None:
         if not self._take(text):
-            raise ReadError(f"`{text}` is wanted before `{self.peek().text or 'the end'}`")
+            raise ReadError(f"`{text}` is missing before `{self.peek().text or 'the end'}`")
 
     def _deeper(self) -> None:
         self._depth += 1
@@ -52,7 +52,7 @@ class Cursor:
             raise ReadError("it is nested too deep")
 
     def _closing(self, at: int) -> int:
-        """Where the parenthesis is closed that is opened at a place; the end if it is not."""
+        """Where the parenthesis that opens at `at` closes; the end if it does not."""
         depth = 0
         for place in range(at, len(self._tokens)):
             if self._tokens[place].kind == "mark":
@@ -71,7 +71,7 @@ class Cursor:
         raise ReadError("a `{` is not closed")
 
     def _one_bar(self) -> bool:
-        """Whether one `|` alone stands in a group in braces, whose inside begins here: `{x | x > 0}`."""
+        """Whether a group in braces, whose content begins here, has a single `|`: `{x | x > 0}`."""
         depth, bars = 0, 0
         for token in self._tokens[self._at :]:
             if token.kind == "mark":
@@ -81,10 +81,10 @@ class Cursor:
                 break
         return bars == 1
 
-    # What the parts call across; see `parse.py`, `factors.py` and `brackets.py`.
+    # Methods that the parts call on each other; see `parse.py`, `factors.py` and `brackets.py`.
 
     def items(self) -> Node:
-        """Relations and expressions, parted by commas and words."""
+        """Relations and expressions, separated by commas and words."""
         raise NotImplementedError
 
     def _item(self) -> Node:
@@ -104,5 +104,5 @@ class Cursor:
 
 
 def times(one: Node, other: Node) -> Node:
-    """A product; a product of more takes one more factor."""
+    """A product; an existing product gets one more factor."""
     return Node("multiply", (*(one.parts if one.op == "multiply" else (one,)), other))

@@ -1,7 +1,7 @@
-r"""The value of a formula at given values of its letters: a fraction where it is exact, else a number of mpmath's.
+r"""The value of a formula at given values of its letters: a fraction where it is exact, else an mpmath number.
 
-Fractions stay fractions through `+ - * /`, whole powers, roots that come out and factorials, so two rational numbers,
-or two polynomials at rational places, are compared without any tolerance. What would take too many digits is refused.
+Fractions stay fractions through `+ - * /`, whole powers, exact roots and factorials, so two rational numbers,
+or two polynomials at rational places, are compared without any tolerance. Numbers of too many digits are refused.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from its.grading.formula.nodes import Node
 from its.grading.formula.vocabulary import names_of
 
 MAX_BITS = 200_000
-"""Of an exact number; longer ones are refused."""
+"""Size of an exact number; longer ones are refused."""
 MAX_FACTORIAL = 20_000
 MAX_TERMS = 10_000
-"""Of a sum or product that is worked out."""
+"""Longest sum or product that is evaluated."""
 PLACES = 60
-"""Digits to which an inexact value is worked out, unless more are asked for."""
+"""Digits of an inexact value, unless more are requested."""
 _MAX_EXPONENT = 1_000_000
 """Bits before the point of an inexact power."""
 _EXACT_WORK = 5_000
-"""Operations on numbers of up to 1,000 bits that are done at once for a value; what takes more is left to a worker."""
+"""Operations on numbers of up to 1,000 bits that one value may take in the exact path; more go to a worker."""
 
 Value = Any
-"""A Fraction, or mpmath's mpf or mpc; mypy knows no types of mpmath."""
+"""A Fraction, or mpmath's mpf or mpc; mpmath has no types for mypy."""
 
 
 class NoValueError(Exception):
-    """There is no (real) value here, a division by zero or the root of a negative number; elsewhere there may be."""
+    """No (real) value here, as for a division by zero or the root of a negative number; elsewhere there may be one."""
 
 
 class NotExactError(Exception):
-    """There may be a value, but no fraction."""
+    """There may be a value, but it is not a fraction."""
 
 
 class TooLargeError(Exception):
@@ -45,16 +45,16 @@ class TooLargeError(Exception):
 
 
 class OpaqueError(Exception):
-    """What a formula holds has no value that could be worked out: an integral, a set, words."""
+    """A part of the formula cannot be evaluated: an integral, a set, words."""
 
 
 class Evaluator:
-    """Works formulas out.
+    """Evaluates formulas.
 
     Args:
-        values: of the letters, and of nodes without a value of their own (`opaque`).
-        complex_numbers: whether roots of negative numbers have a value; else odd roots of them are real.
-        exact: only fractions are wanted, with little work; `NotExactError` for anything else. mpmath is not imported.
+        values: of the variables, and of nodes that cannot be evaluated (`opaque`).
+        complex_numbers: whether roots of negative numbers have a value; otherwise their odd roots are real.
+        exact: return fractions only, with little work; `NotExactError` for anything else. mpmath is not imported.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Evaluator:
             self._mp.dps = places
 
     def value(self, node: Node) -> Value:
-        """The value.
+        """The value of a formula.
 
         Raises:
-            NoValueError, NotExactError, TooLargeError, OpaqueError: see there.
+            NoValueError, NotExactError, TooLargeError, OpaqueError: see their docstrings.
         """
         return self._bounded(self._of(node))
 
@@ -95,7 +95,7 @@ class Evaluator:
         return self._opaque(node) if rule is None else rule(self, node)
 
     def _opaque(self, node: Node) -> Value:
-        """The value that was given to what has none of its own."""
+        """The value given for a node that cannot be evaluated."""
         known = self._values.get(node)
         if known is None:
             raise OpaqueError(node.text or node.op)
@@ -118,7 +118,7 @@ class Evaluator:
         raise OpaqueError(name)
 
     def float(self, value: Value) -> Value:
-        """A value as mpmath's."""
+        """A value as an mpmath number."""
         if isinstance(value, Fraction):
             if self._exact:
                 raise NotExactError
@@ -130,7 +130,7 @@ class Evaluator:
             bits = max(value.numerator.bit_length(), value.denominator.bit_length())
             self._takes(1 + bits // 1000)
             if bits > MAX_BITS:
-                raise TooLargeError("a number of too many digits")
+                raise TooLargeError("a number with too many digits")
             return value
         if not self._mp.isfinite(value):
             raise NoValueError
@@ -147,7 +147,7 @@ class Evaluator:
             return one, other
         return self.float(one), self.float(other)
 
-    # Rules, one an operation.
+    # One rule for each operation.
 
     def _add(self, node: Node) -> Value:
         total: Value = Fraction(0)
@@ -183,7 +183,7 @@ class Evaluator:
         return self.power(base, exponent, roots=not node.parts[1].symbols())
 
     def power(self, base: Value, exponent: Value, roots: bool = True) -> Value:
-        """A power; in real numbers an odd root of a negative number is negative, if `roots` lets an exponent be one."""
+        """A power; with `roots`, an odd root of a negative real number is negative."""
         if isinstance(exponent, Fraction):
             if exponent.denominator == 1 and isinstance(base, Fraction):
                 return self._whole_power(base, exponent.numerator)
@@ -201,7 +201,7 @@ class Evaluator:
         other = self.float(exponent)
         size = abs(other) * max(1, abs(self._mp.log(abs(one), 2)))
         if size > _MAX_EXPONENT:
-            raise TooLargeError("a tower of powers is not worked out")
+            raise TooLargeError("a tower of powers is not evaluated")
         real_root = isinstance(exponent, Fraction) and exponent.denominator % 2 == 1 and exponent.denominator > 1
         if roots and not self._complex and real_root and not isinstance(one, self._mp.mpc) and one < 0:
             sign = -1 if exponent.numerator % 2 else 1
@@ -221,9 +221,9 @@ class Evaluator:
         if bits * abs(exponent) > MAX_BITS:
             if abs(exponent) > MAX_BITS:
                 raise TooLargeError(
-                    f"a power of {str(exponent)[:20] if bits < 64 else 'a large number'} is not worked out"
+                    f"a power of {str(exponent)[:20] if bits < 64 else 'a large number'} is not evaluated"
                 )
-            raise TooLargeError("a tower of powers is not worked out")
+            raise TooLargeError("a tower of powers is not evaluated")
         return base**exponent
 
     def _call(self, node: Node) -> Value:
@@ -238,7 +238,7 @@ class Evaluator:
         return self._bounded(act(self, *map(self._of, node.parts)))
 
     def _applied(self, node: Node) -> Value:
-        """A function that nothing is known of: one value for each place, whatever way the place is written."""
+        """An unknown function: one value for each argument, however the argument is written."""
         if self._exact:
             raise NotExactError
         places = [self._mp.nstr(self.float(self._of(part)), 30) for part in node.parts]
@@ -259,49 +259,49 @@ class Evaluator:
             inner._values, inner._work = {**self._values, node.text: Fraction(place)}, 0
             one, other = self._both(total, inner.value(body))
             total = self._bounded(one * other if node.op == "product" else one + other)
-            self._takes(inner._work)  # what the terms took counts here too, however deep sums stand in sums
+            self._takes(inner._work)  # the work of the terms counts here too, however deep sums are nested
         return total
 
     def _quantity(self, node: Node) -> Value:
         return self._of(node.parts[0])
 
     def root(self, value: Value, order: Value) -> Value:
-        """The root of an order."""
+        """The root of a given order."""
         if order == 0:
             raise NoValueError
         return self.power(value, 1 / order)
 
     def whole(self, value: Value) -> int:
-        """A whole number that is wanted as one.
+        """A value as an int.
 
         Raises:
-            NoValueError: if it is none.
+            NoValueError: if it is not a whole number.
         """
         if isinstance(value, Fraction) and value.denominator == 1:
             return value.numerator
         raise NoValueError
 
     def factorial(self, value: Value) -> Value:
-        """n!, by the gamma function between whole numbers."""
+        """n!; between whole numbers by the gamma function."""
         if isinstance(value, Fraction) and value.denominator == 1:
             if value < 0:
                 raise NoValueError
             if value > MAX_FACTORIAL:
-                raise TooLargeError("a large factorial is not worked out")
+                raise TooLargeError("a large factorial is not evaluated")
             self._takes(int(value) // 10)
             return Fraction(math.factorial(int(value)))
         value = self.float(value)
         if abs(value) > MAX_FACTORIAL:
-            raise TooLargeError("a large factorial is not worked out")
+            raise TooLargeError("a large factorial is not evaluated")
         return self._mp.gamma(value + 1)
 
     def double_factorial(self, value: Value) -> Value:
-        """n!!, of whole numbers from -1."""
+        """n!!, for whole numbers from -1."""
         count = self.whole(value)
         if count < -1:
             raise NoValueError
         if count > MAX_FACTORIAL:
-            raise TooLargeError("a large factorial is not worked out")
+            raise TooLargeError("a large factorial is not evaluated")
         return Fraction(math.prod(range(count, 0, -2)))
 
     def binomial(self, n: Value, k: Value) -> Value:
@@ -310,12 +310,12 @@ class Evaluator:
             if k < 0:
                 return Fraction(0)
             if n > 5 * MAX_FACTORIAL:
-                raise TooLargeError("a large binomial is not worked out")
+                raise TooLargeError("a large binomial coefficient is not evaluated")
             self._takes(int(n) // 20)
             return Fraction(math.comb(int(n), int(k)))
         one, other = self.float(n), self.float(k)
         if max(abs(one), abs(other)) > MAX_FACTORIAL:
-            raise TooLargeError("a large binomial is not worked out")
+            raise TooLargeError("a large binomial coefficient is not evaluated")
         return self._mp.binomial(one, other)
 
     def absolute(self, value: Value) -> Value:
@@ -333,14 +333,14 @@ class Evaluator:
         return Fraction(int(self._mp.ceil(value) if up else self._mp.floor(value)))
 
     def of_mpmath(self, name: str) -> Callable[[Value], Value]:
-        """A function of mpmath at one place."""
+        """A function of mpmath, applied to one argument."""
 
         def act(value: Value) -> Value:
             given = self.float(value)
             if name in _GROWING and abs(given) > _MAX_EXPONENT:
-                raise TooLargeError("a tower of powers is not worked out")
+                raise TooLargeError("a tower of powers is not evaluated")
             if abs(given) > self._mp.mpf(10) ** 1000:
-                raise TooLargeError("a number of too many digits")
+                raise TooLargeError("a number with too many digits")
             try:
                 found = getattr(self._mp, name)(given)
             except (ValueError, ZeroDivisionError) as error:
@@ -350,7 +350,7 @@ class Evaluator:
         return act
 
     def logarithm(self, value: Value, base: Value | None = None) -> Value:
-        """The natural one, or that of a base."""
+        """The natural logarithm, or that to a base."""
         if base is not None and isinstance(value, Fraction) and isinstance(base, Fraction):
             exact = _exact_logarithm(value, base)
             if exact is not None:
@@ -370,7 +370,7 @@ class Evaluator:
 
 
 def _exact_root(value: Fraction, order: int) -> Fraction | None:
-    """The root of a fraction if it is one; of a negative number for odd orders only."""
+    """The root of a fraction if it is a fraction; of a negative number for odd orders only."""
     negative = value < 0
     if negative and order % 2 == 0:
         return None
@@ -495,7 +495,7 @@ _FUNCTIONS |= _functions({"overline": "conj", "bar": "conj"})
 
 
 def exact_value(node: Node) -> Fraction | None:
-    """The rational value of a formula without letters; None where it is none, or that would take more than fractions.
+    """The rational value of a formula without variables; None if it has none, or if fractions do not suffice.
 
     Raises:
         TooLargeError: a number of too many digits.
@@ -508,7 +508,7 @@ def exact_value(node: Node) -> Fraction | None:
 
 
 def has_finite_value(node: Node) -> bool:
-    """Whether a formula without letters has a value, or is infinity; True where that would take much work to tell."""
+    """Whether a formula without variables has a value or is infinite; True where finding out would take much work."""
     if any(part.text == "infinity" for part in node.walk()):
         return True
     try:
@@ -521,7 +521,7 @@ def has_finite_value(node: Node) -> bool:
 
 
 def has_rule(node: Node) -> bool:
-    """Whether a node's value can be worked out from those of its parts."""
+    """Whether a node can be evaluated from the values of its parts."""
     if node.op in ("number", "symbol"):
         return True
     if node.op in ("sum", "product"):

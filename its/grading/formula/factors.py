@@ -1,4 +1,4 @@
-r"""Factors: numbers, letters, functions with their arguments, roots and fractions, and what stands behind them."""
+r"""Factors: numbers, letters, functions with their arguments, roots and fractions, and what follows them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Factors(Units, Numerals, Brackets):
         return token.kind in ("letters", "bold") and token.text not in ("C", "F") and not token.spaced
 
     def _raised(self, node: Node) -> Node | None:
-        """What a raised mark makes of a node: degrees, an ordinal, a prime, an asterisk; None for a power."""
+        """What a superscript mark makes of a node: degrees, an ordinal, a prime, an asterisk; None for a power."""
         size = 1
         inner = self.peek()
         braces = self._is("{")
@@ -145,7 +145,7 @@ class Factors(Units, Numerals, Brackets):
         while self._is("!"):
             self._at += 1
             node = Node("call", (node,), "factorial")
-        if self._take("^", "**"):  # a tower in plain text goes from the right
+        if self._take("^", "**"):  # a tower in plain text is evaluated from the right
             self._deeper()
             node = Node("power", (node, self._exponent()))
             self._depth -= 1
@@ -159,21 +159,23 @@ class Factors(Units, Numerals, Brackets):
         else:
             self._at += 1
             if not self._tokens[first : self._at]:
-                raise ReadError("an index is missing")
-        said = "".join(token.text for token in self._tokens[first : self._at] if token.text not in ("{", "}", "(", ")"))
+                raise ReadError("a subscript is missing")
+        index = "".join(
+            token.text for token in self._tokens[first : self._at] if token.text not in ("{", "}", "(", ")")
+        )
         if node.op == "symbol":
-            return symbol(f"{node.text}_{said}")
+            return symbol(f"{node.text}_{index}")
         if node.op == "power" and node.parts[0].op == "symbol":
-            return Node("power", (symbol(f"{node.parts[0].text}_{said}"), node.parts[1]))
+            return Node("power", (symbol(f"{node.parts[0].text}_{index}"), node.parts[1]))
         bare = node.parts[0] if node.op == "group" and len(node.parts) == 1 else node
         if bare.op == "number":
-            return numeral_of_base(bare.text, said)
+            return numeral_of_base(bare.text, index)
         if node.op == "call":
-            return Node("call", node.parts, f"{node.text}_{said}")
-        raise ReadError("an index behind what has none")
+            return Node("call", node.parts, f"{node.text}_{index}")
+        raise ReadError("a subscript after something that has none")
 
     def _group(self) -> Node:
-        """A group in braces."""
+        """Read a group in braces."""
         self._wanted("{")
         bars, self._bars = self._bars, 0
         outside, self._in_set = self._in_set, self._one_bar()
@@ -191,13 +193,13 @@ class Factors(Units, Numerals, Brackets):
         return Node("list", node.parts, "{}") if node.op == "list" and node.text == "," else node
 
     def _argument(self) -> Node:
-        """What a command takes: a group, one digit, one letter, or one command."""
+        """Read the argument of a command: a group, one digit, one letter, or one command."""
         if self._is("{"):
             return self._group()
         token = self.peek()
         if token.kind in ("number", "letters") and len(token.text) > 1:
             if not token.text.isalnum():
-                raise ReadError(f"`{token.text}` cannot be parted")
+                raise ReadError(f"`{token.text}` cannot be split")
             self._tokens[self._at : self._at + 1] = [
                 Token(token.kind, token.text[0], token.spaced),
                 Token(token.kind, token.text[1:]),
@@ -207,7 +209,7 @@ class Factors(Units, Numerals, Brackets):
     def _atom(self) -> Node:
         token = self.peek()
         if token is END:
-            raise ReadError("the end comes too soon")
+            raise ReadError("the formula is incomplete")
         if token.kind == "number":
             return self._number()
         if token.kind == "bold":
@@ -231,7 +233,7 @@ class Factors(Units, Numerals, Brackets):
             return self._group()
         if token.text == "|":
             return self._between_bars()
-        raise ReadError(f"`{token.text}` is not read")
+        raise ReadError(f"`{token.text}` is unexpected")
 
     def _letters(self) -> Node:
         token = self.peek()
@@ -267,7 +269,7 @@ class Factors(Units, Numerals, Brackets):
         return self._letters()
 
     def _named(self) -> Node:
-        """What a command begins."""
+        """Read what a command begins."""
         name = self.peek().text
         self._at += 1
         if name == "circ":
@@ -306,7 +308,7 @@ class Factors(Units, Numerals, Brackets):
         if name in BIG or name in WORK:
             return self._big(name)
         if name in NO_FACTOR or name in RELATIONS or name in SETS:
-            raise ReadError(f"`\\{name}` stands alone")
+            raise ReadError(f"`\\{name}` has no operand")
         return Node("opaque", text=f"\\{name}")
 
     def _accented(self, name: str) -> Node:
@@ -333,7 +335,7 @@ class Factors(Units, Numerals, Brackets):
             elif name == "log" or name in ("max", "min"):
                 index = self._atom() if self.peek().kind == "number" else self._argument()
             else:
-                raise ReadError(f"`{name}` has an index or a prime")
+                raise ReadError(f"`{name}` has a subscript or a prime")
         if self._is("|") and self._bars:
             raise ReadError(f"the argument of `{name}` is missing")
         if self._is("(", "["):
@@ -387,7 +389,7 @@ class Factors(Units, Numerals, Brackets):
         return Node("call", (inner,), "sqrt") if order is None else Node("call", (order, inner), "root")
 
     def _big(self, name: str) -> Node:
-        """A sum, a product, an integral, a limit: bounds and what they are of."""
+        """Read a sum, a product, an integral or a limit: its bounds and its body."""
         below = above = None
         while self._is("_", "^"):
             lower = self._is("_")

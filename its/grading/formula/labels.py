@@ -1,4 +1,4 @@
-r"""What an answer says, without its unit, its name, and its signs of both kinds."""
+r"""Names and units around a value: `x = 5`, `5 cm`, `f(x) = 2x`; and both values of `\pm`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SETS_IN_WORDS = {
 
 
 def unlabelled(node: Node, other: Node) -> Node:
-    """An answer without what the other side does not say, for a comparison: a unit, a name, degrees on a number.
+    """An answer without what the other side does not state, for a comparison: a unit, a name, degrees on a number.
 
-    Both values of `\\pm` are a list; a set in words is the set.
+    Both values of `\\pm` become a list, a set in words the set.
     """
     if node.op == "words" and node.text in _SETS_IN_WORDS:
         return symbol(_SETS_IN_WORDS[node.text])
@@ -53,7 +53,7 @@ def labelled_value(node: Node, of_number: bool = False) -> tuple[Node | None, No
     """The name and the value of an answer that is one value: (x, 5) of `x = 5`, (None, 5) of `5 cm`; else two Nones.
 
     Args:
-        of_number: where a number is wanted, what stands behind the last equals sign is the value.
+        of_number: a number is expected, so what follows the last equals sign is the value.
     """
     name: Node | None = None
     if node.op == "relation" and set(node.text.split()) <= {"=", "~"}:
@@ -87,10 +87,10 @@ def is_name(node: Node) -> bool:
 
 
 def name_and_value(node: Node) -> tuple[Node | None, Node | None]:
-    """The name and the value of an equation that says a value; (None, None) for another equation.
+    """The name and the value of an equation that states a value; (None, None) for any other equation.
 
-    The name is a letter or what else has letters where the value has none: `f(x) = 2x`, `AB = 4`, `20 + 5 = 25`. What
-    is only said to be about the value (`\\approx`) is none, unless nothing else is said.
+    The name is a variable, or anything with variables where the value has none: `f(x) = 2x`, `AB = 4`, `20 + 5 = 25`.
+    An approximation (`\\approx`) is not the value unless nothing else is stated.
     """
     sides = _exact_sides(node)
     first, last = sides[0], sides[-1]
@@ -106,7 +106,7 @@ def name_and_value(node: Node) -> tuple[Node | None, Node | None]:
 
 
 def is_name_like(node: Node) -> bool:
-    """What a value may be said of beside a letter: `AB`, `|AB|`, `f(0)`, `\\cos x`, `V_1 : V_2`, `\\frac{NO}{BO}`."""
+    """What can have a value beside a variable: `AB`, `|AB|`, `f(0)`, `\\cos x`, `V_1 : V_2`, `\\frac{NO}{BO}`."""
     if node.op == "symbol":
         return True
     if node.op == "multiply":
@@ -142,7 +142,7 @@ def _split_chains(parts: list[Node]) -> list[Node]:
 
 
 def _expanded(node: Node) -> list[Node]:
-    """Both values of what has a sign of both kinds, all signs taken together."""
+    """Both values of a formula with `\\pm`, all its signs read together."""
     if not node.has("plus_minus", "minus_plus"):
         return [node]
     return [_signed(node, above) for above in (True, False)]

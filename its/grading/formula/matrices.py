@@ -8,11 +8,11 @@ from its.grading.formula.nodes import Node, is_scalar, numeral
 from its.grading.formula.values import UndecidedError
 
 MAX_ENTRIES = 10_000
-"""Products of entries that a product of matrices may take."""
+"""Most products of entries in one product of matrices."""
 
 
 def worked_out(node: Node) -> Node:
-    """Sums, products and multiples of matrices worked out entry by entry; other nodes stay."""
+    """Sums, products and multiples of matrices evaluated entry by entry; other nodes are returned unchanged."""
     if not node.has("rows") or node.op == "rows":
         return node
     if node.op == "negate":
@@ -43,7 +43,7 @@ def worked_out(node: Node) -> Node:
 
 
 def _shape(node: Node) -> tuple[int, ...]:
-    """Rows and columns of a matrix; () where rows differ in length."""
+    """Rows and columns of a matrix; () if rows differ in length."""
     widths = {len(row.parts) for row in node.parts}
     return (len(node.parts), widths.pop()) if len(widths) == 1 and node.text == "matrix" else ()
 
@@ -67,7 +67,7 @@ def _times_factor(rows: Node, factor: tuple[Node, ...]) -> Node:
 def _product(one: Node, other: Node) -> Node:
     (height, inner), width = _shape(one), _shape(other)[1]
     if height * inner * width > MAX_ENTRIES:
-        raise UndecidedError("a product of large matrices is not worked out")
+        raise UndecidedError("a product of large matrices is not evaluated")
     rows = []
     for row in range(height):
         cells = []

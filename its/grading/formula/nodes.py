@@ -1,26 +1,26 @@
-r"""What a text is read into: a tree of frozen nodes.
+r"""The tree that a text is parsed into; nodes are frozen.
 
 | op | parts | text | is |
 |---|---|---|---|
 | number | | the digits as written | `number`, a fraction |
 | symbol | | its name, `x_max` | a letter; `pi`, `e`, `i`, `infinity` are the constants |
-| opaque | | its text | what no value is known of: an integral, a limit, dots |
+| opaque | | its text | what cannot be evaluated: an integral, a limit, dots |
 | add, multiply | two and more | | |
 | divide, power | two | | |
 | negate, degrees | one | | |
 | plus_minus, minus_plus | one | | the two values that a sign gives |
-| call | the arguments | the function; `f of`, where nothing is known of it | |
+| call | the arguments | the function; `f of` for an unknown one | |
 | sum, product | body, first, last | the variable | |
-| based | | `digits_base` | a numeral of another base than ten |
+| based | | `digits_base` | a numeral in a base other than ten |
 | quantity | one | the unit | |
 | group | any | its brackets, `()`, `(]` | a tuple or an interval; `beside`: numbers side by side |
 | set | any | | with braces |
-| list | any | what parts them: `,`, `and`, `or`; `{}` in braces without a backslash | bare |
+| list | any | their separator: `,`, `and`, `or`; `{}` in braces without a backslash | bare |
 | such_that | two | | `{x | x > 0}` |
 | union, intersection, difference | two and more | | |
-| relation | the sides | the signs between them, parted by blanks | |
+| relation | the sides | the signs between them, separated by spaces | |
 | rows | `group` for each row | the environment | a matrix, or cases |
-| words | | small letters, single blanks | |
+| words | | lower case, single spaces | |
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Node:
             waiting.extend(node.parts)
 
     def has(self, *ops: str) -> bool:
-        """Whether one of some ops is here or below."""
+        """Whether this node or one below it has one of these ops."""
         return any(node.op in ops for node in self.walk())
 
     def symbols(self) -> set[str]:
-        """The letters in it that may have any value."""
+        """The variables in it: letters that may have any value."""
         return {node.text for node in self.walk() if node.op == "symbol"} - CONSTANTS
 
 
@@ -60,7 +60,7 @@ CONSTANTS = frozenset({"pi", "e", "i", "infinity"})
 
 
 def numeral(value: Fraction | int, text: str = "") -> Node:
-    """A number; `text` is how it was written."""
+    """A number; `text` is its spelling in the answer."""
     return Node("number", text=text, number=Fraction(value))
 
 
@@ -70,12 +70,12 @@ def symbol(name: str) -> Node:
 
 
 def is_scalar(node: Node) -> bool:
-    """Whether a formula is made of numbers and letters alone."""
+    """Whether a formula consists of numbers and letters alone."""
     return not node.has(*_NO_SCALARS)
 
 
 def is_constant(node: Node) -> bool:
-    """Whether a formula has one value, of no letters: a sum, a root, `2\\pi`."""
+    """Whether a formula has one value and no variables: a sum, a root, `2\\pi`."""
     return not node.symbols() and not node.has("words", "list", "set", "group", "relation", "rows", "opaque", "based")
 
 

@@ -16,7 +16,7 @@ _BASES = {word: base for base, word in enumerate(_IN_WORDS, 2)} | {"sixteen": 16
 
 
 class Numerals(Cursor):
-    """Reads numerals and what stands raised behind them."""
+    """Reads numerals and their superscript marks."""
 
     def _number(self) -> Node:
         token = self.peek()
@@ -31,7 +31,7 @@ class Numerals(Cursor):
         value = _value_of(token.text)
         places = token.text.partition(".")[2]
         if self._is("dots") and len(places) > 2 and places.isdigit() and len(set(places[-3:])) == 1:
-            self._at += 1  # 73.333... goes on as it does
+            self._at += 1  # 73.333... repeats its last digit
             return numeral(value + Fraction(int(places[-1]), 9 * 10 ** len(places)))
         if token.text.isdigit():
             mixed = self._mixed(value)
@@ -44,7 +44,7 @@ class Numerals(Cursor):
         self._wanted("{")
         period = self.peek()
         if period.kind != "number" or not period.text.isdigit():
-            raise ReadError("a period of digits is wanted")
+            raise ReadError("the repeating digits are missing")
         self._at += 1
         self._wanted("}")
         once = Fraction(int(places + period.text) - int(places or 0), 10 ** len(places) * (10 ** len(period.text) - 1))
@@ -126,19 +126,19 @@ class Numerals(Cursor):
 def _value_of(text: str) -> Fraction:
     digits, _, exponent = text.lower().partition("e")
     if len(exponent) > 5:
-        raise ReadError(f"a power of ten of {exponent[:20]}")
+        raise ReadError(f"the power of ten {exponent[:20]} is too large")
     return Fraction(digits) * Fraction(10) ** int(exponent or 0)
 
 
 def numeral_of_base(digits: str, base: str) -> Node:
-    """A numeral of a base from 2 to 36; of base ten it is a number.
+    """A numeral in a base from 2 to 36; in base ten it is a number.
 
     Raises:
-        ReadError: a digit is none of the base.
+        ReadError: a digit does not exist in the base.
     """
     known = _BASES.get(base) or (int(base) if base.isdigit() and len(base) < 3 else 0)
     if not 2 <= known <= 36 or any(_DIGITS.get(digit, 99) >= known for digit in digits):
-        raise ReadError(f"`{digits}` is no numeral of base {base[:10]}")
+        raise ReadError(f"`{digits}` is not a numeral in base {base[:10]}")
     if known == 10:
         return numeral(int(digits), digits)
     return Node("based", text=f"{digits.lstrip('0') or '0'}_{known}")

@@ -1,6 +1,6 @@
-r"""Tokens as a tree, to the last one. What does not fit is a `ReadError`: no number inside a text stands for the whole.
+r"""Tokens to a tree, up to the last token; anything else is a `ReadError`. No number inside a text is the whole answer.
 
-Where plain text is ambiguous, one reading is taken: `1/2x` is half of x (a ratio of two numerals is one number), `a/2b`
+Ambiguous plain text has one reading: `1/2x` is half of x (a ratio of two numerals is one number), `a/2b`
 is a over 2b, `\sin 2x` the sine of 2x, `\sin x (1+x)` a product, `3\frac12` three and a half, `\frac12` a half,
 `\sqrt12` the root of 12, `x^12` the twelfth power.
 """
@@ -21,15 +21,15 @@ def parse(tokens: list[Token], single_units: bool) -> Node:
     """The tree of an answer.
 
     Args:
-        single_units: one letter behind a number may be a unit (`3 m`), since no letter is wanted.
+        single_units: one letter after a number may be a unit (`3 m`), since no variable is expected.
 
     Raises:
-        ReadError: the tokens are no formula; what is read stops before the last.
+        ReadError: the tokens are not a formula up to the last one.
     """
     parser = _Parser(tokens, single_units)
     node = parser.items()
     if parser.more():
-        raise ReadError(f"what follows from `{parser.peek().text}` on is not read")
+        raise ReadError(f"`{parser.peek().text}` is unexpected")
     return node
 
 
@@ -37,18 +37,18 @@ class _Parser(Factors):
     """Reads lists, relations, sums and products."""
 
     def items(self) -> Node:
-        """Relations and expressions, parted by commas and words."""
+        """Read relations and expressions, separated by commas and words."""
         self._deeper()
         found, links = [self._item()], list[str]()
         while (link := self._link()) is not None:
             if not self.more() or self._is(")", "]", "\\}", "}"):
                 if link in (",", ";"):
                     break  # a comma at the end
-                raise ReadError("a list ends in a word")
+                raise ReadError("a list ends with a word")
             links.append(link)
             found.append(self._item())
             if len(found) > MAX_ITEMS:
-                raise ReadError(f"a list of more than {MAX_ITEMS}")
+                raise ReadError(f"a list of more than {MAX_ITEMS} items")
         self._depth -= 1
         if ";" in links and set(links) != {";"}:  # `x = 1, y = 2; x = 3, y = 4`
             rows: list[list[Node]] = [[found[0]]]
@@ -65,7 +65,7 @@ class _Parser(Factors):
         return Node("list", tuple(found), "or" if "or" in links else "and" if "and" in links else ",")
 
     def _link(self) -> str | None:
-        """A comma or a word between two items, maybe both."""
+        """Read the comma or the word between two items, or both."""
         found = None
         while True:
             token = self.peek()
@@ -95,18 +95,18 @@ class _Parser(Factors):
         return node
 
     def _remark(self, node: Node) -> Node:
-        """What parentheses behind a formula say of its letters: `2k\\pi (k \\in \\mathbb{Z})`; words alone go."""
-        said = self._tokens[self._at + 1 : self._closing(self._at)]
-        if not _says_domain(said):
+        """Read a condition in parentheses after a formula: `2k\\pi (k \\in \\mathbb{Z})`; words alone are dropped."""
+        inside = self._tokens[self._at + 1 : self._closing(self._at)]
+        if not _is_condition(inside):
             return node
-        if any(token.kind in ("mark", "command") and token.text in RELATIONS for token in said):
+        if any(token.kind in ("mark", "command") and token.text in RELATIONS for token in inside):
             inner = self._brackets()
             return Node("list", (node, *inner.parts), "clause")
-        self._at += len(said) + 2
+        self._at += len(inside) + 2
         return node
 
     def _clause(self) -> Node | None:
-        """What a clause says of the letters; None if it only names their domain in words."""
+        """Read a clause about the variables; None if it only names their domain in words."""
         first = self._at
         depth = 0
         while self.more():
@@ -117,11 +117,11 @@ class _Parser(Factors):
                     break
                 depth -= 1
             self._at += 1
-        said = self._tokens[first : self._at]
+        inside = self._tokens[first : self._at]
         bounds = any(
-            token.kind in ("mark", "command") and token.text in ("<", ">", "le", "ge", "ne", "=") for token in said
+            token.kind in ("mark", "command") and token.text in ("<", ">", "le", "ge", "ne", "=") for token in inside
         )
-        return Node("words", text=spelled(said)) if bounds else None
+        return Node("words", text=spelled(inside)) if bounds else None
 
     def _relation(self) -> Node:
         sides, signs = [self._applied() or self._sets()], []
@@ -166,7 +166,7 @@ class _Parser(Factors):
         return size if is_words and self._is("=", ahead=size) else None
 
     def _applied(self) -> Node | None:
-        """`f(x)` before an equals sign: a function at an argument, where elsewhere it is a product."""
+        """Read `f(x)` before an equals sign: a function and its argument, where elsewhere it is a product."""
         before, token = self._at, self.peek()
         if token.kind not in ("letters", "word", "upright", "bold"):
             return None
@@ -235,7 +235,7 @@ class _Parser(Factors):
         return terms[0] if len(terms) == 1 else Node("add", tuple(terms))
 
     def _signed(self) -> Node:
-        """One more sign behind a sign: `2 - -3`."""
+        """Read one more sign after a sign: `2 - -3`."""
         negative = self.peek().text == "-"
         self._at += 1
         term = self._term()
@@ -260,7 +260,7 @@ class _Parser(Factors):
                 self._at = end
                 return Node("quantity", (node,), unit)
             elif (self._is("(") and self.peek(1).text in ("mod", "pmod")) or (
-                self._is("(") and _says_domain(self._tokens[self._at + 1 : self._closing(self._at)])
+                self._is("(") and _is_condition(self._tokens[self._at + 1 : self._closing(self._at)])
             ):
                 break
             elif self._starts_factor():
@@ -284,10 +284,10 @@ class _Parser(Factors):
         return Node("divide", (top, below))
 
 
-def _says_domain(said: list[Token]) -> bool:
-    """Whether parentheses hold no factor but a relation or words: `(k \\in \\mathbb{Z})`, `(n is an integer)`."""
+def _is_condition(inside: list[Token]) -> bool:
+    """Whether parentheses are a condition and not a factor: `(k \\in \\mathbb{Z})`, `(n is an integer)`."""
     depth = 0
-    for token in said:
+    for token in inside:
         if token.kind in ("mark", "command"):
             depth += {"(": 1, ")": -1, "|": 0, "{": 1, "}": -1}.get(token.text, 0)
             if not depth and token.text in RELATIONS and token.text not in ("mid", "to"):

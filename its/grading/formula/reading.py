@@ -1,4 +1,4 @@
-r"""The one reading of an answer: its text without what dresses it, and the tree of its formula where it is one."""
+r"""An answer's text without its formatting, and the tree of its formula if it is one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from its.grading.formula.tokens import ReadError, Thousands, Token, group_end, s
 from its.grading.formula.vocabulary import is_word
 
 MAX_CHARACTERS = 2000
-"""Longer texts are not read; it also keeps int() under Python's limit of 4,300 digits."""
+"""Longer texts are not parsed; this also keeps int() below Python's limit of 4,300 digits."""
 MAX_TOKENS = 1000
 
 _MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
@@ -22,7 +22,7 @@ _QUOTES = '"`\u201c\u201d\u2018\u2019'
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathbf|mathrm|boldsymbol|bm)\s*(\{.*\})", re.DOTALL)
 _FONT = r"\\(?:text|textbf|textrm|mathrm|mathbf|bf)\s*\{\s*"
 _PARTED = re.compile(r"[,|]|\\(?:mid|choose|over)(?![a-z])")
-"""What makes braces around all of a text more than a group: a list, a condition, a fraction."""
+"""What makes braces around the whole text more than a group: a list, a condition, a fraction."""
 _OPTION = re.compile(
     rf"(?P<sure>{_FONT}(?:\(\s*([A-J])\s*\)|([A-J])\s*[.:)])[\s:]*\}}|{_FONT}([A-J])\s*\}}(?=\s*\\q?quad)"
     r"|([A-J])(?:\)|[.:](?=\s))|\(\s*([A-J])\s*\)(?=\s+[A-Za-z]{2}))"
@@ -34,14 +34,14 @@ _OPTION_BEHIND = re.compile(r"(?<=[^\s(])\s*\\(?:text|textbf|textrm|mathrm|mathb
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text says.
+    """A parsed answer.
 
     Attributes:
-        text: without marks around it; what is compared and shown where no formula was read.
-        node: the tree; None where the text cannot be read to its end, and `fault` says why.
-        others: the trees that it may be too, where a comma before three digits parts numbers or thousands.
-        spelling: the text in one spelling, for what is compared as text; without spaces where not even tokens are read.
-        option: the letter of the option that stands before, `C` in `\\textbf{(C)}\\ 12`.
+        text: without formatting around it; compared and shown where no formula was parsed.
+        node: the tree; None if the text cannot be parsed to its end; `fault` says why.
+        others: alternative trees, where a comma before three digits may separate numbers or thousands.
+        spelling: one spelling of the text, for comparison as text; without spaces if it cannot be split into tokens.
+        option: the letter of the option before it, `C` in `\\textbf{(C)}\\ 12`.
     """
 
     text: str
@@ -54,16 +54,16 @@ class Reading:
 
 @lru_cache(maxsize=4096)
 def read(text: str, single_units: bool = False) -> Reading:
-    """An answer as it is compared; never raises.
+    """Parse an answer; never raises.
 
     Args:
-        single_units: one letter behind a number may be a unit, since no letter is wanted.
+        single_units: one letter after a number may be a unit, since no variable is expected.
     """
     bare = _unformatted(text)
     if not bare:
         return Reading("", None, "it is empty")
     if len(bare) > MAX_CHARACTERS:
-        return Reading(bare, None, f"a text of {len(bare)} characters is not read")
+        return Reading(bare, None, f"a text of {len(bare)} characters is too long")
     option = None
     if (match := _OPTION.match(bare)) and (rest := _BETWEEN.sub("", bare[match.end() :], count=1)):
         option = next(letter for letter in match.groups()[1:] if letter)
@@ -80,7 +80,7 @@ def _read(text: str, single_units: bool) -> Reading:
         tokens = tokenise(text)
         spelling = written(tokens)
         if len(tokens) > MAX_TOKENS:
-            return Reading(text, None, f"a text of {len(tokens)} tokens is not read", spelling=spelling)
+            return Reading(text, None, f"a text of {len(tokens)} tokens is too long", spelling=spelling)
         try:
             node = parse(list(tokens), single_units)
         except ReadError as error:
@@ -95,7 +95,7 @@ def _read(text: str, single_units: bool) -> Reading:
 
 
 def _others(text: str, node: Node, single_units: bool) -> tuple[Node, ...]:
-    """The other trees of a text with a comma before three digits: `(1,234)` and `1,234` are one number or two."""
+    """Alternative trees of a text with a comma before three digits: `(1,234)` and `1,234` are one number or two."""
     found: list[Node] = []
     if re.search(r"[0-9],[0-9]{3}", text):
         ways: tuple[Thousands, ...] = ("never", "always")
@@ -110,7 +110,7 @@ def _others(text: str, node: Node, single_units: bool) -> tuple[Node, ...]:
 
 
 def _is_prose(tokens: list[Token]) -> bool:
-    """Whether a text that is no formula is words: it has one, and nothing that only a formula has."""
+    """Whether a text that is not a formula is prose: it has a word, and nothing that only a formula has."""
     marks = {token.text for token in tokens if token.kind == "mark"}
     if marks - set(".,;:'-()!?/\"&%#$*`[]") or any(token.kind == "command" for token in tokens):
         return False
@@ -123,7 +123,7 @@ def _is_prose(tokens: list[Token]) -> bool:
 
 
 def _unformatted(text: str) -> str:
-    r"""Without marks of mathematics or Markdown, quotes, `\boxed` and `\text` around all of it, or a stop behind it."""
+    r"""The text without math delimiters, Markdown, quotes, `\boxed` and `\text` around it, and without a final stop."""
     text = plain(text)
     for _ in range(8):
         before = text
@@ -137,7 +137,7 @@ def _unformatted(text: str) -> str:
         text = re.sub(r"(?:[\s.,;:]|(?<!\\)\\[,;: ]|\\\\|(?<!\\)\\$)+\Z", "", text) if text[-1:] in ".,;: \\" else text
         text = text.strip(_QUOTES)
         if (opened := BOX_OPENS.match(text)) and group_end(text, opened.end() - 1) is None:
-            text = text[opened.end() :]  # a box that was never closed
+            text = text[opened.end() :]  # a box that never closes
         match = _WRAPPED.fullmatch(text)
         if match and group_end(match.group(1)) == len(match.group(1)):
             inner = match.group(1)[1:-1]

@@ -26,12 +26,12 @@ def same(given: Node, wanted: Node) -> bool:
     """Whether an answer is the reference in another form.
 
     Raises:
-        UndecidedError: it cannot be told.
+        UndecidedError: it cannot be decided.
     """
     if given == wanted:
         return True
     if given.op == "relation" and "~" in given.text and not is_relation(wanted) and _surely(given.parts[-1], wanted):
-        return True  # about the value, and the value is what is wanted
+        return True  # `x \approx 3.14` where the reference is that value
     given, wanted = unlabelled(given, wanted), unlabelled(wanted, given)
     if given == wanted:
         return True
@@ -79,13 +79,13 @@ def _same_end(one: Node, other: Node) -> bool:
     try:
         if compare(one, other) == 0:
             return True
-        return same_value(one, other)  # a decimal cut from an endless one
+        return same_value(one, other)  # a truncated decimal
     except NoSetError:
         return same_value(one, other)
 
 
 def _same_unions(given: Node, wanted: Node) -> bool | None:
-    """Unions whose ends are no numbers: part by part."""
+    """Unions whose ends are not numbers, compared part by part."""
     if given.op != wanted.op or given.op not in _SETS or len(given.parts) != len(wanted.parts):
         return None
     if given.op in ("union", "intersection"):
@@ -104,14 +104,14 @@ def _same_lists(given: Node, wanted: Node) -> bool | None:
         values = _values_in_order(bare.parts)
         if group.text == "()" and (values != bare.parts or bare.text == "{}") and len(group.parts) == len(values):
             return _in_order(values, group.parts)
-        return False  # roots are no point
+        return False  # roots are not a point
     if "group" in kinds:
-        return False  # a set is no tuple
+        return False  # a set is not a tuple
     one, other = _members(given), _members(wanted)
     if len(one) != len(other):
         one, other = _without_domains(one, other), _without_domains(other, one)
     one, other = _without_common_name(one, other), _without_common_name(other, one)
-    if _has_names(one) != _has_names(other):  # `AB = 4, CD = 5` beside `4, 5`
+    if _has_names(one) != _has_names(other):  # `AB = 4, CD = 5` against `4, 5`
         one, other = _values_in_order(one), _values_in_order(other)
         if not (_has_names(one) or _has_names(other)):
             return _in_order(one, other)
@@ -131,7 +131,7 @@ def _has_names(parts: Sequence[Node]) -> bool:
 
 
 def _values_in_order(parts: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The values of `x = 1, y = 2`, where the names stand in order; else the parts."""
+    """The values of `x = 1, y = 2` if the names are in order; else the parts."""
     named = [name_and_value(part) if part.op == "relation" and part.text == "=" else (None, None) for part in parts]
     names = [name for name, _ in named if name is not None]
     values = [value for _, value in named if value is not None]
@@ -142,7 +142,7 @@ def _values_in_order(parts: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 def _without_domains(parts: tuple[Node, ...], others: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Without what only says where a letter lies, if the other side has no such: `k \\in \\mathbb{Z}`."""
+    """The parts without the domain of a variable, if the other side names none: `k \\in \\mathbb{Z}`."""
     if any(_is_domain(part) for part in others):
         return parts
     return tuple(part for part in parts if not _is_domain(part)) or parts
@@ -158,7 +158,7 @@ def _is_domain(node: Node) -> bool:
 
 
 def _without_common_name(parts: tuple[Node, ...], others: tuple[Node, ...]) -> tuple[Node, ...]:
-    """`x = 1, x = 2` as `1, 2`, unless the other side says names too."""
+    """`x = 1, x = 2` as `1, 2`, unless the other side has names too."""
     if any(part.op == "relation" for part in others):
         return parts
     named = [name_and_value(part) if part.op == "relation" and part.text == "=" else (None, None) for part in parts]
@@ -188,7 +188,7 @@ def _surely(one: Node, other: Node) -> bool:
 
 
 def _same_with_dots(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
-    """Lists that go on by dots: in order; what begins or ends otherwise is another list."""
+    """Compare lists with dots, in order; different ends make different lists."""
     ends = [(given[0], wanted[0]), (given[-1], wanted[-1])]
     for one, other in ends:
         if "opaque" not in (one.op, other.op) and not same(one, other):
@@ -197,7 +197,7 @@ def _same_with_dots(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
         pairs = list(zip(given, wanted, strict=True))
         if all((one.op == "opaque") == (other.op == "opaque") for one, other in pairs):
             return all(one == other or same(one, other) for one, other in pairs if one.op != "opaque")
-    raise UndecidedError("lists that go on by dots are not compared beyond their ends")
+    raise UndecidedError("lists with dots are compared at their ends only")
 
 
 def _in_order(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
@@ -205,7 +205,7 @@ def _in_order(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
 
 
 def _matched(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
-    """Whether each part of one side is one of the other, in any order."""
+    """Whether the parts of both sides are the same, in any order."""
     if len(given) != len(wanted):
         return False
     if len(given) > MAX_MATCHED:
@@ -214,7 +214,7 @@ def _matched(given: Sequence[Node], wanted: Sequence[Node]) -> bool:
     for part in given:
         for place, other in enumerate(left):
             try:
-                if (part.op == "set") == (other.op == "set") and same(part, other):  # {2} is no 2 within a set
+                if (part.op == "set") == (other.op == "set") and same(part, other):  # within a set {2} is not 2
                     del left[place]
                     break
             except UndecidedError as error:
@@ -293,7 +293,9 @@ def _same_relations(given: Node, wanted: Node) -> bool | None:
     if signs == "=" and is_name(one.parts[0]) and one.parts[0] == other.parts[0]:
         return same(one.parts[1], other.parts[1])
     applied = [side for side in (one.parts[0], other.parts[0]) if side.op == "call" and side.text.endswith(" of")]
-    if signs == "=" and applied:  # functions that are defined; at a letter any letter will do if the value has none
+    if (
+        signs == "=" and applied
+    ):  # definitions of functions; the argument's name does not matter if the value is constant
         heads = one.parts[0].text == other.parts[0].text and all(
             part.op == "symbol" for node in applied for part in node.parts
         )
@@ -302,7 +304,7 @@ def _same_relations(given: Node, wanted: Node) -> bool | None:
 
 
 def _upward(node: Node) -> Node:
-    """A chain that is written from the larger side, from the smaller one."""
+    """A chain of inequalities, rewritten to start from the smaller side."""
     signs = node.text.split()
     if set(signs) <= {">", ">=", "="} and set(signs) & {">", ">="}:
         return Node("relation", node.parts[::-1], " ".join(_TURNED[sign] for sign in reversed(signs)))

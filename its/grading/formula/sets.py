@@ -1,4 +1,4 @@
-r"""Sets of real numbers: intervals, their unions, and the inequalities of one letter that say the same."""
+r"""Sets of real numbers: intervals, their unions, and the equivalent inequalities of one variable."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Piece:
 
 @dataclass(frozen=True)
 class RealSet:
-    """Pieces in order that do not touch, and the letter that they bound, if one is named."""
+    """Pieces in order that do not touch, and the variable that they bound, if one is named."""
 
     pieces: tuple[Piece, ...]
     name: str | None = None
 
 
 class NoSetError(Exception):
-    """Not a set of real numbers with ends that can be put in order."""
+    """Not a set of real numbers whose ends can be ordered."""
 
 
 def real_set(node: Node) -> RealSet:
-    """The set that a node says.
+    """The set of real numbers that a node is.
 
     Raises:
-        NoSetError: it says none.
+        NoSetError: it is not one.
     """
     if node.op == "symbol":
         if node.text == _REALS:
@@ -93,7 +93,7 @@ def _minus(node: Node) -> Node:
 
 
 def sign_of_infinity(node: Node) -> int:
-    """1 or -1 for infinity of a sign, else 0."""
+    """1 or -1 for positive or negative infinity, else 0."""
     if node == INFINITY:
         return 1
     if node.op == "negate":
@@ -145,10 +145,10 @@ def _of_relation(node: Node) -> RealSet:
 
 
 def compare(one: Node, other: Node) -> int:
-    """-1, 0 or 1 as one end lies below, at or above another.
+    """-1, 0 or 1 as one end is below, equal to or above another.
 
     Raises:
-        NoSetError: they cannot be put in order.
+        NoSetError: they cannot be ordered.
     """
     signs = sign_of_infinity(one), sign_of_infinity(other)
     if signs != (0, 0):
@@ -171,7 +171,7 @@ def compare(one: Node, other: Node) -> int:
 
 
 def _ordered(pieces: list[Piece]) -> tuple[Piece, ...]:
-    """Pieces in order, empty ones left out, those that touch joined; one alone may have ends of any kind."""
+    """Pieces in order, without empty ones, with touching ones joined; a single piece may have ends of any kind."""
     try:
         kept = [piece for piece in pieces if not _is_empty(piece)]
     except NoSetError:

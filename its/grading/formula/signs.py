@@ -14,7 +14,7 @@ RELATIONS = {
     },
     **{"owns": "owns", "rightleftharpoons": "rightleftharpoons"},
 }
-"""Signs between two sides, and how they are kept."""
+"""Signs between two sides, and their names in the tree."""
 SETS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 WRAPPED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "Vert": ("Vert", "norm")}
 ACCENTS = names_of(
@@ -23,6 +23,6 @@ ACCENTS = names_of(
 )
 BIG = {"sum": "sum", "prod": "product"}
 WORK = names_of("int iint iiint oint lim limsup liminf sup inf bigcup bigcap bigoplus coprod")
-"""What would have a value if it was worked out."""
+"""What has a value that is not evaluated."""
 NO_FACTOR = names_of("pm mp times cdot div end rfloor rceil rangle mod pmod pod choose over land lor forall bullet")
 INVERSE = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}

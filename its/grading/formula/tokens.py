@@ -1,7 +1,7 @@
-r"""A text as tokens: numbers, letters, words, commands and marks. What carries no meaning is gone behind it.
+r"""Text to tokens: numbers, letters, words, commands and marks; what carries no meaning is dropped.
 
-Spaces of every kind, `\left`, `\displaystyle` and their like, `$`, and colours go; `\text{...}` is its words, a letter
-of a mathematical alphabet (`\mathbf{i}`) one token.
+Spaces, `\left`, `\displaystyle` and the like, `$` and colours are dropped; `\text{...}` becomes its words, a letter of
+a mathematical alphabet (`\mathbf{i}`) one token.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Thousands = Literal["never", "outside", "always"]
 
 
 class ReadError(Exception):
-    """A text cannot be read to its end; the message says where it stops."""
+    """A text cannot be parsed to its end; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of text.
+    """One token.
 
     Kinds: `number`; `letters` in a row, as they stand; `word`, letters in a row within `\\text{...}`; `upright`, within
     `\\mathrm{...}`; `bold`; `alphabet` (`\\mathbb{R}`); `command`, without its backslash; `mark`, one character, or an
@@ -98,15 +98,15 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _QUAD = re.compile(r"\\q?quad(?=[A-Za-z])|\\q?quad")
 _ROW_SPACE = re.compile(r"\\\\\[[0-9.]+[a-z]+\]")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2,})")
-"""`\\\\frac`: a backslash that was escaped once too often."""
+"""`\\\\frac`: a backslash escaped once too often."""
 _THIN = re.compile(r"[^0-9]+")
 
 
 def tokenise(text: str, thousands: Thousands = "outside") -> list[Token]:
-    """The tokens of a text.
+    """Split a text into tokens.
 
     Args:
-        thousands: where `1,234` is one number and not two: nowhere, outside of brackets alone, or everywhere.
+        thousands: where `1,234` is one number and not two: nowhere, only outside brackets, or everywhere.
 
     Raises:
         ReadError: a group is not closed.
@@ -124,7 +124,7 @@ def _tokens(text: str, thousands: Thousands, letters: TokenKind) -> list[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise ReadError(f"`{text[at : at + 20]}` is not read")
+            raise ReadError(f"`{text[at : at + 20]}` is unexpected")
         kind, piece = match.lastgroup, match.group()
         if kind == "mark":
             depth += (piece in _OPENING) - (piece in _CLOSING)
@@ -149,7 +149,7 @@ def _tokens(text: str, thousands: Thousands, letters: TokenKind) -> list[Token]:
             elif piece == "...":
                 found.append(Token("command", "dots", spaced))
             elif piece.startswith("..."):
-                raise ReadError("dots of a form")
+                raise ReadError("too many dots")
             elif piece in _SIGNS:
                 found.append(Token("command", _SIGNS[piece], spaced))
             elif piece not in ("$", "\\$"):
@@ -161,7 +161,7 @@ def _tokens(text: str, thousands: Thousands, letters: TokenKind) -> list[Token]:
 def _command(
     name: str, text: str, at: int, thousands: Thousands, letters: TokenKind, spaced: bool, found: list[Token]
 ) -> int:
-    """Add what a command is; where the text goes on behind it."""
+    """Append the tokens of a command; return where the text continues."""
     if name in _DROPPED and name not in _UPRIGHT:
         if name in ("left", "right") and text[at : at + 1] == ".":
             at += 1
@@ -216,7 +216,7 @@ def _command(
 
 
 def _argument(text: str, at: int) -> tuple[str, int]:
-    """What a command of one argument takes: a group, a command or one character."""
+    """The argument of a command, and where the text continues: a group, a command or one character."""
     while at < len(text) and text[at].isspace():
         at += 1
     if text[at : at + 1] == "{":
@@ -228,11 +228,11 @@ def _argument(text: str, at: int) -> tuple[str, int]:
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
-    """The content of the group that begins at a place, and where the text goes on."""
+    """The content of the group at `at`, and where the text continues."""
     while at < len(text) and text[at].isspace():
         at += 1
     if text[at : at + 1] != "{":
-        raise ReadError(f"a group is wanted before `{text[at : at + 20]}`")
+        raise ReadError(f"a group in braces is missing before `{text[at : at + 20]}`")
     end = group_end(text, at)
     if end is None:
         raise ReadError("a group is not closed")
@@ -240,7 +240,7 @@ def _group(text: str, at: int) -> tuple[str, int]:
 
 
 def group_end(text: str, at: int = 0) -> int | None:
-    """Where the group ends whose opening brace stands at a place; None if it is not closed."""
+    """Where the group that opens at `at` ends; None if it is not closed."""
     depth = 0
     for brace in _BRACE.finditer(text, at):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
@@ -266,7 +266,7 @@ def written(tokens: list[Token]) -> str:
 
 
 def spelled(tokens: list[Token]) -> str:
-    """Tokens as words: small letters, blanks where blanks or letters part them."""
+    """Tokens as words: lower case, with spaces where spaces or letters separate them."""
     text, letters = "", False
     for token in tokens:
         is_letters = token.kind not in ("mark", "number")

@@ -1,4 +1,4 @@
-"""What stands behind a number: a unit, which goes, or a word that makes another number of it."""
+"""What follows a number: a unit, which is dropped, or a word that changes the number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Units(Cursor):
         return token.kind in ("letters", "word", "upright") and (low in words.FACTORS or low.rstrip("s") in words.PARTS)
 
     def _changed(self, node: Node) -> Node | None:
-        """A word behind a number that makes it another: `5 million`, `3 tenths`."""
+        """Read a word after a number that changes it: `5 million`, `3 tenths`."""
         if not self._changed_word() or node.has("symbol", "call"):
             return None
         low = self.peek().text.casefold()
@@ -27,7 +27,7 @@ class Units(Cursor):
         return Node("divide", (node, numeral(words.PARTS[low.rstrip("s")])))
 
     def _unit_end(self, node: Node) -> int | None:
-        """Where the unit ends that begins here and takes all up to the end of the item; None where none does."""
+        """Where the unit that begins here ends, which is at the end of the item; None if there is no unit."""
         if node.has("quantity", "list", "set", "relation", "words"):
             return None
         lettered = bool(node.symbols())  # `x \\text{ cm}`, but `n \\text{ is prime}`
@@ -62,8 +62,8 @@ class Units(Cursor):
         """Whether a word or letter belongs to a unit.
 
         Args:
-            known: whether a part of the unit stands before it.
-            lettered: whether letters stand before the unit; then only units that are known are some.
+            known: whether a part of the unit precedes it.
+            lettered: whether variables precede the unit; then only known units count.
         """
         token = self._tokens[at]
         low = token.text.casefold()
@@ -86,7 +86,7 @@ class Units(Cursor):
         return words.is_unit(token.text, single=known or wanted or speed) or words.is_word(token.text)
 
     def _power_at(self, at: int) -> int:
-        """Where a power of a unit ends, `^2`, `^{-1}`; 0 where none is."""
+        """Where a power of a unit ends, `^2`, `^{-1}`; 0 if there is none."""
         rest = [token.text for token in self._tokens[at : at + 5]]
         if rest[:1] not in (["^"], ["**"]):
             return 0
@@ -104,7 +104,7 @@ class Units(Cursor):
         return at + size
 
     def _is_times_letter(self, node: Node) -> bool:
-        """`2.5 x 10^3`."""
+        """Whether an `x` is a times sign: `2.5 x 10^3`."""
         if node.op != "number" or self.peek().kind not in ("letters", "word") or self.peek().text not in ("x", "X"):
             return False
         return self.peek(1).text == "10" and self._is("^", "**", ahead=2)

@@ -1,8 +1,8 @@
-r"""Whether two formulas have one value wherever both have one.
+r"""Whether two formulas have the same value wherever both have one.
 
-They are worked out at places that are drawn with a fixed seed: rational functions in fractions, without any tolerance;
-others to 60 digits, and what differs there, or has no letters, once more to 250. Letters are real numbers of both
-signs, or whole ones where a formula has values at those alone (`(2k-1)!!`); with an `i` formulas are complex.
+They are evaluated at points drawn with a fixed seed: rational functions in fractions, without any tolerance; others to
+60 digits, and again to 250 if those differ or there are no variables. Variables are real numbers of both signs, or
+whole ones where a formula has values at those alone (`(2k-1)!!`); with an `i` formulas are complex.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from its.grading.formula.nodes import Node
 from its.grading.formula.sets import sign_of_infinity
 
 SIGNIFICANT = 6
-"""A decimal of so many significant digits stands for the endless one that it was cut from."""
+"""A decimal of so many significant digits stands for the non-terminating one that it was truncated from."""
 _MORE_PLACES = 250
-_AGREED = 12  # twelve places where both are 0, which says little, or four others
-WANTED = 4  # places at which formulas with letters have to agree
+_AGREED = 12  # twelve points where both are 0, which is weak evidence, or four others
+WANTED = 4  # points at which formulas with variables have to agree
 _REAL_TRIALS, _WHOLE_TRIALS = 16, 40
 _OF_WHOLE_NUMBERS = frozenset({"factorial", "double_factorial", "binomial", "gcd", "lcm", "mod"})
 _SIZES = (Fraction(1), Fraction(1, 4), Fraction(1), Fraction(8))
-"""Of letters, for functions that have values in a part of the numbers alone."""
+"""Sizes of variables, for functions defined on a part of the real numbers."""
 
 
 class UndecidedError(Exception):
-    """It cannot be told; the message says why."""
+    """It cannot be decided; the message says why."""
 
 
 def same_value(given: Node, wanted: Node) -> bool:
-    """Whether two formulas have one value wherever both have one.
+    """Whether two formulas have the same value wherever both have one.
 
     Raises:
-        UndecidedError: there is no place at which both have a value, or a part has none that could be worked out.
+        UndecidedError: at no point drawn both have a value, or a part cannot be evaluated.
     """
     ends = sign_of_infinity(given), sign_of_infinity(wanted)
     if ends != (0, 0):
@@ -56,7 +56,7 @@ def same_value(given: Node, wanted: Node) -> bool:
         pair = values_at(given, wanted, values)
         if pair is None:
             if not values and _has_value(wanted) and not _has_value(given):
-                return False  # a division by zero is no number
+                return False  # a division by zero is not a number
             continue
         if not _agree(given, wanted, values, *pair[:2]):
             if not names and not unknown and _is_cut_from(given, wanted, *pair):
@@ -64,21 +64,21 @@ def same_value(given: Node, wanted: Node) -> bool:
             if any(_is_work(node) for node in unknown):
                 if _depends(given, wanted):
                     return False
-                raise UndecidedError("an integral, a limit or dots are not worked out")
+                raise UndecidedError("integrals, limits and dots are not evaluated")
             return False
         agreed += 1 if pair[0] == 0 else _AGREED // WANTED
         if agreed >= needed:
             return True
-    raise UndecidedError("there is no place at which both have a value")
+    raise UndecidedError("no point was found at which both have a value")
 
 
 def _is_work(node: Node) -> bool:
-    """What would have a value if it was worked out."""
+    """Whether a node has a value that is not evaluated."""
     return node.op in ("opaque", "rows", "sum", "product") or (node.op == "call" and not node.text.endswith(" of"))
 
 
 def _depends(given: Node, wanted: Node) -> bool:
-    """Whether one side has letters and goes on by dots, and the other side has neither."""
+    """Whether one side has variables and dots, and the other has neither."""
     sides = (given, wanted)
     return any(
         side.symbols()
@@ -91,7 +91,7 @@ def _depends(given: Node, wanted: Node) -> bool:
 def drawn_places(
     given: Node, wanted: Node, names: list[str], unknown: Iterable[Node] = ()
 ) -> Iterable[dict[str | Node, Value]]:
-    """Values for the letters, drawn with a fixed seed; whole ones last, for what has values at those alone."""
+    """Values for the variables, drawn with a fixed seed; whole numbers last, for what has values at those alone."""
     if not names and not unknown:
         yield {}
         return
@@ -105,7 +105,7 @@ def drawn_places(
             if trial >= _REAL_TRIALS and name in whole:
                 # With a common factor in two trials of three: most numbers have none, and 1 hides a gcd.
                 values[name] = Fraction(draw.randint(1, 8 + trial // 4) * (trial % 3 + 1))
-            else:  # each letter has both signs, the first four in all combinations
+            else:  # each variable has both signs, the first four in all combinations
                 value = size * Fraction(draw.randint(50, 3_000_000), 1_000_003)
                 values[name] = -value if trial >> place % 4 & 1 and not complex_numbers else value
         for node in unknown:
@@ -118,7 +118,7 @@ def _is_complex(*nodes: Node) -> bool:
 
 
 def _whole_letters(*nodes: Node) -> set[str]:
-    """Letters that may have to be whole numbers: in exponents, in bounds, and in functions of whole numbers."""
+    """Variables that may have to be whole numbers: in exponents, in bounds, and in functions of whole numbers."""
     found: set[str] = set()
     for node in nodes:
         for part in node.walk():
@@ -132,10 +132,10 @@ def _whole_letters(*nodes: Node) -> set[str]:
 def values_at(
     given: Node, wanted: Node, values: dict[str | Node, Value], places: int = PLACES
 ) -> tuple[Value, Value, Evaluator] | None:
-    """The values of both sides at values of their letters, and what worked them out; None where one has none.
+    """The values of both sides at one point, and the evaluator; None if one side has no value there.
 
     Raises:
-        UndecidedError: a part has no value that could be worked out.
+        UndecidedError: a part cannot be evaluated.
     """
     work = Evaluator(values, _is_complex(given, wanted), places=places)
     try:
@@ -145,7 +145,7 @@ def values_at(
     except TooLargeError as error:
         raise UndecidedError(str(error)) from error
     except OpaqueError as error:
-        raise UndecidedError(f"`{error}` has no value") from error
+        raise UndecidedError(f"`{error}` is not evaluated") from error
 
 
 def _has_value(node: Node) -> bool:
@@ -156,7 +156,7 @@ def _has_value(node: Node) -> bool:
 
 
 def tenth(places: int) -> Any:
-    """10 to the power of `-places`, as mpmath's."""
+    """10 to the power of `-places`, as an mpmath number."""
     import mpmath
 
     return mpmath.mpf(10) ** -places
@@ -169,16 +169,16 @@ def _agree(given: Node, wanted: Node, values: dict[str | Node, Value], one: Valu
     distance = abs(work.float(one) - work.float(other))
     again = values_at(given, wanted, values, _MORE_PLACES)
     if again is None:
-        raise UndecidedError("the value depends on how many digits are worked out")
+        raise UndecidedError("the value changes with the precision")
     work = again[2]
     first, second = work.float(again[0]), work.float(again[1])
     closer = abs(first - second)
-    # What is only lost digits shrinks as more are worked out; what differs does not.
+    # A rounding error shrinks with more digits; a difference does not.
     return bool(closer <= max(abs(first), abs(second)) * tenth(200) or closer < distance * tenth(150))
 
 
 def _is_cut_from(given: Node, wanted: Node, one: Value, other: Value, work: Evaluator) -> bool:
-    """Whether one side is a decimal of enough digits, and the other the endless number that it stands for."""
+    """Whether one side is a decimal with enough digits, and the other the number that it was truncated from."""
     for node, short, endless in ((given, one, other), (wanted, other, one)):
         places = places_written(node)
         if places is None or not isinstance(short, Fraction):
@@ -192,7 +192,7 @@ def _is_cut_from(given: Node, wanted: Node, one: Value, other: Value, work: Eval
 
 
 def places_written(node: Node) -> int | None:
-    """How many places behind the point a decimal is written to, less its exponent; None for what is no decimal."""
+    """How many decimal places a decimal is written to, less its exponent; None for anything else."""
     while node.op in ("negate", "quantity", "degrees"):
         node = node.parts[0]
     if node.op != "number" or "." not in node.text:
@@ -202,9 +202,9 @@ def places_written(node: Node) -> int | None:
 
 
 def is_cut_from(short: Fraction, endless: Fraction, places: int) -> bool:
-    """Whether a decimal that is written to so many places stands for a rational number whose decimals never end.
+    """Whether a decimal of so many places stands for a rational number whose decimal expansion never ends.
 
-    It has at least six places and six significant digits, and the two differ by less than one of the last place.
+    It has at least six places and six significant digits, and they differ by less than one unit in the last place.
     """
     if places < SIGNIFICANT or decimal_places(endless) is not None or _digits_that_count(short, places) < SIGNIFICANT:
         return False
@@ -216,7 +216,7 @@ def _digits_that_count(value: Fraction, places: int) -> int:
 
 
 def decimal_places(number: Fraction) -> int | None:
-    """How many places a number has after the point; None if its decimals never end."""
+    """How many decimal places a number has; None if its expansion never ends."""
     rest = number.denominator
     twos = (rest & -rest).bit_length() - 1
     rest >>= twos

@@ -1,4 +1,4 @@
-r"""The words of answers: units, words that change a number, names of functions, and what no formula is."""
+r"""The words of answers: units, words that change a number, names of functions, and words of prose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 
 def names_of(text: str) -> frozenset[str]:
-    """The names of a text, parted by blanks."""
+    """The names in a text, separated by spaces."""
     return frozenset(text.split())
 
 
@@ -41,30 +41,30 @@ BARE_NAMES = FUNCTIONS | {
     "infty",
     "infinity",
 }
-"""What is a name without a backslash too: `2pi`, `arccos(2/3)`."""
+"""Names that also count without a backslash: `2pi`, `arccos(2/3)`."""
 
 LINKS = frozenset({"and", "or", ",", ";", "und", "oder", "et", "ou"})
 CLAUSES = frozenset({"for", "where", "with", "if", "when", "such", "as", "provided", "given", "assuming", "since"})
-"""A clause that such a word opens behind a formula says what its letters are."""
+"""Words that open a clause after a formula, which says what its variables are."""
 
 FACTORS = {
     **{"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12},
     **{"dozen": 12, "lakh": 10**5, "crore": 10**7},
 }
-"""Words behind a number that multiply it."""
+"""Words after a number that multiply it."""
 PARTS = {
     **{"half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9},
     **{"tenth": 10, "hundredth": 100, "thousandth": 1000, "millionth": 10**6},
 }
-"""Words behind a number that divide it."""
+"""Words after a number that divide it."""
 NO_UNIT = names_of(
     "squared cubed factorial times mod plus minus over am pm ad bc below above under than less more fewer choose "
     "divided"
 )
-"""Words behind a number that make it something else."""
+"""Words after a number that make it something else."""
 
 VERBS = names_of("is are was were be if iff not does do has have there")
-"""Words that no unit and no name has."""
+"""Words that occur in no unit and no name."""
 
 _LONG = (
     "percent percentage pct degree radian rad sr meter metre centimeter centimetre millimeter millimetre kilometer "
@@ -79,18 +79,18 @@ _SHORT = (
     "arcsec arcmin Nm psi kcal cal deg in KM CM MM KG"
 )
 SINGLE = frozenset("mgshlLNJWVKATCFHtdy")
-"""Letters that are a unit where no letter is wanted, or upright: `3 m` of kind `number`, `3 \\text{ m}` of any."""
+"""Letters that are a unit where no variable is expected, or upright: `3 m` of kind `number`, `3 \\text{ m}` of any."""
 UNITS = frozenset(_LONG.split()) | frozenset(_SHORT.split())
 
 _COMMON_WORDS = frozenset({"any", "not", "for", "how", "now", "two", "fox", "dry", "cry", "cost", "most", "almost"})
 SMALL_WORDS = names_of("is it so in we of to be as at by if on no an or")
-"""English words of two letters, which are no product."""
+"""English words of two letters, which are not a product."""
 _SHORT_WORDS = SMALL_WORDS | {"us", "and"}
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 
 
 def is_unit(word: str, single: bool = False) -> bool:
-    """Whether a word behind a number is a unit that is known; `single` takes one letter for one."""
+    """Whether a word after a number is a known unit; with `single` one letter may be."""
     if word in UNITS or (word in ("C", "F", "K") and single):
         return True
     if len(word) == 1:
@@ -102,7 +102,7 @@ def is_unit(word: str, single: bool = False) -> bool:
 def is_word(run: str) -> bool:
     """Whether letters in a row are a word and not a product: `even`, `Monday`, but not `ab`, `xyz`, `ABCD`.
 
-    A product has at most four letters, and they stand in the order of the alphabet, or no vowel is among them.
+    A product has at most four letters in alphabetical order, or no vowel.
     """
     if len(run) == 1:
         return False

@@ -1,4 +1,4 @@
-"""Whether two equations or inequalities, with all on one side, say the same."""
+"""Whether two equations or inequalities are equivalent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def difference(node: Node) -> Node:
 
 
 def same_zeros(one: Node, other: Node, positive: bool) -> bool:
-    """Whether `0 = one` says what `0 = other` does, or `0 < one` what `0 < other` does: by a constant factor.
+    """Whether `0 = one` is equivalent to `0 = other`, or `0 < one` to `0 < other`, by a constant factor.
 
     Raises:
-        UndecidedError: they are no multiples of each other, and no place tells them apart.
+        UndecidedError: they are not multiples of each other, and no point distinguishes them.
     """
     if one.symbols() != other.symbols():
         return False
@@ -61,9 +61,9 @@ def same_zeros(one: Node, other: Node, positive: bool) -> bool:
         if constant:
             return not positive or _sign_of(ratios[0]) > 0
         if positive:
-            raise UndecidedError("two inequalities of another form are not solved")
+            raise UndecidedError("inequalities of different forms are not solved")
         return _same_roots(one, other, names)
-    raise UndecidedError("the relations have no values to compare")
+    raise UndecidedError("no point was found at which both relations have values")
 
 
 def _sign_of(value: Value) -> int:
@@ -86,10 +86,10 @@ def _close(one: Value, other: Value) -> bool:
 
 
 def _same_roots(one: Node, other: Node, names: list[str]) -> bool:
-    """Whether each zero of one is a zero of the other, at zeros that are searched for from seeded places.
+    """Whether each zero found of one is a zero of the other; the search starts from seeded points.
 
     Raises:
-        UndecidedError: too few are found.
+        UndecidedError: too few were found.
     """
     tried = 0
     for first, second in ((one, other), (other, one)):
@@ -113,7 +113,7 @@ def _same_roots(one: Node, other: Node, names: list[str]) -> bool:
             found += 1
         tried += found >= 2
     if tried < 2:
-        raise UndecidedError("two equations of another form are not solved")
+        raise UndecidedError("equations of different forms are not solved")
     return True
 
 
