@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 from unit.test_imports import ALLOWED
 
+from its.recipe.load import load_recipe
 from its.recipe.schema import EngineSection
 
 ROOT = Path(__file__).parents[2]
@@ -131,3 +132,39 @@ def _written(where: str, name: str) -> list[str]:
     number = int(eval(found.pop()))
     sizes = [f"{number >> bits} {unit}" for bits, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if number >> bits]
     return [f"{number:,}", *sizes[:1]]
+
+
+@pytest.mark.parametrize("name", ["ot1k_qwen2_5_32b", "limo_qwen2_5_32b"])
+def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -> None:
+    text = _section("recipes/README.md", "What the paper leaves open, and what we chose")
+    recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml", ROOT)
+    sampling, train, generation = recipe.writer.sampling, recipe.train, recipe.generation
+    limits = recipe.strategies["random"].limits
+    domains = recipe.strategies["random"].domains
+    assert limits is not None and domains is not None
+    for wanted in (
+        f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, {sampling.max_tokens} tokens, "
+        f"{recipe.writer.attempts} attempts",
+        f"overlong ({limits.max_words} words)",
+        f"{len(domains)} fields",
+        f"{train.epochs:g}, {train.global_batch_size} rows",
+        f"{train.sequence_length:,}; a longer row",
+        f"n = {generation.n} |",
+        f"temperature {generation.temperature:g}, top_p {generation.top_p:g}, up to {generation.max_tokens:,} tokens",
+        train.lr_scheduler,
+    ):
+        assert wanted in text, wanted
+    assert f"{train.learning_rate:.0e}".replace("e-0", "e-") in text
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}: `{name}`"
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md")
+        if path.name != "CHANGELOG.md"  # of its time
+        for name in re.findall(
+            r"`((?:its|tests|benchmarks|recipes|envs|docs|\.ci|\.github)/[a-z0-9_./]*)`", path.read_text("utf-8")
+        )
+        if not (ROOT / name).exists() and "rival" not in name and "mine" not in name
+    ]
+    assert missing == []

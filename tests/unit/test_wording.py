@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+LINKS = "and|as|at|below|beside|for|from|in|is|on|over|so|that|to|which|with"
 PHRASES = {
     r"(can|cannot|could|has to|is to|are to) be had": "is (not) available",
     r"(is|are|was|were|be|been|being) told(?! apart)": "receives; is reported; is given",
@@ -33,7 +34,7 @@ PHRASES = {
     r"(go|goes|going|went|gone) on(?! with\b)": "continues; resumes",
     r"at hand": "available",
     r"(?<!here\x20)(?<!which\x20)(is|are|was|were) no (?!longer|more|less|better|worse|different|such)\w+": "is not a",
-    r"of (its|their) own": "its own; separate",
+    rf"of (its|their) own(?!-| (?!{LINKS})\w)": "its own; separate",
     r"by (its|their) numbers?": "by index",
     r"comes? to(?= (\d|\{\}|`))": "totals",
     r"tests? (that )?holds?|holds? (it|that|them) by a test|held by (a )?tests?": "a test checks it",
