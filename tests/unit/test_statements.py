@@ -10,8 +10,11 @@ from typing import get_args
 import pytest
 from unit.test_imports import ALLOWED
 
+from its.prompts.filters import declared_filters, declared_tests
 from its.recipe.load import load_recipe
-from its.recipe.schema import EngineSection
+from its.recipe.presets import PRESETS
+from its.recipe.schema import EngineSection, PlainFilter
+from its.strategies.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +83,38 @@ def test_every_engine_is_listed() -> None:
 def test_every_shipped_recipe_is_listed() -> None:
     listed = [first.strip("`") for first, *_ in _rows(_read("recipes/README.md").split("## ")[0])]
     assert sorted(listed) == sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
+
+
+def _firsts(name: str, heading: str) -> list[str]:
+    """The names between backticks in the first column of a section's tables."""
+    return [word for first, *_ in _rows(_section(name, heading)) for word in re.findall("`([a-z0-9_]+)`", first)]
+
+
+def test_every_rule_for_personas_is_listed() -> None:
+    assert _firsts("docs/strategies.md", "Rules") == list(RULES)
+
+
+def test_every_preset_is_listed() -> None:
+    tables = re.findall(r"^\| `(\w+)` \|", _read("docs/sources.md"), re.MULTILINE)
+    assert set(PRESETS) <= set(tables)
+
+
+def test_every_filter_is_listed() -> None:
+    plain = get_args(PlainFilter)
+    assert _firsts("docs/curation.md", "Filters")[: len(plain) + 3] == [*plain, "tokens", "language", "column"]
+
+
+def test_the_kinds_of_strategies_have_examples_in_a_recipe() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "strategies.yaml", ROOT)
+    examples = [last.strip("`") for *_, last in _rows(_section("docs/strategies.md", "Kinds"))]
+    assert len(examples) > 8 and set(examples) <= set(recipe.strategies)
+
+
+def test_what_templates_may_use_is_listed() -> None:
+    """A document and a refusal must not say different things."""
+    rows = {first: rest[0] for first, *rest in _rows(_section("docs/security.md", "Code")) if rest}
+    filters, tests = (set(re.findall("[a-z_]{1,}", rows[name].split("`; in")[0])) for name in ("filters", "tests"))
+    assert filters == set(declared_filters()) and tests == {name for name in declared_tests() if name.isidentifier()}
 
 
 LIMITS = {
