@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 from unit.test_imports import ALLOWED
 
+from its.grading.grade import Grader, Item
 from its.prompts.filters import declared_filters, declared_tests
 from its.recipe.load import load_recipe
 from its.recipe.presets import PRESETS
@@ -203,3 +204,38 @@ def test_every_file_that_a_document_names_exists() -> None:
         if not (ROOT / name).exists() and "rival" not in name and "mine" not in name
     ]
     assert missing == []
+
+
+GRADED = [
+    *[("integer", "25", a, True) for a in ("025", "25.0", r"\$25", r"25 \text{ cm}", "x = 25", "20 + 5 = 25", "5^2")],
+    *[("integer", "25", a, True) for a in (r"\textbf{(C)}\ 25", r"25^{\text{th}}", r"\sqrt{625}")],
+    *[("number", r, a, True) for r, a in (("2500", r"2.5 \times 10^{3}"), ("2.5", "2,5"), ("1/6", r"0.1\overline{6}"))],
+    *[("math", r, a, False) for r, a in (("10^{-8}", "0.0000001"), ("2^{-98}", "2^{-99}"), ("3", "2.999999"))],
+    *[("math", "3", a, a == r"3 \text{ m}") for a in ("3m", r"3 \text{ m}")],
+    *[("math", r, a, True) for r, a in (("10\\pi", "31.4159"), (r"|x|", r"\sqrt{x^2}"), (r"2 \ln x", r"\ln x^2"))],
+    *[("math", "1/2", a, "circ" in a) for a in (r"\cos 60^\circ", r"\cos 60")],
+    *[
+        ("math", r, a, True)
+        for r, a in (("10", "10 km/h"), ("10", "10 cm^2"), ("12", "12 apples"), ("9.8", "9.8 m/s^2"))
+    ],
+    *[("math", r, a, True) for r, a in (("5000000", "5 million"), ("36", "3 dozen"), ("2/5", "4 tenths"))],
+    *[("math", r, a, False) for r, a in (("12", "12 below zero"), ("2 p.m.", "2 a.m."), ("AB", "ab"), ("r", "R"))],
+    *[
+        ("math", r, a, False)
+        for r, a in (("X = 5", "x = 5"), ("(-2,1)", "-2, 1"), ("y = 2", "x = 2"), ("4", r"4\sqrt(2)"))
+    ],
+    *[("math", r, a, True) for r, a in (("(-2,1)", "x = -2, y = 1"), ("(-2,2)", "|x| < 2"), ("2x + 1", "y = 2x + 1"))],
+    *[("math", r, r"\textbf{(C)}\ 12", True) for r in ("C", "12")],
+    *[("math", r, a, True) for r, a in (("x/2", "1/2x"), ("7/2", r"3\frac12"), ("x^{12}", "x^12"), ("0.5", "½"))],
+]
+"""Kind, reference, answer, whether docs/grading.md calls it correct."""
+
+
+def test_the_examples_of_grading_are_graded_so() -> None:
+    text = _read("docs/grading.md")
+    with Grader(workers=1) as grader:
+        for kind, reference, answer, right in GRADED:
+            assert answer in text, answer
+            item = Item("q", 0, f"\\boxed{{{answer}}}", reference, kind, None)  # type: ignore[arg-type]
+            verdict = grader.grade_one(item).verdict
+            assert (verdict == "correct") == right, f"{answer} against {reference}: {verdict}"
