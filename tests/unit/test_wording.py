@@ -57,7 +57,7 @@ def _without_wording_rules(text: str) -> str:
     return re.sub(r"^## Wording\n.*?(?=^## |\Z)", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
 
 
-def _strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
+def strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
     """Docstrings (`whole`, or the first line), and every text that may be a message: line, text."""
     documented: set[int] = set()
     for node in ast.walk(tree):
@@ -87,7 +87,7 @@ def _texts() -> Iterator[tuple[Path, int, str]]:
         yield path, 1, path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "its").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for line, text in _strings(tree, whole="cli" in path.parts):
+        for line, text in strings(tree, whole="cli" in path.parts):
             yield path, line, text
 
 
