@@ -94,7 +94,7 @@ def _math_verify(pairs: list[tuple[str, str]]) -> float:
 
 
 def _memory(count: int) -> float:
-    """In a process of its own, so that peaks do not add up."""
+    """In a separate process, so that peaks do not add up."""
     parent, child = os.pipe()
     pid = os.fork()
     if not pid:

@@ -1,4 +1,4 @@
-"""Shared by all tests: a study in a folder of its own, golden files, engines fake beyond the process."""
+"""Shared by all tests: a study in its own folder, golden files, engines fake beyond the process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew; look at the difference")
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ again; look at the difference")
 
 
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", "COLUMNS": "80"}
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give every test the same signals, variables and umask.
 
     A background shell and `nohup` ignore SIGINT and SIGHUP, and a child inherits that. A handler is not inherited: with
-    one that does nothing this process goes on ignoring the signal, and its children start with the default.
+    one that does nothing this process still ignores the signal, and its children start with the default.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -63,7 +63,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's declarations (no data) with the quickstart in charge; the current folder; a home of its own."""
+    """A clone's declarations (no data) with the quickstart in params.yaml; the current folder; its own home."""
     folder = tmp_path / "study"
     folder.mkdir()
     shutil.copy(ROOT / "dvc.yaml", folder)
@@ -106,7 +106,7 @@ def its(project: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tupl
 
 @pytest.fixture
 def edit(project: Path) -> Callable[..., None]:
-    """Replace texts of params.yaml (or another file of the study), each of which must stand there exactly once.
+    """Replace texts of params.yaml (or another file of the study), each of which must occur exactly once.
 
     `#` in the text to replace is any number: what the recipe is tuned to is not what is tested.
     """
@@ -117,7 +117,7 @@ def edit(project: Path) -> Callable[..., None]:
         for old, new in pairs:
             pattern = re.compile(re.escape(old).replace("\\#", r"[0-9][0-9.e_-]*"))
             found = len(pattern.findall(text))
-            assert found == 1, f"{old!r} stands {found} times in {file}"
+            assert found == 1, f"{old!r} occurs {found} times in {file}"
             text = pattern.sub(lambda _, new=new: new, text)  # type: ignore[misc]
         path.write_text(text, encoding="utf-8")
 
