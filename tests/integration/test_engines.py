@@ -72,7 +72,7 @@ def _requests(made: Study, model: str, strategy: str = "random") -> list[Request
 def _texts(
     made: Study, models: list[EngineModel], asked: list[str], folder: Path, **environment: str
 ) -> tuple[dict[str, list[str]], int]:
-    """Responses of models to the test queries, requested in that order with an empty store; how many engines started."""
+    """Responses of models to the test queries, requested in that order with an empty store; engines started."""
     engine = made.recipe.engine
     options = dict(engine.options)
     if environment:
