@@ -2,7 +2,7 @@
 
 Reading and inserting are set against SQLite alone on the same bytes, so that a slow machine shows as such. Their
 figures are medians of five repetitions, and those of a CPU second hold on a busy machine too. The memory is the peak of
-its own process.
+a process of its own.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ again; look at the difference")
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/; look at the difference")
 
 
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", "COLUMNS": "80"}
