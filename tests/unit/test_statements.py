@@ -203,7 +203,7 @@ def test_every_file_that_a_document_names_exists() -> None:
         )
         if not (ROOT / name).exists() and "rival" not in name and "mine" not in name
     ]
-    assert missing == []
+    assert not missing, "\n".join(missing)
 
 
 GRADED = [
@@ -239,3 +239,28 @@ def test_the_examples_of_grading_are_graded_so() -> None:
             item = Item("q", 0, f"\\boxed{{{answer}}}", reference, kind, None)  # type: ignore[arg-type]
             verdict = grader.grade_one(item).verdict
             assert (verdict == "correct") == right, f"{answer} against {reference}: {verdict}"
+
+
+def test_what_comments_and_docstrings_name_exists() -> None:
+    """Modules and what they define, documents, benchmarks and tests, wherever a text of the code names them."""
+    missing = []
+    for path in sorted((*ROOT.glob("its/**/*.py"), *ROOT.glob("benchmarks/*.py"))):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+            for name in re.findall(r"`(its(?:\.\w+)+)`", line):
+                if not _is_there(name.split(".")):
+                    missing.append(f"{path.relative_to(ROOT)}:{number}: `{name}`")
+            for name in re.findall(r"(?<![\w/.])((?:docs|benchmarks|tests/\w+)/\w+\.\w+)", line):
+                if not (ROOT / name).exists():
+                    missing.append(f"{path.relative_to(ROOT)}:{number}: {name}")
+    assert not missing, "\n".join(missing)
+
+
+def _is_there(parts: list[str]) -> bool:
+    """Whether a dotted name is a module, or is defined in one."""
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        module = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if module.is_file():
+            text = module.read_text(encoding="utf-8")
+            return all(re.search(rf"\b{name}\b", text) for name in parts[length:])
+    return False
