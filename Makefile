@@ -51,7 +51,7 @@ test-unit: setup
 	pytest -m "not integration" tests/unit tests/hostile
 
 coverage: setup
-	pytest --cov tests/unit
+	pytest -m "not integration" tests/unit --cov
 
 clean:
 	rm -rf $(VENV) .its/envs
