@@ -353,21 +353,6 @@ def _python_fault(words: list[str]) -> str | None:
     )
 
 
-def _pages(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
-    yield path, command.get_help(click.Context(command, info_name=path))
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from _pages(below, f"{path} {name}")
-
-
-def test_the_examples_of_help_pages_exist() -> None:
-    pages = list(_pages(cli, "its"))
-    examples = [(path, example) for path, page in pages for example in re.findall(r"Example:? +(its .*)", page)]
-    assert len(examples) >= 30
-    for path, example in examples:
-        assert example.startswith(path) and _fault(example) is None, f"{path}: `{example}`: {_fault(example)}"
-
-
 def test_the_commands_in_messages_exist() -> None:
     """Hints are typed as they are printed; `{}` stands for a value of the code."""
     found, faults = 0, []
