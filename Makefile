@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Stages and tests find the project's own python and dvc first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: quickstart test test-unit check graph setup engines clean
+.PHONY: quickstart test test-unit coverage check graph setup engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test        set up everything and run all tests"
 	@echo "make check       ruff, mypy --strict, typos, import rules"
 	@echo "make test-unit   the tests that start no engine"
+	@echo "make coverage    the unit tests, with the share of lines that they run; fails below the floor"
 	@echo "make graph       write the code that each stage depends on into dvc.yaml"
 	@echo "make clean       remove .venv and the engine environments (not the store of responses)"
 
@@ -48,6 +49,9 @@ test: engines
 
 test-unit: setup
 	pytest -m "not integration" tests/unit tests/hostile
+
+coverage: setup
+	pytest -m "not integration" tests/unit --cov
 
 clean:
 	rm -rf $(VENV) .its/envs

@@ -107,7 +107,7 @@ class Raw:
 
 
 def empty_store() -> Store:
-    """A new store in a folder of its own."""
+    """A new store in its own folder."""
     return Store(Path(tempfile.mkdtemp(prefix="its-benchmark-")) / "store.sqlite")
 
 

@@ -70,7 +70,7 @@ def math_train() -> tuple[list[str], list[str], list[str]]:
 
 
 def planted(sources: Sequence[Problem], kind: str, rewriter: Rewriter, others: Sequence[str]) -> list[str]:
-    """Each source's text as the kind says, drawn from a seed of its own."""
+    """Each source's text as the kind says, drawn from its own seed."""
     out = []
     for source in sources:
         draw = random.Random(f"{SEED}/{kind}/{source.problem_id}")
@@ -247,7 +247,7 @@ def percent(share: float) -> str:
 
 
 def speed(rows: int) -> dict[str, Any]:
-    """Time and memory over repeated rows; later AIME years and word problems stand for sets that are not at hand."""
+    """Time and memory over repeated rows; later AIME years and word problems stand for sets that are not available."""
     against = benchmarks()
     aime = [row["problem"] for row in read("problems/aime_1983_2023.json")]
     against["aime_60"] = problems("aime_60", aime[-60:])

@@ -2,9 +2,9 @@
 
     its recipe use arithmetic_4x4 && dvc repro train query && python benchmarks/kills.py
 
-The responses that this study asks must not be stored yet: take a home of its own, or another `generation.max_tokens`.
+The responses of this study must not be stored yet: use a separate home, or another `generation.max_tokens`.
 A moment to kill is drawn evenly from the time in which the engine loads and works. What was claimed and not stored when
-the stage died is what was in flight: it is asked again, and nothing else may be.
+the stage died is what was in flight: it is requested again, and nothing else may be.
 """
 
 from __future__ import annotations

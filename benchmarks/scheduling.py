@@ -1,4 +1,4 @@
-"""In which order to ask: raw vLLM over the same requests in several orders, one of them with foreknowledge.
+"""The order of requests: raw vLLM over the same requests in several orders, one of them with known lengths.
 
     its recipe use arithmetic_4x4 && dvc repro train query && python benchmarks/scheduling.py
 

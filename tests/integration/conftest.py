@@ -1,4 +1,4 @@
-"""A clone of the project with a home of its own that borrows the engine environments and the converted model."""
+"""A clone of the project with its own home, which borrows the engine environments and the converted model."""
 
 from __future__ import annotations
 

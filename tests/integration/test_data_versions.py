@@ -45,7 +45,7 @@ def _rows(**texts: str) -> str:
 
 
 def _its(made: Clone, *words: str, code: int = 0) -> str:
-    """Run `its` as the package at hand has it."""
+    """Run `its` of this package."""
     return made.run(sys.executable, "-m", "its", *words, code=code)
 
 
@@ -121,7 +121,7 @@ def test_data_that_is_nowhere_is_named_with_the_remedy(versions: Clone) -> None:
     said = _its(versions, "data", "diff", "HEAD~1", code=4)
     assert "of `HEAD~1` is neither in DVC's cache nor in its remote" in said
     assert "hint: `dvc pull --all-commits`" in said
-    # A remote that cannot be asked is another matter than one that has nothing.
+    # A remote that cannot be reached is not a remote that has nothing.
     versions.run("dvc", "remote", "add", "-q", "-d", "storage", "hdfs://nowhere/data")
     said = _its(versions, "data", "diff", "HEAD~1", code=4)
     assert "error: DVC cannot read `HEAD~1`: hdfs is supported, but requires 'dvc-hdfs'" in said
@@ -132,7 +132,7 @@ def test_data_that_is_nowhere_is_named_with_the_remedy(versions: Clone) -> None:
 
 @pytest.fixture
 def clean_clone(tmp_path: Path) -> Callable[[str], Clone]:
-    """A clean clone of the project, without engine environments and with a home of its own."""
+    """A clean clone of the project, with its own home and without engine environments."""
 
     def make(name: str) -> Clone:
         made = Clone(tmp_path / name, tmp_path / f"home_{name}")

@@ -47,7 +47,7 @@ CHECKPOINTS = {
 
 @pytest.fixture(scope="module")
 def made(clone: Clone, study: Facts) -> Iterator[Study]:
-    """The clone's study, asked in this process."""
+    """The clone's study, run in this process."""
     before = os.environ.get("ITS_HOME")
     os.environ["ITS_HOME"] = str(clone.home)
     yield Study(clone.path, load_recipe(clone.path / "params.yaml", clone.path))
@@ -73,7 +73,7 @@ def _requests(made: Study, model: str, strategy: str = "random") -> list[Request
 def _texts(
     made: Study, models: list[EngineModel], asked: list[str], folder: Path, **environment: str
 ) -> tuple[dict[str, list[str]], int]:
-    """What models answer to the test queries, asked in that order with an empty store; how many engines it took."""
+    """Responses of models to the test queries, requested in that order with an empty store; engines started."""
     engine = made.recipe.engine
     options = dict(engine.options)
     if environment:
@@ -96,7 +96,7 @@ def _texts(
 
 @pytest.fixture(scope="module")
 def swapped(made: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], int]:
-    """Three checkpoints asked one after the other in one engine, base last; and how many engines it took."""
+    """Responses of three checkpoints, one after the other in one engine, base last; how many engines started."""
     models = [engine_model(made, CHECKPOINTS[name]) for name in (BASE, NONE, RANDOM)]
     return _texts(made, models, [NONE, RANDOM, BASE], tmp_path_factory.mktemp("swapped"))
 

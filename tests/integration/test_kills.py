@@ -104,7 +104,7 @@ def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) ->
     assert len({(row["query_id"], row["sample_index"], row["request_key"]) for row in rows}) == WANTED
     assert len({row["request_key"] for row in rows}) == WANTED
     asked = _asked(engines) - first
-    assert len(asked) == WANTED  # all were asked, and those in flight at a kill again
+    assert len(asked) == WANTED  # all were requested, and those in flight at a kill again
     assert sum(asked.values()) - WANTED <= KILLS * lost_most
     with Store(home / "store.sqlite") as store:
         assert len(store.contains([key.hex() for key in _keys(home)])) == len(before) + WANTED

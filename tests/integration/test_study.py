@@ -18,7 +18,7 @@ def test_nothing_outlives_a_kill(study: Facts) -> None:
     assert study.survivors == []
 
 
-def test_stored_responses_are_not_asked_again(clone: Clone, study: Facts) -> None:
+def test_stored_responses_are_not_generated_again(clone: Clone, study: Facts) -> None:
     persona = read(clone.path / "results" / "cost" / "persona.json")[0]
     assert study.personas_before_kill >= 5
     assert persona["from_store"] >= study.personas_before_kill
@@ -28,7 +28,7 @@ def test_stored_responses_are_not_asked_again(clone: Clone, study: Facts) -> Non
     assert sum(item["generated"] for item in generate) == 3 * 2 * TEST - sum(item["from_store"] for item in generate)
 
 
-def test_training_goes_on_from_its_last_saved_step(clone: Clone, study: Facts) -> None:
+def test_training_resumes_from_its_last_saved_step(clone: Clone, study: Facts) -> None:
     """Steps after the last save are taken twice, those before it once."""
     redone = study.steps_taken - STEPS
     assert 1 <= redone <= study.steps_before_kill - SAVED
@@ -117,7 +117,7 @@ def test_forced_stage_starts_no_engine(clone: Clone, study: Facts) -> None:
 
 
 def test_regrade_tells_what_another_grader_changes(clone: Clone, study: Facts) -> None:
-    """Verdicts as a former grader would have left them: `its regrade` has DVC grade anew, and asks no model."""
+    """Verdicts as a former grader would have left them: `its regrade` has DVC grade again, and asks no model."""
     clone.run("dvc", "repro")
     cells, stored = read(clone.path / "results" / "cells.json"), clone.stored()
     path = clone.path / "data" / "verdicts" / NONE / "arithmetic_test" / "none.jsonl"
@@ -150,7 +150,7 @@ def test_fewer_test_strategies_train_nothing(clone: Clone, study: Facts) -> None
 
 
 def test_queued_sweep(clone: Clone, study: Facts) -> None:
-    """Two queued experiments share the home: nothing is trained or asked again."""
+    """Two queued experiments share the home: nothing is trained or generated again."""
     before = clone.stored()
     clone.run("dvc", "exp", "run", "--queue", "-S", "measure.draws=500,600")
     clone.run("dvc", "queue", "start", "-j", "2")

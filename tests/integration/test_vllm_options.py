@@ -33,7 +33,7 @@ SOUND = [
     ),
     # Two machines of 8.
     VllmSettings({"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "distributed_executor_backend": "mp"}),
-    # What passes through without a type of its own, and what is None by default.
+    # What passes through without its own type, and what is None by default.
     VllmSettings(
         {
             "hf_overrides": {"rope_theta": 1000000},

@@ -566,7 +566,7 @@ def test_a_change_of_no_row_starts_no_engine(changed: Ran, change: Change) -> No
     assert not {stage: why for stage, why in changed.status().items() if stage in ASK_A_MODEL}
 
 
-def test_a_recipe_of_ones_own_is_measured_and_reported_anew(ran: Ran) -> None:
+def test_a_copied_recipe_is_measured_and_reported_again(ran: Ran) -> None:
     """`its recipe new` copies a recipe and changes its name: nothing but the name is new, and the page says it."""
     path = ran.project / "params.yaml"
     sound = path.read_text(encoding="utf-8")

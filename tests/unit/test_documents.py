@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ import click
 import pytest
 from dvc.cli.parser import get_main_parser
 from running import run_stage
+from unit.test_wording import strings
 
 from its.cli.main import cli
 from its.recipe.document import read_document
@@ -269,11 +271,15 @@ def _its_fault(words: list[str]) -> str | None:
         return error.format_message()
     if left:
         return f"`{context.command_path}` takes no {left}"
+    arguments = [option for option in command.params if isinstance(option, click.Argument)]
+    named = any(
+        not option.value_is_missing(values.get(option.name or "")) for option in arguments
+    )  # else it is a mention
     for option in command.params:
         value = values.get(option.name or "")
         if isinstance(option.type, click.Choice) and isinstance(value, str) and value not in option.type.choices:
             return f"`{option.name}` is one of {option.type.choices}, not `{value}`"
-        if words and option.value_is_missing(value) and option.required:
+        if named and option.value_is_missing(value) and option.required:
             return f"`{option.name}` is missing"
     return None
 
@@ -292,7 +298,7 @@ def _dvc_fault(words: list[str]) -> str | None:
             return f"dvc does not take it: {error}"
         return None
     for target in getattr(parsed, "targets", None) or []:
-        if words[0] == "repro" and target.split("@")[0] not in stages:
+        if words[0] == "repro" and target.split("@")[0] not in [*stages, "X"]:
             return f"no stage `{target}` in dvc.yaml"
     for change in getattr(parsed, "set_param", None) or []:
         fault = _parameter_fault(change)
@@ -346,6 +352,21 @@ def _python_fault(words: list[str]) -> str | None:
     return next(
         (f"no option `{word}`" for word in words[1:] if word.startswith("--") and f'"{word}"' not in text), None
     )
+
+
+def test_the_commands_in_messages_exist() -> None:
+    """Hints are typed as they are printed; `{}` stands for a value of the code."""
+    found, faults = 0, []
+    for path in sorted((ROOT / "its").rglob("*.py")):
+        for line, text in strings(ast.parse(path.read_text(encoding="utf-8")), whole=True):
+            for command in re.findall(r"`((?:its|dvc) [a-z][^`]*)`", text):
+                found += 1
+                whole = " ".join(command.replace("{}", "X").replace("...", "X").split())
+                whole = re.sub(r" -S$", " -S generation.n=1", whole)
+                for variant in _variants(whole):
+                    if fault := _fault(variant):
+                        faults.append(f"{path.relative_to(ROOT)}:{line}: `{command}`: {fault}")
+    assert found > 100 and not faults, "\n".join(faults)
 
 
 YAML = [block for block in BLOCKS if is_yaml(block)]

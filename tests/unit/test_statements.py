@@ -10,7 +10,12 @@ from typing import get_args
 import pytest
 from unit.test_imports import ALLOWED
 
-from its.recipe.schema import EngineSection
+from its.grading.grade import Grader, Item
+from its.prompts.filters import declared_filters, declared_tests
+from its.recipe.load import load_recipe
+from its.recipe.presets import PRESETS
+from its.recipe.schema import EngineSection, PlainFilter
+from its.strategies.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +86,38 @@ def test_every_shipped_recipe_is_listed() -> None:
     assert sorted(listed) == sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
 
 
+def _firsts(name: str, heading: str) -> list[str]:
+    """The names between backticks in the first column of a section's tables."""
+    return [word for first, *_ in _rows(_section(name, heading)) for word in re.findall("`([a-z0-9_]+)`", first)]
+
+
+def test_every_rule_for_personas_is_listed() -> None:
+    assert _firsts("docs/strategies.md", "Rules") == list(RULES)
+
+
+def test_every_preset_is_listed() -> None:
+    tables = re.findall(r"^\| `(\w+)` \|", _read("docs/sources.md"), re.MULTILINE)
+    assert set(PRESETS) <= set(tables)
+
+
+def test_every_filter_is_listed() -> None:
+    plain = get_args(PlainFilter)
+    assert _firsts("docs/curation.md", "Filters")[: len(plain) + 3] == [*plain, "tokens", "language", "column"]
+
+
+def test_the_kinds_of_strategies_have_examples_in_a_recipe() -> None:
+    recipe = load_recipe(ROOT / "recipes" / "strategies.yaml", ROOT)
+    examples = [last.strip("`") for *_, last in _rows(_section("docs/strategies.md", "Kinds"))]
+    assert len(examples) > 8 and set(examples) <= set(recipe.strategies)
+
+
+def test_what_templates_may_use_is_listed() -> None:
+    """A document and a refusal must not say different things."""
+    rows = {first: rest[0] for first, *rest in _rows(_section("docs/security.md", "Code")) if rest}
+    filters, tests = (set(re.findall("[a-z_]{1,}", rows[name].split("`; in")[0])) for name in ("filters", "tests"))
+    assert filters == set(declared_filters()) and tests == {name for name in declared_tests() if name.isidentifier()}
+
+
 LIMITS = {
     "docs/security.md": [
         "sandbox.MAX_CHARACTERS sandbox.MAX_NODES sandbox.MAX_DEPTH sandbox.MAX_NESTED_LOOPS",
@@ -131,3 +168,99 @@ def _written(where: str, name: str) -> list[str]:
     number = int(eval(found.pop()))
     sizes = [f"{number >> bits} {unit}" for bits, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if number >> bits]
     return [f"{number:,}", *sizes[:1]]
+
+
+@pytest.mark.parametrize("name", ["ot1k_qwen2_5_32b", "limo_qwen2_5_32b"])
+def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -> None:
+    text = _section("recipes/README.md", "What the paper leaves open, and what we chose")
+    recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml", ROOT)
+    sampling, train, generation = recipe.writer.sampling, recipe.train, recipe.generation
+    limits = recipe.strategies["random"].limits
+    domains = recipe.strategies["random"].domains
+    assert limits is not None and domains is not None
+    for wanted in (
+        f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, {sampling.max_tokens} tokens, "
+        f"{recipe.writer.attempts} attempts",
+        f"overlong ({limits.max_words} words)",
+        f"{len(domains)} fields",
+        f"{train.epochs:g}, {train.global_batch_size} rows",
+        f"{train.sequence_length:,}; a longer row",
+        f"n = {generation.n} |",
+        f"temperature {generation.temperature:g}, top_p {generation.top_p:g}, up to {generation.max_tokens:,} tokens",
+        train.lr_scheduler,
+    ):
+        assert wanted in text, wanted
+    assert f"{train.learning_rate:.0e}".replace("e-0", "e-") in text
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}: `{name}`"
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md")
+        if path.name != "CHANGELOG.md"  # of its time
+        for name in re.findall(
+            r"`((?:its|tests|benchmarks|recipes|envs|docs|\.ci|\.github)/[a-z0-9_./]*)`", path.read_text("utf-8")
+        )
+        if not (ROOT / name).exists() and "rival" not in name and "mine" not in name
+    ]
+    assert not missing, "\n".join(missing)
+
+
+GRADED = [
+    *[("integer", "25", a, True) for a in ("025", "25.0", r"\$25", r"25 \text{ cm}", "x = 25", "20 + 5 = 25", "5^2")],
+    *[("integer", "25", a, True) for a in (r"\textbf{(C)}\ 25", r"25^{\text{th}}", r"\sqrt{625}")],
+    *[("number", r, a, True) for r, a in (("2500", r"2.5 \times 10^{3}"), ("2.5", "2,5"), ("1/6", r"0.1\overline{6}"))],
+    *[("math", r, a, False) for r, a in (("10^{-8}", "0.0000001"), ("2^{-98}", "2^{-99}"), ("3", "2.999999"))],
+    *[("math", "3", a, a == r"3 \text{ m}") for a in ("3m", r"3 \text{ m}")],
+    *[("math", r, a, True) for r, a in (("10\\pi", "31.4159"), (r"|x|", r"\sqrt{x^2}"), (r"2 \ln x", r"\ln x^2"))],
+    *[("math", "1/2", a, "circ" in a) for a in (r"\cos 60^\circ", r"\cos 60")],
+    *[
+        ("math", r, a, True)
+        for r, a in (("10", "10 km/h"), ("10", "10 cm^2"), ("12", "12 apples"), ("9.8", "9.8 m/s^2"))
+    ],
+    *[("math", r, a, True) for r, a in (("5000000", "5 million"), ("36", "3 dozen"), ("2/5", "4 tenths"))],
+    *[("math", r, a, False) for r, a in (("12", "12 below zero"), ("2 p.m.", "2 a.m."), ("AB", "ab"), ("r", "R"))],
+    *[
+        ("math", r, a, False)
+        for r, a in (("X = 5", "x = 5"), ("(-2,1)", "-2, 1"), ("y = 2", "x = 2"), ("4", r"4\sqrt(2)"))
+    ],
+    *[("math", r, a, True) for r, a in (("(-2,1)", "x = -2, y = 1"), ("(-2,2)", "|x| < 2"), ("2x + 1", "y = 2x + 1"))],
+    *[("math", r, r"\textbf{(C)}\ 12", True) for r in ("C", "12")],
+    *[("math", r, a, True) for r, a in (("x/2", "1/2x"), ("7/2", r"3\frac12"), ("x^{12}", "x^12"), ("0.5", "½"))],
+]
+"""Kind, reference, answer, whether docs/grading.md calls it correct."""
+
+
+def test_the_examples_of_grading_are_graded_so() -> None:
+    text = _read("docs/grading.md")
+    with Grader(workers=1) as grader:
+        for kind, reference, answer, right in GRADED:
+            assert answer in text, answer
+            item = Item("q", 0, f"\\boxed{{{answer}}}", reference, kind, None)  # type: ignore[arg-type]
+            verdict = grader.grade_one(item).verdict
+            assert (verdict == "correct") == right, f"{answer} against {reference}: {verdict}"
+
+
+def test_what_comments_and_docstrings_name_exists() -> None:
+    """Modules and what they define, documents, benchmarks and tests, wherever a text of the code names them."""
+    missing = []
+    for path in sorted((*ROOT.glob("its/**/*.py"), *ROOT.glob("benchmarks/*.py"))):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+            for name in re.findall(r"`(its(?:\.\w+)+)`", line):
+                if not _is_there(name.split(".")):
+                    missing.append(f"{path.relative_to(ROOT)}:{number}: `{name}`")
+            for name in re.findall(r"(?<![\w/.])((?:docs|benchmarks|tests/\w+)/\w+\.\w+)", line):
+                if not (ROOT / name).exists():
+                    missing.append(f"{path.relative_to(ROOT)}:{number}: {name}")
+    assert not missing, "\n".join(missing)
+
+
+def _is_there(parts: list[str]) -> bool:
+    """Whether a dotted name is a module, or is defined in one."""
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        module = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if module.is_file():
+            text = module.read_text(encoding="utf-8")
+            return all(re.search(rf"\b{name}\b", text) for name in parts[length:])
+    return False

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+LINKS = "and|as|at|below|beside|for|from|in|is|on|over|so|that|to|which|with"
 PHRASES = {
     r"(can|cannot|could|has to|is to|are to) be had": "is (not) available",
     r"(is|are|was|were|be|been|being) told(?! apart)": "receives; is reported; is given",
@@ -33,7 +34,7 @@ PHRASES = {
     r"(go|goes|going|went|gone) on(?! with\b)": "continues; resumes",
     r"at hand": "available",
     r"(?<!here\x20)(?<!which\x20)(is|are|was|were) no (?!longer|more|less|better|worse|different|such)\w+": "is not a",
-    r"of (its|their) own": "its own; separate",
+    rf"of (its|their) own(?!-| (?!{LINKS})\w)": "its own; separate",
     r"by (its|their) numbers?": "by index",
     r"comes? to(?= (\d|\{\}|`))": "totals",
     r"tests? (that )?holds?|holds? (it|that|them) by a test|held by (a )?tests?": "a test checks it",
@@ -56,7 +57,7 @@ def _without_wording_rules(text: str) -> str:
     return re.sub(r"^## Wording\n.*?(?=^## |\Z)", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
 
 
-def _strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
+def strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
     """Docstrings (`whole`, or the first line), and every text that may be a message: line, text."""
     documented: set[int] = set()
     for node in ast.walk(tree):
@@ -80,13 +81,13 @@ def _strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
 
 
 def _texts() -> Iterator[tuple[Path, int, str]]:
-    for path in sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "recipes" / "README.md")):
+    for path in sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[er]*/README.md"))):
         yield path, 1, _without_wording_rules(path.read_text(encoding="utf-8"))
     for path in (ROOT / "dvc.yaml", *sorted(ROOT.glob("recipes/*.yaml")), ROOT / "its" / "report" / "report.html.j2"):
         yield path, 1, path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "its").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for line, text in _strings(tree, whole="cli" in path.parts):
+        for line, text in strings(tree, whole="cli" in path.parts):
             yield path, line, text
 
 
