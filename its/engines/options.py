@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from its.engines.pipe import WORKERS
 from its.environments import Environment, ask_program, environment_variables
+from its.errors import SettingFault
 
 CHECKER = WORKERS / "check_vllm_options.py"
 CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
@@ -26,21 +27,13 @@ class VllmSettings:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-class OptionFault(NamedTuple):
-    """`key` begins with `options` or `environment`, as under `engine` in a recipe: `options.kv_cache_dtype`.
-
-    A combination that vLLM refuses is a fault of `options`.
-    """
-
-    key: str
-    message: str
-    hint: str | None
-
-
 def option_faults(
     environment: Environment, settings: Sequence[VllmSettings], log: Path, *, checker: Path = CHECKER
-) -> list[list[OptionFault]]:
+) -> list[list[SettingFault]]:
     """The faults of each of the settings, all at once; starts one process, in vLLM's environment, for all of them.
+
+    A path begins with `options` or `environment`, as under `engine` in a recipe: ("options", "kv_cache_dtype"). A
+    combination that vLLM refuses is a fault of `options`.
 
     Names, types, listed choices, bounds and combinations are vLLM's own. What depends on a model (whether its
     attention heads can be divided by `tensor_parallel_size`) or on the machine (whether memory is enough) is not seen,
@@ -65,7 +58,7 @@ def option_faults(
         environment,
         checker,
         asked,
-        lambda faults: [OptionFault(*fault) for fault in faults],
+        lambda faults: [SettingFault(tuple(str(key).split(".")), message, hint) for key, message, hint in faults],
         variables=process,
         seconds=CHECK_SECONDS,
         log=log,

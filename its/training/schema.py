@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from its.environments import Environment, ask_program, environment_variables
+from its.errors import SettingFault
 
 CHECKER = Path(__file__).parent / "workers" / "axolotl_schema.py"
 CHECK_SECONDS = 300.0
 """Importing Axolotl takes 20 s on two busy cores; a cold disk several times that."""
 
 
-class SchemaFault(NamedTuple):
-    """`path` leads to the setting in the configuration; () is a fault of several settings together."""
-
-    path: tuple[str | int, ...]
-    message: str
-
-
 def schema_faults(
     environment: Environment, configs: Sequence[tuple[dict[str, Any], bool, int]], log: Path, *, checker: Path = CHECKER
-) -> list[list[SchemaFault]]:
+) -> list[list[SettingFault]]:
     """The faults of each configuration; starts one process, in Axolotl's environment, for all of them.
 
     Axolotl names all faults of single settings at once, and of settings that do not go together the first. What it
@@ -44,7 +38,7 @@ def schema_faults(
         environment,
         checker,
         asked,
-        lambda faults: [SchemaFault(tuple(path), str(said)) for path, said in faults],
+        lambda faults: [SettingFault(tuple(path), str(said)) for path, said in faults],
         variables={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
         seconds=CHECK_SECONDS,
         log=log,
