@@ -231,7 +231,7 @@ CHANGES = [
         DATASET,
     ),
     code(
-        "curation/words.py",
+        "curation/comparable_text.py",
         UNLIKE,
         DATASET,
     ),
