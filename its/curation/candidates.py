@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from its.curation.words import VARIABLE, is_given
+from its.curation.comparable_text import VARIABLE, is_given
 
 Codes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]

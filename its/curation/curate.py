@@ -222,7 +222,7 @@ def _graded(
     source = Stream(_until_faults(rows))
     while batch := list(islice(source, _BATCH)):
         seen += len(batch)
-        for problem, fault in zip(batch, tools.reference_faults(batch, declared.answer), strict=True):
+        for problem, fault in zip(batch, tools.ungradable(batch, declared.answer), strict=True):
             if fault is not None:
                 wrong += 1
                 faults += [fault] if len(faults) < _FAULTS else []

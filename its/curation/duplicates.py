@@ -18,8 +18,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from its.curation.likeness import shape
-from its.curation.words import canonical, figure_words, is_given, words
+from its.curation.comparable_text import canonical, figure_words, is_given, words
+from its.curation.shared_words import shape
 from its.errors import Fault
 from its.types import Problem, listed_options
 

@@ -67,7 +67,7 @@ class Tools:
         answer_agrees: the grader's verdict on the solution as a response; None without a reference.
         solution_parses: whether an answer of the declared kind can be read out of the solution.
         references_agree: (a reference, an earlier one, the kind of both) -> whether they are one answer.
-        reference_faults: (problems, the kind of their references) -> for each why no answer could be graded against
+        ungradable: (problems, the kind of their references) -> for each why no answer could be graded against
             its reference, or None.
     """
 
@@ -75,7 +75,7 @@ class Tools:
     answer_agrees: Callable[[Problem], VerdictName | None]
     solution_parses: Callable[[Problem], bool]
     references_agree: Callable[[str, str, AnswerKind], bool]
-    reference_faults: Callable[[Sequence[Problem], AnswerKind], Sequence[Fault | None]]
+    ungradable: Callable[[Sequence[Problem], AnswerKind], Sequence[Fault | None]]
 
 
 Check = Callable[[Problem], str | None]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from its.curation.candidates import RUN
-from its.curation.likeness import longest_run
+from its.curation.comparable_text import is_given, words
 from its.curation.overlaps import Benchmarks, Comparison
-from its.curation.words import is_given, words
+from its.curation.shared_words import longest_run
 from its.recipe.schema import OverlapRule
 from its.types import Problem
 

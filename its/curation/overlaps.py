@@ -27,8 +27,8 @@ from itertools import islice
 from typing import Literal, get_args
 
 from its.curation.candidates import Candidate, Candidates
-from its.curation.likeness import in_two_pieces, longest_run, shape, shared_in_order
-from its.curation.words import VARIABLE, figure_words, is_given, words
+from its.curation.comparable_text import VARIABLE, figure_words, is_given, words
+from its.curation.shared_words import in_two_pieces, longest_run, shape, shared_in_order
 from its.recipe.schema import OverlapRule
 from its.types import Problem
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from its.engines.pipe import WORKERS
 from its.environments import Environment, environment_variables, run_checker
+from its.errors import SettingFault
 
 CHECKER = WORKERS / "check_vllm_options.py"
 CHECK_SECONDS = 300.0  # importing vLLM takes 8 s on an idle machine; a cold disk or a busy machine several times that
@@ -26,21 +27,13 @@ class VllmSettings:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-class OptionFault(NamedTuple):
-    """`key` begins with `options` or `environment`, as under `engine` in a recipe: `options.kv_cache_dtype`.
-
-    A combination that vLLM refuses is a fault of `options`.
-    """
-
-    key: str
-    message: str
-    hint: str | None
-
-
 def option_faults(
     environment: Environment, settings: Sequence[VllmSettings], log: Path, *, checker: Path = CHECKER
-) -> list[list[OptionFault]]:
+) -> list[list[SettingFault]]:
     """The faults of each of the settings; one process in vLLM's environment checks all of them.
+
+    A path begins with `options` or `environment`, as under `engine` in a recipe: ("options", "kv_cache_dtype"). A
+    combination that vLLM refuses is a fault of `options`.
 
     Names, types, listed choices, bounds and combinations are checked as vLLM does it. What depends on a model (whether
     `tensor_parallel_size` divides its attention heads) or on the machine (whether memory is enough) is not checked, and
@@ -65,7 +58,7 @@ def option_faults(
         environment,
         checker,
         items,
-        lambda faults: [OptionFault(*fault) for fault in faults],
+        lambda faults: [SettingFault(tuple(str(key).split(".")), message, hint) for key, message, hint in faults],
         variables=process,
         seconds=CHECK_SECONDS,
         log=log,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from its.errors import SettingFault
 from its.recipe.schema import Benchmark, Dataset, ProceduralSource
 from its.sources.fields import field_faults
 from its.sources.load import declared_fields
-
-Found = tuple[tuple[str | int, ...], str, str | None]
 
 
 def required_fields(declared: Dataset | Benchmark) -> tuple[str, ...]:
@@ -14,12 +13,12 @@ def required_fields(declared: Dataset | Benchmark) -> tuple[str, ...]:
     return ("reference",) if isinstance(declared, Benchmark) else ("solution",)
 
 
-def mapping_faults(section: str, name: str, declared: Dataset | Benchmark) -> list[Found]:
-    """The faults of `fields` or the preset, as (location in the recipe, message, hint)."""
+def mapping_faults(section: str, name: str, declared: Dataset | Benchmark) -> list[SettingFault]:
+    """The faults of `fields` or the preset."""
     if isinstance(declared.source, ProceduralSource):
         return []
-    out: list[Found] = []
+    out: list[SettingFault] = []
     for field, fault in field_faults(declared_fields(declared), required_fields(declared)):
         here = (section, name, *(["fields", *field.split(".")] if declared.fields else ["preset"]))
-        out.append((here, f"`{'.'.join(here)}`: {fault.message}", fault.hint))
+        out.append(SettingFault(here, f"`{'.'.join(here)}`: {fault.message}", fault.hint))
     return out

@@ -58,7 +58,7 @@ def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> To
         solution = problem.solution or ""
         return grader.grade_one(Item(problem.problem_id, 0, solution, reference, "math", SOLUTION_MARKS)).verdict
 
-    def reference_faults(problems: Sequence[Problem], kind: AnswerKind) -> list[Fault | None]:
+    def ungradable(problems: Sequence[Problem], kind: AnswerKind) -> list[Fault | None]:
         rows = [(place_of(problem), problem.reference, kind) for problem in problems]
         faults = {fault.where: fault for fault in ungradable_references(rows)}
         return [faults.get(place) for place, _, _ in rows]
@@ -68,7 +68,7 @@ def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> To
         answer_agrees=lambda problem: None if problem.reference is None else verdict(problem, problem.reference),
         solution_parses=lambda problem: verdict(problem, problem.reference or "0") not in ("no_answer", "grader_error"),
         references_agree=lambda one, other, kind: references_agree(one, other, kind, grader),
-        reference_faults=reference_faults,
+        ungradable=ungradable,
     )
 
 

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from its.environments import Environment, environment_variables, run_checker
+from its.errors import SettingFault
 
 CHECKER = Path(__file__).parent / "workers" / "axolotl_schema.py"
 CHECK_SECONDS = 300.0
 """Importing Axolotl takes 20 s on two busy cores; a cold disk several times that."""
 
 
-class SchemaFault(NamedTuple):
-    """`path` is the setting's place in the configuration; () if the fault is in a combination of settings."""
-
-    path: tuple[str | int, ...]
-    message: str
-
-
 def schema_faults(
     environment: Environment, configs: Sequence[tuple[dict[str, Any], bool, int]], log: Path, *, checker: Path = CHECKER
-) -> list[list[SchemaFault]]:
+) -> list[list[SettingFault]]:
     """The faults of each configuration; one process in Axolotl's environment checks all of them.
 
     Axolotl reports all faults of single settings, and the first one of a combination. What it learns only from the
@@ -44,7 +38,7 @@ def schema_faults(
         environment,
         checker,
         items,
-        lambda faults: [SchemaFault(tuple(path), str(message)) for path, message in faults],
+        lambda faults: [SettingFault(tuple(path), str(message)) for path, message in faults],
         variables={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
         seconds=CHECK_SECONDS,
         log=log,

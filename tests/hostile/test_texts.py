@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 from hostile.outcomes import LONG
 
+from its.curation.comparable_text import figure_words, words
 from its.curation.duplicates import near_groups
 from its.curation.filters import has_box, is_complete, needs_figure
-from its.curation.words import figure_words, words
 from its.grading.equal import GraderError, compare_answer
 from its.grading.extract import extract_answer
 from its.grading.normalise import AnswerKind, normalise_answer, parse_number, read_answer

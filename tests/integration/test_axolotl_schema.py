@@ -12,11 +12,12 @@ from integration.clone import ROOT
 
 from its.checks.train import train_faults
 from its.environments import environment_variables, find_environment
+from its.errors import SettingFault
 from its.home import its_home
 from its.recipe.axolotl_keys import KEYS
 from its.recipe.document import read_document
 from its.recipe.load import load_recipe
-from its.training.schema import CHECKER, SchemaFault, schema_faults
+from its.training.schema import CHECKER, schema_faults
 
 pytestmark = pytest.mark.integration
 
@@ -69,5 +70,5 @@ def test_faults_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for (change, _, path, message), found in zip(FAULTY, told[2:], strict=False):
         assert len(found) == 1 and found[0].path[: len(path)] == path and message in found[0].message, (change, found)
     assert {fault.path for fault in told[-1]} == {("datasets", "shards"), ("sequence_len",), ("num_epochs",)}
-    assert isinstance(told[-1][0], SchemaFault)
+    assert isinstance(told[-1][0], SettingFault)
     assert [path.name for path in tmp_path.iterdir()] == ["check.log"]

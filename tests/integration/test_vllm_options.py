@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from integration.clone import ROOT
 
-from its.engines.options import OptionFault, VllmSettings, option_faults
+from its.engines.options import VllmSettings, option_faults
 from its.environments import find_environment
+from its.errors import SettingFault
 from its.home import its_home
 
 pytestmark = pytest.mark.integration
@@ -99,7 +100,7 @@ ALL_AT_ONCE = VllmSettings(
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[OptionFault]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[SettingFault]]:
     environment = find_environment("vllm", ROOT, its_home(ROOT))
     faulty = [VllmSettings(options, variables) for options, variables, *_ in FAULTY]
     return option_faults(
@@ -107,25 +108,25 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[OptionFault]]:
     )
 
 
-def test_sound_options_pass(told: list[list[OptionFault]]) -> None:
+def test_sound_options_pass(told: list[list[SettingFault]]) -> None:
     assert told[: len(SOUND)] == [[] for _ in SOUND]
 
 
-def test_each_fault_is_told_with_its_key(told: list[list[OptionFault]]) -> None:
+def test_each_fault_is_told_with_its_key(told: list[list[SettingFault]]) -> None:
     for (options, variables, key, message, hint), found in zip(FAULTY, told[len(SOUND) :], strict=False):
-        assert [fault.key for fault in found] == [key], (options, variables, found)
+        assert [".".join(map(str, fault.path)) for fault in found] == [key], (options, variables, found)
         assert message in found[0].message, found
         assert (hint is None and found[0].hint is None) or (hint or "?") in str(found[0].hint), found
 
 
-def test_ray_has_to_be_in_the_environment(told: list[list[OptionFault]]) -> None:
+def test_ray_has_to_be_in_the_environment(told: list[list[SettingFault]]) -> None:
     environment = find_environment("vllm", ROOT, its_home(ROOT))
     keys = [] if "ray" in environment.versions else ["options.distributed_executor_backend"]
-    assert [fault.key for fault in told[-2]] == keys
+    assert [".".join(map(str, fault.path)) for fault in told[-2]] == keys
 
 
-def test_all_faults_come_at_once(told: list[list[OptionFault]]) -> None:
-    assert {fault.key for fault in told[-1]} == {
+def test_all_faults_come_at_once(told: list[list[SettingFault]]) -> None:
+    assert {".".join(map(str, fault.path)) for fault in told[-1]} == {
         "options.tensor_paralel_size",
         "options.kv_cache_dtype",
         "options.data_parallel_size",

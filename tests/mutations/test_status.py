@@ -232,7 +232,7 @@ CHANGES = [
         DATASET,
     ),
     code(
-        "curation/words.py",
+        "curation/comparable_text.py",
         UNLIKE,
         DATASET,
     ),

@@ -27,7 +27,7 @@ TOOLS = Tools(
     answer_agrees=lambda p: _verdict(p),
     solution_parses=lambda p: "=" in (p.solution or ""),
     references_agree=lambda one, other, kind: False,
-    reference_faults=lambda problems, kind: [
+    ungradable=lambda problems, kind: [
         Fault(str(p.row), f"odd {kind}") if p.reference == "odd" else None for p in problems
     ],
 )

@@ -100,7 +100,7 @@ def test_few_problems_are_the_exact_permutation_test() -> None:
     for size in (5, 8, 10):
         treated, control = (generator.binomial(8, rate, size) / 8 for rate in (0.6, 0.4))
         found = contrast("x", treated, control, seed=1, draws=5000)
-        assert found.test == "sign_flip_exact"
+        assert found.p_value_method == "sign_flip_exact"
         wanted = stats.permutation_test(
             (treated, control), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
         )
@@ -111,7 +111,7 @@ def test_drawn_signs_come_near_the_permutation_test_of_scipy() -> None:
     generator = np.random.default_rng(5)
     treated, control = (generator.binomial(8, rate, 40) / 8 for rate in (0.55, 0.45))
     found = contrast("x", treated, control, seed=1, draws=20_000)
-    assert found.test == "sign_flip"
+    assert found.p_value_method == "sign_flip"
     wanted = stats.permutation_test(
         (treated, control),
         lambda x, y, axis: np.mean(x - y, axis=axis),

@@ -107,6 +107,20 @@ def test_steps_follow_each_other_and_are_counted(of_files: Callable[..., Study])
     assert overlap["text"] == overlap["benchmark_text"] == test[0]["q"]
 
 
+def test_decontamination_knows_the_problems_that_the_benchmark_leaves_out(of_files: Callable[..., Study]) -> None:
+    """A filter and a sample change what is measured today, and not what a model must not be trained on."""
+    train, test = _rows(5), _rows(8, 100)
+    train += [{**row, "level": 1} for row in test]
+    more = "    decontamination: {against: [arithmetic_test], action: drop}\n"
+    few = "    filters: [{name: column, of: level, keep: [0]}]\n    sample: {size: 1, seed: 1}\n"
+    study = of_files(train, test, more, few)
+    run_stage("prepare", "arithmetic_test")
+    assert len(study.problems("arithmetic_test")) == 1
+    run_stage("prepare", "arithmetic")
+    assert [row.text for row in study.problems("arithmetic")] == [row["q"] for row in train[:5]]
+    assert _card(study, "arithmetic")["overlaps"] == {"rows": 8, "benchmarks": {"arithmetic_test": 8}}
+
+
 def test_faulty_rows_stop_the_stage_or_are_put_aside(of_files: Callable[..., Study]) -> None:
     train = _rows(5)
     del train[1]["q"]

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from its.environments import Environment, find_environment
-from its.errors import RunError
+from its.errors import RunError, SettingFault
 from its.training import schema as module
-from its.training.schema import SchemaFault, schema_faults
+from its.training.schema import schema_faults
 
 ENVIRONMENT = Environment("axolotl", "axolotl_cpu", Path("nowhere"), Path(sys.executable), "lock", {})
 CONFIGS: list[tuple[dict[str, Any], bool, int]] = [({"bf16": True}, True, 8), ({"a": "\u00fc"}, False, 1)]
@@ -25,10 +25,10 @@ Its = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Callable[..., list[list[SchemaFault]]]:
+def ask(tmp_path: Path) -> Callable[..., list[list[SettingFault]]]:
     """The faults that a stand-in for the checker tells, whose body is given; `asked` is what it was given."""
 
-    def asked(body: str) -> list[list[SchemaFault]]:
+    def asked(body: str) -> list[list[SettingFault]]:
         program = tmp_path / "checker.py"
         program.write_text(f"import json, os, sys, time\nasked = json.load(sys.stdin)\n{body}\n", encoding="utf-8")
         return schema_faults(ENVIRONMENT, CONFIGS, tmp_path / "logs" / "check.log", checker=program)
@@ -36,7 +36,7 @@ def ask(tmp_path: Path) -> Callable[..., list[list[SchemaFault]]]:
     return asked
 
 
-def test_each_configuration_arrives_and_gets_its_own_faults(ask: Callable[..., list[list[SchemaFault]]]) -> None:
+def test_each_configuration_arrives_and_gets_its_own_faults(ask: Callable[..., list[list[SettingFault]]]) -> None:
     first, second = ask("json.dump([[[['a', 0], json.dumps(item)]] for item in asked], sys.stdout)")
     assert first[0].path == ("a", 0)
     assert json.loads(first[0].message) == {"config": {"bf16": True}, "gpu": True, "devices": 8}
@@ -59,7 +59,7 @@ def test_nothing_to_check_starts_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_check_that_fails_is_no_clean_bill(
-    ask: Callable[..., list[list[SchemaFault]]], tmp_path: Path, body: str, message: str
+    ask: Callable[..., list[list[SettingFault]]], tmp_path: Path, body: str, message: str
 ) -> None:
     with pytest.raises(RunError, match=message) as caught:
         ask(body)
@@ -67,7 +67,7 @@ def test_a_check_that_fails_is_no_clean_bill(
 
 
 def test_a_check_that_hangs_is_ended(
-    ask: Callable[..., list[list[SchemaFault]]], monkeypatch: pytest.MonkeyPatch
+    ask: Callable[..., list[list[SettingFault]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHECK_SECONDS", 1.0)
     with pytest.raises(RunError, match="no answer in 1 s"):

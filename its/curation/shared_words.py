@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from its.curation.words import VARIABLE
+from its.curation.comparable_text import VARIABLE
 
 
 def shape(words: Sequence[str]) -> list[str]:

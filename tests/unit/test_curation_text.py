@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from its.curation.likeness import in_two_pieces, longest_run, shape, shared_in_order
-from its.curation.words import canonical, figure_words, words
+from its.curation.comparable_text import canonical, figure_words, words
+from its.curation.shared_words import in_two_pieces, longest_run, shape, shared_in_order
 
 
 @pytest.mark.parametrize(
