@@ -22,10 +22,10 @@ from its.files import atomic_file, read_regular
 from its.report.build import build_report
 from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
 from its.report.sentences import selection_sentences
+from its.report.warnings import cell_warnings, setting_warnings
 from its.results import (
     CellResult,
     Cells,
-    Comparison,
     Comparisons,
     File,
     Selection,
@@ -40,8 +40,6 @@ from its.shown import shown
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
-WARNED_RATE = 0.1  # of a cell's responses: from here on the report warns
-EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 
 
@@ -315,9 +313,13 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], found: ReportData) 
             shared = sum(_folded(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
-    out += _different(found.comparisons)
-    for cell in found.cells:
-        out += unusual_rates(study, cell)
+    generation = study.recipe.generation
+    out += setting_warnings(found.comparisons)
+    out += [
+        text
+        for cell in found.cells
+        for text in cell_warnings(cell, max_tokens=generation.max_tokens, temperature=generation.temperature)
+    ]
     return out
 
 
@@ -335,48 +337,6 @@ def _unproven(study: Study) -> list[str]:
             if reason != "compared":
                 unproven.setdefault(reason, []).append(name)
     return [f"token ids of the prompts of {', '.join(names)}: {reason}" for reason, names in unproven.items()]
-
-
-def _different(comparisons: Sequence[Comparison]) -> list[str]:
-    found: dict[str, list[str]] = {}
-    for row in comparisons:
-        for setting, values in row.different_settings.items():
-            found.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(row.name)
-    return [
-        f"cells generated with different settings are compared: {setting}, in {'; '.join(dict.fromkeys(names))}"
-        for setting, names in found.items()
-    ]
-
-
-def unusual_rates(study: Study, cell: CellResult) -> list[str]:
-    """The warnings about one cell: responses that were cut, loop, lack an answer, failed or are equal."""
-    out = []
-    name = f"{cell.checkpoint} on {cell.benchmark}, test {cell.test}"
-    generation = study.recipe.generation
-    if cell.truncated_rate >= WARNED_RATE:
-        out.append(
-            f"{name}: {100 * cell.truncated_rate:.0f} % of the responses were cut at max_tokens "
-            f"({generation.max_tokens}): with more its accuracy could be higher"
-        )
-    if cell.loop_rate >= WARNED_RATE:
-        out.append(f"{name}: {100 * cell.loop_rate:.0f} % of the responses end in a repetition loop")
-    if cell.no_answer_rate >= WARNED_RATE:
-        out.append(f"{name}: {100 * cell.no_answer_rate:.0f} % of the responses contain no answer")
-    if cell.errors:
-        out.append(
-            f"{name}: {cell.errors} of {cell.problems * cell.n} responses were refused, withheld or interrupted "
-            "(finish_reason error); without a text they count as not correct"
-        )
-    if cell.n > 1 and cell.equal_samples >= EQUAL_RATE * cell.problems:
-        out.append(
-            f"{name}: the {cell.n} responses to each of {cell.equal_samples} of {cell.problems} problems are one text, "
-            f"or less than half as many, word for word, at temperature {generation.temperature:g}: either the engine "
-            "(of a fleet each server) does not honour seeds, or the model is that certain; they carry no more "
-            "information than those few texts"
-        )
-    if cell.grader_errors:
-        out.append(f"{name}: the grader failed on {cell.grader_errors} responses; they count as not correct")
-    return out
 
 
 def _provenance(study: Study) -> dict[str, Any]:

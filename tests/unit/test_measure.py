@@ -15,11 +15,13 @@ from unit.data_samples import write_set
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError
+from its.report.warnings import cell_warnings
 from its.results import RESULTS_VERSION
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
 from its.stages.report import best_pair, summary, unusual_rates
 from its.study.study import Checkpoint, Study, join_query_id, load_study
+from its.stages.report import best_pair, summary
 from its.types import Problem, Response, Verdict
 
 Edit = Callable[..., None]
@@ -90,7 +92,8 @@ class Written:
             write_rows(self.study.responses_path(checkpoint, benchmark, test), reversed(responses))
 
     def warnings(self) -> list[str]:
-        return [text for cell in summary(self.study).cells for text in unusual_rates(self.study, cell)]
+        cells = summary(self.study).cells
+        return [text for cell in cells for text in cell_warnings(cell, max_tokens=256, temperature=0.7)]
 
     def results(self, name: str) -> Any:
         return json.loads(self.study.results(f"{name}.json").read_text(encoding="utf-8"))

@@ -20,6 +20,8 @@ from its.report.data import ReportData
 from its.report.numbers import percent, points
 from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
+from its.report.warnings import cell_warnings
+from its.results import CellResult
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 
@@ -620,3 +622,25 @@ def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> N
     text = build_report(data(study))
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
     assert "a\\x1b[31m b\\x07 c\\u202e d\\x9b e\\u2028 f\ng\\rh\ti" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"truncated_rate": 0.1}, "10 % of the responses were cut at max_tokens (256)"),
+        ({"loop_rate": 0.25}, "25 % of the responses end in a repetition loop"),
+        ({"no_answer_rate": 0.5}, "50 % of the responses contain no answer"),
+        ({"errors": 1}, "1 of 200 responses were refused, withheld or interrupted"),
+        ({"n": 4, "equal_samples": 180}, "the 4 responses to each of 180 of 200 problems are one text"),
+        ({"grader_errors": 2}, "the grader failed on 2 responses"),
+    ],
+)
+def test_each_unusual_rate_of_a_cell_has_its_warning(changes: dict[str, Any], warning: str) -> None:
+    usual = {"truncated_rate": 0.099, "loop_rate": 0.099, "no_answer_rate": 0.099, "n": 4, "equal_samples": 179}
+    assert cell_warnings(_result(usual), max_tokens=256, temperature=0.7) == []
+    (found,) = cell_warnings(_result(changes), max_tokens=256, temperature=0.7)
+    assert found.startswith(f"smollm2_135m-arithmetic-none-1 on sums, test random: {warning}")
+
+
+def _result(changes: dict[str, Any]) -> CellResult:
+    return CellResult.model_validate(cell("none", "random", **changes))

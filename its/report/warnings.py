@@ -1,0 +1,52 @@
+"""What a reader has to know about cells before trusting their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from its.results import CellResult, Comparison
+
+WARNED_RATE = 0.1  # of a cell's responses: from here on there is a warning
+EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
+
+
+def setting_warnings(comparisons: Sequence[Comparison]) -> list[str]:
+    """Each setting that differs between cells that are compared."""
+    found: dict[str, list[str]] = {}
+    for row in comparisons:
+        for setting, values in row.different_settings.items():
+            found.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(row.name)
+    return [
+        f"cells generated with different settings are compared: {setting}, in {'; '.join(dict.fromkeys(names))}"
+        for setting, names in found.items()
+    ]
+
+
+def cell_warnings(cell: CellResult, *, max_tokens: int, temperature: float) -> list[str]:
+    """Responses of a cell that were cut, loop, lack an answer, failed or are equal, where there are many."""
+    out = []
+    name = f"{cell.checkpoint} on {cell.benchmark}, test {cell.test}"
+    if cell.truncated_rate >= WARNED_RATE:
+        out.append(
+            f"{name}: {100 * cell.truncated_rate:.0f} % of the responses were cut at max_tokens ({max_tokens}): with "
+            "more its accuracy could be higher"
+        )
+    if cell.loop_rate >= WARNED_RATE:
+        out.append(f"{name}: {100 * cell.loop_rate:.0f} % of the responses end in a repetition loop")
+    if cell.no_answer_rate >= WARNED_RATE:
+        out.append(f"{name}: {100 * cell.no_answer_rate:.0f} % of the responses contain no answer")
+    if cell.errors:
+        out.append(
+            f"{name}: {cell.errors} of {cell.problems * cell.n} responses were refused, withheld or interrupted "
+            "(finish_reason error); without a text they count as not correct"
+        )
+    if cell.n > 1 and cell.equal_samples >= EQUAL_RATE * cell.problems:
+        out.append(
+            f"{name}: the {cell.n} responses to each of {cell.equal_samples} of {cell.problems} problems are one text, "
+            f"or less than half as many, word for word, at temperature {temperature:g}: either the engine (of a fleet "
+            "each server) does not honour seeds, or the model is that certain; they carry no more information than "
+            "those few texts"
+        )
+    if cell.grader_errors:
+        out.append(f"{name}: the grader failed on {cell.grader_errors} responses; they count as not correct")
+    return out
