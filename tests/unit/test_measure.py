@@ -19,9 +19,8 @@ from its.report.warnings import cell_warnings
 from its.results import RESULTS_VERSION
 from its.rows import write_json, write_rows
 from its.seeds import derive_random
-from its.stages.report import best_pair, summary, unusual_rates
-from its.study.study import Checkpoint, Study, join_query_id, load_study
 from its.stages.report import best_pair, summary
+from its.study.study import Checkpoint, Study, join_query_id, load_study
 from its.types import Problem, Response, Verdict
 
 Edit = Callable[..., None]
