@@ -21,7 +21,7 @@ LAYOUT = re.compile(
     r"\n\x08\nReads   (?P<reads>\S.*)\nWrites  (?P<writes>\S.*)\nExample (?P<example>\S.*)"
 )
 VERB = re.compile(
-    "Add|Build|Check|Choose|Compare|Count|Explain|Export|Fine-tune|Give|Grade|Inspect|Install|List|Load|Look|Maintain|Measure|"
+    "Add|Build|Check|Choose|Compare|Count|Explain|Export|Fine-tune|Give|Grade|Import|Inspect|Install|List|Load|Look|Maintain|Manage|Measure|"
     "Print|Read|Remove|Render|Request|Run|Sample|Scaffold|Show|Trace|Try|Write"
 )
 
