@@ -122,9 +122,9 @@ LIMITS = {
     "docs/security.md": [
         "sandbox.MAX_CHARACTERS sandbox.MAX_NODES sandbox.MAX_DEPTH sandbox.MAX_NESTED_LOOPS",
         "filters.MAX_MARK filters.MAX_PARTS",
-        "document.MAX_BYTES plain.MAX_DEPTH plain.MAX_TEXT plain.MAX_KEY schema.MAX_NAME plain.MAX_BITS",
+        "document.MAX_BYTES values.MAX_DEPTH values.MAX_TEXT values.MAX_KEY base.MAX_NAME values.MAX_BITS",
         "rows.MAX_LINE_BYTES",
-        "data_files.MAX_FILES data_files.MAX_ENTRIES references.MAX_PARTS",
+        "data_files.MAX_FILES data_files.MAX_ENTRIES source_checks.MAX_PARTS",
         "rows.MAX_DOCUMENT_BYTES",
         "fleet.ANSWER_BYTES fleet.ERROR_BYTES",
         "fleet.MOST_TEXT",
@@ -143,7 +143,7 @@ LIMITS = {
     ],
     "docs/store.md": ["rows.MAX_LINE_BYTES", "values.MAX_VALUES", "store.MAX_SESSIONS", "store.MAX_RATIO"],
     "docs/openai.md": ["fleet.ANSWER_BYTES fleet.ERROR_BYTES"],
-    "docs/design.md": ["document.MAX_BYTES plain.MAX_DEPTH document.NODE_SIZE"],
+    "docs/design.md": ["document.MAX_BYTES values.MAX_DEPTH document.NODE_SIZE"],
 }
 """Constants (of a module, or of a folder) whose numbers a row of a table, or a paragraph, has together."""
 
