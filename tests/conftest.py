@@ -1,4 +1,4 @@
-"""Shared by all tests: a study in its own folder, golden files, engines fake beyond the process."""
+"""Shared by all tests: a study in its own folder, golden files, engines that are fakes behind the process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give every test the same signals, variables and umask.
 
     A background shell and `nohup` ignore SIGINT and SIGHUP, and a child inherits that. A handler is not inherited: with
-    one that does nothing this process still ignores the signal, and its children start with the default.
+    one that does nothing this process goes on ignoring the signal, and its children start with the default.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -53,7 +53,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         path = GOLDEN / name
         if request.config.getoption("--update-golden"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         assert path.is_file(), f"no {path}: run pytest --update-golden and look at it"
         assert text == path.read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's declarations (no data) with the quickstart in params.yaml; the current folder; its own home."""
+    """A clone's declarations (no data) with the quickstart as the active recipe; the current folder; its own home."""
     folder = tmp_path / "study"
     folder.mkdir()
     shutil.copy(ROOT / "dvc.yaml", folder)
@@ -82,7 +82,7 @@ def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     script, log = tmp_path / "script.json", tmp_path / "asked.jsonl"
     monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
     monkeypatch.setenv("ITS_FAKE_LOG", str(log))
-    # The stage looks every half second for what a training says; the fake is done in a tenth of that.
+    # The stage reads the progress of a training every half second; the fake is done in a tenth of that.
     monkeypatch.setattr(
         "its.training.run.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.02), monotonic=time.monotonic)
     )
