@@ -1,7 +1,7 @@
-"""Whether the statistics keep their promises: coverage, false alarms, power, the choice of a pair, time.
+"""Do the statistics keep their promises: coverage, false alarms, power, the choice of a pair, time.
 
 Everything is simulated from seeds, so the figures repeat. `nice -n 19 python benchmarks/calibration.py` takes some
-minutes; `--only coverage` runs one part, `--trials` sets how many tables are drawn. docs/statistics.md has
+minutes; `--only coverage` and its like make one part, `--trials` sets how many tables are drawn. docs/statistics.md has
 the figures.
 """
 
@@ -23,25 +23,23 @@ from math import lgamma, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from its.metrics.bootstrap import resampled_counts
+from its.metrics.bootstrap import hierarchical_bootstrap, resampled_counts
 from its.metrics.cells import Cell, cell_rows
-from its.metrics.chosen_pair import nested_rows, selection_rows
-from its.metrics.compare import contrast, minimum_detectable_difference
-from its.metrics.comparisons import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
+from its.metrics.compare import contrast, detectable
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.majority import maj_at_k
+from its.metrics.planned import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
 from its.metrics.quantiles import normal_quantile, t_quantile
+from its.metrics.reporting import nested_rows, selection_rows
 from its.metrics.selection import choose, nested_estimate
 from its.metrics.table import compare_cells
-from its.results import Block, Role
 from its.seeds import derive_seed
-from its.stages.measure import BLOCK_OF
 
 PROBLEMS = (30, 60, 500)
 SAMPLES = (1, 2, 4, 8, 16)
 RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
 SPREADS = {"equal": None, "beta 8": 8.0, "beta 2": 2.0, "beta 0.5": 0.5, "beta 0.1": 0.1}
-"""How much problems differ: all of one rate, or rates from a beta distribution with this sum of parameters."""
+"""How unlike problems are: all of one rate, or rates from a beta distribution with this sum of parameters."""
 Bounds = tuple[float, float]
 
 
@@ -114,7 +112,7 @@ def _share(setting: Setting, bounds: Callable[[NDArray[np.float64], int], Bounds
 def coverage(trials: int) -> dict[str, object]:
     """Coverage of 95 % intervals over the grid; the percentile bootstrap on fewer trials, since it is slow.
 
-    Of hundreds of settings some are outside a band by chance: those of ours are drawn again, with 20 times the trials.
+    Of hundreds of settings some lie outside a band by chance: those of ours that do are drawn anew, 20 times as often.
     """
     methods: dict[str, tuple[Callable[[NDArray[np.float64], int], Bounds], int]] = {
         "its": (_ours, trials),
@@ -151,7 +149,7 @@ def coverage(trials: int) -> dict[str, object]:
 
 
 def one_response(_: int) -> dict[str, object]:
-    """One response a problem: coverage and mean length computed exactly at 801 rates from 0.1 to 0.9."""
+    """One response a problem: coverage and mean length worked out exactly at 801 rates from 0.1 to 0.9."""
     out: dict[str, object] = {}
     rates = np.linspace(0.1, 0.9, 801)
     for total in (10, 20, 30, 40, 60, 100, 198, 500):
@@ -175,7 +173,7 @@ def one_response(_: int) -> dict[str, object]:
 
 
 def differences(trials: int) -> dict[str, object]:
-    """Paired contrasts: coverage of their intervals, false alarms at 5 %, power at the detectable difference."""
+    """Paired contrasts: coverage of their intervals, false alarms at 5 %, and how often `detectable` is detected."""
     out = {}
     for problems in (30, 60, 200):
         for n in (1, 4, 16):
@@ -186,10 +184,10 @@ def differences(trials: int) -> dict[str, object]:
                 one, two = (generator.binomial(n, rates) / n for _ in range(2))
                 null = contrast("null", one, two, seed=trial, draws=400)
                 covered += null.low <= 0 <= null.high
-                alarms += null.significant
-                gain = min(0.4, minimum_detectable_difference(one - two) or 0.4)
+                alarms += not null.within_noise
+                gain = min(0.4, detectable(one - two) or 0.4)
                 better = generator.binomial(n, rates + gain) / n
-                found += contrast("gain", better, two, seed=trial, draws=400).significant
+                found += not contrast("gain", better, two, seed=trial, draws=400).within_noise
             shares = {"coverage": covered, "false alarms": alarms, "power at detectable": found}
             out[f"{problems} problems, n = {n}"] = {key: round(value / trials, 4) for key, value in shares.items()}
     return {"trials": trials, **out}
@@ -205,16 +203,16 @@ def table(trials: int) -> dict[str, object]:
             rates = generator.beta(1, 1, size=problems)
             values = {str(i): generator.binomial(n, rates) / n for i in range(16)}
             tests = compare_cells(values, list(combinations(values, 2)), seed=trial, draws=1000)
-            alarms += any(test.significant for test in tests)
-            raw += any(test.raw_p_value < 0.05 for test in tests)
+            alarms += any(not test.within_noise for test in tests)
+            raw += any(test.raw < 0.05 for test in tests)
         out[f"{problems} problems, n = {n}"] = {"any": alarms / trials, "any, uncorrected": raw / trials}
     return {"trials": trials, **out}
 
 
 def selection(trials: int) -> dict[str, object]:
-    """The best of 16 equal cells: bias of its own mean, of a held-out benchmark and of the nested estimate, in points.
+    """The best of 16 equal cells: what its own mean, a held-out benchmark and the nested estimate say of it, in points.
 
-    And 16 cells of different rates, where the truth is the rate of the chosen cell.
+    And 16 cells of unlike rates, where the truth is the rate of the cell that was chosen.
     """
     out = {}
     for what, gaps in (("equal", np.zeros(16)), ("unlike", np.linspace(-0.1, 0.1, 16))):
@@ -233,7 +231,7 @@ def selection(trials: int) -> dict[str, object]:
                 nested = nested_estimate(tables[0], responses=n, seed=trial, repeats=20)
                 errors["maximum"].append(float(tables[0][name].mean()) - truth)
                 errors["held-out benchmark"].append(float(tables[1][name].mean()) - truth)
-                errors["nested"].append(nested.score - truth)
+                errors["nested"].append(nested.estimate - truth)
                 covered["held-out benchmark"] += held.low <= truth <= held.high
                 covered["nested"] += nested.low <= truth <= nested.high
             out[f"{what}, {problems} problems, n = {n}"] = {
@@ -241,23 +239,6 @@ def selection(trials: int) -> dict[str, object]:
                 **{f"{key}, coverage": round(value / trials, 3) for key, value in covered.items()},
             }
     return {"trials": trials, **out}
-
-
-def _hierarchical_bootstrap(correct_S_P: NDArray[np.int64], n: int, *, seed: int, draws: int) -> NDArray[np.float64]:
-    """Draws of avg@n under resampling of training seeds and problems, crossed: what `seeds_interval` is compared with.
-
-    Seeds are few: S of them show (S - 1) / S of their variance, for which `seeds_interval` corrects.
-
-    Args:
-        correct_S_P: training seed, then problem: how many of its n responses are correct.
-    """
-    seeds, problems = correct_S_P.shape
-    generator = np.random.default_rng(seed)
-    out = []
-    for counts in resampled_counts(problems, draws, generator):
-        weights = np.concatenate(list(resampled_counts(seeds, len(counts), generator)))
-        out.append(((weights @ (correct_S_P / n)) * counts).sum(axis=1) / (seeds * problems))
-    return np.concatenate(out)
 
 
 def seeds(trials: int) -> dict[str, object]:
@@ -276,14 +257,14 @@ def seeds(trials: int) -> dict[str, object]:
                 )
                 both = seeds_interval(correct / 16, responses=16)
                 alone = mean_interval((correct / 16).mean(axis=0), responses=16 * count)
-                drawn = np.quantile(_hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
+                drawn = np.quantile(hierarchical_bootstrap(correct, 16, seed=trial, draws=400), [0.025, 0.975])
                 hits["its"] += both.low <= 0.5 <= both.high
                 hits["problems alone"] += alone.low <= 0.5 <= alone.high
                 hits["hierarchical percentile"] += bool(drawn[0] <= 0.5 <= drawn[1])
                 sides = other / 16, correct / 16
                 means = [side.mean(axis=0) for side in sides]
-                alarms["its"] += contrast("null", *sides, seed=trial, draws=200).significant
-                alarms["problems alone"] += contrast("null", *means, seed=trial, draws=200).significant
+                alarms["its"] += not contrast("null", *sides, seed=trial, draws=200).within_noise
+                alarms["problems alone"] += not contrast("null", *means, seed=trial, draws=200).within_noise
             out[f"{count} seeds, spread {100 * spread:g} points"] = {
                 "coverage of a pair": {name: round(times / trials, 3) for name, times in hits.items()},
                 "false alarms of a contrast": {name: round(times / trials, 3) for name, times in alarms.items()},
@@ -298,13 +279,12 @@ def speed(draws: int) -> dict[str, object]:
     seed_of = partial(derive_seed, 1)
     strategies = ("none", "similar", "unsimilar", "random")
     cells: list[Cell] = []
-    sets: tuple[tuple[str, int, Role], ...] = (
+    for benchmark, problems, role in (
         ("a", 30, "report"),
         ("b", 30, "report"),
         ("c", 198, "select"),
         ("d", 500, "report"),
-    )
-    for benchmark, problems, role in sets:
+    ):
         rates = generator.beta(1, 1, size=problems)
         for train in (None, *strategies):
             for test in strategies:
@@ -312,7 +292,7 @@ def speed(draws: int) -> dict[str, object]:
                 wrong = [[f"{i}" for i in generator.integers(0, 6, size=16 - c)] for c in correct]
                 ballots = [["right"] * int(c) + w for c, w in zip(correct, wrong, strict=True)]
                 known = {"right": True, **{str(i): False for i in range(6)}}
-                block: Block = "base" if train is None else BLOCK_OF[train != "none", test != "none"]
+                block = "base" if train is None else "".join("N" if s == "none" else "X" for s in (train, test))
                 tokens = generator.poisson(9000, size=problems) * 16
                 cells.append(
                     Cell(
@@ -363,7 +343,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def main() -> None:
-    """Print one JSON document for each requested part."""
+    """Print one JSON document for each part that was asked for."""
     parts: dict[str, Callable[[int], dict[str, object]]] = {
         "coverage": coverage,
         "one response": one_response,
