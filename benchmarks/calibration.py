@@ -112,7 +112,7 @@ def _share(setting: Setting, bounds: Callable[[NDArray[np.float64], int], Bounds
 def coverage(trials: int) -> dict[str, object]:
     """Coverage of 95 % intervals over the grid; the percentile bootstrap on fewer trials, since it is slow.
 
-    Of hundreds of settings some lie outside a band by chance: those of ours that do are drawn anew, 20 times as often.
+    Of hundreds of settings some lie outside a band by chance: those of ours that do are drawn again, 20 times as often.
     """
     methods: dict[str, tuple[Callable[[NDArray[np.float64], int], Bounds], int]] = {
         "its": (_ours, trials),
@@ -343,7 +343,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def main() -> None:
-    """Print one JSON document for each part that was asked for."""
+    """Print one JSON document for each part that was requested."""
     parts: dict[str, Callable[[int], dict[str, object]]] = {
         "coverage": coverage,
         "one response": one_response,

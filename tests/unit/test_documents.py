@@ -427,7 +427,9 @@ def _over(under: Any, upper: Any) -> Any:
 
 def test_written_python_imports_what_exists() -> None:
     for block in filter(is_python, BLOCKS):
-        lines = [line for line in ast.parse(block.text).body if isinstance(line, ast.Import | ast.ImportFrom)]
+        lines: list[ast.stmt] = [
+            line for line in ast.parse(block.text).body if isinstance(line, ast.Import | ast.ImportFrom)
+        ]
         exec(compile(ast.Module(lines, []), block.where, "exec"), {})
 
 
