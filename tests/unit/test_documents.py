@@ -43,7 +43,7 @@ OUTPUT = {
 """Blocks that are neither YAML nor commands: how they begin -> what they are."""
 
 FOREIGN = {
-    *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "sha256sum", "(cd"),
+    *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "pre-commit", "sha256sum", "(cd"),
     *("vllm", "ray", "srun", "scontrol", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }
 """Programs of others: not installed where tests run, or of the shell."""
