@@ -1,4 +1,4 @@
-"""Shared by all tests: a study in its own folder, golden files, engines fake beyond the process."""
+"""Shared by all tests: a study in its own folder, golden files, engines that are fakes behind the process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give every test the same signals, variables and umask.
 
     A background shell and `nohup` ignore SIGINT and SIGHUP, and a child inherits that. A handler is not inherited: with
-    one that does nothing this process still ignores the signal, and its children start with the default.
+    one that does nothing this process goes on ignoring the signal, and its children start with the default.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -63,7 +63,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's declarations (no data) with the quickstart in params.yaml; the current folder; its own home."""
+    """A clone's declarations (no data) with the quickstart as the active recipe; the current folder; its own home."""
     folder = tmp_path / "study"
     folder.mkdir()
     shutil.copy(ROOT / "dvc.yaml", folder)

@@ -44,7 +44,7 @@ OUTPUT = {
 """Blocks that are neither YAML nor commands: how they begin -> what they are."""
 
 FOREIGN = {
-    *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "sha256sum", "(cd"),
+    *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "pre-commit", "sha256sum", "(cd"),
     *("vllm", "ray", "srun", "scontrol", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }
 """Programs of others: not installed where tests run, or of the shell."""
@@ -119,6 +119,10 @@ def blocks(path: Path) -> Iterator[Block]:
 BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
 
 
+def is_python(block: Block) -> bool:
+    return block.text.lstrip().startswith(("import ", "from "))
+
+
 def _values(text: str, folder: Path) -> Any:
     """The values of a text of YAML, as a recipe is read; None if it is no mapping."""
     path = folder / "block.yaml"
@@ -154,7 +158,7 @@ def commands(block: Block) -> Iterator[str]:
 def _written() -> Iterator[tuple[str, str]]:
     """(place, command) of every command line, in blocks and in the text between backticks."""
     for block in BLOCKS:
-        if not is_yaml(block) and not is_output(block):
+        if not (is_yaml(block) or is_output(block) or is_python(block)):
             for command in commands(block):
                 yield block.where, command
     for path in DOCUMENTS:
@@ -420,6 +424,14 @@ def _over(under: Any, upper: Any) -> Any:
     if isinstance(under, dict) and isinstance(upper, dict):
         return {**under, **{key: _over(under.get(key), value) for key, value in upper.items()}}
     return upper
+
+
+def test_written_python_imports_what_exists() -> None:
+    for block in filter(is_python, BLOCKS):
+        lines: list[ast.stmt] = [
+            line for line in ast.parse(block.text).body if isinstance(line, ast.Import | ast.ImportFrom)
+        ]
+        exec(compile(ast.Module(lines, []), block.where, "exec"), {})
 
 
 def test_what_is_listed_is_written() -> None:
