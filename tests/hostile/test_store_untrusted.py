@@ -249,8 +249,8 @@ BODIES = {
     "a large number": b'{"text": "x", "more": ' + b"9" * 100_000 + b"}",
     "another encoding": '{"text": "x"}'.encode("utf-16"),
     "no encoding": b'{"text": "\xff"}',
-    "a bomb": _frame(2**27, result=True),
-    "a bomb that does not tell its size": _frame(2**27, result=False),
+    "a bomb": _frame(2**27, states_size=True),
+    "a bomb that does not tell its size": _frame(2**27, states_size=False),
     "a frame that tells another size": b"\x28\xb5\x2f\xfd\xe0" + (2**60).to_bytes(8, "little") + bytes(20),
     "a frame of nothing": zstandard.FRAME_HEADER,
 }
