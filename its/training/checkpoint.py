@@ -69,10 +69,8 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
     if adapter:
         settings = _adapter_settings(trained / "adapter_config.json")
         below = _renamed(below, {f"{module}.weight" for module in _halves(tensors)})
-        faults, known = (
-            list(_adapter_faults(tensors, settings, below)),
-            settings.get("init_lora_weights", True) in _ZERO_START,
-        )
+        faults = list(_adapter_faults(tensors, settings, below))
+        known = settings.get("init_lora_weights", True) in _ZERO_START
         compared = f"the adapter's own configuration and {compared}" if below else f"its own configuration; {compared}"
     else:
         below = _renamed(below, tensors.keys())
