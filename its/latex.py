@@ -1,8 +1,8 @@
 r"""Spellings of mathematics that mean the same: Unicode signs as LaTeX, and commands with several names.
 
-Grading reads values (`its.grading.formula`), curation compares the texts of problems (`its.curation.comparable_text`). What both
-take for the same thing is listed here once; each adds what its own task allows. A change moves verdicts and the rows
-that `prepare` writes.
+Grading reads values (`its.grading.formula`), curation compares the texts of problems
+(`its.curation.comparable_text`). What both treat as equal is listed here once; each adds what its task allows. A change
+moves verdicts and the rows that `prepare` writes.
 """
 
 from __future__ import annotations

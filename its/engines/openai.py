@@ -26,7 +26,7 @@ import httpx2
 from its.engines.fleet.answers import max_characters
 from its.engines.fleet.dispatch import Fleet
 from its.engines.fleet.pacing import Pace
-from its.engines.fleet.scrub import scrubber
+from its.engines.fleet.scrub import Scrub
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
 from its.engines.fleet.wire import check_options, request_body
 from its.engines.protocol import Completion, EngineModel, Request
@@ -118,7 +118,7 @@ class OpenAIEngine:
             list(self._routes.values()),
             Rules(timeout_seconds, retries, backoff_seconds, patience_seconds, price),
             emit=self._inbox.put,
-            scrub=scrubber([key for key in keys if key]),
+            scrub=Scrub([key for key in keys if key]),
             log=log,
         )
         self.counts = self._fleet.counts

@@ -1,4 +1,4 @@
-"""An engine in a worker process of its own environment: JSON lines over pipes.
+"""An engine in a worker process, in its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
 "model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for

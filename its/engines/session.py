@@ -136,7 +136,7 @@ class Session:
         return self._engine is not None and model in self._serves
 
     def split_group(self, model: str) -> None:
-        """Give every model of this one's group an engine of its own."""
+        """Give every model of this one's group its own engine."""
         self._close_engine()
         group = self._group(model)
         self._groups = [other for other in self._groups if other is not group] + [[item] for item in group]

@@ -130,7 +130,8 @@ class _Sync:
         if self._path.exists():
             self._say(f"removing the remains of an interrupted sync in {self._path}")
             remove(self._path)
-        self._check_disk()
+        if _free_bytes(self._path) < self._wanted:
+            raise self._full("too little disk space")
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_text("", encoding="utf-8")
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,10 +252,6 @@ class _Sync:
                 f"{self._spec.lock} is for {wanted}, this machine is {here}",
                 "write a lock for it (envs/README.md), or use `engine.kind: openai` with a server elsewhere",
             )
-
-    def _check_disk(self) -> None:
-        if _free_bytes(self._path) < self._wanted:
-            raise self._full("too little disk space")
 
     def _full(self, what: str) -> RunError:
         free = _free_bytes(self._path) / _GIB

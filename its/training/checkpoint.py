@@ -69,7 +69,8 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
     if adapter:
         settings = _adapter_settings(trained / "adapter_config.json")
         below = _renamed(below, {f"{module}.weight" for module in _halves(tensors)})
-        faults, known = list(_adapter_faults(tensors, settings, below)), _zero_start(settings)
+        faults = list(_adapter_faults(tensors, settings, below))
+        known = settings.get("init_lora_weights", True) in _ZERO_START
         compared = f"the adapter's own configuration and {compared}" if below else f"its own configuration; {compared}"
     else:
         below = _renamed(below, tensors.keys())
@@ -280,10 +281,6 @@ def _of_module(pattern: Any, module: str, otherwise: Any) -> Any:
         except (re.error, OverflowError, RecursionError):
             continue
     return otherwise
-
-
-def _zero_start(settings: Mapping[str, Any]) -> bool:
-    return settings.get("init_lora_weights", True) in _ZERO_START
 
 
 def _learned(tensors: Mapping[str, Tensor]) -> str | None:

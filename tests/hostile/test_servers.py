@@ -308,20 +308,20 @@ def _holds_no_key(said: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_key_is_scrubbed_in_every_way_of_writing_it(way: str) -> None:
-    from its.engines.fleet.scrub import quoted, scrubber
+    from its.engines.fleet.scrub import Scrub, quoted
 
-    scrub = scrubber([KEY])
+    scrub = Scrub([KEY])
     for text in ("{}", "a {} b", "{0} {0}", "x={}", "\n{}\n", "é" * 200 + "{}", "w " * 5000 + "{}"):
         _holds_no_key(quoted(text.format(WAYS[way](KEY)), scrub))
 
 
 @pytest.mark.parametrize("key", ["EMPTY", "none", "x", "token-1"])
 def test_a_word_is_no_key(key: str) -> None:
-    from its.engines.fleet.scrub import scrubber
+    from its.engines.fleet.scrub import Scrub
 
     text = f"the queue is {key.lower()}, none of {key} is left"
-    assert scrubber([key, ""])(text) == text
-    assert not scrubber([key]).in_clear(text)
+    assert Scrub([key, ""])(text) == text
+    assert not Scrub([key]).in_clear(text)
 
 
 HONEST = [
@@ -334,10 +334,10 @@ HONEST = [
 
 @pytest.mark.parametrize("text", HONEST)
 def test_a_message_without_the_key_stays(text: str) -> None:
-    from its.engines.fleet.scrub import HIDDEN, scrubber
+    from its.engines.fleet.scrub import HIDDEN, Scrub
 
-    assert scrubber(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text) not in (HIDDEN, "")
-    assert "[key]" not in scrubber(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text)
+    assert Scrub(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text) not in (HIDDEN, "")
+    assert "[key]" not in Scrub(["sk-Zq8vN3xLw0RtY7uPbCdE1fGhJkM"])(text)
 
 
 @pytest.mark.parametrize("change", ["message.content", "message.reasoning", "message.reasoning_content"])
@@ -387,10 +387,10 @@ def test_a_finish_reason_is_one_of_ours(told: str, kept: str) -> None:
     ],
 )
 def test_scrubbing_takes_no_time(tally: Any, unit: str) -> None:
-    from its.engines.fleet.scrub import quoted, scrubber
+    from its.engines.fleet.scrub import Scrub, quoted
 
     text = unit.replace("KEY", KEY[:11]) * (10**6 // len(unit))
-    assert tally("server", lambda: quoted(text, scrubber([KEY])), 1) is None
+    assert tally("server", lambda: quoted(text, Scrub([KEY])), 1) is None
 
 
 ODD: list[Any] = [None, True, False, 0, -1, 1.5, 10**30, float("nan"), float("inf"), "", "x", "\x00\x1b[31m", "\u202e"]
@@ -423,10 +423,10 @@ FULL: dict[str, Any] = {
 
 def test_every_field_may_be_anything(tally: Any) -> None:
     from its.engines.fleet.answers import model_names, parse_answer
-    from its.engines.fleet.scrub import scrubber
+    from its.engines.fleet.scrub import Scrub
     from its.engines.fleet.wire import failure_of
 
-    scrub = scrubber([KEY])
+    scrub = Scrub([KEY])
     for path in _paths(FULL):
         for odd in ODD:
             body = json.dumps(_with(FULL, path, odd)).encode()
@@ -448,7 +448,7 @@ def test_every_field_may_be_anything(tally: Any) -> None:
 
 @pytest.mark.parametrize("status", [100, 199, 201, 204, 300, 304, 399, 400, 401, 403, 404, 429, 503, 599, 600, 999])
 def test_every_status_and_wait_is_understood(tally: Any, status: int) -> None:
-    from its.engines.fleet.scrub import scrubber
+    from its.engines.fleet.scrub import Scrub
     from its.engines.fleet.wire import failure_of
 
     waits = [
@@ -474,7 +474,7 @@ def test_every_status_and_wait_is_understood(tally: Any, status: int) -> None:
         headers = {"retry-after": wait, "location": wait}
 
         def act(headers: dict[str, str] = headers, found: list[Any] = found) -> None:
-            found.append(failure_of(status, headers, b"\xff\x1b", scrubber([])))
+            found.append(failure_of(status, headers, b"\xff\x1b", Scrub([])))
 
         assert tally("server", act) is None
         assert found[0].message == shown(found[0].message)

@@ -25,7 +25,7 @@ from fakes.openai_server import FakeServer, answer_to, seeded
 from ruamel.yaml import YAML
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
-from its.engines.fleet.scrub import scrubber
+from its.engines.fleet.scrub import Scrub
 from its.engines.fleet.state import TokenPrice
 from its.engines.fleet.wire import failure_of, message_of, wait_seconds
 from its.engines.openai import OpenAIEngine, OpenAIServer
@@ -819,7 +819,7 @@ def test_of_a_limit_of_tokens_the_numbers_decide(status: int) -> None:
             context = chance.randrange(100, 10**6)
             said = form.format(asked=int(share * context), context=context)
             body = json.dumps({"error": {"message": said}}).encode()
-            found = failure_of(status, {}, body, scrubber([])).kind
+            found = failure_of(status, {}, body, Scrub([])).kind
             assert found == ("declined" if share < 1 else "limit"), said
 
 
@@ -1301,8 +1301,8 @@ def test_messages_are_found_where_servers_put_them(body: str, said: str) -> None
 
 
 def test_keys_are_taken_out_in_every_form() -> None:
-    scrub = scrubber([KEY, "eight-of", "EMPTY"])
+    scrub = Scrub([KEY, "eight-of", "EMPTY"])
     assert scrub(f"a {KEY} b eight-of c empty") == "a [key] b [key] c empty"
     assert scrub(json.dumps({"k": KEY}).replace("/", "\\/")) == '{"k": "[key]"}'
     assert scrub(f"cut {KEY[:14]}... end") == "cut [key] end"
-    assert scrubber([])("text") == "text"
+    assert Scrub([])("text") == "text"

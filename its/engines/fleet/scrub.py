@@ -80,11 +80,6 @@ class Scrub:
         )
 
 
-def scrubber(keys: Iterable[str]) -> Scrub:
-    """A function that removes these keys from a server's texts."""
-    return Scrub(keys)
-
-
 def quoted(text: str, scrub: Scrub, length: int = SHOWN) -> str:
     """A server's text, safe to show: scrubbed first, so that no part of a key is left, then cut to `length`."""
     if len(text) > SCRUBBED:  # without the last word, which may be the beginning of a key

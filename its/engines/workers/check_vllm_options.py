@@ -134,7 +134,7 @@ def near(word: str, known: Iterable[Any]) -> str | None:
 def adapter(hint: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception as error:  # a type with a configuration of its own takes no other
+    except Exception as error:  # a type with its own configuration accepts no other
         if "type-adapter-config-unused" not in str(getattr(error, "code", "")):
             raise
         return TypeAdapter(hint)
