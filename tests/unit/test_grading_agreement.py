@@ -87,7 +87,7 @@ def test_gsm8k_verdicts_stay_in_other_words(grader: Grader, phrase: str) -> None
             rows.append(row | {"response": f"{head}\n{phrase.replace('{}', answer)}"})
     assert len(rows) > 5200
     for kind in ("integer", "math"):
-        assert _disagreements(grader, rows, kind) == []  # type: ignore[arg-type]
+        assert _disagreements(grader, rows, kind) == []
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_a_response_that_is_its_answer_needs_no_fallback(text: str, kind: Answer
 def test_a_formula_that_was_cut_off_is_no_answer(cut: str, number: str) -> None:
     for kind in ("integer", "number", "math"):
         for lead in ("So we get ", "", "It is "):
-            assert extract_answer(lead + cut.format(number), kind) is None  # type: ignore[arg-type]
-            found = extract_answer(f"The total is 18. {lead}" + cut.format(number), kind)  # type: ignore[arg-type]
+            assert extract_answer(lead + cut.format(number), kind) is None
+            found = extract_answer(f"The total is 18. {lead}" + cut.format(number), kind)
             assert found is not None and found.answer == "18"
 
 
@@ -297,5 +297,5 @@ def test_a_model_that_loops_costs_little(mark: str) -> None:
     began = time.process_time()
     for kind in ("integer", "math", "choice"):
         for looped in (text, f"The answer is {text}1", f"{text}\nThe answer is 5"):
-            extract_answer(looped, kind, question="What is 5 + 7?")  # type: ignore[arg-type]
+            extract_answer(looped, kind, question="What is 5 + 7?")
     assert time.process_time() - began < 4
