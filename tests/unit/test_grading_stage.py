@@ -30,7 +30,9 @@ def study(project: Path, model_in_folder: Callable[[], None]) -> Study:
     model_in_folder()
     opened = load_study(project)
     for benchmark in opened.recipe.design.benchmarks:
-        problems = [Problem(problem_id=f"p{n}", text=f"Give the number {n}.", reference=str(n), source="s") for n in range(4)]
+        problems = [
+            Problem(problem_id=f"p{n}", text=f"Give the number {n}.", reference=str(n), source="s") for n in range(4)
+        ]
         write_rows(opened.problems_path(benchmark), problems)
         for checkpoint in opened.checkpoints():
             for test in opened.recipe.design.test:
