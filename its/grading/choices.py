@@ -18,15 +18,15 @@ _NAMED = ("option", "choice", "selection", "opci\u00f3n")
 _CHOOSES = ("choose", "choosing", "chose", "select", "pick", "go with", "going with", "went with", "\u9009", "\u9078")
 _VERDICTS = ("correct", "right", "best", "accurate", "appropriate", "answer")
 
-_DRESS = (
+_FORMATTING = (
     r"(?:[\s*_`\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u3010|$#>~{]|\\[(\[,;:! ]|</?[a-z]{1,8}>|<(?=[A-J]>)"
     r"|\\(?:text|textbf|textit|textrm|mathrm|mathbf|boldsymbol|boxed|fbox)\s?\{)*+"
 )
-_UNDRESS = r"(?:[*_`\"'\u201d\u2019\u00bb\u3011|~$}]|\\[)\],;:! ]|</[a-z]{1,8}>)*+"
-_HELD = rf"[(\[]{{1,2}}{_DRESS}(?P<held>[A-Ja-j]){_UNDRESS}\s?[)\]]{{1,2}}"
+_FORMATTING_ENDS = r"(?:[*_`\"'\u201d\u2019\u00bb\u3011|~$}]|\\[)\],;:! ]|</[a-z]{1,8}>)*+"
+_HELD = rf"[(\[]{{1,2}}{_FORMATTING}(?P<held>[A-Ja-j]){_FORMATTING_ENDS}\s?[)\]]{{1,2}}"
 _NO_NAME = r"(?![A-Za-z0-9]|['\u2019][a-z]|_[{A-Za-z0-9]|\^|\s?[=+]|\s[<>]|\([a-z])"
 """After a letter that is not a variable and not a word."""
-_AT = re.compile(rf"{_DRESS}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_UNDRESS}")
+_AT = re.compile(rf"{_FORMATTING}(?:{_HELD}|(?P<bare>[A-J]){_NO_NAME}|(?P<low>[a-j])(?=\))){_FORMATTING_ENDS}")
 _LEAD = spaced(
     rf"(?<![A-Za-z])(?:{ANSWER}|options?|choice|selection|opci\u00f3n)(?![A-Za-z]){CLOSING}"
     rf"(?:(?:choice|option|letter) ?)?(?:{GAP})?"
@@ -43,7 +43,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _IS_IT = spaced(
-    rf"(?:(?<=[\s(*$\"'\[_{{])|^)(?:[(\[]\s?(?P<held>[A-Ja-j])\s?[)\]]|(?P<bare>(?-i:[A-J]))\)?){_UNDRESS} "
+    rf"(?:(?<=[\s(*$\"'\[_{{])|^)(?:[(\[]\s?(?P<held>[A-Ja-j])\s?[)\]]|(?P<bare>(?-i:[A-J]))\)?){_FORMATTING_ENDS} "
     r"(?:is|seems|must be|would be|should be|appears to be) (?:(?:clearly|also|indeed|therefore|thus|hence) )?(?:the )?"
     r"(?:(?:most|only|single) )?(?:(?:correct|right|best|final|likely|accurate|appropriate|suitable|plausible) )?\Z",
     re.IGNORECASE | re.MULTILINE,
@@ -53,7 +53,7 @@ _ONLY_IN = spaced(
 )
 """After a word that does not judge an option: "B is right-angled", "C is correct only if"."""
 _OR = spaced(
-    rf"\s?(?:,?\s?(?:or|and|&|/|\u3001|\u548c|\u6216)\s?|,\s?){_DRESS}(?:(?:option|choice) )?[(\[]?"
+    rf"\s?(?:,?\s?(?:or|and|&|/|\u3001|\u548c|\u6216)\s?|,\s?){_FORMATTING}(?:(?:option|choice) )?[(\[]?"
     r"(?:(?-i:[A-J])(?![A-Za-z])|[a-j]\))"
 )
 _WORD_ENDS = spaced(
@@ -69,8 +69,8 @@ _STOP = re.compile(r"[.!?](?=\s|\Z|[<*\"])|\n|\u3002")
 _LATER = re.compile(r"(?:\b(?:is|option|choice|letter)\b|,|:)\s?", re.IGNORECASE)
 _ASIDE = re.compile(r"\(\s?([A-J])\s?\)")
 _LINE = re.compile(
-    rf"[\s>#+\u2192\u2713\u2714\u2705\u2022]*(?:-\s)?{_DRESS}(?:(?:option|choice|answer)\s)?"
-    rf"(?:{_HELD}|(?P<bare>(?-i:[A-J])|(?-i:[a-j])(?=\)))){_UNDRESS}"
+    rf"[\s>#+\u2192\u2713\u2714\u2705\u2022]*(?:-\s)?{_FORMATTING}(?:(?:option|choice|answer)\s)?"
+    rf"(?:{_HELD}|(?P<bare>(?-i:[A-J])|(?-i:[a-j])(?=\)))){_FORMATTING_ENDS}"
     r"(?:\s?(?P<mark>[).:\u3001]|(?<=\s)[\u2014\u2013-](?=\s))(?P<rest>.*)|\s*|(?P<words>\s.*))",
     re.IGNORECASE,
 )

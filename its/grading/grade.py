@@ -87,17 +87,17 @@ class Grader:
         No answer in the text is `no_answer`; a grader that could not decide is `grader_error` with its reason, which
         is not `incorrect`.
         """
-        held: deque[Verdict | _Waiting] = deque()
+        pending: deque[Verdict | _Waiting] = deque()
         for item in items:
             found = self._begin(item)
-            if not held and isinstance(found, Verdict):
+            if not pending and isinstance(found, Verdict):
                 yield found
                 continue
-            held.append(found)
-            while held and (len(held) > WINDOW or _is_ready(held[0])):
-                yield _settled(held.popleft())
-        while held:
-            yield _settled(held.popleft())
+            pending.append(found)
+            while pending and (len(pending) > WINDOW or _is_ready(pending[0])):
+                yield _settled(pending.popleft())
+        while pending:
+            yield _settled(pending.popleft())
 
     def grade_one(self, item: Item) -> Verdict:
         """The verdict on one item."""
@@ -177,17 +177,17 @@ class _Waiting:
     outcome: Future[Outcome]
 
 
-def _is_ready(held: Verdict | _Waiting) -> bool:
-    return isinstance(held, Verdict) or held.outcome.done()
+def _is_ready(pending: Verdict | _Waiting) -> bool:
+    return isinstance(pending, Verdict) or pending.outcome.done()
 
 
-def _settled(held: Verdict | _Waiting) -> Verdict:
-    if isinstance(held, Verdict):
-        return held
-    found, error = held.outcome.result()
+def _settled(pending: Verdict | _Waiting) -> Verdict:
+    if isinstance(pending, Verdict):
+        return pending
+    found, error = pending.outcome.result()
     if error is not None:
-        return _verdict(held.item, held.extracted, held.form, "grader_error", error)
-    return _verdict(held.item, held.extracted, held.form, "correct" if found else "incorrect")
+        return _verdict(pending.item, pending.extracted, pending.form, "grader_error", error)
+    return _verdict(pending.item, pending.extracted, pending.form, "correct" if found else "incorrect")
 
 
 def _verdict(

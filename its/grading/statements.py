@@ -211,7 +211,7 @@ def _value(
     if found is not None and strict and _OPTION.fullmatch(found.answer):
         return None  # the letter of the option that is boxed
     if found is not None:
-        return found if not plain or _stands(text, at, found.end, end, first) else None
+        return found if not plain or _is_answer_below(text, at, found.end, end, first) else None
     if strict or text[at : at + 1] == "$" or text.startswith(("\\(", "\\["), at):  # a formula that does not end
         return None
     if plain and re.search(r"[0-9]", text[end:]):
@@ -223,7 +223,7 @@ def _skip(text: str, at: int, stop: int) -> int:
     return _FILLER.match(text, at, stop).end()  # type: ignore[union-attr]
 
 
-def _stands(text: str, at: int, behind: int, end: int, first: bool) -> bool:
+def _is_answer_below(text: str, at: int, behind: int, end: int, first: bool) -> bool:
     """Whether the text after a heading is an answer, and not the first sentence of a solution: `3 cars are there`.
 
     Args:

@@ -244,7 +244,7 @@ def test_an_output_that_cannot_be_written_shows_before_any_row_is_read(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "in.jsonl"]
 
 
-def test_a_graded_row_that_was_mended_has_no_former_reason(tmp_path: Path) -> None:
+def test_a_graded_row_that_was_fixed_has_no_former_reason(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     grade_file(_write(source, {"reference": "7", "response": "\\boxed{9^{9^{9^9}}}"}), out, "math")
     (row,) = _read(out)

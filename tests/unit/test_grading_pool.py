@@ -160,7 +160,7 @@ def test_the_death_of_the_grading_process_leaves_none_behind() -> None:
     assert _until(lambda: not any(map(_alive, below)))
 
 
-def test_a_worker_that_cannot_start_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("its.grading.pool._START", "raise SystemExit(1)")
     with Grader(LIMIT, workers=1) as opened, pytest.raises(RunError, match="a grading process did not start"):
         opened.equivalent("x+1", "1+x", "math")

@@ -30,7 +30,9 @@ def study(project: Path, model_in_folder: Callable[[], None]) -> Study:
     model_in_folder()
     opened = load_study(project)
     for benchmark in opened.recipe.design.benchmarks:
-        problems = [Problem(problem_id=f"p{n}", text=f"What is {n}?", reference=str(n), source="s") for n in range(4)]
+        problems = [
+            Problem(problem_id=f"p{n}", text=f"Give the number {n}.", reference=str(n), source="s") for n in range(4)
+        ]
         write_rows(opened.problems_path(benchmark), problems)
         for checkpoint in opened.checkpoints():
             for test in opened.recipe.design.test:
@@ -86,14 +88,14 @@ def test_the_stage_counts_and_streams(study: Study) -> None:
 
 def test_a_recipe_switches_the_fallback_off(study: Study, edit: Callable[..., None]) -> None:
     for path in (study.project / "data" / "responses").rglob("*.jsonl"):
-        said = ("so it comes to 1", "The answer is 1.", "What is 1?")
+        said = ("so it comes to 1", "The answer is 1.", "Give the number 1.")
         write_rows(
             path, [row.model_copy(update={"text": said[n % 3]}) for n, row in enumerate(read_rows(path, Response))]
         )
     run_stage("grade")
     cell = next((study.project / "data" / "verdicts").rglob("*.jsonl"))
     rules = [row.rule for row in read_rows(cell, Verdict)]
-    # What is asked, and a copy of the problem at that, is no answer.
+    # A copy of the problem is not an answer.
     assert rules[:3] == ["last_number", "final_answer", None] and rules[3] == "last_number"
     edit(("  fallback: true", "  fallback: false"))
     run_stage("grade")
