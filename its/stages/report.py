@@ -41,8 +41,6 @@ from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
-
-
 QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
 
 

@@ -1,4 +1,4 @@
-"""Texts that are one text over again, from one engine or from several that each say one thing."""
+"""Responses that repeat one text, from one engine or from a fleet whose servers have one text each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _counted(n: int, *problems: list[str]) -> int:
 
 
 @pytest.mark.parametrize("servers", [1, 2, 3, 7])
-def test_a_fleet_whose_servers_do_not_heed_seeds_is_seen(servers: int) -> None:
+def test_a_fleet_whose_servers_do_not_honour_seeds_is_detected(servers: int) -> None:
     chance = random.Random(servers)
     texts = [[f"{place} {chance.randrange(servers)}" for _ in range(16)] for place in range(20)]
     assert _counted(16, *texts) == 20
@@ -33,7 +33,7 @@ def test_half_as_many_texts_as_samples_are_samples() -> None:
     assert _counted(1, ["a"], ["b"]) == 0
 
 
-def test_what_is_empty_is_no_sample() -> None:
+def test_an_empty_response_is_not_a_sample() -> None:
     assert _counted(16, [""] * 16, [*[""] * 12, "a", "b", "c", "d"], [*[""] * 15, "a"]) == 0
     assert _counted(16, [*[""] * 8, *["a", "b"] * 4]) == 1
 

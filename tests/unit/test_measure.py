@@ -31,7 +31,7 @@ BLANK: Answer = (None, "no_answer")
 
 
 class Written:
-    """A study whose responses and verdicts are written by hand: `answers` says what a cell answers to a problem."""
+    """A study whose responses and verdicts are written by hand; `write` takes each cell's answers."""
 
     def __init__(self, project: Path, problems: int = 12) -> None:
         self.study: Study = load_study(project)
@@ -254,6 +254,9 @@ def test_without_a_select_benchmark_no_best_cell_is_named(written: Written, edit
     edit(("  draws: 200", "  draws: 200\n  maximum: true"))
     run_stage("measure")
     (nested,) = written.results("selection")["nested"]
+    metrics = written.results("metrics")["arithmetic_test"]
+    assert metrics["held_out_score"] == {"smollm2_135m-arithmetic": round(nested["held_out_score"], 4)}
+    assert "selected" not in metrics, "a table without entries is left out"
     best = max(c["avg"] for c in written.results("cells")["cells"] if c["train"] is not None)
     assert nested["maximum"]["avg"] == pytest.approx(best)
     assert "chosen on the problems it is measured on" in nested["maximum"]["warning"]
@@ -283,13 +286,16 @@ def test_the_pair_is_chosen_on_select_and_measured_on_report(project: Path, edit
 
 
 def test_votes_state_their_ties(written: Written) -> None:
-    # Two members with 4 ballots each: they agree on even problems and are at odds on the others.
-    written.write(lambda c, b, t, place, index: RIGHT if place % 2 == 0 or c.train == "none" else WRONG)
+    # Two members with 4 ballots each: they agree on even problems and disagree on the others.
+    # Of the 6 ties the member that comes first has 2 right.
+    written.write(
+        lambda c, b, t, place, index: RIGHT if place % 2 == 0 or (c.train == "none") == (place in (1, 3)) else WRONG
+    )
     run_stage("measure")
     for vote in written.results("votes")["votes"]:
         assert vote["accuracy"] == 0.75 and (vote["tied"], vote["blank"]) == (6, 0)
         assert (vote["accuracy_ties_lost"], vote["accuracy_ties_won"]) == (0.5, 1.0)
-        assert vote["accuracy_first_wins"] == 1.0
+        assert vote["accuracy_first_wins"] == 8 / 12
         assert vote["members"] == ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"]
 
 
@@ -423,7 +429,7 @@ def test_the_table_is_printed_in_every_format(written: Written, capsys: pytest.C
     assert summary(written.study).pairs
 
 
-def test_every_table_names_the_rows_that_a_benchmark_is_left_of(
+def test_every_table_names_the_rows_that_a_benchmark_was_selected_from(
     written: Written, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written.write(_random)

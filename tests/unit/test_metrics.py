@@ -108,7 +108,7 @@ Ballot = tuple[str | None, VerdictName]
 def test_votes_merge_by_equivalence() -> None:
     ballots: list[Ballot] = [("1/2", "correct"), ("0.5", "correct"), ("7", "incorrect"), (None, "no_answer")]
     assert ballot_classes(ballots) == [CORRECT, CORRECT, "7", None]
-    # What equals a correct answer is correct, though its own grading timed out; other undecided ones stand alone.
+    # What equals a correct answer is correct, though its own grading timed out; other undecided ones remain separate.
     undecided: list[Ballot] = [("x", "grader_error"), ("1/2", "grader_error"), ("1/2", "correct")]
     assert ballot_classes(undecided) == ["x", CORRECT, CORRECT]
     two_forms: dict[Ballot, int] = {("7", "incorrect"): 2, ("1/2", "correct"): 1, ("0.5", "correct"): 2}
@@ -127,7 +127,7 @@ def test_counted_votes_state_every_tie() -> None:
             {wrong: 1, right: 1},  # tied, a wrong answer first
             {right: 1, wrong: 1, other: 1},  # tied by three, the correct one first
             {wrong: 1, other: 1},  # tied without the correct one
-            {blank: 3},  # nobody said anything
+            {blank: 3},  # no answer at all
             {blank: 2, right: 1},  # a blank never wins
         ]
     )

@@ -195,6 +195,11 @@ def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
     assert corrected > 1.2 * gain
 
 
+def test_no_difference_beyond_the_largest_possible_one_is_called_detectable() -> None:
+    found = contrast("six", [1.0] * 3 + [0.0] * 3, [0.0] * 3 + [1.0] * 3, seed=1, draws=100)
+    assert (found.minimum_detectable_difference, found.low, found.high) == (1.0, -1.0, 1.0)
+
+
 def test_contrast_refuses_what_is_not_paired() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2\) against \(1, 1\); pair problems"):
         contrast("x", [1.0, 0.0], [1.0], seed=1, draws=10)
@@ -333,6 +338,14 @@ def test_a_clear_best_is_chosen_every_time() -> None:
     assert sum(nested_estimate({"a": values["best"], "b": values["best"]}, responses=8, seed=1).chosen.values()) == 1.0
     with pytest.raises(ValueError, match="1 is too few"):
         nested_estimate({"a": np.array([1.0])}, responses=1, seed=1)
+
+
+@pytest.mark.parametrize(("bound", "accuracy"), [(-0.03, "equal"), (-0.031, "undecided")])
+def test_accuracy_is_equal_where_the_corrected_bound_rules_out_a_loss_of_3_points(bound: float, accuracy: str) -> None:
+    tokens = made(0.01)
+    even = Contrast("c", 0.0, -0.9, 0.9, 0.5, 30, False, 0.1, bound)
+    assert efficiency(tokens, even).accuracy == accuracy
+    assert efficiency(tokens, Contrast("c", 0.0, 0.0, 0.0, 0.5, 30, False, 0.1, bound)).accuracy == accuracy
 
 
 def _accuracy(difference: float, spread: float, size: int = 200) -> Contrast:

@@ -306,6 +306,8 @@ def test_no_maximum_is_named_unless_the_recipe_says_so(study: dict[str, Any]) ->
     (sentence,) = (s for s in headline_sentences(data(study)) if "No benchmark has the role `select`" in s)
     assert "the held-out score of choosing among its 4 on sums is 25.1 % [18.0, 34.0]" in sentence
     assert "the mean of the largest cell is 1.9 points above that" in sentence and "none/none" not in sentence
+    study["nested"] = [{**NESTED, "optimism": -0.01}]
+    assert any("the mean of the largest cell is 0.0 points above that" in s for s in headline_sentences(data(study)))
     warning = "the largest of 4 cells, chosen on the problems it is measured on: about 1.9 points too high"
     study["nested"] = [{**NESTED, "maximum": {"pair": "none/none", "avg": 0.27, "warning": warning}}]
     (sentence,) = (s for s in headline_sentences(data(study)) if "the largest cell of" in s)
@@ -320,8 +322,10 @@ def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dic
     assert "The others are not significant. Minimum detectable difference: 11.0 points." in words
     study["tests"] = study["tests"][4:]
     assert "None is significant: the smallest has p = 0.90." in Page(build_report(data(study))).words
-    study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.01, found=True) for i in range(30)]
-    assert "10 more significant ones are in comparisons.json" in Page(build_report(data(study))).words
+    study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.04 - i / 1000, found=True) for i in range(30)]
+    words = Page(build_report(data(study))).words
+    assert "10 more significant ones are in comparisons.json" in words
+    assert words.index("a/29 b/b") < words.index("a/10 b/b") and "a/9 b/b" not in words, "the smallest p values first"
 
 
 def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
