@@ -26,8 +26,8 @@ def persona_summary(
     `accepted` personas break no rule, `at_once` are those accepted at the first request; `flagged` ones break a rule
     and were kept, since no attempt was better. `rules` has, for each rule that any attempt broke: the `attempts` that
     broke it, the personas `retried` for it, those of them finally `accepted`, and those `kept` that still break it.
-    `flags` counts these and the reasons why a problem has no persona. `own_text`, of a shuffled strategy, counts the problems
-    that received their own persona word for word, since two problems had the same.
+    `flags` counts these and the reasons why a problem has no persona. `own_text`, of a shuffled strategy, counts the
+    problems that received their own persona word for word, since two problems had the same.
 
     Args:
         rows: all rows, also of problems without a persona.

@@ -206,8 +206,9 @@ OTHERS: tuple[Any, ...] = (
 def _valid(values: dict[str, Any], at: Path_) -> bool:
     """The schema's verdict; of a change within a section, by that section alone, which is quicker."""
     if len(at) < 2:
-        return VALIDATOR.is_valid(values)
-    return VALIDATOR.evolve(schema={"$ref": f"#/properties/{at[0]}"}).is_valid(values[at[0]])
+        return bool(VALIDATOR.is_valid(values))
+    part = str(at[0])
+    return bool(VALIDATOR.evolve(schema={"$ref": f"#/properties/{part}"}).is_valid(values[part]))
 
 
 def _broken(values: dict[str, Any]) -> Iterator[tuple[str, Path_, dict[str, Any]]]:
