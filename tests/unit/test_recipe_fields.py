@@ -12,7 +12,7 @@ import pytest
 from its.errors import MissingError
 from its.recipe.document import read_document
 from its.recipe.field_texts import WIDTH, fields_text, reference_page
-from its.recipe.fields import described, sections
+from its.recipe.fields import SectionFields, described, sections
 from its.recipe.json_schema import schema_text
 
 ROOT = Path(__file__).parents[2]
@@ -25,11 +25,11 @@ def _words(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("section", MODELS, ids=lambda section: f"{section.path}{section.tag}")
-def test_every_field_says_what_it_means(section: object) -> None:
+def test_every_field_says_what_it_means(section: SectionFields) -> None:
     """A meaning is a sentence that says more than the name; an optional field says what its absence does."""
-    assert section.meaning.endswith((".", ":")), section.path  # type: ignore[attr-defined]
-    for field in section.fields:  # type: ignore[attr-defined]
-        where = f"{section.path}.{field.name}"  # type: ignore[attr-defined]
+    assert section.meaning.endswith((".", ":")), section.path
+    for field in section.fields:
+        where = f"{section.path}.{field.name}"
         assert re.match(r"[A-Z`A-Z].*[.)]$", field.meaning), where
         assert _words(field.meaning) - _words(field.name) - {"the", "a", "an", "of"}, where
         assert len(field.meaning) >= 12, where
@@ -121,7 +121,7 @@ def test_one_field_is_printed_alone(its: Its) -> None:
         ("strategies.NAME.persona.limits", "`strategies.NAME.limits`"),
         ("sampling", "`writer.sampling`"),
         ("measure.draws.x", "`measure.draws`"),
-        ("zzzzzz", "`its recipe fields` explains the sections"),
+        ("zzzzzz", "`its recipe fields` lists the sections"),
     ],
 )
 def test_an_unknown_section_names_the_nearest(path: str, near: str, its: Its) -> None:

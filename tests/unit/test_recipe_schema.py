@@ -207,7 +207,8 @@ def _valid(values: dict[str, Any], at: Path_) -> bool:
     """The schema's verdict; of a change within a section, by that section alone, which is quicker."""
     if len(at) < 2:
         return bool(VALIDATOR.is_valid(values))
-    return bool(VALIDATOR.evolve(schema={"$ref": f"#/properties/{at[0]}"}).is_valid(values[str(at[0])]))
+    part = str(at[0])
+    return bool(VALIDATOR.evolve(schema={"$ref": f"#/properties/{part}"}).is_valid(values[part]))
 
 
 def _broken(values: dict[str, Any]) -> Iterator[tuple[str, Path_, dict[str, Any]]]:
