@@ -82,6 +82,7 @@ def test_there_are_enough_cases() -> None:
         ("\\left( 1, 2 \\right).", "math", "(1,2)"),
         ("2 \\pi r", "math", "2\\pi r"),
         ("11 1/2", "math", "\\frac{23}{2}"),
+        ("\\sqrt[3]{-8}", "math", "-2"),
         ("y = 2x + 1", "math", "y=2x+1"),
         ("32, 349", "math", "32, 349"),
         ("32,\\! 349", "math", "32349"),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from its.grading.grade import Grader
 from its.grading.normalise import AnswerKind
-from its.grading.references import ungradable_references
+from its.grading.references import compared_as_text, references_agree, ungradable_references
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,19 @@ def test_faults_come_in_the_order_of_the_rows() -> None:
     texts = ["nan", "1/0", "x+1", "", "see proof", "?", "{", "5"]
     faults = ungradable_references((f"p:{n}", text, "math") for n, text in enumerate(texts, 1))
     assert [fault.where for fault in faults] == ["p:1", "p:2", "p:4", "p:5", "p:6", "p:7"]
+
+
+def test_what_cannot_be_parsed_is_compared_as_text() -> None:
+    assert compared_as_text("\\text{The area is at most } \\frac{1}{2}", "math") == "`The` is a word"
+    for reference, kind in (("\\frac{x}{2}", "math"), ("5", "math"), ("Evelyn", "math"), ("5 of them", "number")):
+        assert compared_as_text(reference, kind) is None  # type: ignore[arg-type]
+
+
+def test_references_agree_only_where_the_grader_can_tell() -> None:
+    with Grader() as grader:
+        assert references_agree("\\frac{x}{2}", "0.5x", "math", grader)
+        assert not references_agree("x", "2x", "math", grader)
+        assert not references_agree("\\int x\\,dx", "x^2", "math", grader)  # undecided
 
 
 def test_recipe_check_names_faulty_rows_and_faulty_references_at_once(
