@@ -247,7 +247,7 @@ def percent(share: float) -> str:
 
 
 def speed(rows: int) -> dict[str, Any]:
-    """Time and memory over repeated rows; later AIME years and word problems stand for sets that are not at hand."""
+    """Time and memory over repeated rows; later AIME years and word problems replace sets that are missing."""
     against = benchmarks()
     aime = [row["problem"] for row in read("problems/aime_1983_2023.json")]
     against["aime_60"] = problems("aime_60", aime[-60:])

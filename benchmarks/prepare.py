@@ -1,6 +1,6 @@
 """Measure the loader of problems: `python benchmarks/prepare.py`, about two minutes and 200 MB of disk.
 
-Short JSON lines are read, checked and mapped to problems that nobody keeps, in a process of its own for each size, so
+Short JSON lines are read, checked and mapped to problems that are not kept, in a separate process for each size, so
 that the peak of memory is that size's. A linear cost shows as one rate at every size. CPU seconds hold on a busy
 machine too.
 """

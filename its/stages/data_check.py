@@ -68,7 +68,7 @@ def preset_notes(recipe: Recipe) -> list[str]:
     """What is known of published rows and nothing here has seen: rules that some of them break, where none may."""
     return [
         f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
-        " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"
+        " rows and counts them: `tolerate: {rows: N}` with that number sets them aside"
         for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
         for name, declared in sets.items()
         for preset in [PRESETS.get(declared.preset or "")]

@@ -47,12 +47,12 @@ def read_set(
         preset = PRESETS.get(declared.preset or "")
         known = f"; known of the preset `{declared.preset}`: {preset.faulty}" if preset and preset.faulty else ""
         message = f"{error.rows} {'rows are' if error.rows > 1 else 'row is'} faulty{known}"
-        hint = f"`tolerate: {{rows: {error.rows}}}` puts aside what cannot be mended, with its reason, and counts it"
+        hint = f"`tolerate: {{rows: {error.rows}}}` sets aside what cannot be fixed, with its reason, and counts it"
         raise FaultyRowsError([*error.faults, Fault(f"`{name}`", message, hint)], error.rows) from error
 
 
 def grading_tools(grader: Grader, count_tokens: Callable[[str, str], int]) -> Tools:
-    """What curation asks of the grader, and of who counts tokens: (name of a declared model, text) -> tokens."""
+    """What curation needs of the grader and of a token counter: (name of a declared model, text) -> tokens."""
 
     def verdict(problem: Problem, reference: str) -> VerdictName:
         solution = problem.solution or ""
@@ -81,15 +81,14 @@ def compared_as_text(problems: Sequence[Problem], kind: AnswerKind) -> list[tupl
 def told_as_text(found: Sequence[tuple[str, str]]) -> str:
     """What such references mean, with the first of them."""
     place, why = found[0]
-    count = "1 reference is" if len(found) == 1 else f"{len(found)} references are"
-    return (
-        f"{count} compared as text, not being read to the end ({place}: {why}): the same text is correct, any other a"
-        " `grader_error`"
-    )
+    one = len(found) == 1
+    count = "1 reference is" if one else f"{len(found)} references are"
+    since = f"since {'it' if one else 'they'} cannot be read to the end ({place}: {why})"
+    return f"{count} compared as text, {since}: the same text is correct, any other a `grader_error`"
 
 
 def place_of(problem: Problem) -> str:
-    """How errors call a problem: where its row stands, or its id where there is no row."""
+    """The name of a problem in errors: the place of its row, or its id where there is no row."""
     return problem.row or f"`{problem.problem_id}`"
 
 

@@ -144,7 +144,7 @@ def test_a_file_that_is_missing_is_not_told_to_be_made_by_a_stage(tmp_path: Path
 def test_what_can_be_read_once_alone_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     out = tmp_path / "out.jsonl"
-    with pytest.raises(DataError, match="is no regular file") as caught:
+    with pytest.raises(DataError, match="is not a regular file") as caught:
         grade_file(tmp_path / "pipe", out, "integer")
     assert "to a file first" in str(caught.value.hint)
     with pytest.raises(DataError, match="is a folder"):
@@ -228,7 +228,7 @@ def test_a_row_with_its_thinking_apart_begins_with_its_answer(tmp_path: Path, na
     ("name", "error", "message"),
     [
         ("folder", DataError, "is a folder"),
-        ("in.jsonl/out.jsonl", DataError, "a file stands where its folder would"),
+        ("in.jsonl/out.jsonl", DataError, "a file exists where its folder would be"),
         ("x" * 300, RunError, "file name too long"),
         ("/proc/x/out.jsonl", RunError, "cannot be written"),
     ],

@@ -374,7 +374,7 @@ def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write
     last = caught.value.faults[-1]
     rows_are = "1 row is" if broken == 1 else f"{broken} rows are"
     assert last.message == f"{rows_are} faulty; known of the preset `s1k_1_1`: some thoughts quote `<think>`"
-    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` puts aside what cannot be mended")
+    assert str(last.hint).startswith(f"`tolerate: {{rows: {broken}}}` sets aside what cannot be fixed")
     path.write_text(
         path.read_text(encoding="utf-8").replace(preset, f"{preset}    tolerate: {{rows: {broken}}}\n"), "utf-8"
     )
@@ -624,7 +624,7 @@ def test_problems_that_are_nearly_equal_are_counted_on_the_card(of_files: Callab
     run_stage("prepare", "arithmetic_test")
     assert _card(study, "arithmetic_test")["near_repeats"] == {"problems": 1, "of": 1}
     page = (study.card_path("arithmetic_test").parent / "card.md").read_text(encoding="utf-8")
-    assert "1 problems repeat another one nearly" in page
+    assert "1 problem is a near repeat of another one" in page
     run_stage("prepare", "arithmetic")
     assert "near_repeats" not in _card(study, "arithmetic")
 
