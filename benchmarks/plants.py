@@ -29,7 +29,7 @@ _NAMES = (
     "Stefan Tamara Umberto Vera Wanda Xavier Yusuf Zelda Anders Bianca Cyrus Dalia"
 )
 NAMES = tuple(_NAMES.split())
-# Capitalised words that are no names, and nouns that belong to the mathematics or are units.
+# Capitalised words that are not names, and nouns that belong to the mathematics or are units.
 _CAPITALISED = (
     "I If In It Its The A An And At As Each Every For From Find How What When Which Who Let Given Suppose There This "
     "That They These Those Then On Of Or Compute Determine Evaluate Express Note Monday Tuesday Wednesday Thursday "

@@ -7,7 +7,7 @@
 A path is first tried as it stands, so a file may be called `train[1].jsonl`. In a pattern `*`, `?` and `[...]` stand
 for characters of one name and never for `/`; `**` is refused. The files of a set are read in natural order (`part-2`
 before `part-10`) and have one ending. Names that begin with `.` or `_` (`_SUCCESS`, `.part-0.crc`), documents (README,
-LICENSE, .md), lists of hashes and DVC's `.dvc` files are no data: they are passed over. Folders in the folder are a
+LICENSE, .md), lists of hashes and DVC's `.dvc` files are not data: they are skipped. Folders in the folder are a
 fault.
 """
 
@@ -60,7 +60,7 @@ class DataFiles:
     base: str | None = None
     """The folder to which names in the pin of a set are relative; None where the path names one file."""
     ignored: list[str] = field(default_factory=list)
-    """What stands beside them and is no data, but for names that begin with `.`: those differ between machines."""
+    """Other files beside them, except names that begin with `.`: those differ between machines."""
     tells: bool = True
     """Whether an error may name them: it names nothing that a folder outside of the project holds."""
 
@@ -88,7 +88,7 @@ def named_files(project: Path, path: str, told: Callable[[str], str] = str) -> D
         told: how errors write a path.
 
     Raises:
-        MissingError: if there is no such file, or nothing that the pattern matches; the hint names what is near.
+        MissingError: if there is no such file, or nothing that the pattern matches; the hint names what is similar.
         DataError: if a folder or a pattern holds no data file, too many, files of several endings, further folders, or
             one file under two names; if the pattern holds `**`.
     """
@@ -154,12 +154,12 @@ def _of_folder(project: Path, path: str, told: Callable[[str], str]) -> DataFile
         one = f"{base}{folders[0] if tells else 'FOLDER'}/"
         every = f"{base}*/*{_commonest(names) or '.parquet'}"
         raise DataError(
-            f"{label}: the folder holds folders: {_listed(folders, tells)}",
+            f"{label}: the folder contains folders: {_listed(folders, tells)}",
             f"name one of them, `path: {shown(one)}`, or a pattern such as `path: {shown(every)}`",
         )
     if not names:
         beside = f" (not counted: {_listed(ignored, tells)})" if ignored else ""
-        raise DataError(f"{label}: the folder holds no data file{beside}", f"put the files there; {KNOWN}")
+        raise DataError(f"{label}: the folder contains no data file{beside}", f"put the files there; {KNOWN}")
     return _in_order(DataFiles(path, [f"{base}{name}" for name in names], base, ignored, tells), label)
 
 
@@ -167,7 +167,7 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
     label = told(shown(path))
     parts = path.split("/")
     if any("**" in part for part in parts):
-        raise DataError(f"{label}: a pattern holds no `**`", "name each level: `data/sources/set/*/*.parquet`")
+        raise DataError(f"{label}: a pattern must not contain `**`", "name each level: `data/sources/set/*/*.parquet`")
     first = next(index for index, part in enumerate(parts) if _WILD.search(part))
     base = "".join(f"{part}/" for part in parts[:first])
     places, names, ignored, looked = [base], [], [], [0]
@@ -207,10 +207,10 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
 
 
 def _in_order(found: DataFiles, label: str) -> DataFiles:
-    odd = next((name for name in found.names if _UNNAMEABLE.search(name)), None)
-    if odd is not None:
-        which = f" `{shown(odd)}`" if found.tells else ""
-        raise DataError(f"{label}: the file name{which} holds a character that no place can name", "rename it")
+    unnameable = next((name for name in found.names if _UNNAMEABLE.search(name)), None)
+    if unnameable is not None:
+        which = f" `{shown(unnameable)}`" if found.tells else ""
+        raise DataError(f"{label}: the file name{which} contains a character that no place can show", "rename it")
     return replace(found, names=sorted(found.names, key=natural), ignored=sorted(found.ignored, key=natural))
 
 

@@ -1,4 +1,4 @@
-"""Open and write files in one way: only regular ones are read, and what is written appears whole or not at all."""
+"""The one way to open and write files: only regular files are read, and a written file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNOPENED = {
 def open_regular(path: Path, label: str | None = None, hint: str | None = None) -> BufferedReader:
     """Open a file to read its bytes, if it is a regular one; nothing else is ever opened or waited for.
 
-    Symbolic links are followed. What the kernel makes up in /proc and /sys counts as no regular file: there reading
+    Symbolic links are followed. What the kernel makes up in /proc and /sys does not count as a regular file: reading it
     may wait for ever, or give the environment of this process.
 
     Args:
@@ -56,11 +56,11 @@ def open_regular(path: Path, label: str | None = None, hint: str | None = None) 
         why = _UNOPENED.get(error.errno or 0, str(error.strerror).lower())
         raise DataError(f"{name}: cannot be read: {why}", "name a file that can be read") from error
     except ValueError as error:  # NUL, or half a character that has no bytes
-        raise DataError(f"{name}: no file can have that name", "mend the path") from error
+        raise DataError(f"{name}: no file can have that name", "fix the path") from error
     try:
         _require_regular(os.fstat(handle).st_mode, name)
         if _real_name(handle).startswith(_KERNEL_FOLDERS):
-            raise DataError(f"{name}: is no file on a disk but made by the kernel", "name a regular file")
+            raise DataError(f"{name}: is not a file on a disk: the kernel provides it", "name a regular file")
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -71,7 +71,7 @@ def _require_regular(mode: int, name: str) -> None:
     if stat.S_ISDIR(mode):
         raise DataError(f"{name}: is a folder, wanted a file", "name a file in it")
     if not stat.S_ISREG(mode):
-        raise DataError(f"{name}: is no regular file (a device, a pipe or a socket)", "name a regular file")
+        raise DataError(f"{name}: is not a regular file (a device, a pipe or a socket)", "name a regular file")
 
 
 def _real_name(handle: int) -> str:
@@ -119,7 +119,7 @@ def atomic_file(path: Path, errors: str = "strict", typed: bool = False) -> Iter
             JSON does (`\\ud800`), so it is for JSON alone.
         typed: a person typed the path. Then a link to a file stays a link and the file behind it is replaced, and what
             ITS keeps in its home is refused. Otherwise a link is replaced by the file, and what it points at (DVC's
-            cache, a place that a stranger chose) stays as it is.
+            cache, a place that someone else chose) stays as it is.
 
     Raises:
         DataError: a folder, a device, a pipe, a socket or a database has that name, or a file stands where its folder
@@ -171,12 +171,12 @@ def _checked_target(path: Path, typed: bool) -> tuple[Path, int]:
     except OSError as error:
         raise _unwritable(path, error) from error
     if found is not None and not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-        raise DataError(f"{path}: is {what}, and a file is to be written there", "give another name")
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise DataError(f"{path}: is {what}, and a file would be written there", "give another name")
     if _is_database(target):
-        raise DataError(f"{path}: belongs to a database, and a file is to be written there", "give another name")
+        raise DataError(f"{path}: belongs to a database, and a file would be written there", "give another name")
     if typed and (home := _home_above(target)) is not None:
-        raise DataError(f"{path}: lies in the home of ITS, {home}", "give a path outside of it")
+        raise DataError(f"{path}: is in the ITS home, {home}", "give a path outside of it")
     permissions = _NEW if found is None else stat.S_IMODE(found.st_mode) & 0o777 | 0o600
     return target, permissions
 
@@ -197,7 +197,7 @@ def _begins_with(path: Path, marks: tuple[bytes, ...]) -> bool:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             return file.read(16).startswith(marks)
-    except OSError:  # it is not there, or is no file
+    except OSError:  # it is not there, or is not a file
         return False
 
 
@@ -229,7 +229,7 @@ def _open_beside(path: Path, target: Path) -> tuple[int, Path]:
 
 
 def _no_folder(path: Path) -> DataError:
-    return DataError(f"{path}: a file stands where its folder would", "give another name")
+    return DataError(f"{path}: a file exists where its folder would be", "give another name")
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

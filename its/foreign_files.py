@@ -1,8 +1,8 @@
-"""What a file is that cannot be read as data, by its name or its first bytes, and what to do with it.
+"""What a file is that cannot be read as data, judged by its name or its first bytes, and how to fix that.
 
 People name what they have: a spreadsheet, an archive, a pointer that git-lfs left, the page of a login saved under the
-name of a data set. Each has a remedy that can be typed. Nothing here reads more than the start of a file, and what may
-run code when it is loaded, a pickle, is never loaded.
+name of a data set. Each has a remedy that can be typed. Nothing here reads more than the start of a file, and a pickle,
+which may run code when it is loaded, is never loaded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from its.shown import shown
 START_BYTES = 1024
 """That are looked at; a tar archive says at byte 257 that it is one."""
 
-_PICKLED = ("which is loaded by running it and never read", "have its owner write JSON lines or Parquet")
+_PICKLED = ("loading it runs code, so it is never read", "have its owner write JSON lines or Parquet")
 _SHEET = ("a spreadsheet", "save the sheet as `CSV UTF-8`, and name that file")
 _ENDINGS: dict[str, tuple[str, str]] = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), _SHEET),
-    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill"), (f"a pickle, {_PICKLED[0]}", _PICKLED[1])),
-    **dict.fromkeys((".pt", ".pth", ".npy", ".npz", ".bin", ".ckpt"), (f"maybe a pickle, {_PICKLED[0]}", _PICKLED[1])),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".dill"), (f"a pickle: {_PICKLED[0]}", _PICKLED[1])),
+    **dict.fromkeys((".pt", ".pth", ".npy", ".npz", ".bin", ".ckpt"), (f"maybe a pickle: {_PICKLED[0]}", _PICKLED[1])),
     ".arrow": ("an Arrow file, as datasets keeps it", "{arrow}"),
     ".feather": ("an Arrow file", "{feather}"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".tbz2", ".txz"), ("an archive", "unpack it: `{unpack}`")),
@@ -30,10 +30,10 @@ _ENDINGS: dict[str, tuple[str, str]] = {
     ".bz2": ("packed by bzip2", "unpack it: `bunzip2 -k {file}`"),
     ".xz": ("packed by xz", "unpack it: `unxz -k {file}`"),
     ".lz4": ("packed by lz4", "unpack it: `lz4 -d {file}`"),
-    ".txt": ("text of no stated form", "give it the ending of what it holds (JSON lines: `mv {file} {stem}.jsonl`)"),
+    ".txt": ("text in no stated format", "give it the ending of its format (JSON lines: `mv {file} {stem}.jsonl`)"),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), ("a database", "export the table as CSV or JSON lines")),
-    **dict.fromkeys((".avro", ".orc", ".tfrecord"), ("a form that is not read", "convert it to Parquet")),
-    **dict.fromkeys((".yaml", ".yml", ".toml", ".xml"), ("a form that is not read", "convert it to JSON lines")),
+    **dict.fromkeys((".avro", ".orc", ".tfrecord"), ("a format that is not read", "convert it to Parquet")),
+    **dict.fromkeys((".yaml", ".yml", ".toml", ".xml"), ("a format that is not read", "convert it to JSON lines")),
     **dict.fromkeys(
         (".html", ".htm"), ("a page", "get the file itself; on the hub its address has `resolve`, not `blob`")
     ),
@@ -67,9 +67,9 @@ _SAID = {
         "unpack it: `unzip {file} -d {stem}`; a sheet: save it as CSV",
     ),
     "tar": ("a tar archive", "unpack it: `tar -xf {file} -C {folder}`"),
-    "gzip": ("packed by gzip", "name it so: `mv {file} {new}`"),
-    "zstd": ("packed by zstd", "name it so: `mv {file} {new}`"),
-    "parquet": ("a Parquet file", "name it so: `mv {file} {new}`"),
+    "gzip": ("packed by gzip", "rename it: `mv {file} {new}`"),
+    "zstd": ("packed by zstd", "rename it: `mv {file} {new}`"),
+    "parquet": ("a Parquet file", "rename it: `mv {file} {new}`"),
     "arrow": ("an Arrow file", "{arrow}"),
     "bzip2": ("packed by bzip2", "unpack it: `bunzip2 -c {file} > {plain}`"),
     "xz": ("packed by xz", "unpack it: `xz -dc {file} > {plain}`"),
@@ -77,9 +77,9 @@ _SAID = {
     "rar": ("an archive", "unpack it, and name what is in it"),
     "database": ("a database", "export the table as CSV or JSON lines"),
     "spreadsheet": ("a spreadsheet", "save the sheet as `CSV UTF-8`, and name that file"),
-    "pickle": (f"a pickle, {_PICKLED[0]}", _PICKLED[1]),
+    "pickle": (f"a pickle: {_PICKLED[0]}", _PICKLED[1]),
     "document": ("a PDF", "write its problems as rows"),
-    "lfs": ("a pointer of git-lfs, not the file that it stands for", "`git lfs pull`, where the file came from by git"),
+    "lfs": ("a git-lfs pointer, not the file itself", "`git lfs pull`, where the file came from by git"),
     "xml": ("XML, not the file (an error of a storage service?)", "get the file itself"),
     "html": (
         "a web page, not the file (a login, or an error)",
@@ -120,7 +120,7 @@ def foreign_start(start: bytes, name: str, packed: bool = False) -> tuple[str, s
         return None
     what, remedy = _SAID[kind]
     if packed and kind in _RENAMED:
-        return f"{what} once more within", "unpack it"
+        return f"{what} again inside", "unpack it"
     return what, _filled(remedy, name, _RENAMED.get(kind, ""))
 
 

@@ -115,7 +115,7 @@ def json_lines(source: IO[bytes], name: str) -> Iterator[Line | Fault]:
             yield Fault(f"{name}:{line_number}", f"not UTF-8 at byte {error.start}", "re-encode the file")
         except (ValueError, RecursionError) as error:
             place = f":{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            yield Fault(f"{name}:{line_number}{place}", _json_fault(error), "mend or remove this line")
+            yield Fault(f"{name}:{line_number}{place}", _json_fault(error), "fix or remove this line")
         else:
             yield Line(line_number, value)
 

@@ -16,8 +16,8 @@ FinishReason = Literal["stop", "length", "error"]
 FALLBACK_RULES = frozenset({"last_number", "last_math", "last_letter"})
 """The rules of a verdict whose answer the response does not say outright (docs/grading.md)."""
 CUT_WORDS = frozenset({"length", "max_tokens", "max_output_tokens"})
-"""What servers call the end at the limit of tokens, in any case: OpenAI, Anthropic, Gemini (`MAX_TOKENS`), OpenAI's
-Responses, and gateways to them."""
+"""Names of the end at the token limit, in any case: OpenAI, Anthropic, Gemini (`MAX_TOKENS`), OpenAI's Responses, and
+gateways to them."""
 
 
 def is_cut(finish_reason: object) -> bool:

@@ -116,7 +116,7 @@ def build_strategy_card(
         declared: the recipe's entry of the strategy, then of those from which it takes personas, by name.
         templates: {role, path, sha256}: `persona` asks the writer, `query` joins problem and persona.
         prompt: the frame around every query.
-        writer: model, source, sampling, attempts; None where nobody was asked.
+        writer: model, source, sampling, attempts; None where no model wrote personas.
         sessions: what the stored responses behind the personas were made with (model fingerprint, engine, environment
             lock, how many); None where the store is not here.
         personas: counts of the persona stage for this set and strategy; None where it writes none.

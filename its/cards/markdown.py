@@ -1,7 +1,7 @@
-"""A card as Markdown: what a reader wants to know first comes first, texts stand in fences as they are.
+"""A card as Markdown: what a reader wants to know first comes first; texts are in fences, unchanged.
 
-Whatever came with a source is shown and not obeyed, by Markdown, by HTML within it or by a terminal: outside of fences
-it stands on one line with its marks escaped, within them control characters stand as their escapes.
+Text that came with a source is shown, never interpreted as Markdown, as HTML or by a terminal: outside fences it is on
+one line with its marks escaped, inside them control characters are shown as escapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_INLINE = 500
 """Characters of a foreign text outside of a fence."""
 _MARKS = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 _BARE_LINK = re.compile(r"(?i)(:|\bwww)([/.])")
-"""Where GitHub would make a link of what is none: `http://`, `www.`."""
+"""Where GitHub would make a link of plain text: `http://`, `www.`."""
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
@@ -40,7 +40,7 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     for part in (origin, *origin.get("parts", [])):
         yield from _files(part.get("files", []))
     if "licence" not in origin:
-        yield "Licence: not known to ITS; see the source."
+        yield "Licence: unknown to ITS; see the source."
         yield ""
     yield from _table(("rows from", "problems"), card["sources"].items())
     yield from (f"{level}# Steps", "")
@@ -60,13 +60,18 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
         card["overlaps"]["benchmarks"],
     )
     if near := card.get("near_repeats"):
-        yield f"{near['problems'] or 'No'} problems repeat another one nearly: the same numbers and most of the words"
-        yield from ((f"(of {near['of']} different ones)." if near["problems"] else "(and no text stands twice)."), "")
+        repeats = (
+            "1 problem is a near repeat"
+            if near["problems"] == 1
+            else f"{near['problems'] or 'No'} problems are near repeats"
+        )
+        yield f"{repeats} of another one: the same numbers and most of the words"
+        yield from ((f"(of {near['of']} different ones)." if near["problems"] else "(and no text occurs twice)."), "")
     if as_text := card.get("references_as_text"):
         yield from (f"References that are compared as text, since they cannot be read to their end: {as_text}.", "")
     yield from (f"{level}# Declared", "")
     yield from _fence(json.dumps(card["declared"], indent=2, ensure_ascii=False), "json")
-    yield from (f"{level}# Made by", "")
+    yield from (f"{level}# Created by", "")
     yield from _table(("what", "value"), card["made_by"].items())
     yield from _table(("file", "SHA-256"), card["files"].items())
     yield from (f"{level}# Samples", "")
@@ -112,7 +117,8 @@ def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
         yield from ("## Writer", "")
         yield from _table(("what", "value"), card["writer"].items())
         if card["sessions"] is None:
-            yield from ("The store of responses is not here: which weights and engine answered cannot be told.", "")
+            yield "The store of responses is not available: the weights and engine behind these personas are unknown."
+            yield ""
         elif card["sessions"]:
             heads = tuple(card["sessions"][0])
             yield from _table(heads, [[session.get(head) for head in heads] for session in card["sessions"]])
@@ -137,7 +143,7 @@ def _standing(standing: Mapping[str, Any]) -> Iterator[str]:
     if standing["changed_files"]:
         yield f"**Not as committed:** {', '.join(map(_code, standing['changed_files']))}."
     if standing["changed_stages"] is None:
-        yield f"Whether dvc.lock describes these files cannot be told: {_inline(standing['unknown'])}."
+        yield f"Whether dvc.lock describes these files is unknown: {_inline(standing['unknown'])}."
     elif standing["changed_stages"]:
         yield "**Not as dvc.lock says**, so templates and parameters here may not be those of the rows:"
         yield ""
@@ -189,7 +195,7 @@ def _fence(text: str, language: str) -> Iterator[str]:
 
 
 def _inline(value: Any) -> str:
-    """Foreign text between our own: one line, with nothing in it that Markdown or HTML would take for a mark."""
+    """Foreign text between our own: one line, with every mark of Markdown and HTML escaped."""
     text = shown(_shortened(value)).replace("&", "&amp;").replace("<", "&lt;")
     return _BARE_LINK.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", text))
 

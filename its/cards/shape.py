@@ -1,4 +1,4 @@
-"""Whether what a card's file holds is a card: files are pulled from other machines, and may be anybody's."""
+"""Whether what a card's file holds is a card: files are pulled from other machines and are untrusted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from its.cards.build import CARD_VERSION
 from its.errors import DataError
 from its.shown import shown
 
-_HINT = "`dvc repro -f prepare prepare_benchmark` writes it anew"
+_HINT = "`dvc repro -f prepare prepare_benchmark` writes it again"
 
 
 class _Step(BaseModel):

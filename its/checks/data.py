@@ -68,7 +68,7 @@ def preset_notes(recipe: Recipe) -> list[str]:
     """Known faults of published rows that were not read here, for sets that tolerate none."""
     return [
         f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
-        " rows and counts them: `tolerate: {rows: N}` with that number puts them aside"
+        " rows and counts them: `tolerate: {rows: N}` with that number sets them aside"
         for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
         for name, declared in sets.items()
         for preset in [PRESETS.get(declared.preset or "")]

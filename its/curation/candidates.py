@@ -20,11 +20,11 @@ Numbers = NDArray[np.int64]
 
 RUN = 8
 """Words in a run: one shared run makes a candidate, however little else is shared."""
-_COMMON = 0.1  # a word or pair in more than this part of the benchmark problems tells nothing
-_SHARED = 0.2  # of the weight of a benchmark problem's words and pairs: with less it is no candidate
+_COMMON = 0.1  # a word or pair in more than this part of the benchmark problems is not informative
+_SHARED = 0.2  # of the weight of a benchmark problem's words and pairs: with less it is not a candidate
 _RARE = 5
 _MOST = 8  # candidates of one row by shared weight; a row that overlaps several problems is seen by the best of them
-_PHRASE = 3  # a run in more benchmark problems than this, numbers aside, is a phrase of the trade or a template
+_PHRASE = 3  # a run in more benchmark problems than this, numbers aside, is a stock phrase or a template
 _UNKNOWN, _VARIABLE, _NUMBER = 0, 1, 2
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 

@@ -82,7 +82,7 @@ class Column:
         of = self._declared.of
         if not self._with_column:
             has = ", ".join(f"`{key}`" for key in self._known[:_NAMED]) or "nothing"
-            raise DataError(f"`{name}`: no row has `{of}`, which a filter names", f"`meta` of a row holds: {has}")
+            raise DataError(f"`{name}`: no row has `{of}`, which a filter names", f"`meta` of a row contains: {has}")
         if not self._counts[True]:
             message = f"the filter on `{of}` keeps none of {self._rows} rows: {self.note()}"
             raise DataError(f"`{name}`: {message}", self._hint())

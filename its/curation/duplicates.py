@@ -2,7 +2,7 @@
 
 `exact` is one canonical spelling, and references that are one answer: case or a raised digit can be all that two
 problems differ in, and then their answers tell them apart. The options of a multiple choice problem are compared in
-alphabetic order, since the order that they stand in is drawn anew for each row. `near` is the same data (every
+alphabetic order, since their order is drawn again for each row. `near` is the same data (every
 number, the same figure) and at least 0.7 of the runs of three words in common; the names of variables do not count.
 Numbers have to agree because templates with other numbers are other problems. Whether two texts are near depends on
 these two alone, and groups are what such pairs connect: no order of the rows changes them.
@@ -166,7 +166,7 @@ class Repeats:
             return []
         count = f"{self.rows} rows hold {self._met.problems} different problems"
         more = f"; {len(faults) - _NAMED} more rows repeat one" if len(faults) > _NAMED else ""
-        return [*faults[:_NAMED], Fault(f"`{name}`", f"{count}{more}: each would count as a problem of its own")]
+        return [*faults[:_NAMED], Fault(f"`{name}`", f"{count}{more}: each would count as a separate problem")]
 
 
 def _fault(repeat: Repeat) -> Fault:

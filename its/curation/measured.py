@@ -1,4 +1,4 @@
-"""What decontamination finds of known overlaps and flags of other rows: at its thresholds, and at moved ones.
+"""The known overlaps that decontamination finds and the other rows that it flags: at its and at moved thresholds.
 
 A rule is moved by one number: how much lower (or higher) its threshold stands. What it asks beside that (the numbers,
 the figure, a least run) is what the rule is, and stays.
@@ -26,14 +26,14 @@ or not; or fewer words, as a free paraphrase does, and two problems that have a 
 _LONG_RUN, _ALIKE = 13, 0.75
 _BASELINES: dict[str, tuple[float, Callable[[Comparison], float]]] = {
     "any 13 words": (_LONG_RUN, lambda comparison: comparison.run),
-    "likeness alone": (_ALIKE, lambda comparison: comparison.alike),
+    "similarity alone": (_ALIKE, lambda comparison: comparison.alike),
 }
 """Plain rules to compare with: the run of words that most filters look for, and words in order whatever the numbers."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row and the benchmark problem that it is known to overlap; `label` is the list's own word for how."""
+    """A row and the benchmark problem that it is known to overlap; `label` is the list's word for its kind."""
 
     row: str
     problem: str

@@ -1,4 +1,4 @@
-"""Decontamination: which rows to train on ask what a benchmark asks, and by which rule one can tell.
+"""Decontamination: which training rows ask what a benchmark asks, and by which rule that is seen.
 
 A row is compared with the benchmark problems that an index finds for it (`its.curation.candidates`). The rules, the
 strictest first; a pair is reported under the first that holds:
@@ -76,10 +76,10 @@ class _Known:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How near a row comes to a benchmark problem that the index found for it.
+    """How similar a row is to a benchmark problem that the index found for it.
 
     `margins` are those of the rules that could be asked of the two: how far each stands above its threshold, below zero
-    where it does not hold. `run` is the most words that stand side by side in both, `alike` the likeness that
+    where it does not hold. `run` is the most words that stand side by side in both, `alike` the similarity that
     `rewritten` measures, whatever the numbers are; `numbers` says whether those of the problem are in the row.
     """
 
@@ -147,7 +147,7 @@ def _comparison(known: _Known, row: _Row, shares_run: bool) -> Comparison:
         known.problem.problem_id,
         {rule: margin for rule, _, _, margin in _tried(known, row, shares_run)},
         longest_run(known.words, row.words),
-        _likeness(known, row)[0],
+        _similarity(known, row)[0],
         known.counts <= row.counts,
     )
 
@@ -265,7 +265,7 @@ def _is_cut(size: int, begin: int, end: int) -> bool:
 
 
 def _least_alike(known: _Known) -> float:
-    """The likeness that makes a rewriting.
+    """The least similarity of a rewriting.
 
     Each number that agrees, up to three, stands for some words; 0, 1 and 2 do not, since most formulas hold them. A
     problem told without variables has more words that a rewriting changes, and its numbers say more.
@@ -276,13 +276,13 @@ def _least_alike(known: _Known) -> float:
 
 
 def _alike(known: _Known, row: _Row) -> float:
-    """The likeness of a benchmark problem and the part of a row that is most like it: 2 x shared / (words of both).
+    """The similarity of a benchmark problem and the part of a row that is most like it: 2 x shared / (words of both).
 
     0 where the numbers of that part are not those of the problem.
     """
     if known.counts and (known.counts & row.counts).total() < 0.7 * known.counts.total():
         return 0.0
-    best, best_at = _likeness(known, row)
+    best, best_at = _similarity(known, row)
     numbers = [word for word in row.words[slice(*best_at)] if is_given(word)]
     both = len(numbers) + len(known.numbers)
     if both and 2 * shared_in_order(known.numbers, numbers) < _NUMBERS_ALIKE * both:
@@ -290,14 +290,14 @@ def _alike(known: _Known, row: _Row) -> float:
     return best
 
 
-def _likeness(known: _Known, row: _Row) -> tuple[float, tuple[int, int]]:
-    """The likeness of a benchmark problem and the part of a row that is most like it, and where that part stands."""
+def _similarity(known: _Known, row: _Row) -> tuple[float, tuple[int, int]]:
+    """The similarity of a benchmark problem and the part of a row that is most like it, and where that part stands."""
     size = len(known.words)
     best, best_at = 0.0, (0, 0)
     for start, end in _windows(size, len(row.words)):
-        likeness = 2 * shared_in_order(known.shape, row.shape[start:end]) / max(1, size + end - start)
-        if likeness > best:
-            best, best_at = likeness, (start, end)
+        similarity = 2 * shared_in_order(known.shape, row.shape[start:end]) / max(1, size + end - start)
+        if similarity > best:
+            best, best_at = similarity, (start, end)
     return best, best_at
 
 

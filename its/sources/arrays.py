@@ -23,13 +23,13 @@ def elements(source: IO[bytes], name: str, decoder: json.JSONDecoder, limit: int
 
     Args:
         source: UTF-8, with or without a byte order mark.
-        name: how errors call it.
+        name: its name in errors.
         decoder: of one element.
         limit: characters of an element, at most.
 
     Raises:
         FaultsError: `name:line:column` where it is broken JSON, `name:line` where it is not UTF-8.
-        DataError: if it is no array, an element is too long, or the decoder refuses one for another reason.
+        DataError: if it is not an array, an element is too long, or the decoder refuses one for another reason.
     """
     text = Text(source, name)
     opening = text.mark()
@@ -81,7 +81,7 @@ class Text:
             self.mark()
 
     def mark(self) -> str:
-        """The next character that is no white space, which is passed over; empty at the end."""
+        """The next character after any white space; empty at the end."""
         while True:
             space = _SPACE.match(self.rest, self.at)
             assert space is not None, "it matches the empty text, too"
@@ -110,14 +110,14 @@ class Text:
                 if self._ended or not cut:
                     raise self.broken(error.msg.lower(), error.pos - self.at) from error
             except RecursionError as error:
-                raise DataError(f"{self._name}: JSON: nested too deeply", "mend the file") from error
+                raise DataError(f"{self._name}: JSON: nested too deeply", "fix the file") from error
             except ValueError as error:  # a number of thousands of digits, a repeated key
-                raise DataError(f"{self._where(self.at)}: JSON: {reason(error)}", "mend the file") from error
+                raise DataError(f"{self._where(self.at)}: JSON: {reason(error)}", "fix the file") from error
             if length > limit:
                 raise self._too_long(limit)
             self._more(max(length, _STEP_BYTES))  # twice as much each time, so that an element costs its length
 
-    def broken(self, message: str, offset: int, hint: str = "mend the file") -> FaultsError:
+    def broken(self, message: str, offset: int, hint: str = "fix the file") -> FaultsError:
         """A fault `offset` characters behind here."""
         return FaultsError([Fault(self._where(self.at + offset), f"broken JSON: {message}", hint)])
 

@@ -33,7 +33,7 @@ def json_lines(path: Path, label: str, at: str | None = None) -> Iterator[str]:
 
     Args:
         label: how errors call it.
-        at: the key of the list; None where the file is no such object, or has one such list.
+        at: the key of the list; None where the file is not such an object, or has one such list.
 
     Raises:
         DataError: if it is none of these; FaultsError, a DataError, with the place where it is broken.
@@ -101,7 +101,7 @@ def _list_at(text: Text, label: str, at: str) -> Iterator[str]:
             yield from _raw(text)
             return
         else:
-            raise DataError(f"{label}: `{at}` is no list", "name the key of a list")
+            raise DataError(f"{label}: `{at}` is not a list", "name the key of a list")
     raise DataError(f"{label}: no key `{at}`", f"it has: {', '.join(f'`{key}`' for key in known[:20])}")
 
 
@@ -184,13 +184,13 @@ def _table_rows(path: Path, label: str) -> Iterator[str]:
             if names is None:
                 names = cells
             elif len(cells) == len(names):
-                if any(_HALF.search(cell) for cell in cells):  # how a byte that is no UTF-8 is carried
+                if any(_HALF.search(cell) for cell in cells):  # how a byte that is not UTF-8 is carried
                     hint = "`iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW`, if Excel wrote it"
                     raise DataError(f"{label}:{number}: not UTF-8", hint)
                 yield _json({name: cell or None for name, cell in zip(names, cells, strict=True)})
             elif cells:
                 said = f"{label}:{number}: the row has {len(cells)} columns, the header {len(names)}"
-                raise DataError(said, f"quote cells that hold {SEPARATORS[separator]} or line ends")
+                raise DataError(said, f"quote cells that contain {SEPARATORS[separator]} or line ends")
 
 
 def _separator(start: str) -> str:

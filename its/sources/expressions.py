@@ -148,6 +148,6 @@ def _evaluate(template: Template, row: Any) -> str | Absent:
         raise ExpressionError(fault) from error
     except NoValueError as error:
         raise ExpressionError(RowFault(f"expression: a value is {error.told}", "fix or remove the row")) from error
-    except Exception as error:  # whatever a stranger's expression raises is a fault of the expression
+    except Exception as error:  # whatever an untrusted expression raises is a fault of the expression
         what = str(error) or type(error).__name__
         raise ExpressionError(RowFault(f"expression fails: {what.splitlines()[0][:200]}", "fix `fields:`")) from error

@@ -126,9 +126,11 @@ class FieldReader:
                 faults.append(_named(name, error.fault))
             except NoValueError as error:
                 hint = "write `null` in its place, as pandas' `to_json` does, or leave it out of `fields`"
-                faults.append(RowFault(f"`{path}` ({name}) is or holds {error.told}", hint))
+                faults.append(RowFault(f"`{path}` ({name}) is or contains {error.told}", hint))
             except TypeError as error:
-                faults.append(RowFault(f"`{path}` ({name}) holds a {error}: JSON has none", "leave it out of `fields`"))
+                faults.append(
+                    RowFault(f"`{path}` ({name}) contains a {error}: JSON has none", "leave it out of `fields`")
+                )
         for name, path in self._by_turn:
             if (misread := self._speakers.fault(name, path, row)) is not None:
                 faults.append(misread)
@@ -138,7 +140,7 @@ class FieldReader:
             and not any(f.lacks == "solution" for f in faults)
         ):
             alone = "there is `thinking` and no `solution`"
-            faults.append(RowFault(alone, "mend or remove the row", lacks="solution"))
+            faults.append(RowFault(alone, "fix or remove the row", lacks="solution"))
         if (self._absent or faults) and self._rows <= _LOOKED_ROWS:
             self._columns.update((key, item) for key, item in islice(row.items(), _COLUMNS) if item is not None)
             self._columns |= {key: None for key in islice(row, _COLUMNS) if key not in self._columns}
@@ -177,7 +179,7 @@ class FieldReader:
             return None
         fault = None
         if (needed or name != "solution") and not text.strip():
-            fault = RowFault("empty", "remove the row or mend it")
+            fault = RowFault("empty", "fix or remove the row")
         fault = fault or damage(text)
         if fault is None and is_expression(path) and (fault := misspoken(name, path, text, row)) is not None:
             faults.append(fault)
@@ -261,7 +263,7 @@ def _named(name: str, fault: RowFault) -> RowFault:
 
 def _missing(name: str, path: str, value: Any, row: Mapping[str, Any]) -> RowFault:
     if value is None:
-        return RowFault(f"`{path}` ({name}) has no value", "remove the row or mend it")
+        return RowFault(f"`{path}` ({name}) has no value", "fix or remove the row")
     if is_expression(path):
         return RowFault(f"`{path}` ({name}) finds nothing", "fix `fields:` or the row", lacks=name)
     keys = ", ".join(f"`{key}`" for key in list(row)[:20])

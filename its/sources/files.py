@@ -51,9 +51,9 @@ def read_file(
 
     Raises:
         MissingError: if there is no such file.
-        DataError: if the ending is unknown, or it is no regular file; while reading, if the file as a whole is damaged
-            (an archive that is cut or unpacks to too much, a broken Parquet file or JSON array, a CSV file without a
-            header) or is not what its ending says.
+        DataError: if the ending is unknown, or it is not a regular file; while reading, if the file as a whole is
+            damaged (an archive that is cut or unpacks to too much, a broken Parquet file or JSON array, a CSV file
+            without a header) or is not what its ending says.
     """
     name = str(path) if label is None else label
     try:
@@ -88,7 +88,7 @@ def _exact(literal: str) -> float | Decimal:
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return unrepeated(pairs, lambda key: f"the key `{key}` stands twice in one object")
+    return unrepeated(pairs, lambda key: f"the key `{key}` appears twice in one object")
 
 
 DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)
@@ -103,9 +103,9 @@ def _json_lines(path: Path, name: str, verify: Verify) -> Reader:
                 continue
             fault, value = None, None
             if length is not None:
-                fault = RowFault(_too_long(length), "a row is one line: mend the file")
+                fault = RowFault(_too_long(length), "a row is one line: fix the file")
             elif exceeds(line):
-                fault = RowFault(f"the line has more than {MAX_VALUES} values", "a row is one line: mend the file")
+                fault = RowFault(f"the line has more than {MAX_VALUES} values", "a row is one line: fix the file")
             else:
                 try:
                     value = DECODER.decode(line.decode("utf-8"))
@@ -114,9 +114,9 @@ def _json_lines(path: Path, name: str, verify: Verify) -> Reader:
                 except json.JSONDecodeError as error:
                     fault = _broken(error, line)
                 except RecursionError:
-                    fault = RowFault("broken JSON: nested too deeply", "mend or remove this line")
+                    fault = RowFault("broken JSON: nested too deeply", "fix or remove this line")
                 except ValueError as error:  # a number of thousands of digits, a repeated key
-                    fault = RowFault(f"JSON: {reason(error)}", "mend or remove this line")
+                    fault = RowFault(f"JSON: {reason(error)}", "fix or remove this line")
             if first and not isinstance(value, dict) and (mistaken := mistaken_json(path, name)) is not None:
                 raise mistaken
             first = False
@@ -128,15 +128,15 @@ def _json_lines(path: Path, name: str, verify: Verify) -> Reader:
 
 def _broken(error: json.JSONDecodeError, line: bytes) -> RowFault:
     if b"\0" in line:
-        return RowFault("the line holds NUL bytes", "the file is damaged: get it again, or remove this line")
+        return RowFault("the line contains NUL bytes", "the file is damaged: get it again, or remove this line")
     if line.strip() == b"\x1a":
-        return RowFault("the line holds a Ctrl-Z alone, as DOS ended a file", "remove this line")
+        return RowFault("the line is a lone Ctrl-Z, as DOS ended a file", "remove this line")
     message = f"broken JSON at column {error.colno}: {error.msg.lower()}"
     if line.lstrip().startswith(b"{'"):
-        return RowFault(f"{message}; it is Python's way to write an object", "write the rows with `json.dumps`")
+        return RowFault(f"{message}; it is Python's notation for an object", "write the rows with `json.dumps`")
     if not line.endswith(b"\n"):
         return RowFault(f"{message}; it is the last line and has no end", "the file was cut off: get it again")
-    return RowFault(message, "mend or remove this line")
+    return RowFault(message, "fix or remove this line")
 
 
 def _too_long(length: int) -> str:
@@ -163,7 +163,7 @@ def _json_array(path: Path, name: str, verify: Verify) -> Reader:
 
 
 def _separated(path: Path, name: str, verify: Verify, separator: str) -> Reader:
-    """A header, then rows. An empty cell is an absent value: a cell cannot be told from an empty text."""
+    """A header, then rows. An empty cell is an absent value: CSV does not distinguish it from an empty text."""
     csv.field_size_limit(MAX_LINE_BYTES)  # the module's own limit of 128 KiB is below a reasoning trace
     header: list[str] | None = None
     compared = False
@@ -191,7 +191,7 @@ def _separated(path: Path, name: str, verify: Verify, separator: str) -> Reader:
                     raise _separated_by(other, name, number, separator)
                 compared = True
                 message = f"the row has {len(cells)} columns, the header {len(header)}"
-                fault = RowFault(message, f"quote cells that hold {SEPARATORS[separator]} or line ends")
+                fault = RowFault(message, f"quote cells that contain {SEPARATORS[separator]} or line ends")
                 yield Record(number, None, fault, kept(cells[:RAW_CHARACTERS]))
             else:
                 compared = True
@@ -206,7 +206,7 @@ def _separated(path: Path, name: str, verify: Verify, separator: str) -> Reader:
 class CsvLines:
     """The lines of a CSV file, for its parser, with a bound on what one row takes: a quote that is open takes them all.
 
-    Bytes that are no UTF-8 become lone surrogates, which are a fault of the row where they are met.
+    Bytes that are not UTF-8 become lone surrogates, which are a fault of their row.
     """
 
     def __init__(self, source: IO[bytes], name: str, separator: str) -> None:

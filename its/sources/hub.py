@@ -82,7 +82,7 @@ def _explained(dataset_id: str, place: str | None = None) -> Iterator[None]:
 
     Args:
         dataset_id: of the dataset.
-        place: the row being read; None while the dataset is opened, when any failure means that it cannot be had.
+        place: the row being read; None while the dataset is opened, when any failure means that it is not available.
     """
     try:
         yield
@@ -92,13 +92,13 @@ def _explained(dataset_id: str, place: str | None = None) -> Iterator[None]:
         # The last two are raised for a name, subset or split that the hub does not have, and by the operating system.
         if names & _UNREACHABLE or (names & {"ValueError", "OSError"} and (place is None or not names & _BROKEN)):
             raise MissingError(
-                f"the hub dataset `{dataset_id}` cannot be had: {message}",
+                f"the hub dataset `{dataset_id}` is not available: {message}",
                 "is the network there, the name right, and HF_TOKEN set if the dataset is gated?",
             ) from error
         if place is not None and names & _BROKEN:
-            hint = "pin another `revision`, or download the file and mend it"
+            hint = "pin another `revision`, or download the file and fix it"
             raise FaultsError([Fault(place, f"the hub's row cannot be read: {message}", hint)]) from error
-        if place is not None:  # `datasets` decodes what anybody wrote, and fails in as many ways
+        if place is not None:  # `datasets` decodes untrusted files, and fails in many ways
             hint = "download the file, and name it under `source: {kind: files}`"
             what = f"the hub's row cannot be read: {type(error).__name__}: {message}"
             raise FaultsError([Fault(place, what, hint)]) from error

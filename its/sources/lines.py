@@ -25,7 +25,7 @@ from its.rows import MAX_LINE_BYTES
 MAX_SKIPPED_BYTES = 4 * MAX_LINE_BYTES
 """Of one line: a file of terabytes may be a hole on the disk."""
 MAX_BLANK_LINES = 1_000_000
-"""In a row: nobody writes so many, and an archive of 1 MB holds a thousand times as many."""
+"""In a row: no honest file has so many, and an archive of 1 MB can hold a thousand times as many."""
 UNPACKED_TIMES = 250
 """Texts pack 3 to 20 times, rows that all repeat one prompt of 10 kB 175 times; deflate ends at 1,032, zstd nowhere."""
 UNPACKED_FREE = 64 * 1024 * 1024
@@ -138,7 +138,7 @@ class _Unpacking(io.RawIOBase):
             raise DataError(
                 f"{self._label}: {self._packed.size} bytes unpack to more than {self._size - len(data)}, "
                 f"over {UNPACKED_TIMES} times as many",
-                "no rows pack so well: look at it before you trust it; unpacked, it is read",
+                "rows do not compress so well: inspect it before you trust it; once unpacked, it is read",
             )
         return len(data)
 

@@ -1,4 +1,4 @@
-"""One door to all sources: a declared problem set -> its problems, streamed."""
+"""The entry point to all sources: a declared problem set -> its problems, streamed."""
 
 from __future__ import annotations
 

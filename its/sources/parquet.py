@@ -42,8 +42,8 @@ def read_parquet(path: Path, name: str, verify: Callable[[str], None]) -> Genera
 
     Raises:
         MissingError, DataError: as `open_regular`.
-        DataError: if it is no Parquet file, is damaged, changes meanwhile, or takes more memory, time, columns or bytes
-            than the limits.
+        DataError: if it is not a Parquet file, is damaged, changes meanwhile, or takes more memory, time, columns or
+            bytes than the limits.
     """
     settings = {
         "free": UNPACKED_FREE,
@@ -81,7 +81,7 @@ def read_parquet(path: Path, name: str, verify: Callable[[str], None]) -> Genera
                         return digest
                     else:
                         raise _unreadable(name, index, what)
-                raise _unreadable(name, index, f"its reader died of it (exit code {process.wait()})")
+                raise _unreadable(name, index, f"its reader crashed (exit code {process.wait()})")
             finally:
                 process.kill()
 

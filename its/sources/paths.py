@@ -29,7 +29,7 @@ ABSENT = Absent()
 class Step(NamedTuple):
     """A step of a path: a name as it stands, and what it picks of a list where no key is called so.
 
-    `name` is that of the list, empty where the value at hand is the list; `word` is None where the step picks nothing.
+    `name` is that of the list, empty where the value itself is the list; `word` is None where the step picks nothing.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 @lru_cache(maxsize=256)
 def steps_of(path: str) -> tuple[Step, ...]:
-    """The steps of a path. Any text is a path: what is no selector is part of a name."""
+    """The steps of a path. Any text is a path: what is not a selector is part of a name."""
     masked = _SELECTOR.sub(lambda found: found[0].replace(".", "\0"), path)
     return tuple(step for text in masked.split(".") for step in _picking(text.replace("\0", ".")))
 

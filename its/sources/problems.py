@@ -119,7 +119,7 @@ class _Ids:
             table, number = self._tables[first >> _NUMBER_BITS], first & (1 << _NUMBER_BITS) - 1
             message = f"duplicate problem_id `{problem_id}`; first at {table.place(number)}"
             parts = "" if table is self._tables[-1] else ", or name each file as a part, `source: [{...}, {...}]`"
-            raise FaultyRow([RowFault(message, f"mend it, or map no `problem_id`: rows are numbered then{parts}")])
+            raise FaultyRow([RowFault(message, f"fix it, or map no `problem_id`: rows are then numbered{parts}")])
         return problem_id
 
 
@@ -150,7 +150,7 @@ def _lettered(text: str, options: list[str], problem_id: str, meta: dict[str, An
     correct = options[0]
     if options.count(correct) > 1:
         raise FaultyRow(
-            [RowFault("the correct option stands among the wrong ones", "no letter could be the reference")]
+            [RowFault("the correct option is also among the wrong ones", "no letter could be the reference")]
         )
     drawn = list(options)
     derive_random("choices", problem_id).shuffle(drawn)

@@ -1,4 +1,4 @@
-"""What a reader hands on, and what becomes of rows that cannot be used: counted, named, quarantined or fatal."""
+"""What a reader yields, and what happens to rows that cannot be used: counted, named, quarantined or fatal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from its.types import Rejected
 RAW_CHARACTERS = 2000
 """How much of a faulty row the quarantine keeps: enough to find it, whatever its size."""
 MAX_FAULTY_ROWS = 100_000
-"""Beyond those tolerated; then the reading ends: nobody mends so many one by one, and it is another file."""
+"""Beyond those tolerated; then reading stops: so many are not fixed one by one, and it is probably another file."""
 _MESSAGE_CHARACTERS = 1000
 """Of one fault: a row can have a column whose name is as long as a line."""
 
@@ -28,7 +28,7 @@ class RowFault(NamedTuple):
     message: str
     hint: str | None = None
     lacks: str | None = None
-    """The field for which the row has nothing at all: where no row of a table has, one fault stands for all of them."""
+    """The field for which the row has nothing: where no row of a table has it, one fault replaces all of them."""
 
 
 class FaultyRow(Exception):
@@ -40,7 +40,7 @@ class FaultyRow(Exception):
 
 
 class Record(NamedTuple):
-    """One row as a reader found it: its number in the file and its value, or why it has none and what stood there."""
+    """One row as a reader found it: its number in the file and its value, or why it has none and the raw text."""
 
     number: int
     value: Any = None
@@ -62,8 +62,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Series:
-    """Tables that are read one behind the other, what their problems name as their source, and what their ids begin
-    with.
+    """Tables that are read one after the other, with the source that their problems name and the prefix of their ids.
 
     Problems without an id are counted from the first table on.
     """
@@ -138,12 +137,12 @@ class Quarantine:
             faults.append(Fault(source, f"{more}{self.rows} rows are faulty{rest}"))
         if self.tolerated:
             message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
-            faults.append(Fault(source, message, "mend the source, or raise it after reading the faults above"))
+            faults.append(Fault(source, message, "fix the source, or raise it after reading the faults above"))
         raise FaultyRowsError(faults, self.rows)
 
 
 def _told(message: str) -> str:
-    """What is said of a row holds pieces of it, which are anybody's: cut, and safe for a terminal and a page."""
+    """A message about a row, which quotes untrusted text: cut, and safe for a terminal and a page."""
     return shown(message[:_MESSAGE_CHARACTERS]) + ("..." if len(message) > _MESSAGE_CHARACTERS else "")
 
 

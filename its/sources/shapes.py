@@ -4,8 +4,8 @@
     .json      one array                  [{"q": 1}, {"q": 2}]
 
 People have arrays under `.jsonl`, lines under `.json`, objects that are spread over lines, one object whose column
-holds the rows, and tables column by column, as pandas writes them by default. None of it is guessed at: the error says
-what it is, and `its data convert` writes it anew.
+holds the rows, and tables column by column, as pandas writes them by default. Nothing is guessed: the error says what
+it is, and `its data convert` rewrites it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMED = 5
 
 
 class Rows(NamedTuple):
-    """Where an object that is no row holds the rows: lists of objects under `keys`, or a table `by` column or key."""
+    """Where an object contains the rows: lists of objects under `keys`, or a table `by` column or key."""
 
     keys: dict[str, str]
     """With what stands there: `7473 rows`."""
@@ -128,12 +128,12 @@ def within(found: Rows, label: str) -> RowFault:
         what = "column by column, as pandas writes it by default" if found.by == "column" else "each row under a key"
         return RowFault(f"one JSON object that holds the table {what}", converted(label))
     named = ", ".join(f"`{shown(key[:100])}` ({what})" for key, what in list(found.keys.items())[:_NAMED])
-    message = f"one JSON object, and the rows stand within it: {named}"
+    message = f"one JSON object, and the rows are inside it: {named}"
     return RowFault(message, converted(label, next(iter(found.keys))))
 
 
 def converted(label: str, key: str | None = None) -> str:
-    """The hint to have the file written anew."""
+    """The hint that rewrites the file."""
     if key is not None and len(key) > MAX_KEY:
         return "write the list itself, as an array or line by line"
     path = PurePosixPath(label)
@@ -156,7 +156,7 @@ def renamed(label: str, ending: str) -> str:
 
 
 def _next(text: str, at: int) -> int:
-    """Where the next character is that is no white space."""
+    """The place of the next character after any white space."""
     while at < len(text) and text[at] in _SPACE:
         at += 1
     return at

@@ -1,7 +1,7 @@
 """Values to text without loss, and texts that a wrong escape or encoding has damaged.
 
-What passes: HTML, braces of LaTeX and of Jinja, every script, U+2028, and the marks, embeddings and isolates with
-which right-to-left text is set. What is a fault: characters that no text of a problem holds unless something went
+These pass: HTML, braces of LaTeX and of Jinja, every script, U+2028, and the marks, embeddings and isolates with
+which right-to-left text is set. These are faults: characters that no problem contains unless something went
 wrong on its way here, and overrides of direction (U+202D, U+202E), which make a text read other than it is.
 """
 
@@ -27,14 +27,14 @@ _SOFT = re.compile(
 _COMMAND = re.compile("[a-zA-Z]+")
 _HALF = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 4300
-"""Python's own limit on the digits of an integer; a number beyond it is no answer but a mistake."""
+"""Python's own limit on the digits of an integer; a number beyond it is a mistake, not an answer."""
 _BOUND = 10**_MAX_DIGITS
 _MAX_DEPTH = 100
 """Of lists and objects in `meta`: what writes them, and whoever reads them, nests no deeper than a few hundred."""
 
 
 class NoValueError(TypeError):
-    """A float that is no number, by its name in JSON: how programs write that a value is missing or overflowed."""
+    """A float that is not a number, by its name in JSON: programs write it for a missing or overflowed value."""
 
     @property
     def told(self) -> str:
@@ -104,7 +104,7 @@ def _no_number(value: Any) -> TypeError:
 
 
 def damage(text: str) -> RowFault | None:
-    """What a wrong escape or encoding did to a text; None where nothing is seen."""
+    """The damage that a wrong escape or encoding did to a text; None where none is seen."""
     hard = _HARD.search(text)
     if hard:
         return _explained(text, hard.start())
@@ -120,7 +120,7 @@ def _explained(text: str, at: int) -> RowFault:
     if "\ud800" <= character <= "\udfff":
         if "\udc80" <= character <= "\udcff":  # how an undecodable byte of a CSV file is carried
             return RowFault(f"not UTF-8: byte 0x{ord(character) - 0xDC00:02X} at character {at}", "re-encode the file")
-        return RowFault(f"half a character ({code}) at character {at}", "the JSON escape lacks its pair: mend the row")
+        return RowFault(f"half a character ({code}) at character {at}", "the JSON escape lacks its pair: fix the row")
     if character in "\u202d\u202e":
         return RowFault(f"{code} at character {at} overrides the direction of text", "remove it: it hides what is read")
     command = _COMMAND.match(text, at + 1)
@@ -132,4 +132,4 @@ def _explained(text: str, at: int) -> RowFault:
         return RowFault(
             f"control character {code} at character {at}", "the text was read in a wrong encoding (cp1252?) before"
         )
-    return RowFault(f"control character {code} at character {at}", "mend or remove the row")
+    return RowFault(f"control character {code} at character {at}", "fix or remove the row")

@@ -45,8 +45,8 @@ def normal_trace(solution: str, thinking: str | None = None) -> Trace | RowFault
             thought = thought[len(_OPEN) : -len(_CLOSE)]
         mark = _mark(thought) or _mark(solution)
         if mark:
-            message = f"the thought stands in a field of its own, yet the text holds `{mark}`"
-            return RowFault(message, "map `solution` alone, or mend the row")
+            message = f"the thought has its own field, yet the text contains `{mark}`"
+            return RowFault(message, "map `solution` alone, or fix the row")
         return Trace(_joined(thought, solution), "fields")
     if not _mark(solution):
         return Trace(solution, None)

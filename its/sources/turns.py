@@ -2,7 +2,7 @@
 turn's text.
 
 `messages.0.content` is the user's turn in most rows of a set and the system's in those that have one: the text of
-another speaker is a text all the same, and nobody would see it. So the turn's speaker is looked at.
+another speaker is a text all the same, and the error would go unnoticed. So the speaker of the turn is checked.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Speakers:
         where = (
             f"`{path}` ({name}) is a turn of `{turn.speaker}`"
             if turn.speaker
-            else f"`{path}` ({name}) is nobody's turn"
+            else f"`{path}` ({name}) is a turn without a speaker"
         )
         wanted = WANTED.get(name)
         if wanted is not None:

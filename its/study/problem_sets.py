@@ -81,11 +81,10 @@ def compared_as_text(problems: Sequence[Problem], kind: AnswerKind) -> list[tupl
 def told_as_text(found: Sequence[tuple[str, str]]) -> str:
     """What such references mean for grading, with the first of them."""
     place, why = found[0]
-    count = "1 reference is" if len(found) == 1 else f"{len(found)} references are"
-    return (
-        f"{count} compared as text, not being read to the end ({place}: {why}): the same text is correct, any other a"
-        " `grader_error`"
-    )
+    one = len(found) == 1
+    count = "1 reference is" if one else f"{len(found)} references are"
+    since = f"since {'it' if one else 'they'} cannot be read to the end ({place}: {why})"
+    return f"{count} compared as text, {since}: the same text is correct, any other a `grader_error`"
 
 
 def place_of(problem: Problem) -> str:

@@ -391,7 +391,7 @@ TEMPLATES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a link to itself": (_in_place(lambda path: path.symlink_to(path.name)), "symbolic links lead in a circle"),
     "a link to nothing": (_in_place(lambda path: path.symlink_to("nothing")), "no such template"),
     "a folder": (_in_place(lambda path: path.mkdir()), "is a folder"),
-    "a pipe": (_in_place(os.mkfifo), "is no regular file"),
+    "a pipe": (_in_place(os.mkfifo), "is not a regular file"),
     "no text": (_in_place(lambda path: path.write_bytes(b"\xff\xfe")), "not UTF-8"),
     "without the problem": (_in_place(lambda path: path.write_text("solve it")), "does not show the problem"),
     "the answer alone": (_in_place(lambda path: path.write_text("{{ problem.reference }}")), "not show the problem"),

@@ -100,7 +100,7 @@ def test_markdown_shows_counts_source_and_samples() -> None:
     assert "2 rows were rejected:" in text
     assert "| no answer | 2 |" in text
     assert "1 overlap with a problem of a benchmark was found:" in text
-    assert "Licence: not known to ITS" in text
+    assert "Licence: unknown to ITS" in text
     assert r"How many is $\frac{{0}}{1}$ <b> | `x`?" in text  # in a fence nothing is escaped
     assert "| data/problems/limo.jsonl | " + "f" * 64 in text
 
@@ -140,13 +140,13 @@ def test_markdown_under_a_strategy() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"sessions": None}, "The store of responses is not here"),
+        ({"sessions": None}, "The store of responses is not available"),
         ({"sessions": []}, "The store holds none of the responses"),
         ({"personas": None, "writer": None}, "These rows have no personas."),
         ({"writer": None}, "No model wrote them: they are a control"),
         ({"standing": STANDING | {"commit": None}}, "Not in a git repository."),
         ({"standing": STANDING | {"changed_files": ["params.yaml"]}}, "**Not as committed:** `params.yaml`."),
-        ({"standing": STANDING | {"changed_stages": None, "unknown": "locked"}}, "cannot be told: locked"),
+        ({"standing": STANDING | {"changed_stages": None, "unknown": "locked"}}, "is unknown: locked"),
         (
             {"standing": STANDING | {"changed_stages": {"persona": ["changed deps: x (modified)"]}}},
             "- `persona`: changed",

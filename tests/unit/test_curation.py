@@ -461,7 +461,7 @@ def test_the_faults_of_a_source_its_references_and_its_repetitions_come_at_once(
         ("a.jsonl:2", "odd math"),
         ("`b`", "1 of 3 references cannot be graded"),
         ("a.jsonl:3", "the problem of a.jsonl:1 again"),
-        ("`b`", "3 rows hold 2 different problems: each would count as a problem of its own"),
+        ("`b`", "3 rows hold 2 different problems: each would count as a separate problem"),
     ]
 
 

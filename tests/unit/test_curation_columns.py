@@ -139,7 +139,7 @@ def test_a_column_that_no_row_has_is_refused(more: Any) -> None:
     _staying(column, [Problem(problem_id="1", text="q", source="s", meta={"level": 3})])
     with pytest.raises(DataError, match="`set`: no row has `x`, which a filter names") as caught:
         column.check("set")
-    assert caught.value.hint == "`meta` of a row holds: `level`"
+    assert caught.value.hint == "`meta` of a row contains: `level`"
     _column(**more).check("a set that an earlier step emptied has its own error")
 
 

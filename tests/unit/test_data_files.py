@@ -258,13 +258,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "folders": (
         lambda project: make(project, f"{FOLDER}/data/a.jsonl", f"{FOLDER}/README.md"),
         FOLDER,
-        "the folder holds folders: `data`",
+        "the folder contains folders: `data`",
         f"`path: {FOLDER}/data/`",
     ),
     "folder among files": (
         lambda project: make(project, f"{FOLDER}/more/a.jsonl", f"{FOLDER}/a.jsonl"),
         FOLDER,
-        "the folder holds folders: `more`",
+        "the folder contains folders: `more`",
         f"`path: {FOLDER}/*/*.jsonl`",
     ),
     "a matched folder": (
@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "two stars": (
         lambda project: make(project, f"{FOLDER}/a/b.jsonl"),
         "data/sources/**/*.jsonl",
-        "a pattern holds no `**`",
+        "a pattern must not contain `**`",
         "each level",
     ),
     "no match": (
@@ -483,7 +483,7 @@ def test_the_check_tells_what_a_file_is_before_any_row_is_read(tmp_path: Path) -
     (tmp_path / FOLDER / "a.jsonl").write_text("version https://git-lfs.github.com/spec/v1\n")
     for path in (FOLDER, f"{FOLDER}/a.jsonl"):
         ((_, message, hint),) = told(tmp_path, {"kind": "files", "path": path})
-        assert "`data/sources/set/a.jsonl`: a pointer of git-lfs" in message and "git lfs pull" in str(hint)
+        assert "`data/sources/set/a.jsonl`: a git-lfs pointer" in message and "git lfs pull" in str(hint)
 
 
 def of_folder(project: Path, text: str = f"{{kind: files, path: {FOLDER}/}}") -> None:

@@ -228,7 +228,7 @@ def test_a_row_with_its_thinking_apart_begins_with_its_answer(tmp_path: Path, na
     ("name", "error", "message"),
     [
         ("folder", DataError, "is a folder"),
-        ("in.jsonl/out.jsonl", DataError, "a file stands where its folder would"),
+        ("in.jsonl/out.jsonl", DataError, "a file exists where its folder would be"),
         ("x" * 300, RunError, "file name too long"),
         ("/proc/x/out.jsonl", RunError, "cannot be written"),
     ],

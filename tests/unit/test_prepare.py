@@ -624,7 +624,7 @@ def test_problems_that_are_nearly_equal_are_counted_on_the_card(of_files: Callab
     run_stage("prepare", "arithmetic_test")
     assert _card(study, "arithmetic_test")["near_repeats"] == {"problems": 1, "of": 1}
     page = (study.card_path("arithmetic_test").parent / "card.md").read_text(encoding="utf-8")
-    assert "1 problems repeat another one nearly" in page
+    assert "1 problem is a near repeat of another one" in page
     run_stage("prepare", "arithmetic")
     assert "near_repeats" not in _card(study, "arithmetic")
 

@@ -139,9 +139,9 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        (".", DataError, "is a folder, and a file is to be written there"),
-        ("pipe", DataError, "is no regular file"),
-        ("file/x", DataError, "a file stands where its folder would"),
+        (".", DataError, "is a folder, and a file would be written there"),
+        ("pipe", DataError, "is not a regular file"),
+        ("file/x", DataError, "a file exists where its folder would be"),
         ("x" * 300, RunError, "cannot be written: file name too long"),
     ],
 )

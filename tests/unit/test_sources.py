@@ -68,7 +68,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: st
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", fail)
     monkeypatch.setattr(datasets, "load_dataset", fail)
     for call in (lambda: resolve_revision("a/b", None), lambda: list(read_hub("a/b", None, "train", "main").records)):
-        with pytest.raises(MissingError, match="the hub dataset `a/b` cannot be had") as caught:
+        with pytest.raises(MissingError, match="the hub dataset `a/b` is not available") as caught:
             call()
         assert "HF_TOKEN" in str(caught.value.hint)
         assert "long story" not in caught.value.message
@@ -108,7 +108,7 @@ def test_a_hub_row_that_cannot_be_parsed_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_a_hub_that_goes_away_while_streaming(monkeypatch: pytest.MonkeyPatch) -> None:
     _stream(monkeypatch, ConnectionError("reset by peer"))
-    with pytest.raises(MissingError, match="`a/b` cannot be had: reset by peer"):
+    with pytest.raises(MissingError, match="`a/b` is not available: reset by peer"):
         list(read_hub("a/b", None, "train", "0123456789abcdef").records)
 
 

@@ -26,14 +26,14 @@ def _line(index: int, **change: Any) -> bytes:
 LINES = [_line(index) for index in range(ROWS)]
 
 FAULTS: dict[str, tuple[bytes, str, str]] = {
-    "broken": (b'{"id": 7, "q": }\n', "broken JSON at column 16: expecting value", "mend or remove this line"),
+    "broken": (b'{"id": 7, "q": }\n', "broken JSON at column 16: expecting value", "fix or remove this line"),
     "encoding": (b'{"id": 7, "q": "caf\xe9", "a": 1}\n', "not UTF-8 at byte 19", "re-encode the file"),
-    "nul": (b'{"id": 7, "q": "a\0", "a": 1}\n', "the line holds NUL bytes", "the file is damaged"),
-    "escaped nul": (_line(7, q="a\0"), "control character U+0000", "mend or remove the row"),
+    "nul": (b'{"id": 7, "q": "a\0", "a": 1}\n', "the line contains NUL bytes", "the file is damaged"),
+    "escaped nul": (_line(7, q="a\0"), "control character U+0000", "fix or remove the row"),
     "missing": (b'{"id": 7, "a": 1}\n', "no `q` (problem); the row has: `id`, `a`", "fix `fields:`"),
-    "null": (_line(7, a=None), "`a` (reference) has no value", "remove the row or mend it"),
-    "duplicate": (_line(3), "duplicate problem_id `3`; first at d.jsonl:4", "rows are numbered then"),
-    "empty": (_line(7, q=" \n"), "`q` (problem): empty", "remove the row or mend it"),
+    "null": (_line(7, a=None), "`a` (reference) has no value", "fix or remove the row"),
+    "duplicate": (_line(3), "duplicate problem_id `3`; first at d.jsonl:4", "rows are then numbered"),
+    "empty": (_line(7, q=" \n"), "`q` (problem): empty", "fix or remove the row"),
     "list": (_line(7, q=["x"]), "`q` (problem) is a list: wanted text or a number", "a path reaches into it"),
     "form feed": (_line(7, q="\frac{1}{2}"), "U+000C at character 0: `\\frac` was probably meant", "`\\\\frac`"),
     "backspace": (_line(7, q="x \beta"), "U+0008 at character 2: `\\beta` was probably meant", "`\\\\beta`"),
@@ -43,7 +43,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "surrogate": (_line(7, q="\ud800x"), "half a character (U+D800)", "the JSON escape lacks its pair"),
     "override": (_line(7, q="1 \u202e2"), "U+202E at character 2 overrides the direction", "remove it"),
     "cp1252": (_line(7, q="it\x92s"), "control character U+0092", "wrong encoding"),
-    "deep": (b"[" * 100_000 + b"\n", "broken JSON: nested too deeply", "mend or remove this line"),
+    "deep": (b"[" * 100_000 + b"\n", "broken JSON: nested too deeply", "fix or remove this line"),
     "scalar": (b"5\n", "the row is a int, not an object", "wanted `{...}`"),
 }
 

@@ -210,7 +210,7 @@ def test_the_rows_stand_within_the_only_row(tmp_path: Path, name: str, spread: i
     """An object on one line is a row like any other until its columns are looked for."""
     rows = [{"question": f"{number}?", "answer": "#### 1"} for number in range(5)]
     for held, said in (
-        ({"version": "1", "data": rows}, "rows stand within it: `data` (5 rows)"),
+        ({"version": "1", "data": rows}, "rows are inside it: `data` (5 rows)"),
         ({key: [row[key] for row in rows] for key in rows[0]}, "one JSON object that holds the table column by column"),
     ):
         (tmp_path / name).write_text(json.dumps(held, indent=spread))

@@ -139,9 +139,9 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     [
         (b'{"q": }', "broken JSON at column 7: expecting value"),
         (b'{"q": "caf\xe9"}', "not UTF-8 at byte 10"),
-        (b'{"q": "a\0b"}', "the line holds NUL bytes"),
+        (b'{"q": "a\0b"}', "the line contains NUL bytes"),
         (b'{"q": "a\tb"}', "broken JSON at column 9: invalid control character at"),
-        (b'{"q": 1, "q": 2}', "JSON: the key `q` stands twice in one object"),
+        (b'{"q": 1, "q": 2}', "JSON: the key `q` appears twice in one object"),
         (b'{"q": %s}' % (b"9" * 5000), "JSON: exceeds the limit (4300 digits) for integer string conversion: value"),
         (b'{"q": ' + b"[" * 100_000, "broken JSON: nested too deeply"),
     ],

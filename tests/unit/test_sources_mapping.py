@@ -187,9 +187,12 @@ def test_other_fields_take_the_same_speaker_in_every_row() -> None:
         ({"m": [{"content": "x"}, {"content": "y"}]}, None),  # nobody's turns
         ({"m": ["x", "y"]}, "m.0"),
         ({"m": [{"role": "user", "content": "x"}], "m.0.content": "z"}, None),  # a column of that name
-        ({"m": [{"content": "x"}, {"role": "assistant", "content": "y"}]}, "is nobody's turn: wanted user or human"),
-        ({"m": [{"role": None, "content": "x"}]}, "is nobody's turn"),
-        ({"m": [{"role": ["user"], "content": "x"}]}, "is nobody's turn"),
+        (
+            {"m": [{"content": "x"}, {"role": "assistant", "content": "y"}]},
+            "without a speaker: wanted user or human",
+        ),
+        ({"m": [{"role": None, "content": "x"}]}, "is a turn without a speaker"),
+        ({"m": [{"role": ["user"], "content": "x"}]}, "is a turn without a speaker"),
         ({"m": [{"role": " USER ", "content": "x"}]}, None),
         ({"m": [{"role": "tool", "content": "x"}]}, "is a turn of `tool`"),
         ({"m": [[{"role": "user", "content": "x"}]]}, "m.0.content"),
@@ -240,7 +243,7 @@ def test_meta_refuses_what_json_has_not() -> None:
         with pytest.raises(TypeError):
             as_json(value)
     assert _faults([{"q": "1", "a": 1, "m": float("nan")}], problem="q", meta={"m": "m"}) == [
-        "f:1: `m` (meta.m) is or holds NaN, which stands for a missing value"
+        "f:1: `m` (meta.m) is or contains NaN, which stands for a missing value"
     ]
 
 
@@ -404,7 +407,7 @@ def test_options_are_lettered_and_shuffled_by_the_problem() -> None:
 
 def test_options_that_no_letter_can_tell_apart_are_a_fault() -> None:
     row = {"q": "?", "id": 1, "right": "3", "w": ["no", 3.0, "never"]}
-    assert _faults([row], **CHOICES) == ["f:1: the correct option stands among the wrong ones"]
+    assert _faults([row], **CHOICES) == ["f:1: the correct option is also among the wrong ones"]
     assert _faults([{"q": "?", "id": 1, "right": "3", "w": ["no", None]}], **CHOICES) == [
         "f: no row has `w.2` (choices.wrong.2); the rows have: `q`, `id`, `right`, `w`",
         "f:1: `w.1` (choices.wrong.1) has no value",
@@ -440,8 +443,8 @@ def test_reasoning_takes_one_form(solution: str, thinking: str | None, trace: tu
         ("Well. <think>hm</think> so 5", None, "in no known order: `<think>` `</think>`"),
         ("<think>hm</think> so <think>no</think> 5", None, "in no known order"),
         (OPEN[: -len("<|end_of_solution|>")], None, "in no known order"),
-        (NORMAL, "hm", "a field of its own, yet the text holds `<think>`"),
-        ("so 5", "a </think> b", "a field of its own, yet the text holds `</think>`"),
+        (NORMAL, "hm", "its own field, yet the text contains `<think>`"),
+        ("so 5", "a </think> b", "its own field, yet the text contains `</think>`"),
     ],
 )
 def test_reasoning_in_no_known_form_is_a_fault(solution: str, thinking: str | None, message: str) -> None:
@@ -535,7 +538,7 @@ def test_tolerated_rows_go_to_the_quarantine_and_one_more_stops(tmp_path: Path) 
         ("d.jsonl:2", ["`q` (problem): empty", "`s` (solution) has no value"]),
         ("d.jsonl:4", ["`q` (problem): half a character (U+D800) at character 1"]),
     ]
-    assert rejected[0].remedies == ["remove the row or mend it"]
+    assert rejected[0].remedies == ["fix or remove the row"]
     assert json.loads(rejected[1].raw)["q"] == "4\ud800"
     assert rejected[1].model_dump_json(), "it can be written"
     with pytest.raises(FaultsError) as caught:

@@ -511,5 +511,5 @@ def test_the_check_reads_the_rows_of_all_local_parts(project: Path, its: Callabl
 
 
 def test_a_hub_part_that_is_not_there_is_one_error(tmp_path: Path, hub: Any) -> None:
-    with pytest.raises(ItsError, match="the hub dataset `a/none` cannot be had"):
+    with pytest.raises(ItsError, match="the hub dataset `a/none` is not available"):
         load(tmp_path, [*AIME, {"kind": "hub", "id": "a/none", "split": "train"}], preset="aime_2024")

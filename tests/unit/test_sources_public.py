@@ -82,7 +82,7 @@ CASES = {
             "reference": "ground_truth",
         },
         1767,
-        {"(thinking): empty": 3, "yet the text holds `<think>`": 1},
+        {"(thinking): empty": 3, "yet the text contains `<think>`": 1},
         form="fields",
         required="solution",
     ),

@@ -111,7 +111,7 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
     "within data": (
         ".json",
         json.dumps({"version": 1, "data": ROWS, "x": []}),
-        r"rows stand within it: `data` \(3 rows",
+        r"rows are inside it: `data` \(3 rows",
     ),
     "within train": (
         ".json",
@@ -121,7 +121,7 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
     "within, in lines": (
         ".jsonl",
         json.dumps({"data": ROWS}, indent=1),
-        r":1: one JSON object, and the rows stand within",
+        r":1: one JSON object, and the rows are inside it",
     ),
     "columns": (".json", json.dumps(by_column(ROWS)), r":1: one JSON object that holds the table column by column"),
     "columns of pandas": (".json", json.dumps(as_pandas(ROWS)), r"column by column, as pandas writes it by default"),
@@ -215,7 +215,7 @@ def test_every_digit_stays_as_it_is_written() -> None:
     [
         ('{"a": [{"q": 1}], "b": [{"q": 1}]}', None, "several lists of rows"),
         ('{"a": [{"q": 1}]}', "b", "no key `b`"),
-        ('{"a": 1}', "a", "`a` is no list"),
+        ('{"a": 1}', "a", "`a` is not a list"),
         ("17", None, "neither an array nor an object"),
         ("", None, "neither an array nor an object"),
         ("[]", None, "no row"),
@@ -223,7 +223,7 @@ def test_every_digit_stays_as_it_is_written() -> None:
         ('{"q": 1} {"q"', None, "broken JSON"),
         ('{"q": [{"a": 1}], ', "q2", "broken JSON"),
         ("[" * 100_000, None, "nested too deeply"),
-        ('{"a": 1, "a": 2}', None, "stands twice"),
+        ('{"a": 1, "a": 2}', None, "appears twice"),
     ],
 )
 def test_what_cannot_be_converted_is_said_and_nothing_is_written(content: str, at: str | None, message: str) -> None:
@@ -356,8 +356,8 @@ PAGE = b'<!DOCTYPE html>\n<html class="">\n<head><title>Sign in</title></head><b
 LINES = lines(TEXTS).encode()
 FOREIGN: dict[str, tuple[str, Callable[[bytes], bytes], str, bool]] = {
     # name, how it is made of lines, what is said, whether the remedy brings the rows
-    "pointer": ("a.jsonl", lambda _: POINTER, "a pointer of git-lfs", False),
-    "pointer of parquet": ("a.parquet", lambda _: POINTER, "a pointer of git-lfs", False),
+    "pointer": ("a.jsonl", lambda _: POINTER, "a git-lfs pointer", False),
+    "pointer of parquet": ("a.parquet", lambda _: POINTER, "a git-lfs pointer", False),
     "page": ("a.jsonl", lambda _: PAGE, "a web page, not the file", False),
     "page behind a comment": ("a.csv", lambda _: b"\xef\xbb\xbf <!-- saved -->\n<html><p>", "a web page", False),
     "page of parquet": ("a.parquet", lambda _: PAGE, "a web page, not the file", False),
@@ -370,13 +370,13 @@ FOREIGN: dict[str, tuple[str, Callable[[bytes], bytes], str, bool]] = {
     "gzip": ("a.jsonl", gzip.compress, "packed by gzip", True),
     "zstd": ("a.csv", lambda _: zstandard.ZstdCompressor().compress(table(",").encode()), "packed by zstd", True),
     "gzip as zstd": ("a.jsonl.zst", gzip.compress, "packed by gzip", False),
-    "twice": ("a.jsonl.gz", lambda data: gzip.compress(gzip.compress(data)), "packed by gzip once more within", False),
+    "twice": ("a.jsonl.gz", lambda data: gzip.compress(gzip.compress(data)), "packed by gzip again inside", False),
     "bzip2": ("a.jsonl", bz2.compress, "packed by bzip2", True),
     "xz": ("a.jsonl", lzma.compress, "packed by xz", True),
     "parquet": ("a.jsonl", _parquet, "a Parquet file", True),
     "arrow": ("a.jsonl", _arrow, "an Arrow file", True),
     "arrow of parquet": ("a.parquet", _arrow, "an Arrow file", True),
-    "pickle": ("a.jsonl", lambda _: pickle.dumps(TEXTS), "a pickle, which is loaded by running it and never", False),
+    "pickle": ("a.jsonl", lambda _: pickle.dumps(TEXTS), "a pickle: loading it runs code", False),
     "database": ("a.csv", lambda _: b"SQLite format 3\0" + bytes(100), "a database", False),
     "old sheet": ("a.csv", lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "a spreadsheet", False),
     "PDF": ("a.json", lambda _: b"%PDF-1.7\n", "a PDF", False),
@@ -403,7 +403,7 @@ def test_another_kind_of_file_is_known_by_its_first_bytes(name: str) -> None:
     [
         ("a.xlsx", "a spreadsheet", "CSV UTF-8"),
         ("a.XLS", "a spreadsheet", "CSV UTF-8"),
-        ("a.pkl", "a pickle, which is loaded by running it and never read", "JSON lines or Parquet"),
+        ("a.pkl", "a pickle: loading it runs code, so it is never read", "JSON lines or Parquet"),
         ("a.pt", "maybe a pickle", "JSON lines or Parquet"),
         ("a.arrow", "an Arrow file", "python -c"),
         ("a.zip", "an archive", "`unzip a.zip -d a`"),
@@ -412,8 +412,8 @@ def test_another_kind_of_file_is_known_by_its_first_bytes(name: str) -> None:
         ("a.jsonl.bz2", "packed by bzip2", "`bunzip2 -k a.jsonl.bz2`"),
         ("a.csv.xz", "packed by xz", "`unxz -k a.csv.xz`"),
         ("a.parquet.gz", "Parquet packs by itself", "`gunzip -k a.parquet.gz`"),
-        ("a.txt", "text of no stated form", "mv a.txt a.jsonl"),
-        ("a.yaml", "a form that is not read", "JSON lines"),
+        ("a.txt", "text in no stated format", "mv a.txt a.jsonl"),
+        ("a.yaml", "a format that is not read", "JSON lines"),
         ("a.db", "a database", "CSV or JSON lines"),
         ("a.odd", "unknown ending `.odd`", "known: `.jsonl`"),
         ("a", "its name has no ending", "known: `.jsonl`"),
@@ -449,7 +449,7 @@ def test_a_pickle_is_never_loaded() -> None:
 def test_pythons_own_way_to_write_an_object_is_named() -> None:
     Path("a.jsonl").write_text("".join(f"{row!r}\n" for row in TEXTS))
     faults = [record.fault for record in read_file(Path("a.jsonl")).records]
-    assert all(fault is not None and "Python's way" in fault.message for fault in faults)
+    assert all(fault is not None and "Python's notation" in fault.message for fault in faults)
 
 
 def test_a_hint_is_typed_as_it_stands() -> None:
