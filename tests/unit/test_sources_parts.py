@@ -326,12 +326,12 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         [
             (
                 "- {kind: files, path: data/sources/../",
-                "is read by `datasets.arithmetic.source.0.path` already",
+                "is already read by `datasets.arithmetic.source.0.path`",
                 "keep one",
             ),
             (
                 "- {kind: files, path: data/sources/*.js",
-                "`data/sources/a.jsonl` is read by `datasets.arith",
+                "`data/sources/a.jsonl` is already read by `datasets.arith",
                 "keep one",
             ),
             (
@@ -350,12 +350,12 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         [
             (
                 "- {kind: files, path: data/sources/b.jsonl, name: a}",
-                "`datasets.arithmetic.source.1` is called `a`, as `datasets.arithmetic.source.0` is",
+                "`datasets.arithmetic.source.1` has the name `a`, as `datasets.arithmetic.source.0` has",
                 "`name: a_2`",
             ),
             (
                 "- {kind: hub, id: a/b, split: test}",
-                "`datasets.arithmetic.source.3` is called `b`, as `datasets.arithmetic.source.2` is",
+                "`datasets.arithmetic.source.3` has the name `b`, as `datasets.arithmetic.source.2` has",
                 "`name: b_2`",
             ),
         ],

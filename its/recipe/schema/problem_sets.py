@@ -106,7 +106,8 @@ class HubPart(HubSource):
     """A dataset of the hub as a part of a set."""
 
     name: PartName | None = None
-    """Prefix of the problem ids of this part, `NAME/ID`. Absent: the last word of the id, with `_SUBSET`."""
+    """Prefix of the problem ids of this part, `NAME/ID`. Absent: the last word of the id. A subset adds
+    `_SUBSET` if there is no `name`, several always do."""
 
 
 class Choices(Section):

@@ -20,7 +20,7 @@ class PersonaExample(Section):
     persona: str
     """Persona that the writer is shown as its own answer."""
     domain: str | None = None
-    """Domain that the template is rendered with; required if the strategy has `domains`, else absent."""
+    """Domain that the template is rendered with; required if the strategy has `domains`. Absent: no domain."""
 
 
 class PersonaRequest(Section):
