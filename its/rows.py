@@ -76,9 +76,9 @@ def read_rows(path: Path, row_type: type[RowType], key: Callable[[RowType], obje
 
 
 def read_json_lines(path: Path) -> Iterator[Line | Fault]:
-    """Yield each line of JSON, or the fault of one that cannot be read; blank lines are passed over.
+    """Yield each line of JSON, or the fault of one that cannot be read; blank lines are skipped.
 
-    A byte order mark at the start of the file is passed over too. A lone surrogate, half of a character that a model
+    So is a byte order mark at the start of the file. A lone surrogate, half of a character that a model
     was stopped in, is legal in JSON and is kept.
 
     Raises:
@@ -139,11 +139,11 @@ def _json_fault(error: ValueError | RecursionError) -> str:
     return f"an integer of more than {sys.get_int_max_str_digits()} digits is not read"  # Python's limit, no other
 
 
-def unrepeated(pairs: list[tuple[str, Any]], told: Callable[[str], str]) -> dict[str, Any]:
-    """The object of the pairs that JSON has for it; of a key that stands twice, readers would keep one value.
+def unrepeated(pairs: list[tuple[str, Any]], message: Callable[[str], str]) -> dict[str, Any]:
+    """The JSON object of some pairs; of a repeated key, readers would keep one value without a word.
 
     Args:
-        told: what is said of such a key.
+        message: of the error, by key.
 
     Raises:
         ValueError: if there is one.
@@ -151,7 +151,7 @@ def unrepeated(pairs: list[tuple[str, Any]], told: Callable[[str], str]) -> dict
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
-        raise ValueError(told(next(key for key, _ in pairs if key in seen or seen.add(key))))  # type: ignore[func-returns-value]
+        raise ValueError(message(next(key for key, _ in pairs if key in seen or seen.add(key))))  # type: ignore[func-returns-value]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a data set's card says: one document of plain values for the problems, one for them with their personas."""
+"""The content of a data set's card: one document of plain values for the problems, one for them with their personas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_REASONS = 10
 
 @dataclass
 class ProblemCounts:
-    """What a card says of the problems themselves, counted one by one: they need not fit into memory."""
+    """What a card reports of the problems, counted one by one: they need not fit into memory."""
 
     rows: int = 0
     with_reference: int = 0

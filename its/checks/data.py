@@ -15,7 +15,7 @@ from its.recipe.document import Document
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
 from its.sources.declared import mapping_faults
-from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text
+from its.study.problem_sets import compared_as_text, grading_tools, read_set
 from its.study.study import checked_recipe
 from its.types import Problem
 
@@ -106,7 +106,7 @@ def _set_checked(
         except ItsError as error:
             return _SetCheck([Fault(document.where([section, name, "source"]), error.message, error.hint)])
     as_text = compared_as_text(problems, declared.answer)
-    note = f"{section}.{name}: {told_as_text(as_text)}" if as_text else None
+    note = f"{section}.{name}: {as_text_note(as_text)}" if as_text else None
     counted = denominator([asdict(step) for step in steps]) if steps else {}
     return _SetCheck(denominator=counted if counted.get("out") else None, note=note)
 

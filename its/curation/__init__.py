@@ -1,1 +1,1 @@
-"""What of a set is kept: filters, duplicates, splits, samples, overlaps."""
+"""What is kept of a set: filters, duplicates, splits, samples, overlaps."""

@@ -1,7 +1,7 @@
-"""The filter by a column: which rows stay by a value that they hold, and how often each value was met.
+"""The filter by a column: which rows stay by the value of one column, and how often each value occurs.
 
-Values are compared as JSON has them: `1` is `1.0`, and neither `"1"` nor `true`. A value that a person meant otherwise
-shows in the counts, where text that reads like a number stands in quotes.
+Values are compared as JSON has them: `1` is `1.0`, and neither `"1"` nor `true`. A value that was meant otherwise
+shows in the counts, where text that reads like a number is in quotes.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Column:
         return 'values are compared as they are: 1 is not "1", math not Math'
 
 
-def told_filter(declared: ColumnFilter) -> str:
+def filter_text(declared: ColumnFilter) -> str:
     """How the filter is called in the counts."""
     for word, values in (("", declared.keep), ("without ", declared.drop)):
         if values is not None:

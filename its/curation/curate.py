@@ -42,7 +42,7 @@ class StepCount:
 
 @dataclass(frozen=True)
 class TakenOut:
-    """What a step has to say of the problems that it took out or marked."""
+    """What a step reports of the problems that it took out or marked."""
 
     note: str | None = None
     overlaps: Sequence[Overlap] = ()
@@ -87,7 +87,7 @@ def curate(
         rows: in order of the source. Those that could not be read count against `tolerate.rows` of a benchmark, too.
         declared: the recipe's entry.
         benchmarks: the problems of those in `decontamination.against`, by name, whole: before their split and sample.
-        tools: what is asked of other rooms.
+        tools: what other rooms provide.
         name: of the set, for errors.
 
     Raises:

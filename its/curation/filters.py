@@ -1,6 +1,6 @@
 r"""Filters: which problems of a set stay, each by one check of one problem.
 
-What a check needs from outside (tokenizers, grading) is given in `Tools`: this room imports neither.
+What a check needs from outside (tokenizers, grading) comes in `Tools`: this room imports neither.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from its.boxes import last_box
-from its.curation.columns import told_filter
+from its.curation.columns import filter_text
 from its.errors import Fault
 from its.language import language_of
 from its.recipe.schema import (
@@ -60,7 +60,7 @@ _AGREES: dict[VerdictName | None, str | None] = {
 
 @dataclass(frozen=True)
 class Tools:
-    """What curation asks of other rooms.
+    """What curation needs of other rooms.
 
     Args:
         count_tokens: (name of a declared model, text) -> tokens of the text, special ones not counted.
@@ -111,7 +111,7 @@ def name_of(declared: Filter | BenchmarkFilter) -> str:
         bounds = f"{declared.at_least or 0} to {declared.at_most or 'any'}"
         return f"filter tokens of the {declared.of} ({declared.model}): {bounds}"
     if isinstance(declared, ColumnFilter):
-        return f"filter {told_filter(declared)}"
+        return f"filter {filter_text(declared)}"
     return f"filter {declared}"
 
 

@@ -105,7 +105,7 @@ PRESETS: dict[str, Preset] = {
         "open-r1/OpenR1-Math-220k, subset default, split train",
         "math",
         "published",
-        "one trace a problem; the others stand in `generations`",
+        "one trace a problem; the others are in `generations`",
         "some traces have two marks of their end",
     ),
     "numina_math_cot": Preset(
@@ -118,7 +118,7 @@ PRESETS: dict[str, Preset] = {
         "AI-MO/NuminaMath-CoT, split train",
         "math",
         "published",
-        "proofs have no box and so no reference; its `amc_aime` part holds AMC and AIME up to 2023",
+        "proofs have no box and so no reference; its `amc_aime` part contains AMC and AIME up to 2023",
     ),
     "gsm8k": Preset(
         Fields(problem="question", solution="answer", reference="{{ row.answer | after('####') | strip }}"),

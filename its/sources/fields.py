@@ -1,4 +1,4 @@
-"""What `fields` takes out of a row: texts, options and meta, with every fault of the row named at once."""
+"""What `fields` takes out of a row: texts, options and meta; every fault of the row is named at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from its.sources.turns import Speakers, misspoken
 
 TEXTS = ("problem", "reference", "solution", "thinking", "problem_id")
 _LOOKED_ROWS, _COLUMNS = 20, 200
-"""Rows of a table, and columns of a row, that are told from where a field is in none of them."""
+"""Rows of a table, and columns of a row, that an error looks at where no row has a field."""
 _REACH_IN = "a path reaches into it, such as `messages[role=user].content` or `choices.0`"
 KEPT = ("choices", "original_solution", "thought_form")
 """What the loader itself keeps in `meta`; `fields.meta` cannot take these names."""

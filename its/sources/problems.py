@@ -30,7 +30,7 @@ def map_series(
 ) -> Iterator[Problem | Rejected]:
     """Yield a problem for each good row and a `Rejected` for each faulty one that is tolerated, in order of the source.
 
-    A row without a mapped id is named by its position, faulty rows counted, so mending one renames no other.
+    A row without a mapped id is named by its position, faulty rows counted, so fixing one renames no other.
 
     Args:
         series: the parts of the source, in order.

@@ -20,7 +20,7 @@ from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import row_file, write_json, write_json_lines, write_rows
-from its.study.problem_sets import compared_as_text, grading_tools, read_set, told_as_text, ungraded_row
+from its.study.problem_sets import compared_as_text, grading_tools, read_set, ungraded_row
 from its.study.study import Study
 from its.types import Problem
 
@@ -77,7 +77,7 @@ def run(study: Study, name: str) -> str:
         out.write(card_markdown(card))
     steps = ", ".join(f"{step.step}: {step.after}" for step in curated.steps)
     faulty = f"; faulty rows in data/cards/{name}/quarantine.jsonl: {len(rejected)}" if rejected else ""
-    text = f"; {told_as_text(as_text)}" if as_text else ""
+    text = f"; {as_text_note(as_text)}" if as_text else ""
     return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){faulty}{text}"
 
 

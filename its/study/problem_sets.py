@@ -78,7 +78,7 @@ def compared_as_text(problems: Sequence[Problem], kind: AnswerKind) -> list[tupl
     return [(place_of(problem), reason) for problem, reason in why if reason is not None]
 
 
-def told_as_text(found: Sequence[tuple[str, str]]) -> str:
+def as_text_note(found: Sequence[tuple[str, str]]) -> str:
     """What such references mean for grading, with the first of them."""
     place, why = found[0]
     one = len(found) == 1

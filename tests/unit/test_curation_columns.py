@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from its.curation.columns import Column, told_filter
+from its.curation.columns import Column, filter_text
 from its.errors import DataError
 from its.recipe.schema import ColumnFilter
 from its.types import Problem
@@ -177,4 +177,4 @@ def test_a_filter_that_keeps_nothing_is_refused_with_what_was_there(cells: list[
     ],
 )
 def test_a_filter_is_called_by_what_it_keeps(more: Any, told: str) -> None:
-    assert told_filter(ColumnFilter.model_validate({"name": "column", "of": "x", **more})) == told
+    assert filter_text(ColumnFilter.model_validate({"name": "column", "of": "x", **more})) == told

@@ -108,7 +108,7 @@ def test_card_under_a_strategy(its: Its, study: Study) -> None:
 
 def test_a_card_without_a_store_says_so(its: Its, study: Study) -> None:
     (Path(os.environ["ITS_HOME"]) / "store.sqlite").unlink()
-    assert "The store of responses is not here" in its("data", "card", "arithmetic", "--strategy", "random")[1]
+    assert "The store of responses is not available" in its("data", "card", "arithmetic", "--strategy", "random")[1]
 
 
 @pytest.mark.parametrize(

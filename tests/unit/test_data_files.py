@@ -253,8 +253,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         f"{FOLDER}/a.txt: unknown ending `.txt`",
         "known: `.jsonl`",
     ),
-    "nothing": (lambda project: make(project, f"{FOLDER}/_x"), FOLDER, "holds no data file (not counted: `_x`)", "put"),
-    "nothing at all": (lambda project: (project / FOLDER).mkdir(parents=True), FOLDER, "holds no data file", "put"),
+    "nothing": (
+        lambda project: make(project, f"{FOLDER}/_x"),
+        FOLDER,
+        "contains no data file (not counted: `_x`)",
+        "put",
+    ),
+    "nothing at all": (lambda project: (project / FOLDER).mkdir(parents=True), FOLDER, "contains no data file", "put"),
     "folders": (
         lambda project: make(project, f"{FOLDER}/data/a.jsonl", f"{FOLDER}/README.md"),
         FOLDER,
@@ -303,19 +308,19 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "a line end in a name": (
         lambda project: make(project, f"{FOLDER}/a\nb.jsonl"),
         FOLDER,
-        "the file name `data/sources/set/a\\nb.jsonl` holds a character",
+        "the file name `data/sources/set/a\\nb.jsonl` contains a character",
         "rename it",
     ),
     "a backslash in a name": (
         lambda project: make(project, f"{FOLDER}/a\\b.jsonl"),
         FOLDER,
-        "holds a character",
+        "contains a character",
         "ren",
     ),
     "no text": (
         lambda project: make(project, os.fsdecode(os.fsencode(f"{FOLDER}/") + b"\xff.jsonl")),
         FOLDER,
-        "holds a character",
+        "contains a character",
         "rename it",
     ),
     "saved by datasets": (
