@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from its.errors import RunError
+from its.grading import worker
 from its.grading.grade import WINDOW, Grader, Item
 from its.grading.pool import WorkerPool
 
@@ -119,6 +121,32 @@ def test_a_killed_worker_is_replaced(grader: Grader) -> None:
     verdicts = [grader.grade_one(_item(f"x+{index}", f"{index}+x")).verdict for index in range(6, 12)]
     assert verdicts.count("correct") >= 4  # those that were asked a dead worker may be grader errors, none is incorrect
     assert "incorrect" not in verdicts
+
+
+def test_a_worker_killed_during_a_comparison_is_a_grader_error() -> None:
+    before = set(_children(os.getpid()))
+    with Grader(LIMIT * 20, workers=1) as opened:
+        assert opened.grade_one(_item("x+1.0")).verdict == "correct"
+
+        def kill() -> None:
+            for pid in set(_children(os.getpid())) - before:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+        threading.Timer(0.3, kill).start()
+        assert opened.grade_one(_item(SLOW)).verdict == "grader_error"
+        assert opened.grade_one(_item("1.0+x")).verdict == "correct"
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_a_text_costs_the_libraries_is_an_outcome(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*task: str) -> bool:
+        raise error
+
+    monkeypatch.setattr("its.grading.worker.equivalent", fails)
+    found, reason = worker.answer(("x", "y", "math"))
+    assert found is None
+    assert reason
 
 
 def test_closing_leaves_no_process_and_may_be_done_twice() -> None:
