@@ -15,7 +15,7 @@ from its.recipe.document import Document
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, HubSource, Recipe, TokensFilter
 from its.sources.declared import mapping_faults
-from its.study.problem_sets import compared_as_text, grading_tools, read_set
+from its.study.problem_sets import as_text_note, compared_as_text, grading_tools, read_set
 from its.study.study import checked_recipe
 from its.types import Problem
 

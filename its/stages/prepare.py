@@ -20,7 +20,7 @@ from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import row_file, write_json, write_json_lines, write_rows
-from its.study.problem_sets import compared_as_text, grading_tools, read_set, ungraded_row
+from its.study.problem_sets import as_text_note, compared_as_text, grading_tools, read_set, ungraded_row
 from its.study.study import Study
 from its.types import Problem
 

@@ -74,7 +74,7 @@ FAULTY: list[tuple[dict[str, object], dict[str, str], str, str, str | None]] = [
     ({"attention_config": {"backend": "no"}}, {}, "options.attention_config.backend", "unknown attention back", None),
     ({"distributed_executor_backend": "rya"}, {}, "options.distributed_executor_backend", "wanted one of", "`ray`"),
     ({"data_parallel_size": 4}, {}, "options.data_parallel_size", "refuses", "engine.kind: openai"),
-    ({"model": "elsewhere"}, {}, "options.model", "not for the options", None),
+    ({"model": "elsewhere"}, {}, "options.model", "cannot be an option", None),
     ({"swap_space": 4}, {}, "options.swap_space", "has no option", None),
     (
         {"tensor_parallel_size": 8, "decode_context_parallel_size": 3},

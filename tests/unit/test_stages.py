@@ -503,7 +503,7 @@ def test_cells_generated_with_different_settings_are_flagged(study: Study, engin
     run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
     assert "cells generated with different settings are compared" in page and "float32 / bfloat16" in page
-    assert "vLLM on a CPU: the same requests in the same order repeat" in page
+    assert "vLLM on a CPU: the same requests in the same order give the same texts" in page
 
 
 # What Qwen3's template writes where a request turns thinking off: the engine is sent ids that training never saw.
@@ -659,7 +659,7 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     run_stage("measure")
     run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
-    assert "servers: " in page and "nothing is known" in page
+    assert "servers: " in page and "not known; a seed is sent" in page
     assert {session["served"] for session in sessions.values()} == {"smollm2_135m", *CHECKPOINTS[1:]}
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
     assert not any(item["different_settings"] for item in comparisons), (
