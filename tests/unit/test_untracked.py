@@ -54,7 +54,7 @@ def repository(project: Path, edit: Callable[..., None]) -> Path:
 def test_check_and_use_name_what_git_does_not_know(repository: Path, its: Its) -> None:
     code, out, err = its("recipe", "check", "params.yaml")
     assert (code, out) == (0, "params.yaml: valid\n")
-    assert err.count("\n") == 1 and err.startswith("note: git does not know ") and "would run without" in err
+    assert err.count("\n") == 1 and err.startswith("note: git does not track ") and "would run without" in err
     assert all(f"`{path}`" in err for path in [*TEMPLATES, *SOURCES])
     document = json.loads(its("recipe", "check", "params.yaml", "--json")[1])
     assert document["untracked"] == {"params.yaml": sorted([*TEMPLATES, *SOURCES])} and document["errors"] == []
@@ -104,7 +104,7 @@ def test_without_a_repository_or_git_nothing_is_said(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     assert its("recipe", "check", "quickstart")[2] == ""
     _git(project, "init", "-q")
-    assert "note: git does not know" in its("recipe", "check", "quickstart")[2]
+    assert "note: git does not track" in its("recipe", "check", "quickstart")[2]
     monkeypatch.setenv("PATH", str(tmp_path))
     assert its("recipe", "check", "quickstart")[2] == ""
 
@@ -115,7 +115,7 @@ def test_a_study_below_the_root_of_its_repository(project: Path, its: Its) -> No
     assert its("recipe", "check", "quickstart")[2] == ""
     template = load_study(project).recipe.train.template
     _git(project.parent, "rm", "-q", "--cached", f"study/recipes/{template}")
-    assert f"git does not know `recipes/{template}`: a queued" in its("recipe", "check", "quickstart")[2]
+    assert f"git does not track `recipes/{template}`: a queued" in its("recipe", "check", "quickstart")[2]
 
 
 def test_a_model_folder_that_nothing_pins_is_named(
@@ -123,7 +123,7 @@ def test_a_model_folder_that_nothing_pins_is_named(
 ) -> None:
     model_in_folder()
     code, _, err = its("recipe", "check", "params.yaml")
-    assert code == 0 and "note: nothing pins the folder of `smollm2_135m`" in err
+    assert code == 0 and "note: the folder of `smollm2_135m` is not pinned" in err
     edit(("path: base}", f"path: base, sha256: {'a' * 64}}}"))
     code, _, err = its("recipe", "check", "params.yaml")
-    assert code == 0 and "pins" not in err
+    assert code == 0 and "pinned" not in err
