@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,6 @@ import click
 
 from its.cli.output import echo, json_option, print_json
 from its.shown import shown
-
-MOST_UNTRACKED = 10
-"""Most files that a note names."""
 
 
 def _project() -> Path:
@@ -101,76 +97,29 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     Example its recipe check quickstart
     """
     from its.cards.denominator import told_denominator
-    from its.checks.data import check_data, preset_notes
-    from its.checks.untracked import untracked_files, unwatched_models
-    from its.errors import Fault, FaultsError, ItsError, MissingError
-    from its.recipe.apply import recipe_path, recipe_paths, require_own
-    from its.recipe.axolotl import template_code
-    from its.recipe.load import read_document, validate
-    from its.recipe.trust import allowances
+    from its.checks.recipes import check_recipes, remark_lines
+    from its.errors import FaultsError
 
-    project = _project()
-    paths = [recipe_path(project, name) for name in names]
-    if not paths:
-        params = project / "params.yaml"
-        paths = [*recipe_paths(project), *([params] if os.path.lexists(params) else [])]
-    faults: list[Fault] = []
-    valid = []
-    for path in paths:
-        try:
-            if path.parent == project / "recipes":
-                require_own(path, project)
-            document = read_document(path)
-            recipe, found = validate(document, project)
-        except FaultsError as error:
-            recipe, found = None, error.faults
-        except ItsError as error:  # not a regular file, too large, a link out of recipes/
-            if names and isinstance(error, MissingError):
-                raise
-            recipe, found = None, [Fault(f"{path}:1:1", error.message, error.hint)]
-        faults += found
-        if recipe is not None:
-            valid.append((document, recipe))
-    data = check_data(project, valid)
-    faults += data.faults
-    if engine:
-        from its.checks.engine import engine_faults
-
-        faults += engine_faults(project, valid)
-    if train:
-        from its.checks.train import train_faults
-
-        faults += train_faults(project, valid)
-    faults = [Fault(fault.where.replace(f"{project}/", "", 1), fault.message, fault.hint) for fault in faults]
-    good = [str(document.path).replace(f"{project}/", "", 1) for document, _ in valid]
-    if faults:
-        raise FaultsError(faults)
-    allowed, untracked = {}, {}
-    for name, (document, recipe) in zip(good, valid, strict=True):
-        allowed[name] = allowances(document.values, template_code(project, recipe.train))
-        untracked[name] = untracked_files(project, recipe)
-    rows, notes = {}, {}
-    for name, (document, recipe) in zip(good, valid, strict=True):
-        rows[name] = data.denominators.get(document.path, {})
-        notes[name] = [*data.notes.get(document.path, []), *preset_notes(recipe)]
+    found = check_recipes(_project(), names, engine=engine, train=train)
+    if found.faults:
+        raise FaultsError(found.faults)
     if as_json:
         more: dict[str, dict[str, Any]] = {
-            "allowed": allowed,
-            "untracked": untracked,
-            "benchmarks": rows,
-            "notes": notes,
+            "allowed": {item.name: item.allowed for item in found.recipes},
+            "untracked": {item.name: item.remarks.untracked for item in found.recipes},
+            "benchmarks": {item.name: item.denominators for item in found.recipes},
+            "notes": {item.name: item.remarks.notes for item in found.recipes},
         }
-        print_json(valid=good, errors=[], **{key: value for key, value in more.items() if any(value.values())})
+        valid = [item.name for item in found.recipes]
+        print_json(valid=valid, errors=[], **{key: value for key, value in more.items() if any(value.values())})
         return
-    for name in good:
-        click.echo(f"{name}: valid")
-        for line in allowed[name]:
+    for item in found.recipes:
+        click.echo(f"{item.name}: valid")
+        for line in item.allowed:
             echo(f"  {line}")
-        for benchmark, found in rows[name].items():
-            echo(f"  {benchmark}: {told_denominator(found)}")
-    _echo_notes(list(dict.fromkeys(note for found in notes.values() for note in found)))
-    _echo_untracked(list(dict.fromkeys(path for paths in untracked.values() for path in paths)))
-    _echo_unpinned(list(dict.fromkeys(name for _, recipe in valid for name in unwatched_models(recipe))))
+        for benchmark, counts in item.denominators.items():
+            echo(f"  {benchmark}: {told_denominator(counts)}")
+    _echo_notes(remark_lines([item.remarks for item in found.recipes]))
 
 
 @recipe.command()
@@ -188,38 +137,20 @@ def use(name: str, force: bool) -> None:
     Example its recipe use quickstart
     """
     from its.checks.committed import recipe_committed_with_params
-    from its.checks.data import data_checked, preset_notes
-    from its.checks.untracked import untracked_files, unwatched_models
+    from its.checks.data import data_checked
+    from its.checks.recipes import recipe_remarks, remark_lines
     from its.recipe.apply import recipe_path, use_recipe
 
     project = _project()
     path = recipe_path(project, name)
     chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
-    _echo_notes(preset_notes(chosen))
-    _echo_untracked(untracked_files(project, chosen))
-    _echo_unpinned(unwatched_models(chosen))
+    _echo_notes(remark_lines([recipe_remarks(project, chosen)]))
 
 
 def _echo_notes(notes: list[str]) -> None:
     for note in notes:
         click.echo(shown(f"note: {note}"), err=True)
-
-
-def _echo_unpinned(models: list[str]) -> None:
-    """A note, not a fault: a folder may be regenerated for each run on purpose."""
-    for name in models[:MOST_UNTRACKED]:
-        note = f"the folder of `{name}` is not pinned: when its weights change, `dvc repro` does not rerun what depends"
-        click.echo(shown(f"note: {note} on them; `models.{name}.source.sha256` pins it"), err=True)
-
-
-def _echo_untracked(paths: list[str]) -> None:
-    """A note, not a fault: `dvc repro` reads the files where they are."""
-    if paths:
-        named = ", ".join(f"`{path}`" for path in paths[:MOST_UNTRACKED])
-        more = f" and {len(paths) - MOST_UNTRACKED} more" if len(paths) > MOST_UNTRACKED else ""
-        note = f"git does not track {named}{more}: a queued experiment (`--queue`, `--temp`) would run without"
-        click.echo(shown(f"note: {note}; `git add` them (large ones `dvc add`)"), err=True)
 
 
 @recipe.command()
@@ -239,8 +170,8 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
     """
     from its.errors import MissingError
     from its.recipe.apply import departures, own_path, recipe_path
+    from its.recipe.document import read_document
     from its.recipe.last_used import last_used
-    from its.recipe.load import read_document
     from its.recipe.shareable import shareable_at, shareable_path
 
     project = _project()
@@ -308,11 +239,9 @@ def fields(section: str, as_json: bool) -> None:
     Writes  nothing
     Example its recipe fields writer.sampling
     """
-    from dataclasses import asdict
-
     from its.errors import ItsError
     from its.recipe.document import read_document
-    from its.recipe.field_texts import fields_text, line_of
+    from its.recipe.field_texts import field_rows, fields_text
     from its.recipe.fields import described
 
     found = described(section)
@@ -321,19 +250,9 @@ def fields(section: str, as_json: bool) -> None:
     except ItsError:  # outside a study, or a file that `its recipe check` explains
         document = None
     if as_json:
-        rows = [
-            {
-                "section": item.path,
-                "tag": item.tag or None,
-                **asdict(field),
-                "line": None if document is None else line_of(document, item, field.name),
-            }
-            for item in found
-            for field in item.fields
-        ]
-        print_json(section=section, fields=rows)
-        return
-    echo(fields_text(found, document))
+        print_json(section=section, fields=field_rows(found, document))
+    else:
+        echo(fields_text(found, document))
 
 
 @recipe.command()

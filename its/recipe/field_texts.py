@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from its.recipe.document import Document, Node
 from its.recipe.fields import FREE, Field, SectionFields, sections
@@ -43,6 +45,24 @@ def fields_text(found: Sequence[SectionFields], document: Document | None) -> st
             lines += _wrapped(f"    {field.meaning}", "    ")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def field_rows(found: Sequence[SectionFields], document: Document | None) -> list[dict[str, Any]]:
+    """Sections and their fields as one row a field: its section, its place in params.yaml, the rest of `Field`.
+
+    Args:
+        document: params.yaml; without it every `line` is None.
+    """
+    return [
+        {
+            "section": section.path,
+            "tag": section.tag or None,
+            **asdict(field),
+            "line": None if document is None else line_of(document, section, field.name),
+        }
+        for section in found
+        for field in section.fields
+    ]
 
 
 def line_of(document: Document, section: SectionFields, name: str) -> int | None:

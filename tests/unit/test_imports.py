@@ -156,6 +156,13 @@ def test_the_command_line_does_no_work_itself() -> None:
         assert not _heads(path) & working, path.name
 
 
+def test_the_command_line_raises_faults_and_finds_none() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
+        assert "Fault" not in names, path.name
+        assert not {"its.recipe.load", "its.recipe.trust", "its.checks.untracked"} & set(_imports(path)), path.name
+
+
 @pytest.mark.parametrize("room", ["metrics", "report", "grading", "strategies", "curation", "cards"])
 def test_pure_rooms_start_no_process_and_need_no_network(room: str) -> None:
     for path in (PACKAGE / room).rglob("*.py"):

@@ -126,4 +126,4 @@ def test_a_model_folder_that_nothing_pins_is_named(
     assert code == 0 and "note: the folder of `smollm2_135m` is not pinned" in err
     edit(("path: base}", f"path: base, sha256: {'a' * 64}}}"))
     code, _, err = its("recipe", "check", "params.yaml")
-    assert code == 0 and "pins" not in err
+    assert code == 0 and "pinned" not in err

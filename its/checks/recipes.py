@@ -1,0 +1,150 @@
+"""Every check of `its recipe check`, and what a person should know of a recipe that passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from its.checks.data import check_data, preset_notes
+from its.checks.engine import engine_faults
+from its.checks.train import train_faults
+from its.checks.untracked import untracked_files, unwatched_models
+from its.errors import Fault, FaultsError, ItsError, MissingError
+from its.recipe.apply import recipe_path, recipe_paths, require_own
+from its.recipe.axolotl import template_code
+from its.recipe.document import Document, read_document
+from its.recipe.load import validate
+from its.recipe.schema import Recipe
+from its.recipe.trust import allowances
+
+MOST_NAMED = 10
+"""Most files that a note names, and most folders that have one."""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What to know of a valid recipe; none of it is a fault."""
+
+    notes: Sequence[str] = ()
+    """Known faults of published rows, and references that answers are compared with as text."""
+    untracked: Sequence[str] = ()
+    """Paths of its templates, sources and model folders that git does not track; a queued experiment lacks them."""
+    unpinned: Sequence[str] = ()
+    """Its models in folders without a hash; a folder may be regenerated for each run on purpose."""
+
+
+@dataclass(frozen=True)
+class CheckedRecipe:
+    """A valid recipe."""
+
+    name: str
+    """Its path; of a file in the project, below the project."""
+    allowed: Sequence[str]
+    """What it may do with the owner's allowance, and which key it sends to which server; one line each."""
+    denominators: dict[str, dict[str, Any]]
+    """By name of a benchmark that was read, if rules remove rows of it."""
+    remarks: Remarks
+
+
+@dataclass(frozen=True)
+class RecipesCheck:
+    """Either every fault of the recipes, or the recipes, in the order checked."""
+
+    recipes: Sequence[CheckedRecipe] = ()
+    faults: Sequence[Fault] = ()
+
+
+def check_recipes(
+    project: Path, names: Sequence[str] = (), *, engine: bool = False, train: bool = False
+) -> RecipesCheck:
+    """Check recipes; nothing is fetched and no engine is started.
+
+    Args:
+        names: names or paths of recipes; without one all of `recipes/`, and params.yaml if there is one.
+        engine: check against vLLM's argument classes too.
+        train: check each training against Axolotl's schema too.
+
+    Raises:
+        MissingError: if there is no recipe of such a name, or the environment of vLLM or Axolotl is not installed.
+        DataError: if a recipe named is a link out of `recipes/`.
+        RunError: if the check of `engine` or `train` itself fails.
+    """
+    paths = [recipe_path(project, name) for name in names] or _all_paths(project)
+    faults: list[Fault] = []
+    valid: list[tuple[Document, Recipe]] = []
+    for path in paths:
+        try:
+            if path.parent == project / "recipes":
+                require_own(path, project)
+            document = read_document(path)
+            recipe, found = validate(document, project)
+        except FaultsError as error:
+            recipe, found = None, error.faults
+        except ItsError as error:  # not a regular file, too large, a link out of recipes/
+            if names and isinstance(error, MissingError):
+                raise
+            recipe, found = None, [Fault(f"{path}:1:1", error.message, error.hint)]
+        faults += found
+        if recipe is not None:
+            valid.append((document, recipe))
+    data = check_data(project, valid)
+    faults += data.faults
+    if engine:
+        faults += engine_faults(project, valid)
+    if train:
+        faults += train_faults(project, valid)
+    if faults:
+        return RecipesCheck(
+            faults=[Fault(_in_project(project, fault.where), fault.message, fault.hint) for fault in faults]
+        )
+    return RecipesCheck(
+        [
+            CheckedRecipe(
+                _in_project(project, str(document.path)),
+                allowances(document.values, template_code(project, recipe.train)),
+                data.denominators.get(document.path, {}),
+                recipe_remarks(project, recipe, data.notes.get(document.path, [])),
+            )
+            for document, recipe in valid
+        ]
+    )
+
+
+def recipe_remarks(project: Path, recipe: Recipe, notes: Sequence[str] = ()) -> Remarks:
+    """The remarks of a valid recipe.
+
+    Args:
+        notes: of rows that were read; they come first.
+    """
+    return Remarks([*notes, *preset_notes(recipe)], untracked_files(project, recipe), unwatched_models(recipe))
+
+
+def remark_lines(remarks: Sequence[Remarks]) -> list[str]:
+    """The remarks of several recipes as sentences, each fact once."""
+    lines = list(dict.fromkeys(note for item in remarks for note in item.notes))
+    if paths := list(dict.fromkeys(path for item in remarks for path in item.untracked)):
+        named = ", ".join(f"`{path}`" for path in paths[:MOST_NAMED])
+        more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+        lines.append(
+            f"git does not track {named}{more}: a queued experiment (`--queue`, `--temp`) would run without; `git add`"
+            " them (large ones `dvc add`)"
+        )
+    models = list(dict.fromkeys(name for item in remarks for name in item.unpinned))
+    lines += [
+        f"the folder of `{name}` is not pinned: when its weights change, `dvc repro` does not rerun what depends on"
+        f" them; `models.{name}.source.sha256` pins it"
+        for name in models[:MOST_NAMED]
+    ]
+    return lines
+
+
+def _all_paths(project: Path) -> list[Path]:
+    params = project / "params.yaml"
+    return [*recipe_paths(project), *([params] if os.path.lexists(params) else [])]
+
+
+def _in_project(project: Path, where: str) -> str:
+    return where.replace(f"{project}/", "", 1)
