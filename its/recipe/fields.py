@@ -209,7 +209,7 @@ def _guess(location: Sequence[str]) -> str:
     word = ".".join(location)
     guesses = [path for path in paths if path.split(".")[-1] == location[-1]]
     guesses = nearest(word, sorted(set(guesses)), 3, cutoff=0.0) or nearest(word, sorted(set(paths)), 3)
-    return did_you_mean(guesses, "`its recipe fields` explains the sections")
+    return did_you_mean(guesses, "`its recipe fields` lists the sections")
 
 
 def _paths(top: str, section: SectionFields) -> list[str]:
