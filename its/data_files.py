@@ -141,7 +141,8 @@ def _of_folder(project: Path, path: str, told: Callable[[str], str]) -> DataFile
     label, base = told(shown(path)), f"{path.rstrip('/') or ''}/"
     names, ignored, folders = [], [], []
     tells = _lies_within(project, base)
-    for entry in _entries(project, base, label, [0]):
+    for looked, entry in enumerate(_entries(project, base, label), 1):
+        _require_few_entries(looked, label)
         if not _is_data(entry.name):
             ignored += [entry.name] if entry.name[0] != "." else []
         elif _is_folder(entry):
@@ -170,17 +171,18 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
         raise DataError(f"{label}: a pattern must not contain `**`", "name each level: `data/sources/set/*/*.parquet`")
     first = next(index for index, part in enumerate(parts) if _WILD.search(part))
     base = "".join(f"{part}/" for part in parts[:first])
-    places, names, ignored, looked = [base], [], [], [0]
+    places, names, ignored, looked = [base], [], [], 0
     tells = _lies_within(project, base)
     for index, part in enumerate(parts[first:], start=first):
         last, following = index == len(parts) - 1, []
         for place in places:
             if not _WILD.search(part):  # a plain name behind a pattern
-                _look(looked, label)
+                _require_few_entries(looked := looked + 1, label)
                 if os.path.lexists(here := os.path.join(project, place, part)):
                     following.append((place, part, os.path.isdir(here)))
                 continue
-            for entry in _entries(project, place, label, looked):
+            for entry in _entries(project, place, label):
+                _require_few_entries(looked := looked + 1, label)
                 if not fnmatch.fnmatchcase(entry.name, part):
                     continue
                 if _is_data(entry.name, part):
@@ -225,23 +227,19 @@ def natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
 
 
-def _entries(project: Path, folder: str, label: str, looked: list[int]) -> Iterator[os.DirEntry[str]]:
+def _entries(project: Path, folder: str, label: str) -> Iterator[os.DirEntry[str]]:
     """What stands in a folder; nothing where there is none."""
     try:
         with os.scandir(os.path.join(project, folder)) as entries:
-            for entry in entries:
-                _look(looked, label)
-                yield entry
+            yield from entries
     except OSError as error:
         if error.errno not in _NOWHERE:
             why = str(error.strerror).lower()
             raise DataError(f"{label}: cannot be read: {why}", "name a folder that can be read") from error
 
 
-def _look(looked: list[int], label: str) -> None:
-    """Count one more entry that was looked at."""
-    looked[0] += 1
-    if looked[0] > MAX_ENTRIES:
+def _require_few_entries(looked: int, label: str) -> None:
+    if looked > MAX_ENTRIES:
         raise DataError(f"{label}: more than {MAX_ENTRIES} entries to look at", "name a folder of data files alone")
 
 

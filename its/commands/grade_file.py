@@ -6,8 +6,9 @@ import math
 import os
 import re
 import stat
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
+from itertools import tee
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from its.grading.normalise import AnswerKind
 from its.grading.references import HINTS, ungradable_references
 from its.progress import Progress
 from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
+from its.streams import streamed
 from its.thinking import Marks, OpenedBy, PlainMarks
 from its.types import Verdict, is_cut
 
@@ -79,28 +81,26 @@ def grade_file(
     if thinking is not None and not all(mark.strip() for mark in thinking):
         raise DataError("a mark of `--thinking` is blank", "give the marks before and after the reasoning")
     marks = None if thinking is None else PlainMarks(*thinking, opened_by)
-    counts: Counter[str] = Counter()
 
-    def graded(grader: Grader) -> Iterator[dict[str, Any]]:
-        count = _checked(source, kind, grader, list_all)
+    @streamed
+    def graded(grader: Grader) -> Generator[dict[str, Any], None, Counter[str]]:
+        counts: Counter[str] = Counter()
+        count = _checked(source, kind, list_all)
         with Progress("grade", count, "responses") as progress:
-            held: deque[dict[str, Any]] = deque()  # of no more rows than the grader holds back
-
-            def items() -> Iterator[Item]:
-                for number, row in _good_rows(source, kind):
-                    held.append(row)
-                    yield _item(number, row, kind, marks)
-
-            for verdict in grader.grade(items()):
-                yield _with_verdict(held.popleft(), verdict)
+            to_grade, rows = tee(_good_rows(source, kind))  # between them no more rows than the grader holds back
+            verdicts = grader.grade(_item(number, row, kind, marks) for number, row in to_grade)
+            for verdict, (_, row) in zip(verdicts, rows, strict=True):
+                yield _with_verdict(row, verdict)
                 counts[verdict.verdict] += 1
                 progress.add()
         if counts.total() != count or _state(source) != before:
             raise _changed(source)
+        return counts
 
     with Grader(timeout_seconds, workers, fallback) as grader:
-        write_json_lines(output, graded(grader), typed=True)  # which opens the output first
-    return dict(counts.most_common())
+        rows = graded(grader)
+        write_json_lines(output, rows, typed=True)  # which opens the output first
+    return dict(rows.result.most_common())
 
 
 def _state(source: Path) -> tuple[int, ...]:
@@ -132,27 +132,12 @@ def _changed(source: Path) -> DataError:
     return DataError(f"{source}: changed while it was graded", "wait until it is complete, then grade it again")
 
 
-def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bool) -> int:
+def _checked(source: Path, kind: AnswerKind | None, list_all: bool) -> int:
     """Check every row and return their number."""
-    faults: list[Fault] = []
-    count = 0
-
-    def references() -> Iterator[tuple[str, str, AnswerKind]]:
-        nonlocal count
-        for line in read_json_lines(source):
-            if isinstance(line, Fault):
-                faults.append(line)
-                continue
-            row = line.value
-            count += 1
-            place = f"{source}:{line.number}"
-            found = dict(_row_faults(row, kind))
-            if found:
-                faults.extend(Fault(place, *fault) for fault in found.values())
-            if not found or not found.keys() & {"row", "reference", "kind"}:
-                yield place, _text(row["reference"]), _kind(row, kind)
-
-    faults += ungradable_references(references(), _HINTS)
+    references = _references(source, kind)
+    ungradable = ungradable_references(references, _HINTS)
+    count, faults = references.result
+    faults += ungradable
     faults.sort(key=lambda fault: int(fault.where.removeprefix(f"{source}:").split(":")[0]))
     if list_all and faults:
         raise FaultsError(faults)
@@ -163,6 +148,26 @@ def _checked(source: Path, kind: AnswerKind | None, grader: Grader, list_all: bo
     if not count:
         raise DataError(f"{source}: no rows", "wanted JSON lines with `reference` and `response`")
     return count
+
+
+@streamed
+def _references(
+    source: Path, kind: AnswerKind | None
+) -> Generator[tuple[str, str, AnswerKind], None, tuple[int, list[Fault]]]:
+    """Yield (place, reference, kind) of the rows that have them; return the number of rows, and all other faults."""
+    count, faults = 0, []
+    for line in read_json_lines(source):
+        if isinstance(line, Fault):
+            faults.append(line)
+            continue
+        row = line.value
+        count += 1
+        place = f"{source}:{line.number}"
+        found = dict(_row_faults(row, kind))
+        faults += [Fault(place, *fault) for fault in found.values()]
+        if not found.keys() & {"row", "reference", "kind"}:
+            yield place, _text(row["reference"]), _kind(row, kind)
+    return count, faults
 
 
 def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dict[str, Any]]]:

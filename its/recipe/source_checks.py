@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,7 +75,8 @@ def _parts(source: Any, here: Location, project: Path) -> Iterator[Found]:
         if "subset" not in part.at or part.at[-1] == 0:
             yield from _hub(part.entry, (*here, *part.at[:1]) if isinstance(source, list) else here, project)
         if part.entry.get("kind") == "files" and isinstance(part.entry.get("path"), str):
-            yield from _files(part.entry, at, project, read)
+            files = yield from _files(part.entry, at, project, read)
+            read |= dict.fromkeys(files, f"{place}.path")
 
 
 def _is_named(entry: Mapping[str, Any]) -> bool:
@@ -130,11 +132,13 @@ def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Itera
         yield (*here, "steps"), wrong, "for example `[2, 4]`"
 
 
-def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[str, str]) -> Iterator[Found]:
-    """Faults of the files that a path names.
+def _files(
+    source: Mapping[str, Any], here: Location, project: Path, read: Mapping[str, str]
+) -> Generator[Found, None, list[str]]:
+    """Yield faults of the files that a path names; return the real paths of those that no other part reads.
 
     Args:
-        read: by real path, where the recipe names a file; those of this path are added.
+        read: by real path, where the recipe names the files of the parts before this one.
     """
     location, path = (*here, "path"), source["path"]
     try:
@@ -146,21 +150,22 @@ def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[
             ending_of(name if files.tells else f"{path}{PurePosixPath(name).suffix}", quoted)
             if found := foreign_start(start, name):
                 yield location, f"{label}: {found[0]}", found[1] if files.tells else None
-                return
+                return []
     except ItsError as error:
         yield location, error.message, error.hint
-        return
+        return []
     real = {os.path.realpath(project / name): name for name in files.names}
-    for file, name in real.items():
-        first = read.setdefault(file, ".".join(map(str, location)))
-        if first != ".".join(map(str, location)):
-            yield location, f"{quoted(name)} is already read by `{first}`: its rows would appear twice", "keep one"
-            return
+    new = list(takewhile(lambda file: file not in read, real))
+    if len(new) < len(real):
+        file = list(real)[len(new)]
+        wrong = f"{quoted(real[file])} is already read by `{read[file]}`: its rows would appear twice"
+        yield location, wrong, "keep one"
+        return new
     watched = os.path.realpath(project / "data" / "sources")
     outside = [name for file, name in real.items() if not Path(file).is_relative_to(watched)]
     pinned = source.get("sha256")
     if not outside and not pinned:
-        return
+        return new
     digest = files.pin([file_sha256(project / name) for name in files.names])
     if not pinned:
         what = f"{quoted(outside[0])} of {quoted(path)}" if files.base is not None and files.tells else quoted(path)
@@ -168,3 +173,4 @@ def _files(source: Mapping[str, Any], here: Location, project: Path, read: dict[
     elif isinstance(pinned, str) and pinned != digest:
         wrong = f"{quoted(path)} has changed: its sha256 is `{digest}`"
         yield (*here, "sha256"), wrong, "pin the new one if the change is intended"
+    return new

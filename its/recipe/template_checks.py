@@ -137,20 +137,19 @@ def _gets_personas(strategy: Mapping[str, Any], strategies: Mapping[str, Any]) -
 def _query(name: str, strategy: Mapping[str, Any], templates: Templates, in_prompt: bool) -> Iterator[Found]:
     """Faults of the query's template: it renders with and without personas, and shows the problem and the personas."""
     here: Location = ("strategies", name, "query")
-    texts: list[str] = []
     full = _query_values(SAMPLE_PROBLEM, PERSONAS)
-    yield from _read(strategy.get("query"), here, templates, "prompts", texts, full)
-    if not texts:
+    text = yield from _read(strategy.get("query"), here, templates, "prompts", full)
+    if text is None:
         return
     cases = [PERSONAS, []] if in_prompt else [[]]
     for personas in cases:
         beside = " where there is a persona" if personas else " where there is no persona" if in_prompt else ""
         first, second = (_query_values(problem, personas) for problem in (SAMPLE_PROBLEM, OTHER_PROBLEM))
-        yield from _differs(texts[0], here, first, second, f"does not show the problem{beside}", "{{ problem.text }}")
+        yield from _differs(text, here, first, second, f"does not show the problem{beside}", "{{ problem.text }}")
     if in_prompt:
         other = _query_values(SAMPLE_PROBLEM, OTHER_PERSONAS)
         hint = "{{ persona }}`, or set `place: system"
-        yield from _differs(texts[0], here, full, other, "does not show the persona", hint)
+        yield from _differs(text, here, full, other, "does not show the persona", hint)
 
 
 def _query_values(problem: Problem, personas: list[str]) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def _query_values(problem: Problem, personas: list[str]) -> dict[str, Any]:
 def _persona(name: str, strategy: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
     given: dict[str, Any] = {"problem": SAMPLE_PROBLEM} | ({"domain": "botany"} if strategy.get("domains") else {})
     path = table_at(strategy, "persona").get("template")
-    yield from _read(path, ("strategies", name, "persona", "template"), templates, "prompts", [], given)
+    yield from _read(path, ("strategies", name, "persona", "template"), templates, "prompts", given)
 
 
 def _frame(user: Any) -> Iterator[Found]:
@@ -191,11 +190,10 @@ def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, se
     Args:
         served: whether the engine is a server, whose template is not known here.
     """
-    texts: list[str] = []
     path, source, here = model.get("chat_template"), table_at(model, "source"), (*model_at, "chat_template")
     pinned = model.get("date") if isinstance(model.get("date"), str) else None
-    yield from _read(path, here, templates, "prompts", texts)
-    for text in texts:
+    text = yield from _read(path, here, templates, "prompts")
+    if text is not None:
         name = f"recipes/{path}"
         faults = chat_template_faults(text, name) or clock_faults(text, name, pinned)
         for fault in faults:
@@ -224,58 +222,51 @@ def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str)
 def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
     """Faults of the template that Axolotl's settings come from; it renders only with a valid `train`."""
     here: Location = ("train", "template")
-    texts: list[str] = []
-    yield from _read(train.get("template"), here, templates, "axolotl", texts)
+    text = yield from _read(train.get("template"), here, templates, "axolotl")
+    if text is None:
+        return
     try:
         section = Train.model_validate(train)
     except ValidationError:
         return
-    for text in texts:
-        try:
-            rendered = rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
-            yield from plugin_faults(section.axolotl, plugins_of(rendered, section), ("train", "axolotl"))
-        except FaultsError as error:
-            for fault in error.faults:
-                yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
-        except ItsError as error:
-            yield here, f"`{dotted(here)}`: {error.message}", error.hint
+    try:
+        rendered = rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
+        yield from plugin_faults(section.axolotl, plugins_of(rendered, section), ("train", "axolotl"))
+    except FaultsError as error:
+        for fault in error.faults:
+            yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
+    except ItsError as error:
+        yield here, f"`{dotted(here)}`: {error.message}", error.hint
 
 
 def _judge(path: Any, templates: Templates) -> Iterator[Found]:
     """Faults of the judge's template: it shows the answer, and the reference or the problem."""
     here: Location = ("grading", "judge", "template")
-    texts: list[str] = []
     given = {"problem": SAMPLE_PROBLEM, "reference": SAMPLE_PROBLEM.reference, "answer": "\\frac{5}{1}"}
-    yield from _read(path, here, templates, "prompts", texts, given)
-    if texts:
+    text = yield from _read(path, here, templates, "prompts", given)
+    if text is not None:
         other = given | {"answer": "\\frac{7}{1}"}
-        yield from _differs(texts[0], here, given, other, "does not show the answer", "{{ answer }}")
+        yield from _differs(text, here, given, other, "does not show the answer", "{{ answer }}")
         other = given | {"problem": OTHER_PROBLEM.model_copy(update={"reference": "7"}), "reference": "7"}
         wrong = "shows neither the reference nor the problem"
-        yield from _differs(texts[0], here, given, other, wrong, "{{ reference }}")
+        yield from _differs(text, here, given, other, wrong, "{{ reference }}")
 
 
 def _read(
-    path: Any,
-    here: Location,
-    templates: Templates,
-    folder: str,
-    texts: list[str],
-    given: Mapping[str, Any] | None = None,
-) -> Iterator[Found]:
-    """Faults of one template file; its text goes to `texts` if it has none. `given` None skips rendering."""
+    path: Any, here: Location, templates: Templates, folder: str, given: Mapping[str, Any] | None = None
+) -> Generator[Found, None, str | None]:
+    """Yield the faults of one template file; return its text if it has none. `given` None skips rendering."""
     if not isinstance(path, str):
-        return
+        return None
     try:
         text = templates.read(path, folder)
     except ItsError as error:
         yield here, f"`{dotted(here)}`: {error.message}", error.hint
-        return
+        return None
     found = template_faults(text, f"recipes/{path}", given) if given is not None else []
     for fault in found:
         yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
-    if not found:
-        texts.append(text)
+    return None if found else text
 
 
 def _differs(

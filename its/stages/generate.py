@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from its.engines.protocol import Completion, Request
@@ -10,7 +12,7 @@ from its.engines.session import Session
 from its.home import STORE_FILE
 from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
-from its.rows import count_lines, read_json, read_rows, write_json, write_rows
+from its.rows import count_lines, read_json, read_rows, row_file, write_json
 from its.seeds import derive_seed
 from its.store import Store
 from its.study.serving import OURS, control_tokens, cost_rows, open_serving
@@ -31,12 +33,12 @@ def run(study: Study) -> str:
         prompts = _prompts(study, session, checkpoints)
         session.check = prompts.check
         _ask(study, session, cells, wanted)
-        tokens: dict[str, int] = {}
-        broken: dict[str, int] = {}
-        total = 0
-        for checkpoint, benchmark, strategy in cells:
-            rows = _rows(study, session, prompts, checkpoint, benchmark, strategy, tokens, broken)
-            total += write_rows(study.responses_path(checkpoint, benchmark, strategy), rows)
+        tokens, broken, total = Counter[str](), Counter[str](), 0
+        for cell in cells:
+            written = _write_cell(study, session, prompts, cell)
+            tokens[cell[0].name] += written.tokens
+            broken.update(written.broken)
+            total += written.responses
         write_json(study.sessions_path(), _sessions(session, store, prompts.account()))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
     write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
@@ -47,7 +49,7 @@ def run(study: Study) -> str:
     )
 
 
-def _broken(counts: dict[str, int]) -> str:
+def _broken(counts: Mapping[str, int]) -> str:
     """Responses that ended neither by themselves nor at `max_tokens`, by the engine's reason: refused, too_long, ..."""
     if not counts:
         return ""
@@ -129,34 +131,44 @@ def _messages(query: Query) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in query.messages]
 
 
-def _rows(
-    study: Study,
-    session: Session,
-    prompts: PromptCheck,
-    checkpoint: Checkpoint,
-    benchmark: str,
-    strategy: str,
-    tokens: dict[str, int],
-    broken: dict[str, int],
-) -> Iterator[Response]:
-    thinking, began = study.recipe.models[checkpoint.model].thinking, 0
-    for request, key, completion in session.read(_requests(study, checkpoint, benchmark, strategy)):
-        prompts.count(request, completion)
-        tokens[checkpoint.name] = tokens.get(checkpoint.name, 0) + completion.completion_tokens
-        query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
-        cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
-        began += cut.began_within and completion.thinking is None
-        row = _response(request, query_id, key, completion, cut)
-        if row.finish_reason == "error":
-            broken[completion.finish_reason] = broken.get(completion.finish_reason, 0) + 1
-        yield row
-    if thinking is not None and thinking.opened_by != "prompt" and began:
-        say(
-            f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. Set "
-            f"`models.{checkpoint.model}.thinking.opened_by: prompt`: otherwise a response that never ends its thought "
-            f"and was not cut counts as an answer"
-        )
-    prompts.refuse()  # before the file appears
+@dataclass(frozen=True)
+class _Written:
+    """The counts of a cell's responses.
+
+    Args:
+        broken: by the engine's reason, those with finish_reason `error`.
+    """
+
+    responses: int
+    tokens: int
+    broken: Counter[str]
+
+
+def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell) -> _Written:
+    checkpoint, benchmark, strategy = cell
+    thinking = study.recipe.models[checkpoint.model].thinking
+    responses = tokens = began = 0
+    broken: Counter[str] = Counter()
+    with row_file(study.responses_path(*cell)) as write:
+        for request, key, completion in session.read(_requests(study, *cell)):
+            prompts.count(request, completion)
+            query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
+            cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
+            row = _response(request, query_id, key, completion, cut)
+            write(row)
+            responses += 1
+            tokens += completion.completion_tokens
+            began += cut.began_within and completion.thinking is None
+            if row.finish_reason == "error":
+                broken[completion.finish_reason] += 1
+        if thinking is not None and thinking.opened_by != "prompt" and began:
+            say(
+                f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. "
+                f"Set `models.{checkpoint.model}.thinking.opened_by: prompt`: otherwise a response that never ends its "
+                f"thought and was not cut counts as an answer"
+            )
+        prompts.refuse()  # before the file appears
+    return _Written(responses, tokens, broken)
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, cut: Cut) -> Response:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from its.errors import DataError
 from its.grading.grade import Grader, Item
 from its.progress import Progress
-from its.rows import read_rows, write_rows
+from its.rows import read_rows, row_file
 from its.study.study import Cell, Study, split_query_id
-from its.types import Response, Verdict
+from its.types import Response
 
 
 def run(study: Study) -> str:
@@ -19,8 +19,10 @@ def run(study: Study) -> str:
     cells = study.cells()
     with Progress("grade", len(cells), "cells") as progress, open_grader(study) as grader:
         for cell in cells:
-            verdicts = _counted(grader.grade(cell_items(study, cell)), counts)
-            write_rows(study.verdicts_path(*cell), verdicts)
+            with row_file(study.verdicts_path(*cell)) as write:
+                for verdict in grader.grade(cell_items(study, cell)):
+                    write(verdict)
+                    counts[verdict.verdict] += 1
             progress.add()
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     return f"data/verdicts: {sum(counts.values())} verdicts ({shown})"
@@ -58,9 +60,3 @@ def cell_items(study: Study, cell: Cell) -> Iterator[Item]:
             cut_short=response.finish_reason == "length",
             question=problem.text,
         )
-
-
-def _counted(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterator[Verdict]:
-    for verdict in verdicts:
-        counts[verdict.verdict] += 1
-        yield verdict
