@@ -228,7 +228,7 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 
 def _entries(project: Path, folder: str, label: str) -> Iterator[os.DirEntry[str]]:
-    """What stands in a folder; nothing where there is none."""
+    """The entries of a folder; none if it does not exist."""
     try:
         with os.scandir(os.path.join(project, folder)) as entries:
             yield from entries

@@ -51,7 +51,7 @@ class Problem(Row):
 
 
 def listed_options(options: Sequence[str]) -> str:
-    """What stands below the question in the text of a multiple choice problem: an empty line, then `A) ...` a line."""
+    """What follows the question in the text of a multiple choice problem: an empty line, then `A) ...` a line."""
     lines = (f"\n{letter}) {option}" for letter, option in zip(string.ascii_uppercase, options, strict=False))
     return "\n" + "".join(lines)
 

@@ -36,7 +36,7 @@ Agree = Callable[[str, str], bool]
 
 
 def asked(problem: Problem) -> str:
-    """The text of a problem, its options in alphabetic order: they stand in one that the problem_id draws."""
+    """The text of a problem, its options in alphabetic order: the row has them in an order drawn by problem_id."""
     choices = _choices(problem)
     if not choices:
         return problem.text

@@ -78,7 +78,7 @@ class _Known:
 class Comparison:
     """How similar a row is to a benchmark problem that the index found for it.
 
-    `margins` are those of the rules that could be asked of the two: how far each stands above its threshold, below zero
+    `margins` are those of the rules that apply to the two: how far each is above its threshold, below zero
     where it does not hold. `run` is the most words that stand side by side in both, `alike` the similarity that
     `rewritten` measures, whatever the numbers are; `numbers` says whether those of the problem are in the row.
     """
@@ -205,9 +205,9 @@ def _rule(known: _Known, row: _Row, shares_run: bool) -> tuple[OverlapRule, floa
 
 
 def _tried(known: _Known, row: _Row, shares_run: bool) -> Iterator[tuple[OverlapRule, bool, float, float]]:
-    """Each rule that can be asked of a row and a benchmark problem, in order: whether it holds, its score, its margin.
+    """Each rule that applies to a row and a benchmark problem, in order: whether it matches, its score, its margin.
 
-    The margin is how far the score stands above what the rule asks, below zero where it does not hold: by as much would
+    The margin is the score minus what the rule requires, negative where it does not match: by as much would
     the threshold have to move. What a rule asks beside it (numbers, figures, a least run) stays as it is.
     """
     size = len(known.words)
@@ -291,7 +291,7 @@ def _alike(known: _Known, row: _Row) -> float:
 
 
 def _similarity(known: _Known, row: _Row) -> tuple[float, tuple[int, int]]:
-    """The similarity of a benchmark problem and the part of a row that is most like it, and where that part stands."""
+    """The similarity of a benchmark problem and the most similar part of a row, and the place of that part."""
     size = len(known.words)
     best, best_at = 0.0, (0, 0)
     for start, end in _windows(size, len(row.words)):

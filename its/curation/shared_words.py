@@ -1,4 +1,4 @@
-"""How much of one sequence of words stands in another: shared runs, pieces, and the words shared in order."""
+"""How much of one sequence of words another contains: shared runs, pieces, and the words shared in order."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shared_in_order(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words at most stand side by side in both."""
+    """The length of the longest run of words that both contain."""
     places: dict[str, list[int]] = {}
     for at, word in enumerate(one):
         places.setdefault(word, []).append(at)
@@ -59,7 +59,7 @@ def longest_run(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def in_two_pieces(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
-    """How many words of `one` stand in `other` as a beginning of it and, after that, as an end of it.
+    """How many words of `one` occur in `other` as a beginning of `one` and, after it, an end of `one`.
 
     Of the longest beginning and then the longest end after it, and the reverse, what covers more is taken.
     """

@@ -61,7 +61,7 @@ class Text:
 
     @property
     def raw(self) -> str:
-        """The element that was taken last, as it stands in the text."""
+        """The element that was taken last, as its text."""
         return self.rest[self._begun : self.at]
 
     def listed(self, decoder: json.JSONDecoder, limit: int) -> Iterator[Any]:

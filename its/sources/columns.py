@@ -179,7 +179,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _scalars(path: str, value: Any, depth: int = 0) -> Iterator[str]:
-    """The paths below a column at which texts and numbers stand; some of them where there are many."""
+    """The paths below a column that lead to texts and numbers; some of them if there are many."""
     if depth == 4:
         return
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()

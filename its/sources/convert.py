@@ -22,7 +22,7 @@ from its.sources.shapes import rows_within
 _HEADER_BYTES = 64 * 1024
 _HALF = re.compile("[\ud800-\udfff]")
 _ONE_LINE = str.maketrans("\r\n", "  ")
-"""Within a JSON value line ends stand between its marks alone: a text holds none."""
+"""Within a JSON value line ends occur between its marks only: a text contains none."""
 
 
 def json_lines(path: Path, label: str, at: str | None = None) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _by_column(text: Text) -> Iterator[str]:
 
 
 def _by_key(text: Text) -> Iterator[str]:
-    """Each row with the key under which it stood as `key`, unless it has one of its own."""
+    """Each row with its key in the object as `key`, unless the row has a `key`."""
     for key in _keys(text):
         row = text.element(DECODER, MAX_LINE_BYTES)
         raw = text.raw.translate(_ONE_LINE)
@@ -149,7 +149,7 @@ def _keys(text: Text) -> Iterator[str]:
 
 
 def _raw(text: Text) -> Iterator[str]:
-    """The elements of the array that begins here, as they stand there."""
+    """The texts of the elements of the array that begins here."""
     for _ in text.listed(DECODER, MAX_LINE_BYTES):
         yield text.raw.translate(_ONE_LINE)
 

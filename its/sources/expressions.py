@@ -57,7 +57,7 @@ def _written(value: Any) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{...}` that closes and is filled (`its.boxes`); None where there is none."""
+    """The content of the last closed and filled `\\boxed{...}` (`its.boxes`); None if there is none."""
     box = last_box(text)
     return None if box is None else box.content
 

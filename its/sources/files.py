@@ -92,7 +92,7 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 DECODER = json.JSONDecoder(parse_float=_exact, object_pairs_hook=_unrepeated)
-"""Keeps every digit of a number, and refuses a key that stands twice in one object."""
+"""Keeps every digit of a number, and refuses a key that one object has twice."""
 
 
 def _json_lines(path: Path, name: str, verify: Verify) -> Reader:

@@ -1,11 +1,11 @@
 """Dotted paths into a row: `extra.answer`, `choices.0`, `messages[role=user].content`.
 
-    NAME                  what stands under a key, or at a place of a list
+    NAME                  the value of a key, or the item at an index of a list
     NAME[KEY=WORD]        of the list NAME, the first item whose KEY is WORD
     NAME[KEY=WORD,last]   the last one
 
 A word is compared without regard to case and to white space at its ends, and KEY may reach into an item
-(`author.role`). A path is first tried as it stands, so a column may be called `a.b` or `messages[role=user]`; so is
+(`author.role`). A path is first tried literally, so a column may be called `a.b` or `messages[role=user]`; so is
 each step on the way.
 """
 
@@ -27,7 +27,7 @@ ABSENT = Absent()
 
 
 class Step(NamedTuple):
-    """A step of a path: a name as it stands, and what it picks of a list where no key is called so.
+    """A step of a path: a literal name, and what it selects of a list if no key has that name.
 
     `name` is that of the list, empty where the value itself is the list; `word` is None where the step picks nothing.
     """
@@ -61,7 +61,7 @@ def head_of(path: str) -> tuple[str, str]:
 
 
 def reach(row: Any, path: str, steps: Sequence[Step]) -> Any:
-    """What stands at a path in a row; ABSENT where there is nothing.
+    """The value at a path in a row; ABSENT if there is none.
 
     Args:
         steps: of the path.
@@ -90,7 +90,7 @@ def step_into(value: Any, step: Step) -> Any:
 
 
 def under(item: Any, keys: tuple[str, ...]) -> Any:
-    """What stands under a key of an item of a list, or under one in one; None where there is nothing."""
+    """The value of a key of an item of a list, or of an object in it; None if there is none."""
     for key in keys:
         item = item.get(key) if isinstance(item, Mapping) else None
     return item
@@ -105,7 +105,7 @@ def _named(value: Any, name: str) -> Any:
 
 
 def _picking(text: str) -> list[Step]:
-    """The steps of a name with the selectors at its end: the first stands with the name, each other one alone."""
+    """The steps of a name with the selectors at its end: the first is in the step of the name, each other one in its own."""
     run: list[re.Match[str]] = []
     for found in reversed(list(_SELECTOR.finditer(text))):
         if found.end() != (run[-1].start() if run else len(text)):

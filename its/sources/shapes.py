@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     """Where an object contains the rows: lists of objects under `keys`, or a table `by` column or key."""
 
     keys: dict[str, str]
-    """With what stands there: `7473 rows`."""
+    """With what is there: `7473 rows`."""
     by: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Who speaks where a path reaches a turn of a conversation, by its number or by a selector, or an expression takes a
+"""Who speaks where a path reaches a turn of a conversation, by index or by a selector, or an expression takes a
 turn's text.
 
 `messages.0.content` is the user's turn in most rows of a set and the system's in those that have one: the text of
@@ -22,7 +22,7 @@ WANTED = {"problem": USERS, "solution": ASSISTANTS, "thinking": ASSISTANTS}
 """By field, who must speak; other fields take any turn, the same speaker's in every row."""
 _QUOTED = re.compile(r"['\"](\w+)['\"]")
 _NAME = re.compile(r"[^.\[\]=,{}]+")
-"""A name that stands in a path as it is."""
+"""A name that a path can contain unchanged."""
 _BY_PLACE = re.compile(r"\[\s*-?\d+\s*\]|\.\d|\|\s*(?:first|last)\b")
 
 
@@ -66,7 +66,7 @@ def turn_of(row: Mapping[str, Any], path: str) -> Turn | None:
 
 
 def _speaker_key(items: list[Any]) -> str | None:
-    """Where the items of a list say who speaks; None where they are no turns."""
+    """Where the items of a list say who speaks; None if they are not turns."""
     turns = [item for item in items if isinstance(item, Mapping)]
     for key in SPEAKER_KEYS:
         for turn in turns:
@@ -89,7 +89,7 @@ def _speaker(turn: Any, key: str) -> str | None:
 
 
 def _spoken(row: Mapping[str, Any], text: str) -> Iterator[Turn]:
-    """The turns of a row, wherever they stand in it, that hold exactly this text, but for white space at its ends."""
+    """The turns of a row, wherever they are, whose text is exactly this, except for white space at its ends."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), row)]
     while waiting:
         parts, value = waiting.pop()
@@ -153,7 +153,7 @@ def turn_path(name: str, column: str, turns: Any, key: str) -> str | None:
         return None
     texts = [item for item, said in turn.items() if isinstance(said, str) and item != told and _NAME.fullmatch(item)]
     text = key if key in texts else texts[0] if len(texts) == 1 else None
-    if text is None or not _stands_in_a_path(column):
+    if text is None or not _fits_a_path(column):
         return None
     return f"{column}[{told}={_speaker(turn, told)}].{text}"
 
@@ -183,7 +183,7 @@ def _remedy(turn: Turn, wanted: tuple[str, ...]) -> str:
     usual = wanted[0] if turn.key == "role" else wanted[1]
     words = _words(turn.turns, turn.key)
     speaker = next((word for word in words if word.strip().lower() in wanted and "'" not in word), usual)
-    if all(map(_stands_in_a_path, (*turn.parts, *turn.rest, speaker))):
+    if all(map(_fits_a_path, (*turn.parts, *turn.rest, speaker))):
         picked = ".".join([f"{'.'.join(turn.parts)}[{turn.key}={speaker}]", *turn.rest])
     else:
         turns = "row" + "".join(map(_step, turn.parts))
@@ -192,7 +192,7 @@ def _remedy(turn: Turn, wanted: tuple[str, ...]) -> str:
     return f"pick by who speaks: `{picked}`"
 
 
-def _stands_in_a_path(name: str) -> bool:
+def _fits_a_path(name: str) -> bool:
     return _NAME.fullmatch(name) is not None or steps_of(name)[0].word is not None
 
 

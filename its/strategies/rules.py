@@ -21,7 +21,7 @@ RULES = {
     "overlong": f"more words than `max_words`, more than {WORD_LETTERS} characters for each, or cut by `max_tokens`",
     "refuses": "an apology or a statement of being an AI or unable",
     "solves": "an equation, a box, `answer is`, or the reference itself as a number",
-    "leaks": "the reference stands in the persona: as a number of the same value, an expression or a word",
+    "leaks": "the persona contains the reference: as a number of the same value, an expression or a word",
     "digits": "any digit (numbers of the problem leak into the persona)",
     "copies": f"{COPIED_SHARE:.0%} or more of its runs of {COPIED_WORDS} words, or of the problem's, are in the other",
     "language": "another language than `language`; a text too short to tell is not flagged",

@@ -206,7 +206,7 @@ def test_a_link_that_was_typed_stays_a_link(running: Store, tmp_path: Path) -> N
 
 
 def test_a_link_that_nobody_typed_is_replaced(tmp_path: Path) -> None:
-    """What a stage writes must not reach a file that a stranger's link, or DVC's cache, points at."""
+    """What a stage writes must not reach a file that a foreign link, or DVC's cache, points at."""
     victim, link = tmp_path / "thesis.tex", tmp_path / "rows.jsonl"
     victim.write_text("years of work")
     link.symlink_to(victim)

@@ -1,4 +1,4 @@
-"""Templates of strangers: nothing runs, nothing is read, nothing hangs, in any place that takes a template."""
+"""Untrusted templates: nothing runs, nothing is read, nothing hangs, in any place that takes a template."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ CASES = {
         ("grading:\n", "gradng:\n"),
         ("gradng", "unknown field `gradng`", "did you mean `grading`? `its recipe fields` explains"),
     ),
-    "unknown key without a likeness": (
+    "unknown key without a similar one": (
         ("  draws: #", "  draws: 10000\n  zzz: 1"),
         ("zzz", "unknown field `measure.zzz`", "`its recipe fields measure` explains the fields"),
     ),

@@ -196,7 +196,7 @@ def test_an_endless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pyt
         ({"Extra": {"question": "1?"}}, "extra.question", "Extra.question"),
     ],
 )
-def test_a_path_is_mended_where_it_goes_wrong(tmp_path: Path, row: Any, path: str, near: str) -> None:
+def test_a_path_is_fixed_where_it_goes_wrong(tmp_path: Path, row: Any, path: str, near: str) -> None:
     rows = [row] * 30
     with pytest.raises(FaultsError) as caught:
         load(tmp_path, rows, fields={"problem": path})
@@ -230,7 +230,7 @@ def test_hostile_columns_stay_short_and_are_no_code() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["[role=human].content", '[role="user"].content', "[role=user].text", "[-1].content"])
-def test_a_selector_that_finds_nothing_is_mended_by_one_that_does(tmp_path: Path, wrong: str) -> None:
+def test_a_selector_that_finds_nothing_is_fixed_by_one_that_does(tmp_path: Path, wrong: str) -> None:
     turns = [("system", "Be brief."), ("user", "What is 1 + 1?"), ("assistant", "2")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     with pytest.raises(ItsError) as caught:

@@ -104,10 +104,10 @@ def test_the_summary_counts_what_was_accepted_retried_and_kept() -> None:
 
 
 def test_a_shuffled_persona_may_be_word_for_word_the_own_one() -> None:
-    sources = [_row("p0", "You are calm."), _row("p1", "You are calm."), _row("p2", "You are loud.")]
+    sources = [_row("p0", "You are calm."), _row("p1", "You are calm."), _row("p2", "You are noisy.")]
     rows = [
         _row("p0", "You are calm.", 0, taken_from="p1"),
-        _row("p1", "You are loud.", 0, taken_from="p2"),
+        _row("p1", "You are noisy.", 0, taken_from="p2"),
         _row("p2", "You are calm.", 0, taken_from="p0"),
     ]
     assert own_texts(rows, sources) == 1

@@ -702,7 +702,7 @@ def test_an_account_of_another_form_is_of_no_finished_training(run: Callable[...
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "another"])
-def test_weights_that_changed_in_the_home_are_trained_anew(run: Callable[..., Trained], damage: str) -> None:
+def test_weights_that_changed_in_the_home_are_trained_again(run: Callable[..., Trained], damage: str) -> None:
     """And not from a saved state beside them, which stood on the same disk."""
     first = run()
     weights = first.folder / "model.safetensors"

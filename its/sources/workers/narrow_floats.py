@@ -28,7 +28,7 @@ def is_narrow(kind: Any) -> bool:
 
 
 def as_written(values: list[Any], kind: Any) -> list[Any]:
-    """Values of an Arrow type, as `to_pylist` gives them, with each narrow float that is no whole number as the
+    """Values of an Arrow type, as `to_pylist` gives them, with each narrow float that is not a whole number as the
     nearest of its shortest digits.
 
     Args:
