@@ -105,7 +105,7 @@ def _named(value: Any, name: str) -> Any:
 
 
 def _picking(text: str) -> list[Step]:
-    """The steps of a name with the selectors at its end: the first is in the step of the name, each other one in its own."""
+    """The steps of a name with the selectors at its end: the first is in the name's step, each other one in its own."""
     run: list[re.Match[str]] = []
     for found in reversed(list(_SELECTOR.finditer(text))):
         if found.end() != (run[-1].start() if run else len(text)):

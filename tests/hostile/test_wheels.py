@@ -1,4 +1,4 @@
-"""Wheels from untrusted sources: nothing of them runs, nothing lands elsewhere, and only the pinned bytes get a name."""
+"""Untrusted wheels: nothing of them runs, nothing lands elsewhere, and only the pinned bytes get a name."""
 
 from __future__ import annotations
 
