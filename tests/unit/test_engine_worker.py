@@ -123,6 +123,8 @@ def test_settings_reach_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with _engine(tmp_path) as engine:
         list(_complete(engine, _requests("a")))
     (asked,) = (json.loads(line) for line in (tmp_path / "asked.jsonl").read_text(encoding="utf-8").splitlines())
+    messages, sampling = asked.pop("messages"), asked.pop("sampling")
+    assert messages == [{"role": "user", "content": "a"}] and sampling == {**SAMPLING, "seed": 0}
     assert asked == {"model": "a_model", "prompt": "a", "seed": 0, "options": {"max_num_seqs": 3}, "lora": None}
 
 

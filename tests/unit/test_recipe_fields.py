@@ -121,7 +121,7 @@ def test_one_field_is_printed_alone(its: Its) -> None:
         ("strategies.NAME.persona.limits", "`strategies.NAME.limits`"),
         ("sampling", "`writer.sampling`"),
         ("measure.draws.x", "`measure.draws`"),
-        ("zzzzzz", "`its recipe fields` explains the sections"),
+        ("zzzzzz", "`its recipe fields` lists the sections"),
     ],
 )
 def test_an_unknown_section_names_the_nearest(path: str, near: str, its: Its) -> None:

@@ -629,7 +629,7 @@ def test_a_prompt_that_a_server_refuses_is_a_response_and_the_run_goes_on(
         page = study.results("report.html").read_text(encoding="utf-8")
         assert "1 of 8 responses were refused, withheld or interrupted" in page
         takes["all"] = True
-        assert "removed 6 responses that a server refused" in its("store", "gc", "--refused")[1]
+        assert "removed 6 empty responses to refused prompts" in its("store", "gc", "--refused")[1]
         assert "finish_reason" not in run_stage("generate") and len(server.bodies) == asked + 6
         assert {row.finish_reason for row in _bases(study)} == {"stop"}
 
