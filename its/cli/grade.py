@@ -23,7 +23,7 @@ EXAMPLES = 10
     type=click.Choice(OPENERS),
     help="Who writes START: `prompt`, so that a response begins within its reasoning, or `model`.",
 )
-@click.option("--no-fallback", is_flag=True, help="Take stated answers only; only with FILE.")
+@click.option("--no-fallback", is_flag=True, help="Accept only stated answers; only with FILE.")
 @json_option
 def grade(
     file: Path | None,
@@ -87,7 +87,7 @@ def grade(
 def regrade(dry_run: bool, as_json: bool) -> None:
     """Grade stored responses again and show what changed.
 
-    DVC runs the stage `grade` alone, whether or not its dependencies changed; the new verdicts are compared with the
+    DVC runs only the stage `grade`, whether or not its dependencies changed; the new verdicts are compared with the
     former ones. Nothing is generated. `dvc repro` then measures and reports again.
 
     \b

@@ -9,14 +9,14 @@ from its.shown import shown
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Name what would be removed, remove nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed; remove nothing.")
 def prune(dry_run: bool) -> None:
     """Remove checkpoints that left the design.
 
     DVC keeps the outputs of a matrix that shrinks. This removes models/CHECKPOINT and its files under results/ if the
-    design has no such checkpoint. Kept and named: a model that `train` did not write, one that a recipe names, and
-    everything behind a linked folder. Of a symbolic link only the link goes. The ITS home keeps trained models and
-    responses.
+    design has no such checkpoint. It keeps and lists models that `train` did not write, models that recipes name, and
+    everything in a linked folder. Of a symbolic link only the link is removed. The ITS home keeps trained models
+    and responses.
 
     \b
     Reads   params.yaml, recipes/

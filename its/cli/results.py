@@ -24,7 +24,7 @@ def results() -> None:
 def table(form: str, as_json: bool) -> None:
     """Print the train x test table and its headline.
 
-    Text includes the headline; the other formats are the table alone, with its intervals and terms. `--json` is
+    Text includes the headline; the other formats contain only the table, with its intervals and terms. `--json` is
     `--format json`.
 
     \b
@@ -56,7 +56,7 @@ def best(as_json: bool) -> None:
     """Print the pair to report and its held-out score.
 
     The pair is chosen on the benchmarks with the role `select`. Without one, the largest cell of a table is named only
-    if `measure.maximum` is true, with the amount by which it overstates.
+    if `measure.maximum` is true, with the amount by which it overstates the score.
 
     \b
     Reads   results/ of the last `dvc repro`

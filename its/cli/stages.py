@@ -97,7 +97,7 @@ def generate() -> None:
 def judge() -> None:
     """Request a judge model's opinion on every answer.
 
-    Without `grading.judge` in the recipe no model is called. Verdicts stay as they are.
+    Without `grading.judge` in the recipe no model is called. Verdicts do not change.
 
     \b
     Reads   data/verdicts/, data/problems/

@@ -58,7 +58,7 @@ def stats(as_json: bool) -> None:
 def verify(repair: bool, as_json: bool) -> None:
     """Check every row of the store.
 
-    Checks the file's pages, each body against its checksum, and each key against what it is a hash of. Exits with 1
+    Checks the file's pages, each body against its checksum, and each key against the data it hashes. Exits with 1
     if damage was found and not repaired.
 
     \b
@@ -98,7 +98,7 @@ def verify(repair: bool, as_json: bool) -> None:
 def export(file: Path, used: bool, as_json: bool) -> None:
     """Export responses to a file, for import elsewhere.
 
-    The file holds prompts, responses and what determined them, as JSON lines compressed with zstd. Damaged responses
+    The file contains prompts, responses and what determined them, as JSON lines compressed with zstd. Damaged responses
     are left out and counted. An existing file is replaced.
 
     \b

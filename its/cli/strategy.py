@@ -112,7 +112,7 @@ def new(name: str, recipe: str | None) -> None:
 @click.option("--problem", "text", metavar="TEXT", help="Text of a problem.")
 @click.option("--set", "set_name", metavar="SET", help="A prepared dataset or benchmark; default its first problem.")
 @click.option("--problem-id", metavar="ID", help="A problem of the set.")
-@click.option("--engine", is_flag=True, help="Have the personas written (stored ones are reused).")
+@click.option("--engine", is_flag=True, help="Generate the personas (stored ones are reused).")
 @recipe_option
 @json_option
 def preview(

@@ -1,4 +1,4 @@
-"""Stage `judge`: verdicts -> `data/judge.json`, the second opinion of a model; verdicts stay as they are.
+"""Stage `judge`: verdicts -> `data/judge.json`, a model's second opinion; verdicts do not change.
 
 A stage of its own, so that grading depends on no engine. Where the recipe names no judge, the file says so.
 """
