@@ -206,7 +206,7 @@ class Comparison(_Model):
     p_value_method: Literal["mcnemar", "sign_flip_exact", "sign_flip", "seeds"]
     """The test behind `p_value`: McNemar's exact, sign flips (all, or drawn), or the variance between seeds."""
     seeds: Count
-    """Training seeds; with one, the result holds for these checkpoints and may change with another seed."""
+    """Training seeds; with one, the result applies to these checkpoints and may change with another seed."""
     different_settings: dict[str, list[str]]
     """Setting of the engine -> its values, where the compared cells were generated differently; mostly empty."""
 
@@ -227,7 +227,7 @@ class CellTest(_Model):
     difference: Number
     """`first` minus `second`, mean over problems, as a share in [-1, 1]."""
     low: Number
-    """Lower bound of `difference`; the bounds hold for all tests of the table at once with 95 %."""
+    """Lower bound of `difference`; the bounds are simultaneous 95 % bounds for all tests of the table."""
     high: Number
     """Upper bound of `difference`."""
     p_value: Share
@@ -270,7 +270,7 @@ class TokenComparison(_Model):
     shown: bool
     """Whether fewer tokens at equal or better accuracy was shown."""
     claim: str
-    """`tokens` and `accuracy` in words."""
+    """`tokens` and `accuracy` as text."""
 
 
 class VoteResult(_Model):
@@ -295,7 +295,7 @@ class VoteResult(_Model):
     problems: Count
     """Problems of the benchmark."""
     tie_rule: str
-    """The tie rule of `accuracy`, in words."""
+    """The tie rule of `accuracy`, as text."""
     accuracy_first_wins: Share
     """Accuracy if the answer met first, in the order of the members, wins a tie."""
     accuracy_ties_won: Share
@@ -307,7 +307,7 @@ class VoteResult(_Model):
     blank: Count
     """Problems to which no response gives an answer."""
     changed_by_equivalence: Count
-    """Problems whose result would differ if answers were compared as strings alone."""
+    """Problems whose result would differ if answers were compared only as strings."""
 
 
 class ChosenOn(_Model):

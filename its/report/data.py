@@ -52,7 +52,7 @@ class SetCard(_Data):
     set: str
     path: str
     rows: str | None = None
-    """The denominator in words. None: not a benchmark, or no rows were removed by a rule of a card."""
+    """The denominator as text. None: not a benchmark, or no rows were removed by a rule of a card."""
 
 
 class LossStep(_Data):

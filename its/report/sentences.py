@@ -33,7 +33,7 @@ def headline_sentences(study: ReportData) -> list[str]:
         if 0 < least < FEW_PROBLEMS:
             out.append(f"On the {least} problems of {benchmark} one problem is {100 / least:.1f} points.")
     if study.comparisons and all(row.seeds == 1 for row in study.comparisons):
-        out.append("One training seed: the differences hold for these checkpoints and may change with another seed.")
+        out.append("One training seed: the differences apply to these checkpoints and may change with another seed.")
     return out
 
 

@@ -187,7 +187,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         "a persona on both sides",
         "train smollm2_135m-arithmetic-none-1 — — — — 2 min 30 s",
         "personas 600 450 150 12,345 1 min 1 s",
-        "total of what was recorded 600 450 150 12,345 3 min 31 s",
+        "total recorded 600 450 150 12,345 3 min 31 s",
         "400 17,280 20,840 0",
         "$12 \\times 7 - 9$",
         "environment vllm",
@@ -241,12 +241,12 @@ def test_headline_without_a_significant_difference(study: dict[str, Any]) -> Non
         "Co-design predicts XX significantly above NN, NX and XN; on sums this is not found.",
         "No two trained cells of sums differ significantly (6 comparisons); minimum detectable difference "
         "(80 % power) 11.0 points.",
-        "One training seed: the differences hold for these checkpoints and may change with another seed.",
+        "One training seed: the differences apply to these checkpoints and may change with another seed.",
     ]
     for row in study["comparisons"]:
         row["seeds"] = 2
     assert not any("training seed" in sentence for sentence in headline_sentences(data(study)))
-    assert "for other training seeds, too" in Page(build_report(data(study))).words
+    assert "also cover other training seeds" in Page(build_report(data(study))).words
     for row in study["comparisons"] + study["tests"]:
         row["minimum_detectable_difference"] = None
     sentences = headline_sentences(data(study))
@@ -358,7 +358,7 @@ def test_every_block_is_explained_as_what_it_is(study: dict[str, Any]) -> None:
 def test_the_cost_of_servers_is_a_line_of_its_own(study: dict[str, Any]) -> None:
     study["cost"] += [{"what": "servers", "counts": {"retries": 3, "cost": 0.5}}]
     words = Page(build_report(data(study))).words
-    assert "servers: retries 3, cost 0.5" in words and "total of what was recorded 600 450 150 12,345" in words
+    assert "servers: retries 3, cost 0.5" in words and "total recorded 600 450 150 12,345" in words
 
 
 def test_further_metrics_have_a_table(study: dict[str, Any]) -> None:
@@ -586,7 +586,7 @@ def test_loss_curves_survive_unusual_losses(study: dict[str, Any]) -> None:
     assert [len(value.split()) <= 300 for value in drawn] == [True, True]
     assert all(re.fullmatch(r"[\d.,\- ]+", value) for value in drawn)
     assert "train none, seed 1 (1 steps without a finite loss)" in page.words
-    assert "No finite loss to draw, steps of broken: 1" in page.words
+    assert "No finite loss to draw; steps of broken: 1" in page.words
     assert ("svg", "role", "img") in page.attributes
 
 
