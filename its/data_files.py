@@ -240,7 +240,9 @@ def _entries(project: Path, folder: str, label: str) -> Iterator[os.DirEntry[str
 
 def _require_few_entries(looked: int, label: str) -> None:
     if looked > MAX_ENTRIES:
-        raise DataError(f"{label}: more than {MAX_ENTRIES} entries to look at", "name a folder of data files alone")
+        raise DataError(
+            f"{label}: more than {MAX_ENTRIES} entries to search", "name a folder that contains only data files"
+        )
 
 
 def _is_data(name: str, pattern: str = "") -> bool:

@@ -83,7 +83,7 @@ _SAID = {
     "xml": ("XML, not the file (an error of a storage service?)", "get the file itself"),
     "html": (
         "a web page, not the file (a login, or an error)",
-        "get the file itself; on the hub its address has `resolve`, not `blob`, and a gated set wants a token",
+        "get the file itself; on the hub its address has `resolve`, not `blob`, and a gated set needs a token",
     ),
 }
 _LFS = b"version https://git-lfs.github.com/spec/"

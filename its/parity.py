@@ -114,7 +114,7 @@ class PromptCheck:
             untold = self._untold.get(name, 0)
             out[name] = NO_PROOF if name in self._unproven else COMPARED
             if untold:
-                out[name] = f"not compared: the engine told no ids of {untold} prompts"
+                out[name] = f"not compared: the engine reported no ids for {untold} prompts"
         return out
 
     def _prove(self, name: str, prompts: _Prompts, probes: Sequence[Mapping[str, Any]]) -> None:

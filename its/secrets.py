@@ -203,11 +203,11 @@ def secrets_in(
             if names and _secret_setting(str(name), item) and not (item is None or isinstance(item, bool)):
                 yield here, "looks like a secret"
             elif looks_secret(str(name)):
-                yield location, "has a name that holds what looks like a key"
+                yield location, "has a name that contains what looks like a key"
             else:
                 yield from secrets_in(item, here, names=names)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from secrets_in(item, (*location, index), names=names)
     elif isinstance(value, str) and (looks_secret(value) or _names_secret(value) or _holds_option(value)):
-        yield location, "holds what looks like a key or a password"
+        yield location, "contains what looks like a key or a password"

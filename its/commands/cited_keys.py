@@ -40,7 +40,7 @@ def cited_keys(project: Path) -> Iterator[str]:
                     if isinstance(key, str) and _KEY.fullmatch(key):
                         yield key
                     elif key is not None:
-                        what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
+                        what = f"a key is {str(key)[:40]!r}, expected 64 hexadecimal digits"
                         faults.append(Fault(place, what, "`dvc repro` rewrites the row"))
     raise_faults(faults)
     judged = project / "data" / "judge.json"
@@ -48,6 +48,6 @@ def cited_keys(project: Path) -> Iterator[str]:
     keys = found.get("request_keys", []) if isinstance(found, dict) else []
     for key in keys if isinstance(keys, list) else [keys]:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            what = f"a key is {str(key)[:40]!r}, wanted are 64 hexadecimal digits"
+            what = f"a key is {str(key)[:40]!r}, expected 64 hexadecimal digits"
             raise FaultsError([Fault(f"{judged}:1", what, "`dvc repro judge` rewrites it")])
         yield key

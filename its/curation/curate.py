@@ -301,7 +301,7 @@ def _decontaminated(
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         raise DataError(
             f"`{name}`: {len(failed)} rows overlap a benchmark: {', '.join(failed[:_NAMED])}{more}",
-            "take them out, or set `decontamination.action` to `drop` or `flag`",
+            "remove them, or set `decontamination.action` to `drop` or `flag`",
         )
     return TakenOut(note=_counts(rules), overlaps=overlaps)
 

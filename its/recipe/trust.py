@@ -118,7 +118,7 @@ def code_faults(values: Mapping[str, Any]) -> Iterator[Found]:
     for name, value in environment.items():
         if isinstance(value, str) and not _passable(value):
             where = ("engine", "environment", name)
-            yield where, f"`{'.'.join(where)}` contains characters that no variable can hold", "take them out"
+            yield where, f"`{'.'.join(where)}` contains characters that no variable can contain", "remove them"
 
 
 def allowances(values: Mapping[str, Any], rendered: Sequence[Code] = ()) -> list[str]:

@@ -57,7 +57,7 @@ def columns_fault(
     said += [f"{_told(empty, absent)} finds nothing in any row"] if empty else []
     held = ", ".join(map(_code, list(columns)[:_LISTED])) or "nothing"
     held += f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
-    wanted = f"preset `{preset}` wants {', '.join(map(_code, dict.fromkeys(_wanted(mapped))))}; " if preset else ""
+    wanted = f"preset `{preset}` requires {', '.join(map(_code, dict.fromkeys(_wanted(mapped))))}; " if preset else ""
     message = f"{wanted}{', and '.join(said)}; the rows have: {held}"
     if not gone:
         return Fault(where, message, "fix the expression, or leave the field out")

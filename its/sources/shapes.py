@@ -126,7 +126,7 @@ def within(found: Rows, label: str) -> RowFault:
     """What to say of a file whose one object holds the rows."""
     if found.by is not None:
         what = "column by column, as pandas writes it by default" if found.by == "column" else "each row under a key"
-        return RowFault(f"one JSON object that holds the table {what}", converted(label))
+        return RowFault(f"one JSON object that contains the table {what}", converted(label))
     named = ", ".join(f"`{shown(key[:100])}` ({what})" for key, what in list(found.keys.items())[:_NAMED])
     message = f"one JSON object, and the rows are inside it: {named}"
     return RowFault(message, converted(label, next(iter(found.keys))))

@@ -406,7 +406,7 @@ def _check_storable(text: str) -> None:
     except UnicodeEncodeError as error:
         where = quoted(text[max(0, error.start - 20) : error.end])
         raise DataError(
-            f"a setting holds half of a character (a lone surrogate): {where}", "write the whole character"
+            f"a setting contains half of a character (a lone surrogate): {where}", "write the whole character"
         ) from error
 
 

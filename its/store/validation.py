@@ -210,7 +210,7 @@ def storable(value: Mapping[str, Any]) -> str:
         text = canonical(value)
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it holds half of a character (a lone surrogate)") from error
+        raise ValueError("it contains half of a character (a lone surrogate)") from error
     except (RecursionError, TypeError) as error:
         raise ValueError(str(error)) from error
     if exceeds(text, MAX_SETTINGS):

@@ -92,7 +92,7 @@ def _replayed(study: Study, store: Store, checkpoint: Checkpoint) -> EngineModel
         if len(found) != 1:
             what = f"{len(found)} models of that name" if found else "no model of that name"
             raise MissingError(
-                f"{error.message}, and the store {store.path} holds responses of {what}",
+                f"{error.message}, and the store {store.path} contains responses of {what}",
                 "`its store import` an export of this study alone (`its store export --used`), or provide the model",
             ) from error
         declared = study.recipe.models[checkpoint.model]

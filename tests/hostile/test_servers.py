@@ -43,7 +43,7 @@ WORDS = {
     "dropped": "broke the connection",
     "timeout": "did not answer within",
     "refused": "refused request",
-    "limit": "wants more `max_tokens` than",
+    "limit": "asks for more `max_tokens` than",
     "busy": "no server of model `m` has answered",
     "key": "needs a key|rejects the key",
     "server_error": "answered [59]",

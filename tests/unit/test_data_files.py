@@ -466,7 +466,7 @@ def test_the_number_of_files_and_of_entries_is_bounded(tmp_path: Path, monkeypat
         load(tmp_path, FOLDER)
     make(tmp_path, *(f"{FOLDER}/_{number}" for number in range(20)))
     for path in (FOLDER, f"{FOLDER}/*.jsonl", "*/*/*/*"):
-        with pytest.raises(DataError, match="more than 20 entries to look at"):
+        with pytest.raises(DataError, match="more than 20 entries to search"):
             load(tmp_path, path)
     (tmp_path / "loop").symlink_to(".")
     with pytest.raises(ItsError):

@@ -798,7 +798,7 @@ def test_more_tokens_than_any_prompt_leaves_room_for_end_the_run(case: str) -> N
         engine.submit(_request("a"))
         error = _error(engine)
         assert isinstance(error, RunError) and server.seen["a"] == 1 and not engine.counts["declined"]
-    assert "request `a` wants more `max_tokens` than the model has room for with any prompt" in error.message
+    assert "request `a` asks for more `max_tokens` than the model has room for with any prompt" in error.message
     assert "lower `max_tokens`" in str(error.hint)
 
 

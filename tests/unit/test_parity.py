@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     account = check.account()
     assert account.pop("broken").startswith(f"not compared: {tmp_path / 'b' / 'tokenizer.json'}: not a readable")
     assert account == {
-        "m": "not compared: the engine told no ids of 3 prompts",
+        "m": "not compared: the engine reported no ids for 3 prompts",
         "good": COMPARED,
         "unproven": NO_PROOF,
         "silent": "not compared: the model has no chat template",

@@ -100,7 +100,7 @@ def test_a_preset_on_renamed_columns_is_one_error_whose_fields_read_them(
         load(tmp_path, new, preset=preset)
     (fault,) = caught.value.faults
     assert fault.where == "a.jsonl"
-    assert fault.message.startswith(f"preset `{preset}` wants `{PRESETS[preset].fields.problem.partition('.')[0]}")
+    assert fault.message.startswith(f"preset `{preset}` requires `{PRESETS[preset].fields.problem.partition('.')[0]}")
     assert "; no row has `" in fault.message
     assert f"the rows have: `{next(iter(new[0]))}`" in fault.message
     assert f"in place of `preset: {preset}`" in str(fault.hint)
@@ -173,7 +173,7 @@ def test_tolerance_does_not_hide_a_misspelt_column(tmp_path: Path) -> None:
     with pytest.raises(FaultsError) as caught:
         load(tmp_path, rows, tolerated=2, preset="gsm8k")
     assert [fault.message.partition(";")[0] for fault in caught.value.faults] == [
-        "preset `gsm8k` wants `question`, `answer`",
+        "preset `gsm8k` requires `question`, `answer`",
         "5 rows are faulty",
     ]
 
@@ -211,7 +211,10 @@ def test_the_rows_stand_within_the_only_row(tmp_path: Path, name: str, spread: i
     rows = [{"question": f"{number}?", "answer": "#### 1"} for number in range(5)]
     for held, said in (
         ({"version": "1", "data": rows}, "rows are inside it: `data` (5 rows)"),
-        ({key: [row[key] for row in rows] for key in rows[0]}, "one JSON object that holds the table column by column"),
+        (
+            {key: [row[key] for row in rows] for key in rows[0]},
+            "one JSON object that contains the table column by column",
+        ),
     ):
         (tmp_path / name).write_text(json.dumps(held, indent=spread))
         declared = Dataset.model_validate({"source": {"kind": "files", "path": name}, "preset": "gsm8k"})

@@ -123,7 +123,7 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
         json.dumps({"data": ROWS}, indent=1),
         r":1: one JSON object, and the rows are inside it",
     ),
-    "columns": (".json", json.dumps(by_column(ROWS)), r":1: one JSON object that holds the table column by column"),
+    "columns": (".json", json.dumps(by_column(ROWS)), r":1: one JSON object that contains the table column by column"),
     "columns of pandas": (".json", json.dumps(as_pandas(ROWS)), r"column by column, as pandas writes it by default"),
     "columns over lines": (".jsonl", json.dumps(as_pandas(ROWS), indent=3), r"column by column"),
     "one object": (".json", json.dumps(ROWS[0]), r":1: one JSON object, wanted an array"),

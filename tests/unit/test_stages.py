@@ -665,4 +665,4 @@ def test_servers_answer_a_study(study: Study, engines: Any, edit: Edit) -> None:
     assert not any(item["different_settings"] for item in comparisons), (
         "checkpoints have names of their own by their nature"
     )
-    assert "not compared: the engine told no ids of 16 prompts" in page
+    assert "not compared: the engine reported no ids for 16 prompts" in page

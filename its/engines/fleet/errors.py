@@ -68,8 +68,8 @@ def refused(job: Job, server: Server, failure: Failure) -> RunError:
     """The error for a request that would be refused at every attempt; with `limit` so would every other request."""
     if failure.kind == "limit":
         return RunError(
-            f"request `{job.request.request_id}` wants more `max_tokens` than the model has room for with any prompt: "
-            f"server `{server.url}` {failure.message}",
+            f"request `{job.request.request_id}` asks for more `max_tokens` than the model has room for with any "
+            f"prompt: server `{server.url}` {failure.message}",
             "lower `max_tokens` in the recipe, or serve the model with a longer context",
         )
     return RunError(
