@@ -156,7 +156,7 @@ def unrepeated(pairs: list[tuple[str, Any]], message: Callable[[str], str]) -> d
 
 
 def count_lines(path: Path) -> int:
-    """How many rows a file holds, by its lines that are not blank.
+    """Number of rows of a file: its lines that are not blank.
 
     Raises:
         MissingError, DataError: as `open_regular`.

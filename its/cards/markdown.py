@@ -189,7 +189,7 @@ def _plain(value: Any) -> str:
 
 
 def _fence(text: str, language: str) -> Iterator[str]:
-    """A code block whose fence is longer than any that the text holds."""
+    """A code block with a fence longer than any in the text."""
     fence = "`" * max(3, _longest(text) + 1)
     yield from (f"{fence}{language}", shown(text, lines=True), fence, "")
 

@@ -1,4 +1,4 @@
-"""Whether what a card's file holds is a card: files are pulled from other machines and are untrusted."""
+"""Whether a card's file contains a card: files are pulled from other machines and are untrusted."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Card(BaseModel):
 
 
 def checked_card(card: Any, where: str) -> dict[str, Any]:
-    """The card of a problem set, as its file holds it.
+    """The card of a problem set, as read from its file.
 
     Args:
         where: how errors call the file.

@@ -1,4 +1,4 @@
-"""Remove what checkpoints left behind that are no longer in the design; never anything that ITS did not write."""
+"""Remove the files of checkpoints that are no longer in the design; never anything that ITS did not write."""
 
 from __future__ import annotations
 

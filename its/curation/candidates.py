@@ -94,7 +94,7 @@ def _other(word: str) -> int:
 
 
 class _Postings:
-    """Code -> the problems that hold it, as flat arrays sorted by code."""
+    """Code -> the problems that contain it, as flat arrays sorted by code."""
 
     def __init__(self, codes: Codes, owners: Numbers, count: int) -> None:
         codes, owners = _distinct(codes, owners, count)

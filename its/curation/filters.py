@@ -116,7 +116,7 @@ def name_of(declared: Filter | BenchmarkFilter) -> str:
 
 
 def has_box(solution: str) -> bool:
-    r"""Whether a solution holds a `\boxed{...}` that closes and is not empty."""
+    r"""Whether a solution contains a `\boxed{...}` that closes and is not empty."""
     return last_box(solution) is not None
 
 

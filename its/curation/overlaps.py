@@ -200,7 +200,7 @@ def _maths(found: Sequence[str]) -> list[str]:
 
 
 def _rule(known: _Known, row: _Row, shares_run: bool) -> tuple[OverlapRule, float] | None:
-    """The first rule that holds for a row and a benchmark problem, and its score."""
+    """The first rule that applies to a row and a benchmark problem, and its score."""
     return next(((rule, score) for rule, holds, score, _ in _tried(known, row, shares_run) if holds), None)
 
 

@@ -1,4 +1,4 @@
-"""Seeded samples that are nested: a larger one holds every smaller one of the same seed."""
+"""Seeded samples that are nested: a larger one contains every smaller one of the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The elements of a JSON array, one by one: memory is that of the largest, whatever the file holds."""
+"""The elements of a JSON array, one by one: memory is that of the largest, however large the file is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = {"{": "dict", '"': "str", "t": "bool", "f": "bool", "n": "null"}
 
 
 def elements(source: IO[bytes], name: str, decoder: json.JSONDecoder, limit: int) -> Iterator[Any]:
-    """Yield each element of the one array that a file holds.
+    """Yield each element of the one array in a file.
 
     Args:
         source: UTF-8, with or without a byte order mark.

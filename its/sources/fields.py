@@ -216,7 +216,7 @@ class FieldReader:
         return self._within(table) or columns_fault(table, absent, self._fields, self._preset, self._columns)
 
     def _within(self, table: str) -> Fault | None:
-        """The fault of a file whose only row is an object that holds the rows."""
+        """The fault of a file with one object that contains the rows."""
         if self._rows != 1 or table.startswith("hub:"):
             return None
         found = rows_within(self._columns)

@@ -105,7 +105,7 @@ def _placed(label: str, line: int, fault: RowFault) -> DataError:
 
 
 def rows_within(value: Any) -> Rows | None:
-    """Where an object holds rows, if it is not one itself."""
+    """Where an object contains rows, if it is not a row itself."""
     if not isinstance(value, Mapping) or not value:
         return None
     keys = {str(key): f"{len(item)} rows" for key, item in value.items() if _is_rows(item)}
@@ -123,7 +123,7 @@ def rows_within(value: Any) -> Rows | None:
 
 
 def within(found: Rows, label: str) -> RowFault:
-    """What to say of a file whose one object holds the rows."""
+    """The message about a file with one object that contains the rows."""
     if found.by is not None:
         what = "column by column, as pandas writes it by default" if found.by == "column" else "each row under a key"
         return RowFault(f"one JSON object that contains the table {what}", converted(label))
@@ -147,7 +147,7 @@ def converted(label: str, key: str | None = None) -> str:
 
 
 def renamed(label: str, ending: str) -> str:
-    """The hint to give a file the ending of what it holds."""
+    """The hint to give a file the ending of its actual format."""
     path = PurePosixPath(label)
     packing = path.suffix if path.suffix.lower() in (".gz", ".zst") else ""
     plain = PurePosixPath(label.removesuffix(packing)) if packing else path

@@ -34,7 +34,7 @@ class Owner:
 
 
 def is_alive(folder: Path, name: str) -> bool:
-    """Whether the owner still holds its lock; removes the file of a dead one. Within a write transaction only."""
+    """Whether the owner still has its lock; removes the file of a dead one. Within a write transaction only."""
     path = _lock_path(folder, name)
     if not path.is_file() or path.is_symlink():  # the target of a link is not ours
         return False
