@@ -23,7 +23,7 @@ MAX_COMPARED = 200
 
 
 class ItsError(Exception):
-    """An expected failure: where it happened, what is wrong with the value seen, what was wanted.
+    """An expected failure: where it happened, what is wrong with the value found, what was expected.
 
     Args:
         message: lower case, no final stop, literals in backticks.

@@ -49,6 +49,9 @@ PHRASES = {
     r"odd (rows?|files?|names?|characters?|values?|texts?|types?|things?)": "unusual; unexpected",
     r"in so many words": "explicitly",
     r"by word": "in text",
+    r"told no": "reports no",
+    r"(set|preset|server|request|column|YAML|DVC) wants": "needs; requires",
+    r"(Kept|Left) and named": "keeps and lists",
 }
 """A phrase of the former idiom (a regular expression; a space is any white space) -> what to write."""
 
@@ -126,6 +129,8 @@ def test_no_text_uses_the_former_idiom() -> None:
         "the training goes on from step 4",
         "a folder of its own",
         "12 looks",
+        "a gated set wants a token",
+        "the engine told no ids",
     ],
 )
 def test_the_former_idiom_is_flagged(text: str) -> None:
