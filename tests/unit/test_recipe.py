@@ -294,7 +294,11 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(project: Path, edit: E
 
 @pytest.mark.parametrize(
     ("old", "new", "seen"),
-    [("recipe_version: 1", "recipe_version: 2", "`2`"), ("recipe_version: 1\n", "", "missing")],
+    [
+        ("recipe_version: 1", "recipe_version: 2", "`2`"),
+        ("recipe_version: 1\n", "", "missing"),
+        ("recipe_version: 1", "recipe_version: 1.0", "`1.0`"),
+    ],
 )
 def test_another_version_is_said_before_all_else(project: Path, edit: Edit, old: str, new: str, seen: str) -> None:
     edit((old, new), ("grading:\n", "gradng:\n"))
