@@ -1,7 +1,7 @@
 """The schema of a recipe as JSON schema (draft 2020-12), for editors and other validators.
 
 It never refuses what ITS accepts. It accepts what takes more than one value to see (undeclared names, numbers that must
-fit each other), what a validator of ours reads (dates, versions, names such as `on`) and `2.0` for an integer, which
+fit each other), what a validator of ours reads (dates, languages, names such as `on`) and `2.0` for an integer, which
 JSON schema does not tell from `2`: `its recipe check` sees those.
 """
 
