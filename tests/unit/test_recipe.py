@@ -516,6 +516,17 @@ def test_controls_stand_on_a_strategy_with_personas(
     assert wanted[2] in hint
 
 
+def test_no_persona_can_be_longer_than_its_limit_and_shorter(project: Path) -> None:
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("      max_words: 30\n", "      max_words: 30\n      min_words: 31\n", 1), encoding="utf-8"
+    )
+    ((_, message, hint),) = _faults(project)
+    assert message == "`strategies.similar.limits.min_words` is 31, above `max_words`, 30"
+    assert hint == "no persona meets both: lower `min_words` or raise `max_words`"
+
+
 @pytest.mark.parametrize(("check", "field"), [("brief", "min_words"), ("language", "language")])
 def test_a_check_needs_its_bound(project: Path, check: str, field: str) -> None:
     path = project / "params.yaml"
