@@ -22,7 +22,7 @@ _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # kana, Han, H
 
 
 def language_of(text: str) -> str | None:
-    """The language of a text as its ISO 639-1 code; None if it has too little prose to tell.
+    """The language of a text as its ISO 639-1 code, without one ISO 639-3; None if it has too little prose to tell.
 
     Formulas, code and figures are removed first. The rest needs 30 letters; a Chinese, Japanese or Korean character
     counts as four.

@@ -11,16 +11,28 @@ is generated from it (`python tests/results_reference.py`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
-from its.shown import shown
+from its.shown import NO_TEXT, shown
 
 RESULTS_VERSION = 2
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
@@ -32,8 +44,25 @@ def _share(value: float) -> float:
     return value
 
 
+def _difference(value: float) -> float:
+    if not abs(value) <= 1 + 1e-9:
+        raise PydanticCustomError("difference", "a difference of shares is between -1 and 1")
+    return value
+
+
+def _text(value: str) -> str:
+    found = NO_TEXT.search(value)
+    if found:  # a page and a terminal could not show it
+        what = f"has the character U+{ord(found[0]):04X}, which is not allowed in text"
+        raise PydanticCustomError("text", "{what}", {"what": what})
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
 Share = Annotated[float, AfterValidator(_share), Field(json_schema_extra={"format": "share"})]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Difference = Annotated[Number, AfterValidator(_difference)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Bounds = Annotated[list[Share], Field(min_length=2, max_length=2)]
 IntervalMethod = Literal["nearest_coverage", "agresti_coull", "cluster_agresti_coull", "seeds_and_problems", "none"]
@@ -48,21 +77,21 @@ class _Model(BaseModel):
 class CellResult(_Model):
     """One cell: a checkpoint on a benchmark under a test strategy."""
 
-    checkpoint: str
+    checkpoint: Text
     """`MODEL-DATASET-TRAIN-SEED`, or `MODEL-base` for the untrained model."""
-    model: str
+    model: Text
     """The model's name in the recipe."""
-    dataset: str | None
+    dataset: Text | None
     """The dataset it was trained on. None: base, which was not trained."""
-    train: str | None
+    train: Text | None
     """The train strategy. None: base."""
     seed: int | None
     """The training seed. None: base."""
-    benchmark: str
+    benchmark: Text
     """The benchmark's name in the recipe."""
     role: Role
     """`select` benchmarks choose the pair of strategies, `report` benchmarks measure it."""
-    test: str
+    test: Text
     """The test strategy."""
     block: Block
     """Whether the train side (first letter) and the test side use a persona (X) or none (N); `base`: untrained."""
@@ -84,15 +113,15 @@ class CellResult(_Model):
     """maj@k for the largest k of `measure.maj_k`, as a share. None: `measure.maj_k` is empty."""
     maj_k: Count | None
     """The k of `maj`. None: `measure.maj_k` is empty."""
-    maj_at_k: dict[str, Share]
+    maj_at_k: dict[Text, Share]
     """k -> the chance that the most common answer of k responses is correct, for each k of `measure.maj_k`."""
-    pass_at_k: dict[str, Share]
+    pass_at_k: dict[Text, Share]
     """k -> the chance that at least one of k responses is correct, for each k of `measure.pass_k`."""
-    all_at_k: dict[str, Share]
+    all_at_k: dict[Text, Share]
     """k -> the chance that all of k responses are correct, for each k of `measure.all_k`."""
-    g_pass_at_k: dict[str, dict[str, Share]]
+    g_pass_at_k: dict[Text, dict[Text, Share]]
     """k -> tau -> the chance that at least tau x k of k responses are correct, for each k of `measure.all_k`."""
-    intervals: dict[str, Bounds]
+    intervals: dict[Text, Bounds]
     """Metric (`pass@4`, `all@4`, `maj@3`) -> its 95 % bounds [low, high] over problems."""
     no_answer_rate: Share
     """Share of responses in which no answer was found; they count as not correct."""
@@ -108,28 +137,28 @@ class CellResult(_Model):
     """Problems whose responses are one text, or less than half as many texts as responses; 0 where n is 1."""
     grader_errors: Count
     """Responses that the grader could not decide; they count as not correct."""
-    prompt_tokens: Number
+    prompt_tokens: Amount
     """Mean tokens of a prompt, per response."""
-    thinking_tokens: Number
+    thinking_tokens: Amount
     """Mean tokens of thinking, per response; part of `completion_tokens`."""
-    response_tokens: Number
+    response_tokens: Amount
     """Mean tokens of the text after the thinking, per response."""
-    completion_tokens: Number
+    completion_tokens: Amount
     """Mean tokens generated, per response: thinking and text."""
-    correct_per_1000_tokens: Number
+    correct_per_1000_tokens: Amount
     """Correct responses per 1,000 completion tokens; 0 where there are no tokens."""
-    correct_per_1000_tokens_low: Number
+    correct_per_1000_tokens_low: Amount
     """Lower 95 % bound of `correct_per_1000_tokens`: percentile bootstrap over problems."""
-    correct_per_1000_tokens_high: Number
+    correct_per_1000_tokens_high: Amount
     """Upper 95 % bound of `correct_per_1000_tokens`."""
-    grader_version: str
+    grader_version: Text
     """GRADER_VERSION of the verdicts; several are joined by a comma."""
 
 
 class BlockResult(_Model):
     """A block of cells on one benchmark: the mean over its cells, with an interval over problems."""
 
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
     block: Block
     """See `block` of a cell."""
@@ -150,15 +179,15 @@ class BlockResult(_Model):
 class PairResult(_Model):
     """A pair of strategies on one benchmark: the mean over its training seeds."""
 
-    model: str
+    model: Text
     """The model's name."""
-    dataset: str
+    dataset: Text
     """The dataset it was trained on."""
-    train: str
+    train: Text
     """The train strategy."""
-    test: str
+    test: Text
     """The test strategy."""
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
     role: Role
     """The benchmark's role."""
@@ -183,11 +212,11 @@ class PairResult(_Model):
 class Comparison(_Model):
     """A planned comparison of blocks on one benchmark: treated minus control, paired by problem."""
 
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
-    name: str
+    name: Text
     """What is compared: `trained - base`, `XX - NN`, ..., `co-design: (XX - XN) - (NX - NN)`."""
-    difference: Number
+    difference: Annotated[Number, Field(ge=-2, le=2)]
     """Mean difference over problems, as a share: 0.03 is 3 points; in [-1, 1], for co-design in [-2, 2]."""
     low: Number
     """Lower 95 % bound of `difference`, not corrected for the number of comparisons."""
@@ -207,24 +236,29 @@ class Comparison(_Model):
     """The test behind `p_value`: McNemar's exact, sign flips (all, or drawn), or the variance between seeds."""
     seeds: Count
     """Training seeds; with one, the result applies to these checkpoints and may change with another seed."""
-    different_settings: dict[str, list[str]]
+    different_settings: dict[Text, list[Text]]
     """Setting of the engine -> its values, where the compared cells were generated differently; mostly empty."""
+
+    @field_validator("difference")
+    @classmethod
+    def _in_range(cls, value: float, info: ValidationInfo) -> float:
+        return value if str(info.data.get("name")).startswith("co-design") else _difference(value)
 
 
 class CellTest(_Model):
     """Two pairs of strategies of one table compared (means over seeds), paired by problem."""
 
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
-    model: str
+    model: Text
     """The model's name."""
-    dataset: str | None
+    dataset: Text | None
     """The dataset of the trained cells. None: no cell of the table is trained."""
-    first: str
+    first: Text
     """`TRAIN/TEST`."""
-    second: str
+    second: Text
     """`TRAIN/TEST`, or `base/TEST` for the untrained model."""
-    difference: Number
+    difference: Difference
     """`first` minus `second`, mean over problems, as a share in [-1, 1]."""
     low: Number
     """Lower bound of `difference`; the bounds are simultaneous 95 % bounds for all tests of the table."""
@@ -245,9 +279,9 @@ class CellTest(_Model):
 class TokenComparison(_Model):
     """Completion tokens of one block against another, with the difference in accuracy."""
 
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
-    name: str
+    name: Text
     """What is compared, as in `comparisons`."""
     ratio: Number
     """Geometric mean over problems of treated / control completion tokens; 0.8 is 20 % fewer."""
@@ -263,26 +297,26 @@ class TokenComparison(_Model):
     """`undecided`: the ratio is not significant."""
     accuracy: Literal["better", "worse", "equal", "undecided"]
     """`equal`: not significant, and a loss of 3 points is ruled out; `undecided`: neither."""
-    difference: Number
+    difference: Difference
     """The difference in accuracy, as in `comparisons`."""
     difference_lower_bound: Number
     """One-sided 95 % lower bound of `difference`, corrected for all comparisons of the benchmark."""
     shown: bool
     """Whether fewer tokens at equal or better accuracy was shown."""
-    claim: str
+    claim: Text
     """`tokens` and `accuracy` as text."""
 
 
 class VoteResult(_Model):
     """The vote of several checkpoints on one benchmark under one test strategy; every response is a ballot."""
 
-    benchmark: str
+    benchmark: Text
     """The benchmark's name."""
-    name: str
+    name: Text
     """`ensemble@M, test STRATEGY`."""
-    test: str
+    test: Text
     """The test strategy."""
-    members: list[str]
+    members: list[Text]
     """The checkpoints that vote."""
     accuracy: Share
     """Share of problems that the vote gets right; a tie counts by the share of the tied answers that are correct."""
@@ -294,8 +328,8 @@ class VoteResult(_Model):
     """How `low` and `high` were computed."""
     problems: Count
     """Problems of the benchmark."""
-    tie_rule: str
-    """The tie rule of `accuracy`, as text."""
+    tie_rule: Text
+    """The tie rule of `accuracy`, in words."""
     accuracy_first_wins: Share
     """Accuracy if the answer met first, in the order of the members, wins a tie."""
     accuracy_ties_won: Share
@@ -313,7 +347,7 @@ class VoteResult(_Model):
 class ChosenOn(_Model):
     """Where a pair was chosen."""
 
-    benchmarks: Annotated[list[str], Field(min_length=1)]
+    benchmarks: Annotated[list[Text], Field(min_length=1)]
     """The benchmarks with the role `select`; they weigh the same."""
     problems: Count
     """Their problems, in all."""
@@ -326,7 +360,7 @@ class ChosenOn(_Model):
 class ReportedOn(_Model):
     """The chosen pair on one benchmark that did not choose it."""
 
-    benchmark: str
+    benchmark: Text
     """A benchmark with the role `report`."""
     problems: Count
     """Its problems."""
@@ -351,17 +385,17 @@ class ReportedOn(_Model):
 class ChosenPair(_Model):
     """The pair of strategies of one model and dataset that the `select` benchmarks choose."""
 
-    model: str
+    model: Text
     """The model's name."""
-    dataset: str
+    dataset: Text
     """The dataset it was trained on."""
-    train: str
+    train: Text
     """The train strategy of the pair."""
-    test: str
+    test: Text
     """The test strategy of the pair."""
     pairs: Count
     """Pairs it was chosen from."""
-    tied: list[str]
+    tied: list[Text]
     """Other pairs (`TRAIN/TEST`) with the same mean; the first of the design was taken."""
     select: ChosenOn
     """Where it was chosen."""
@@ -372,22 +406,22 @@ class ChosenPair(_Model):
 class Maximum(_Model):
     """The largest cell of a table, chosen on the problems it is measured on."""
 
-    pair: str
+    pair: Text
     """`TRAIN/TEST`; the first of the design where several tie."""
     avg: Share
     """Its mean over seeds and problems, as a share: biased upwards by about `optimism`."""
-    warning: str
+    warning: Text
     """How it was chosen and by how much that overstates; to be shown with `avg`."""
 
 
 class HeldOutChoice(_Model):
     """What the best pair of a table scores on problems that did not choose it, by repeated splits of the problems."""
 
-    benchmark: str
+    benchmark: Text
     """A benchmark with the role `report`."""
-    model: str
+    model: Text
     """The model's name."""
-    dataset: str
+    dataset: Text
     """The dataset it was trained on."""
     pairs: Count
     """Pairs that were chosen from."""
@@ -403,7 +437,7 @@ class HeldOutChoice(_Model):
     """Upper 95 % bound of `held_out_score`."""
     optimism: Number
     """The largest pair's mean minus `held_out_score`, as a share."""
-    chosen: dict[str, Share]
+    chosen: dict[Text, Share]
     """`TRAIN/TEST` -> share of the choices it won, most often first; pairs that were never chosen are left out."""
     maximum: Maximum | None
     """The largest cell, by name. None: `measure.maximum` is false in the recipe."""
@@ -412,7 +446,7 @@ class HeldOutChoice(_Model):
 class _File(_Model):
     version: int
     """RESULTS_VERSION of the ITS that wrote the file."""
-    recipe: str
+    recipe: Text
     """The recipe that was measured."""
 
 
@@ -457,21 +491,21 @@ class Selection(_File):
 class BenchmarkMetrics(_Model):
     """One benchmark for `dvc metrics show`: shares rounded to 4 digits; a table without entries is left out."""
 
-    avg: dict[str, dict[str, Number]] = {}
+    avg: dict[Text, dict[Text, Number]] = {}
     """Checkpoint -> test strategy -> avg@n."""
-    block: dict[str, Number] = {}
+    block: dict[Text, Number] = {}
     """Block -> mean correctness."""
-    difference: dict[str, Number] = {}
+    difference: dict[Text, Number] = {}
     """Comparison -> difference."""
-    ensemble: dict[str, Number] = {}
+    ensemble: dict[Text, Number] = {}
     """Test strategy -> accuracy of the vote."""
-    selected: dict[str, Number] = {}
+    selected: dict[Text, Number] = {}
     """`MODEL-DATASET` -> held-out score of the chosen pair."""
-    held_out_score: dict[str, Number] = {}
+    held_out_score: dict[Text, Number] = {}
     """`MODEL-DATASET` -> held-out score of the choice on this benchmark's own problems."""
 
 
-class Metrics(RootModel[dict[str, BenchmarkMetrics]]):
+class Metrics(RootModel[dict[Text, BenchmarkMetrics]]):
     """`results/metrics.json`: benchmark -> its metrics, nested as DVC flattens them to columns."""
 
 
@@ -481,7 +515,7 @@ class CostRow(_Model):
     A key that was not recorded is absent. Seconds differ between runs.
     """
 
-    what: str
+    what: Text
     """What the row accounts for: `train CHECKPOINT`, `generate CHECKPOINT`, `personas`, `servers`, ..."""
     responses: Count | None = None
     """Responses that were needed. None: the row is not about responses."""
@@ -491,9 +525,9 @@ class CostRow(_Model):
     """Responses that the store already contained. None: not about responses."""
     tokens: Count | None = None
     """Completion tokens of all responses, stored ones too; tokens of a training. None: not recorded."""
-    seconds: Number | None = None
+    seconds: Amount | None = None
     """Wall-clock time. None: not recorded."""
-    counts: dict[str, Number | Count] | None = None
+    counts: dict[Text, Number | Count] | None = None
     """What the engine counts beyond that (retries, price of servers). None: the row has the columns above."""
 
 
@@ -520,27 +554,40 @@ def read_results(path: Path | str, kind: type[File]) -> File:
         DataError: if it is not readable JSON, or of another RESULTS_VERSION.
         FaultsError: naming every value that does not fit, by row and key.
     """
-    value = read_json(Path(path))
+    value = _document(path, "measure")
     version = value.get("version") if isinstance(value, dict) else None
-    if isinstance(version, int) and version != RESULTS_VERSION:
+    if type(version) is int and version != RESULTS_VERSION:
         what = f"version {version} of the results; this ITS reads version {RESULTS_VERSION}"
-        raise FaultsError([Fault(str(path), what, "`dvc repro -f measure` writes it again")])
+        raise FaultsError([Fault(str(path), what, _again("measure"))])
     return fitting(value, kind, path, "measure")
 
 
 def read_metrics(path: Path | str) -> Metrics:
     """Read `results/metrics.json`; it raises as `read_results` does."""
-    return fitting(read_json(Path(path)), Metrics, path, "measure")
+    return fitting(_document(path, "measure"), Metrics, path, "measure")
 
 
 def read_cost(path: Path | str) -> list[CostRow]:
     """Read one of `results/cost/*.json`; it raises as `read_results` does."""
-    return fitting(read_json(Path(path)), list[CostRow], path, Path(path).stem.partition("-")[0])
+    stage = Path(path).stem.partition("-")[0]
+    return fitting(_document(path, stage), list[CostRow], path, stage)
 
 
 def write_results(path: Path, value: BaseModel) -> None:
     """Write one of the files of `measure`, atomically."""
     write_json(path, value.model_dump(exclude_defaults=isinstance(value, Metrics)))
+
+
+def _again(stage: str) -> str:
+    return f"`dvc repro -f {stage}` writes it again"
+
+
+def _document(path: Path | str, stage: str) -> Any:
+    """The JSON of a file that a stage wrote."""
+    try:
+        return read_json(Path(path))
+    except FaultsError as error:
+        raise FaultsError([replace(fault, hint=_again(stage)) for fault in error.faults]) from error
 
 
 def fitting(value: Any, kind: type[Value], path: Path | str, stage: str) -> Value:
@@ -559,7 +606,7 @@ def fitting(value: Any, kind: type[Value], path: Path | str, stage: str) -> Valu
     more = len(messages) - MAX_FAULTS
     if more > 0:
         messages = [*messages[:MAX_FAULTS], f"{more} more faults"]
-    hints = [*[None] * (len(messages) - 1), f"`dvc repro -f {stage}` writes it again"]
+    hints = [*[None] * (len(messages) - 1), _again(stage)]
     raise FaultsError([Fault(str(path), message, hint) for message, hint in zip(messages, hints, strict=True)])
 
 
@@ -567,7 +614,7 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
     """One message for each value that does not fit, and one for all keys that a row lacks."""
     out: dict[str, str] = {}
     for item in errors:
-        *above, last = item["loc"] or ("",)
+        *above, last = [part for part in item["loc"] if part != "[key]"] or [""]
         row = _place(above)
         if item["type"] == "missing":
             lacking = f"`{row}` lacks" if row else "lacks"
@@ -578,10 +625,18 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
             out[place] = f"`{place}` is not a key of these results"
             continue
         wanted = _WANTED.get(item["type"])
-        value = "null" if item["input"] is None else shown(repr(item["input"]))[:60]
-        what = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {item['msg'].lower()}"
+        value = _seen(item["input"])
+        message = f"{item['msg'][:1].lower()}{item['msg'][1:]}"
+        what = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {message}"
         out[place] = f"`{place}` {what}" if place else f"the file {what}"
     return list(out.values())
+
+
+def _seen(value: Any) -> str:
+    """A value as the file has it."""
+    if value is None or isinstance(value, bool | float):
+        return json.dumps(value)
+    return shown(repr(value))[:60]
 
 
 def _place(parts: Sequence[int | str]) -> str:

@@ -186,6 +186,14 @@ def _strategies(values: Mapping[str, Any]) -> Iterator[Found]:
                         f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
                         f"add `{field}:`, or take `{check}` out of `checks`",
                     )
+            least, most = limits.get("min_words"), limits.get("max_words")
+            if isinstance(least, int) and isinstance(most, int) and least > most:
+                place = f"strategies.{name}.limits.min_words"
+                yield (
+                    (*here, "limits", "min_words"),
+                    f"`{place}` is {least}, above `max_words`, {most}",
+                    "no persona meets both: lower `min_words` or raise `max_words`",
+                )
 
 
 def _derived(

@@ -64,7 +64,10 @@ def described(path: str) -> list[SectionFields]:
     Raises:
         MissingError: if there is no such section; the hint has the nearest.
     """
-    location = [part for part in path.split(".") if part]
+    location = path.split(".") if path else []
+    if "" in location:
+        hint = "single dots join the parts of a path, as in `generation.n`"
+        raise MissingError(f"a recipe has no section or field `{path}`", hint)
     models: list[type[Section]] = []
     found, at = _annotations(location), list(location)
     while found and not (models := _models(found)):

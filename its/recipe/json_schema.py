@@ -1,7 +1,8 @@
 """The schema of a recipe as JSON schema (draft 2020-12), for editors and other validators.
 
 It never refuses what ITS accepts. It accepts what takes more than one value to see (undeclared names, numbers that must
-fit each other) and what a validator of ours reads (dates, versions): `its recipe check` sees those.
+fit each other), what a validator of ours reads (dates, languages, names such as `on`) and `2.0` for an integer, which
+JSON schema does not tell from `2`: `its recipe check` sees those.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from its.recipe.schema import MAX_NAME, NAME_PATTERN, ONE, SEVERAL, Recipe
+from its.recipe.schema import ONE, SEVERAL, Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -67,8 +68,10 @@ def _plain(node: Any) -> Any:
             out[key] = "\n\n".join(" ".join(part.split("\n")) for part in value.split("\n\n"))
         elif key == "patternProperties":
             ((pattern, item),) = value.items()
-            out["propertyNames"] = {"pattern": pattern} | ({"maxLength": MAX_NAME} if pattern == NAME_PATTERN else {})
+            out["propertyNames"] = {"pattern": pattern} | node.get("propertyNames", {})
             out["additionalProperties"] = _plain(item)
+        elif key == "propertyNames" and key in out:  # with their pattern already
+            continue
         elif key != "title" and not (key == "default" and value is None):
             out[key] = _plain(value)
     return out

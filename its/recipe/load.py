@@ -75,7 +75,7 @@ def validate(document: Document, project: Path, unwritten: Mapping[Path, str] | 
     if found:
         return None, _placed(document, found)
     version = values.get("recipe_version")
-    if version != RECIPE_VERSION or isinstance(version, bool):
+    if version != RECIPE_VERSION or type(version) is not int:
         found_version = "missing" if version is None else seen(version)
         message = f"`recipe_version` is {found_version}; this version of ITS reads {RECIPE_VERSION}"
         hint = f"begin the file with `recipe_version: {RECIPE_VERSION}` and see docs/design.md for what changed"

@@ -248,15 +248,22 @@ def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
 
 
 def _examples(study: Study) -> list[Example]:
-    """The first problems of each benchmark under rotating cells, so that every kind of cell is shown."""
+    """The first problems of each benchmark under rotating cells, so that every kind of cell is shown; none twice."""
     benchmarks = study.recipe.design.benchmarks
     order = {checkpoint: -place for place, checkpoint in enumerate(study.checkpoints())}  # what was trained last first
     cells = sorted(study.cells(), key=lambda cell: (benchmarks.index(cell[1]), order[cell[0]]))
     out = []
+    taken: set[tuple[int, int]] = set()
     for index in range(min(study.recipe.report.examples, 4 * len(cells))):
-        checkpoint, benchmark, test = cells[index % len(cells)]
+        place = index % len(cells)
+        checkpoint, benchmark, test = cells[place]
         problems = study.problems(benchmark)
-        problem = problems[index % len(problems)]
+        turns = ((index + more) % len(problems) for more in range(len(problems)))
+        number = next((turn for turn in turns if (place, turn) not in taken), None)
+        if number is None:  # all problems of this cell are shown
+            continue
+        taken.add((place, number))
+        problem = problems[number]
         query_id = join_query_id(benchmark, problem.problem_id, test)
         response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
         verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)

@@ -18,6 +18,7 @@ import pytest
 from running import run_stage
 from unit.test_help import COMMANDS, example_words
 
+from its.stages.report import collect
 from its.study.study import Study, load_study
 from its.types import Message, Query
 
@@ -63,6 +64,13 @@ def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> 
     golden("study/table.txt", table)
     golden("study/table.csv", its("results", "table", "--format", "csv")[1])
     golden("study/report.txt", _page_text(study.results("report.html").read_text(encoding="utf-8")))
+
+
+def test_no_example_of_the_report_is_shown_twice(study: Study, edit: Callable[..., None]) -> None:
+    """Nine cells and three problems have a common divisor, so taking turns in both alone would repeat itself."""
+    edit(("report:\n  examples: #", "report:\n  examples: 100"))
+    shown = [(row.checkpoint, row.test, row.problem_id) for row in collect(load_study(study.project)).examples]
+    assert len(shown) == len(set(shown)) == 27
 
 
 def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from py3langid import classify, langid
+from pydantic import ValidationError
 
 from its.language import language_of
+from its.recipe.schema import LanguageFilter
+from its.recipe.schema.base import LANGUAGES
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,10 @@ def test_too_little_prose(text: str) -> None:
 def test_formulas_do_not_sway_it() -> None:
     prose = "How many positive integers divide the number that Anna wrote down?"
     assert language_of(prose + r" $\lambda \mu \nu = \kappa \iota \rho \tau \omega$" * 40) == "en"
+
+
+def test_the_languages_of_a_recipe_are_those_of_the_detector() -> None:
+    classify("any text")  # loads the model
+    assert {code for code in langid.IDENTIFIER.labels if len(code) == 2} == LANGUAGES
+    with pytest.raises(ValidationError, match="not the code of a language that ITS can tell"):
+        LanguageFilter.model_validate({"name": "language", "keep": ["en", "nb"]})  # `no` is what the detector says

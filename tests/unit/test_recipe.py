@@ -294,7 +294,11 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(project: Path, edit: E
 
 @pytest.mark.parametrize(
     ("old", "new", "seen"),
-    [("recipe_version: 1", "recipe_version: 2", "`2`"), ("recipe_version: 1\n", "", "missing")],
+    [
+        ("recipe_version: 1", "recipe_version: 2", "`2`"),
+        ("recipe_version: 1\n", "", "missing"),
+        ("recipe_version: 1", "recipe_version: 1.0", "`1.0`"),
+    ],
 )
 def test_another_version_is_said_before_all_else(project: Path, edit: Edit, old: str, new: str, seen: str) -> None:
     edit((old, new), ("grading:\n", "gradng:\n"))
@@ -510,6 +514,17 @@ def test_controls_stand_on_a_strategy_with_personas(
     assert key == wanted[0]
     assert wanted[1] in message
     assert wanted[2] in hint
+
+
+def test_no_persona_can_be_longer_than_its_limit_and_shorter(project: Path) -> None:
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("      max_words: 30\n", "      max_words: 30\n      min_words: 31\n", 1), encoding="utf-8"
+    )
+    ((_, message, hint),) = _faults(project)
+    assert message == "`strategies.similar.limits.min_words` is 31, above `max_words`, 30"
+    assert hint == "no persona meets both: lower `min_words` or raise `max_words`"
 
 
 @pytest.mark.parametrize(("check", "field"), [("brief", "min_words"), ("language", "language")])

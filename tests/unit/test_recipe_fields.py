@@ -132,6 +132,13 @@ def test_an_unknown_section_names_the_nearest(path: str, near: str, its: Its) ->
     assert (code, out) == (4, "") and near in err
 
 
+@pytest.mark.parametrize("path", [".", "..", "generation.", ".generation", "generation..n", "strategies..query"])
+def test_a_path_with_an_empty_part_is_no_path(path: str) -> None:
+    with pytest.raises(MissingError, match=f"no section or field `{re.escape(path)}`") as caught:
+        described(path)
+    assert caught.value.hint == "single dots join the parts of a path, as in `generation.n`"
+
+
 def test_json_has_the_same(project: Path, its: Its) -> None:
     code, out, _ = its("recipe", "fields", "train", "--json")
     found = {field["name"]: field for field in json.loads(out)["fields"]}

@@ -266,6 +266,9 @@ def test_it_never_refuses_what_its_accepts_and_sees_nearly_all_else() -> None:
         (("datasets", "parts", "filters", 2, "kep"), [], "'kep' was unexpected"),
         (("benchmarks", "b", "filters", 0), "has_box", "'no_figure' was expected"),
         (("engine", "openai", "served"), {"": "x"}, "'' should be non-empty"),
+        (("strategies", "My-Plan"), {"query": "x"}, "'My-Plan' does not match"),
+        (("models", "m" * 65), {}, "is too long"),
+        (("datasets", "parts", "fields", "meta", "a b"), "x", "'a b' does not match"),
         (("engine", "openai", "servers"), [], "[] should be non-empty"),
     ],
 )

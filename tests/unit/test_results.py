@@ -102,6 +102,80 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
     assert caught.value.lines()[-1] == "hint: `dvc repro -f measure` writes it again"
 
 
+@pytest.mark.parametrize(
+    ("name", "at", "value", "message"),
+    [
+        ("cells.json", ("version",), True, "`version` is true, wanted an integer"),
+        ("cells.json", ("cells", 0, "n"), True, "`cells[0].n` is true, wanted an integer"),
+        ("cells.json", ("cells", 0, "avg"), float("nan"), "`cells[0].avg` is NaN: a share is between 0 and 1"),
+        (
+            "cells.json",
+            ("cells", 0, "block"),
+            "nn",
+            "`cells[0].block` is 'nn': input should be 'base', 'NN', 'NX', 'XN' or 'XX'",
+        ),
+        (
+            "cells.json",
+            ("cells", 1, "grader_version"),
+            "\ud800",
+            "`cells[1].grader_version` is '\\ud800': has the character U+D800, which is not allowed in text",
+        ),
+        (
+            "selection.json",
+            ("nested", 0, "chosen"),
+            {"a\x1b": 0.5},
+            "`nested[0].chosen.a\\x1b` is 'a\\x1b': has the character U+001B, which is not allowed in text",
+        ),
+        (
+            "cells.json",
+            ("cells", 0, "thinking_tokens"),
+            -1,
+            "`cells[0].thinking_tokens` is -1: input should be greater than or equal to 0",
+        ),
+        (
+            "comparisons.json",
+            ("comparisons", 0, "difference"),
+            1.5,
+            "`comparisons[0].difference` is 1.5: a difference of shares is between -1 and 1",
+        ),
+        (
+            "comparisons.json",
+            ("tests", 0, "difference"),
+            -1.5,
+            "`tests[0].difference` is -1.5: a difference of shares is between -1 and 1",
+        ),
+    ],
+)
+def test_a_value_is_named_as_the_file_has_it_with_what_is_wanted(
+    name: str, at: tuple[str | int, ...], value: Any, message: str, written: Any
+) -> None:
+    kind, whole = FILES[name]
+    changed = json.loads(json.dumps(whole))
+    node = changed
+    for part in at[:-1]:
+        node = node[part]
+    node[at[-1]] = value
+    path = written(name, changed)
+    with pytest.raises(FaultsError) as caught:
+        read_results(path, kind)
+    assert caught.value.lines() == [f"error: {path}: {message}", "hint: `dvc repro -f measure` writes it again"]
+
+
+def test_the_difference_of_differences_has_twice_the_range(written: Any) -> None:
+    kind, whole = FILES["comparisons.json"]
+    row = comparison("co-design: (XX - XN) - (NX - NN)", 1.5, 0.5, 2.5, 0.4)
+    found = read_results(written("comparisons.json", {**whole, "comparisons": [row]}), kind)
+    assert found.comparisons[0].difference == 1.5
+
+
+@pytest.mark.parametrize("text", ["{", "\ufeff{}", '{"version": 2,', "\x00"])
+def test_what_is_no_json_is_written_again(text: str, tmp_path: Path) -> None:
+    (tmp_path / "cells.json").write_text(text, encoding="utf-8")
+    with pytest.raises(FaultsError, match="broken JSON") as caught:
+        read_results(tmp_path / "cells.json", Cells)
+    assert caught.value.lines()[1] == "hint: `dvc repro -f measure` writes it again"
+
+
 def test_another_version_is_measured_again(written: Any) -> None:
     with pytest.raises(
         DataError, match=rf"version 1 of the results; this ITS reads version {RESULTS_VERSION}"

@@ -230,7 +230,7 @@ class LanguageFilter(Section):
     name: Literal["language"]
     """The filter by language."""
     keep: Annotated[list[LanguageCode], Field(min_length=1, max_length=FEW)]
-    """Languages to keep, as ISO 639-1 codes: `[en, de]`."""
+    """Languages to keep, as ISO 639-1 codes of those that ITS can detect: `[en, de]`."""
 
 
 def _scalar(value: Any) -> Any:

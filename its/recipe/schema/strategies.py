@@ -61,7 +61,7 @@ class Limits(Section):
     min_words: Words | None = None
     """Fewer words than this are `brief`; required by the check `brief`."""
     language: LanguageCode | None = None
-    """ISO 639-1 code of the language; required by the check `language`."""
+    """ISO 639-1 code of the language, one that ITS can tell; required by the check `language`."""
     checks: Annotated[list[PersonaCheck], Field(max_length=FEW)]
     """Rules that are applied."""
 
