@@ -17,7 +17,7 @@ from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, blo
 
 from its.report.build import build_report, heat_style
 from its.report.data import ReportData
-from its.report.numbers import percent, points
+from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
 from its.report.warnings import cell_warnings
@@ -615,6 +615,39 @@ def test_numbers() -> None:
     assert percent(None) == "—"
     assert points(-0.0001) == "+0.0"
     assert points(0.08, signed=False) == "8.0"
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.0009, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0099, "p = 0.010"),
+        (0.05, "p = 0.050"),
+        (0.1, "p = 0.10"),
+        (1.0, "p = 1.00"),
+        (None, "p —"),
+    ],
+)
+def test_a_p_value_keeps_the_digits_that_decide(p: float | None, shown: str) -> None:
+    assert p_value(p) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (59.9, "59.9 s"),
+        (60.0, "1 min 0 s"),
+        (150.2, "2 min 30 s"),
+        (3599.4, "59 min 59 s"),
+        (3600.0, "1 h 0 min"),
+        (9000.0, "2 h 30 min"),
+        (None, "—"),
+    ],
+)
+def test_a_duration_has_two_units(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> None:
