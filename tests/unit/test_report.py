@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
-from its.report.build import build_report, heat_style
+from its.report.build import build_report, heat_style, page_values
 from its.report.data import ReportData
 from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
@@ -321,11 +321,15 @@ def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dic
     assert "none/random base/random +22.0 [+12.0, +32.0] p < 0.001 11.0" in words
     assert "The others are not significant. Minimum detectable difference: 11.0 points." in words
     study["tests"] = study["tests"][4:]
-    assert "None is significant: the smallest has p = 0.90." in Page(build_report(data(study))).words
+    study["tests"][2]["p_value"] = 0.07
+    assert "None is significant: the smallest has p = 0.070." in Page(build_report(data(study))).words
     study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.04 - i / 1000, found=True) for i in range(30)]
     words = Page(build_report(data(study))).words
     assert "10 more significant ones are in comparisons.json" in words
     assert words.index("a/29 b/b") < words.index("a/10 b/b") and "a/9 b/b" not in words, "the smallest p values first"
+    study["tests"] = [pair_test(f"a/{i}", "b/b", sign * i / 10, 0.01, found=True) for i, sign in ((1, 1), (3, -1))]
+    words = Page(build_report(data(study))).words
+    assert words.index("a/3 b/b") < words.index("a/1 b/b"), "of equal p values the larger difference, up or down"
 
 
 def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
@@ -594,6 +598,25 @@ def test_pure(study: dict[str, Any]) -> None:
     before = copy.deepcopy(study)
     assert build_report(data(study)) == build_report(data(study))
     assert study == before
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "scale"),
+    [
+        (0.4, 0.41, (0.28, 0.53)),
+        (0.1, 0.9, (0.1, 0.9)),
+        (0.0, 0.01, (0.0, 0.25)),
+        (0.99, 1.0, (0.75, 1.0)),
+        (0.5, 0.5, (0.375, 0.625)),
+    ],
+)
+def test_colours_are_at_least_25_points_apart(
+    study: dict[str, Any], least: float, most: float, scale: tuple[float, float]
+) -> None:
+    """Cells that differ by noise must not look as far apart as cells can be."""
+    for row, avg in zip(study["cells"], [least, most, *[least] * 4], strict=True):
+        row["avg"] = avg
+    assert page_values(data(study))["scales"]["sums"] == pytest.approx(scale)
 
 
 def test_heat_text_is_readable_on_every_colour() -> None:
