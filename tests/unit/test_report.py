@@ -394,6 +394,9 @@ def test_a_denominator_is_named_with_the_number(study: dict[str, Any]) -> None:
         {"set": "sums", "path": "data/cards/sums/card.md", "rows": "200 of 212 rows; out: filter <x> (12)"}
     ]
     for row in study["cells"]:
+        row["rows_read"] = row["problems"]
+    assert "sums, 200 problems, n = " in Page(build_report(data(study))).words, "no rule removed a row"
+    for row in study["cells"]:
         row["rows_read"] = row["problems"] + 12
     page = Page(build_report(data(study)))
     assert "sums, 200 problems of 212 rows, n = " in page.words
