@@ -17,6 +17,7 @@ from unit.data_samples import TRAINED, edit_rows, problem, write_set, write_stud
 
 from its.cards.markdown import card_markdown
 from its.commands.cards import problem_card
+from its.commands.export import _front_matter
 from its.commands.lineage import lineage
 from its.errors import DataError
 from its.rows import read_json
@@ -458,3 +459,8 @@ def test_what_is_no_card(its: Its, study: Study, content: str) -> None:
     code, out, _ = its("data", "show", "arithmetic")
     assert code == 0
     assert "no card: " in out
+
+
+@pytest.mark.parametrize(("rows", "size"), [(999, "n<1K"), (1000, "1K<n<10K"), (1_000_000, "1M<n<10M")])
+def test_the_size_on_the_hub_is_that_of_the_rows(rows: int, size: str) -> None:
+    assert f"- {size}\n" in _front_matter("sums", "train", rows, None)

@@ -190,6 +190,14 @@ def test_a_line_that_is_no_message_is_quoted(tmp_path: Path, line: bytes) -> Non
     assert str(tmp_path / "e.log") in str(caught.value.hint)
 
 
+def test_a_worker_ends_after_the_last_request(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        assert len(list(_complete(engine, _requests("a")))) == 1
+        assert engine._process.stdin is not None
+        engine._process.stdin.close()
+        assert engine._process.wait(30) == 0
+
+
 def test_a_worker_that_hangs_is_ended_by_close(tmp_path: Path) -> None:
     began = time.monotonic()
     with _engine(tmp_path, READY + "time.sleep(60)\n") as engine:

@@ -43,6 +43,20 @@ def test_case(case: dict[str, str], grader: Grader) -> None:
     assert verdict.verdict == case["verdict"], verdict
 
 
+@pytest.mark.parametrize(
+    ("spellings", "opposite"),
+    [
+        (("x<5", r"x\lt 5"), "x>5"),
+        (("x>5", r"x\gt 5"), "x<5"),
+        ((r"x\le 5", r"x\leq 5", r"x\leqslant 5", "x≤5"), r"x\ge 5"),
+        ((r"x\ge 5", r"x\geq 5", r"x\geqslant 5", "x≥5"), r"x\le 5"),
+    ],
+)
+def test_every_spelling_of_a_relation_keeps_its_direction(spellings: tuple[str, ...], opposite: str) -> None:
+    for spelling in spellings:
+        assert _same(spelling, spellings[0]) and not _same(spelling, opposite), spelling
+
+
 def test_there_are_enough_cases_of_each_verdict() -> None:
     verdicts = [case["verdict"] for case in CASES]
     assert (len(CASES) >= 300, verdicts.count("incorrect") >= 60, verdicts.count("grader_error") >= 3) == (True,) * 3

@@ -182,12 +182,14 @@ def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: py
     """However it is opened, and whatever a library makes of the error; a file outside the project is not checked."""
     (small / "notes.txt").write_text("x", encoding="utf-8")
     (small / "data" / "odd.bin").write_bytes(b"x")
+    (small / "data" / "problems.old").write_text("x", encoding="utf-8")
     (small.parent / "free.txt").write_text("x", encoding="utf-8")
     monkeypatch.chdir(small / "data")
     readers: list[Callable[[], object]] = [
         lambda: (small / "notes.txt").read_text(),
         lambda: open("../notes.txt"),  # noqa: SIM115
         lambda: os.open("odd.bin", os.O_RDONLY),
+        lambda: open("problems.old"),  # noqa: SIM115
         lambda: open(b"odd.bin", "r+b"),  # noqa: SIM115
         lambda: os.open(small / "data" / "odd.bin", os.O_RDWR),
         lambda: shutil.copy(small / "notes.txt", small.parent / "copy.txt"),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from unit.data_samples import BASE, SAMPLING, TRAINED, TRAINING_KEY, edit_rows, write_study
 
-from its.commands.lineage import lineage
+from its.commands.lineage import _stages, lineage
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.schema import FilesSource
+from its.row_ids import Target
 from its.study.study import Study, load_study
 
 Keys = dict[str, str]
@@ -203,3 +204,13 @@ def test_rows_that_are_missing_or_broken_are_named(study: Study, keys: Keys) -> 
 def test_nothing_prepared(study: Study) -> None:
     with pytest.raises(MissingError, match="no data set of this study is prepared"):
         _steps(study, "train_00001")
+
+
+@pytest.mark.parametrize(
+    ("kind", "last"),
+    [("problem", "prepare_benchmark"), ("query", "query"), ("checkpoint", "train"), ("response", "grade")],
+)
+def test_a_row_is_of_all_stages_up_to_its_own(
+    kind: Literal["problem", "query", "response", "checkpoint"], last: str
+) -> None:
+    assert _stages(Target(kind))[-1] == last

@@ -221,6 +221,13 @@ def test_a_row_has_every_rate_with_its_interval() -> None:
     assert row.correct_per_1000_tokens_low < 10 < row.correct_per_1000_tokens_high
 
 
+@pytest.mark.parametrize("order", [(1, 3), (3, 1)])
+def test_maj_is_that_of_the_largest_k(order: tuple[int, ...]) -> None:
+    maj_P = {1: [0.5, 0.5], 3: [1.0, 0.5]}
+    (row,) = cell_rows([made([4, 2], maj_P={k: maj_P[k] for k in order})], pass_k=[], all_k=[], seed=1, draws=50)
+    assert (row.maj, row.maj_k, row.maj_at_k) == (0.75, 3, {"1": 0.5, "3": 0.75})
+
+
 def test_a_cell_without_maj_k_has_no_maj() -> None:
     (row,) = cell_rows([made([4, 2])], pass_k=[], all_k=[], seed=1, draws=50)
     assert row.maj is None and row.maj_k is None and row.maj_at_k == {}

@@ -195,6 +195,14 @@ def test_the_detectable_difference_is_found_with_80_percent_power() -> None:
     assert corrected > 1.2 * gain
 
 
+@pytest.mark.parametrize("comparisons", [1, 5])
+def test_the_one_sided_bound_is_corrected_for_all_comparisons(comparisons: int) -> None:
+    treated, control = [0.75, 0.5, 1.0, 0.25, 0.5, 1.0], [0.5, 0.5, 0.25, 0.5, 0.25, 0.75]
+    found = contrast("x", treated, control, seed=1, draws=100, comparisons=comparisons)
+    below, half = found.difference - found.one_sided_lower_bound, found.difference - found.low
+    assert below == pytest.approx(half * t_quantile(1 - 0.05 / comparisons, 5) / t_quantile(0.975, 5))
+
+
 def test_no_difference_beyond_the_largest_possible_one_is_called_detectable() -> None:
     found = contrast("six", [1.0] * 3 + [0.0] * 3, [0.0] * 3 + [1.0] * 3, seed=1, draws=100)
     assert (found.minimum_detectable_difference, found.low, found.high) == (1.0, -1.0, 1.0)

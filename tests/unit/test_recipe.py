@@ -251,6 +251,17 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(("tokens", "fits"), [(1023, True), (1024, False)])
+def test_a_response_leaves_at_least_one_token_for_the_prompt(
+    project: Path, edit: Edit, tokens: int, fits: bool
+) -> None:
+    edit(("\n  max_tokens: #", f"\n  max_tokens: {tokens}"))
+    if fits:
+        load_recipe(project / "params.yaml", project)
+    else:
+        assert "has a context of 1024" in _faults(project)[0][1]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_fault_says_where_what_and_what_to_do(project: Path, edit: Edit, case: str) -> None:
     change, wanted = CASES[case]
@@ -495,6 +506,13 @@ def test_mapping_and_filters_fit_the_rows(
     assert key == wanted[0] or wanted[0] in key
     assert wanted[1] in message
     assert wanted[2] in hint
+
+
+def test_a_filter_may_keep_one_number(project: Path, edit: Edit, with_file: Callable[..., None]) -> None:
+    (project / "data" / "sources" / "a.jsonl").touch()
+    with_file("data/sources/a.jsonl")
+    edit((MAPPED, f"{MAPPED}    filters: [{{name: column, of: level, at_least: 3, at_most: 3}}]\n"))
+    load_recipe(project / "params.yaml", project)
 
 
 @pytest.mark.parametrize(

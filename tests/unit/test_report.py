@@ -15,9 +15,9 @@ import pytest
 from pydantic import ValidationError
 from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
-from its.report.build import build_report, heat_style
+from its.report.build import build_report, heat_style, page_values
 from its.report.data import ReportData
-from its.report.numbers import percent, points
+from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
 from its.report.warnings import cell_warnings
@@ -321,11 +321,15 @@ def test_cells_that_differ_are_listed_and_the_others_have_their_power(study: dic
     assert "none/random base/random +22.0 [+12.0, +32.0] p < 0.001 11.0" in words
     assert "The others are not significant. Minimum detectable difference: 11.0 points." in words
     study["tests"] = study["tests"][4:]
-    assert "None is significant: the smallest has p = 0.90." in Page(build_report(data(study))).words
+    study["tests"][2]["p_value"] = 0.07
+    assert "None is significant: the smallest has p = 0.070." in Page(build_report(data(study))).words
     study["tests"] = [pair_test(f"a/{i}", "b/b", 0.2, 0.04 - i / 1000, found=True) for i in range(30)]
     words = Page(build_report(data(study))).words
     assert "10 more significant ones are in comparisons.json" in words
     assert words.index("a/29 b/b") < words.index("a/10 b/b") and "a/9 b/b" not in words, "the smallest p values first"
+    study["tests"] = [pair_test(f"a/{i}", "b/b", sign * i / 10, 0.01, found=True) for i, sign in ((1, 1), (3, -1))]
+    words = Page(build_report(data(study))).words
+    assert words.index("a/3 b/b") < words.index("a/1 b/b"), "of equal p values the larger difference, up or down"
 
 
 def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
@@ -389,6 +393,9 @@ def test_a_denominator_is_named_with_the_number(study: dict[str, Any]) -> None:
     study["cards"] = [
         {"set": "sums", "path": "data/cards/sums/card.md", "rows": "200 of 212 rows; out: filter <x> (12)"}
     ]
+    for row in study["cells"]:
+        row["rows_read"] = row["problems"]
+    assert "sums, 200 problems, n = " in Page(build_report(data(study))).words, "no rule removed a row"
     for row in study["cells"]:
         row["rows_read"] = row["problems"] + 12
     page = Page(build_report(data(study)))
@@ -596,6 +603,25 @@ def test_pure(study: dict[str, Any]) -> None:
     assert study == before
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "scale"),
+    [
+        (0.4, 0.41, (0.28, 0.53)),
+        (0.1, 0.9, (0.1, 0.9)),
+        (0.0, 0.01, (0.0, 0.25)),
+        (0.99, 1.0, (0.75, 1.0)),
+        (0.5, 0.5, (0.375, 0.625)),
+    ],
+)
+def test_colours_are_at_least_25_points_apart(
+    study: dict[str, Any], least: float, most: float, scale: tuple[float, float]
+) -> None:
+    """Cells that differ by noise must not look as far apart as cells can be."""
+    for row, avg in zip(study["cells"], [least, most, *[least] * 4], strict=True):
+        row["avg"] = avg
+    assert page_values(data(study))["scales"]["sums"] == pytest.approx(scale)
+
+
 def test_heat_text_is_readable_on_every_colour() -> None:
     def luminance(colour: str) -> float:
         parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
@@ -615,6 +641,39 @@ def test_numbers() -> None:
     assert percent(None) == "—"
     assert points(-0.0001) == "+0.0"
     assert points(0.08, signed=False) == "8.0"
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.0009, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0099, "p = 0.010"),
+        (0.05, "p = 0.050"),
+        (0.1, "p = 0.10"),
+        (1.0, "p = 1.00"),
+        (None, "p —"),
+    ],
+)
+def test_a_p_value_keeps_the_digits_that_decide(p: float | None, shown: str) -> None:
+    assert p_value(p) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (59.9, "59.9 s"),
+        (60.0, "1 min 0 s"),
+        (150.2, "2 min 30 s"),
+        (3599.4, "59 min 59 s"),
+        (3600.0, "1 h 0 min"),
+        (9000.0, "2 h 30 min"),
+        (None, "—"),
+    ],
+)
+def test_a_duration_has_two_units(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> None:

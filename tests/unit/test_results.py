@@ -27,6 +27,7 @@ from its.results import (
     read_results,
     write_results,
 )
+from its.rows import MAX_FAULTS
 
 ROOT = Path(__file__).parents[2]
 HEAD = {"version": RESULTS_VERSION, "recipe": "quickstart"}
@@ -97,8 +98,9 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
         "hint: `dvc repro -f measure` writes it again",
     ]
     value["cells"] = [{}] * 100
-    with pytest.raises(FaultsError, match="more faults") as caught:
+    with pytest.raises(FaultsError, match=r"81 more faults") as caught:  # with the one of `pairs`
         read_results(written("cells.json", value), Cells)
+    assert len(caught.value.faults) == MAX_FAULTS + 1
     assert caught.value.lines()[-1] == "hint: `dvc repro -f measure` writes it again"
 
 
@@ -176,11 +178,22 @@ def test_what_is_no_json_is_written_again(text: str, tmp_path: Path) -> None:
     assert caught.value.lines()[1] == "hint: `dvc repro -f measure` writes it again"
 
 
-def test_another_version_is_measured_again(written: Any) -> None:
+@pytest.mark.parametrize(("value", "fits"), [(-0.01, False), (-1e-12, True), (1 + 1e-12, True), (1.01, False)])
+def test_a_share_has_two_ends(written: Any, value: float, fits: bool) -> None:
+    path = written("cells.json", {**FILES["cells.json"][1], "cells": [cell("none", "none", avg=value)]})
+    if fits:
+        assert read_results(path, Cells).cells[0].avg == value
+        return
+    with pytest.raises(FaultsError, match=rf"`cells\[0\]\.avg` is {value}: a share is between 0 and 1"):
+        read_results(path, Cells)
+
+
+@pytest.mark.parametrize("version", [RESULTS_VERSION - 1, RESULTS_VERSION + 1])
+def test_another_version_is_measured_again(written: Any, version: int) -> None:
     with pytest.raises(
-        DataError, match=rf"version 1 of the results; this ITS reads version {RESULTS_VERSION}"
+        DataError, match=rf"version {version} of the results; this ITS reads version {RESULTS_VERSION}"
     ) as caught:
-        read_results(written("cells.json", {"version": 1, "cells": []}), Cells)
+        read_results(written("cells.json", {**FILES["cells.json"][1], "version": version}), Cells)
     assert caught.value.lines()[1] == "hint: `dvc repro -f measure` writes it again"
 
 

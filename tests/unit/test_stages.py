@@ -17,6 +17,7 @@ from running import run_stage
 
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
+from its.results import read_cost
 from its.rows import read_rows
 from its.seeds import derive_seed
 from its.store import Store
@@ -74,6 +75,12 @@ def _count(folder: Path, kind: type[Any]) -> dict[str, int]:
     return found
 
 
+def _cost(study: Study) -> dict[str, tuple[int | None, ...]]:
+    """Responses of each checkpoint: all, generated in this run, from the store."""
+    rows = read_cost(study.results("cost", "generate.json"))
+    return {row.what: (row.responses, row.generated, row.from_store) for row in rows if row.counts is None}
+
+
 def test_a_whole_run(study: Study, engines: Any) -> None:
     _run(study, engines)
     said = run_stage("report")
@@ -91,6 +98,7 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
     assert len({asked["seed"] for asked in engines.asked()[:16]}) == 16
     # A response's seed is of its problem and test strategy, the same for every checkpoint: 8 x 2, not 8.
     assert len({asked["seed"] for asked in engines.asked()[16:]}) == 16
+    assert _cost(study) == {f"generate {name}": (16, 16, 0) for name in CHECKPOINTS}
 
     metrics = json.loads(study.results("metrics.json").read_text(encoding="utf-8"))["arithmetic_test"]
     assert metrics["avg"] == {name: {"none": 0.0, "random": float("random" in name)} for name in CHECKPOINTS}
@@ -127,6 +135,7 @@ def test_a_second_run_generates_nothing_and_changes_nothing(study: Study, engine
     run_stage("query")
     _train()
     assert "(0 generated, 48 from the store)" in run_stage("generate")
+    assert _cost(study) == {f"generate {name}": (16, 0, 16) for name in CHECKPOINTS}
     run_stage("grade")
     run_stage("measure")
     assert len(engines.asked()) == asked

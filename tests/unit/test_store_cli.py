@@ -194,3 +194,12 @@ def test_help_loads_no_database() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Example its store export" in done.stdout
+
+
+def test_rejected_attempts_are_cited_too(tmp_path: Path) -> None:
+    """A replay goes through them again, so an export of what is used must have them."""
+    rows = tmp_path / "data" / "personas" / "sums" / "random.jsonl"
+    rows.parent.mkdir(parents=True)
+    keys = [letter * 64 for letter in "abc"]
+    rows.write_text(json.dumps({"request_key": keys[0], "rejected_keys": keys[1:]}) + "\n", encoding="utf-8")
+    assert list(cited_keys(tmp_path)) == keys

@@ -90,13 +90,15 @@ HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
 PartName = Annotated[str, Field(max_length=MAX_NAME, pattern=_PART)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# <!-- typos: off -->
 _LANGUAGES = """
 af am an ar as az ba be bg bn br bs ca cs cy da de dz el en eo es et eu fa fi fo fr fy ga gd gl gu ha he hi hr ht hu
 hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn mr ms mt my ne nl nn no oc om or pa pl ps
 pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz vi vo wa xh yo zh zu
 """
+# <!-- typos: on -->
 LANGUAGES = frozenset(_LANGUAGES.split())
-"""ISO 639-1 codes of the languages that `its.language` can tell."""
+"""ISO 639-1 codes of the languages that `its.language` can detect."""
 
 
 def _language(code: str) -> str:
