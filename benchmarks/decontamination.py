@@ -176,7 +176,7 @@ def known_pairs(rows: Sequence[dict[str, Any]], ids: Mapping[str, str], name: st
     for at, row in enumerate(rows, 1):
         problem = row.get("problem", row.get("unique_id", row.get("id")))
         if not isinstance(row.get("row"), str) or problem is None:
-            raise SystemExit(f"error: {name}, row {at}: wanted `row`, and `problem`, `unique_id` or `id`")
+            raise SystemExit(f"error: {name}, row {at}: expected `row`, and `problem`, `unique_id` or `id`")
         out.append(Pair(row["row"], ids.get(str(problem), str(problem)), str(row.get("label") or "")))
     return out
 
@@ -201,7 +201,7 @@ def rows_of(path: str) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {path}: {error}") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise SystemExit(f"error: {path}: wanted rows, each an object")
+        raise SystemExit(f"error: {path}: expected rows, each an object")
     return list(rows)
 
 

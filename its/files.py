@@ -69,7 +69,7 @@ def open_regular(path: Path, label: str | None = None, hint: str | None = None) 
 
 def _require_regular(mode: int, name: str) -> None:
     if stat.S_ISDIR(mode):
-        raise DataError(f"{name}: is a folder, wanted a file", "name a file in it")
+        raise DataError(f"{name}: is a folder, expected a file", "name a file in it")
     if not stat.S_ISREG(mode):
         raise DataError(f"{name}: is not a regular file (a device, a pipe or a socket)", "name a regular file")
 

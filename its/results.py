@@ -627,7 +627,7 @@ def _messages(errors: Sequence[ErrorDetails]) -> list[str]:
         wanted = _WANTED.get(item["type"])
         value = _seen(item["input"])
         message = f"{item['msg'][:1].lower()}{item['msg'][1:]}"
-        what = f"is {value}, wanted {wanted}" if wanted else f"is {value}: {message}"
+        what = f"is {value}, expected {wanted}" if wanted else f"is {value}: {message}"
         out[place] = f"`{place}` {what}" if place else f"the file {what}"
     return list(out.values())
 

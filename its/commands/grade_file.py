@@ -117,7 +117,7 @@ def _state(source: Path) -> tuple[int, ...]:
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {str(error.strerror).lower()}", "fix the path") from error
     if stat.S_ISDIR(found.st_mode):
-        raise DataError(f"{source}: is a folder, wanted a file of JSON lines", "give a file in it")
+        raise DataError(f"{source}: is a folder, expected a file of JSON lines", "give a file in it")
     if not stat.S_ISREG(found.st_mode):
         raise DataError(
             f"{source}: is not a regular file, and grading reads it more than once",
@@ -146,7 +146,7 @@ def _checked(source: Path, kind: AnswerKind | None, list_all: bool) -> int:
         raise FaultsError([*faults[:MAX_FAULTS], more])
     raise_faults(faults)
     if not count:
-        raise DataError(f"{source}: no rows", "wanted JSON lines with `reference` and `response`")
+        raise DataError(f"{source}: no rows", "expected JSON lines with `reference` and `response`")
     return count
 
 
@@ -216,13 +216,13 @@ def _kind(row: dict[str, Any], kind: AnswerKind | None) -> AnswerKind:
 def _row_faults(row: Any, kind: AnswerKind | None) -> Iterator[tuple[str, tuple[str, str | None]]]:
     """(part of the row, (message, hint)) of each fault."""
     if not isinstance(row, dict):
-        wanted = "wanted an object with `reference` and `response`"
+        wanted = "expected an object with `reference` and `response`"
         yield "row", (f"a {type(row).__name__}, {wanted}", None)
         return
     if "response" not in row:
         yield "response", (f"no `response`; {_has(row)}", "rename the field with the model's text")
     elif not isinstance(row["response"], str):
-        yield "response", (f"`response` is a {type(row['response']).__name__}, wanted text", None)
+        yield "response", (f"`response` is a {type(row['response']).__name__}, expected text", None)
     if "reference" not in row:
         yield "reference", (f"no `reference`; {_has(row)}", "rename the field with the known answer")
     elif (fault := _reference_fault(row["reference"])) is not None:
@@ -244,9 +244,9 @@ def _has(row: dict[str, Any]) -> str:
 
 def _reference_fault(reference: Any) -> str | None:
     if isinstance(reference, bool) or not isinstance(reference, str | int | float):
-        return f"`reference` is a {type(reference).__name__}, wanted text or a number"
+        return f"`reference` is a {type(reference).__name__}, expected text or a number"
     if isinstance(reference, float) and not math.isfinite(reference):
-        return f"`reference` is {reference}, wanted text or a finite number"
+        return f"`reference` is {reference}, expected text or a finite number"
     if isinstance(reference, str) and not reference.isascii() and _HALF.search(reference):
         return "`reference` contains half a character (a lone surrogate)"
     return None

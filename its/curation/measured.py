@@ -55,7 +55,7 @@ class Measured:
     """A rule at its own threshold, and at the one that flags the wanted part of other rows.
 
     A `threshold` is told as a distance from the rule's own (0; negative is looser), of the baselines as it is. The
-    moved one is None where the rule, however loose, flags no more than is wanted.
+    moved one is None where the rule, however loose, flags no more than is expected.
     """
 
     rule: str

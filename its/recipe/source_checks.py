@@ -128,7 +128,7 @@ def _procedural(source: Mapping[str, Any], here: tuple[str | int, ...]) -> Itera
     steps = source.get("steps")
     whole = isinstance(steps, list) and len(steps) == 2 and all(type(step) is int for step in steps)
     if isinstance(steps, list) and whole and not 2 <= steps[0] <= steps[1] <= 4:
-        wrong = f"`steps` is `{steps}`: wanted fewest and most equations, within 2 to 4"
+        wrong = f"`steps` is `{steps}`: expected the fewest and the most equations, within 2 to 4"
         yield (*here, "steps"), wrong, "for example `[2, 4]`"
 
 

@@ -38,7 +38,7 @@ def elements(source: IO[bytes], name: str, decoder: json.JSONDecoder, limit: int
             raise text.broken("expecting value", 0)
         raise DataError(
             f"{name}:1: not an array but a {_KINDS.get(opening, 'number')}",
-            "wanted `[{...}, {...}]`, or JSON lines in a `.jsonl` file",
+            "expected `[{...}, {...}]`, or JSON lines in a `.jsonl` file",
         )
     yield from text.listed(decoder, limit)
     if text.mark():

@@ -1,4 +1,4 @@
-"""One fault for columns that no row of a table has: what is wanted, what is there, and the `fields:` to write.
+"""One fault for columns that no row of a table has: what is expected, what is there, and the `fields:` to write.
 
 Publishers rename columns, and copies of a set have other names than the original. Twenty rows that lack `question` say
 less than one line that names the columns and gives the mapping to paste.

@@ -103,7 +103,7 @@ class FieldReader:
             FaultyRow: with everything that is wrong with it.
         """
         if not isinstance(row, Mapping):
-            fault = RowFault(f"the row is a {type(row).__name__}, not an object", "wanted `{...}` with named fields")
+            fault = RowFault(f"the row is a {type(row).__name__}, not an object", "expected `{...}` with named fields")
             raise FaultyRow([fault])
         self._rows += 1
         faults: list[RowFault] = []
@@ -175,7 +175,7 @@ class FieldReader:
         except TypeError as error:
             reach_in = _REACH_IN if isinstance(value, list | Mapping) else None
             lacks = name if isinstance(value, list | Mapping) else None  # a table column by column is one row
-            faults.append(RowFault(f"`{path}` ({name}) is a {error}: wanted text or a number", reach_in, lacks))
+            faults.append(RowFault(f"`{path}` ({name}) is a {error}: expected text or a number", reach_in, lacks))
             return None
         fault = None
         if (needed or name != "solution") and not text.strip():

@@ -267,7 +267,7 @@ def _other_separator(header: str, row: str, separator: str) -> str | None:
 
 
 def _separated_by(other: str, name: str, number: int, separator: str) -> DataError:
-    said = f"{name}:{number}: the columns are separated by {SEPARATORS[other]}, wanted {SEPARATORS[separator]}"
+    said = f"{name}:{number}: the columns are separated by {SEPARATORS[other]}, expected {SEPARATORS[separator]}"
     return DataError(said, renamed(name, ".tsv" if other == "\t" else ".csv") if other in ",\t" else converted(name))
 
 

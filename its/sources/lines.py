@@ -168,7 +168,7 @@ def _refuse_encoding(start: bytes, label: str) -> None:
         given, new = shlex.quote(label), shlex.quote(f"{plain.with_suffix('')}_utf8{plain.suffix}")
         convert = f"iconv -f {encoding} -t UTF-8"
         command = f"{tool} {given} | {convert} > {new}" if tool else f"{convert} {given} > {new}"
-        raise DataError(f"{label}: {encoding}, wanted UTF-8", f"`{command}`, and name the new file")
+        raise DataError(f"{label}: {encoding}, expected UTF-8", f"`{command}`, and name the new file")
 
 
 def bounded_lines(source: IO[bytes], label: str) -> Iterator[tuple[int, bytes, int | None]]:

@@ -83,7 +83,7 @@ def _mistaken(text: str, whole: bool, label: str, lines: bool) -> DataError | No
             what = "JSON objects that are spread over lines" if spread else "JSON objects"
             if text[following] == ",":
                 what += " with commas between them and no `[...]` around them"
-            wanted = "and in a `.jsonl` file each line is a row" if lines else "wanted one array, `[{...}, {...}]`"
+            wanted = "and in a `.jsonl` file each line is a row" if lines else "expected one array, `[{...}, {...}]`"
             return DataError(f"{label}:{line}: {what}, {wanted}", converted(label))
         return DataError(
             f"{label}:{line}: JSON lines, and in a `.json` file all rows are one array",
@@ -95,7 +95,7 @@ def _mistaken(text: str, whole: bool, label: str, lines: bool) -> DataError | No
     if found is not None:
         return _placed(label, line, within(found, label))
     if spread or not lines:
-        wanted = "and in a `.jsonl` file each line is a row" if lines else "wanted an array, `[{...}, {...}]`"
+        wanted = "and in a `.jsonl` file each line is a row" if lines else "expected an array, `[{...}, {...}]`"
         return DataError(f"{label}:{line}: one JSON object, {wanted}", converted(label))
     return None
 

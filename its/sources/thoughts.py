@@ -64,7 +64,7 @@ def normal_trace(solution: str, thinking: str | None = None) -> Trace | RowFault
     shown = " ".join(f"`{mark}`" for mark in marks[:6]) + (" ..." if len(marks) > 6 else "")
     return RowFault(
         f"the marks of the reasoning are in no known order: {shown}",
-        "wanted a thought at the start, in `<think>` and `</think>` or in OpenThoughts' four marks, each once",
+        "expected a thought at the start, in `<think>` and `</think>` or in OpenThoughts' four marks, each once",
     )
 
 

@@ -131,7 +131,7 @@ class Speakers:
         if wanted is not None:
             if turn.speaker in wanted:
                 return None
-            return RowFault(f"{where}: wanted {' or '.join(wanted[:2])}", _remedy(turn, wanted))
+            return RowFault(f"{where}: expected {' or '.join(wanted[:2])}", _remedy(turn, wanted))
         first = self._first.setdefault(name, turn.speaker)
         if turn.speaker == first:
             return None
@@ -175,7 +175,7 @@ def misspoken(name: str, expression: str, text: str, row: Mapping[str, Any]) -> 
     turn = next((turn for turn in found if turn.speaker in wrong and turn.speaker not in named), None)
     if turn is None:
         return None
-    message = f"`{shown(expression)}` ({name}) is a turn of `{turn.speaker}`: wanted {' or '.join(wanted[:2])}"
+    message = f"`{shown(expression)}` ({name}) is a turn of `{turn.speaker}`: expected {' or '.join(wanted[:2])}"
     return RowFault(message, _remedy(turn, wanted))
 
 

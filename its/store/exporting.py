@@ -223,7 +223,7 @@ class _Writer:
 
 @contextmanager
 def _snapshot(store: Store, keys: Iterable[str] | None) -> Iterator[tuple[str, int | None]]:
-    """Hold one read transaction; gives (the SQL condition on rows, how many keys are wanted)."""
+    """Hold one read transaction; gives (the SQL condition on rows, how many keys are expected)."""
     where, wanted = "1", None
     with explained(store.path):
         if keys is not None:

@@ -39,7 +39,7 @@ def recovered_rows(
     Args:
         path: of the store, for errors.
         table: with a column `id` that numbers it. Some ids on a damaged page may never have belonged to a row.
-        where: which rows are wanted.
+        where: which rows are expected.
 
     Raises:
         RunError: for what is not damage, such as a full disk.

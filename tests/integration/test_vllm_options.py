@@ -58,10 +58,10 @@ SOUND = [
 # (options, variables) -> key, part of the message, part of the hint (None: there is none).
 FAULTY: list[tuple[dict[str, object], dict[str, str], str, str, str | None]] = [
     ({"tensor_paralel_size": 8}, {}, "options.tensor_paralel_size", "has no option", "`tensor_parallel_size`"),
-    ({"tensor_parallel_size": "8"}, {}, "options.tensor_parallel_size", 'is `"8"`, wanted an integer', None),
+    ({"tensor_parallel_size": "8"}, {}, "options.tensor_parallel_size", 'is `"8"`, expected an integer', None),
     ({"tensor_parallel_size": 0}, {}, "options.tensor_parallel_size", "greater than or equal to 1", None),
-    ({"max_num_seqs": 1.5}, {}, "options.max_num_seqs", "is `1.5`, wanted an integer", None),
-    ({"enforce_eager": 1}, {}, "options.enforce_eager", "is `1`, wanted true or false", None),
+    ({"max_num_seqs": 1.5}, {}, "options.max_num_seqs", "is `1.5`, expected an integer", None),
+    ({"enforce_eager": 1}, {}, "options.enforce_eager", "is `1`, expected true or false", None),
     ({"gpu_memory_utilization": 92}, {}, "options.gpu_memory_utilization", "less than or equal to 1", None),
     ({"kv_cache_dtype": "fp9"}, {}, "options.kv_cache_dtype", "wanted one of `auto`", "`fp8`"),
     ({"quantization": "fb8"}, {}, "options.quantization", "wanted one of", "`fp8`"),

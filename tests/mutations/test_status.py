@@ -558,7 +558,7 @@ def test_a_change_of_rows_is_named(changed: Ran, change: Change) -> None:
         if not status.get(stage):
             silent.append(stage)
     assert not silent, f"`dvc status` is silent on {silent}; it names {sorted(status)}"
-    assert not same, f"no row of {same} changed: not the change that is wanted here"
+    assert not same, f"no row of {same} changed: not the change that is expected here"
 
 
 @pytest.mark.parametrize("change", NOTHING, ids=str)

@@ -29,7 +29,7 @@ VERB = re.compile(
 def example_words(command: click.Command) -> list[str]:
     """The words of a command's example after `its`, without a redirection."""
     found = LAYOUT.fullmatch(inspect.cleandoc(str(command.help)))
-    assert found, f"{command.name}: wanted are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
+    assert found, f"{command.name}: expected are a first line, `Reads`, `Writes` and `Example`, as in its/cli/data.py"
     words = shlex.split(found["example"].partition(" > ")[0])
     return words[3:] if words[:3] == ["python", "-m", "its"] else words[1:]
 
@@ -43,6 +43,8 @@ def _contexts(command: click.Command, parent: click.Context | None, name: str) -
 
 
 CONTEXTS = {context.command_path: context for context in _contexts(cli, None, "its")}
+PAGES = {path: context.get_help() + "\n" for path, context in CONTEXTS.items()}
+"""Rendered before any test: click keeps a command's help option from its first use, which may be without `-h`."""
 COMMANDS = {path: context for path, context in CONTEXTS.items() if not isinstance(context.command, click.Group)}
 
 
@@ -53,7 +55,7 @@ def test_every_command_is_listed_in_the_order_of_the_work() -> None:
 
 @pytest.mark.parametrize("path", CONTEXTS)
 def test_a_page_is_as_its_golden_file(path: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"help/{path.replace(' ', '_')}.txt", CONTEXTS[path].get_help() + "\n")
+    golden(f"help/{path.replace(' ', '_')}.txt", PAGES[path])
 
 
 def test_no_page_is_of_a_former_command() -> None:

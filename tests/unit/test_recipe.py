@@ -480,7 +480,7 @@ MAPPED = "    fields: {problem: q, reference: a, solution: s}\n"
         ),
         (
             f"{MAPPED}    filters: [{{name: column, of: x, keep: [[a]]}}]\n",
-            ("a", "is a list: a text, a number, true, false or null is wanted", ""),
+            ("a", "is a list: a text, a number, true, false or null is expected", ""),
         ),
         (
             f"{MAPPED}    filters: [{{name: colum, of: x, keep: [a]}}]\n",
@@ -575,7 +575,7 @@ def test_procedural_steps_are_in_range(project: Path, edit: Edit, steps: str) ->
     (project / "params.yaml").write_text(text, encoding="utf-8")
     ((key, message, _),) = _faults(project)
     assert key == "steps"
-    assert "wanted fewest and most equations, within 2 to 4" in message
+    assert "expected the fewest and the most equations, within 2 to 4" in message
 
 
 def test_fields_of_a_section() -> None:

@@ -91,10 +91,10 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
     path = caught.value.faults[0].where
     assert caught.value.lines() == [
         f"error: {path}: `cells[1].avg` is 1.5: a share is between 0 and 1",
-        f"error: {path}: `cells[1].high` is null, wanted a number",
+        f"error: {path}: `cells[1].high` is null, expected a number",
         f"error: {path}: `cells[1].within_noise` is not a key of these results",
         f"error: {path}: `cells[2]` lacks `avg`, `low`",
-        f"error: {path}: `pairs[0].seeds` is '1', wanted a list",
+        f"error: {path}: `pairs[0].seeds` is '1', expected a list",
         "hint: `dvc repro -f measure` writes it again",
     ]
     value["cells"] = [{}] * 100
@@ -107,8 +107,8 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "at", "value", "message"),
     [
-        ("cells.json", ("version",), True, "`version` is true, wanted an integer"),
-        ("cells.json", ("cells", 0, "n"), True, "`cells[0].n` is true, wanted an integer"),
+        ("cells.json", ("version",), True, "`version` is true, expected an integer"),
+        ("cells.json", ("cells", 0, "n"), True, "`cells[0].n` is true, expected an integer"),
         ("cells.json", ("cells", 0, "avg"), float("nan"), "`cells[0].avg` is NaN: a share is between 0 and 1"),
         (
             "cells.json",
@@ -200,7 +200,7 @@ def test_another_version_is_measured_again(written: Any, version: int) -> None:
 def test_what_is_no_results_file(written: Any, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such file"):
         read_results(tmp_path / "cells.json", Cells)
-    with pytest.raises(DataError, match=r"cells\.json: the file is \[\], wanted an object"):
+    with pytest.raises(DataError, match=r"cells\.json: the file is \[\], expected an object"):
         read_results(written("cells.json", []), Cells)
     (tmp_path / "cells.json").write_text("{", encoding="utf-8")
     with pytest.raises(FaultsError, match="broken JSON"):

@@ -34,7 +34,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "null": (_line(7, a=None), "`a` (reference) has no value", "fix or remove the row"),
     "duplicate": (_line(3), "duplicate problem_id `3`; first at d.jsonl:4", "rows are then numbered"),
     "empty": (_line(7, q=" \n"), "`q` (problem): empty", "fix or remove the row"),
-    "list": (_line(7, q=["x"]), "`q` (problem) is a list: wanted text or a number", "a path reaches into it"),
+    "list": (_line(7, q=["x"]), "`q` (problem) is a list: expected text or a number", "a path reaches into it"),
     "form feed": (_line(7, q="\frac{1}{2}"), "U+000C at character 0: `\\frac` was probably meant", "`\\\\frac`"),
     "backspace": (_line(7, q="x \beta"), "U+0008 at character 2: `\\beta` was probably meant", "`\\\\beta`"),
     "tab": (_line(7, q="3 \times 4"), "U+0009 at character 2: `\\times` was probably meant", "`\\\\times`"),
@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "override": (_line(7, q="1 \u202e2"), "U+202E at character 2 overrides the direction", "remove it"),
     "cp1252": (_line(7, q="it\x92s"), "control character U+0092", "wrong encoding"),
     "deep": (b"[" * 100_000 + b"\n", "broken JSON: nested too deeply", "fix or remove this line"),
-    "scalar": (b"5\n", "the row is a int, not an object", "wanted `{...}`"),
+    "scalar": (b"5\n", "the row is a int, not an object", "expected `{...}`"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Columns that no row has: one error that names what is wanted, what is there, and the `fields:` that read it."""
+"""Columns that no row has: one error that names what is expected, what is there, and the `fields:` that read it."""
 
 from __future__ import annotations
 

@@ -107,11 +107,11 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path: Path, packing: str, harm
         ),
         ("a.json", b"[{}] []", FaultsError, r"a\.json:1:6: broken JSON: extra data"),
         ("a.json", b'[\n"\xff"]', FaultsError, r"a\.json:2: not UTF-8 at byte 3"),
-        ("a.json", b'{"q": 1}', DataError, r"a\.json:1: one JSON object, wanted an array"),
+        ("a.json", b'{"q": 1}', DataError, r"a\.json:1: one JSON object, expected an array"),
         ("a.json", b"17", DataError, r"a\.json:1: not an array but a number"),
         ("a.json", b"[" * 100_000, DataError, r"a\.json: JSON: nested too deeply"),
         ("a.parquet", b"PAR1 no", DataError, r"a\.parquet: not a readable Parquet file"),
-        ("a.jsonl", '{"q": 1}\n'.encode("utf-16"), DataError, r"a\.jsonl: UTF-16, wanted UTF-8"),
+        ("a.jsonl", '{"q": 1}\n'.encode("utf-16"), DataError, r"a\.jsonl: UTF-16, expected UTF-8"),
         ("a.csv", b"", DataError, r"a\.csv: the file is empty"),
         ("a.csv", b"\n\n", DataError, r"a\.csv:1: no header"),
         ("a.csv", b"q,q\n1,2\n", DataError, r"a\.csv:1: the header names `q` twice"),
@@ -281,7 +281,7 @@ def test_numbers_that_no_float_holds_are_written_out(tmp_path: Path, literal: st
 def test_another_separator_of_a_csv_file_is_one_fault(tmp_path: Path, separator: str, said: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(f"question{separator}answer\n" + f"1, 2 or 3?{separator}3\n" * 100)
-    with pytest.raises(DataError, match=f"the columns are separated by {said}, wanted commas"):
+    with pytest.raises(DataError, match=f"the columns are separated by {said}, expected commas"):
         list(read_file(path).records)
 
 

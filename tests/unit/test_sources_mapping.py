@@ -91,8 +91,10 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
     faults = caught.value.faults
     faulty = [f"f:{number}" for number, has in enumerate(with_system, start=1) if has]
     assert [fault.where for fault in faults] == [where for where in faulty for _ in paths]
-    assert faults[0].message == f"`{turns}.0.{text}` (problem) is a turn of `{system}`: wanted user or human"
-    assert faults[1].message == f"`{turns}.1.{text}` (solution) is a turn of `{user.lower()}`: wanted assistant or gpt"
+    assert faults[0].message == f"`{turns}.0.{text}` (problem) is a turn of `{system}`: expected user or human"
+    assert (
+        faults[1].message == f"`{turns}.1.{text}` (solution) is a turn of `{user.lower()}`: expected assistant or gpt"
+    )
     if len(faulty) < len(rows):
         kept = _map(rows, tolerated=len(faulty), **paths)
         assert [problem.text for problem in kept] == [
@@ -130,12 +132,12 @@ def test_a_turn_that_an_expression_takes_must_be_the_right_speakers(chat: Any, e
         _map(rows, problem=problem, reference="a")
     (fault,) = caught.value.faults
     assert fault.where == "f:2"
-    assert fault.message == f"`{problem}` (problem) is a turn of `{system}`: wanted user or human"
+    assert fault.message == f"`{problem}` (problem) is a turn of `{system}`: expected user or human"
     remedy = str(fault.hint).removeprefix("pick by who speaks: `").removesuffix("`")
     assert [found.text for found in _map(rows, problem=remedy, reference="a")] == [" Why? "] * 2
     solution = problem.replace("[0]", "[1]").replace("first", "last")
     asked_last = [row(question, answer), row((system, "Be kind."), question)]
-    with pytest.raises(FaultsError, match=r"\(solution\) is a turn of `\w+`: wanted assistant or gpt"):
+    with pytest.raises(FaultsError, match=r"\(solution\) is a turn of `\w+`: expected assistant or gpt"):
         _map(asked_last, problem=remedy, solution=solution)
 
 
@@ -189,7 +191,7 @@ def test_other_fields_take_the_same_speaker_in_every_row() -> None:
         ({"m": [{"role": "user", "content": "x"}], "m.0.content": "z"}, None),  # a column of that name
         (
             {"m": [{"content": "x"}, {"role": "assistant", "content": "y"}]},
-            "without a speaker: wanted user or human",
+            "without a speaker: expected user or human",
         ),
         ({"m": [{"role": None, "content": "x"}]}, "is a turn without a speaker"),
         ({"m": [{"role": ["user"], "content": "x"}]}, "is a turn without a speaker"),
@@ -262,9 +264,9 @@ def test_every_faulty_row_is_named() -> None:
         "f:2: no `q` (problem); the row has: `p`",
         "f:3: `q` (problem) has no value",
         "f:4: `q` (problem): empty",
-        "f:5: `q` (problem) is a list: wanted text or a number",
+        "f:5: `q` (problem) is a list: expected text or a number",
         "f:6: the row is a int, not an object",
-        "f:7: `a` (reference) is a dict: wanted text or a number",
+        "f:7: `a` (reference) is a dict: expected text or a number",
         "f:8: `q` (problem): empty",
         "f:8: `a` (reference) is NaN, which stands for a missing value",
     ]

@@ -92,7 +92,7 @@ def rows_of(word: str, count: int) -> list[dict[str, Any]]:
 def test_the_page_shows_what_is_read(tmp_path: Path, hub: Any) -> None:
     """The YAML of docs/sources.md is valid, and its AIME benchmark and paths give what the page says."""
     page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
-    block = page.partition("## Several parts as one set\n")[2].partition("\nA part is of kind")[0]
+    block = page.partition("## Several parts as one set\n")[2].partition("\nA part has the kind")[0]
     shown = YAML(typ="safe").load(block)
     benchmark = Benchmark.model_validate(shown["benchmarks"]["aime_2024"])
     given = benchmark.model_dump(exclude={"answer", "role"}, exclude_none=True)
@@ -292,7 +292,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "unknown field `datasets.arithmetic.source.0.pth`",
                 "`path`",
             ),
-            ("id: nowhere", "`datasets.arithmetic.source.1.id` is `nowhere`: `owner/name` of the hub is wanted", ""),
+            ("id: nowhere", "`datasets.arithmetic.source.1.id` is `nowhere`: `owner/name` of the hub is expected", ""),
             ("- {kind: procedural", "`datasets.arithmetic.source.2` is a mapping: input tag 'procedural'", ""),
             ("- 5", "`datasets.arithmetic.source.3` is `5`: input should be a mapping", ""),
         ],
@@ -381,7 +381,11 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "subsets": (
         " {kind: hub, id: a/b, split: train, subset: [c, /d, c]}",
         [
-            ("source: {kind: hub", "`datasets.arithmetic.source.subset.1` is `/d`: the name of a subset is wanted", ""),
+            (
+                "source: {kind: hub",
+                "`datasets.arithmetic.source.subset.1` is `/d`: the name of a subset is expected",
+                "",
+            ),
             ("source: {kind: hub", "`datasets.arithmetic.source.subset.2` reads what", "keep one"),
         ],
     ),

@@ -161,11 +161,11 @@ def test_speakers_are_held_as_for_a_number(which: str) -> None:
     assert [(problem.text, problem.solution) for problem in found] == [("1?", "1.")] * 3
     (first, *_) = faults(rows, problem=f"m[role=system{which}].content")
     assert first.startswith(
-        f"f:1: `m[role=system{which}].content` (problem) is a turn of `system`: wanted user or human"
+        f"f:1: `m[role=system{which}].content` (problem) is a turn of `system`: expected user or human"
     )
     assert "pick by who speaks: `m[role=user].content`" in first
     (first, *_) = faults(rows, problem=f"m[role=user{which}].content", solution=f"m[role=user{which}].content")
-    assert "(solution) is a turn of `user`: wanted assistant or gpt" in first
+    assert "(solution) is a turn of `user`: expected assistant or gpt" in first
 
 
 def test_other_fields_take_one_speaker_in_every_row() -> None:

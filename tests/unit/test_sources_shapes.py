@@ -99,7 +99,7 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
     "lines": (".json", lines(ROWS), r":1: JSON lines, and in a `.json` file all rows are one array"),
     "lines behind a mark": (".json", "\ufeff" + lines(ROWS), r":1: JSON lines"),
     "pretty": (".jsonl", pretty(ROWS), r":1: JSON objects that are spread over lines"),
-    "pretty under json": (".json", pretty(ROWS), r":1: JSON objects that are spread over lines, wanted one array"),
+    "pretty under json": (".json", pretty(ROWS), r":1: JSON objects that are spread over lines, expected one array"),
     "pretty without a line end": (".jsonl", pretty(ROWS, ""), r":1: JSON objects that are spread over lines"),
     "pretty with commas": (".jsonl", pretty(ROWS, ",\n"), r"spread over lines with commas between them"),
     "lines with commas": (".jsonl", ",\n".join(map(json.dumps, ROWS)), r"JSON objects with commas between them"),
@@ -126,7 +126,7 @@ MISTAKEN: dict[str, tuple[str, str, str]] = {
     "columns": (".json", json.dumps(by_column(ROWS)), r":1: one JSON object that contains the table column by column"),
     "columns of pandas": (".json", json.dumps(as_pandas(ROWS)), r"column by column, as pandas writes it by default"),
     "columns over lines": (".jsonl", json.dumps(as_pandas(ROWS), indent=3), r"column by column"),
-    "one object": (".json", json.dumps(ROWS[0]), r":1: one JSON object, wanted an array"),
+    "one object": (".json", json.dumps(ROWS[0]), r":1: one JSON object, expected an array"),
     "one object over lines": (".jsonl", json.dumps(ROWS[0], indent=1), r":1: one JSON object, and in a `.jsonl` file"),
 }
 
@@ -267,10 +267,10 @@ def test_a_table_with_tabs_is_read(ending: str, packing: str) -> None:
 
 
 TABLES = {
-    "semicolons": (".csv", table(";"), "separated by `;`, wanted commas"),
-    "bars": (".csv", table("|"), r"separated by `\|`, wanted commas"),
-    "tabs": (".csv", table("\t"), "separated by tabs, wanted commas"),
-    "commas": (".tsv", table(","), "separated by commas, wanted tabs"),
+    "semicolons": (".csv", table(";"), "separated by `;`, expected commas"),
+    "bars": (".csv", table("|"), r"separated by `\|`, expected commas"),
+    "tabs": (".csv", table("\t"), "separated by tabs, expected commas"),
+    "commas": (".tsv", table(","), "separated by commas, expected tabs"),
     "commas in the header": (".csv", table(";", header=("question, in words", "answer")), "separated by `;`"),
     "a line for Excel": (".csv", "sep=;\n" + table(";"), "separated by `;`"),
 }
@@ -301,7 +301,7 @@ def test_what_excel_and_notepad_write_is_said_and_its_remedy_works(encoding: str
     Path(path).write_bytes(gzip.compress(plain) if ending.endswith(".gz") else plain)
     error = error_of(path)
     assert "UTF-16" in error.message or "UTF-32" in error.message
-    assert "wanted UTF-8" in error.message
+    assert "expected UTF-8" in error.message
     assert values(follow(error, path)) == TEXTS
 
 

@@ -184,7 +184,7 @@ class Checker:
             if "." not in value and Any not in hints:
                 # Some accept any text, which a plugin may have registered, but misspellings are far more common. A text
                 # with a dot names a class to import.
-                return [(where, f"`{key}` is {shown(value)}, wanted {wanted(hints)}", near(value, listed))]
+                return [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", near(value, listed))]
         if isinstance(value, dict) and (tables := [part for hint in hints for part in parts(hint) if fields_of(part)]):
             hints = tables  # `LLM` takes any table for these and drops keys that the class does not have
         faults: list[Fault] = []
@@ -193,7 +193,7 @@ class Checker:
             try:
                 if not converted(value, adapter(bounded).validate_python(value)):
                     return []
-                found = [(where, f"`{key}` is {shown(value)}, wanted {wanted(hints)}", None)]
+                found = [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", None)]
             except ValidationError as error:
                 found = explained(where, key, value, hints, error)
             faults = faults or found
@@ -253,7 +253,7 @@ def explained(where: str, key: str, value: Any, hints: list[Any], error: Validat
         elif inside or found["type"].startswith(("greater", "less", "value_error", "multiple")):
             name, path = ".".join([key, *inside]), ".".join([where, *inside])
             out.append((path, f"`{name}` is {shown(found['input'])}: {plain(found['msg'])}", None))
-    return out or [(where, f"`{key}` is {shown(value)}, wanted {wanted(hints)}", None)]
+    return out or [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", None)]
 
 
 def fields_of(part: Any) -> list[str]:

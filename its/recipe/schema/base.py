@@ -70,13 +70,13 @@ _HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
 _PART = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 URL = r"^https?://[^\s@?#]+$"
 PATTERN_MESSAGES = {
-    URL: "`http(s)://HOST/PATH` is wanted, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
+    URL: "`http(s)://HOST/PATH` is expected, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
     " `/chat/completions` are appended to it",
     PATH: "a path is one line",
-    _HUB_ID: "`owner/name` of the hub is wanted, not a path",
-    _HUB_REVISION: "a commit, branch or tag is wanted",
-    _HUB_SUBSET: "the name of a subset is wanted",
-    _HUB_SPLIT: "the name of a split is wanted",
+    _HUB_ID: "`owner/name` of the hub is expected, not a path",
+    _HUB_REVISION: "a commit, branch or tag is expected",
+    _HUB_SUBSET: "the name of a subset is expected",
+    _HUB_SPLIT: "the name of a split is expected",
     _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
 }
 """Pattern -> what it accepts, in words."""

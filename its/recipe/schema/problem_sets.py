@@ -235,7 +235,7 @@ class LanguageFilter(Section):
 
 def _scalar(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise PydanticCustomError("scalar", "a text, a number, true, false or null is wanted")
+        raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
     return value
 
 
