@@ -92,9 +92,8 @@ def test_a_turn_by_its_number_must_be_the_right_speakers(chat: Any, data: st.Dat
     faulty = [f"f:{number}" for number, has in enumerate(with_system, start=1) if has]
     assert [fault.where for fault in faults] == [where for where in faulty for _ in paths]
     assert faults[0].message == f"`{turns}.0.{text}` (problem) is a turn of `{system}`: expected user or human"
-    assert (
-        faults[1].message == f"`{turns}.1.{text}` (solution) is a turn of `{user.lower()}`: expected assistant or gpt"
-    )
+    said = f"`{turns}.1.{text}` (solution) is a turn of `{user.lower()}`"
+    assert faults[1].message == f"{said}: expected assistant or gpt"
     if len(faulty) < len(rows):
         kept = _map(rows, tolerated=len(faulty), **paths)
         assert [problem.text for problem in kept] == [
