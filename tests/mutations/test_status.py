@@ -74,12 +74,13 @@ def param(old: str, new: str, *stages: str) -> Change:
 
 
 ROWS = """
-_kept = write_rows
-def write_rows(path, rows):
-    count = _kept(path, rows)
+_kept = row_file
+@contextmanager
+def row_file(path):
+    with _kept(path) as write:
+        yield write
     with open(path, "a") as out:
         out.write("\\n")
-    return count
 """
 FILES = """
 _kept = atomic_file
