@@ -220,7 +220,9 @@ ROWS = ("cells", "blocks", "pairs", "comparisons", "tests", "efficiency", "selec
 
 def _spoilt_study(study: Mapping[str, Any], text: str) -> dict[str, Any]:
     spoilt = {name: _spoilt(part, text, name) for name, part in study.items()}
-    shown = NO_TEXT.sub("", text) or "x"
+    shown = NO_TEXT.sub("", text)
+    if text.strip() and not shown.strip():
+        shown = "x"
     return spoilt | {name: _spoilt(study[name], shown, name) for name in ROWS if name in study}
 
 
