@@ -60,11 +60,14 @@ def summary(study: Study) -> ReportData:
     Raises:
         DataError: if results are missing, do not fit, or were measured with another recipe.
     """
+    return _summary(study, _denominators(study)[0])
+
+
+def _summary(study: Study, counted: dict[str, dict[str, Any]]) -> ReportData:
     cells = _results(study, "cells.json", Cells)
     compared = _results(study, "comparisons.json", Comparisons)
     chosen = _results(study, "selection.json", Selection)
     votes = _results(study, "votes.json", Votes)
-    counted, _ = _denominators(study)
     return ReportData(
         recipe=study.recipe.recipe,
         description=study.recipe.description,
@@ -151,7 +154,8 @@ def collect(study: Study) -> ReportData:
     trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
     elsewhere = _trained_elsewhere(study, trained)
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
-    found = summary(study)
+    counted, unknown = _denominators(study)
+    found = _summary(study, counted)
     costs = ["persona", *(f"train-{checkpoint.name}" for checkpoint in trained), "generate"]
     commit, dirty, created = _git(study.project)
     return ReportData(
@@ -163,11 +167,11 @@ def collect(study: Study) -> ReportData:
             "settings": _settings(study),
             "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
             "personas": _personas(study),
-            "cards": _cards(study),
+            "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
-            "warnings": _warnings(study, elsewhere, found),
+            "warnings": _warnings(study, elsewhere, unknown, found),
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -226,9 +230,8 @@ def _settings(study: Study) -> list[Setting]:
     ]
 
 
-def _cards(study: Study) -> list[SetCard]:
+def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
     """The cards of the study's problem sets, where there are some, as paths from the project."""
-    counted, _ = _denominators(study)
     cards = []
     for name in (*study.recipe.design.datasets, *study.recipe.design.benchmarks):
         path = study.card_path(name).with_name("card.md")
@@ -304,13 +307,13 @@ def _trained_elsewhere(study: Study, trained: list[Checkpoint]) -> list[Checkpoi
     return [checkpoint for checkpoint in trained if not (study.model_path(checkpoint) / "its_parity.json").is_file()]
 
 
-def _warnings(study: Study, elsewhere: Sequence[Checkpoint], found: ReportData) -> list[str]:
+def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[str], found: ReportData) -> list[str]:
     """What a reader has to know before trusting the table: texts in a dataset and a benchmark, unusual rates."""
     out = []
     if elsewhere:
         names = ", ".join(checkpoint.name for checkpoint in elsewhere)
         out.append(f"replayed without {names}: loss, cost and proof of parity of its training are not shown")
-    out += _denominators(study)[1]
+    out += unknown
     out += _unproven(study)
     for name in study.recipe.design.datasets:
         texts = {_folded(problem.text) for problem in study.problems(name)}
