@@ -32,7 +32,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
-from its.shown import NO_TEXT, shown
+from its.shown import shown, unshowable
 
 RESULTS_VERSION = 2
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
@@ -51,9 +51,8 @@ def _difference(value: float) -> float:
 
 
 def _text(value: str) -> str:
-    found = NO_TEXT.search(value)
-    if found:  # a page and a terminal could not show it
-        what = f"has the character U+{ord(found[0]):04X}, which is not allowed in text"
+    if found := unshowable(value):
+        what = f"has {found}, which is not allowed in text"
         raise PydanticCustomError("text", "{what}", {"what": what})
     return value
 

@@ -20,6 +20,12 @@ _JOINERS = re.compile("[\u034f\u200c\u200d\ufe00-\ufe0f]")
 _IN_LINES = re.compile(_CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
 
+def unshowable(text: str) -> str | None:
+    """The first character of a text that `NO_TEXT` does not allow, to be named in a message; None without one."""
+    found = NO_TEXT.search(text)
+    return f"the character U+{ord(found[0]):04X}" if found else None
+
+
 def shown(text: str, *, lines: bool = False) -> str:
     """Escape every character that a terminal would act on (`\\x1b`, `\\u202e`).
 

@@ -18,7 +18,7 @@ from typing import Any
 from its.errors import DataError, Fault
 from its.prompts.render import render
 from its.prompts.sandbox import MAX_CHARACTERS
-from its.shown import NO_TEXT, shown
+from its.shown import shown, unshowable
 from its.thinking import Marks, PlainMarks, cut_thinking
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
@@ -54,8 +54,8 @@ def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
     if isinstance(texts, str):
         return (Fault(f"{name}:1", texts, "it is rendered as transformers renders chat templates"),)
     for chat, text in zip(_CHATS, texts, strict=True):
-        if found := NO_TEXT.search(text):
-            return (Fault(f"{name}:1", f"the chat template writes the character U+{ord(found[0]):04X}"),)
+        if found := unshowable(text):
+            return (Fault(f"{name}:1", f"the chat template writes {found}"),)
         for turn in chat["messages"]:
             if turn["content"] not in text:
                 message = f"the chat template does not show the turn of the {turn['role']}"

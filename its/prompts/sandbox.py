@@ -22,7 +22,7 @@ from jinja2.visitor import NodeTransformer
 
 from its.prompts.budget import ITEM_UNITS, MAX_BITS, budget, charge, charge_value
 from its.prompts.filters import charged_operator, declared_filters, declared_tests
-from its.shown import NO_TEXT
+from its.shown import unshowable
 
 MAX_CHARACTERS = 100_000
 """Longest template: about twenty worked examples of reasoning."""
@@ -230,10 +230,8 @@ def _check(tree: nodes.Template) -> None:
         text = (
             node.data if isinstance(node, nodes.TemplateData) else node.value if isinstance(node, nodes.Const) else None
         )
-        if isinstance(text, str) and (found := NO_TEXT.search(text)):
-            raise RefusedError(
-                f"the template contains the character U+{ord(found[0]):04X}, which is not allowed in prompts", line
-            )
+        if isinstance(text, str) and (found := unshowable(text)):
+            raise RefusedError(f"the template contains {found}, which is not allowed in prompts", line)
         if isinstance(node, nodes.Const) and isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
             raise RefusedError(f"the template has an integer of more than {MAX_BITS} bits", line)
         if isinstance(node, nodes.For):

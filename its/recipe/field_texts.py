@@ -104,8 +104,7 @@ def reference_page() -> str:
 
 
 def _typed(field: Field) -> str:
-    below = f" (`{field.sections[0]}`)" if field.sections and len(set(field.sections)) == 1 else ""
-    below = f" ({', '.join(f'`{path}`' for path in field.sections)})" if len(field.sections) > 1 else below
+    below = f" ({', '.join(f'`{path}`' for path in field.sections)})" if field.sections else ""
     return f"{field.type}{below}" + (f"; in {field.unit}" if field.unit else "")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from its.recipe.scalars import quoted
-from its.shown import NO_TEXT
+from its.shown import unshowable
 
 Location = tuple[str | int, ...]
 Found = tuple[Location, str, str | None]
@@ -96,5 +96,5 @@ def text_fault(text: str, most: int) -> str | None:
     """What is wrong with a text, to follow its name; None if nothing is."""
     if len(text) > most:
         return f"has {len(text)} characters: at most {most} are read"
-    found = NO_TEXT.search(text)
-    return f"contains the character U+{ord(found[0]):04X}, which is not allowed in text" if found else None
+    found = unshowable(text)
+    return f"contains {found}, which is not allowed in text" if found else None
