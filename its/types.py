@@ -102,13 +102,22 @@ class Persona(Row):
 
 
 class Query(Row):
-    """Problem and persona after the template, as chat messages without the answer; train queries carry the solution."""
+    """Problem and persona after the template, as chat messages without the answer; train queries carry the solution.
+
+    `by_model` has the messages of models with their own frame (`prompt.models`); all others get `messages`.
+    """
 
     query_id: str
     problem_id: str
     strategy: str
     messages: list[Message] = Field(min_length=1)
+    by_model: dict[str, list[Message]] | None = None
     solution: str | None = None
+
+    def turns(self, model: str) -> list[dict[str, str]]:
+        """The messages for one model, as {role, content}."""
+        own = (self.by_model or {}).get(model, self.messages)
+        return [{"role": turn.role, "content": turn.content} for turn in own]
 
 
 class Response(Row):

@@ -227,7 +227,7 @@ def _writer(study: Study) -> dict[str, Any]:
         "model": writer.model,
         "source": model.source.model_dump(exclude_none=True),
         "dtype": model.dtype,
-        "sampling": writer.sampling.model_dump(),
+        "sampling": writer.sampling.settings(),
         "attempts": writer.attempts,
         "study seed": study.recipe.seed,
     }

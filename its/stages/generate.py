@@ -109,7 +109,7 @@ def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None
 
 def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:
     recipe = study.recipe
-    sampling = recipe.generation.model_dump(exclude={"n"})
+    sampling = recipe.generation.settings()
     for query in _queries(study, benchmark, strategy):
         messages = _messages(query)
         for index in range(recipe.generation.n):

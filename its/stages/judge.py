@@ -100,7 +100,7 @@ def _request(
     return Request(
         request_id=name,
         messages=[{"role": "user", "content": render(template, judge.template, values)}],
-        sampling=judge.sampling.model_dump(),
+        sampling=judge.sampling.settings(),
         seed=derive_seed(study.recipe.seed, "judge", name),
         model=model.name,
     )

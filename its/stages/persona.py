@@ -177,7 +177,7 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
-    sampling, marks = recipe.writer.sampling.model_dump(), recipe.models[recipe.writer.model].thinking
+    sampling, marks = recipe.writer.sampling.settings(), recipe.models[recipe.writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
     with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage) as session:

@@ -214,7 +214,7 @@ def _settings(study: Study) -> list[Setting]:
         "personas": {
             "writer": recipe.writer.model,
             "attempts": recipe.writer.attempts,
-            **recipe.writer.sampling.model_dump(),
+            **recipe.writer.sampling.settings(),
         },
         "training": writable(recipe.train.model_dump()),
         "generation": recipe.generation.model_dump(),

@@ -68,6 +68,8 @@ _HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
 _HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
 _HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
 _PART = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+MEMBER = r"^[a-z0-9_-]+(/[a-z0-9_]+){1,2}$"
+TEMPLATE_KEY = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 URL = r"^https?://[^\s@?#]+$"
 PATTERN_MESSAGES = {
     URL: "`http(s)://HOST/PATH` is expected, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
@@ -77,6 +79,8 @@ PATTERN_MESSAGES = {
     _HUB_REVISION: "a commit, branch or tag is expected",
     _HUB_SUBSET: "the name of a subset is expected",
     _HUB_SPLIT: "the name of a split is expected",
+    MEMBER: "`CHECKPOINT/STRATEGY` or `CHECKPOINT/BENCHMARK/STRATEGY` is expected",
+    TEMPLATE_KEY: "the name of a variable of a chat template is expected, such as `enable_thinking`",
     _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
 }
 """Pattern -> what it accepts, in words."""

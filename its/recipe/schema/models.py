@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import keyword
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from its.recipe.schema.base import FEW, MAX_TOKENS, FilePath, HubId, Name, Number, Section, Sha256, Tokens, Unit
+from its.recipe.schema.base import (
+    FEW,
+    MAX_NAME,
+    MAX_TOKENS,
+    TEMPLATE_KEY,
+    FilePath,
+    HubId,
+    Name,
+    Number,
+    Passed,
+    Section,
+    Sha256,
+    Tokens,
+    Unit,
+    ordered,
+)
+
+RESERVED_IN_TEMPLATES = frozenset(
+    (
+        *("messages", "add_generation_prompt", "continue_final_message", "tools", "documents", "chat_template"),
+        *("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"),
+        *("strftime_now", "raise_exception", "loop", "self", "super", "caller", "varargs", "kwargs", "range", "dict"),
+        *("lipsum", "cycler", "joiner", "namespace", "true", "false", "none", "True", "False", "None"),
+        *("tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs"),
+    )
+)
+"""Names that a chat template receives from transformers or from Jinja, or that transformers' function takes itself."""
 
 
 def _package(value: str) -> str:
@@ -133,6 +160,12 @@ class Model(Section):
     chat_template: FilePath | None = None
     """Path, relative to `recipes/`, of a chat template in `prompts/`, which replaces the model's own in training and in
     the local engines; a server of the `openai` engine uses its own. Absent: the model's own."""
+    template_kwargs: Annotated[dict[TemplateKey, TemplateValue], Field(max_length=FEW), AfterValidator(ordered)] = (
+        Field(default_factory=dict)
+    )
+    """Values that the chat template reads besides the messages, by their names: `{enable_thinking: false}`. They are
+    written into the template, the same in training, in the engine and in the saved checkpoint; a server of the `openai`
+    engine receives them with each request. Default: none."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_date)] | None = None
     """Date (YYYY-MM-DD, in quotes) given to a chat template that asks for today's date. Absent: such a template is
     refused, since prompts would change from day to day."""
@@ -140,8 +173,28 @@ class Model(Section):
     """Marks of reasoning. Absent: a response is graded whole."""
 
 
+def _template_key(value: str) -> str:
+    if value in RESERVED_IN_TEMPLATES or keyword.iskeyword(value):
+        raise PydanticCustomError("template_key", "the chat template receives this from the engine or from Jinja")
+    return value
+
+
+def _template_value(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
+    return value
+
+
+TemplateKey = Annotated[str, Field(max_length=MAX_NAME, pattern=TEMPLATE_KEY), AfterValidator(_template_key)]
+TemplateValue = Annotated[
+    Any,
+    AfterValidator(_template_value),
+    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
+]
+
+
 class Sampling(Section):
-    """How one response is sampled."""
+    """How one response is sampled. A setting that is absent is not sent to the engine and is not in the store's key."""
 
     temperature: Annotated[Number, Field(ge=0, le=100)]
     """Sampling temperature; 0 is greedy decoding."""
@@ -151,6 +204,29 @@ class Sampling(Section):
     """Maximum number of tokens of a response; a longer one is cut."""
     stop: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
     """Texts that end a response and are not part of it. Default: none; the end-of-turn token ends it."""
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    """Number of most likely tokens that are sampled from. Absent: all."""
+    min_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Smallest probability of a token that is sampled, as a share of the most likely one's. Absent: no bound."""
+    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
+    """Divides the scores of tokens that the prompt or the response contains; above 1 discourages repetition. Absent:
+    none."""
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Subtracted from the scores of tokens that the response contains. Absent: none."""
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Subtracted from the score of a token for each time that the response contains it. Absent: none."""
+    thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")] | None = None
+    """Maximum number of tokens of thinking, where the engine can end it (`vllm`). Absent: no limit but `max_tokens`."""
+    extra: Passed = Field(default_factory=dict)
+    """Further settings of a request, passed on as they are: arguments of vLLM's `SamplingParams`, or fields of the body
+    for `openai`. Default: none."""
+
+    def settings(self) -> dict[str, Any]:
+        """What a request carries: the settings that are given, and `stop` always."""
+        given = self.model_dump(exclude_none=True, include=set(Sampling.model_fields))
+        if not given["extra"]:
+            del given["extra"]
+        return given
 
 
 class Writer(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -11,8 +11,10 @@ from pydantic_core import PydanticCustomError
 from its.recipe.schema.base import (
     FEW,
     MANY,
+    MAX_NAME,
     MAX_ROWS,
     MAX_TOKENS,
+    MEMBER,
     URL,
     Draws,
     FilePath,
@@ -22,6 +24,7 @@ from its.recipe.schema.base import (
     Section,
     Seed,
     ServedName,
+    Tokens,
     Unit,
     ordered,
 )
@@ -47,6 +50,15 @@ class Design(Section):
     """Whether the untrained models are evaluated too."""
 
 
+class ModelPrompt(Section):
+    """What one model's frame has in place of `prompt`'s; what is not given stays."""
+
+    system: str | None = None
+    """Text of the system turn; `null` removes it. Absent: that of `prompt`."""
+    user: str | None = None
+    """Template of the user turn. Absent: that of `prompt`."""
+
+
 class Prompt(Section):
     """The frame around every query, the same in training and at test."""
 
@@ -57,6 +69,16 @@ class Prompt(Section):
     control_tokens: Literal["allow"] | None = None
     """`allow` accepts problems, personas and solutions with tokens such as `<|im_end|>`, which the tokenizer takes for
     control tokens. Absent: such a text is a fault."""
+    models: Annotated[dict[Name, ModelPrompt], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Frames of single models, in training and at test, by names under `models`. Default: none; all have the same."""
+
+    def of(self, model: str) -> Prompt:
+        """The frame of one model, without `models`."""
+        own = self.models.get(model)
+        given = {} if own is None else {name: getattr(own, name) for name in own.model_fields_set}
+        if given.get("user", "") is None:
+            del given["user"]
+        return self.model_copy(update={**given, "models": {}})
 
 
 class Train(Section):
@@ -88,7 +110,10 @@ class Train(Section):
     devices: Annotated[int, Field(ge=1, le=100_000), Unit("processes")]
     """Processes that train together, one per GPU; as many as `launcher` starts."""
     sequence_length: Annotated[int, Field(ge=16, le=MAX_TOKENS), Unit("tokens")]
-    """Maximum number of tokens of a row; a longer row stops the training before its first step."""
+    """Maximum number of tokens of a row; `long_rows` says what happens to a longer one. None is cut."""
+    long_rows: Literal["fail", "drop"] = "fail"
+    """What `query` does with rows over `sequence_length`: `fail` names them; `drop` leaves their problems out under
+    every strategy, and counts them, so that checkpoints stay comparable."""
     save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS), Unit("steps")] | None = None
     """Optimizer steps between saved states, from which a killed training resumes; one is kept. Absent: it starts
     again."""
@@ -160,11 +185,51 @@ class EngineSection(Section):
     """Servers; required with `kind: openai`."""
 
 
+class GenerationOverlay(Section):
+    """Settings that differ from those of `generation`; what is absent stays."""
+
+    n: Annotated[Draws, Unit("responses per query")] | None = None
+    """Responses sampled for each query. Absent: that of `generation`."""
+    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
+    """Sampling temperature. Absent: that of `generation`."""
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Probability mass of the tokens that are sampled from. Absent: that of `generation`."""
+    max_tokens: Tokens | None = None
+    """Maximum number of tokens of a response. Absent: that of `generation`."""
+    stop: Annotated[list[str], Field(max_length=FEW)] | None = None
+    """Texts that end a response. Absent: that of `generation`."""
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    """Number of most likely tokens that are sampled from. Absent: that of `generation`."""
+    min_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Smallest probability of a sampled token, as a share of the most likely one's. Absent: that of `generation`."""
+    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
+    """Divides the scores of tokens that the prompt or the response contains. Absent: that of `generation`."""
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Subtracted from the scores of tokens that the response contains. Absent: that of `generation`."""
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    """Subtracted from the score of a token for each time that it was generated. Absent: that of `generation`."""
+    thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")] | None = None
+    """Maximum number of tokens of thinking. Absent: that of `generation`."""
+    extra: Passed | None = None
+    """Further settings of a request; replaces the whole table. Absent: that of `generation`."""
+
+
 class Generation(Sampling):
     """How responses to test queries are sampled."""
 
     n: Annotated[Draws, Unit("responses per query")]
     """Responses sampled for each query; 1 at temperature 0."""
+    models: Annotated[dict[Name, GenerationOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Settings of single models, base and trained, by names under `models`. Default: none."""
+    benchmarks: Annotated[dict[Name, GenerationOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Settings of single benchmarks, by their names; they win over those of `models`. Default: none."""
+
+    def of(self, model: str, benchmark: str) -> Generation:
+        """The settings of one model on one benchmark, without overlays."""
+        given: dict[str, Any] = {}
+        for overlay in (self.models.get(model), self.benchmarks.get(benchmark)):
+            given |= {} if overlay is None else overlay.model_dump(exclude_none=True)
+        return self.model_copy(update={**given, "models": {}, "benchmarks": {}})
 
 
 class Judge(Section):
@@ -193,11 +258,20 @@ class Grading(Section):
     """Second opinion of a model. Absent: none."""
 
 
+EnsembleMember = Annotated[str, Field(max_length=6 * MAX_NAME, pattern=MEMBER)]
+
+
 class VoteSection(Section):
-    """Which checkpoints vote together, under each test strategy."""
+    """Which checkpoints vote together. Those of one model and dataset vote under each test strategy."""
 
     members: Literal["trained", "all"]
-    """`trained`: all trained checkpoints; `all`: base too."""
+    """`trained`: all trained checkpoints of a model and dataset; `all`: its base too."""
+    ensembles: Annotated[
+        dict[Name, Annotated[list[EnsembleMember], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
+    ] = Field(default_factory=dict)
+    """Votes of named cells, by the name of the vote, also across models and datasets. A member is
+    `CHECKPOINT/STRATEGY`, which votes on every benchmark, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the strategy is the
+    test strategy and a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`. Default: none."""
 
 
 class Measure(Section):
