@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from its.prompts.render import render
 from its.recipe.schema import Prompt, Strategy
+from its.thinking import Marks
 from its.types import Message, Problem
 
 
@@ -41,6 +42,11 @@ def query_messages(
     system = "\n\n".join(part for part in (prompt.system, joined if in_system else None) if part)
     messages = [Message(role="system", content=system)] if system else []
     return [*messages, Message(role="user", content=user)]
+
+
+def solution_turn(solution: str, marks: Marks | None) -> str:
+    """The assistant's turn that is trained."""
+    return solution
 
 
 @lru_cache(maxsize=16)
