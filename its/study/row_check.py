@@ -18,15 +18,16 @@ from typing import Any, TypeVar
 from its.environments import find_environment
 from its.errors import DataError, Fault, FaultsError, MissingError
 from its.files import file_sha256
-from its.model_files import model_file, named_tokens, own_template
-from its.models import ready_model
+from its.model_files import model_file, named_tokens
+from its.models import final_template, ready_model
 from its.progress import Progress, say
+from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
 from its.prompts.rows import prompt_fault, row_fault
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
 from its.recipe.schema import Model, SpecialTokens, WheelSource
 from its.rows import count_lines, read_rows
-from its.strategies.query import query_messages, solution_turn
+from its.strategies.query import SolutionTurns, query_messages
 from its.study.study import Study, join_query_id
 from its.thinking import SOLUTION_MARKS, PlainMarks
 from its.types import Problem, Query
@@ -48,13 +49,15 @@ class RowReader:
 
     Args:
         models: their names.
-        marks: of the thinking that the models declare.
+        declared: the first of them.
+        closed: whether the prompt ends after a thought.
         cut: the special token before which rows are parted; None: they are tokenized whole.
     """
 
     models: list[str]
     reader: PromptReader
     declared: Model
+    closed: bool
     cut: str | None = None
     parting: bool = True
     counted: dict[bytes, int] = field(default_factory=dict)
@@ -69,15 +72,23 @@ class RowReader:
         own = self.declared.thinking
         return SOLUTION_MARKS if own is None else PlainMarks(own.start, own.end)
 
-    def chat(self, query: Query) -> list[dict[str, str]]:
+    def solutions(self) -> SolutionTurns:
+        """What makes the assistant's turns of solutions, and refuses those that do not fit."""
+        return SolutionTurns(self.name, self.declared.thinking, self.closed)
+
+    def chat(self, query: Query, solutions: SolutionTurns, where: str) -> list[dict[str, str]]:
         """The turns of a row: the query, and the solution as the assistant's.
 
+        Args:
+            solutions: refuses later a solution that does not fit.
+            where: the file of the row and its line.
+
         Raises:
-            DataError: if the row cannot be trained on.
+            DataError: if there is no solution.
         """
         if not query.solution:
-            raise DataError(f"`{query.query_id}` has no solution to train on", "map `fields.solution`")
-        turn = solution_turn(query.solution, self.declared.thinking)
+            raise DataError(f"{where}: `{query.query_id}` has no solution to train on", "map `fields.solution`")
+        turn = solutions.turn(where, query.query_id, query.solution)
         return [*query.turns(self.name), {"role": "assistant", "content": turn}]
 
     def lengths(self, chats: Sequence[Chat]) -> list[int]:
@@ -169,11 +180,11 @@ def row_readers(study: Study) -> tuple[list[RowReader], dict[str, str]]:
         if key in found:
             found[key].models.append(name)
         else:
-            found[key] = RowReader([name], make(), declared)
+            found[key] = make()
     return list(found.values()), why
 
 
-def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...], Callable[[], PromptReader]]:
+def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...], Callable[[], RowReader]]:
     """What distinguishes a model's rows from those of others, and a function that makes its reader.
 
     Raises:
@@ -190,7 +201,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
     tokenizer = model_file(model, "tokenizer.json")
     if tokenizer is None:
         raise MissingError(f"`{name}` has no `tokenizer.json`")
-    template = model.chat_template or own_template(model)
+    template = final_template(model)
     if template is None:
         raise DataError(
             f"`models.{name}`: the model has no chat template",
@@ -206,7 +217,12 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         None if thinking is None else tuple(thinking.model_dump().items()),
         study.recipe.prompt.of(name).model_dump_json(),
     )
-    return key, lambda: PromptReader(tokenizer, template, tokens, list(special.values()))
+    closed = thinking is not None and closes_thought(template, f"the chat template of `{name}`", thinking)
+
+    def make() -> RowReader:
+        return RowReader([name], PromptReader(tokenizer, template, tokens, list(special.values())), declared, closed)
+
+    return key, make
 
 
 def check_rows(study: Study) -> RowAccount:
@@ -295,14 +311,13 @@ def _count_file(
 ) -> _Counted:
     out = _Counted()
     at = 0
-    path = study.queries_path("train", *pair)
-    for group in _groups(read_rows(path, Query), _characters):
-        chats = _chats(study, item, pair, group, at, faults)
-        if chats is None:
-            return out
-        lengths = _lengths(study, item, pair, group, chats, at, faults)
+    solutions = item.solutions()
+    for group in _groups(read_rows(study.queries_path("train", *pair), Query), _characters):
+        places = [_place(study, "train", pair, number) for number in range(at + 1, at + 1 + len(group))]
+        chats = [item.chat(query, solutions, where) for query, where in zip(group, places, strict=True)]
+        lengths = _lengths(item, chats, places, faults)
         if lengths is None:
-            return out
+            break
         for number, (query, tokens) in enumerate(zip(group, lengths, strict=True), at):
             out.tokens.append(tokens)
             if tokens > limit:
@@ -316,31 +331,16 @@ def _count_file(
                 out.samples[number] = query
         at += len(group)
         bar.add(len(group))
+    try:
+        solutions.refuse()
+    except DataError as error:
+        where, _, message = error.message.partition(": ")
+        faults.add(item.name, "unfit", Fault(where, message, error.hint))
+        out.samples.clear()
     return out
 
 
-def _chats(
-    study: Study, item: RowReader, pair: tuple[str, str], group: Sequence[Query], at: int, faults: _Faults
-) -> list[list[dict[str, str]]] | None:
-    """The turns of some rows; None if one cannot be trained on, which is a fault."""
-    chats = []
-    for number, query in enumerate(group, at + 1):
-        try:
-            chats.append(item.chat(query))
-        except DataError as error:
-            faults.add(item.name, "turn", Fault(_place(study, "train", pair, number), error.message, error.hint))
-    return chats if len(chats) == len(group) else None
-
-
-def _lengths(
-    study: Study,
-    item: RowReader,
-    pair: tuple[str, str],
-    group: Sequence[Query],
-    chats: Sequence[Chat],
-    at: int,
-    faults: _Faults,
-) -> list[int] | None:
+def _lengths(item: RowReader, chats: Sequence[Chat], places: Sequence[str], faults: _Faults) -> list[int] | None:
     """The lengths of some rows; None if the template fails on one, which is a fault that names the first."""
     try:
         return item.lengths(chats)
@@ -353,18 +353,16 @@ def _lengths(
                 low = middle
             except DataError as other:
                 found, high = other, middle
-        faults.add(item.name, "fails", _template_fault(study, item, "train", pair, low + at + 1, found, chats[low]))
+        faults.add(item.name, "fails", _template_fault(item, places[low], found, chats[low]))
         return None
 
 
-def _template_fault(
-    study: Study, item: RowReader, side: str, pair: tuple[str, str], line: int, error: DataError, chat: Chat
-) -> Fault:
+def _template_fault(item: RowReader, where: str, error: DataError, chat: Chat) -> Fault:
     system = any(turn["role"] == "system" for turn in chat)
     hint = (
         f"if it has no system turn: `prompt.models: {{{item.name}: {{system: null}}}}`, " if system else ""
     ) + f"declare another as `models.{item.name}.chat_template`"
-    return Fault(_place(study, side, pair, line), f"{_template(item)} does not render this row: {error.message}", hint)
+    return Fault(where, f"{_template(item)} does not render this row: {error.message}", hint)
 
 
 def _check_samples(study: Study, item: RowReader, pair: tuple[str, str], counted: _Counted, faults: _Faults) -> bool:
@@ -376,17 +374,17 @@ def _check_samples(study: Study, item: RowReader, pair: tuple[str, str], counted
     samples = sorted(counted.samples.items())
     eos = item.declared.special_tokens.eos
     eos_id = item.reader.token_id(eos)
-    as_counted = True
+    as_counted, solutions = True, item.solutions()
     for number, query in samples:
-        chat = item.chat(query)
         place = _place(study, "train", pair, number + 1)
+        chat = item.chat(query, solutions, place)
         whole = item.reader.rendered([chat], prompt=False)[0]
         ids = item.reader.ids(whole)
         as_counted &= len(ids) == counted.tokens[number]
         try:
             asked = item.reader.rendered([chat[:-1]], prompt=True)[0]
         except DataError as error:
-            faults.add(item.name, "fails", _template_fault(study, item, "train", pair, number + 1, error, chat[:-1]))
+            faults.add(item.name, "fails", _template_fault(item, place, error, chat[:-1]))
             continue
         found = prompt_fault(item.name, chat[:-1], asked)
         if found is None and eos_id is not None:
@@ -414,16 +412,16 @@ def _check_test_prompts(study: Study, item: RowReader, faults: _Faults) -> None:
         for number, query in enumerate(read_rows(path, Query)):
             if number not in wanted:
                 continue
-            chat = query.turns(item.name)
+            chat, place = query.turns(item.name), _place(study, "test", pair, number + 1)
             try:
                 asked = item.reader.rendered([chat], prompt=True)[0]
             except DataError as error:
-                faults.add(item.name, "fails", _template_fault(study, item, "test", pair, number + 1, error, chat))
+                faults.add(item.name, "fails", _template_fault(item, place, error, chat))
                 break
             found = prompt_fault(item.name, chat, asked)
             if found is not None:
                 message = f"{_template(item)} {found.message}"
-                faults.add(item.name, found.kind, Fault(_place(study, "test", pair, number + 1), message, found.hint))
+                faults.add(item.name, found.kind, Fault(place, message, found.hint))
 
 
 def _token_faults(item: RowReader) -> Iterator[Fault]:
@@ -577,13 +575,22 @@ def _shortest(study: Study, item: RowReader, dataset: str, name: str) -> Iterato
             solution=problem.solution,
         )
 
-    # A token has a character at least, in general; `query` counts every row.
-    problems = (
-        problem
-        for problem in read_rows(study.problems_path(dataset), Problem)
-        if len(problem.text) + len(problem.solution or "") > recipe.train.sequence_length // 2
-    )
-    given = [[], ["."]] if strategy.has_context else [[]]
-    for group in _groups(problems, lambda problem: len(problem.text) + len(problem.solution or "")):
-        lengths = [item.lengths([item.chat(query(problem, each)) for problem in group]) for each in given]
+    def chats(personas: list[str]) -> list[list[dict[str, str]]]:
+        return [item.chat(query(problem, personas), solutions, where(problem)) for problem in group]
+
+    def where(problem: Problem) -> str:
+        return f"data/problems/{dataset}.jsonl, problem_id `{problem.problem_id}`"
+
+    def candidates() -> Iterator[Problem]:
+        for problem in read_rows(study.problems_path(dataset), Problem):
+            if problem.solution:
+                fitting.turn(where(problem), problem.problem_id, problem.solution)
+            # A token has a character at least, in general; `query` counts every row.
+            if len(problem.text) + len(problem.solution or "") > recipe.train.sequence_length // 2:
+                yield problem
+
+    solutions, fitting = item.solutions(), item.solutions()
+    for group in _groups(candidates(), lambda problem: len(problem.text) + len(problem.solution or "")):
+        lengths = [item.lengths(chats(personas)) for personas in ([[], ["."]] if strategy.has_context else [[]])]
         yield from zip((problem.problem_id for problem in group), map(min, zip(*lengths, strict=True)), strict=True)
+    fitting.refuse()
