@@ -31,7 +31,12 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
     if checkpoint.train is None:
         return replace(base_model(study, checkpoint.model), name=checkpoint.name)
     return trained_model(
-        checkpoint.name, study.model_path(checkpoint), lambda: base_model(study, checkpoint.model), declared, study.home
+        checkpoint.name,
+        study.model_path(checkpoint),
+        lambda: base_model(study, checkpoint.model),
+        declared,
+        study.home,
+        study.project,
     )
 
 
