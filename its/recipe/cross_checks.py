@@ -23,6 +23,7 @@ from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
+from its.recipe.vote_checks import vote_faults
 from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000
@@ -42,7 +43,7 @@ def cross_check_faults(
     for check in (_names, _strategies, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, _engine, _secrets):
+    for check in (_numbers, vote_faults, _engine, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
