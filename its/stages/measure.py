@@ -293,7 +293,7 @@ def _vote(
 
 
 def _write_plot(study: Study, cells: Sequence[CellResult]) -> None:
-    """The cells for `dvc plots`; a row of the map names its model and dataset where there are several."""
+    """The cells as a table that DVC plots; a row names its model and dataset where there are several."""
     only = len(study.recipe.design.models) * len(study.recipe.design.datasets) == 1
     with atomic_file(study.results("plots", "cells.csv")) as out:
         writer = csv.writer(out, lineterminator="\n")
