@@ -28,6 +28,8 @@ from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
+MAX_CELLS = 1_000_000
+"""Checkpoints x benchmarks x test strategies of one study; stages list them."""
 LISTED = 100
 """Declared names that a hint lists."""
 
@@ -283,6 +285,14 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
             ("design",),
             f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
             f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
+        )
+    evaluated = checkpoints + (len(list_at(design, "models")) if design.get("base") is True else 0)
+    cells = evaluated * len(list_at(design, "benchmarks")) * len(list_at(design, "test"))
+    if checkpoints <= MAX_CHECKPOINTS and cells > MAX_CELLS:
+        yield (
+            ("design",),
+            f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
+            f"at most {MAX_CELLS}",
         )
     generation = table_at(values, "generation")
     n = generation.get("n")
