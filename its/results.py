@@ -34,7 +34,7 @@ from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
 from its.shown import shown, unshowable
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
 
 
@@ -306,17 +306,35 @@ class TokenComparison(_Model):
     """`tokens` and `accuracy` as text."""
 
 
+class VoteMember(_Model):
+    """A cell that votes."""
+
+    checkpoint: Text
+    """Its name."""
+    test: Text
+    """The test strategy."""
+
+
 class VoteResult(_Model):
-    """The vote of several checkpoints on one benchmark under one test strategy; every response is a ballot."""
+    """The vote of several cells on one benchmark; every response is a ballot."""
 
     benchmark: Text
     """The benchmark's name."""
     name: Text
-    """`ensemble@M, test STRATEGY`."""
-    test: Text
-    """The test strategy."""
-    members: list[Text]
-    """The checkpoints that vote."""
+    """`ensemble@M, test STRATEGY`, or `ensemble@M, MODEL-DATASET, test STRATEGY` where the design has several models or
+    datasets; `NAME, ensemble@M` for a vote of `vote.ensembles`. M is the number of members."""
+    ensemble: Text | None
+    """Its name in `vote.ensembles`. None: the vote of the checkpoints of a model and dataset."""
+    model: Text | None
+    """The model of the members. None: they have several."""
+    dataset: Text | None
+    """The dataset that the members were trained on, base aside. None: there are several, or all members are base."""
+    test: Text | None
+    """The test strategy of the members. None: they have several."""
+    members: list[VoteMember]
+    """The cells that vote."""
+    n: Count
+    """Ballots of each member on each problem: its responses."""
     accuracy: Share
     """Share of problems that the vote gets right; a tie counts by the share of the tied answers that are correct."""
     low: Share
@@ -341,6 +359,9 @@ class VoteResult(_Model):
     """Problems to which no response gives an answer."""
     changed_by_equivalence: Count
     """Problems whose result would differ if answers were compared only as strings."""
+    different_settings: dict[Text, list[Text]]
+    """Engine setting or setting of `generation` -> its values, where the members' responses were generated with
+    different ones. Empty: the settings were equal."""
 
 
 class ChosenOn(_Model):
@@ -475,7 +496,8 @@ class Votes(_File):
     """`results/votes.json`: votes of several checkpoints."""
 
     votes: list[VoteResult]
-    """A row for each benchmark and test strategy; empty with fewer than two members."""
+    """By benchmark: a row for each model, dataset and test strategy with at least two members, then a row for each vote
+    of `vote.ensembles`."""
 
 
 class Selection(_File):
@@ -497,7 +519,8 @@ class BenchmarkMetrics(_Model):
     difference: dict[Text, Number] = {}
     """Comparison -> difference."""
     ensemble: dict[Text, Number] = {}
-    """Test strategy -> accuracy of the vote."""
+    """Vote -> its accuracy. The key is the test strategy, `MODEL-DATASET/STRATEGY` where the design has several models
+    or datasets, and the name in `vote.ensembles` for one of these."""
     selected: dict[Text, Number] = {}
     """`MODEL-DATASET` -> held-out score of the chosen pair."""
     held_out_score: dict[Text, Number] = {}

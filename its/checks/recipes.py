@@ -19,6 +19,7 @@ from its.recipe.document import Document, read_document
 from its.recipe.load import validate
 from its.recipe.schema import Recipe
 from its.recipe.trust import allowances
+from its.study.study import Study, cell_name
 
 MOST_NAMED = 10
 """Most files that a note names, and most folders that have one."""
@@ -47,6 +48,8 @@ class CheckedRecipe:
     denominators: dict[str, dict[str, Any]]
     """By name of a benchmark that was read, if rules remove rows of it."""
     remarks: Remarks
+    cells: Sequence[str] = ()
+    """Names of its cells, `CHECKPOINT/BENCHMARK/STRATEGY`, if they were requested."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,12 @@ class RecipesCheck:
 
 
 def check_recipes(
-    project: Path, names: Sequence[str] = (), *, engine: bool = False, train: bool = False
+    project: Path,
+    names: Sequence[str] = (),
+    *,
+    engine: bool = False,
+    train: bool = False,
+    cells: bool = False,
 ) -> RecipesCheck:
     """Check recipes; nothing is fetched and no engine is started.
 
@@ -66,6 +74,7 @@ def check_recipes(
         names: names or paths of recipes; without one all of `recipes/`, and params.yaml if there is one.
         engine: check against vLLM's argument classes too.
         train: check each training against Axolotl's schema too.
+        cells: list the cells of each recipe.
 
     Raises:
         MissingError: if there is no recipe of such a name, or the environment of vLLM or Axolotl is not installed.
@@ -107,6 +116,7 @@ def check_recipes(
                 allowances(document.values, template_code(project, recipe.train)),
                 data.denominators.get(document.path, {}),
                 recipe_remarks(project, recipe, data.notes.get(document.path, [])),
+                [cell_name(cell) for cell in Study(project, recipe).cells()] if cells else [],
             )
             for document, recipe in valid
         ]

@@ -75,8 +75,9 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--engine", is_flag=True, help="Check against vLLM's argument classes too (10 s).")
 @click.option("--train", is_flag=True, help="Check against Axolotl's schema too (20 s).")
+@click.option("--cells", is_flag=True, help="List the cells of each recipe.")
 @json_option
-def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> None:
+def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_json: bool) -> None:
     """Check recipes, by default all of them and params.yaml.
 
     Checks that keys and types match the schema; that every name is declared; that templates exist, parse, stay in the
@@ -89,7 +90,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     queued experiment runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known
     faults of a preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm
     against vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's
-    schema, in Axolotl's. No GPU is needed.
+    schema, in Axolotl's. No GPU is needed. --cells lists the cells of each recipe as CHECKPOINT/BENCHMARK/STRATEGY.
 
     \b
     Reads   params.yaml, recipes/, data/sources/, model folders
@@ -100,7 +101,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
     from its.checks.recipes import check_recipes, remark_lines
     from its.errors import FaultsError
 
-    found = check_recipes(_project(), names, engine=engine, train=train)
+    found = check_recipes(_project(), names, engine=engine, train=train, cells=cells)
     if found.faults:
         raise FaultsError(found.faults)
     if as_json:
@@ -109,6 +110,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             "untracked": {item.name: item.remarks.untracked for item in found.recipes},
             "benchmarks": {item.name: item.denominators for item in found.recipes},
             "notes": {item.name: item.remarks.notes for item in found.recipes},
+            "cells": {item.name: item.cells for item in found.recipes},
         }
         valid = [item.name for item in found.recipes]
         print_json(valid=valid, errors=[], **{key: value for key, value in more.items() if any(value.values())})
@@ -119,6 +121,10 @@ def check(names: tuple[str, ...], engine: bool, train: bool, as_json: bool) -> N
             echo(f"  {line}")
         for benchmark, counts in item.denominators.items():
             echo(f"  {benchmark}: {told_denominator(counts)}")
+        if cells:
+            echo(f"  {len(item.cells)} cells:")
+            for cell in item.cells:
+                echo(f"    {cell}")
     _echo_notes(remark_lines([item.remarks for item in found.recipes]))
 
 

@@ -23,10 +23,13 @@ from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
+from its.recipe.vote_checks import vote_faults
 from its.secrets import secrets_in
 
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
+MAX_CELLS = 1_000_000
+"""Checkpoints x benchmarks x test strategies of one study; stages list them."""
 LISTED = 100
 """Declared names that a hint lists."""
 
@@ -42,7 +45,7 @@ def cross_check_faults(
     for check in (_names, _strategies, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, _engine, _secrets):
+    for check in (_numbers, vote_faults, _engine, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -291,6 +294,14 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
             ("design",),
             f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
             f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
+        )
+    evaluated = checkpoints + (len(list_at(design, "models")) if design.get("base") is True else 0)
+    cells = evaluated * len(list_at(design, "benchmarks")) * len(list_at(design, "test"))
+    if checkpoints <= MAX_CHECKPOINTS and cells > MAX_CELLS:
+        yield (
+            ("design",),
+            f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
+            f"at most {MAX_CELLS}",
         )
     generation = table_at(values, "generation")
     n = generation.get("n")

@@ -8,13 +8,13 @@ from its.report.data import ReportData
 from its.report.grouping import distinct
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
-from its.results import CellTest, ChosenPair, Comparison, HeldOutChoice, TokenComparison
+from its.results import CellTest, ChosenPair, Comparison, HeldOutChoice, TokenComparison, VoteResult
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
 
 
 def headline_sentences(study: ReportData) -> list[str]:
-    """What training did against base, which pair is reported, each comparison of blocks, co-design, tokens.
+    """What training did against base, which pair is reported, comparisons of blocks, co-design, tokens, named votes.
 
     Only benchmarks with the role `report` are included, or all of them where there is none. One sentence a string.
     """
@@ -29,6 +29,7 @@ def headline_sentences(study: ReportData) -> list[str]:
         out += _comparisons(benchmark, [row for row in study.comparisons if row.benchmark == benchmark])
         out += _tests(benchmark, [row for row in study.tests if row.benchmark == benchmark])
         out += _tokens(benchmark, [row for row in study.efficiency if row.benchmark == benchmark])
+        out += [_vote(row) for row in study.votes if row.benchmark == benchmark and row.ensemble is not None]
         least = min(cell.problems for cell in study.cells if cell.benchmark == benchmark)
         if 0 < least < FEW_PROBLEMS:
             out.append(f"On the {least} problems of {benchmark} one problem is {100 / least:.1f} points.")
@@ -157,6 +158,13 @@ def _tokens(benchmark: str, rows: Sequence[TokenComparison]) -> list[str]:
     if not shown:
         return [f"{claim} is not shown on {benchmark} by any of {len(rows)} comparisons."]
     return [f"{claim} is shown on {benchmark} by {'; '.join(shown)}."]
+
+
+def _vote(row: VoteResult) -> str:
+    """A vote that the recipe names."""
+    tied = f", {row.tied} of {row.problems} problems tied" if row.tied else ""
+    voters = f"{len(row.members)} cells (n = {row.n})"
+    return f"The vote {row.ensemble} of {voters} has {percent(row.accuracy)} {ends(row)} on {row.benchmark}{tied}."
 
 
 def _comparison(row: Comparison) -> str:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from its.results import CellResult, Comparison
+from its.results import CellResult, Comparison, VoteResult
 
 WARNED_RATE = 0.1  # of a cell's responses: from here on there is a warning
 EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
 
 
-def setting_warnings(comparisons: Sequence[Comparison]) -> list[str]:
-    """Each setting that differs between cells that are compared."""
+def setting_warnings(comparisons: Sequence[Comparison], votes: Sequence[VoteResult]) -> list[str]:
+    """Each setting that differs between cells that are compared, or that vote together."""
+    compared = [(row.name, row.different_settings) for row in comparisons]
+    voted = [(f"{row.name} on {row.benchmark}", row.different_settings) for row in votes]
+    return [*_differences("are compared", compared), *_differences("vote together", voted)]
+
+
+def _differences(what: str, rows: Sequence[tuple[str, dict[str, list[str]]]]) -> list[str]:
     found: dict[str, list[str]] = {}
-    for row in comparisons:
-        for setting, values in row.different_settings.items():
-            found.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(row.name)
+    for name, different in rows:
+        for setting, values in different.items():
+            found.setdefault(f"`{setting}` ({' / '.join(values)})", []).append(name)
     return [
-        f"cells generated with different settings are compared: {setting}, in {'; '.join(dict.fromkeys(names))}"
+        f"cells generated with different settings {what}: {setting}, in {'; '.join(dict.fromkeys(names))}"
         for setting, names in found.items()
     ]
 

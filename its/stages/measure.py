@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -42,13 +42,16 @@ from its.results import (
     PairResult,
     Selection,
     TokenComparison,
+    VoteMember,
     VoteResult,
     Votes,
     write_results,
 )
 from its.rows import raise_faults, read_json, read_rows
 from its.seeds import derive_seed
+from its.study.study import Cell as StudyCell
 from its.study.study import Checkpoint, Study, split_query_id
+from its.study.votes import Vote, benchmark_votes
 from its.types import FALLBACK_RULES, Response, Verdict, VerdictName
 
 REMEDY = "`dvc repro` writes the rows of data/responses and data/verdicts again"
@@ -79,8 +82,10 @@ def run(study: Study) -> str:
     tests: list[CellTest] = []
     efficiency: list[TokenComparison] = []
     votes: list[VoteResult] = []
+    ensemble: dict[str, dict[str, float]] = {}
     for benchmark in design.benchmarks:
-        own, ballots = _benchmark(study, benchmark)
+        voting = benchmark_votes(study, benchmark)
+        own, ballots = _benchmark(study, benchmark, {cell for vote in voting for cell in vote.cells})
         counted += own
         cells += cell_rows(
             own, pass_k=measure.pass_k, all_k=measure.all_k, seed=seed_of("tokens", benchmark), draws=measure.draws
@@ -95,10 +100,12 @@ def run(study: Study) -> str:
         ]
         efficiency += efficiencies(own, {item.name: item for item in contrasts}, seed_of, measure.draws)
         tests += table_tests(own, seed_of, measure.draws)
-        votes += [_vote(benchmark, test, ballots[test]) for test in design.test if len(ballots[test]) > 1]
+        counts = {vote.key: _vote(study, benchmark, vote, ballots, settings) for vote in voting}
+        votes += counts.values()
+        ensemble[benchmark] = {key: round(row.accuracy, 4) for key, row in counts.items()}
     selection = selection_rows(counted)
     nested = nested_rows(counted, seed_of, maximum=measure.maximum)
-    metrics = _metrics(cells, blocks, comparisons, votes, selection, nested)
+    metrics = _metrics(cells, blocks, comparisons, ensemble, selection, nested)
     file: dict[str, Any] = {"version": RESULTS_VERSION, "recipe": recipe.recipe}
     write_results(study.results("cells.json"), Cells(**file, cells=cells, blocks=blocks, pairs=pairs))
     write_results(
@@ -127,17 +134,16 @@ def _settings(study: Study) -> dict[str, Any]:
     return settings
 
 
-def _benchmark(study: Study, benchmark: str) -> tuple[list[Cell], dict[str, dict[str, Ballots]]]:
-    """The cells of one benchmark, checkpoint by checkpoint, and by test strategy the ballots of each voter."""
-    everyone = study.recipe.vote.members == "all"
+def _benchmark(study: Study, benchmark: str, voters: set[StudyCell]) -> tuple[list[Cell], dict[StudyCell, Ballots]]:
+    """The cells of one benchmark, checkpoint by checkpoint, and the ballots of the voters among them."""
     problem_ids = [problem.problem_id for problem in study.problems(benchmark)]
     cells: list[Cell] = []
-    ballots: dict[str, dict[str, Ballots]] = {test: {} for test in study.recipe.design.test}
-    for checkpoint, _, test in study.cells(benchmark):
-        cell, cast = _read(study, checkpoint, benchmark, test, problem_ids)
+    ballots: dict[StudyCell, Ballots] = {}
+    for voter in study.cells(benchmark):
+        cell, cast = _read(study, *voter, problem_ids)
         cells.append(cell)
-        if everyone or checkpoint.train is not None:
-            ballots[test][checkpoint.name] = cast
+        if voter in voters:
+            ballots[voter] = cast
     return cells, ballots
 
 
@@ -244,21 +250,30 @@ def _different(settings: dict[str, Any], blocks: Sequence[str], cells: Sequence[
     return different_settings([settings[checkpoint] for checkpoint in sorted(compared)])
 
 
-def _vote(benchmark: str, test: str, members: dict[str, Ballots]) -> VoteResult:
-    """The vote of several checkpoints under one test strategy; each response is a ballot."""
-    merged: Ballots = {problem_id: {} for problem_id in next(iter(members.values()))}
-    for cast in members.values():
-        for problem_id, ballots in cast.items():
-            for ballot, count in ballots.items():
+def _vote(
+    study: Study, benchmark: str, vote: Vote, ballots: Mapping[StudyCell, Ballots], settings: Mapping[str, Any]
+) -> VoteResult:
+    """The result of a vote; each response is a ballot."""
+    merged: Ballots = {problem_id: {} for problem_id in ballots[vote.cells[0]]}
+    for cell in vote.cells:
+        for problem_id, cast in ballots[cell].items():
+            for ballot, count in cast.items():
                 merged[problem_id][ballot] = merged[problem_id].get(ballot, 0) + count
     found = count_votes(merged.values())
     problems = len(found.credit_P)
     interval = mean_interval(found.credit_P, responses=1)
+    generation = {
+        checkpoint: study.recipe.generation.of(checkpoint.model, benchmark) for checkpoint, _, _ in vote.cells
+    }
     return VoteResult(
         benchmark=benchmark,
-        name=f"ensemble@{len(members)}, test {test}",
-        test=test,
-        members=list(members),
+        name=vote.name,
+        ensemble=vote.ensemble,
+        model=vote.model,
+        dataset=vote.dataset,
+        test=vote.test,
+        members=[VoteMember(checkpoint=checkpoint.name, test=test) for checkpoint, _, test in vote.cells],
+        n=next(iter(generation.values())).n,
         accuracy=found.accuracy,
         low=interval.low,
         high=interval.high,
@@ -271,15 +286,21 @@ def _vote(benchmark: str, test: str, members: dict[str, Ballots]) -> VoteResult:
         tied=found.tied,
         blank=found.blank,
         changed_by_equivalence=found.changed,
+        different_settings=different_settings(
+            [{**settings[checkpoint.name], "generation": own.settings()} for checkpoint, own in generation.items()]
+        ),
     )
 
 
 def _write_plot(study: Study, cells: Sequence[CellResult]) -> None:
+    """The cells as a table that DVC plots; a row names its model and dataset where there are several."""
+    only = len(study.recipe.design.models) * len(study.recipe.design.datasets) == 1
     with atomic_file(study.results("plots", "cells.csv")) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["benchmark", "train", "test", "accuracy", "low", "high"])
         for cell in cells:
-            name = "base" if cell.train is None else f"{cell.train}, seed {cell.seed}"
+            whose = "" if only else f"{cell.model}, " if cell.dataset is None else f"{cell.model}-{cell.dataset}, "
+            name = whose + ("base" if cell.train is None else f"{cell.train}, seed {cell.seed}")
             writer.writerow([cell.benchmark, name, cell.test, cell.avg, cell.low, cell.high])
 
 
@@ -287,7 +308,7 @@ def _metrics(
     cells: Sequence[CellResult],
     blocks: Sequence[BlockResult],
     comparisons: Sequence[Comparison],
-    votes: Sequence[VoteResult],
+    ensemble: Mapping[str, dict[str, float]],
     selection: Sequence[ChosenPair],
     nested: Sequence[HeldOutChoice],
 ) -> Metrics:
@@ -302,7 +323,7 @@ def _metrics(
             avg=avg,
             block={row.block: round(row.avg, 4) for row in blocks if row.benchmark == benchmark},
             difference={row.name: round(row.difference, 4) for row in comparisons if row.benchmark == benchmark},
-            ensemble={row.test: round(row.accuracy, 4) for row in votes if row.benchmark == benchmark},
+            ensemble=ensemble[benchmark],
             selected={
                 f"{choice.model}-{choice.dataset}": round(row.avg, 4)
                 for choice in selection

@@ -322,7 +322,7 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[s
             if shared:
                 out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
     generation = study.recipe.generation
-    out += setting_warnings(found.comparisons)
+    out += setting_warnings(found.comparisons, found.votes)
     out += [
         text
         for cell in found.cells

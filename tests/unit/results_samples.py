@@ -173,8 +173,15 @@ EFFICIENCY: dict[str, Any] = {
 VOTE: dict[str, Any] = {
     "benchmark": "sums",
     "name": "ensemble@2, test none",
+    "ensemble": None,
+    "model": "smollm2_135m",
+    "dataset": "arithmetic",
     "test": "none",
-    "members": ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"],
+    "members": [
+        {"checkpoint": "smollm2_135m-arithmetic-none-1", "test": "none"},
+        {"checkpoint": "smollm2_135m-arithmetic-random-1", "test": "none"},
+    ],
+    "n": 1,
     "accuracy": 0.28,
     "low": 0.222,
     "high": 0.346,
@@ -187,4 +194,5 @@ VOTE: dict[str, Any] = {
     "tied": 12,
     "blank": 0,
     "changed_by_equivalence": 1,
+    "different_settings": {},
 }

@@ -296,7 +296,13 @@ def test_votes_state_their_ties(written: Written) -> None:
         assert vote["accuracy"] == 0.75 and (vote["tied"], vote["blank"]) == (6, 0)
         assert (vote["accuracy_ties_lost"], vote["accuracy_ties_won"]) == (0.5, 1.0)
         assert vote["accuracy_first_wins"] == 8 / 12
-        assert vote["members"] == ["smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"]
+        assert [member["checkpoint"] for member in vote["members"]] == [
+            "smollm2_135m-arithmetic-none-1",
+            "smollm2_135m-arithmetic-random-1",
+        ]
+        assert {member["test"] for member in vote["members"]} == {vote["test"]} and vote["n"] == 4
+        assert (vote["ensemble"], vote["model"], vote["dataset"]) == (None, "smollm2_135m", "arithmetic")
+        assert vote["name"] == f"ensemble@2, test {vote['test']}" and vote["different_settings"] == {}
 
 
 def test_seeds_are_gathered_into_pairs(project: Path, edit: Edit) -> None:
