@@ -19,6 +19,7 @@ from its.recipe.axolotl_keys import key_faults
 from its.recipe.launcher import started_processes
 from its.recipe.presets import PRESETS
 from its.recipe.schema import DERIVED
+from its.recipe.sampling_checks import extra_secrets, sampling_faults
 from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
@@ -45,7 +46,7 @@ def cross_check_faults(
     for check in (_names, _strategies, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, vote_faults, _engine, _secrets):
+    for check in (_numbers, sampling_faults, vote_faults, _engine, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -303,33 +304,6 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
             f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
             f"at most {MAX_CELLS}",
         )
-    generation = table_at(values, "generation")
-    n = generation.get("n")
-    if type(n) is int:
-        for metric in ("maj", "pass", "all"):
-            for index, k in enumerate(list_at(table_at(values, "measure"), f"{metric}_k")):
-                if type(k) is int and k > n:
-                    yield (
-                        ("measure", f"{metric}_k", index),
-                        f"{metric}@{k} needs at least {k} responses per problem; `generation.n` is {n}",
-                        f"set `generation.n: {k}`, or use k <= {n}",
-                    )
-        if n > 1 and generation.get("temperature") == 0:
-            yield (
-                ("generation", "n"),
-                f"`generation.n` is {n} at temperature 0: the same response {n} times",
-                "set `n: 1`, or a temperature above 0",
-            )
-    for name in list_at(table_at(values, "design"), "models"):
-        model = table_at(values, "models").get(str(name))
-        length = model.get("context_length") if isinstance(model, Mapping) else None
-        tokens = generation.get("max_tokens")
-        if type(length) is int and type(tokens) is int and tokens >= length:
-            yield (
-                ("generation", "max_tokens"),
-                f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
-                "leave room for the prompt",
-            )
 
 
 def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
@@ -350,11 +324,13 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def _secrets(values: Mapping[str, Any]) -> Iterator[Found]:
+    found: dict[Location, str] = {}
     for section, content in values.items():
         # Elsewhere names are chosen by the recipe (a dataset, a field of rows), and values are texts of problems.
-        for location, why in secrets_in(content, (section,), names=section in ("engine", "train")):
-            yield (
-                location,
-                f"`{dotted(location)}` {why}: recipes are committed, settings stored with responses",
-                "leave it in the environment of the shell; `key_variable` names a server's",
-            )
+        found |= dict(secrets_in(content, (section,), names=section in ("engine", "train")))
+    for location, why in (found | dict(extra_secrets(values))).items():
+        yield (
+            location,
+            f"`{dotted(location)}` {why}: recipes are committed, settings stored with responses",
+            "leave it in the environment of the shell; `key_variable` names a server's",
+        )

@@ -31,7 +31,7 @@ from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_fla
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
 from its.study.row_check import long_without_persona
-from its.study.serving import control_tokens, cost_rows, open_serving
+from its.study.serving import control_tokens, cost_rows, open_serving, request_sampling
 from its.study.study import Checkpoint, Study
 from its.thinking import Marks
 from its.types import Persona, Problem
@@ -186,7 +186,8 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
-    sampling, marks = recipe.writer.sampling.settings(), recipe.models[recipe.writer.model].thinking
+    sampling = request_sampling(recipe, recipe.writer.sampling, writer.model)
+    marks = recipe.models[writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
     with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage) as session:
