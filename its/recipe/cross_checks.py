@@ -58,7 +58,8 @@ def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
     models = table_at(values, "models")
     for name in models:
         declared = table_at(models, name)
-        if declared.get("chat_template") is not None and table_at(declared, "source").get("kind") != "wheel":
+        written_into_it = table_at(declared, "source").get("kind") in ("wheel", "wheels")
+        if declared.get("chat_template") is not None and not written_into_it:
             for key in settings.keys() & {"chat_template", "chat_template_jinja"}:
                 yield ("train", "axolotl", key), f"`models.{name}.chat_template` sets it", "take one of them out"
 
