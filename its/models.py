@@ -18,12 +18,17 @@ from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.model_files import hub_file, own_template, read_chat_template
 from its.prompts.clock import is_pinned_template, pinned_template
-from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
+from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource, WheelsSource
 from its.rows import read_json, write_json
 from its.wheels import unpacked_file
 
 CONVERTER = Path(__file__).parent / "training" / "workers" / "convert_gguf.py"
-CONVERSION_VERSION = 1
+CONVERSION_VERSION = 2
+"""1 gave every tokenizer the splitting of SmolLM2's."""
+UNCHANGED_CONVERSIONS = frozenset({"b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"})
+"""Files of which version 1 makes the same bytes; what is converted stays valid. SmolLM2-135M-Instruct, Q4_1."""
+REFUSED = 3
+"""Exit code of the converter for a file that is not converted because the result could be wrong."""
 REMEMBERED_BYTES = 2**20
 _SAVERS = (
     *("_name_or_path", "_model_name_or_path", "name_or_path", "dtype", "torch_dtype", "transformers_version"),
@@ -293,7 +298,7 @@ def _replacing_template(found: EngineModel, model: Model, project: Path, rendere
     declared = _declared_template(model, project)
     if declared is not None:
         # A wheel's model contains it already (`_converted`).
-        return None if isinstance(model.source, WheelSource) else declared
+        return None if isinstance(model.source, WheelSource | WheelsSource) else declared
     source = own_template(found) if rendered else None
     if source is None:
         return None
@@ -309,7 +314,13 @@ def _declared_template(model: Model, project: Path) -> str | None:
 
 
 def _converted(
-    name: str, model: Model, source: WheelSource, project: Path, home: Path, say: Callable[[str], None], make: bool
+    name: str,
+    model: Model,
+    source: WheelSource | WheelsSource,
+    project: Path,
+    home: Path,
+    say: Callable[[str], None],
+    make: bool,
 ) -> Path:
     template = _declared_template(model, project)
     spec: dict[str, Any] = {
@@ -318,7 +329,8 @@ def _converted(
         "chat_template": template,
         "context_length": model.context_length,
     }
-    identity = {**spec, "sha256": source.sha256, "conversion": CONVERSION_VERSION}
+    version = 1 if source.sha256 in UNCHANGED_CONVERSIONS else CONVERSION_VERSION
+    identity = {**spec, "sha256": source.sha256, "conversion": version}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     target = home / "models" / f"{name}-{key}"
     if target.is_dir():
@@ -335,16 +347,16 @@ def _converted(
         spec["output"] = str(work)
         spec_path = home / "models" / f"{target.name}.spec.json"
         write_json(spec_path, spec)
-        _convert(spec_path, project, home, say)
+        _convert(name, spec_path, project, home, say)
         work.rename(target)
     return target
 
 
-def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) -> None:
+def _convert(name: str, spec: Path, project: Path, home: Path, say: Callable[[str], None]) -> None:
     environment = find_environment("axolotl", project, home)
     log = home / "logs" / f"{spec.stem}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    say("converting the model to safetensors (once, about 25 s)")
+    say("converting the model to safetensors (once; SmolLM2-135M takes 25 s)")
     with log.open("wb") as sink:
         done = subprocess.run(
             [str(environment.python), str(CONVERTER), str(spec)],
@@ -353,6 +365,11 @@ def _convert(spec: Path, project: Path, home: Path, say: Callable[[str], None]) 
             env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
             check=False,
             preexec_fn=die_with_parent,
+        )
+    if done.returncode == REFUSED:
+        reason = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-1]
+        raise DataError(
+            f"models.{name}.source: {reason}", "take the model from the hub (`kind: hub`) or a folder (`kind: folder`)"
         )
     if done.returncode:
         raise RunError(f"converting the model failed (exit code {done.returncode})", f"its log: {log}")

@@ -18,8 +18,8 @@ from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
 from its.recipe.launcher import started_processes
 from its.recipe.presets import PRESETS
-from its.recipe.schema import DERIVED
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
+from its.recipe.schema import DERIVED
 from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
@@ -68,9 +68,8 @@ def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
             field for field in ("chat_template", "template_kwargs", "date") if declared.get(field) not in (None, {})
         ]
         # What is written into a wheel's model is its own template then.
-        wheel = (
-            given and declared.get("chat_template") is not None and table_at(declared, "source").get("kind") == "wheel"
-        )
+        kind = table_at(declared, "source").get("kind")
+        wheel = given and declared.get("chat_template") is not None and kind in ("wheel", "wheels")
         for key in keys if given and name in trained else ():
             if not (wheel and settings[key] == "tokenizer_default"):
                 yield ("train", "axolotl", key), f"`models.{name}.{given[0]}` sets it", "take one of them out"

