@@ -24,7 +24,7 @@ from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
 from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
-from its.recipe.schema import DERIVED, Train
+from its.recipe.schema import DERIVED, Recipe, Train
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.thinking import PlainMarks
 from its.types import Problem
@@ -87,6 +87,21 @@ class Templates:
             return _template_of_folder(self._project / path)
         except (OSError, ValueError, RecursionError, ItsError):  # what is wrong with a model shows where it is loaded
             return None
+
+
+def template_notes(recipe: Recipe) -> list[str]:
+    """What the check cannot see: chat templates of trained models that are not here."""
+    away = [
+        f"`{name}`"
+        for name in dict.fromkeys(recipe.design.models)
+        if recipe.models[name].chat_template is None and recipe.models[name].source.kind != "folder"
+    ]
+    out = [f"the chat template of {' and '.join(away)} is not here: `query` checks it with rows"] if away else []
+    if recipe.engine.kind == "openai":
+        out.append(
+            "a server renders prompts with its own chat template, which is not known here: is it the trained one?"
+        )
+    return out
 
 
 def _template_of_folder(folder: Path) -> tuple[str, str] | None:

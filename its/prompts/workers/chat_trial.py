@@ -103,7 +103,14 @@ def main():
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    given = json.load(sys.stdin)
+    found = tried(json.load(sys.stdin))
+    if found is not None:
+        print(json.dumps(found))
+
+
+def tried(given):
+    """What a template makes of some chats; None if the memory does not suffice."""
+    USED.clear()
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], undefined=Noted
     )
@@ -112,14 +119,14 @@ def main():
     environment.globals["strftime_now"] = lambda form: "1 January 2026"
     try:
         template = environment.from_string(given["source"])
-        found = {"results": [result_of(template, chat) for chat in given["chats"]], "undefined": sorted(USED)}
+        return {"results": [result_of(template, chat) for chat in given["chats"]], "undefined": sorted(USED)}
     except TemplateSyntaxError as error:
-        found = {"fault": f"line {error.lineno}: template syntax: {error.message}"[:SHOWN]}
+        return {"fault": f"line {error.lineno}: template syntax: {error.message}"[:SHOWN]}
     except MemoryError:
-        return
+        return None
     except Exception as error:  # deeper than Python reads
-        found = {"fault": f"the chat template cannot be read: {type(error).__name__.lower()}: {error}"[:SHOWN]}
-    print(json.dumps(found))
+        return {"fault": f"the chat template cannot be read: {type(error).__name__.lower()}: {error}"[:SHOWN]}
 
 
-main()
+if __name__ == "__main__":
+    main()
