@@ -10,17 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from fakes.tiny_tokenizer import CHATML, SPECIAL, TinyTokenizer
 from running import run_stage
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from its.cards.build import ProblemCounts, build_card
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.prompts.rows import row_fault
 from its.prompts.token_ids import PromptReader
-from its.rows import read_json, read_rows, write_rows
+from its.rows import read_json, read_rows, write_json, write_rows
 from its.strategies.controls import ROW_TOO_LONG
 from its.study.row_check import row_readers
+from its.study.row_lengths import left_out
 from its.study.study import Study, load_study
 from its.types import Persona, Problem, Query
 
@@ -340,6 +343,58 @@ def test_no_persona_is_asked_for_a_problem_that_is_dropped_anyway(study: Study, 
     assert personas["p1"].flags == [ROW_TOO_LONG] and not personas["p1"].text
     run_stage("query")
     assert _trained(study) == ["p0"]
+    (study.project / "base" / "tokenizer.json").unlink()
+    run_stage("query")
+    assert _trained(study) == _trained(study, "random") == ["p0"]
+
+
+def test_what_was_left_out_is_on_the_card_and_not_in_the_export(
+    study: Study, edit: Edit, its: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    _write(study, ["a" * 40, "b" * 100, "c" * 40])
+    for name in ("arithmetic", "arithmetic_test"):
+        steps = [{"step": "loaded", "before": 3, "after": 3}]
+        card = build_card(
+            name=name,
+            kind="dataset",
+            declared={},
+            origin={"kind": "files"},
+            seed=1,
+            steps=steps,
+            counts=ProblemCounts(rows=3),
+            quarantine=[],
+            overlaps=[],
+            files={},
+            made_by={},
+        )
+        write_json(study.card_path(name), card)
+    write_json(study.project / "data" / "personas" / "summary.json", {"personas": []})
+    code, out, _ = its("data", "card", "arithmetic")
+    assert code == 0 and "left out" not in out
+    _limit(edit, _tokens("b" * 100), "drop")
+    run_stage("query")
+    said = "1 problem is left out of training under every strategy: a row is longer than `train.sequence_length`,\n"
+    said += f"{_tokens('b' * 100)} tokens (`p1`)."
+    for words in (("card", "arithmetic"), ("card", "arithmetic", "--strategy", "none")):
+        code, out, _ = its("data", *words)
+        assert code == 0 and said in out, out
+    code, out, _ = its("data", "card", "arithmetic", "--json")
+    wanted = {"sequence_length": _tokens("b" * 100), "problems": 1, "problem_ids": ["p1"]}
+    assert json.loads(out)["card"]["too_long"] == wanted
+    code, out, error = its("data", "export", "arithmetic", str(tmp_path / "out"), "--strategy", "none")
+    assert code == 0, error
+    assert said in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "data")
+    assert table["problem_id"].to_pylist() == ["p0", "p2"]
+
+
+def test_a_damaged_account_is_a_clear_error(study: Study) -> None:
+    write_json(study.lengths_path(), {"lengths_version": 1, "sequence_length": 5, "dropped": {"arithmetic": "p1"}})
+    with pytest.raises(DataError, match=r"lengths\.json: `dropped\.arithmetic`: input should be a valid list"):
+        left_out(study, "arithmetic")
+    write_json(study.lengths_path(), {"lengths_version": 2, "sequence_length": 5, "dropped": {}})
+    with pytest.raises(DataError, match="`lengths_version` is 2, this version of ITS reads 1"):
+        left_out(study, "arithmetic")
 
 
 # The sum of the parts is the whole
