@@ -102,7 +102,7 @@ def row_fault(
     if after.strip():
         return RowFault(
             "after",
-            f"writes {_shown(after)} after the end of turn `{text}`, where only white space may stand",
+            f"writes {_shown(after)} after the end of turn `{text}`, where only white space is expected",
             _OWN.format(f"ends the assistant's turn with `{text}`", model),
         )
     return None
