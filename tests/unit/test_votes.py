@@ -324,3 +324,17 @@ def test_a_recipe_that_the_schema_refuses_gets_no_fault_of_its_votes(project: Pa
     faults = _faults(project)
     assert faults
     assert not any("vote.ensembles" in fault.message for fault in faults) or "vote" in spoilt
+
+
+@pytest.mark.parametrize(("tests", "refused"), [(500, False), (501, True)])
+def test_a_design_has_a_million_cells_at_most(project: Path, tests: int, refused: bool) -> None:
+    def change(values: dict[str, Any]) -> None:
+        benchmark = values["benchmarks"]["easy"]
+        names = [f"s{number}" for number in range(tests)]
+        values["strategies"] |= {name: {**values["strategies"]["none"]} for name in names}
+        values["benchmarks"] = {f"b{number}": benchmark for number in range(2)}
+        values["design"] |= {"benchmarks": ["b0", "b1"], "test": names, "seeds": list(range(125)), "base": False}
+
+    _recipe(project, change)
+    told = [fault.message for fault in _faults(project)]
+    assert any("cells: checkpoints x benchmarks x test strategies" in text for text in told) == refused
