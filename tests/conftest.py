@@ -141,6 +141,7 @@ def model_in_folder(project: Path, edit: Callable[..., None]) -> Callable[[], No
         (project / "base").mkdir()
         (project / "base" / "config.json").write_text("{}", encoding="utf-8")
         TinyTokenizer().save(project / "base")
-        edit((WHEEL, "    source: {kind: folder, path: base}\n"))
+        # Its tokenizer makes an id of every byte.
+        edit((WHEEL, "    source: {kind: folder, path: base}\n"), ("  sequence_length: #", "  sequence_length: 4096"))
 
     return change

@@ -3,8 +3,8 @@
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
 "model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for
 each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
-"error"}; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot continue. The worker's
-parent is `workers/keeper.py`, which ends whatever the engine started.
+"error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
+continue. The worker's parent is `workers/keeper.py`, which ends whatever the engine started.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class WorkerEngine:
         if "error" in message:
             raise RunError(
                 f"the engine refused request `{message['id']}`: {message['error']}",
-                "is `context_length` large enough for the prompt and `max_tokens`?",
+                message.get("hint", "is `context_length` large enough for the prompt and `max_tokens`?"),
             )
         return Completion(
             request_id=message["id"],

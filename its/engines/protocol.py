@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from its.errors import RunError
@@ -15,7 +16,8 @@ class Request:
     Args:
         request_id: the caller's name for it, unique among the requests in flight; it does not affect the response.
         messages: chat turns as {role, content}.
-        sampling: temperature, top_p, max_tokens, stop.
+        sampling: temperature, top_p, max_tokens, stop, and the other settings of the recipe that are given; `extra` has
+            settings of the engine by its own names, `thinking_marks` the marks that a `thinking_budget` counts between.
         seed: of this response alone.
         sample_index: which of n responses to the same messages.
         start: the beginning of the answer, which the model continues; the completion's text is what follows it.
@@ -69,9 +71,11 @@ class EngineModel:
 
     Args:
         chat_template: replaces the chat template in `path`, in training and in the engine; the fingerprint covers it.
+        template_kwargs: sent with each request to a server, which has its own chat template; `chat_template` has them.
         adapter: folder of a LoRA adapter over the model in `path`; the fingerprint covers both.
         group: models of one group differ only in their weights (same architecture, tokenizer, template, end of turn),
             so one engine serves them in turn; "" puts the model in its own group.
+        thinking_marks: start and end of reasoning, where a request to the model may limit it.
     """
 
     name: str
@@ -85,6 +89,8 @@ class EngineModel:
     adapter: str | None = None
     group: str = ""
     chat_template: str | None = None
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    thinking_marks: tuple[str, str] | None = None
 
 
 class SwapError(RunError):

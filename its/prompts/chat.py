@@ -102,6 +102,18 @@ def opening_fault(source: str, name: str, marks: Marks) -> tuple[str, str] | Non
     return None
 
 
+def closes_thought(source: str, name: str, marks: Marks) -> bool:
+    """Whether a chat template ends the prompt after a thought, as Qwen3's does with `enable_thinking: false`.
+
+    Args:
+        source: the chat template, with its values written into it.
+        name: its name in faults.
+        marks: as the recipe declares them.
+    """
+    prompt = generation_prompt(source, name)
+    return prompt is not None and prompt.rstrip().endswith(marks.end.strip())
+
+
 @lru_cache(maxsize=32)
 def _texts(source: str, name: str) -> list[str] | str:
     """The text of each conversation, or what is wrong with the template."""

@@ -12,6 +12,10 @@ from its.prompts.chat import rendered_chats
 
 Chat = Sequence[Mapping[str, str]]
 CHUNK = 500  # conversations rendered by one process
+CHUNK_CHARACTERS = 8_000_000
+"""Of the conversations of one process, which may use 1 GiB."""
+BATCH_CHARACTERS = 2_000_000
+"""Of texts that are tokenized at once: an id takes about 100 bytes while its text is tokenized."""
 
 
 class PromptReader:
@@ -21,13 +25,14 @@ class PromptReader:
         tokenizer: a `tokenizer.json`.
         template: the chat template.
         tokens: the named special tokens (`bos_token`, ...) that a template may write.
+        special: tokens that training makes special ones of the tokenizer, as Axolotl does.
 
     Raises:
         DataError: if the library `tokenizers` cannot read the file.
     """
 
-    def __init__(self, tokenizer: Path, template: str, tokens: Mapping[str, str]) -> None:
-        from tokenizers import Tokenizer
+    def __init__(self, tokenizer: Path, template: str, tokens: Mapping[str, str], special: Sequence[str] = ()) -> None:
+        from tokenizers import AddedToken, Tokenizer
 
         try:
             self._tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -35,7 +40,13 @@ class PromptReader:
             raise DataError(f"{tokenizer}: not a readable tokenizer: {str(error)[:200]}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self.unknown = [token for token in special if self._tokenizer.token_to_id(token) is None]
+        known = [token for token in special if token not in self.unknown]
+        self._tokenizer.add_special_tokens(
+            [AddedToken(token, rstrip=False, lstrip=False, normalized=False) for token in known]
+        )
         self._template, self._tokens = template, dict(tokens)
+        self._known: dict[str, Any] | None = None
 
     def prompt_hashes(self, chats: Sequence[Chat]) -> Iterator[str]:
         """The SHA-256 of the ids, joined with commas, of each conversation with the generation prompt.
@@ -46,10 +57,100 @@ class PromptReader:
             DataError: if the template does not render them.
         """
         for begin in range(0, len(chats), CHUNK):
-            given = [self._values(chat) for chat in chats[begin : begin + CHUNK]]
-            texts = rendered_chats(self._template, given)
+            texts = self.rendered(chats[begin : begin + CHUNK], prompt=True)
             for encoding in self._tokenizer.encode_batch(texts, add_special_tokens=False):
                 yield hashlib.sha256(",".join(map(str, encoding.ids)).encode()).hexdigest()
 
-    def _values(self, chat: Chat) -> dict[str, Any]:
-        return {**self._tokens, "messages": [dict(turn) for turn in chat], "add_generation_prompt": True}
+    def rendered(self, chats: Sequence[Chat], *, prompt: bool) -> list[str]:
+        """The text of each conversation, all rendered by one process.
+
+        Args:
+            prompt: whether the generation prompt follows, as an engine adds it.
+
+        Raises:
+            DataError: if the template does not render one of them.
+        """
+        given: list[dict[str, Any]] = [
+            {**self._tokens, "messages": [dict(turn) for turn in chat], "add_generation_prompt": prompt}
+            for chat in chats
+        ]
+        return rendered_chats(self._template, given)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a text that contains its special tokens."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """Each id of a text with its part of the text; parts of a character belong to its last id."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        ends = [end for _, end in encoding.offsets]
+        out, at = [], 0
+        for number, id_ in enumerate(encoding.ids):
+            # Bytes of one character have the same offsets, and a token without text of its own those of its place.
+            shared = number + 1 < len(ends) and encoding.offsets[number + 1][0] < ends[number]
+            end = at if shared else max(at, ends[number])
+            out.append((id_, text[at:end]))
+            at = end
+        if out and at < len(text):
+            out[-1] = (out[-1][0], out[-1][1] + text[at:])
+        return out
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """The number of ids of each text."""
+        out: list[int] = []
+        for batch in batches(texts, [len(text) for text in texts], BATCH_CHARACTERS):
+            out += map(len, self._tokenizer.encode_batch_fast(batch, add_special_tokens=False))
+        return out
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary; None if it is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def named_like(self, word: str) -> list[str]:
+        """The added tokens whose name contains a word, for a suggestion."""
+        return [token for token in self._added() if word in token.casefold()]
+
+    def cut_before(self, text: str, end: int) -> str | None:
+        """The last token in text[:end] before which any text can be cut without a change of its ids; None without one.
+
+        An added token that is matched before the text is normalized parts it: each side is tokenized by itself. Not
+        one that takes white space before it, or that another token may overlap.
+        """
+        at, found = -1, None
+        for token, added in self._added().items():
+            place = text.rfind(token, 0, end)
+            if place > at and not (added.normalized or added.lstrip or added.single_word or self._overlapped(token)):
+                at, found = place, token
+        return found
+
+    def _added(self) -> dict[str, Any]:
+        """The added tokens, with how each is matched, by their texts."""
+        if self._known is None:
+            found = self._tokenizer.get_added_tokens_decoder().values()
+            self._known = {token.content: token for token in found if token.content}
+        return self._known
+
+    def _overlapped(self, token: str) -> bool:
+        """Whether an occurrence of another token may begin before this one and end within or behind it."""
+        if token[0].isalnum() or token[0].isspace() or token[0] == "_":
+            return True  # a word's boundary, or white space that the token before it may take
+        return any(
+            rest.startswith(token) or token.startswith(rest)
+            for other in self._added()
+            for rest in (other[start:] for start in range(1, len(other)))
+        )
+
+
+def batches(items: Sequence[Any], sizes: Sequence[int], limit: int, most: int = CHUNK) -> Iterator[list[Any]]:
+    """The items in order in groups of at most `most` and of a size of at most `limit`; a larger one stands alone."""
+    group: list[Any] = []
+    total = 0
+    for item, size in zip(items, sizes, strict=True):
+        if group and (len(group) == most or total + size > limit):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size
+    if group:
+        yield group

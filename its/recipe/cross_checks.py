@@ -18,6 +18,7 @@ from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
 from its.recipe.launcher import started_processes
 from its.recipe.presets import PRESETS
+from its.recipe.sampling_checks import extra_secrets, sampling_faults
 from its.recipe.schema import DERIVED
 from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
@@ -45,7 +46,7 @@ def cross_check_faults(
     for check in (_names, _strategies, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, vote_faults, _engine, _secrets):
+    for check in (_numbers, sampling_faults, vote_faults, _engine, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -56,14 +57,22 @@ def cross_check_faults(
 
 
 def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
-    """A fault if training receives two chat templates; that of a wheel's model is written into the model."""
+    """A fault if training receives two chat templates, also where the recipe writes values or a date into one."""
     settings = table_at(table_at(values, "train"), "axolotl")
+    keys = sorted(settings.keys() & {"chat_template", "chat_template_jinja"})
     models = table_at(values, "models")
+    trained = list_at(table_at(values, "design"), "models")
     for name in models:
         declared = table_at(models, name)
-        if declared.get("chat_template") is not None and table_at(declared, "source").get("kind") != "wheel":
-            for key in settings.keys() & {"chat_template", "chat_template_jinja"}:
-                yield ("train", "axolotl", key), f"`models.{name}.chat_template` sets it", "take one of them out"
+        given = [
+            field for field in ("chat_template", "template_kwargs", "date") if declared.get(field) not in (None, {})
+        ]
+        # What is written into a wheel's model is its own template then.
+        kind = table_at(declared, "source").get("kind")
+        wheel = given and declared.get("chat_template") is not None and kind in ("wheel", "wheels")
+        for key in keys if given and name in trained else ():
+            if not (wheel and settings[key] == "tokenizer_default"):
+                yield ("train", "axolotl", key), f"`models.{name}.{given[0]}` sets it", "take one of them out"
 
 
 def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
@@ -294,33 +303,6 @@ def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
             f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
             f"at most {MAX_CELLS}",
         )
-    generation = table_at(values, "generation")
-    n = generation.get("n")
-    if type(n) is int:
-        for metric in ("maj", "pass", "all"):
-            for index, k in enumerate(list_at(table_at(values, "measure"), f"{metric}_k")):
-                if type(k) is int and k > n:
-                    yield (
-                        ("measure", f"{metric}_k", index),
-                        f"{metric}@{k} needs at least {k} responses per problem; `generation.n` is {n}",
-                        f"set `generation.n: {k}`, or use k <= {n}",
-                    )
-        if n > 1 and generation.get("temperature") == 0:
-            yield (
-                ("generation", "n"),
-                f"`generation.n` is {n} at temperature 0: the same response {n} times",
-                "set `n: 1`, or a temperature above 0",
-            )
-    for name in list_at(table_at(values, "design"), "models"):
-        model = table_at(values, "models").get(str(name))
-        length = model.get("context_length") if isinstance(model, Mapping) else None
-        tokens = generation.get("max_tokens")
-        if type(length) is int and type(tokens) is int and tokens >= length:
-            yield (
-                ("generation", "max_tokens"),
-                f"`generation.max_tokens` is {tokens}: `{name}` has a context of {length}",
-                "leave room for the prompt",
-            )
 
 
 def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
@@ -341,11 +323,13 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def _secrets(values: Mapping[str, Any]) -> Iterator[Found]:
+    found: dict[Location, str] = {}
     for section, content in values.items():
         # Elsewhere names are chosen by the recipe (a dataset, a field of rows), and values are texts of problems.
-        for location, why in secrets_in(content, (section,), names=section in ("engine", "train")):
-            yield (
-                location,
-                f"`{dotted(location)}` {why}: recipes are committed, settings stored with responses",
-                "leave it in the environment of the shell; `key_variable` names a server's",
-            )
+        found |= dict(secrets_in(content, (section,), names=section in ("engine", "train")))
+    for location, why in (found | dict(extra_secrets(values))).items():
+        yield (
+            location,
+            f"`{dotted(location)}` {why}: recipes are committed, settings stored with responses",
+            "leave it in the environment of the shell; `key_variable` names a server's",
+        )

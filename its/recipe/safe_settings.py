@@ -230,6 +230,7 @@ VLLM: dict[str, Rule] = {
         "revision": phrase,
     },
     "quantization_config": quantization,
+    "reasoning_config": {"reasoning_parser": word, "reasoning_start_str": text, "reasoning_end_str": text},
     "structured_outputs_config": _each(word, "backend disable_additional_properties disable_any_whitespace"),
     "spec_method": _speculation,
     "spec_model": hub_id,
@@ -247,6 +248,21 @@ VLLM: dict[str, Rule] = {
         "backend": one_of("", "eager", "inductor"),
     },
 }
+
+SAMPLING: dict[str, Rule] = {
+    **_each(
+        words,
+        """
+        allowed_token_ids ignore_eos include_stop_str_in_output min_tokens skip_reading_prefix_cache
+        skip_special_tokens spaces_between_special_tokens stop_token_ids watermarking
+        """,
+    ),
+    "bad_words": text,
+    "logit_bias": text,
+    "repetition_detection": _each(word, "max_pattern_size min_count min_pattern_size"),
+}
+"""Arguments of vLLM's `SamplingParams`, as in `extra` of a recipe's sampling. Not a grammar to compile
+(`structured_outputs`), whose automaton may take any memory, nor `extra_args`, which reach plugins and connectors."""
 
 TRANSFORMERS: dict[str, Rule] = {
     **_each(

@@ -107,7 +107,9 @@ def named_template_faults(values: Mapping[str, Any], templates: Templates) -> It
             in_prompt = strategy.get("place", "user") == "user" and _gets_personas(strategy, strategies)
             yield from _query(name, strategy, templates, in_prompt)
             yield from _persona(name, strategy, templates)
-    yield from _frame(table_at(values, "prompt").get("user"))
+    yield from _frame(table_at(values, "prompt").get("user"), ("prompt", "user"))
+    for name, frame in table_at(table_at(values, "prompt"), "models").items():
+        yield from _frame(table_at({"": frame}, "").get("user"), ("prompt", "models", name, "user"))
     for name, model in table_at(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
             served = table_at(values, "engine").get("kind") == "openai"
@@ -162,25 +164,25 @@ def _persona(name: str, strategy: Mapping[str, Any], templates: Templates) -> It
     yield from _read(path, ("strategies", name, "persona", "template"), templates, "prompts", given)
 
 
-def _frame(user: Any) -> Iterator[Found]:
+def _frame(user: Any, here: Location) -> Iterator[Found]:
     if not isinstance(user, str):
         return
-    here: Location = ("prompt", "user")
-    found = template_faults(user, "prompt.user", {"query": SAMPLE_PROBLEM.text})
+    label = dotted(here)
+    found = template_faults(user, label, {"query": SAMPLE_PROBLEM.text})
     for fault in found:
-        yield here, f"`prompt.user`: {fault.message}", fault.hint or "the frame may use `query`"
+        yield here, f"`{label}`: {fault.message}", fault.hint or "the frame may use `query`"
     if found:
         return
     for text in (SAMPLE_PROBLEM.text, OTHER_PROBLEM.text):
         try:
-            if text in render(user, "prompt.user", {"query": text}):
+            if text in render(user, label, {"query": text}):
                 continue
-            message = "`prompt.user` does not use `query`: every prompt would be the same"
+            message = f"`{label}` does not use `query`: every prompt would be the same"
             if "query" in user:
-                message = f"`prompt.user` is {quoted(user)}, which does not show the query as it is"
+                message = f"`{label}` is {quoted(user)}, which does not show the query as it is"
             yield here, message, "add `{{ query }}`"
         except ItsError as error:
-            yield here, f"`prompt.user`: {error.message}", error.hint
+            yield here, f"`{label}`: {error.message}", error.hint
         return
 
 

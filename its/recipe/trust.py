@@ -22,11 +22,13 @@ from its.recipe.safe_settings import (
     LAUNCHER_FLAGS,
     LAUNCHER_OPTIONS,
     LAUNCHER_REFUSED,
+    SAMPLING,
     TRANSFORMERS,
     VARIABLES,
     VLLM,
     Rule,
 )
+from its.recipe.sampling_checks import OWN, SETTINGS, UNREAD, extras
 from its.recipe.values import Found, Location, table_at
 
 VARIABLE = "ITS_ALLOW_CODE"
@@ -51,6 +53,8 @@ REASONS = {
     **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
     **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
     **dict.fromkeys(["LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "PYTHONSTARTUP"], "has other code loaded"),
+    "structured_outputs": "compiles a grammar, which may take any time and memory",
+    "extra_args": "reaches plugins and connectors to other machines",
     "deepspeed": "names a file (a mapping with its settings is accepted instead)",
     **dict.fromkeys(["--config_file", "--module", "--no_python", "-m"], "runs something other than the training"),
 }
@@ -73,6 +77,11 @@ def code_settings(values: Mapping[str, Any]) -> list[Code]:
     if isinstance(kind, str) and kind in OPTIONS:  # `openai` sends its options to servers, `replay` uses none
         out += _listed(table_at(engine, "options"), OPTIONS[kind], ("engine", "options"))
         out += _listed(table_at(engine, "environment"), VARIABLES, ("engine", "environment"))
+    if kind == "vllm":
+        for extra, here in extras(values):
+            # What no recipe may set is refused by `its.recipe.sampling_checks`, with what to write.
+            settings = {name: value for name, value in extra.items() if name not in {*SETTINGS, *OWN, *UNREAD}}
+            out += _listed(settings, SAMPLING, here)
     if kind == "openai":
         out += _servers(table_at(engine, "openai").get("servers"))
     out += _listed(table_at(train, "axolotl"), _axolotl_rules(None), ("train", "axolotl"))

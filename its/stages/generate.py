@@ -15,7 +15,7 @@ from its.progress import Progress, say
 from its.rows import count_lines, read_json, read_rows, row_file, write_json
 from its.seeds import derive_seed
 from its.store import Store
-from its.study.serving import OURS, control_tokens, cost_rows, open_serving
+from its.study.serving import OURS, control_tokens, cost_rows, open_serving, request_sampling
 from its.study.study import Cell, Checkpoint, Study
 from its.thinking import Cut, cut_thinking, thinking_tokens
 from its.types import Query, Response
@@ -69,15 +69,22 @@ def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> P
             probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
     prompts = PromptCheck(session.models.values(), probes, fetch=study.recipe.engine.kind in OURS)
     control = control_tokens(study, session, checkpoints)
+    named: dict[str, list[str]] = {}
+    for checkpoint in checkpoints:
+        named.setdefault(checkpoint.model, []).append(checkpoint.name)
     for benchmark in study.recipe.design.benchmarks:
         for strategy in study.recipe.design.test:
             path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
-            chats = []
+            # By model: a frame of one model may have a turn that the template of another refuses.
+            chats: dict[str, list[list[dict[str, str]]]] = {model: [] for model in named}
             for line, query in enumerate(_queries(study, benchmark, strategy), 1):
-                chats.append(_messages(query))
-                turns = [(f"the {turn.role} turn", turn.content) for turn in query.messages]
-                control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
-            prompts.learn(chats)
+                for model in named:
+                    chats[model].append(query.turns(model))
+                    turns = [(f"the {turn['role']} turn", turn["content"]) for turn in chats[model][-1]]
+                    if model == next(iter(named)) or query.by_model:
+                        control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
+            for model, own in chats.items():
+                prompts.learn(own, named[model])
     control.refuse()
     return prompts
 
@@ -90,12 +97,13 @@ def _compared(account: Mapping[str, str]) -> str:
 
 
 def _count(study: Study, cells: list[Cell]) -> int:
-    """The number of responses of the cells."""
+    """The number of responses of the cells; n may differ between models and benchmarks."""
     lines: dict[tuple[str, str], int] = {}
     for _, benchmark, strategy in cells:
         if (benchmark, strategy) not in lines:
             lines[benchmark, strategy] = count_lines(study.queries_path("test", benchmark, strategy))
-    return study.recipe.generation.n * sum(lines[benchmark, strategy] for _, benchmark, strategy in cells)
+    n_of = study.recipe.generation.of
+    return sum(n_of(item.model, benchmark).n * lines[benchmark, strategy] for item, benchmark, strategy in cells)
 
 
 def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None:
@@ -109,10 +117,11 @@ def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None
 
 def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:
     recipe = study.recipe
-    sampling = recipe.generation.settings()
+    generation = recipe.generation.of(checkpoint.model, benchmark)
+    sampling = request_sampling(recipe, generation, checkpoint.model)
     for query in _queries(study, benchmark, strategy):
-        messages = _messages(query)
-        for index in range(recipe.generation.n):
+        messages = query.turns(checkpoint.model)
+        for index in range(generation.n):
             yield Request(
                 request_id=f"{checkpoint.name}/{query.query_id}/{index}",
                 messages=messages,
@@ -125,10 +134,6 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
 
 def _queries(study: Study, benchmark: str, strategy: str) -> Iterator[Query]:
     return read_rows(study.queries_path("test", benchmark, strategy), Query, key=lambda row: row.query_id)
-
-
-def _messages(query: Query) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in query.messages]
 
 
 @dataclass(frozen=True)

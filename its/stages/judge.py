@@ -17,7 +17,7 @@ from its.recipe.schema import Judge
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.store import Store
-from its.study.serving import control_tokens, open_serving
+from its.study.serving import control_tokens, open_serving, request_sampling
 from its.study.study import Cell, Checkpoint, Study, cell_name, split_query_id
 from its.thinking import cut_thinking
 from its.types import Problem, Verdict
@@ -100,7 +100,7 @@ def _request(
     return Request(
         request_id=name,
         messages=[{"role": "user", "content": render(template, judge.template, values)}],
-        sampling=judge.sampling.settings(),
+        sampling=request_sampling(study.recipe, judge.sampling, judge.model),
         seed=derive_seed(study.recipe.seed, "judge", name),
         model=model.name,
     )

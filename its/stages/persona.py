@@ -5,7 +5,7 @@ The strategies are those of the design and those that its controls are made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.store import Store
-from its.strategies.controls import NOT_IN_SHARE, REASONS, control_rows, with_sources
+from its.strategies.controls import NOT_IN_SHARE, REASONS, ROW_TOO_LONG, control_rows, with_sources
 from its.strategies.persona import (
     best_attempt,
     draw_domain,
@@ -30,7 +30,8 @@ from its.strategies.persona import (
 from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
-from its.study.serving import control_tokens, cost_rows, open_serving
+from its.study.row_check import long_without_persona
+from its.study.serving import control_tokens, cost_rows, open_serving, request_sampling
 from its.study.study import Checkpoint, Study
 from its.thinking import Marks
 from its.types import Persona, Problem
@@ -80,19 +81,27 @@ class _Set:
     strategies: list[str]
     jobs: dict[str, list[_Job]] = field(default_factory=dict)
     rows: dict[str, list[Persona]] = field(default_factory=dict)
+    left_out: Set[str] = frozenset()
+    """The problem_ids that no model is trained on, since their rows are too long with any persona."""
 
 
 def run(study: Study) -> str:
-    """Write every persona of the design; retry one that breaks a rule, then keep the best attempt and flag it."""
+    """Write every persona of the design; retry one that breaks a rule, then keep the best attempt and flag it.
+
+    Raises:
+        FaultsError: before a model is asked, if rows are too long to train on whatever their persona is.
+    """
     recipe = study.recipe
+    too_long = long_without_persona(study)
     sets = [
-        _Set(name, study.problems(name), with_sources(strategies, recipe.strategies))
+        _Set(
+            name, study.problems(name), with_sources(strategies, recipe.strategies), left_out=too_long.get(name, set())
+        )
         for _, name, strategies in study.sets()
     ]
     for made in sets:
-        made.jobs = {
-            name: _jobs(study, made.name, name, _sharing(study, name, made.problems)) for name in made.strategies
-        }
+        asked = [problem for problem in made.problems if problem.problem_id not in made.left_out]
+        made.jobs = {name: _jobs(study, made.name, name, _sharing(study, name, asked)) for name in made.strategies}
     jobs = [job for made in sets for several in made.jobs.values() for job in several]
     cost = _write(study, jobs, "persona") if jobs else []
     summary = []
@@ -110,7 +119,9 @@ def run(study: Study) -> str:
     write_json(study.results("cost", "persona.json"), cost)
     flagged = sum(item["flagged"] for item in summary if item["asked"])
     attempts = f"{recipe.writer.attempts} attempts"
-    return f"data/personas: {len(jobs)} personas written, {flagged} kept with a flag after {attempts}"
+    text = f"data/personas: {len(jobs)} personas written, {flagged} kept with a flag after {attempts}"
+    left_out = sum(len(made.left_out) for made in sets)
+    return f"{text}; {left_out} problems have none, since a row is too long without one" if left_out else text
 
 
 def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[Written]:
@@ -147,15 +158,13 @@ def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
     if source is not None:
         return control_rows(strategy, name, made.problems, _by_problem(made.rows[source]), study.recipe.seed)
     written = _by_problem([_chosen(job) for job in made.jobs[name]])
-    flags = [NOT_IN_SHARE] if strategy.persona is not None else []
-    return [
-        row
-        for problem in made.problems
-        for row in written.get(
-            problem.problem_id,
-            [Persona(problem_id=problem.problem_id, strategy=name, text="", attempts=0, flags=flags)],
-        )
-    ]
+    out: list[Persona] = []
+    for problem in made.problems:
+        flag = ROW_TOO_LONG if problem.problem_id in made.left_out else NOT_IN_SHARE
+        flags = [flag] if strategy.persona is not None else []
+        none = Persona(problem_id=problem.problem_id, strategy=name, text="", attempts=0, flags=flags)
+        out += written.get(problem.problem_id, [none])
+    return out
 
 
 def _by_problem(rows: Sequence[Persona]) -> dict[str, list[Persona]]:
@@ -177,7 +186,8 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
-    sampling, marks = recipe.writer.sampling.settings(), recipe.models[recipe.writer.model].thinking
+    sampling = request_sampling(recipe, recipe.writer.sampling, writer.model)
+    marks = recipe.models[writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
     with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage) as session:

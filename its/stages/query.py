@@ -1,4 +1,7 @@
-"""Stage `query`: problems and personas -> `data/queries/train/...` and `data/queries/test/...`; rendering alone."""
+"""Stage `query`: problems and personas -> `data/queries/train/...` and `data/queries/test/...`.
+
+What is known of the rows before a training, their lengths above all, is in `data/queries/lengths.json`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,19 @@ from collections.abc import Iterator
 from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.prompts.render import read_template
-from its.rows import read_rows, write_rows
+from its.rows import read_rows, write_json, write_rows
 from its.strategies.query import query_messages
+from its.study.row_check import check_rows
 from its.study.study import Study, join_query_id
 from its.types import Persona, Problem, Query
 
 
 def run(study: Study) -> str:
-    """Render every query of the design, train and test by the same function."""
+    """Render every query of the design, train and test by the same function; check the rows to train on.
+
+    Raises:
+        DataError, FaultsError: if a text contains a control token, or as `check_rows`.
+    """
     counts = {"train": 0, "test": 0}
     recipe = study.recipe
     # The models that see problems and personas. `train` and `generate` search for all tokens of the tokenizers.
@@ -25,11 +33,26 @@ def run(study: Study) -> str:
             path = study.queries_path(side, name, strategy_name)
             counts[side] += write_rows(path, _queries(study, side, name, strategy_name, control))
     control.refuse()
-    return f"data/queries: {counts['train']} train, {counts['test']} test queries"
+    account = check_rows(study)
+    for name, problem_ids in account.dropped.items():
+        gone = set(problem_ids)
+        for strategy_name in recipe.design.train:
+            path = study.queries_path("train", name, strategy_name)
+            kept = write_rows(path, (row for row in read_rows(path, Query) if row.problem_id not in gone))
+            counts["train"] -= len(gone)
+            if not kept:
+                raise DataError(
+                    f"`{name}` has no row of at most {recipe.train.sequence_length} tokens",
+                    "raise `train.sequence_length`",
+                )
+    write_json(study.lengths_path(), account.document)
+    return f"data/queries: {counts['train']} train, {counts['test']} test queries{account.summary}"
 
 
 def _queries(study: Study, side: str, name: str, strategy_name: str, control: ControlTokens) -> Iterator[Query]:
-    strategy = study.recipe.strategies[strategy_name]
+    strategy, prompt = study.recipe.strategies[strategy_name], study.recipe.prompt
+    frames = {model: prompt.of(model) for model in study.recipe.design.models if model in prompt.models}
+    frames = {model: frame for model, frame in frames.items() if frame != prompt.model_copy(update={"models": {}})}
     template = read_template(study.template_path(strategy.query))
     personas = _texts(study, name, strategy_name)
     rows = read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id)
@@ -44,7 +67,11 @@ def _queries(study: Study, side: str, name: str, strategy_name: str, control: Co
             query_id=join_query_id(name, problem.problem_id, strategy_name),
             problem_id=problem.problem_id,
             strategy=strategy_name,
-            messages=query_messages(strategy, template, study.recipe.prompt, problem, texts),
+            messages=query_messages(strategy, template, prompt, problem, texts),
+            by_model={
+                model: query_messages(strategy, template, frame, problem, texts) for model, frame in frames.items()
+            }
+            or None,
             solution=problem.solution if side == "train" else None,
         )
         row = f"problem_id `{problem.problem_id}`"
@@ -55,7 +82,8 @@ def _queries(study: Study, side: str, name: str, strategy_name: str, control: Co
         found |= control.look(at, row, [("the persona", text) for text in texts])
         if not found:  # the recipe's own text may contain one, or two parts together form one
             at = str(study.queries_path(side, name, strategy_name).relative_to(study.project))
-            control.look(at, row, [(f"the {turn.role} turn", turn.content) for turn in query.messages])
+            turns = [turn for several in [query.messages, *(query.by_model or {}).values()] for turn in several]
+            control.look(at, row, [(f"the {turn.role} turn", turn.content) for turn in turns])
         yield query
 
 

@@ -15,9 +15,11 @@ from its.types import Persona, Problem
 
 NOT_IN_SHARE = "not_in_share"
 SOURCE_HAS_NONE = "source_has_none"
+ROW_TOO_LONG = "row_too_long"
 REASONS = {
     NOT_IN_SHARE: "the problem is not in the strategy's `share`",
     SOURCE_HAS_NONE: "a control whose source has no persona for the problem",
+    ROW_TOO_LONG: "the row is longer than `train.sequence_length` without one, and `train.long_rows` is `drop`",
 }
 """Flag -> why a problem has no persona; the flags of a persona are the rules that it breaks."""
 

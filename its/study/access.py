@@ -38,6 +38,9 @@ _CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
 _NAMED: tuple[Callable[[Any], str], ...] = (os.path.abspath, os.path.realpath)
 _NEUTRAL_SUFFIXES = (".py", ".pyc")
 _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
+_NEUTRAL_FIELDS = {("persona", "train.long_rows"): "stops the stage; its rows are the same where it did not"}
+"""(stage, field) that may be read without being declared, with the reason: DVC cannot declare a field that a recipe may
+leave out."""
 Fields = dict[str, Any]
 """Declared fields of a section by name: None declares everything below, a dictionary only its own fields."""
 Refuse = Callable[[str], DataError]
@@ -82,7 +85,7 @@ def stage_study(*words: str) -> Iterator[Study]:
     if entry.fields is not None:
         recipe = cast(
             Recipe,
-            _Declared(recipe, entry.fields, "", entry.undeclared_field),
+            _Declared(recipe, entry.fields, "", entry.undeclared_field, entry.name),
         )
     with _watched(_Watch(study.project, entry, _pinned(study.project, study.recipe))):
         yield replace(study, recipe=recipe)
@@ -170,15 +173,17 @@ def _fields(params: list[Any]) -> Fields | None:
 class _Declared:
     """A section, or a table of sections, of which only the declared fields can be read."""
 
-    def __init__(self, section: Any, fields: Fields, at: str, refuse: Refuse) -> None:
-        self._section, self._fields, self._at, self._refuse = section, fields, at, refuse
+    def __init__(self, section: Any, fields: Fields, at: str, refuse: Refuse, stage: str) -> None:
+        self._section, self._fields, self._at, self._refuse, self._stage = section, fields, at, refuse, stage
 
     def _read(self, name: str, value: Any) -> Any:
         here = f"{self._at}{name}"
         if name not in self._fields:
+            if (self._stage, here) in _NEUTRAL_FIELDS:
+                return value
             raise self._refuse(here)
         fields = self._fields[name]
-        return value if fields is None else _Declared(value, fields, f"{here}.", self._refuse)
+        return value if fields is None else _Declared(value, fields, f"{here}.", self._refuse, self._stage)
 
     def __getattr__(self, name: str) -> Any:
         if isinstance(self._section, Section) and name in type(self._section).model_fields:

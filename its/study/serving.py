@@ -17,7 +17,7 @@ from its.model_files import model_control_tokens, own_template
 from its.models import ready_model, trained_model
 from its.progress import say
 from its.prompts.chat import opening_fault
-from its.recipe.schema import Recipe
+from its.recipe.schema import Recipe, Sampling
 from its.store import Store
 from its.study.study import Checkpoint, Study
 
@@ -31,7 +31,12 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
     if checkpoint.train is None:
         return replace(base_model(study, checkpoint.model), name=checkpoint.name)
     return trained_model(
-        checkpoint.name, study.model_path(checkpoint), lambda: base_model(study, checkpoint.model), declared, study.home
+        checkpoint.name,
+        study.model_path(checkpoint),
+        lambda: base_model(study, checkpoint.model),
+        declared,
+        study.home,
+        study.project,
     )
 
 
@@ -45,7 +50,10 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
     """A session over checkpoints, as the recipe's `engine` section declares."""
     engine = study.recipe.engine
     models = [
-        _replayed(study, store, item) if engine.kind == "replay" else engine_model(study, item) for item in checkpoints
+        _replayed(study, store, item)
+        if engine.kind == "replay"
+        else replace(engine_model(study, item), thinking_marks=_limited_marks(study.recipe, item.model))
+        for item in checkpoints
     ]
     if engine.kind in OURS:
         for checkpoint, model in zip(checkpoints, models, strict=True):
@@ -59,6 +67,27 @@ def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], 
         log=study.home / "logs" / f"{stage}.log",
         say=say,
     )
+
+
+def request_sampling(recipe: Recipe, sampling: Sampling, model: str) -> dict[str, Any]:
+    """What a request to a model carries, and so what its key covers: the settings that are given.
+
+    With a limit of thinking these include the marks that an engine counts between, since they decide what is cut.
+    """
+    given, marks = sampling.settings(), recipe.models[model].thinking
+    if "thinking_budget" in given and marks is not None:
+        given["thinking_marks"] = [marks.start, marks.end]
+    return given
+
+
+def _limited_marks(recipe: Recipe, model: str) -> tuple[str, str] | None:
+    """The marks of a model's thinking, if any request of the recipe limits it."""
+    judge, marks = recipe.grading.judge, recipe.models[model].thinking
+    asked: list[Sampling] = [recipe.generation.of(model, benchmark) for benchmark in recipe.design.benchmarks]
+    asked += [recipe.writer.sampling] if recipe.writer.model == model else []
+    asked += [judge.sampling] if judge is not None and judge.model == model else []
+    limited = any(sampling.thinking_budget is not None for sampling in asked)
+    return (marks.start, marks.end) if marks is not None and limited else None
 
 
 def _require_opening(study: Study, name: str, model: EngineModel) -> None:

@@ -88,6 +88,10 @@ class Study:
     def queries_path(self, side: str, name: str, strategy: str) -> Path:
         return self.project / "data" / "queries" / side / name / f"{strategy}.jsonl"
 
+    def lengths_path(self) -> Path:
+        """The lengths of the rows to train on, and the problems that were left out for theirs."""
+        return self.project / "data" / "queries" / "lengths.json"
+
     def responses_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
         return self.project / "data" / "responses" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 

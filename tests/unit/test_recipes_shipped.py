@@ -23,6 +23,7 @@ from its.types import Problem
 ROOT = Path(__file__).parents[2]
 SHIPPED = (
     "arithmetic_4x4",
+    "arithmetic_gemma3",
     "limo_qwen2_5_32b",
     "ot1k_qwen2_5_32b",
     "paper",

