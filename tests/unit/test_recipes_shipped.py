@@ -14,7 +14,7 @@ from its.recipe.schema import Recipe
 from its.sources.fields import FieldReader
 from its.sources.thoughts import Trace, normal_trace
 from its.strategies.persona import draw_domain, persona_messages
-from its.strategies.query import query_messages
+from its.strategies.query import query_messages, solution_turn
 from its.study.study import Study
 from its.study.votes import benchmark_votes
 from its.training.config import axolotl_config
@@ -95,6 +95,8 @@ def test_a_row_of_limo_has_a_thought_for_a_model_whose_prompt_opens_one() -> Non
     assert isinstance(trace, Trace) and texts["reference"] == "2"
     before, thought, after = re.split("<think>\n|\n</think>\n\n", trace.text)
     assert (before, thought, after) == ("", row["solution"], "**Final Answer**\n\n\\boxed{2}")
+    turns = {name: solution_turn(trace.text, recipe.models[name].thinking) for name in recipe.design.models}
+    assert turns == {"qwen2_5_32b": trace.text, "r1_distill_qwen_32b": trace.text.removeprefix("<think>\n")}
 
 
 def test_the_judges_request_holds_problem_reference_and_answer() -> None:

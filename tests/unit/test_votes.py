@@ -274,10 +274,8 @@ def test_all_faults_of_votes_come_at_once(project: Path) -> None:
         "`vote.ensembles.lonely` has one member on `easy`: `large-sums-none-1`",
         "`vote.ensembles.untrained.0`: `large-base` is not evaluated, since `design.base` is false",
         "`vote.ensembles` names a vote `random`, like a test strategy: results name the design's votes by it",
-        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `easy`: each response is a "
-        "ballot",
-        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `hard`: each response is a "
-        "ballot",
+        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `easy` and on 1 "
+        "more: each response is a ballot",
         "`vote.ensembles.wrong.0`: model `larg` is not in `design.models`",
         "`vote.ensembles.wrong.0`: train strategy `non` is not in `design.train`",
         "`vote.ensembles.wrong.1`: training seed `2` is not in `design.seeds`",
