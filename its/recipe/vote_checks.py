@@ -11,27 +11,42 @@ from its.recipe.values import REFUSED, Found, Location, list_at, table_at
 
 LISTED = 100
 """Names of the design that a hint lists."""
+WORDS = {
+    "models": "model",
+    "datasets": "dataset",
+    "train": "train strategy",
+    "seeds": "training seed",
+    "benchmarks": "benchmark",
+    "test": "test strategy",
+}
+"""Lists of the design, those of a checkpoint's name first and in its order -> what one item is."""
 Parts = tuple[str, str | None, str]
 """Checkpoint, benchmark (None: every one), test strategy."""
+Known = Mapping[str, Mapping[str, None] | None]
+"""List of the design -> its names; None if the schema refuses some of it."""
 
 
 def vote_faults(values: Mapping[str, Any]) -> Iterator[Found]:
     """Every fault of the named votes, as (location, message, hint)."""
     design = table_at(values, "design")
+    known: dict[str, Mapping[str, None] | None] = {}
+    for key in WORDS:
+        items = design.get(key)
+        sound = isinstance(items, list) and not any(item is REFUSED for item in items)
+        known[key] = dict.fromkeys(map(str, list_at(design, key))) if sound else None
     for name, members in table_at(table_at(values, "vote"), "ensembles").items():
         here: Location = ("vote", "ensembles", name)
-        if name in list_at(design, "test"):
+        if name in (known["test"] or {}):
             yield (
                 here,
                 f"`vote.ensembles` names a vote `{name}`, like a test strategy: results name the design's votes by it",
                 f"for example `{name}_vote`",
             )
         if isinstance(members, list):
-            yield from _members(members, here, values)
+            yield from _members(members, here, values, known)
 
 
-def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any]) -> Iterator[Found]:
-    design = table_at(values, "design")
+def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], known: Known) -> Iterator[Found]:
     before: set[str] = set()
     votes: dict[str | None, list[Parts]] = {}
     sound = True
@@ -39,15 +54,14 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any]) 
         if not isinstance(member, str):  # the schema refuses it
             sound = False
             continue
-        parts = _parts(member)
-        found = list(_unknown(parts, (*here, index), design))
-        sound = sound and not found
-        yield from found
+        checkpoint, *only, test = member.split("/")
+        parts = checkpoint, only[0] if only else None, test
+        found = list(_unknown(parts, (*here, index), values, known))
         if member in before:
-            sound = False
-            yield (*here, index), f"`vote.ensembles.{here[2]}` names `{member}` twice", "remove one"
-        else:
-            votes.setdefault(parts[1], []).append(parts)
+            found.append(((*here, index), f"`vote.ensembles.{here[2]}` names `{member}` twice", "remove one"))
+        yield from found
+        sound = sound and not found
+        votes.setdefault(parts[1], []).append(parts)
         before.add(member)
     if None in votes and len(votes) > 1:
         yield (
@@ -57,82 +71,77 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any]) 
         )
     elif sound:
         for benchmark, voting in votes.items():
-            if len(voting) < 2:
-                on = "" if benchmark is None else f" on `{benchmark}`"
-                hint = "a vote has at least two members" + ("" if benchmark is None else " on each of its benchmarks")
-                yield here, f"`vote.ensembles.{here[2]}` has one member{on}: `{voting[0][0]}`", hint
-            for measured in list_at(design, "benchmarks") if benchmark is None else [benchmark]:
-                yield from _counts(voting, measured, here, values)
+            if benchmark is not None and len(voting) < 2:
+                wrong = f"`vote.ensembles.{here[2]}` has one member on `{benchmark}`: `{voting[0][0]}`"
+                yield here, wrong, "a vote has at least two members on each of its benchmarks"
+            measured = known["benchmarks"] or {} if benchmark is None else {benchmark: None}
+            yield from _counts(voting, measured, here, values)
 
 
-def _parts(member: str) -> Parts:
-    checkpoint, *only, test = member.split("/")
-    return checkpoint, only[0] if only else None, test
-
-
-def _unknown(parts: Parts, here: Location, design: Mapping[str, Any]) -> Iterator[Found]:
+def _unknown(parts: Parts, here: Location, values: Mapping[str, Any], known: Known) -> Iterator[Found]:
     """A fault for each part of a member that is not in the design."""
     checkpoint, benchmark, test = parts
     names = checkpoint.split("-")
     place = f"vote.ensembles.{here[2]}.{here[3]}"
     if len(names) == 2 and names[1] == "base":
-        yield from _not_in(names[0], "models", "model", place, here, design)
-        if design.get("base") is False:
+        yield from _not_in(names[0], "models", place, here, known)
+        if table_at(values, "design").get("base") is False:
             yield here, f"`{place}`: `{checkpoint}` is not evaluated, since `design.base` is false", "`base: true`"
     elif len(names) == 4:
-        words = (("models", "model"), ("datasets", "dataset"), ("train", "train strategy"), ("seeds", "training seed"))
-        for name, (key, word) in zip(names, words, strict=True):
-            yield from _not_in(name, key, word, place, here, design)
+        for name, key in zip(names, WORDS, strict=False):
+            yield from _not_in(name, key, place, here, known)
     else:
-        known = list(islice(_checkpoints(design), LISTED))
-        hint = did_you_mean(nearest(checkpoint, known), "a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`")
+        listed = list(islice(_checkpoints(values, known), LISTED))
+        hint = did_you_mean(
+            nearest(checkpoint, listed), "a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`"
+        )
         yield here, f"`{place}`: `{checkpoint}` is not the name of a checkpoint", hint
     if benchmark is not None:
-        yield from _not_in(benchmark, "benchmarks", "benchmark", place, here, design)
-    yield from _not_in(test, "test", "test strategy", place, here, design)
+        yield from _not_in(benchmark, "benchmarks", place, here, known)
+    yield from _not_in(test, "test", place, here, known)
 
 
-def _not_in(name: str, key: str, word: str, place: str, here: Location, design: Mapping[str, Any]) -> Iterator[Found]:
-    known = design.get(key)
-    if not isinstance(known, list) or any(item is REFUSED for item in known):  # the schema has a fault there
-        return
-    names = [str(item) for item in known]
-    if name not in names:
-        listed = names[:LISTED]
+def _not_in(name: str, key: str, place: str, here: Location, known: Known) -> Iterator[Found]:
+    names = known[key]
+    if names is not None and name not in names:
+        listed = list(islice(names, LISTED))
         told = ", ".join(f"`{item}`" for item in listed)
         told += f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
         hint = did_you_mean(nearest(name, listed), f"`design.{key}`: {told or 'none'}")
-        yield here, f"`{place}`: {word} `{name}` is not in `design.{key}`", hint
+        yield here, f"`{place}`: {WORDS[key]} `{name}` is not in `design.{key}`", hint
 
 
-def _checkpoints(design: Mapping[str, Any]) -> Iterator[str]:
-    for model in list_at(design, "models"):
-        if design.get("base") is True:
+def _checkpoints(values: Mapping[str, Any], known: Known) -> Iterator[str]:
+    """Names of checkpoints, for a hint."""
+    for model in known["models"] or ():
+        if table_at(values, "design").get("base") is True:
             yield f"{model}-base"
-        for dataset in list_at(design, "datasets"):
-            for strategy in list_at(design, "train"):
-                for seed in list_at(design, "seeds"):
+        for dataset in known["datasets"] or ():
+            for strategy in known["train"] or ():
+                for seed in known["seeds"] or ():
                     yield f"{model}-{dataset}-{strategy}-{seed}"
 
 
-def _counts(voting: Sequence[Parts], benchmark: Any, here: Location, values: Mapping[str, Any]) -> Iterator[Found]:
-    """A fault if members have different numbers of responses: each response is a ballot."""
+def _counts(
+    voting: Sequence[Parts], benchmarks: Mapping[str, None], here: Location, values: Mapping[str, Any]
+) -> Iterator[Found]:
+    """A fault if members have different numbers of responses on a benchmark: each response is a ballot."""
     generation = table_at(values, "generation")
-    models: dict[Any, str] = {}
-    for checkpoint, _, _ in voting:
-        model = checkpoint.split("-")[0]
-        n = generation.get("n")
-        for overlay in (
-            table_at(table_at(generation, "models"), model),
-            table_at(table_at(generation, "benchmarks"), str(benchmark)),
-        ):
-            n = overlay.get("n") if overlay.get("n") is not None else n
+    models: dict[int, str] = {}
+    for model in dict.fromkeys(checkpoint.split("-")[0] for checkpoint, _, _ in voting):
+        own = table_at(table_at(generation, "models"), model).get("n")
+        n = generation.get("n") if own is None else own
         if type(n) is int:
             models.setdefault(n, model)
-    if len(models) > 1:
-        told = " and ".join(f"n = {n} (`{model}`)" for n, model in models.items())
+    if len(models) < 2:
+        return
+    overlays = table_at(generation, "benchmarks")
+    places = [name for name in benchmarks if table_at(overlays, name).get("n") is None]
+    if places:
+        told = " and ".join(f"n = {n} (`{model}`)" for n, model in islice(models.items(), 4))
+        more = f" and on {len(places) - 1} more" if len(places) > 1 else ""
         yield (
             here,
-            f"the members of `vote.ensembles.{here[2]}` have {told} on `{benchmark}`: each response is a ballot",
-            f"the same n for all of them: `generation.benchmarks.{benchmark}.n`",
+            f"the members of `vote.ensembles.{here[2]}` have {told} on `{places[0]}`{more}: each response is a ballot",
+            f"the same n for all of them: `generation.benchmarks.{places[0]}.n`",
         )

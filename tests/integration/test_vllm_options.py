@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from integration.clone import ROOT
 
+from its.checks.engine import engine_faults
 from its.engines.options import VllmSettings, option_faults
 from its.environments import find_environment
 from its.errors import SettingFault
 from its.home import its_home
+from its.recipe.load import load_recipe, read_document
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +112,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[list[SettingFault]]:
 
 def test_sound_options_pass(told: list[list[SettingFault]]) -> None:
     assert told[: len(SOUND)] == [[] for _ in SOUND]
+
+
+def test_the_recipes_that_ship_pass() -> None:
+    paths = sorted((ROOT / "recipes").glob("*.yaml"))
+    assert engine_faults(ROOT, [(read_document(path), load_recipe(path, ROOT)) for path in paths]) == []
 
 
 def test_each_fault_is_told_with_its_key(told: list[list[SettingFault]]) -> None:

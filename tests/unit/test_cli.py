@@ -49,6 +49,20 @@ def test_check(its: Its) -> None:
     }
 
 
+def test_check_lists_the_cells(its: Its) -> None:
+    models = ("smollm2_135m-base", "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1")
+    cells = [f"{model}/arithmetic_test/{test}" for model in models for test in ("none", "random")]
+    told = "".join(f"    {cell}\n" for cell in cells)
+    assert its("recipe", "check", "quickstart", "--cells") == (
+        0,
+        f"recipes/quickstart.yaml: valid\n  6 cells:\n{told}",
+        "",
+    )
+    assert json.loads(its("recipe", "check", "quickstart", "--cells", "--json")[1])["cells"] == {
+        "recipes/quickstart.yaml": cells
+    }
+
+
 def test_check_without_names_checks_all(its: Its, project: Path) -> None:
     for path in (project / "recipes").glob("*.yaml"):
         if path.stem != "quickstart":
@@ -89,8 +103,8 @@ def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:
 def test_fields(its: Its) -> None:
     code, out, err = its("recipe", "fields", "writer")
     assert (code, err) == (0, "") and out.index("\nmodel  ") < out.index("\nsampling  ") < out.index("\nattempts  ")
-    (field,) = json.loads(its("recipe", "fields", "vote", "--json")[1])["fields"]
-    assert field["name"] == "members"
+    fields = json.loads(its("recipe", "fields", "vote", "--json")[1])["fields"]
+    assert [field["name"] for field in fields] == ["members", "ensembles"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,13 +11,27 @@ import pytest
 from its.prompts.render import read_template, render
 from its.recipe.load import load_recipe, read_document
 from its.recipe.schema import Recipe
+from its.sources.fields import FieldReader
+from its.sources.thoughts import Trace, normal_trace
 from its.strategies.persona import draw_domain, persona_messages
-from its.strategies.query import query_messages
+from its.strategies.query import query_messages, solution_turn
+from its.study.study import Study
+from its.study.votes import benchmark_votes
 from its.training.config import axolotl_config
 from its.types import Problem
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("arithmetic_4x4", "arithmetic_gemma3", "limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "quickstart", "strategies")
+SHIPPED = (
+    "arithmetic_4x4",
+    "arithmetic_gemma3",
+    "limo_qwen2_5_32b",
+    "ot1k_qwen2_5_32b",
+    "paper",
+    "quickstart",
+    "qwen3_0_6b_lora",
+    "r1_distill_1_5b",
+    "strategies",
+)
 TEX = r"If $\frac{{1}}{2}x < 3$ & {{ braces }} {# stay #} {% raw %}, what is $x$?"
 PROBLEM = Problem(problem_id="tex", text=TEX, reference="5", solution="5", source="test")
 
@@ -53,6 +68,35 @@ def test_a_recipe_begins_with_its_command(name: str) -> None:
     assert all(line.startswith("#") or not line for line in head.splitlines())
     assert "dvc repro" in head or "make quickstart" in head
     assert "Hardware" in head
+
+
+def test_the_papers_study_is_whole() -> None:
+    study = Study(ROOT, _recipe("paper"))
+    trained = [checkpoint for checkpoint in study.checkpoints() if checkpoint.train is not None]
+    assert (len(trained), len(study.checkpoints()), len(study.cells())) == (24, 26, 416)
+    for benchmark in study.recipe.design.benchmarks:
+        votes = benchmark_votes(study, benchmark)
+        assert [len(vote.cells) for vote in votes] == [4] * 2 * 3 * 4 + [3]
+        assert [vote.ensemble for vote in votes if vote.ensemble is not None] == ["paper"]
+    small, large = (study.recipe.datasets[name] for name in ("ot_1k", "ot_15k"))
+    assert small.sample is not None and large.sample is not None
+    assert (small.sample.size, large.sample.size) == (1_000, 15_000)
+    same = {"sample": small.sample.model_copy(update={"size": 15_000})}
+    assert small.model_copy(update=same) == large, "then the smaller sample is part of the larger one"
+
+
+def test_a_row_of_limo_has_a_thought_for_a_model_whose_prompt_opens_one() -> None:
+    recipe = _recipe("paper")
+    fields = recipe.datasets["limo"].fields
+    assert fields is not None
+    row = {"question": "1 + 1?", "solution": "Okay, so 1 + 1.\n\n**Final Answer**\n\n\\boxed{2}", "answer": 2}
+    texts = FieldReader(fields, ("solution", "reference"), "limo").values(row).texts
+    trace = normal_trace(texts["solution"], texts["thinking"])
+    assert isinstance(trace, Trace) and texts["reference"] == "2"
+    before, thought, after = re.split("<think>\n|\n</think>\n\n", trace.text)
+    assert (before, thought, after) == ("", row["solution"], "**Final Answer**\n\n\\boxed{2}")
+    turns = {name: solution_turn(trace.text, recipe.models[name].thinking) for name in recipe.design.models}
+    assert turns == {"qwen2_5_32b": trace.text, "r1_distill_qwen_32b": trace.text.removeprefix("<think>\n")}
 
 
 def test_the_judges_request_holds_problem_reference_and_answer() -> None:

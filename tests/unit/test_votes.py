@@ -274,10 +274,8 @@ def test_all_faults_of_votes_come_at_once(project: Path) -> None:
         "`vote.ensembles.lonely` has one member on `easy`: `large-sums-none-1`",
         "`vote.ensembles.untrained.0`: `large-base` is not evaluated, since `design.base` is false",
         "`vote.ensembles` names a vote `random`, like a test strategy: results name the design's votes by it",
-        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `easy`: each response is a "
-        "ballot",
-        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `hard`: each response is a "
-        "ballot",
+        "the members of `vote.ensembles.uneven` have n = 2 (`large`) and n = 4 (`small`) on `easy` and on 1 "
+        "more: each response is a ballot",
         "`vote.ensembles.wrong.0`: model `larg` is not in `design.models`",
         "`vote.ensembles.wrong.0`: train strategy `non` is not in `design.train`",
         "`vote.ensembles.wrong.1`: training seed `2` is not in `design.seeds`",
@@ -324,3 +322,17 @@ def test_a_recipe_that_the_schema_refuses_gets_no_fault_of_its_votes(project: Pa
     faults = _faults(project)
     assert faults
     assert not any("vote.ensembles" in fault.message for fault in faults) or "vote" in spoilt
+
+
+@pytest.mark.parametrize(("tests", "refused"), [(500, False), (501, True)])
+def test_a_design_has_a_million_cells_at_most(project: Path, tests: int, refused: bool) -> None:
+    def change(values: dict[str, Any]) -> None:
+        benchmark = values["benchmarks"]["easy"]
+        names = [f"s{number}" for number in range(tests)]
+        values["strategies"] |= {name: {**values["strategies"]["none"]} for name in names}
+        values["benchmarks"] = {f"b{number}": benchmark for number in range(2)}
+        values["design"] |= {"benchmarks": ["b0", "b1"], "test": names, "seeds": list(range(125)), "base": False}
+
+    _recipe(project, change)
+    told = [fault.message for fault in _faults(project)]
+    assert any("cells: checkpoints x benchmarks x test strategies" in text for text in told) == refused
