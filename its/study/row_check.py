@@ -218,7 +218,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         None if thinking is None else tuple(thinking.model_dump().items()),
         study.recipe.prompt.of(name).model_dump_json(),
     )
-    closed = thinking is not None and closes_thought(template, f"the chat template of `{name}`", thinking)
+    closed = thinking is not None and closes_thought(template, thinking)
 
     def make() -> RowReader:
         return RowReader([name], PromptReader(tokenizer, template, tokens, list(special.values())), declared, closed)
