@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import asdict
 from types import ModuleType
 
 import click
 
 from its.cli.grade import grade
+from its.cli.output import json_option, print_json
+from its.shown import shown
 
 
 def _run(stage: ModuleType, *values: str | int) -> None:
@@ -62,21 +67,71 @@ def query() -> None:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("dataset")
-@click.argument("strategy")
-@click.argument("seed", type=int)
-def train(model: str, dataset: str, strategy: str, seed: int) -> None:
+@click.argument("words", nargs=-1, required=True, metavar="MODEL DATASET STRATEGY SEED | CHECKPOINT")
+@click.option(
+    "--show-row",
+    "row",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train nothing; print row N of the checkpoint's queries, from 1, as tokens: trained ones are green.",
+)
+@json_option
+def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
     """Fine-tune one checkpoint with Axolotl.
+
+    With --show-row, CHECKPOINT is MODEL-DATASET-STRATEGY-SEED, and nothing is trained: the tokens are those of the
+    model's own tokenizer and chat template. Without colours, lines name the masked and the trained part.
 
     \b
     Reads   data/queries/train/DATASET/STRATEGY.jsonl
     Writes  models/CHECKPOINT/, results/loss/CHECKPOINT.csv, results/cost/train-CHECKPOINT.json
     Example python -m its train smollm2_135m arithmetic random 1
     """
+    if row is not None and len(words) in (1, 4):
+        _show_row("-".join(words), row, as_json)
+        return
+    if as_json:
+        raise click.UsageError("--json is for --show-row")
+    if len(words) != 4:
+        names = "one CHECKPOINT" if row is not None else "MODEL DATASET STRATEGY SEED"
+        raise click.UsageError(f"expected {names}, found {len(words)} {'word' if len(words) == 1 else 'words'}")
+    model, dataset, strategy, seed = words
+    if not seed.isdecimal():
+        raise click.UsageError(f"SEED is not a whole number: {shown(seed)}")
     from its.stages import train as stage
 
-    _run(stage, model, dataset, strategy, seed)
+    _run(stage, model, dataset, strategy, int(seed))
+
+
+def _show_row(checkpoint: str, number: int, as_json: bool) -> None:
+    from its.commands.show_row import show_row
+    from its.study.study import load_study
+
+    row = show_row(load_study(), checkpoint, number)
+    if as_json:
+        print_json(row=asdict(row) | {"tokens": [token._asdict() for token in row.tokens]})
+        return
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    parts = [("masked", row.prompt), ("trained", row.trained), ("masked", row.after)]
+    click.echo(f"{row.file}:{row.number}  {shown(row.query_id)}")
+    at = 0
+    for name, count in parts:
+        tokens = row.tokens[at : at + count]
+        at += count
+        if not coloured:
+            click.echo(f"--- {name}: {count} {'token' if count == 1 else 'tokens'}")
+        for place, token in enumerate(tokens):
+            text = shown(token.text.replace("\n", "\u21b5\n"), lines=True)
+            colour = ("green", "bright_green") if token.trained else ("bright_black", "white")
+            click.echo(click.style(text, fg=colour[place % 2]) if coloured else text, nl=False)
+        if tokens and not (coloured or tokens[-1].text.endswith("\n")):
+            click.echo()
+    if coloured and not row.tokens[-1].text.endswith("\n"):
+        click.echo()
+    more = f", more than `train.sequence_length`, {row.limit}" if len(row.tokens) > row.limit else f" of {row.limit}"
+    click.echo(
+        f"{len(row.tokens)} tokens{more}: {row.prompt} of the prompt, {row.trained} trained, {row.after} masked after"
+    )
 
 
 @click.command()

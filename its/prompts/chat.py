@@ -253,8 +253,10 @@ def _cases(source: str, use: ChatUse) -> Iterator[_Case]:
             for answer, thought in _answers(text("t", number), text("a", number), use):
                 yield _Case(turns, answer, thought=thought)
         turns = [*begun(system, 0), ("user", text("u", 0))]
-        for answer, thought in (*_answers("", text("a", 0), use), *_answers(text("t", 1), secret[0], use)):
+        for answer, thought in _answers("", text("a", 0), use):
             yield _Case(turns, answer, thought=thought)
+        for answer, thought in _answers(secret[1], secret[0], use):
+            yield _Case([*begun(system, 0), ("user", secret[2])], answer, thought=thought)
     for system in use.asked:
         for number in numbers:
             yield _Case([*begun(system, number), ("user", text("u", number))])

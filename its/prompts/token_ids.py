@@ -74,7 +74,14 @@ class PromptReader:
             {**self._tokens, "messages": [dict(turn) for turn in chat], "add_generation_prompt": prompt}
             for chat in chats
         ]
-        return rendered_chats(self._template, given)
+        texts = rendered_chats(self._template, given)
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                found = f"U+{ord(text[error.start]):04X}"
+                raise DataError(f"the text has {found}, half of a character, which no tokenizer reads") from error
+        return texts
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text that contains its special tokens."""
@@ -143,7 +150,7 @@ class PromptReader:
 
 
 def batches(items: Sequence[Any], sizes: Sequence[int], limit: int, most: int = CHUNK) -> Iterator[list[Any]]:
-    """The items in order in groups of at most `most` and of a size of at most `limit`; a larger item is a group."""
+    """The items in order in groups of at most `most` and of a size of at most `limit`; a larger one alone."""
     group: list[Any] = []
     total = 0
     for item, size in zip(items, sizes, strict=True):

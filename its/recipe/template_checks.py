@@ -254,9 +254,7 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
         frame, place = (own, f"`prompt.models.{name}.system`") if "system" in own else (prompt, "`prompt.system`")
         framed = bool(frame.get("system"))
         of_system += [place] if framed else []
-        for item in {
-            *filter(lambda item: isinstance(item, str), [*list_at(design, "train"), *list_at(design, "test")])
-        }:
+        for item in map(str, [*list_at(design, "train"), *list_at(design, "test")]):
             strategy = table_at(strategies, item)
             in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
             of_system += [f"`strategies.{item}`, `place: system`"] if in_system else []
@@ -264,8 +262,8 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
     asked: set[bool] = set()
     examples, starts = False, []
     if table_at(values, "writer").get("model") == name:
-        for item, strategy in strategies.items():
-            persona = table_at(strategy, "persona")
+        for item in _in_design(values):
+            persona = table_at(table_at(strategies, item), "persona")
             if persona:
                 asked.add(bool(persona.get("system")))
                 of_system += [f"`strategies.{item}.persona.system`"] if persona.get("system") else []
@@ -291,6 +289,19 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
         thoughts=any(found is True or (found is None and marks is not None) for found in thoughts),
         plain=not thoughts or not all(found is True for found in thoughts),
     )
+
+
+def _in_design(values: Mapping[str, Any]) -> list[str]:
+    """The strategies of the design, and those that their controls are made from."""
+    design, strategies = table_at(values, "design"), table_at(values, "strategies")
+    names = dict.fromkeys(map(str, [*list_at(design, "train"), *list_at(design, "test")]))
+    waiting = list(names)
+    while waiting:
+        strategy = table_at(strategies, waiting.pop())
+        sources = [str(table_at(strategy, way).get(field)) for way, field in DERIVED.items() if strategy.get(way)]
+        waiting += [source for source in sources if source not in names]
+        names |= dict.fromkeys(sources)
+    return list(names)
 
 
 def _has_thoughts(entry: Mapping[str, Any]) -> bool | None:

@@ -185,6 +185,16 @@ def row_readers(study: Study) -> tuple[list[RowReader], dict[str, str]]:
     return list(found.values()), why
 
 
+def row_reader(study: Study, name: str) -> RowReader:
+    """The reader of one model.
+
+    Raises:
+        MissingError: if its tokenizer is not available.
+        DataError: as `row_readers`.
+    """
+    return _reading(study, name, study.recipe.models[name])[1]()
+
+
 def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...], Callable[[], RowReader]]:
     """What distinguishes a model's rows from those of others, and a function that makes its reader.
 
@@ -201,7 +211,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         model = ready_model(name, declared, study.project, study.home, say)
     tokenizer = model_file(model, "tokenizer.json")
     if tokenizer is None:
-        raise MissingError(f"`{name}` has no `tokenizer.json`")
+        raise MissingError(f"`{name}` has no `tokenizer.json`", "tokens are counted with the fast tokenizer's file")
     template = final_template(model)
     if template is None:
         raise DataError(
