@@ -347,12 +347,12 @@ def _converted(
         spec["output"] = str(work)
         spec_path = home / "models" / f"{target.name}.spec.json"
         write_json(spec_path, spec)
-        _convert(name, spec_path, project, home, say)
+        _convert(name, spec_path, work, project, home, say)
         work.rename(target)
     return target
 
 
-def _convert(name: str, spec: Path, project: Path, home: Path, say: Callable[[str], None]) -> None:
+def _convert(name: str, spec: Path, work: Path, project: Path, home: Path, say: Callable[[str], None]) -> None:
     environment = find_environment("axolotl", project, home)
     log = home / "logs" / f"{spec.stem}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -367,7 +367,7 @@ def _convert(name: str, spec: Path, project: Path, home: Path, say: Callable[[st
             preexec_fn=die_with_parent,
         )
     if done.returncode == REFUSED:
-        reason = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-1]
+        reason = (work / "refused.txt").read_text(encoding="utf-8")
         raise DataError(
             f"models.{name}.source: {reason}", "take the model from the hub (`kind: hub`) or a folder (`kind: folder`)"
         )

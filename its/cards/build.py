@@ -51,6 +51,7 @@ def build_card(
     made_by: Mapping[str, str],
     near: Mapping[str, int] | None = None,
     as_text: int | None = None,
+    trimmed: int = 0,
 ) -> dict[str, Any]:
     """The card of a prepared problem set. Equal arguments give equal bytes: no date, no machine in it.
 
@@ -68,6 +69,7 @@ def build_card(
         made_by: what else the rows depend on: the version of ITS, hashes of environment locks.
         near: of a benchmark, how many `problems` repeat an earlier one nearly, and `of` how many; None: not counted.
         as_text: of a benchmark, how many references cannot be read to their end, so that answers are compared as text.
+        trimmed: solutions as read, before any step, whose outer white space was removed.
     """
     return {
         "card_version": CARD_VERSION,
@@ -89,6 +91,7 @@ def build_card(
         "overlaps": {"rows": len(overlaps), "benchmarks": _common(row["benchmark"] for row in overlaps)},
         **({} if near is None else {"near_repeats": dict(near)}),
         **({} if as_text is None else {"references_as_text": as_text}),
+        **({"solutions_trimmed": trimmed} if trimmed else {}),
         "files": dict(files),
         "examples": counts.examples,
     }

@@ -16,6 +16,8 @@ from its.shown import shown
 
 MAX_FILES = 100
 """Of one part that a card lists; card.json has all."""
+MAX_NAMES = 20
+"""Of problems that a card lists in a sentence; the JSON has all."""
 MAX_INLINE = 500
 """Characters of a foreign text outside of a fence."""
 _MARKS = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
@@ -69,6 +71,10 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
         yield from ((f"(of {near['of']} different ones)." if near["problems"] else "(and no text occurs twice)."), "")
     if as_text := card.get("references_as_text"):
         yield from (f"References that are compared as text, since they cannot be read to their end: {as_text}.", "")
+    if trimmed := card.get("solutions_trimmed"):
+        solutions = "1 solution" if trimmed == 1 else f"{trimmed} solutions"
+        yield from (f"White space at the ends of {solutions} was removed: chat templates trim it.", "")
+    yield from _too_long(card.get("too_long"))
     yield from (f"{level}# Declared", "")
     yield from _fence(json.dumps(card["declared"], indent=2, ensure_ascii=False), "json")
     yield from (f"{level}# Created by", "")
@@ -77,6 +83,17 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield from (f"{level}# Samples", "")
     for example in card["examples"]:
         yield from _example(example, _code(example["problem_id"]), ("text", "reference", "solution"))
+
+
+def _too_long(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """What is not trained on, since a row is longer than the limit."""
+    if found is None:
+        return
+    count, names = found["problems"], found["problem_ids"]
+    problems = "1 problem is" if count == 1 else f"{count} problems are"
+    yield f"{problems} left out of training under every strategy: a row is longer than `train.sequence_length`,"
+    more = f" and {count - MAX_NAMES} more" if count > MAX_NAMES else ""
+    yield from (f"{found['sequence_length']} tokens ({', '.join(map(_code, names[:MAX_NAMES]))}{more}).", "")
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -88,6 +88,7 @@ class _Card(BaseModel):
     overlaps: _Overlaps
     near_repeats: _NearRepeats | None = None
     references_as_text: int | None = None
+    solutions_trimmed: int | None = None
     files: dict[str, str]
     examples: list[_Example]
 

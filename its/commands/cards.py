@@ -19,6 +19,7 @@ from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
 from its.store import Store
 from its.store.stats import count_by_session
+from its.study.row_lengths import left_out
 from its.study.study import Study
 from its.types import Query
 
@@ -63,7 +64,7 @@ def set_card(study: Study, name: str, strategy: str | None) -> dict[str, Any]:
 
 
 def problem_card(study: Study, name: str) -> dict[str, Any]:
-    """The card that stage `prepare` wrote for a set.
+    """The card that stage `prepare` wrote for a set, and what `query` left out of training for its length.
 
     Raises:
         DataError: if params.yaml declares no such set, or the card is of another version.
@@ -71,7 +72,15 @@ def problem_card(study: Study, name: str) -> dict[str, Any]:
     """
     list(_declared(study, name))
     path = study.card_path(name)
-    return checked_card(read_json(path), str(path))
+    card = checked_card(read_json(path), str(path))
+    out = left_out(study, name)
+    if out is not None:
+        card["too_long"] = {
+            "sequence_length": out.sequence_length,
+            "problems": len(out.problem_ids),
+            "problem_ids": out.problem_ids,
+        }
+    return card
 
 
 def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:

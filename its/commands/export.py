@@ -16,6 +16,7 @@ from its.cards.markdown import card_markdown
 from its.commands.cards import set_card
 from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
+from its.study.row_lengths import left_out
 from its.study.study import Study, join_query_id
 from its.types import Problem, Query
 
@@ -133,7 +134,11 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
     personas = study.personas(name, strategy)
     path = study.queries_path(own, name, strategy)
     queries = {row.query_id: row for row in read_rows(path, Query, key=lambda row: row.query_id)}
+    too_long = left_out(study, name) if own == "train" else None
+    gone = set() if too_long is None else set(too_long.problem_ids)
     for problem in _problems(study, name):
+        if problem.problem_id in gone:
+            continue
         query = queries.get(join_query_id(name, problem.problem_id, strategy))
         if query is None or problem.problem_id not in personas:
             what = "query" if query is None else "persona"

@@ -119,6 +119,11 @@ def pinned_template(source: str, name: str, pinned: str | None, values: Mapping[
     return _clock_line(source, pinned) + _settings(values or {}) + source
 
 
+def with_values(source: str, values: Mapping[str, Any]) -> str:
+    """The template with values in its first lines; unchanged if it cannot be parsed, so that faults have its lines."""
+    return source if _parsed(source) is None else _settings(values) + source
+
+
 def is_pinned_template(text: str, pinned: str | None, values: Mapping[str, Any]) -> bool:
     """Whether a text is what `pinned_template` makes of some template with this date and these values.
 
@@ -148,6 +153,41 @@ def _clock_line(source: str, pinned: str | None) -> str:
 def _settings(values: Mapping[str, Any]) -> str:
     """The lines that set values, ordered by name."""
     return "".join(f"{{%- set {key} = {_literal(value)} %}}\n" for key, value in sorted(values.items()))
+
+
+def own_names(source: str) -> frozenset[str]:
+    """The names that a template sets itself, somewhere; none if it cannot be parsed."""
+    tree = _parsed(source)
+    return frozenset(name.name for name in _all(tree, nodes.Name) if name.ctx != "load") if tree else frozenset()
+
+
+def reads_parts(source: str) -> bool:
+    """Whether a template loops over the content of a turn: then vLLM may pass it as a list of parts.
+
+    vLLM 0.32 looks for such loops; where this finds one and vLLM none, it passes the text.
+    """
+    tree = _parsed(source)
+    if tree is None:
+        return False
+    passed = {"content"}
+    macros = {macro.name: [argument.name for argument in macro.args] for macro in _all(tree, nodes.Macro)}
+    for call in _all(tree, nodes.Call):
+        names = macros.get(call.node.name, []) if isinstance(call.node, nodes.Name) else []
+        passed |= {name for name, value in zip(names, call.args, strict=False) if _is_content(value)}
+        passed |= {item.key for item in call.kwargs if item.key in names and _is_content(item.value)}
+    return any(
+        _is_content(loop.iter) or (isinstance(loop.iter, nodes.Name) and loop.iter.name in passed)
+        for loop in _all(tree, nodes.For)
+    )
+
+
+def _is_content(value: nodes.Node | None) -> bool:
+    """Whether an expression is the content of a turn, or a part of it."""
+    if isinstance(value, nodes.Filter) or (isinstance(value, nodes.Getitem) and isinstance(value.arg, nodes.Slice)):
+        return _is_content(value.node)
+    if isinstance(value, nodes.Getitem):
+        return isinstance(value.arg, nodes.Const) and value.arg.value == "content"
+    return isinstance(value, nodes.Getattr) and value.attr == "content"
 
 
 def _with_line_feeds(text: str) -> str:

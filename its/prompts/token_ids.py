@@ -143,7 +143,7 @@ class PromptReader:
 
 
 def batches(items: Sequence[Any], sizes: Sequence[int], limit: int, most: int = CHUNK) -> Iterator[list[Any]]:
-    """The items in order in groups of at most `most` and of a size of at most `limit`; a larger one stands alone."""
+    """The items in order in groups of at most `most` and of a size of at most `limit`; a larger item is a group."""
     group: list[Any] = []
     total = 0
     for item, size in zip(items, sizes, strict=True):

@@ -311,6 +311,16 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
         yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
     openai = engine.get("openai")
     served = openai.get("served") if isinstance(openai, Mapping) else None
+    sent = table_at(table_at(engine, "options"), "chat_template_kwargs")
+    for name in table_at(values, "models") if engine.get("kind") == "openai" else ():
+        own = table_at(table_at(table_at(values, "models"), name), "template_kwargs")
+        for key in sorted(own.keys() & sent.keys()):
+            if own[key] != sent[key]:
+                yield (
+                    ("models", name, "template_kwargs", key),
+                    f"`models.{name}.template_kwargs.{key}` and `engine.options.chat_template_kwargs.{key}` differ",
+                    "keep that of the model: it is also written into the template that is trained",
+                )
     design = table_at(values, "design")
     known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
     for name in served if isinstance(served, Mapping) else ():

@@ -53,6 +53,8 @@ class SetCard(_Data):
     path: str
     rows: str | None = None
     """The denominator as text. None: not a benchmark, or no rows were removed by a rule of a card."""
+    left_out: str | None = None
+    """Which problems are not trained on, as text. None: no row is longer than `train.sequence_length`."""
 
 
 class LossStep(_Data):

@@ -21,6 +21,9 @@ from its.sources.records import Series, Table
 from its.streams import Stream, streamed
 from its.types import Problem, Rejected
 
+TRIMMED = "solutions_trimmed"
+"""Key of the result for how many solutions, or thoughts beside them, had outer white space; absent if none had."""
+
 
 @streamed
 def load_problems(
@@ -38,7 +41,8 @@ def load_problems(
     Returns:
         The problems, and in their places the faulty rows, at most `declared.tolerate.rows`. The result is what the
         source really is: its entry, with the `sha256` of a file, over the very bytes that the rows came from;
-        `revision` of a hub dataset; `files` and `ignored` of a folder or a pattern; `parts` of several.
+        `revision` of a hub dataset; `files` and `ignored` of a folder or a pattern; `parts` of several; and the number
+        under `TRIMMED`.
 
     Raises:
         FaultsError: at the start, if `fields` is faulty; after the last problem, if more rows are faulty than
@@ -65,7 +69,7 @@ def load_problems(
     tables = [
         Stream(_hub_table(part) if part.entry["kind"] == "hub" else _file_tables(part, project)) for part in parts
     ]
-    yield from map_series(
+    trimmed = yield from map_series(
         [
             Series(part.name or _label(part), stream, f"{part.name}/" if part.name else "")
             for part, stream in zip(parts, tables, strict=True)
@@ -76,8 +80,9 @@ def load_problems(
         preset=declared.preset,
         tolerated=declared.tolerate.rows if declared.tolerate else 0,
     )
+    white_space = {TRIMMED: trimmed} if trimmed else {}
     if not first.name:
-        return {**first.entry, **tables[0].result}
+        return {**first.entry, **tables[0].result, **white_space}
     known = [{key: value for key, value in part.entry.items() if value is not None} for part in parts]
     return {
         "kind": "parts",
@@ -85,6 +90,7 @@ def load_problems(
             {"name": part.name, **entry, **stream.result}
             for part, entry, stream in zip(parts, known, tables, strict=True)
         ],
+        **white_space,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from its.errors import DataError
@@ -27,7 +27,7 @@ def map_series(
     *,
     preset: str | None = None,
     tolerated: int = 0,
-) -> Iterator[Problem | Rejected]:
+) -> Generator[Problem | Rejected, None, int]:
     """Yield a problem for each good row and a `Rejected` for each faulty one that is tolerated, in order of the source.
 
     A row without a mapped id is named by its position, faulty rows counted, so fixing one renames no other.
@@ -40,6 +40,9 @@ def map_series(
         preset: whose `fields` these are; None: the recipe's own.
         tolerated: how many rows may be faulty.
 
+    Returns:
+        How many solutions, or thoughts in a field of their own, had white space at their ends, which is dropped.
+
     Raises:
         FaultsError: before the first row, if `fields` is faulty; after the last, if more than `tolerated` rows are
             (where no row of a table has a mapped column, one fault says so), or if a mapped field is in no row.
@@ -48,7 +51,7 @@ def map_series(
     reader = FieldReader(fields, required, label, preset)
     quarantine = Quarantine(tolerated)
     ids = _Ids()
-    tables = rows = 0
+    tables = rows = trimmed = 0
     for part in series:
         index = -1
         for table in part.tables:
@@ -69,6 +72,7 @@ def map_series(
                     raw = record.raw if record.fault else kept(record.value)
                     rejected = quarantine.reject(place, error.faults, raw)
                 else:
+                    trimmed += _is_trimmed(values)
                     yield problem
                     continue
                 if rejected is not None:
@@ -87,6 +91,7 @@ def map_series(
     if not rows:
         raise DataError(f"{where}: no row", "is it the right file, subset and split?")
     reader.raise_unseen(where)
+    return trimmed
 
 
 class _Ids:
@@ -140,6 +145,12 @@ def _problem(values: Values, problem_id: str, source: str, place: str) -> Proble
         row=place,
         meta=meta,
     )
+
+
+def _is_trimmed(values: Values) -> bool:
+    """Whether a solution or its thought has white space at its ends."""
+    texts = (values.texts.get(name) or "" for name in ("solution", "thinking"))
+    return any(text != text.strip() for text in texts)
 
 
 def _lettered(text: str, options: list[str], problem_id: str, meta: dict[str, Any]) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import row_file, write_json, write_json_lines, write_rows
+from its.sources.load import TRIMMED
 from its.study.problem_sets import as_text_note, compared_as_text, grading_tools, read_set, ungraded_row
 from its.study.study import Study
 from its.types import Problem
@@ -53,6 +54,8 @@ def run(study: Study, name: str) -> str:
                 counts.add(problem)
                 write(problem)
     curated = curating.result
+    origin = {**source.result}
+    trimmed = origin.pop(TRIMMED, 0)
     rejected = [*curated.rejected, *(ungraded_row(problem, fault) for problem, fault in curated.ungraded)]
     write_rows(folder / "quarantine.jsonl", rejected)
     overlaps = [asdict(overlap) for overlap in curated.overlaps]
@@ -61,7 +64,7 @@ def run(study: Study, name: str) -> str:
         name=name,
         kind="dataset" if isinstance(declared, Dataset) else "benchmark",
         declared=declared.model_dump(exclude_none=True),
-        origin=source.result,
+        origin=origin,
         seed=recipe.seed,
         steps=[asdict(step) for step in curated.steps],
         counts=counts,
@@ -69,6 +72,7 @@ def run(study: Study, name: str) -> str:
         overlaps=overlaps,
         near=near,
         as_text=None if as_text is None else len(as_text),
+        trimmed=trimmed,
         files={str(path.relative_to(study.project)): file_sha256(path)},
         made_by={"its": its.__version__, "grader": GRADER_VERSION, **_locks(study.project)},
     )
@@ -78,7 +82,8 @@ def run(study: Study, name: str) -> str:
     steps = ", ".join(f"{step.step}: {step.after}" for step in curated.steps)
     faulty = f"; faulty rows in data/cards/{name}/quarantine.jsonl: {len(rejected)}" if rejected else ""
     text = f"; {as_text_note(as_text)}" if as_text else ""
-    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){faulty}{text}"
+    trims = f"; white space at the ends of {trimmed} solutions removed" if trimmed else ""
+    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){faulty}{trims}{text}"
 
 
 def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:

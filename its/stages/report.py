@@ -37,6 +37,7 @@ from its.results import (
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
 
@@ -237,7 +238,12 @@ def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
         path = study.card_path(name).with_name("card.md")
         if path.is_file():
             rows = told_denominator(counted[name]) if name in counted else None
-            cards.append(SetCard(set=name, path=str(path.relative_to(study.project)), rows=rows))
+            gone = left_out(study, name)
+            told = None
+            if gone is not None:
+                count = "1 problem" if len(gone.problem_ids) == 1 else f"{len(gone.problem_ids)} problems"
+                told = f"{count} left out of training: a row is longer than {gone.sequence_length} tokens"
+            cards.append(SetCard(set=name, path=str(path.relative_to(study.project)), rows=rows, left_out=told))
     return cards
 
 

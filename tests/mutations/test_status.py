@@ -21,6 +21,7 @@ import graph
 import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
+from fakes.tiny_tokenizer import TinyTokenizer
 from running import user_environment
 
 from its.recipe.document import read_document
@@ -307,6 +308,9 @@ CHANGES = [
     param('user: "{{ query }}"', 'user: "Now {{ query }}"', "query", "report"),
     param("query: prompts/query_persona_first.j2", "query: prompts/query_persona_last.j2", "query"),
     param("learning_rate: 1.0e-4", "learning_rate: 2.0e-4", TRAINED, "report"),
+    param("  sequence_length: 4096", "  sequence_length: 4095", "query", TRAINED, "report"),
+    param("  sequence_length: 4096", "  sequence_length: 4096\n  long_rows: drop", "query", "report"),
+    param("  sequence_length: 4096", "  sequence_length: 61\n  long_rows: drop", "persona"),
     param("dtype: bfloat16", "dtype: float16", "persona", "generate", "report"),
     param("enforce_eager: true", "enforce_eager: false", "persona", "generate", "report"),
     param("  max_tokens: 256", "  max_tokens: 255", "generate", "report"),
@@ -411,6 +415,7 @@ class Ran:
         base = self.project / "base"
         base.mkdir()
         (base / "config.json").write_text("{}", encoding="utf-8")
+        TinyTokenizer().save(base)
         rows = [{"question": f"Ann has {n} pens. How many?", "answer": f"She has {n}. #### {n}"} for n in range(1, 9)]
         text = "".join(json.dumps(row) + "\n" for row in [*rows, rows[0]])
         (self.project / "data" / "sources" / "own.jsonl").write_text(text, encoding="utf-8")
@@ -429,6 +434,7 @@ class Ran:
         for old, new in (
             ("  test: [none, random]", "  test: [none, random, noise]"),
             ("  draws: 10000", "  draws: 200"),
+            ("  sequence_length: 256", "  sequence_length: 4096"),
             ("  n: 1\n  temperature: 0.0", "  n: 2\n  temperature: 1.0"),
             ("strategies:\n", NOISE),
             (checks, CHECKS),

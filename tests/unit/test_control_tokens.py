@@ -156,6 +156,10 @@ def test_every_text_of_every_set_is_looked_at(study: Study, edit: Callable[..., 
     assert "problem_id `test_00000`: the problem contains the control token `<|im_end|>`" in said[2][1]
     assert all("control_tokens: allow" in str(fault.hint) for fault in caught.value.faults)
     edit(('  user: "{{ query }}"', '  user: "{{ query }}"\n  control_tokens: allow'))
+    # Allowed or not, a model that is trained on an end of turn within a solution would stop there.
+    with pytest.raises(FaultsError, match=r"writes the end of turn `<\|im_end\|>` 2 times"):
+        run_stage("query")
+    _change(study.problems_path("arithmetic"), Problem, 1, solution="<think>a</think> It is 5.<|endoftext|>")
     assert "6 train, 6 test queries" in run_stage("query")
 
 

@@ -107,6 +107,33 @@ def test_steps_follow_each_other_and_are_counted(of_files: Callable[..., Study])
     assert overlap["text"] == overlap["benchmark_text"] == test[0]["q"]
 
 
+def test_outer_white_space_of_solutions_is_removed_and_counted(of_files: Callable[..., Study]) -> None:
+    """A chat template may trim it: then training would see another text than the row has."""
+    train = _rows(6)
+    study = of_files(train, _rows(2, 100))
+    plain = run_stage("prepare", "arithmetic")
+    rows = study.problems_path("arithmetic").read_bytes()
+    card = study.card_path("arithmetic").with_name("card.md").read_text(encoding="utf-8")
+    assert "white space" not in plain.lower() + card.lower()
+    assert "solutions_trimmed" not in _card(study, "arithmetic")
+    study = of_spaced(train, study)
+    said = run_stage("prepare", "arithmetic")
+    assert study.problems_path("arithmetic").read_bytes() == rows
+    assert _card(study, "arithmetic")["solutions_trimmed"] == 2
+    assert "; white space at the ends of 2 solutions removed" in said
+    card = study.card_path("arithmetic").with_name("card.md").read_text(encoding="utf-8")
+    assert "White space at the ends of 2 solutions was removed" in card
+
+
+def of_spaced(train: Rows, study: Study) -> Study:
+    """The same file with white space at the ends of two solutions."""
+    spaced = [dict(row) for row in train]
+    spaced[0]["s"], spaced[3]["s"] = f"\n {spaced[0]['s']}", f"{spaced[3]['s']}\n\n"
+    lines = (json.dumps(row) + "\n" for row in spaced)
+    (study.project / "data" / "sources" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+    return study
+
+
 def test_decontamination_knows_the_problems_that_the_benchmark_leaves_out(of_files: Callable[..., Study]) -> None:
     """A filter and a sample change what is measured today, and not what a model must not be trained on."""
     train, test = _rows(5), _rows(8, 100)

@@ -90,7 +90,8 @@ def test_lines_are_those_of_the_fields(project: Path) -> None:
 def test_the_lines_are_of_the_kind_that_is_declared(project: Path) -> None:
     document = read_document(project / "params.yaml")
     wheel, *others = fields_text(described("models.smollm2_135m.source"), document).split("\n\nmodels.")
-    assert len(others) == 3 and "params.yaml:" in wheel and "params.yaml:" not in "".join(others)
+    assert len(others) == 3
+    assert "params.yaml:" in wheel and "params.yaml:" not in "".join(others)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,19 @@ RICH = {
             "special_tokens": {"eos": "e", "pad": "p"},
             "chat_template": "prompts/chatml.jinja",
         },
+        "wheels": {
+            "source": {
+                "kind": "wheels",
+                "parts": [
+                    {"package": "a", "version": "1", "file": "a/b.0", "sha256": "0" * 64},
+                    {"package": "b", "version": "2", "file": "b", "sha256": "1" * 64},
+                ],
+                "sha256": "2" * 64,
+            },
+            "dtype": "bfloat16",
+            "context_length": 64,
+            "special_tokens": {"eos": "e", "pad": "p"},
+        },
         "hub": {
             "source": {"kind": "hub", "id": "a/b", "revision": "0123456"},
             "dtype": "float32",
@@ -258,7 +271,7 @@ def test_it_never_refuses_what_its_accepts_and_sees_nearly_all_else() -> None:
         (("generation", "n"), 0, "0 is less than the minimum of 1"),
         (("generation", "top_p"), 1.1, "1.1 is greater than the maximum of 1"),
         (("generation", "top_p"), None, "None is not of type 'number'"),
-        (("models", "hub", "source", "kind"), "hubb", "'hubb' is not one of ['wheel', 'hub', 'folder']"),
+        (("models", "hub", "source", "kind"), "hubb", "'hubb' is not one of ['wheel', 'wheels', 'hub', 'folder']"),
         (("models", "hub", "source", "pth"), "x", "'pth' was unexpected"),
         (("models", "hub", "source", "revision"), "main", "'main' does not match"),
         (("datasets", "parts", "source", 0, "split"), "x", "'split' was unexpected"),
