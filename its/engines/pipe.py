@@ -3,8 +3,8 @@
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
 "model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for
 each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
-"error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot continue. The worker's
-parent is `workers/keeper.py`, which ends whatever the engine started.
+"error"}, maybe with a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
+continue. The worker's parent is `workers/keeper.py`, which ends whatever the engine started.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
 from its.recipe.launcher import started_processes
 from its.recipe.presets import PRESETS
-from its.recipe.schema import DERIVED
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
+from its.recipe.schema import DERIVED
 from its.recipe.source_checks import source_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
