@@ -11,7 +11,7 @@ A problem_id may contain `/`; the names of sets, strategies and checkpoints may 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -56,14 +56,14 @@ def find_target(
     *,
     sets: Mapping[str, SetIds],
     checkpoints: Sequence[str],
-    samples: int,
+    samples: Callable[[str, str], int],
     checkpoint: str | None = None,
     sample: int | None = None,
 ) -> Target:
     """The row that an id refers to.
 
     Args:
-        samples: responses per query.
+        samples: responses per query, of a checkpoint on a benchmark.
         checkpoint, sample: of the response, if the id names a query.
 
     Raises:
@@ -124,14 +124,14 @@ def _narrowed(target: Target, checkpoint: str | None, sample: int | None) -> Ite
     )
 
 
-def _completed(target: Target, checkpoints: Sequence[str], samples: int) -> Iterator[Target]:
+def _completed(target: Target, checkpoints: Sequence[str], samples: Callable[[str, str], int]) -> Iterator[Target]:
     """A response without a checkpoint or sample stands for all of them; a sample beyond the design's for none."""
     if target.kind != "response":
         yield target
         return
-    indexes = range(samples) if target.sample is None else [target.sample] if target.sample < samples else []
     for checkpoint in checkpoints if target.checkpoint is None else [target.checkpoint]:
-        for index in indexes:
+        indexes = range(samples(checkpoint, str(target.set_name)))
+        for index in indexes if target.sample is None else [target.sample] if target.sample in indexes else []:
             yield replace(target, checkpoint=checkpoint, sample=index)
 
 

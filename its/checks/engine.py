@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from its.engines.options import VllmSettings, option_faults
@@ -12,11 +12,13 @@ from its.environments import find_environment
 from its.errors import Fault
 from its.home import its_home
 from its.recipe.load import Document
+from its.recipe.sampling_checks import all_sampled
 from its.recipe.schema import Recipe
+from its.recipe.values import Location, dotted
 
 
 def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
-    """The faults of `engine.options` and `engine.environment` of those recipes whose engine is vLLM.
+    """The faults of `engine.options`, `engine.environment` and all sampling of those recipes whose engine is vLLM.
 
     Settings are checked as those of a GPU's build, with each model of the design: a recipe is written on a laptop, and
     what this machine adds for its CPU is not part of it.
@@ -26,7 +28,7 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
         RunError: if the check itself fails.
     """
     home = its_home(project)
-    checked: list[tuple[Document, VllmSettings]] = []
+    checked: list[tuple[Document, Mapping[str, Location], VllmSettings]] = []
     for document, recipe in recipes:
         if recipe.engine.kind != "vllm":
             continue
@@ -35,18 +37,27 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
             declared = recipe.models[name]
             model = EngineModel(name, name, "", declared.dtype, declared.context_length)
             settings = worker_settings(model, options, variables, build="vllm")
-            checked.append((document, VllmSettings(*settings)))
+            checked.append((document, {}, VllmSettings(*settings)))
+        for sampled in all_sampled(document.values):
+            values = {name: value for name, value in sampled.values.items() if name != "n"}
+            if values:
+                checked.append((document, sampled.places, VllmSettings({}, {}, values)))
     if not checked:
         return []
     environment = find_environment("vllm", project, home)
-    found = option_faults(environment, [settings for _, settings in checked], home / "logs" / "check-vllm.log")
-    faults = [
-        Fault(
-            document.where(["engine", *fault.path]),
-            f"`engine.{'.'.join(map(str, fault.path))}`: {fault.message}",
-            fault.hint,
-        )
-        for (document, _), several in zip(checked, found, strict=True)
-        for fault in several
-    ]
+    found = option_faults(environment, [settings for _, _, settings in checked], home / "logs" / "check-vllm.log")
+    faults = []
+    for (document, places, _), several in zip(checked, found, strict=True):
+        for fault in several:
+            where = _where(fault.path, places)
+            faults.append(Fault(document.where(where), f"`{dotted(where)}`: {fault.message}", fault.hint))
     return list(dict.fromkeys(faults))
+
+
+def _where(path: Sequence[str | int], places: Mapping[str, Location]) -> Location:
+    """The place in a recipe of a fault of its engine, or of a request's settings, which overlays may give."""
+    if path[0] != "sampling":
+        return ("engine", *path)
+    if len(path) > 1 and path[1] in places:
+        return (*places[str(path[1])], *path[2:])
+    return next(iter(places.values()))[:-1]

@@ -52,7 +52,7 @@ def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: in
         row_id,
         sets=_sets(study),
         checkpoints=list(checkpoints),
-        samples=study.recipe.generation.n,
+        samples=lambda name, benchmark: study.recipe.generation.of(checkpoints[name].model, benchmark).n,
         checkpoint=checkpoint,
         sample=sample,
     )
@@ -106,7 +106,7 @@ class _Trace:
         if target.kind == "checkpoint":
             return
         if target.kind in ("response", "query"):
-            yield from self._query(target)
+            yield from self._query(target, checkpoint)
         yield from self._problem(target)
 
     def _response(self, target: Target, checkpoint: Checkpoint) -> Iterator[Step]:
@@ -166,7 +166,7 @@ class _Trace:
             facts["parity"] = {name: value for name, value in read_json(parity).items() if name not in left_out}
         yield _step("checkpoint", checkpoint.name, self._shown(config) if config.is_file() else None, facts)
 
-    def _query(self, target: Target) -> Iterator[Step]:
+    def _query(self, target: Target, checkpoint: Checkpoint | None) -> Iterator[Step]:
         study = self.study
         set_name, strategy = str(target.set_name), str(target.strategy)
         query_id = join_query_id(set_name, str(target.problem_id), strategy)
@@ -174,6 +174,11 @@ class _Trace:
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
         template = study.recipe.strategies[strategy].query
         text = read_template(study.template_path(template))
+        own = (found[0]["facts"].get("by_model") or {}).get((checkpoint or Checkpoint("")).model)
+        if own is not None:  # the frame of the model that answered
+            found[0]["facts"]["messages"] = own
+        if checkpoint is not None:
+            found[0]["facts"].pop("by_model", None)
         found[0]["facts"] |= {
             "template": f"recipes/{template}",
             "template_sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -21,10 +21,14 @@ class VllmSettings:
 
     All arguments of the worker, not just the recipe's table: whether `max_num_batched_tokens` fits the model's context
     length is visible only with both.
+
+    Args:
+        sampling: settings of a request, as `Request.sampling`; None: none is checked.
     """
 
     options: Mapping[str, Any]
     variables: Mapping[str, str] = field(default_factory=dict)
+    sampling: Mapping[str, Any] | None = None
 
 
 def option_faults(
@@ -32,8 +36,8 @@ def option_faults(
 ) -> list[list[SettingFault]]:
     """The faults of each of the settings; one process in vLLM's environment checks all of them.
 
-    A path begins with `options` or `environment`, as under `engine` in a recipe: ("options", "kv_cache_dtype"). A
-    combination that vLLM refuses is a fault of `options`.
+    A path begins with `options` or `environment`, as under `engine` in a recipe: ("options", "kv_cache_dtype"); or with
+    `sampling`: ("sampling", "extra", "min_tokens"). A combination that vLLM refuses is a fault of the table.
 
     Names, types, listed choices, bounds and combinations are checked as vLLM does it. What depends on a model (whether
     `tensor_parallel_size` divides its attention heads) or on the machine (whether memory is enough) is not checked, and
@@ -49,7 +53,11 @@ def option_faults(
     """
     if not settings:
         return []
-    items = [{"options": dict(item.options), "environment": dict(item.variables)} for item in settings]
+    items = [
+        {"options": dict(item.options), "environment": dict(item.variables)}
+        | ({} if item.sampling is None else {"sampling": dict(item.sampling)})
+        for item in settings
+    ]
     # The shell's variables are not what is checked, and could change what vLLM reports.
     ours = environment_variables("vllm", environment)
     process = {name: value for name, value in ours.items() if not name.startswith("VLLM_")}

@@ -54,7 +54,7 @@ def block_rows(cells: Sequence[Cell]) -> list[BlockResult]:
         if not own:
             continue
         means = _means(own, "by_problem")
-        interval = mean_interval(list(means.values()), responses=own[0].n * len(own))
+        interval = mean_interval(list(means.values()), responses=sum(cell.n for cell in own))
         out.append(
             BlockResult(
                 benchmark=own[0].benchmark,

@@ -112,6 +112,7 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         "benchmark": matrix.benchmark,
         "role": matrix.role,
         "title": matrix.title,
+        "terms": terms(matrix.cells),
         "seeds": matrix.seeds,
         "rows": matrix.rows,
         "columns": matrix.columns,

@@ -32,10 +32,12 @@ class _Excerpt(_Data):
 
 
 class ReportedCell(CellResult):
-    """A cell with the denominator of its benchmark."""
+    """A cell with the denominator of its benchmark, and how its responses were sampled."""
 
     rows_read: int | None = None
     """Rows of the benchmark before rules removed some. None: there is no card of these problems."""
+    sampling: str | None = None
+    """The settings in which the cells of the study differ: `temperature 0.6`. None: all were sampled the same way."""
 
 
 class Setting(_Data):

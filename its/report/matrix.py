@@ -111,13 +111,17 @@ def _entry(cells: Sequence[ReportedCell], train: str | None, test: str, pair: Pa
 def terms(cells: Sequence[ReportedCell]) -> str:
     """`200 problems, n = 1, grader v1`; several values of one term are all listed.
 
-    Where rules removed rows of the benchmark, its denominator is stated: `269 problems of 272 rows`.
+    Where rules removed rows of the benchmark, its denominator is stated: `269 problems of 272 rows`. Settings of
+    sampling are stated where the cells of the study differ in them.
     """
     less = any(cell.rows_read is not None and cell.problems < cell.rows_read for cell in cells)
     rows = f" of {_listed([cell.rows_read for cell in cells])} rows" if less else ""
     grader = _listed([cell.grader_version or None for cell in cells])
     problems, n = _listed([cell.problems for cell in cells]), _listed([cell.n for cell in cells])
-    return f"{problems} problems{rows}, n = {n}" + (f", grader v{grader}" if grader else "")
+    sampling = "; ".join(distinct(cell.sampling for cell in cells if cell.sampling))
+    more = [sampling] if sampling else []
+    more += [f"grader v{grader}"] if grader else []
+    return ", ".join([f"{problems} problems{rows}, n = {n}", *more])
 
 
 def _listed(values: Sequence[int | str | None]) -> str:

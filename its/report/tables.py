@@ -43,10 +43,11 @@ def csv_table(study: ReportData) -> str:
     """One line a cell, shares in [0, 1], with the terms of each number; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_CSV)
+    columns = [name for name in _CSV if name != "sampling" or any(cell.sampling for cell in study.cells)]
+    writer.writerow(columns)
     for cell in study.cells:
         values = {**cell.model_dump(), "train": cell.train or "base"}
-        writer.writerow([values[name] for name in _CSV])
+        writer.writerow([values[name] for name in columns])
     return out.getvalue()
 
 

@@ -29,7 +29,12 @@ def run(study: Study) -> str:
     checkpoints = study.checkpoints()
     cells = study.cells()
     wanted = _count(study, cells)  # first: without queries, no model needs to be prepared
-    with Store(study.home / STORE_FILE) as store, open_serving(study, store, checkpoints, "generate") as session:
+    design, of = study.recipe.design, study.recipe.generation.of
+    sampled = {model: [of(model, benchmark) for benchmark in design.benchmarks] for model in design.models}
+    with (
+        Store(study.home / STORE_FILE) as store,
+        open_serving(study, store, checkpoints, "generate", sampled) as session,
+    ):
         prompts = _prompts(study, session, checkpoints)
         session.check = prompts.check
         _ask(study, session, cells, wanted)

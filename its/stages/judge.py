@@ -55,7 +55,8 @@ def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
                 if name not in requests:
                     requests[name] = _request(study, judge, template, problem, verdict.answer, name, model)
     said: dict[str, tuple[Opinion, str]] = {}
-    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [model], "judge") as session:
+    sampled = {judge.model: [judge.sampling]}
+    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [model], "judge", sampled) as session:
         control = control_tokens(study, session, [model])
         for request in requests.values():
             control.look("data/verdicts", f"`{request.request_id}`", [("the question", request.messages[0]["content"])])

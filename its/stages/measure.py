@@ -69,9 +69,8 @@ Ballots = dict[str, dict[tuple[str | None, VerdictName], int]]
 def run(study: Study) -> str:
     """Measure every cell, compare blocks and cells paired by problem, choose a pair, let checkpoints vote."""
     recipe, design, measure = study.recipe, study.recipe.design, study.recipe.measure
-    check_k(
-        {"maj": measure.maj_k, "pass": measure.pass_k, "all": measure.all_k}, recipe.generation.n, design.benchmarks
-    )
+    for n, places in _by_n(study).items():
+        check_k({"maj": measure.maj_k, "pass": measure.pass_k, "all": measure.all_k}, n, places)
     seed_of = partial(derive_seed, recipe.seed)
     settings = _settings(study)
     counted: list[Cell] = []
@@ -93,14 +92,15 @@ def run(study: Study) -> str:
         blocks += block_rows(own)
         pairs += pair_rows(own)
         contrasts = planned_contrasts(own, seed_of, measure.draws)
-        different = {plan.name: _different(settings, plan.blocks, own) for plan in PLANS}
+        told = _with_sampling(study, settings, benchmark)
+        different = {plan.name: _different(told, plan.blocks, own) for plan in PLANS}
         comparisons += [
             Comparison(benchmark=benchmark, **asdict(item), different_settings=different[item.name])
             for item in contrasts
         ]
         efficiency += efficiencies(own, {item.name: item for item in contrasts}, seed_of, measure.draws)
         tests += table_tests(own, seed_of, measure.draws)
-        counts = {vote.key: _vote(study, benchmark, vote, ballots, settings) for vote in voting}
+        counts = {vote.key: _vote(study, benchmark, vote, ballots, told) for vote in voting}
         votes += counts.values()
         ensemble[benchmark] = {key: round(row.accuracy, 4) for key, row in counts.items()}
     selection = selection_rows(counted)
@@ -134,6 +134,28 @@ def _settings(study: Study) -> dict[str, Any]:
     return settings
 
 
+def _by_n(study: Study) -> dict[int, list[str]]:
+    """n -> the benchmarks that have it, or where models differ, `MODEL on BENCHMARK`."""
+    out: dict[int, list[str]] = {}
+    for benchmark in study.recipe.design.benchmarks:
+        n_of = {model: study.recipe.generation.of(model, benchmark).n for model in study.recipe.design.models}
+        same = len(set(n_of.values())) == 1
+        for model, n in n_of.items():
+            places = out.setdefault(n, [])
+            place = benchmark if same else f"{model} on {benchmark}"
+            places += [] if place in places else [place]
+    return out
+
+
+def _with_sampling(study: Study, settings: dict[str, Any], benchmark: str) -> dict[str, Any]:
+    """The settings of each checkpoint with its sampling on one benchmark, which overlays may change."""
+    out = {}
+    for checkpoint in study.checkpoints():
+        generation = study.recipe.generation.of(checkpoint.model, benchmark)
+        out[checkpoint.name] = {**settings[checkpoint.name], "generation": {"n": generation.n, **generation.settings()}}
+    return out
+
+
 def _benchmark(study: Study, benchmark: str, voters: set[StudyCell]) -> tuple[list[Cell], dict[StudyCell, Ballots]]:
     """The cells of one benchmark, checkpoint by checkpoint, and the ballots of the voters among them."""
     problem_ids = [problem.problem_id for problem in study.problems(benchmark)]
@@ -156,7 +178,7 @@ def _read(
         FaultsError: naming every problem without n verdicts, and every unexpected row.
     """
     recipe = study.recipe
-    n, strategies = recipe.generation.n, recipe.strategies
+    n, strategies = recipe.generation.of(checkpoint.model, benchmark).n, recipe.strategies
     block: Block = "base"
     if checkpoint.train is not None:
         block = BLOCK_OF[strategies[checkpoint.train].has_context, strategies[test].has_context]
@@ -273,7 +295,7 @@ def _vote(
         dataset=vote.dataset,
         test=vote.test,
         members=[VoteMember(checkpoint=checkpoint.name, test=test) for checkpoint, _, test in vote.cells],
-        n=next(iter(generation.values())).n,
+        n=study.recipe.generation.of(checkpoints[0].model, benchmark).n,
         accuracy=found.accuracy,
         low=interval.low,
         high=interval.high,
@@ -286,9 +308,7 @@ def _vote(
         tied=found.tied,
         blank=found.blank,
         changed_by_equivalence=found.changed,
-        different_settings=different_settings(
-            [{**settings[checkpoint.name], "generation": own.settings()} for checkpoint, own in generation.items()]
-        ),
+        different_settings=different_settings([settings[checkpoint.name] for checkpoint in checkpoints]),
     )
 
 

@@ -190,7 +190,8 @@ def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     marks = recipe.models[writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
     tokens = 0
-    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage) as session:
+    sampled = {writer.model: [recipe.writer.sampling]}
+    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage, sampled) as session:
         control = control_tokens(study, session, [writer])
         for attempt in range(recipe.writer.attempts):
             waiting = {job.name: job for job in jobs if not job.settled}

@@ -19,6 +19,7 @@ from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
+from its.recipe.schema.study import Generation
 from its.report.build import build_report
 from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
 from its.report.sentences import selection_sentences
@@ -69,12 +70,13 @@ def _summary(study: Study, counted: dict[str, dict[str, Any]]) -> ReportData:
     compared = _results(study, "comparisons.json", Comparisons)
     chosen = _results(study, "selection.json", Selection)
     votes = _results(study, "votes.json", Votes)
+    sampled = _sampled(study)
     return ReportData(
         recipe=study.recipe.recipe,
         description=study.recipe.description,
         design=study.recipe.design.model_dump(),
         confidence=0.95,
-        cells=[_with_rows_read(cell, counted) for cell in cells.cells],
+        cells=[_reported(cell, counted, sampled) for cell in cells.cells],
         blocks=cells.blocks,
         pairs=cells.pairs,
         comparisons=compared.comparisons,
@@ -103,11 +105,26 @@ def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return found, faults
 
 
-def _with_rows_read(cell: CellResult, counted: dict[str, dict[str, Any]]) -> ReportedCell:
+def _reported(
+    cell: CellResult, counted: dict[str, dict[str, Any]], sampled: dict[tuple[str, str], str]
+) -> ReportedCell:
     """A cell with the number of rows its problems were selected from, if the card is of these problems."""
     rows = counted.get(cell.benchmark)
     read = rows["read"] if rows is not None and rows["kept"] == cell.problems else None
-    return ReportedCell(**dict(cell), rows_read=read)
+    return ReportedCell(**dict(cell), rows_read=read, sampling=sampled.get((cell.model, cell.benchmark)))
+
+
+def _sampled(study: Study) -> dict[tuple[str, str], str]:
+    """(model, benchmark) -> the settings of sampling in which the cells of the study differ; {} where they do not."""
+    design, generation = study.recipe.design, study.recipe.generation
+    cells = {(m, b): generation.of(m, b).settings() for m in design.models for b in design.benchmarks}
+    names = dict.fromkeys(name for settings in cells.values() for name in settings)
+    differing = [name for name in names if len({str(settings.get(name)) for settings in cells.values()}) > 1]
+    return {
+        cell: ", ".join(f"{name} {settings.get(name, 'not set')}" for name in differing)
+        for cell, settings in cells.items()
+        if differing
+    }
 
 
 def _results(study: Study, name: str, kind: type[File]) -> File:
@@ -218,7 +235,7 @@ def _settings(study: Study) -> list[Setting]:
             **recipe.writer.sampling.settings(),
         },
         "training": writable(recipe.train.model_dump()),
-        "generation": recipe.generation.model_dump(),
+        "generation": writable(_generation(recipe.generation)),
         "engine": writable({"kind": recipe.engine.kind, **recipe.engine.options}),
         "prompt": recipe.prompt.model_dump(),
         "study": {"seed": recipe.seed, "bootstrap draws": recipe.measure.draws},
@@ -229,6 +246,15 @@ def _settings(study: Study) -> list[Setting]:
         for name, value in values.items()
         if value not in (None, [], {})
     ]
+
+
+def _generation(generation: Generation) -> dict[str, Any]:
+    """The settings of sampling, those of overlays by their place: `benchmarks.aime24.n`."""
+    out = {**generation.settings(), "n": generation.n}
+    for section, overlays in (("models", generation.models), ("benchmarks", generation.benchmarks)):
+        for name, overlay in overlays.items():
+            out |= {f"{section}.{name}.{key}": value for key, value in overlay.model_dump(exclude_none=True).items()}
+    return out
 
 
 def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
@@ -286,7 +312,7 @@ def _examples(study: Study) -> list[Example]:
                 test=test,
                 problem=problem.text,
                 persona=_persona(study, benchmark, test, problem.problem_id),
-                query="\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
+                query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
                 response=response.text,
                 reference=problem.reference,
                 answer=verdict.answer,
@@ -327,13 +353,10 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[s
             shared = sum(_folded(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
                 out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
-    generation = study.recipe.generation
     out += setting_warnings(found.comparisons, found.votes)
-    out += [
-        text
-        for cell in found.cells
-        for text in cell_warnings(cell, max_tokens=generation.max_tokens, temperature=generation.temperature)
-    ]
+    for cell in found.cells:
+        generation = study.recipe.generation.of(cell.model, cell.benchmark)
+        out += cell_warnings(cell, max_tokens=generation.max_tokens, temperature=generation.temperature)
     return out
 
 

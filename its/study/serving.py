@@ -46,13 +46,20 @@ def base_model(study: Study, name: str) -> EngineModel:
     return ready_model(name, declared, study.project, study.home, say, make=kind != "replay", rendered=kind in OURS)
 
 
-def open_serving(study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str) -> Session:
-    """A session over checkpoints, as the recipe's `engine` section declares."""
+def open_serving(
+    study: Study, store: Store, checkpoints: Sequence[Checkpoint], stage: str, sampled: Mapping[str, Sequence[Sampling]]
+) -> Session:
+    """A session over checkpoints, as the recipe's `engine` section declares.
+
+    Args:
+        stage: names the log.
+        sampled: by declared model, how its responses will be sampled.
+    """
     engine = study.recipe.engine
     models = [
         _replayed(study, store, item)
         if engine.kind == "replay"
-        else replace(engine_model(study, item), thinking_marks=_limited_marks(study.recipe, item.model))
+        else replace(engine_model(study, item), thinking_marks=_limited_marks(study.recipe, item.model, sampled))
         for item in checkpoints
     ]
     if engine.kind in OURS:
@@ -80,13 +87,10 @@ def request_sampling(recipe: Recipe, sampling: Sampling, model: str) -> dict[str
     return given
 
 
-def _limited_marks(recipe: Recipe, model: str) -> tuple[str, str] | None:
-    """The marks of a model's thinking, if any request of the recipe limits it."""
-    judge, marks = recipe.grading.judge, recipe.models[model].thinking
-    asked: list[Sampling] = [recipe.generation.of(model, benchmark) for benchmark in recipe.design.benchmarks]
-    asked += [recipe.writer.sampling] if recipe.writer.model == model else []
-    asked += [judge.sampling] if judge is not None and judge.model == model else []
-    limited = any(sampling.thinking_budget is not None for sampling in asked)
+def _limited_marks(recipe: Recipe, model: str, sampled: Mapping[str, Sequence[Sampling]]) -> tuple[str, str] | None:
+    """The marks of a model's thinking, if any of its requests limits it."""
+    marks = recipe.models[model].thinking
+    limited = any(sampling.thinking_budget is not None for sampling in sampled.get(model, ()))
     return (marks.start, marks.end) if marks is not None and limited else None
 
 

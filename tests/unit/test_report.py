@@ -195,6 +195,18 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         assert words in page.words, words
 
 
+def test_a_vote_across_test_strategies_names_each_of_them(study: dict[str, Any]) -> None:
+    members = [{"checkpoint": "m-base", "test": "none"}, {"checkpoint": "m-sums-random-1", "test": "random"}]
+    named = {"name": "paper, ensemble@2", "ensemble": "paper", "dataset": "sums", "test": None, "members": members}
+    study["votes"] = [VOTE, VOTE | named | {"n": 4}]
+    page = Page(build_report(data(study)))
+    assert "12 0 smollm2_135m-arithmetic-none-1, smollm2_135m-arithmetic-random-1" in page.words
+    assert "paper, ensemble@2 28.0 %" in page.words
+    assert "12 0 m-base, test none; m-sums-random-1, test random" in page.words
+    told = "The vote paper of 2 cells (n = 4) has 28.0 % [22.2, 34.6] on sums, 12 of 200 problems tied."
+    assert [text for text in headline_sentences(data(study)) if "vote" in text] == [told]
+
+
 def test_page_loads_nothing(study: dict[str, Any]) -> None:
     text = build_report(data(study))
     page = Page(text)

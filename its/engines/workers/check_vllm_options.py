@@ -1,8 +1,8 @@
 """Check settings of vLLM against vLLM's own argument classes. Runs in the engine environment; imports nothing of `its`.
 
-In: a JSON list of {"options", "environment"}. Out: a JSON list with, for each, the list of its faults as
-[key, message, hint]. No model is loaded and no GPU needed, so what depends on a model (whether `tensor_parallel_size`
-divides its attention heads) or on the machine (free memory) is not checked.
+In: a JSON list of {"options", "environment"} and maybe "sampling", the settings of a request. Out: a JSON list with,
+for each, the list of its faults as [key, message, hint]. No model is loaded and no GPU needed, so what depends on a
+model (whether `tensor_parallel_size` divides its attention heads) or on the machine (free memory) is not checked.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ os.dup2(2, 1)  # what libraries print
 
 import vllm.config  # noqa: E402
 import vllm.envs  # noqa: E402
+from its_vllm_sampling import BUDGET, parameters, refusals, types  # noqa: E402
 from pydantic import ConfigDict, TypeAdapter, ValidationError  # noqa: E402
 from vllm import LLM  # noqa: E402
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
@@ -156,8 +158,10 @@ class Checker:
         self.bounds = constraints()
         self.defaults = {item.name: item.default for item in dataclasses.fields(EngineArgs)}
 
-    def faults(self, options: dict[str, Any], environment: dict[str, str]) -> list[Fault]:
-        out: list[Fault] = []
+    def faults(
+        self, options: dict[str, Any], environment: dict[str, str], sampling: dict[str, Any] | None = None
+    ) -> list[Fault]:
+        out: list[Fault] = [] if sampling is None else sampling_faults(sampling)
         valid: dict[str, Any] = {}
         for key, value in options.items():
             found = self.option_faults(key, value)
@@ -177,27 +181,7 @@ class Checker:
             return [(where, f"vLLM {vllm.__version__} has no option `{key}`", near(key, self.types))]
         if value is None and self.defaults.get(key) is None:
             return []  # `max_model_len` is declared an integer and is None by default
-        hints = self.types[key]
-        if isinstance(value, str) and (listed := choices(hints)):
-            if value.upper() in enum_names(hints) or value in listed:
-                return []
-            if "." not in value and Any not in hints:
-                # Some accept any text, which a plugin may have registered, but misspellings are far more common. A text
-                # with a dot names a class to import.
-                return [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", near(value, listed))]
-        if isinstance(value, dict) and (tables := [part for hint in hints for part in parts(hint) if fields_of(part)]):
-            hints = tables  # `LLM` takes any table for these and drops keys that the class does not have
-        faults: list[Fault] = []
-        for hint in hints:
-            bounded = typing.Annotated[(hint, *self.bounds[key])] if self.bounds.get(key) else hint
-            try:
-                if not converted(value, adapter(bounded).validate_python(value)):
-                    return []
-                found = [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", None)]
-            except ValidationError as error:
-                found = explained(where, key, value, hints, error)
-            faults = faults or found
-        return faults
+        return typed_faults(where, key, value, self.types[key], self.bounds.get(key))
 
     def combination_faults(self, options: dict[str, Any]) -> list[Fault]:
         """Combinations that vLLM refuses of options that are valid one by one."""
@@ -242,6 +226,57 @@ class Checker:
         return []
 
 
+def typed_faults(where: str, key: str, value: Any, hints: list[Any], bounds: list[Any] | None = None) -> list[Fault]:
+    """The faults of a value that needs one of some types."""
+    if isinstance(value, str) and (listed := choices(hints)):
+        if value.upper() in enum_names(hints) or value in listed:
+            return []
+        if "." not in value and Any not in hints:
+            # Some accept any text, which a plugin may have registered, but misspellings are far more common. A text
+            # with a dot names a class to import.
+            return [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", near(value, listed))]
+    if isinstance(value, dict) and (tables := [part for hint in hints for part in parts(hint) if fields_of(part)]):
+        hints = tables  # `LLM` takes any table for these and drops keys that the class does not have
+    faults: list[Fault] = []
+    for hint in hints:
+        bounded = typing.Annotated[(hint, *bounds)] if bounds else hint
+        try:
+            if not converted(value, adapter(bounded).validate_python(value)):
+                return []
+            found = [(where, f"`{key}` is {shown(value)}, expected {wanted(hints)}", None)]
+        except ValidationError as error:
+            found = explained(where, key, value, hints, error)
+        except refusals() as error:  # pydantic passes on what is no ValueError
+            found = [(where, f"`{key}` is {shown(value)}: {said_by(error)}", None)]
+        faults = faults or found
+    return faults
+
+
+def sampling_faults(sampling: dict[str, Any]) -> list[Fault]:
+    """What `SamplingParams` refuses of a request: names and types of `extra`, then bounds and combinations of all."""
+    out: list[Fault] = []
+    for name, value in sampling.get("extra", {}).items():
+        where = f"sampling.extra.{name}"
+        if name not in types():
+            hint = near(name, types())
+            out.append((where, f"vLLM {vllm.__version__} has no setting `{name}` of a request", hint))
+        else:
+            out += typed_faults(where, name, value, [types()[name]])
+    if out:
+        return out
+    try:
+        parameters(sampling, seed=1)
+    except (TypeError, *refusals()) as error:
+        said = said_by(error)
+        named = [name for name in (*sampling, *sampling.get("extra", {})) if name in re.findall(r"\w+", said)]
+        name = getattr(error, "parameter", None) or next(iter(named), None)
+        name = "thinking_budget" if name == BUDGET else name
+        inside = "extra." if name in sampling.get("extra", {}) else ""
+        where = f"sampling.{inside}{name}" if inside or name in sampling else "sampling"
+        out.append((where, f"vLLM refuses it: {said}", None))
+    return out
+
+
 def explained(where: str, key: str, value: Any, hints: list[Any], error: ValidationError) -> list[Fault]:
     """Pydantic's errors as faults: bounds and errors inside a table in its words, the rest in ours."""
     out: list[Fault] = []
@@ -264,6 +299,11 @@ def plain(message: str) -> str:
     """A message in our style: one line, lower case, no final stop."""
     line = " ".join(message.removeprefix("Value error, ").split()).rstrip(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line
+
+
+def said_by(error: Exception) -> str:
+    """The message of an error of vLLM's, without the parameter that it appends."""
+    return plain(str(error.args[0] if error.args else error))
 
 
 def variable_faults(name: str, value: str) -> list[Fault]:
@@ -291,7 +331,7 @@ def variable_faults(name: str, value: str) -> list[Fault]:
 def main() -> None:
     checker = Checker()
     items = json.load(sys.stdin)
-    json.dump([checker.faults(item["options"], item["environment"]) for item in items], OUT)
+    json.dump([checker.faults(item["options"], item["environment"], item.get("sampling")) for item in items], OUT)
     OUT.flush()
 
 

@@ -22,8 +22,8 @@ def parameters(sampling: dict[str, Any], seed: int) -> Any:
         sampling: as a request carries it; `thinking_marks` concern the engine, not its requests.
 
     Raises:
-        ValueError: in vLLM's words, if a value is not valid.
         TypeError: if vLLM has no such setting.
+        Exception: one of `refusals`, in vLLM's words, if a value is not valid.
     """
     from vllm import SamplingParams
 
@@ -33,6 +33,13 @@ def parameters(sampling: dict[str, Any], seed: int) -> Any:
     # JSON has no integers for keys and no classes; `SamplingParams` converts nothing itself.
     extra = {name: converted(name, value) for name, value in sampling.get("extra", {}).items()}
     return SamplingParams(**{**extra, **given, "seed": seed})
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """The errors with which vLLM refuses one request: its own are no ValueError, those of its libraries are."""
+    from vllm.exceptions import VLLMClientError
+
+    return (ValueError, VLLMClientError)
 
 
 def converted(name: str, value: Any) -> Any:

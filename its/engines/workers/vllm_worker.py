@@ -13,7 +13,7 @@ import queue
 from collections import deque
 
 from its_vllm_extension import WeightSwap
-from its_vllm_sampling import parameters
+from its_vllm_sampling import parameters, refusals
 from its_worker import Inbox, Message, Say, run
 
 GATHER_SECONDS = 0.02
@@ -91,7 +91,7 @@ class Worker:
             lora = self.lora(request["model"], 1 + list(self.models).index(request["model"]), adapter)
         try:
             sampling = parameters(request["sampling"], request["seed"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, *refusals()) as error:
             hint = "`its recipe check --engine` finds what vLLM does not accept of the sampling"
             self.say({"id": request["id"], "error": str(error), "hint": hint})
             return
@@ -105,7 +105,7 @@ class Worker:
                 add_generation_prompt=start is None,
                 continue_final_message=start is not None,
             )
-        except ValueError as error:  # for example a prompt longer than the context
+        except refusals() as error:  # for example a prompt longer than the context
             self.say({"id": request["id"], "error": str(error)})
             return
         # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.

@@ -23,15 +23,36 @@ from typing import Any
 
 from tiny_tokenizer import TinyTokenizer, load
 
+from vllm.exceptions import VLLMValidationError
+
 
 def _load(variable: str) -> dict[str, Any]:
     return json.loads(Path(os.environ[variable]).read_text(encoding="utf-8")) if variable in os.environ else {}
 
 
 class SamplingParams:
-    def __init__(self, *, seed: int, temperature: float, top_p: float, max_tokens: int, stop: list[str]) -> None:
-        self.seed, self.max_tokens, self.stop, self.temperature = seed, max_tokens, stop, temperature
-        self.top_p = top_p
+    seed: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop: list[str]
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    thinking_token_budget: int | None
+    logit_bias: dict[int, float] | None
+    min_tokens: int
+    __struct_fields__ = tuple(__annotations__)
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - set(self.__struct_fields__)
+        if unknown:
+            raise TypeError(f"Unexpected keyword argument '{sorted(unknown)[0]}'")
+        if given.get("min_tokens", 0) > given["max_tokens"]:
+            raise VLLMValidationError("min_tokens must be less than or equal to max_tokens")
+        vars(self).update(given)
 
 
 class LLM:
@@ -84,7 +105,7 @@ class LLM:
             seen["chat_template"] = chat_template
         self._log(seen)
         if "please refuse" in prompt:
-            raise ValueError("the prompt is longer than the context")
+            raise VLLMValidationError("the prompt is longer than the context")
         if "please die" in prompt:
             os.kill(os.getpid(), 9)
         if "please raise" in prompt:
