@@ -17,7 +17,7 @@ from its.errors import DataError, MissingError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.model_files import hub_file, own_template, read_chat_template
-from its.prompts.clock import pinned_template
+from its.prompts.clock import is_pinned_template, pinned_template
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource
 from its.rows import read_json, write_json
 from its.wheels import unpacked_file
@@ -87,11 +87,28 @@ def ready_model(
     if template is not None:
         fingerprint += f" + template sha256:{hashlib.sha256(template.encode()).hexdigest()}"
     group = "" if folder is None else swap_group(folder, template)
-    return replace(found, fingerprint=fingerprint, group=group, chat_template=template)
+    values = dict(model.template_kwargs)
+    return replace(found, fingerprint=fingerprint, group=group, chat_template=template, template_kwargs=values)
 
 
-def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], model: Model, home: Path) -> EngineModel:
+def final_template(found: EngineModel) -> str | None:
+    """The one chat template of a model from `ready_model` or `trained_model`; None if it has none.
+
+    Trainer, proof, engine and saved checkpoint read this text, without further arguments: the date and
+    `template_kwargs` are written into it.
+
+    Raises:
+        MissingError: if it is on the hub and the hub cannot be reached.
+    """
+    return found.chat_template or own_template(found)
+
+
+def trained_model(
+    name: str, folder: Path, base: Callable[[], EngineModel], model: Model, home: Path, project: Path
+) -> EngineModel:
     """A trained checkpoint in `folder`: a whole model, or a LoRA adapter over its base.
+
+    It contains the chat template that it was trained with, which has the date and `template_kwargs` in it already.
 
     Args:
         base: prepares the untrained model; called for an adapter alone.
@@ -99,15 +116,20 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
     Raises:
         MissingError: if there is neither.
         DataError: if there are no results of its check, its weights are not those that were checked, or its chat
-            template writes today's date.
+            template is not that of the recipe, or writes today's date.
     """
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no trained model", "`dvc repro train`, or `dvc pull` where it was pushed")
     hashes = _hashes(folder, home)
     _require_checked(folder, hashes)
+    own = _saved_template(folder)
+    if own is not None:
+        _require_declared(folder, own, model, project)
     if adapter:
         below = base()
+        if own is not None and below.chat_template not in (None, own):
+            raise _other_template(folder)
         return replace(
             below,
             name=name,
@@ -122,11 +144,36 @@ def trained_model(name: str, folder: Path, base: Callable[[], EngineModel], mode
         context_length=model.context_length,
         group=swap_group(folder),
     )
-    own = own_template(found)
-    if own is not None:
-        pinned_template(own, f"the chat template in {folder}", None)
     # Sent with each request: the engine may have been started with another model of the group.
-    return replace(found, chat_template=own)
+    return replace(found, chat_template=own, template_kwargs=dict(model.template_kwargs))
+
+
+def _saved_template(folder: Path) -> str | None:
+    return own_template(EngineModel(folder.name, str(folder.resolve()), "", "", 0))
+
+
+def _require_declared(folder: Path, saved: str, model: Model, project: Path) -> None:
+    """Compare the template of a checkpoint with what the recipe alone says of it; its base may not be here.
+
+    Raises:
+        DataError: if it is another one, has another date or other values in it, or writes today's date.
+    """
+    declared = _declared_template(model, project)
+    if declared is not None:
+        same = [text.replace("\r\n", "\n").replace("\r", "\n") for text in (declared, saved)]
+        if same[0] != same[1]:
+            raise _other_template(folder)
+    elif (model.template_kwargs or model.date) and not is_pinned_template(saved, model.date, model.template_kwargs):
+        raise _other_template(folder)
+    pinned_template(saved, f"the chat template in {folder}", None)
+
+
+def _other_template(folder: Path) -> DataError:
+    return DataError(
+        f"{folder}: it was trained with another chat template than the recipe's, or with other values of "
+        "`template_kwargs` or `date` in it",
+        "`dvc repro train`, or restore `chat_template`, `template_kwargs` and `date` of the model in the recipe",
+    )
 
 
 def tokenizer_path(name: str, model: Model, project: Path, home: Path, say: Callable[[str], None]) -> Path:
@@ -250,7 +297,7 @@ def _replacing_template(found: EngineModel, model: Model, project: Path, rendere
     source = own_template(found) if rendered else None
     if source is None:
         return None
-    pinned = pinned_template(source, f"the chat template of `{found.name}`", model.date)
+    pinned = pinned_template(source, f"the chat template of `{found.name}`", model.date, model.template_kwargs)
     return None if pinned == source else pinned
 
 
@@ -258,7 +305,7 @@ def _declared_template(model: Model, project: Path) -> str | None:
     if model.chat_template is None:
         return None
     text = read_chat_template(project / "recipes" / model.chat_template)
-    return pinned_template(text, f"recipes/{model.chat_template}", model.date)
+    return pinned_template(text, f"recipes/{model.chat_template}", model.date, model.template_kwargs)
 
 
 def _converted(

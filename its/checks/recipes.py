@@ -18,6 +18,7 @@ from its.recipe.axolotl import template_code
 from its.recipe.document import Document, read_document
 from its.recipe.load import validate
 from its.recipe.schema import Recipe
+from its.recipe.template_checks import template_notes
 from its.recipe.trust import allowances
 
 MOST_NAMED = 10
@@ -119,7 +120,8 @@ def recipe_remarks(project: Path, recipe: Recipe, notes: Sequence[str] = ()) -> 
     Args:
         notes: of rows that were read; they come first.
     """
-    return Remarks([*notes, *preset_notes(recipe)], untracked_files(project, recipe), unwatched_models(recipe))
+    lines = [*notes, *preset_notes(recipe), *template_notes(recipe)]
+    return Remarks(lines, untracked_files(project, recipe), unwatched_models(recipe))
 
 
 def remark_lines(remarks: Sequence[Remarks]) -> list[str]:

@@ -174,6 +174,7 @@ class _Kinds:
                 "served": declared.served.get(model.name, model.name),
                 "options": self.choice.options,
             }
+            | ({"chat_template_kwargs": dict(model.template_kwargs)} if model.template_kwargs else {})
             for model in self.models
         }
 

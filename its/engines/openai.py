@@ -61,7 +61,8 @@ class OpenAIEngine:
         servers: their keys are read from the environment now.
         models: those that requests may name.
         served: the servers' name of a model, by the model's name; absent: the same.
-        options: further fields of every request's body; None leaves out a field that the engine would write.
+        options: further fields of every request's body; None leaves out a field that the engine would write. A model's
+            `template_kwargs` are added to its `chat_template_kwargs`.
         concurrency: limit of the requests in flight at one server; below it each server's pace adapts.
         timeout_seconds: for one attempt, from sending to the last byte.
         retries: how often one request is retried. A busy (429, 503) or unreachable server does not count.
@@ -144,10 +145,18 @@ class OpenAIEngine:
             raise RunError("the engine is closed")
         route = self._routes[request.model]
         self._submitted += 1
-        body = request_body(request, route.served, self._options)
+        body = request_body(request, route.served, self._options_of(route.model))
         job = Job(self._submitted, request, route, body, max_characters(request, self._options))
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
+
+    def _options_of(self, model: EngineModel) -> dict[str, Any]:
+        if not model.template_kwargs:
+            return self._options
+        common = self._options.get("chat_template_kwargs")
+        return self._options | {
+            "chat_template_kwargs": {**(common if isinstance(common, Mapping) else {}), **model.template_kwargs}
+        }
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         if self._closed:

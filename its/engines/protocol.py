@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from its.errors import RunError
@@ -69,6 +70,7 @@ class EngineModel:
 
     Args:
         chat_template: replaces the chat template in `path`, in training and in the engine; the fingerprint covers it.
+        template_kwargs: sent with each request to a server, which has its own chat template; `chat_template` has them.
         adapter: folder of a LoRA adapter over the model in `path`; the fingerprint covers both.
         group: models of one group differ only in their weights (same architecture, tokenizer, template, end of turn),
             so one engine serves them in turn; "" puts the model in its own group.
@@ -85,6 +87,7 @@ class EngineModel:
     adapter: str | None = None
     group: str = ""
     chat_template: str | None = None
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SwapError(RunError):

@@ -1,66 +1,146 @@
-"""Whether a chat template of a recipe can be used: it parses, renders in bounded time, and shows its turns.
+"""Whether a chat template of a recipe can be used: it renders, shows its turns, and trains what an engine is sent.
 
 Chat templates are written for the environment of transformers, which has more than the sandbox of ITS: string methods,
-`namespace`, `macro`. Those that do not need it are tried in the sandbox; the others in a separate process whose
-processor time and memory the kernel limits. The engines render them in transformers' sandbox, per conversation.
+`namespace`, `macro`. So they are rendered as transformers does, in a separate process whose processor time and memory
+the kernel limits. The engines render them in transformers' sandbox, per conversation.
+
+A model is trained on `prompt + solution + end of turn`, where the prompt is what an engine is sent. Conversations like
+those of a study are rendered both ways, with contents that no template can know beforehand. A template that passes may
+still fail for a row: `query` and the training look at rows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from its.errors import DataError, Fault
-from its.prompts.render import render
+from its.prompts.clock import PROVIDED, own_names, reads_parts
 from its.prompts.sandbox import MAX_CHARACTERS
 from its.shown import shown, unshowable
-from its.thinking import Marks, PlainMarks, cut_thinking
+from its.thinking import SOLUTION_MARKS, Marks, PlainMarks, cut_thinking
 
 TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
 TRIAL_SECONDS = 2  # of processor time, plus
 CHATS_A_SECOND = 50  # at least: ordinary templates take a hundredth of that
 WAIT_SECONDS = 30.0  # wall time beyond it: a busy machine may be slow to start the trial
+SHOWN = 60
+"""Characters of a template's text in a fault."""
+LENGTHS = (300, 3_000, 30_000)
+"""Characters of long turns; a reasoning trace has 30,000."""
+EARLIER = (1, 3)
+"""Earlier turns of the assistant in a request with examples."""
 
-_QUESTION, _ANSWER = "What is 6 times 7?", "The answer is 42."
-_CHATS: list[dict[str, Any]] = [
-    {"messages": [{"role": "user", "content": _QUESTION}], "add_generation_prompt": True},
-    {
-        "messages": [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}],
-        "add_generation_prompt": False,
-    },
-]
-_BESIDE: dict[str, Any] = {
-    **{name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")},
-    **{"tools": None, "documents": None},  # as transformers passes them
-}
+_ROUGH = (
+    "If $\\frac{{1}}{2}x < 3$ & {{ braces }} {% raw %} {# stay #} <b>\"a\"</b> 'b' \\n\n\n\n- \u00e9 \u65e5\u672c "
+    "\U0001f600\n\n    four,\ta tab,  two spaces \n|end|\n\n1. \\boxed{5}"
+)
+_TOKENS = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+_BESIDE: dict[str, Any] = {"tools": None, "documents": None}  # as transformers passes them
+_AS_TRANSFORMERS = "it is rendered as transformers renders chat templates"
+_READERS = "training and engine must read the same: see docs/templates.md"
+
+Turns = Sequence[tuple[str, str]]
 
 
-@lru_cache(maxsize=32)
-def chat_template_faults(source: str, name: str) -> tuple[Fault, ...]:
-    """Every fault of a chat template that two short conversations reveal.
+@dataclass(frozen=True)
+class ChatUse:
+    """What a study sends to a model, and what it trains.
 
     Args:
-        source: the template.
+        trained: by kind of conversation, whether it begins with a system turn; empty if the model is not trained.
+        asked: the same of requests to the model that are not trained, as to a writer or judge.
+        examples: whether such requests contain earlier turns of the assistant.
+        starts: beginnings of answers that the model continues.
+        system_of: what the system turns come from, for the fault of a template without them.
+        tokens: named special tokens, as (`eos_token`, text); others get a placeholder.
+        marks: of the model's thinking; None if it declares none.
+        thoughts: whether solutions may contain a thought, `plain`: whether they may lack one.
+    """
+
+    trained: tuple[bool, ...] = ()
+    asked: tuple[bool, ...] = (False,)
+    examples: bool = True
+    starts: tuple[str, ...] = ()
+    system_of: str = ""
+    tokens: tuple[tuple[str, str], ...] = ()
+    marks: Marks | None = None
+    thoughts: bool = False
+    plain: bool = True
+
+
+class _Case(NamedTuple):
+    """A conversation; `answer` is the turn that is trained, `start` one that the model continues."""
+
+    turns: Turns
+    answer: str | None = None
+    start: str | None = None
+    thought: bool = False
+
+    @property
+    def last(self) -> str | None:
+        return self.answer if self.start is None else self.start
+
+
+_Kind = tuple[str, str, str]
+"""(kind of fault, message, hint)"""
+
+
+class ChatCheck(NamedTuple):
+    """The faults of a chat template, and what it writes after a question, before the model continues.
+
+    `prompt` is None if the template fails for one question.
+    """
+
+    faults: tuple[Fault, ...]
+    prompt: str | None
+
+
+def chat_template_faults(source: str, name: str, use: ChatUse = ChatUse()) -> tuple[Fault, ...]:
+    """The faults that `checked_chat_template` finds."""
+    return checked_chat_template(source, name, use).faults
+
+
+@lru_cache(maxsize=64)
+def checked_chat_template(source: str, name: str, use: ChatUse) -> ChatCheck:
+    """Every kind of fault of a chat template that conversations of a study reveal, each once.
+
+    Refused are: a failure; a turn that is not shown; a prompt that differs between training and test; a solution that
+    is changed, or has text between it and the prompt; another end of turn than `eos_token`, or two; names that nothing
+    gives. White space at the ends of a turn may be trimmed: solutions, problems and personas have none.
+
+    Args:
+        source: the template, with its date and values written into it.
         name: its name in faults, e.g. its path.
+        use: what the study does with it.
     """
     if len(source) > MAX_CHARACTERS:
-        return (Fault(f"{name}:1", f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}"),)
-    texts = _texts(source, name)
-    if isinstance(texts, str):
-        return (Fault(f"{name}:1", texts, "it is rendered as transformers renders chat templates"),)
-    for chat, text in zip(_CHATS, texts, strict=True):
-        if found := unshowable(text):
-            return (Fault(f"{name}:1", f"the chat template writes {found}"),)
-        for turn in chat["messages"]:
-            if turn["content"] not in text:
-                message = f"the chat template does not show the turn of the {turn['role']}"
-                return (Fault(f"{name}:1", message, "the text must contain the `content` of every turn"),)
-    return ()
+        message = f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}"
+        return ChatCheck((Fault(f"{name}:1", message),), None)
+    cases, parts = list(_cases(source, use)), reads_parts(source)
+    chats = [_question(source), *(chat for case in cases for chat in _chats(case, parts))]
+    tried = _tried(source, [chat | _BESIDE | _TOKENS | dict(use.tokens) for chat in chats])
+    if isinstance(tried, str):
+        return ChatCheck((Fault(f"{name}:1", tried, _AS_TRANSFORMERS),), None)
+    results = iter(tried.results)
+    prompt = _after_question(source, next(results))
+    found: dict[str, Fault] = {}
+    for case in cases:
+        texts = [next(results) for _ in _chats(case, parts)]
+        fault = _case_fault(case, texts, parts, use)
+        if fault is not None:
+            found.setdefault(fault[0], Fault(f"{name}:1", fault[1], fault[2]))
+    for read in sorted(set(tried.undefined) - PROVIDED - own_names(source)):
+        hint = f"`template_kwargs: {{{read}: VALUE}}` of the model, or a default in the template: `{read} is defined`"
+        found[f"reads {read}"] = Fault(f"{name}:1", f"the chat template reads `{read}`, which nothing gives", hint)
+    return ChatCheck(tuple(found.values()), prompt)
 
 
 def default_template(found: Any) -> str | None:
@@ -72,25 +152,39 @@ def default_template(found: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def generation_prompt(source: str, name: str) -> str | None:
+@lru_cache(maxsize=64)
+def generation_prompt(source: str) -> str | None:
     """What a chat template writes after a question, before the model continues; None if it fails."""
-    texts = _texts(source, name) if len(source) <= MAX_CHARACTERS else ""
-    return None if isinstance(texts, str) else texts[0].rpartition(_QUESTION)[2]
+    if len(source) > MAX_CHARACTERS:
+        return None
+    tried = _tried(source, [_question(source) | _BESIDE | _TOKENS])
+    return None if isinstance(tried, str) else _after_question(source, tried.results[0])
 
 
-def opening_fault(source: str, name: str, marks: Marks) -> tuple[str, str] | None:
-    """The fault if `opened_by` contradicts the template, and the remedy; None if it agrees, or the template fails.
+def _question(source: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": _secret(source)}], "add_generation_prompt": True}
+
+
+def _after_question(source: str, text: str | Fault) -> str | None:
+    return None if isinstance(text, Fault) else text.rpartition(_secret(source))[2]
+
+
+def opening_fault(prompt: str | None, name: str, marks: Marks | None) -> tuple[str, str] | None:
+    """The fault if `thinking` contradicts a chat template, and the remedy; None if it agrees.
 
     Args:
-        source: the chat template.
+        prompt: what the template writes before the model continues; None if it fails.
         name: its name in the fault.
-        marks: as the recipe declares them.
+        marks: as the recipe declares them; None: the model does not think.
     """
-    prompt, opened_by = generation_prompt(source, name), marks.opened_by
     if prompt is None:
         return None
-    opens = not cut_thinking(prompt, PlainMarks(marks.start.strip(), marks.end.strip(), "model"), False).finished
-    start = shown(marks.start)
+    opened_by, known = (None, SOLUTION_MARKS) if marks is None else (marks.opened_by, marks)
+    opens = not cut_thinking(prompt, PlainMarks(known.start.strip(), known.end.strip(), "model"), False).finished
+    start = shown(known.start)
+    if marks is None:
+        wrong = f"`{name}` ends the prompt within `{start}`, and the model has no `thinking`: thoughts would be answers"
+        return (wrong, 'thinking: {start: "<think>", end: "</think>", opened_by: prompt}') if opens else None
     if opens and opened_by != "prompt":
         return (
             f"`{name}` ends the prompt within `{start}`: every response begins within a thought",
@@ -102,14 +196,14 @@ def opening_fault(source: str, name: str, marks: Marks) -> tuple[str, str] | Non
     return None
 
 
-@lru_cache(maxsize=32)
-def _texts(source: str, name: str) -> list[str] | str:
-    """The text of each conversation, or what is wrong with the template."""
-    chats = [chat | _BESIDE for chat in _CHATS]
-    try:
-        return [render(source, name, chat) for chat in chats]
-    except DataError:
-        return _tried(source, chats)
+def closes_thought(source: str, marks: Marks) -> bool:
+    """Whether a chat template ends the prompt after a thought, as Qwen3's does with `enable_thinking: false`.
+
+    Args:
+        source: the chat template, with its values written into it.
+        marks: as the recipe declares them.
+    """
+    return (generation_prompt(source) or "").rstrip().endswith(marks.end.strip())
 
 
 def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -122,14 +216,251 @@ def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]
     Raises:
         DataError: if the template fails on one, or takes too long.
     """
-    texts = _tried(source, [{"tools": None, "documents": None, **chat} for chat in chats])
-    if isinstance(texts, str):
-        raise DataError(texts, "an engine could not render it either")
+    tried = _tried(source, [_BESIDE | dict(chat) for chat in chats])
+    if isinstance(tried, str):
+        raise DataError(tried, "an engine could not render it either")
+    texts = [result for result in tried.results if isinstance(result, str)]
+    for result in tried.results:
+        if isinstance(result, Fault):
+            raise DataError(result.message, "an engine could not render it either")
     return texts
 
 
-def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
-    """The texts, or what is wrong with the template, from a separate process."""
+def _secret(source: str) -> str:
+    """A text that the template does not contain: it depends on all of it."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _cases(source: str, use: ChatUse) -> Iterator[_Case]:
+    """Conversations of every kind of the study, with short, long and rough contents."""
+    secret = _secret(source)
+
+    def text(kind: str, number: int) -> str:
+        begin = f"{kind}{number} {secret}"
+        if number == 0:
+            return f"{begin}?"
+        if number == 1:
+            return f"{begin}: {_ROUGH}"
+        return f"{begin} {'so it is ' * LENGTHS[number - 2]}"[: LENGTHS[number - 2]].strip()
+
+    def begun(system: bool, number: int) -> list[tuple[str, str]]:
+        return [("system", text("s", number))] if system else []
+
+    numbers = range(2 + len(LENGTHS))
+    for system in use.trained:
+        for number in numbers:
+            turns = [*begun(system, number), ("user", text("u", number))]
+            for answer, thought in _answers(text("t", number), text("a", number), use):
+                yield _Case(turns, answer, thought=thought)
+        turns = [*begun(system, 0), ("user", text("u", 0))]
+        for answer, thought in _answers("", text("a", 0), use):
+            yield _Case(turns, answer, thought=thought)
+        for answer, thought in _answers(secret[1], secret[0], use):
+            yield _Case([*begun(system, 0), ("user", secret[2])], answer, thought=thought)
+    for system in use.asked:
+        for number in numbers:
+            yield _Case([*begun(system, number), ("user", text("u", number))])
+        for count in EARLIER if use.examples else ():
+            earlier = [(role, text(f"{role[0]}{at}", at % 2)) for at in range(count) for role in ("user", "assistant")]
+            yield _Case([*begun(system, 0), *earlier, ("user", text("u", 0))])
+        for start in use.starts:
+            yield _Case([*begun(system, 0), ("user", text("u", 0))], start=start)
+
+
+def _answers(thought: str, answer: str, use: ChatUse) -> Iterator[tuple[str, bool]]:
+    """The turns that are trained on one solution, without a thought and with one, as `prepare` writes it."""
+    marks = use.marks or SOLUTION_MARKS
+    prompted = use.marks is not None and use.marks.opened_by == "prompt"
+    if use.plain and not prompted:
+        yield answer, False
+    if use.thoughts or prompted:
+        body = f"{thought}\n{marks.end.strip()}\n\n{answer}"
+        yield body.lstrip() if prompted else f"{marks.start.strip()}\n{body}", True
+
+
+def _chats(case: _Case, parts: bool) -> Iterator[dict[str, Any]]:
+    """The prompt as an engine is sent it; with an answer the whole row; with `parts` the prompt as vLLM sends it."""
+    turns = [{"role": role, "content": content} for role, content in case.turns]
+    answer = [{"role": "assistant", "content": case.last}]
+    if case.start is None:
+        yield {"messages": turns, "add_generation_prompt": True}
+    if case.last is not None:
+        yield {"messages": [*turns, *answer], "add_generation_prompt": False}
+    if parts and case.start is None:
+        split = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        yield {"messages": split, "add_generation_prompt": True}
+
+
+def _case_fault(case: _Case, texts: list[str | Fault], parts: bool, use: ChatUse) -> _Kind | None:
+    """The first fault of one conversation.
+
+    Args:
+        texts: of `_chats`, in its order.
+    """
+    system = case.turns[0][0] == "system"
+    in_parts = texts.pop() if parts and case.start is None else None
+    written = []
+    for text in texts:
+        if isinstance(text, Fault):
+            beside = " with a system turn" if system else ""
+            hint = _without_system(use) if system else _AS_TRANSFORMERS
+            message = text.message.replace("the chat template fails:", f"the chat template fails{beside}:")
+            return f"fails{beside}", message, hint
+        if found := unshowable(text):
+            return "unshowable", f"the chat template writes {found}", _READERS
+        written.append(text)
+    first = written[0]
+    fault = _hidden_turn(
+        [*case.turns, ("assistant", (case.start or "").strip())] if case.start else case.turns, first, use
+    )
+    if fault is None and case.start is not None:
+        fault = _start_fault(case.start, case.turns[-1][1], first, use.marks or SOLUTION_MARKS)
+    if fault is None and use.marks is not None:
+        fault = _earlier_fault(case.turns, first, use.marks)
+    if fault is None and case.answer is not None:
+        fault = _training_fault(case, first, written[1], use)
+    if fault is None and in_parts is not None and in_parts != first:
+        fault = _parts_fault(first, in_parts)
+    return fault
+
+
+def _parts_fault(text: str, in_parts: str | Fault) -> _Kind:
+    if isinstance(in_parts, Fault):
+        wrong = f"it fails: {in_parts.message.partition('fails: ')[2]}"
+    else:
+        at = _parting(text, in_parts)
+        wrong = f"it writes {_near(in_parts, at)} instead of {_near(text, at)}"
+    message = f"vLLM passes a content as a list of parts to a template that loops over `content`, and for that {wrong}"
+    return "parts", message, "write `message['content']` as it is, without a loop over it"
+
+
+def _hidden_turn(turns: Turns, text: str, use: ChatUse) -> _Kind | None:
+    """The first turn that a text does not contain, in their order; a system turn may be anywhere."""
+    at = 0
+    for role, content in turns:
+        found = text.find(content, 0 if role == "system" else at)
+        if found < 0:
+            rough = "" if len(content) < SHOWN else f" of {len(content)} characters"
+            message = f"the chat template does not show the turn of the {role} as it is"
+            hint = "the text must contain the `content` of every turn"
+            return f"hides {role}", message + rough, _without_system(use) if role == "system" else hint
+        at = at if role == "system" else found + len(content)
+    return None
+
+
+def _without_system(use: ChatUse) -> str:
+    hint = "write the system turn in the template, for example before the first turn of the user, or do without it"
+    return f"{hint}: it comes from {use.system_of}" if use.system_of else hint
+
+
+def _opens(text: str, marks: Marks) -> bool:
+    return not cut_thinking(text, PlainMarks(marks.start.strip(), marks.end.strip(), "model"), False).finished
+
+
+def _earlier_fault(turns: Turns, text: str, marks: Marks) -> _Kind | None:
+    """A fault if a thought is opened before an earlier turn of the assistant, which has none."""
+    at = 0
+    for role, content in turns:
+        if role == "system":
+            continue
+        found = text.find(content, at)
+        if role == "assistant" and _opens(text[at:found], marks):
+            message = f"the chat template opens a thought before an earlier turn without one: {_near(text, found)}"
+            hint = f"write `{marks.start.strip()}` only before a turn that contains `{marks.end.strip()}`"
+            return "opens earlier", message, hint
+        at = found + len(content)
+    return None
+
+
+def _start_fault(start: str, question: str, text: str, marks: Marks) -> _Kind | None:
+    """A fault if a started answer is put within a thought that it does not end, or gets its mark twice."""
+    start, mark, end = start.strip(), marks.start.strip(), marks.end.strip()
+    lead = text[: text.rfind(start)].rpartition(question)[2]
+    if not _opens(lead, marks):
+        return None
+    if start.startswith(mark):
+        message = f"the chat template writes `{mark}` before a `start` that begins with it"
+        return "mark twice", message, "write it only before a turn that does not begin with it"
+    if end in start:
+        return None
+    message = f"the chat template opens a thought before a `start` without one: {_near(lead, len(lead))}"
+    return "opens earlier", message, f"write `{mark}` only before a turn that contains `{end}`"
+
+
+def _training_fault(case: _Case, asked: str, whole: str, use: ChatUse) -> _Kind | None:
+    """Why what is trained is not the prompt, the answer and the end of turn."""
+    assert case.answer is not None
+    marks = use.marks or SOLUTION_MARKS
+    of = " with a thought" if case.thought else " without a thought" if use.thoughts else ""
+    eos = dict(use.tokens).get("eos_token")
+    if case.thought and asked.rstrip().endswith(marks.end.strip()):
+        return None  # such a row is refused
+    if not whole.startswith(asked):
+        at = _parting(asked, whole)
+        message = (
+            f"the prompt differs between training and test{f', before a solution{of}' if of else ''}: "
+            f"an engine is sent {_near(asked, at)}, trained is {_near(whole, at)}"
+        )
+        return f"differs{of}", message, "write before an answer what `add_generation_prompt` writes"
+    rest = whole[len(asked) :]
+    before, found, after = rest.partition(case.answer)
+    if not found:
+        at = _parting(rest.lstrip(), case.answer)
+        message = (
+            f"the chat template changes a solution{of}: {_near(case.answer, at)} becomes {_near(rest.lstrip(), at)}"
+        )
+        return f"changes{of}", message, "write `message['content']` of the assistant as it is, thoughts too"
+    if before.strip():
+        message = (
+            f"the chat template writes {_near(before, 0)} between prompt and solution{of}, which no engine is sent"
+        )
+        return f"between{of}", message, "write it with `add_generation_prompt` too, or not at all"
+    if eos is None:
+        return None
+    if not after.startswith(eos):
+        wrote = f"writes {_near(after, 0)}" if after.strip() else "ends"
+        message = (
+            f"the chat template never writes `special_tokens.eos`, `{shown(eos)}`, right after a solution: it {wrote}"
+        )
+        if eos in after:
+            message = (
+                f"the chat template writes {_near(after.partition(eos)[0], 0)} between a solution and its end of turn"
+            )
+        return (
+            "end",
+            message,
+            "write `{{ message['content'] + eos_token }}`, or give the model the `eos` that it writes",
+        )
+    if eos in before or eos in after[len(eos) :]:
+        message = f"the chat template writes `special_tokens.eos`, `{shown(eos)}`, twice after a solution"
+        return "end twice", message, "the model stops at the first"
+    if after[len(eos) :].strip():
+        message = f"the chat template writes {_near(after[len(eos) :], 0)} after the end of the last turn"
+        return "after", message, "end with the turn, or write it with the next one: nothing reads it there"
+    return None
+
+
+def _parting(one: str, other: str) -> int:
+    """The first place where two texts differ."""
+    least = min(len(one), len(other))
+    return next((at for at in range(least) if one[at] != other[at]), least)
+
+
+def _near(text: str, at: int) -> str:
+    """A text around a place, as a literal."""
+    begin = max(0, at - SHOWN // 3)
+    return shown(f"{'...' if begin else ''}{text[begin : begin + SHOWN]!r}{'...' if begin + SHOWN < len(text) else ''}")
+
+
+class _Tried(NamedTuple):
+    """The text of each chat, or why there is none, and names that were used and nothing gave."""
+
+    results: list[str | Fault]
+    undefined: list[str]
+
+
+def _tried(source: str, chats: list[dict[str, Any]]) -> _Tried | str:
+    """What a template writes, or what is wrong with it, from a separate process."""
     seconds = TRIAL_SECONDS + len(chats) // CHATS_A_SECOND
     try:
         done = subprocess.run(
@@ -146,5 +477,7 @@ def _tried(source: str, chats: list[dict[str, Any]]) -> list[str] | str:
         found = json.loads(done.stdout)
     except ValueError:
         return f"the chat template takes more than {seconds} s of processor time or 1 GiB of memory"
-    texts: list[str] | str = found["fault"] if "fault" in found else found["texts"]
-    return texts
+    if "fault" in found:
+        return str(found["fault"])
+    results = [item["text"] if "text" in item else Fault("", item["fault"]) for item in found["results"]]
+    return _Tried(results, found["undefined"])

@@ -53,14 +53,23 @@ def cross_check_faults(
 
 
 def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
-    """A fault if training receives two chat templates; that of a wheel's model is written into the model."""
+    """A fault if training receives two chat templates, also where the recipe writes values or a date into one."""
     settings = table_at(table_at(values, "train"), "axolotl")
+    keys = sorted(settings.keys() & {"chat_template", "chat_template_jinja"})
     models = table_at(values, "models")
+    trained = list_at(table_at(values, "design"), "models")
     for name in models:
         declared = table_at(models, name)
-        if declared.get("chat_template") is not None and table_at(declared, "source").get("kind") != "wheel":
-            for key in settings.keys() & {"chat_template", "chat_template_jinja"}:
-                yield ("train", "axolotl", key), f"`models.{name}.chat_template` sets it", "take one of them out"
+        given = [
+            field for field in ("chat_template", "template_kwargs", "date") if declared.get(field) not in (None, {})
+        ]
+        # What is written into a wheel's model is its own template then.
+        wheel = (
+            given and declared.get("chat_template") is not None and table_at(declared, "source").get("kind") == "wheel"
+        )
+        for key in keys if given and name in trained else ():
+            if not (wheel and settings[key] == "tokenizer_default"):
+                yield ("train", "axolotl", key), f"`models.{name}.{given[0]}` sets it", "take one of them out"
 
 
 def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
@@ -318,6 +327,16 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
         yield ("engine",), "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"
     openai = engine.get("openai")
     served = openai.get("served") if isinstance(openai, Mapping) else None
+    sent = table_at(table_at(engine, "options"), "chat_template_kwargs")
+    for name in table_at(values, "models") if engine.get("kind") == "openai" else ():
+        own = table_at(table_at(table_at(values, "models"), name), "template_kwargs")
+        for key in sorted(own.keys() & sent.keys()):
+            if own[key] != sent[key]:
+                yield (
+                    ("models", name, "template_kwargs", key),
+                    f"`models.{name}.template_kwargs.{key}` and `engine.options.chat_template_kwargs.{key}` differ",
+                    "keep that of the model: it is also written into the template that is trained",
+                )
     design = table_at(values, "design")
     known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
     for name in served if isinstance(served, Mapping) else ():

@@ -17,14 +17,15 @@ from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.files import read_regular
-from its.prompts.chat import chat_template_faults, default_template, opening_fault
-from its.prompts.clock import clock_faults
+from its.prompts.chat import ChatUse, checked_chat_template, default_template, opening_fault
+from its.prompts.clock import clock_faults, pinned_template, value_faults, with_values
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
 from its.recipe.axolotl_keys import plugin_faults
+from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
-from its.recipe.schema import DERIVED, Train
-from its.recipe.values import Found, Location, dotted, table_at
+from its.recipe.schema import DERIVED, Recipe, Train
+from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.thinking import PlainMarks
 from its.types import Problem
 
@@ -42,6 +43,8 @@ MAX_TOKENIZER_BYTES = 2**24
 """Of a `tokenizer_config.json`; those with a thousand added tokens have 0.2 MB."""
 CHECK_SECONDS = 10.0
 """For all templates of a recipe: each is bounded, but there may be a thousand."""
+STARTS = 10
+"""Started answers that a chat template is tried with."""
 OTHER_PERSONAS = ["You are a musician.", "You are a cook."]
 
 
@@ -86,6 +89,21 @@ class Templates:
             return None
 
 
+def template_notes(recipe: Recipe) -> list[str]:
+    """What the check cannot see: chat templates of trained models that are not here."""
+    away = [
+        f"`{name}`"
+        for name in dict.fromkeys(recipe.design.models)
+        if recipe.models[name].chat_template is None and recipe.models[name].source.kind != "folder"
+    ]
+    out = [f"the chat template of {' and '.join(away)} is not here: `query` checks it with rows"] if away else []
+    if recipe.engine.kind == "openai":
+        out.append(
+            "a server renders prompts with its own chat template, which is not known here: is it the trained one?"
+        )
+    return out
+
+
 def _template_of_folder(folder: Path) -> tuple[str, str] | None:
     for name in ("chat_template.jinja", "tokenizer_config.json"):
         path = folder / name
@@ -110,8 +128,7 @@ def named_template_faults(values: Mapping[str, Any], templates: Templates) -> It
     yield from _frame(table_at(values, "prompt").get("user"))
     for name, model in table_at(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
-            served = table_at(values, "engine").get("kind") == "openai"
-            yield from _chat(model, ("models", name), templates, served)
+            yield from _chat(name, model, values, templates)
     yield from _axolotl(table_at(values, "train"), templates)
     yield from _judge(table_at(table_at(values, "grading"), "judge").get("template"), templates)
 
@@ -184,39 +201,115 @@ def _frame(user: Any) -> Iterator[Found]:
         return
 
 
-def _chat(model: Mapping[str, Any], model_at: Location, templates: Templates, served: bool) -> Iterator[Found]:
-    """Faults of a model's chat template, which an engine renders in its own environment; `date` pins its clock.
+def _chat(name: str, model: Mapping[str, Any], values: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
+    """Faults of a model's chat template, with the date and the values that are written into it.
 
-    Args:
-        served: whether the engine is a server, whose template is not known here.
+    That of a model on the hub or in a wheel is known only when the model is prepared (`query`); a server's never.
     """
-    path, source, here = model.get("chat_template"), table_at(model, "source"), (*model_at, "chat_template")
-    pinned = model.get("date") if isinstance(model.get("date"), str) else None
+    model_at: Location = ("models", name)
+    path, source = model.get("chat_template"), table_at(model, "source")
+    here: Location = (*model_at, "chat_template")
     text = yield from _read(path, here, templates, "prompts")
-    if text is not None:
-        name = f"recipes/{path}"
-        faults = chat_template_faults(text, name) or clock_faults(text, name, pinned)
-        for fault in faults:
-            yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
-        if not faults and not served:
-            yield from _opened(model, model_at, text, name)
-    own = path is None and source.get("kind") == "folder"
-    if own and not served and (found := templates.of_folder(source.get("path"))):
-        yield from _opened(model, model_at, *found)
+    label = f"recipes/{path}"
+    if path is None and source.get("kind") == "folder" and (found := templates.of_folder(source.get("path"))):
+        (text, label), here = found, (*model_at, "source", "path")
+    if text is None:
+        return
+    pinned = model.get("date") if isinstance(model.get("date"), str) else None
+    given = {key: value for key, value in table_at(model, "template_kwargs").items() if value is not REFUSED}
+    faults = clock_faults(text, label, pinned) + value_faults(text, label, given)
+    written = with_values(text, given) if faults else pinned_template(text, label, pinned, given)
+    served = table_at(values, "engine").get("kind") == "openai"
+    marks = _marks(model)
+    check = checked_chat_template(written, label, _use(name, model, values, marks))
+    thinking = table_at(model, "thinking")
+    opening = None if served or (thinking and marks is None) else opening_fault(check.prompt, label, marks)
+    if opening is not None:
+        said = thinking.get("opened_by")
+        there: Location = (*model_at, *(["thinking"] if thinking else []), *(["opened_by"] if said else []))
+        yield there, f"`{dotted(there)}`{f' is `{said}`' if said else ''}: {opening[0]}", opening[1]
+    for fault in (*faults, *(() if opening else check.faults)):  # what is trained depends on `thinking`
+        yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
 
 
-def _opened(model: Mapping[str, Any], model_at: Location, text: str, label: str) -> Iterator[Found]:
-    """A fault if `thinking.opened_by` and the chat template disagree on who begins the first thought."""
+def _marks(model: Mapping[str, Any]) -> PlainMarks | None:
+    """The marks of a model's thinking; None if there are none, or they have other faults."""
     thinking = table_at(model, "thinking")
     start, end, said = thinking.get("start"), thinking.get("end"), thinking.get("opened_by")
     if not (isinstance(start, str) and isinstance(end, str) and start.strip() and end.strip()):
-        return
-    if said not in (None, "prompt", "model"):
-        return
-    here = (*model_at, "thinking", *(["opened_by"] if said else []))
-    fault = opening_fault(text, label, PlainMarks(start, end, said))
-    if fault is not None:
-        yield here, f"`{dotted(here)}`{f' is `{said}`' if said else ''}: {fault[0]}", fault[1]
+        return None
+    return PlainMarks(start, end, said) if said in (None, "prompt", "model") else None
+
+
+def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: PlainMarks | None) -> ChatUse:
+    """What the recipe sends to a model, and trains."""
+    strategies, design = table_at(values, "strategies"), table_at(values, "design")
+    of_system: list[str] = []
+    trained: set[bool] = set()
+    if name in list_at(design, "models"):
+        prompt = table_at(values, "prompt")
+        own = table_at(table_at(prompt, "models"), name)
+        frame, place = (own, f"`prompt.models.{name}.system`") if "system" in own else (prompt, "`prompt.system`")
+        framed = bool(frame.get("system"))
+        of_system += [place] if framed else []
+        for item in map(str, [*list_at(design, "train"), *list_at(design, "test")]):
+            strategy = table_at(strategies, item)
+            in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
+            of_system += [f"`strategies.{item}`, `place: system`"] if in_system else []
+            trained |= {True} if framed else {True, False} if in_system else {False}
+    asked: set[bool] = set()
+    examples, starts = False, []
+    if table_at(values, "writer").get("model") == name:
+        for item in _in_design(values):
+            persona = table_at(table_at(strategies, item), "persona")
+            if persona:
+                asked.add(bool(persona.get("system")))
+                of_system += [f"`strategies.{item}.persona.system`"] if persona.get("system") else []
+                examples |= bool(list_at(persona, "examples"))
+                starts += (
+                    [persona["start"]] if isinstance(persona.get("start"), str) and persona["start"].strip() else []
+                )
+    if table_at(table_at(values, "grading"), "judge").get("model") == name or not (trained or asked):
+        asked.add(False)
+    tokens = {
+        f"{key}_token": token for key, token in table_at(model, "special_tokens").items() if isinstance(token, str)
+    }
+    sets = [table_at(table_at(values, "datasets"), str(item)) for item in list_at(design, "datasets")]
+    thoughts = [_has_thoughts(entry) for entry in sets]
+    return ChatUse(
+        trained=tuple(sorted(trained)),
+        asked=tuple(sorted(asked)),
+        examples=examples,
+        starts=tuple(sorted(set(starts))[:STARTS]),
+        system_of=min(of_system, default=""),
+        tokens=tuple(sorted(tokens.items())),
+        marks=marks,
+        thoughts=any(found is True or (found is None and marks is not None) for found in thoughts),
+        plain=not thoughts or not all(found is True for found in thoughts),
+    )
+
+
+def _in_design(values: Mapping[str, Any]) -> list[str]:
+    """The strategies of the design, and those that their controls are made from."""
+    design, strategies = table_at(values, "design"), table_at(values, "strategies")
+    names = dict.fromkeys(map(str, [*list_at(design, "train"), *list_at(design, "test")]))
+    waiting = list(names)
+    while waiting:
+        strategy = table_at(strategies, waiting.pop())
+        sources = [str(table_at(strategy, way).get(field)) for way, field in DERIVED.items() if strategy.get(way)]
+        waiting += [source for source in sources if source not in names]
+        names |= dict.fromkeys(sources)
+    return list(names)
+
+
+def _has_thoughts(entry: Mapping[str, Any]) -> bool | None:
+    """Whether the solutions of a set contain thoughts: all, none, or None if their texts say so."""
+    preset = entry.get("preset")
+    if isinstance(preset, str) and preset in PRESETS:
+        return True if PRESETS[preset].fields.thinking is not None else None
+    if table_at(entry, "source").get("kind") == "procedural":
+        return False
+    return True if table_at(entry, "fields").get("thinking") else None
 
 
 def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:

@@ -6,15 +6,19 @@ import csv
 from typing import Any
 
 from its.control_tokens import ControlTokens
+from its.engines.protocol import EngineModel
 from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
 from its.model_files import model_control_tokens
-from its.models import SOUND_FILE, ready_model
+from its.models import SOUND_FILE, final_template, ready_model
 from its.progress import Progress, say
+from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
+from its.recipe.schema import Model
 from its.rows import read_rows, write_json
 from its.seeds import derive_seed
+from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.training.checkpoint import expected_steps
 from its.training.run import copy_model, train_checkpoint
@@ -27,15 +31,19 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     checkpoint = Checkpoint(model, dataset, strategy, seed)
     path = study.queries_path("train", dataset, strategy)
     rows = []
-    base = ready_model(model, recipe.models[model], study.project, study.home, say)
-    control = ControlTokens(model_control_tokens([(base, recipe.models[model])], recipe.prompt))
+    declared = recipe.models[model]
+    base = ready_model(model, declared, study.project, study.home, say)
+    control = ControlTokens(model_control_tokens([(base, declared)], recipe.prompt))
+    trained_turns = _trained_turns(model, declared, base)
     for line, query in enumerate(read_rows(path, Query, key=lambda row: row.query_id), 1):
         if not query.solution:
             raise DataError(f"{path}: `{query.query_id}` has no solution to train on", "map `fields.solution`")
-        turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
-        rows.append([*turns, {"role": "assistant", "content": query.solution}])
-        parts = [(f"the {turn['role']} turn", turn["content"]) for turn in turns] + [("the solution", query.solution)]
-        control.look(f"{path.relative_to(study.project)}:{line}", f"`{query.query_id}`", parts)
+        turns, where = query.turns(model), f"{path.relative_to(study.project)}:{line}"
+        solution = trained_turns.turn(where, query.query_id, query.solution)
+        rows.append([*turns, {"role": "assistant", "content": solution}])
+        parts = [(f"the {turn['role']} turn", turn["content"]) for turn in turns] + [("the solution", solution)]
+        control.look(where, f"`{query.query_id}`", parts)
+    trained_turns.refuse()
     control.refuse()
     environment = find_environment("axolotl", study.project, study.home)
     say(f"train: {checkpoint.name}, {len(rows)} rows")
@@ -55,7 +63,7 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
             messages=rows,
             train=recipe.train,
             template=read_template(study.template_path(recipe.train.template)),
-            tokens=recipe.models[model].special_tokens,
+            tokens=declared.special_tokens,
             base=base,
             seed=derive_seed(recipe.seed, "train", seed),
             environment=environment,
@@ -94,6 +102,14 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     if trained.sound["changed"] is None:
         summary += f"; {trained.sound['compared']}"
     return summary
+
+
+def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTurns:
+    """What makes a model's trained turns of solutions; its chat template says whether the prompt ends a thought."""
+    marks = declared.thinking
+    template = None if marks is None else final_template(base)
+    closed = marks is not None and template is not None and closes_thought(template, marks)
+    return SolutionTurns(name, marks, closed)
 
 
 def _keep_config(source: Any, target: Any, home: str) -> None:

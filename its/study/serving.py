@@ -13,10 +13,10 @@ from its.engines.openai import OpenAIServer
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
 from its.errors import DataError, MissingError
-from its.model_files import model_control_tokens, own_template
-from its.models import ready_model, trained_model
+from its.model_files import model_control_tokens
+from its.models import final_template, ready_model, trained_model
 from its.progress import say
-from its.prompts.chat import opening_fault
+from its.prompts.chat import generation_prompt, opening_fault
 from its.recipe.schema import Recipe
 from its.store import Store
 from its.study.study import Checkpoint, Study
@@ -31,7 +31,12 @@ def engine_model(study: Study, checkpoint: Checkpoint) -> EngineModel:
     if checkpoint.train is None:
         return replace(base_model(study, checkpoint.model), name=checkpoint.name)
     return trained_model(
-        checkpoint.name, study.model_path(checkpoint), lambda: base_model(study, checkpoint.model), declared, study.home
+        checkpoint.name,
+        study.model_path(checkpoint),
+        lambda: base_model(study, checkpoint.model),
+        declared,
+        study.home,
+        study.project,
     )
 
 
@@ -67,10 +72,10 @@ def _require_opening(study: Study, name: str, model: EngineModel) -> None:
     Raises:
         DataError: if they disagree on who begins the first thought.
     """
-    marks = study.recipe.models[name].thinking
-    template = None if marks is None else model.chat_template or own_template(model)
-    if marks is not None and template is not None:
-        fault = opening_fault(template, f"the chat template of {name}", marks)
+    template = final_template(model)
+    if template is not None:
+        marks = study.recipe.models[name].thinking
+        fault = opening_fault(generation_prompt(template), f"the chat template of {name}", marks)
         if fault is not None:
             raise DataError(f"params.yaml: `models.{name}.thinking`: {fault[0]}", fault[1])
 

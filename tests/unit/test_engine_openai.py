@@ -28,6 +28,7 @@ from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
 from its.engines.fleet.scrub import Scrub
 from its.engines.fleet.state import TokenPrice
 from its.engines.fleet.wire import failure_of, message_of, wait_seconds
+from its.engines.kinds import EngineSettings, OpenAISettings, _Kinds
 from its.engines.openai import OpenAIEngine, OpenAIServer
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, ItsError, MissingError, RunError
@@ -167,6 +168,34 @@ def test_the_body_is_what_the_servers_understand() -> None:
     assert plain == {**common, "messages": [{"role": "user", "content": "a"}], "stop": ["\n\n"]}
     turns = [{"role": "user", "content": "b\ud800"}, {"role": "assistant", "content": "You"}]
     assert started == {**common, "messages": turns, "continue_final_message": True, "add_generation_prompt": False}
+
+
+def test_each_model_is_sent_its_values_for_the_servers_template() -> None:
+    other = replace(MODEL, name="o", template_kwargs={"enable_thinking": False, "effort": "low"})
+    options = {"chat_template_kwargs": {"enable_thinking": True, "common": 1}}
+    for given, of_other, of_model in (
+        ({}, {"enable_thinking": False, "effort": "low"}, None),
+        (options, {"enable_thinking": False, "effort": "low", "common": 1}, options["chat_template_kwargs"]),
+    ):
+        with (
+            FakeServer(models=["m", "o"]) as server,
+            _engine(server, models=[MODEL, other], options=given) as engine,
+        ):
+            _all(engine, [_request("a"), _request("b", model="o")])
+            found = {body["model"]: body.get("chat_template_kwargs") for body in server.bodies}
+        assert found == {"m": of_model, "o": of_other}
+
+
+def test_values_for_a_servers_template_are_in_the_key_of_a_model_that_has_them(tmp_path: Path) -> None:
+    def identity(model: EngineModel) -> dict[str, Any]:
+        settings = EngineSettings("openai", {"top_k": 2}, {}, OpenAISettings((OpenAIServer("http://127.0.0.1:1/v1"),)))
+        opened = _Kinds([model], settings, tmp_path, tmp_path, tmp_path / "log", print).openai()
+        return opened.identities[model.name]
+
+    plain = {"model": "f:m", "engine": "openai", "served": "m", "options": {"top_k": 2}}
+    assert identity(MODEL) == plain  # as it was before there were values: stored responses stay
+    for values in ({"enable_thinking": False}, {"enable_thinking": None}):
+        assert identity(replace(MODEL, template_kwargs=values)) == plain | {"chat_template_kwargs": values}
 
 
 def test_an_option_of_none_leaves_a_field_out() -> None:

@@ -14,7 +14,16 @@ import pytest
 from its.engines.protocol import EngineModel
 from its.errors import DataError, FaultsError, MissingError
 from its.files import file_sha256
-from its.models import REMEMBERED_BYTES, SOUND_FILE, folder_fingerprint, ready_model, swap_group, trained_model
+from its.models import (
+    REMEMBERED_BYTES,
+    SOUND_FILE,
+    final_template,
+    folder_fingerprint,
+    ready_model,
+    swap_group,
+    trained_model,
+)
+from its.prompts.clock import pinned_template
 from its.recipe.schema import Model
 
 DECLARED = Model.model_validate(
@@ -109,10 +118,10 @@ def test_an_adapter_stands_on_its_base(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
     _found_sound(folder, "adapter_model.safetensors")
-    adapted = trained_model("c", folder, lambda: base, DECLARED, tmp_path / "home")
+    adapted = trained_model("c", folder, lambda: base, DECLARED, tmp_path / "home", tmp_path)
     assert (adapted.name, adapted.path, adapted.adapter) == ("c", "path/of/b", str(folder.resolve()))
     assert adapted.fingerprint.startswith("f-b + sha256:")
-    other = trained_model("c", folder, lambda: replace(base, fingerprint="f-o"), DECLARED, tmp_path / "home")
+    other = trained_model("c", folder, lambda: replace(base, fingerprint="f-o"), DECLARED, tmp_path / "home", tmp_path)
     assert other.fingerprint != adapted.fingerprint
 
 
@@ -125,7 +134,7 @@ def _found_sound(folder: Path, name: str = "model.safetensors") -> Path:
 
 
 def _load(folder: Path, home: Path) -> EngineModel:
-    return trained_model("c", folder, lambda: pytest.fail("no adapter"), DECLARED, home)
+    return trained_model("c", folder, lambda: pytest.fail("no adapter"), DECLARED, home, home.parent)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +170,7 @@ def test_weights_that_were_not_found_sound_are_not_served(
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no trained model") as caught:
-        trained_model("c", tmp_path / "none", lambda: pytest.fail("no adapter"), DECLARED, tmp_path / "home")
+        trained_model("c", tmp_path / "none", lambda: pytest.fail("no adapter"), DECLARED, tmp_path / "home", tmp_path)
     assert "dvc repro train" in str(caught.value.hint)
 
 
@@ -216,7 +225,7 @@ def test_a_declared_template_stands_in_for_the_own_one_of_any_model(tmp_path: Pa
     assert found.chat_template == PLAIN
     # A model trained with it has it in its folder: one engine serves both, and each request says the template.
     folder = _found_sound(_model(tmp_path / "t", chat_template__jinja=PLAIN))
-    trained = trained_model("t", folder, lambda: found, DECLARED, tmp_path / "home")
+    trained = trained_model("t", folder, lambda: found, DECLARED, tmp_path / "home", tmp_path)
     assert (trained.group, trained.chat_template) == (found.group, PLAIN)
     with pytest.raises(FaultsError, match="does not use a date"):
         _ready(tmp_path, {}, chat_template="prompts/c.jinja", date="2025-01-31")
@@ -231,7 +240,7 @@ def test_a_model_without_a_clock_is_known_as_before(tmp_path: Path) -> None:
 def test_a_trained_model_whose_template_asks_for_the_day_is_refused(tmp_path: Path) -> None:
     folder = _found_sound(_model(tmp_path / "t", chat_template__jinja=TODAY))
     with pytest.raises(FaultsError, match="writes today's date"):
-        trained_model("t", folder, pytest.fail, DECLARED, tmp_path / "home")
+        trained_model("t", folder, pytest.fail, DECLARED, tmp_path / "home", tmp_path)
 
 
 class FakeHub:
@@ -311,3 +320,150 @@ def test_a_pinned_folder_that_holds_another_model_is_refused(tmp_path: Path) -> 
             ready_model("m", pinned, tmp_path, tmp_path / "home", print)
         (folder / file).unlink() if kept is None else (folder / file).write_bytes(kept)
     assert ready_model("m", pinned, tmp_path, tmp_path / "home", print).name == "m"
+
+
+# The values of `template_kwargs`: in the one text of a model, wherever it comes from.
+
+READS = "{% if enable_thinking is defined and not enable_thinking %}off{% endif %}" + PLAIN
+OFF = {"enable_thinking": False}
+WRITTEN = "{%- set enable_thinking = false %}\n" + READS
+DATED = TODAY + READS
+
+
+def test_values_are_in_the_text_and_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder, of the hub, and of a template in the recipe."""
+    plain = _ready(tmp_path, {"chat_template__jinja": READS})
+    found = _ready(tmp_path, {}, template_kwargs=OFF)
+    on = _ready(tmp_path, {}, template_kwargs={"enable_thinking": True})
+    assert (plain.chat_template, found.chat_template) == (None, WRITTEN)
+    assert len({model.fingerprint for model in (plain, found, on)}) == 3
+    assert len({model.group for model in (plain, found, on)}) == 3
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeHub({"chat_template.jinja": READS}, tmp_path))
+    hub = _from_hub(tmp_path, template_kwargs=OFF)
+    assert hub.chat_template == WRITTEN == final_template(hub) and "+ template sha256:" in hub.fingerprint
+    (tmp_path / "recipes" / "prompts").mkdir(parents=True)
+    (tmp_path / "recipes" / "prompts" / "c.jinja").write_text(DATED, encoding="utf-8")
+    both = _ready(tmp_path, {}, chat_template="prompts/c.jinja", template_kwargs=OFF, date="2025-01-31")
+    assert both.chat_template is not None and both.chat_template.endswith(
+        "%}\n{%- set enable_thinking = false %}\n" + DATED
+    )
+
+
+def test_a_value_that_no_template_reads_is_refused_for_any_model(tmp_path: Path) -> None:
+    message = "`template_kwargs` has `enable_thinkin`, and the chat template never reads it"
+    with pytest.raises(FaultsError, match=message) as caught:
+        _ready(tmp_path, {"chat_template__jinja": READS}, template_kwargs={"enable_thinkin": False})
+    assert "did you mean `enable_thinking`?" in str(caught.value.faults[0].hint)
+
+
+def test_a_server_is_sent_the_values_for_its_own_template(tmp_path: Path) -> None:
+    _model(tmp_path / "m", chat_template__jinja=READS)
+    model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), "template_kwargs": OFF})
+    found = ready_model("m", model, tmp_path, tmp_path / "home", lambda text: None, rendered=False)
+    assert (found.chat_template, found.template_kwargs) == (None, OFF)
+    assert found.fingerprint == folder_fingerprint(tmp_path / "m", tmp_path / "home")
+
+
+def test_a_wheels_model_has_the_values_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A declared template is converted with them; without them its key stays what it was."""
+    (tmp_path / "recipes" / "prompts").mkdir(parents=True)
+    (tmp_path / "recipes" / "prompts" / "c.jinja").write_text(READS, encoding="utf-8")
+    wheel = {"kind": "wheel", "package": "p", "version": "1", "file": "f.gguf", "sha256": "0" * 64}
+    specs: list[dict[str, Any]] = []
+
+    def convert(spec: Path, *_: Any) -> None:
+        specs.append(json.loads(spec.read_text()))
+        folder = Path(specs[-1]["output"])
+        _model(folder.with_name("made"), chat_template__jinja=specs[-1]["chat_template"] or READS)
+        for path in folder.with_name("made").iterdir():
+            path.rename(folder / path.name)
+        folder.with_name("made").rmdir()
+
+    monkeypatch.setattr("its.models._convert", convert)
+    monkeypatch.setattr("its.models.unpacked_file", lambda *_: tmp_path / "f.gguf")
+
+    def ready(**declared: Any) -> EngineModel:
+        model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), "source": wheel, **declared})
+        return ready_model("m", model, tmp_path, tmp_path / "home", lambda text: None)
+
+    declared = ready(chat_template="prompts/c.jinja", template_kwargs=OFF)
+    assert specs[-1]["chat_template"] == WRITTEN == final_template(declared)
+    assert declared.chat_template is None  # it is in the folder, which the fingerprint covers
+    own = ready(template_kwargs=OFF)
+    assert specs[-1]["chat_template"] is None and own.chat_template == WRITTEN
+    assert len({model.fingerprint for model in (declared, own, ready(chat_template="prompts/c.jinja"))}) == 3
+    names = sorted(path.name for path in (tmp_path / "home" / "models").iterdir() if path.is_dir())
+    assert f"m-{UNCHANGED_KEY}" in names
+
+
+UNCHANGED_KEY = "5d52b2fb9062f45e"
+"""Of the template without values, as it was before there were any."""
+
+
+def _trained(tmp_path: Path, saved: str, **declared: Any) -> EngineModel:
+    folder = tmp_path / "t"
+    if not folder.is_dir():
+        _found_sound(_model(folder))
+    (folder / "chat_template.jinja").write_text(saved, encoding="utf-8")
+    model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), **declared})
+    return trained_model("t", folder, lambda: pytest.fail("no adapter"), model, tmp_path / "home", tmp_path)
+
+
+def test_a_checkpoint_has_the_values_already(tmp_path: Path) -> None:
+    found = _trained(tmp_path, WRITTEN, template_kwargs=OFF)
+    assert (found.chat_template, found.template_kwargs) == (WRITTEN, OFF)
+    base = _ready(tmp_path, {"chat_template__jinja": READS}, template_kwargs=OFF)
+    assert found.group == base.group
+
+
+@pytest.mark.parametrize(
+    ("saved", "declared"),
+    [
+        (READS, {"template_kwargs": OFF}),
+        (WRITTEN, {"template_kwargs": {"enable_thinking": True}}),
+        (WRITTEN, {"template_kwargs": {**OFF, "more": 1}}),
+        (WRITTEN, {"template_kwargs": OFF, "date": "2025-01-31"}),
+        (pinned_template(TODAY, "", "2025-01-31"), {"date": "2025-02-01"}),
+        (TODAY, {"date": "2025-01-31"}),
+        (READS, {"chat_template": "prompts/c.jinja", "template_kwargs": OFF}),
+        (WRITTEN, {"chat_template": "prompts/c.jinja"}),
+        (WRITTEN + " ", {"chat_template": "prompts/c.jinja", "template_kwargs": OFF}),
+        (PLAIN, {"chat_template": "prompts/c.jinja"}),
+    ],
+)
+def test_a_checkpoint_with_another_template_than_the_recipes_is_refused(
+    tmp_path: Path, saved: str, declared: dict[str, Any]
+) -> None:
+    (tmp_path / "recipes" / "prompts").mkdir(parents=True)
+    (tmp_path / "recipes" / "prompts" / "c.jinja").write_text(READS, encoding="utf-8")
+    with pytest.raises(DataError, match="it was trained with another chat template than the recipe's") as caught:
+        _trained(tmp_path, saved, **declared)
+    assert "dvc repro train" in str(caught.value.hint)
+
+
+def test_line_ends_that_a_saver_changes_are_no_other_template(tmp_path: Path) -> None:
+    (tmp_path / "recipes" / "prompts").mkdir(parents=True)
+    (tmp_path / "recipes" / "prompts" / "c.jinja").write_bytes(b"{{ value }}\r\n" + READS.encode())
+    declared = {"chat_template": "prompts/c.jinja", "template_kwargs": {"value": "a\r\nb"}}
+    saved = '{%- set value = "a\\r\\nb" %}\n{{ value }}\n' + READS
+    assert _trained(tmp_path, saved, **declared).chat_template == saved
+
+
+def test_an_adapter_stands_on_a_base_with_its_template(tmp_path: Path) -> None:
+    base = EngineModel("b", "path/of/b", "f-b", "bfloat16", 64, chat_template=WRITTEN, template_kwargs=OFF)
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}', encoding="utf-8")
+    _found_sound(folder, "adapter_model.safetensors")
+    model = Model.model_validate({**DECLARED.model_dump(exclude_none=True), "template_kwargs": OFF})
+
+    def trained() -> EngineModel:
+        return trained_model("c", folder, lambda: base, model, tmp_path / "home", tmp_path)
+
+    assert trained().chat_template == WRITTEN  # saved without one
+    (folder / "chat_template.jinja").write_text(WRITTEN, encoding="utf-8")
+    assert (trained().chat_template, trained().template_kwargs) == (WRITTEN, OFF)
+    for other in (READS, "{%- set enable_thinking = false %}\n" + READS + "x"):
+        (folder / "chat_template.jinja").write_text(other, encoding="utf-8")
+        with pytest.raises(DataError, match="another chat template than the recipe's"):
+            trained()

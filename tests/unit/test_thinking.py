@@ -388,6 +388,15 @@ def test_the_chat_template_tells_who_opens_a_thought(
 ) -> None:
     path, template = project / "params.yaml", project / "recipes" / "prompts" / "chatml.jinja"
     chat = template.read_text(encoding="utf-8").rstrip("\n")
+    # Before a turn that has a thought, or where the prompt ends one, what the prompt writes.
+    closed = "</t>" if "</t>" in opening else ""
+    before = f"{{% if '</t>' in message.content or '</t>' in '{closed}' %}}{opening}{{% endif %}}"
+    turn = "{{ '<|im_start|>assistant\\n' }}" + before + "{{ message.content + '<|im_end|>\\n' }}"
+    chat = chat.replace(
+        "%}{{ '<|im_start|>' + message",
+        "%}{% if message.role == 'assistant' %}" + turn + "{% else %}{{ '<|im_start|>' + message",
+    )
+    chat = chat.replace("{% endfor %}", "{% endif %}{% endfor %}")
     chat += "{% if add_generation_prompt %}" + opening + "{% endif %}"
     more = "" if said is None else f", opened_by: {said}"
     text = re.sub(

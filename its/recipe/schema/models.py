@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -182,6 +183,8 @@ def _template_key(value: str) -> str:
 def _template_value(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | int | float | str):
         raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("finite", "a number must be finite")
     return value
 
 
