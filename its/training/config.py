@@ -73,9 +73,15 @@ def axolotl_config(
 
 
 def yaml_text(config: dict[str, Any]) -> str:
-    """A config as YAML 1.1, keys in order: Axolotl reads with PyYAML, to which a bare `no` is False."""
+    """A config as YAML 1.1, keys in order: Axolotl reads with PyYAML, to which a bare `no` is False.
+
+    In ASCII and without line folding: ruamel 0.19 folds a long text behind a backslash so that PyYAML reads a space
+    more, and writes U+0085 so that it reads a space. A chat template with `\\n` was trained as `\\ n`.
+    """
     yaml = YAML()
     yaml.version = (1, 1)
+    yaml.width = 2**30
+    yaml.allow_unicode = False
     yaml.default_flow_style = False
     out = StringIO()
     yaml.dump(config, out)

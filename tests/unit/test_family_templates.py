@@ -16,7 +16,7 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from its.errors import DataError
-from its.prompts.chat import chat_template_faults, generation_prompt, opening_fault, rendered_chats
+from its.prompts.chat import ChatUse, chat_template_faults, generation_prompt, opening_fault, rendered_chats
 from its.prompts.clock import clock_faults
 from its.thinking import OpenedBy, PlainMarks
 
@@ -254,12 +254,23 @@ def test_prompts_are_those_of_the_public_pages(name: str) -> None:
 @EACH
 def test_it_passes_the_checks_of_a_recipe(name: str) -> None:
     """It needs no `date`, and its prompt ends in a thought only if the family's does."""
-    source = source_of(name)
-    assert chat_template_faults(source, name) == ()
+    source, family, opens = source_of(name), FAMILIES[name], name == "r1_distill"
+    use = ChatUse(
+        trained=(False, True) if family.system else (False,),
+        asked=(False, True) if family.system else (False,),
+        starts=("You are a",),
+        system_of="`prompt.system`",
+        tokens=(("eos_token", family.end),),
+        marks=PlainMarks("<think>", "</think>", "prompt" if opens else "model"),
+        thoughts=not family.opening.endswith("</think>\n\n") and not family.kwargs.startswith("enable"),
+        plain=not opens,
+    )
+    assert chat_template_faults(source, name, use) == ()
     assert clock_faults(source, name, None) == []
-    found = {who: opening_fault(source, name, PlainMarks("<think>", "</think>", who)) for who in WHO}
-    assert [who for who in WHO if found[who] is None] == ["prompt" if name == "r1_distill" else "model"]
-    assert (generation_prompt(source, name) or "").endswith(FAMILIES[name].opening)
+    prompt = generation_prompt(source) or ""
+    assert prompt.endswith(family.opening)
+    found = {who: opening_fault(prompt, name, PlainMarks("<think>", "</think>", who)) for who in WHO}
+    assert [who for who in WHO if found[who] is None] == ["prompt" if opens else "model"]
 
 
 @EACH

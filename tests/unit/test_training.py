@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -87,6 +88,17 @@ def test_axolotl_reads_what_was_meant() -> None:
     words = {"no": "no", "lr": [5e-6, 1e-05, 1e22, 3e-7], "on": True, "text": "1e-5", "none": None, "time": "12:30:45"}
     config = _config(axolotl={"words": words, "octal": "010", "lora_target": ["yes", "off", "y"]})
     assert _read_as_axolotl_does(yaml_text(config)) == config
+
+
+def test_a_chat_template_reaches_axolotl_as_it_is() -> None:
+    """A long line may break nowhere: where ruamel folds one behind a backslash, PyYAML reads another text."""
+    template = "{{- '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: ' -}}"
+    chosen = random.Random(1)
+    pieces = ["\\n", "\\", " ", "\n", "\t", "a", "'", '"', "{{", "%}", "#", ": ", "-", "｜", "😀", "\x85", "\u2028"]  # noqa: RUF001
+    texts = ["".join(chosen.choice(pieces) for _ in range(chosen.randrange(1, 150))) for _ in range(500)]
+    for text in [f"{template}\n{template}", *texts]:
+        config = _config(axolotl={"chat_template_jinja": text, "datasets": [{"path": text}]})
+        assert _read_as_axolotl_does(yaml_text(config)) == config
 
 
 def test_later_entries_win_but_not_over_what_the_recipe_names_or_its_relies_on() -> None:
