@@ -27,6 +27,8 @@ from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_a
 from its.recipe.vote_checks import vote_faults
 from its.secrets import secrets_in
 
+UNSEEN_KEYS = ("size", "nfiles")
+"""Keys that DVC 3.67 leaves out of the key of its run cache, at any depth (`dvc/stage/cache.py`)."""
 MAX_CHECKPOINTS = 10_000
 """Trained in one study; lists of a thousand names each would fill the memory with their product."""
 MAX_CELLS = 1_000_000
@@ -46,7 +48,7 @@ def cross_check_faults(
     for check in (_names, _strategies, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, sampling_faults, vote_faults, _engine, _secrets):
+    for check in (_numbers, sampling_faults, vote_faults, _engine, _unseen, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -330,6 +332,22 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
                 f"`engine.openai.served` names `{name}`, which is not a model or checkpoint of the design",
                 "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
             )
+
+
+def _unseen(values: Mapping[str, Any]) -> Iterator[Found]:
+    """Keys that DVC's run cache does not see. `prepare`, which reads the sizes of sets, has no run cache."""
+    waiting: list[tuple[Location, Any]] = [((), values)]
+    while waiting:
+        where, value = waiting.pop()
+        if isinstance(value, list):
+            waiting += [((*where, index), item) for index, item in enumerate(value)]
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if key in UNSEEN_KEYS:
+                    wrong = "DVC's run cache does not see keys of that name and would restore the results of another value"
+                    yield (*where, key), f"`{dotted((*where, key))}`: {wrong}", "choose another name"
+                if len(where) != 1 or where[0] not in ("datasets", "benchmarks"):
+                    waiting.append(((*where, key), item))
 
 
 def _secrets(values: Mapping[str, Any]) -> Iterator[Found]:

@@ -207,3 +207,15 @@ def test_the_sets_of_a_prepared_clone_are_shown(clean_clone: Callable[[str], Clo
     assert "prepare_benchmark@arithmetic_test" in traced["standing"]["changed_stages"]
     assert "prepare_benchmark@sums" not in traced["standing"]["changed_stages"]
     assert "| sample" in _its(made, "data", "card", "sums")
+
+
+def test_another_size_is_prepared_again_there_and_back(clean_clone: Callable[[str], Clone]) -> None:
+    """DVC 3.67 leaves every key named `size` out of the key of its run cache (`dvc/stage/cache.py`)."""
+    made = clean_clone("one")
+    params = made.path / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    assert text.count("sample: {size: 20, seed: 3}") == 1
+    for size in (20, 12, 20, 12):
+        params.write_text(text.replace("sample: {size: 20", f"sample: {{size: {size}"), encoding="utf-8")
+        made.run("dvc", "repro", "-q", "prepare_benchmark@sums")
+        assert len(lines(made.path / "data" / "problems" / "sums.jsonl")) == size

@@ -40,6 +40,14 @@ def test_the_quickstart_is_valid(project: Path) -> None:
 
 
 CASES = {
+    "name that DVC's run cache does not see": (
+        ("  random:\n    persona:", "  size: {query: prompts/query_plain.j2}\n  random:\n    persona:"),
+        ("size", "`strategies.size`: DVC's run cache does not see keys of that name", "choose another name"),
+    ),
+    "setting that DVC's run cache does not see": (
+        ("    enforce_eager: true", "    enforce_eager: true\n    hf_overrides: {a: [{nfiles: 3}]}"),
+        ("nfiles", "`engine.options.hf_overrides.a.0.nfiles`: DVC's run cache does not see", "choose another name"),
+    ),
     "misspelt key": (
         ("  temperature: 0.0", "  temprature: 0.0"),
         ("temprature", "unknown field `generation.temprature`", "did you mean `temperature`? `its recipe fields gen"),
