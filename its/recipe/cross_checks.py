@@ -344,7 +344,7 @@ def _unseen(values: Mapping[str, Any]) -> Iterator[Found]:
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 if key in UNSEEN_KEYS:
-                    wrong = "DVC's run cache does not see keys of that name and would restore the results of another value"
+                    wrong = "DVC's run cache does not see keys of that name, and would restore results of another value"
                     yield (*where, key), f"`{dotted((*where, key))}`: {wrong}", "choose another name"
                 if len(where) != 1 or where[0] not in ("datasets", "benchmarks"):
                     waiting.append(((*where, key), item))
