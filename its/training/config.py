@@ -73,9 +73,13 @@ def axolotl_config(
 
 
 def yaml_text(config: dict[str, Any]) -> str:
-    """A config as YAML 1.1, keys in order: Axolotl reads with PyYAML, to which a bare `no` is False."""
+    """A config as YAML 1.1, keys in order: Axolotl reads with PyYAML, to which a bare `no` is False.
+
+    A text is one line with escapes: where ruamel 0.19 folds one at a backslash, PyYAML reads another text.
+    """
     yaml = YAML()
     yaml.version = (1, 1)
+    yaml.width, yaml.allow_unicode = 2**31 - 1, False
     yaml.default_flow_style = False
     out = StringIO()
     yaml.dump(config, out)

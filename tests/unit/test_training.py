@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -87,6 +88,54 @@ def test_axolotl_reads_what_was_meant() -> None:
     words = {"no": "no", "lr": [5e-6, 1e-05, 1e22, 3e-7], "on": True, "text": "1e-5", "none": None, "time": "12:30:45"}
     config = _config(axolotl={"words": words, "octal": "010", "lora_target": ["yes", "off", "y"]})
     assert _read_as_axolotl_does(yaml_text(config)) == config
+
+
+def test_axolotl_reads_a_long_text_as_it_is() -> None:
+    """A chat template: folded after 80 characters, ` \\n` was read as `\\ n`, which another prompt would have had."""
+    chance = random.Random(2)
+    parts = [
+        "a",
+        "word ",
+        "  ",
+        " ",
+        "\n",
+        "\n\n",
+        "\\",
+        "\\u65e5",
+        "\\n",
+        "\u00e9",
+        "\u65e5",
+        "\U0001f600",
+        "{{",
+        "}}",
+        "{%",
+    ]
+    parts += [
+        '"',
+        "'",
+        "#",
+        ": ",
+        "- ",
+        "\t",
+        "\r",
+        "\x7f",
+        "\u2028",
+        "\u0085",
+        "|",
+        ">",
+        "%",
+        "@",
+        "&",
+        "*",
+        "?",
+        "yes",
+        "~",
+    ]
+    for _ in range(400):
+        text = "".join(chance.choices([*parts, "long " * 30], k=chance.randrange(60)))
+        written = yaml_text({"chat_template_jinja": text, "after": 1})
+        assert _read_as_axolotl_does(written) == {"chat_template_jinja": text, "after": 1}, repr(text)
+        assert "\\\n" not in written, "folded"
 
 
 def test_later_entries_win_but_not_over_what_the_recipe_names_or_its_relies_on() -> None:
