@@ -125,6 +125,7 @@ BAD: dict[str, tuple[str, ChatUse, str, str]] = {
     "no prompt": (_each(TURN, ""), PLAIN, "writes '<|im_start|>assistant\\n' between prompt and solution, which no engine is sent", "with `add_generation_prompt` too"),
     "another prompt": (CHATML.replace("assistant\\n", "Assistant\\n"), PLAIN, "the prompt differs between training and test: an engine is sent", "what `add_generation_prompt` writes"),
     "by the number of turns": ("{{ 'a' if messages | length == 1 else 'b' }}" + CHATML, PLAIN, "differs between training and test", ""),
+    "the system turn within the last question (Mistral's own)": (WITHIN_USER.replace("loop.index == 2", "loop.last"), BOTH, "differs between training and test", ""),
     "by add_generation_prompt": ("{{ 'a' if add_generation_prompt }}" + CHATML, PLAIN, "differs between training and test", ""),
     "never ends a turn": (_each(TURN.replace("<|im_end|>", "")), PLAIN, "never writes `special_tokens.eos`, `<|im_end|>`, right after a solution", "eos_token"),
     "ends a turn otherwise": (_each(TURN.replace("<|im_end|>", "<|eot_id|>")), PLAIN, "right after a solution: it writes '<|eot_id|>\\n'", "give the model the `eos`"),
