@@ -233,6 +233,14 @@ def test_no_template_can_know_the_contents_beforehand() -> None:
     assert "the turn of the assistant" in first.message
 
 
+def test_of_many_names_that_nothing_gives_some_are_named() -> None:
+    found = chat_template_faults("".join(f"{{{{ x{at:02} }}}}" for at in range(30)) + CHATML, "c", PLAIN)
+    assert [fault.message for fault in found][-1] == (
+        "the chat template reads `x09`, which nothing gives; nor 20 more names"
+    )
+    assert len(found) == 10
+
+
 SLOW = {
     "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "for long turns": _each("{% for a in m.content %}{% for b in m.content %}{% endfor %}{% endfor %}" + TURN),
