@@ -17,6 +17,7 @@ from its.errors import DataError, MissingError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.model_files import hub_file, own_template, read_chat_template
+from its.prompts.chat import generation_prompt, opening_fault
 from its.prompts.clock import is_pinned_template, pinned_template
 from its.recipe.schema import FolderSource, HubModelSource, Model, WheelSource, WheelsSource
 from its.rows import read_json, write_json
@@ -106,6 +107,18 @@ def final_template(found: EngineModel) -> str | None:
         MissingError: if it is on the hub and the hub cannot be reached.
     """
     return found.chat_template or own_template(found)
+
+
+def require_opening(name: str, model: Model, template: str | None) -> None:
+    """Compare `thinking` with the chat template that a model is trained or served with, wherever it comes from.
+
+    Raises:
+        DataError: if they disagree on who begins the first thought.
+    """
+    prompt = None if template is None else generation_prompt(template)
+    fault = opening_fault(prompt, f"the chat template of {name}", model.thinking)
+    if fault is not None:
+        raise DataError(f"params.yaml: `models.{name}.thinking`: {fault[0]}", fault[1])
 
 
 def trained_model(

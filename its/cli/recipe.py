@@ -81,16 +81,17 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
     """Check recipes, by default all of them and params.yaml.
 
     Checks that keys and types match the schema; that every name is declared; that templates exist, parse, stay in the
-    sandbox, use only the variables they receive, and show them; that local files exist with the pinned hash; that
-    `fields` can be read, and that every local benchmark can be curated and graded (the denominator is shown if rules
-    remove rows); that numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has
-    each setting of `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a
-    secret; and that nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed
-    is listed, with the server that each key goes to). Templates and sources that git does not track are listed: a
-    queued experiment runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known
-    faults of a preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm
-    against vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's
-    schema, in Axolotl's. No GPU is needed. --cells lists the cells of each recipe as CHECKPOINT/BENCHMARK/STRATEGY.
+    sandbox, use only the variables they receive, and show them; that a chat template that is here shows every turn and
+    trains what an engine is sent (docs/templates.md); that local files exist with the pinned hash; that `fields` can be
+    read, and that every local benchmark can be curated and graded (the denominator is shown if rules remove rows); that
+    numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has each setting of
+    `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a secret; and that
+    nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, with
+    the server that each key goes to). Templates and sources that git does not track are listed: a queued experiment
+    runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known faults of a
+    preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm against
+    vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's schema, in
+    Axolotl's. No GPU is needed. --cells lists the cells of each recipe as CHECKPOINT/BENCHMARK/STRATEGY.
 
     \b
     Reads   params.yaml, recipes/, data/sources/, model folders

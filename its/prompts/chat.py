@@ -35,6 +35,8 @@ SHOWN = 60
 """Characters of a template's text in a fault."""
 LENGTHS = (300, 3_000, 30_000)
 """Characters of long turns; a reasoning trace has 30,000."""
+NAMED = 10
+"""Names that nothing gives, in faults."""
 EARLIER = (1, 3)
 """Earlier turns of the assistant in a request with examples."""
 
@@ -137,9 +139,13 @@ def checked_chat_template(source: str, name: str, use: ChatUse) -> ChatCheck:
         fault = _case_fault(case, texts, parts, use)
         if fault is not None:
             found.setdefault(fault[0], Fault(f"{name}:1", fault[1], fault[2]))
-    for read in sorted(set(tried.undefined) - PROVIDED - own_names(source)):
+    unread = sorted(set(tried.undefined) - PROVIDED - own_names(source))
+    for read in unread[:NAMED]:
         hint = f"`template_kwargs: {{{read}: VALUE}}` of the model, or a default in the template: `{read} is defined`"
-        found[f"reads {read}"] = Fault(f"{name}:1", f"the chat template reads `{read}`, which nothing gives", hint)
+        more = f"; nor {len(unread) - NAMED} more names" if len(unread) > NAMED and read == unread[NAMED - 1] else ""
+        found[f"reads {read}"] = Fault(
+            f"{name}:1", f"the chat template reads `{read}`, which nothing gives{more}", hint
+        )
     return ChatCheck(tuple(found.values()), prompt)
 
 

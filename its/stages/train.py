@@ -11,7 +11,7 @@ from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
 from its.model_files import model_control_tokens
-from its.models import SOUND_FILE, final_template, ready_model
+from its.models import SOUND_FILE, final_template, ready_model, require_opening
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
@@ -105,9 +105,13 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
 
 
 def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTurns:
-    """What makes a model's trained turns of solutions; its chat template says whether the prompt ends a thought."""
-    marks = declared.thinking
-    template = None if marks is None else final_template(base)
+    """What makes a model's trained turns of solutions; its chat template says whether the prompt ends a thought.
+
+    Raises:
+        DataError: if the template and `thinking` disagree on who begins the first thought.
+    """
+    marks, template = declared.thinking, final_template(base)
+    require_opening(name, declared, template)
     closed = marks is not None and template is not None and closes_thought(template, marks)
     return SolutionTurns(name, marks, closed)
 

@@ -12,11 +12,10 @@ from its.engines.kinds import EngineSettings, OpenAISettings, open_session
 from its.engines.openai import OpenAIServer
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
-from its.errors import DataError, MissingError
+from its.errors import MissingError
 from its.model_files import model_control_tokens
-from its.models import final_template, ready_model, trained_model
+from its.models import final_template, ready_model, require_opening, trained_model
 from its.progress import say
-from its.prompts.chat import generation_prompt, opening_fault
 from its.recipe.schema import Recipe, Sampling
 from its.store import Store
 from its.study.study import Checkpoint, Study
@@ -64,7 +63,7 @@ def open_serving(
     ]
     if engine.kind in OURS:
         for checkpoint, model in zip(checkpoints, models, strict=True):
-            _require_opening(study, checkpoint.model, model)
+            require_opening(checkpoint.model, study.recipe.models[checkpoint.model], final_template(model))
     return open_session(
         store,
         models,
@@ -92,20 +91,6 @@ def _limited_marks(recipe: Recipe, model: str, sampled: Mapping[str, Sequence[Sa
     marks = recipe.models[model].thinking
     limited = any(sampling.thinking_budget is not None for sampling in sampled.get(model, ()))
     return (marks.start, marks.end) if marks is not None and limited else None
-
-
-def _require_opening(study: Study, name: str, model: EngineModel) -> None:
-    """Compare `thinking.opened_by` with the template that the model is served with, wherever it comes from.
-
-    Raises:
-        DataError: if they disagree on who begins the first thought.
-    """
-    template = final_template(model)
-    if template is not None:
-        marks = study.recipe.models[name].thinking
-        fault = opening_fault(generation_prompt(template), f"the chat template of {name}", marks)
-        if fault is not None:
-            raise DataError(f"params.yaml: `models.{name}.thinking`: {fault[0]}", fault[1])
 
 
 def control_tokens(study: Study, session: Session, checkpoints: Sequence[Checkpoint]) -> ControlTokens:

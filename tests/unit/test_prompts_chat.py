@@ -4,15 +4,25 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import random
+import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from its.errors import Fault
+from its.prompts import chat
 from its.prompts.chat import ChatUse, chat_template_faults, checked_chat_template, generation_prompt, opening_fault
 from its.prompts.clock import own_names, pinned_template, reads_parts
 from its.thinking import PlainMarks
 
+chat_trial: Any = importlib.import_module("its.prompts.workers.chat_trial")
 EOS = (("eos_token", "<|im_end|>"),)
 QWEN3 = PlainMarks("<think>", "</think>", "model")
 R1 = PlainMarks("<think>", "</think>", "prompt")
@@ -115,6 +125,7 @@ BAD: dict[str, tuple[str, ChatUse, str, str]] = {
     "no prompt": (_each(TURN, ""), PLAIN, "writes '<|im_start|>assistant\\n' between prompt and solution, which no engine is sent", "with `add_generation_prompt` too"),
     "another prompt": (CHATML.replace("assistant\\n", "Assistant\\n"), PLAIN, "the prompt differs between training and test: an engine is sent", "what `add_generation_prompt` writes"),
     "by the number of turns": ("{{ 'a' if messages | length == 1 else 'b' }}" + CHATML, PLAIN, "differs between training and test", ""),
+    "the system turn within the last question (Mistral's own)": (WITHIN_USER.replace("loop.index == 2", "loop.last"), BOTH, "differs between training and test", ""),
     "by add_generation_prompt": ("{{ 'a' if add_generation_prompt }}" + CHATML, PLAIN, "differs between training and test", ""),
     "never ends a turn": (_each(TURN.replace("<|im_end|>", "")), PLAIN, "never writes `special_tokens.eos`, `<|im_end|>`, right after a solution", "eos_token"),
     "ends a turn otherwise": (_each(TURN.replace("<|im_end|>", "<|eot_id|>")), PLAIN, "right after a solution: it writes '<|eot_id|>\\n'", "give the model the `eos`"),
@@ -222,6 +233,14 @@ def test_no_template_can_know_the_contents_beforehand() -> None:
     assert "the turn of the assistant" in first.message
 
 
+def test_of_many_names_that_nothing_gives_some_are_named() -> None:
+    found = chat_template_faults("".join(f"{{{{ x{at:02} }}}}" for at in range(30)) + CHATML, "c", PLAIN)
+    assert [fault.message for fault in found][-1] == (
+        "the chat template reads `x09`, which nothing gives; nor 20 more names"
+    )
+    assert len(found) == 10
+
+
 SLOW = {
     "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "for long turns": _each("{% for a in m.content %}{% for b in m.content %}{% endfor %}{% endfor %}" + TURN),
@@ -238,3 +257,136 @@ def test_a_slow_or_large_template_ends_in_time(name: str) -> None:
     messages = [fault.message for fault in found]
     assert any("takes more than" in text or "characters for turns of" in text for text in messages), messages
     assert time.process_time() - begin < 5
+
+
+# Mutants of good templates: whichever breaks a training in random conversations has a fault.
+
+CHANGES = [
+    *((r"'assistant'", "'user'"), (r"'system'", "'user'"), (r"m\\.content", "m.role"), (r"m\\.role", "m.content")),
+    *(
+        (r"in messages", "in messages[1:]"),
+        (r"in messages", "in messages[:-1]"),
+        (r"in messages", "in messages | reverse"),
+    ),
+    *((r"add_generation_prompt", "not add_generation_prompt"), (r"add_generation_prompt", "true")),
+    *(
+        (r"add_generation_prompt", "messages | length > 1"),
+        (r"<\\|im_end\\|>", "<|endoftext|>"),
+        (r"<\\|im_end\\|>", ""),
+    ),
+    *(
+        (r"==", "!="),
+        (r"\\band\\b", "or"),
+        (r"\\bnot\\b", ""),
+        (r"\\\\n", ""),
+        (r"\\\\n", " "),
+        (r"</think>", "</thinking>"),
+    ),
+    *((r"<think>", ""), (r" -?%}", " -%}"), (r"{% ", "{%- "), (r"{{ ", "{{- ")),
+]
+WRAPS = [
+    *(
+        "| trim",
+        "| upper",
+        "| title",
+        "| e",
+        "| tojson",
+        "| truncate(200)",
+        "| striptags",
+        "| wordwrap(80)",
+        "| indent",
+    ),
+    *("[:200]", "[:2000]", "[:20000]", "[1:]", "[:-1]", ".split('</think>')[-1]", ".split('\\n')[0]", ".rstrip('\\n')"),
+    *(".replace('\\n\\n', '\\n')", ".replace('  ', ' ')", " if m.content | length < 1000 else ''"),
+    *(" if m.content | length > 20 else ''", " if loop.index < 2 else ''", " if loop.index0 else ''"),
+    *(
+        " if '<' not in m.content else ''",
+        " if messages | length < 3 else ''",
+        " if '</think>' not in m.content else 'x'",
+    ),
+    *(" if messages[0].role != 'system' else ''", " if m.role != 'assistant' or loop.last else ''"),
+    *(" if m.role != 'assistant' or not loop.last else ''", " if not add_generation_prompt else 'Solve it.'"),
+]
+
+
+def _mutants(source: str) -> Iterator[str]:
+    pieces = re.split(r"(\{[{%].*?[}%]\})", source)
+    for at, piece in enumerate(pieces):
+        if piece.strip():
+            yield "".join(pieces[:at] + pieces[at + 1 :])
+            yield "".join([*pieces[:at], piece, *pieces[at:]])
+            yield "".join(pieces[:at] + pieces[at + 1 : at + 3] + [piece] + pieces[at + 3 :])
+    for pattern, new in [*CHANGES, *((r"m\.content(?!\))", f"(m.content{wrap})") for wrap in WRAPS)]:
+        for found in re.finditer(pattern, source):
+            yield source[: found.start()] + new + source[found.end() :]
+        yield re.sub(pattern, lambda _, new=new: new, source)  # type: ignore[misc]
+
+
+def _texts(chance: random.Random, size: int) -> str:
+    words = [
+        "The",
+        "sum",
+        "is",
+        "42",
+        "$x^2$",
+        "\\frac{1}{2}",
+        "\n",
+        "\n\n",
+        "  ",
+        "<b>",
+        "&",
+        "\u00e9",
+        "\u65e5",
+        "{}",
+        "1.",
+    ]
+    return "".join(f"{chance.choice(words)} " for _ in range(size)).strip() or "7"
+
+
+def _breaks(source: str, use: ChatUse, chance: random.Random) -> bool:
+    """Whether a template trains something else than prompt, answer and end of turn, or hides a turn."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = chat_trial.to_json
+    try:
+        template = environment.from_string(source)
+        for system in use.trained:
+            for size in (0, 1, 4, 30, 90, 300, 6000):
+                asked, thought, answer = (_texts(chance, size) for _ in range(3))
+                turns = [{"role": "system", "content": _texts(chance, 2 + size // 3)}] if system else []
+                turns.append({"role": "user", "content": asked})
+                prompt = template.render(messages=turns, add_generation_prompt=True, eos_token="<|im_end|>")
+                if not all(turn["content"] in prompt for turn in turns):
+                    return True
+                body = f"{thought}\n</think>\n\n{answer}"
+                opened = use.marks is not None and use.marks.opened_by == "prompt"
+                for turn in [body] if opened else [answer, f"<think>\n{body}"] if use.thoughts else [answer]:
+                    if not opened and turn != answer and prompt.rstrip().endswith("</think>"):
+                        continue
+                    row = [*turns, {"role": "assistant", "content": turn}]
+                    whole = template.render(messages=row, add_generation_prompt=False, eos_token="<|im_end|>")
+                    before, found, after = whole[len(prompt) :].partition(f"{turn}<|im_end|>")
+                    if not whole.startswith(prompt) or not found or before.strip() or after.strip():
+                        return True
+    except (TemplateError, TypeError, ValueError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("source", "use"), [(CHATML, BOTH), (SWITCHED, THINKS), (OPENING, OPENED), (SPACED, BOTH)])
+def test_no_mutant_that_breaks_a_training_passes(source: str, use: ChatUse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(text: str, chats: list[dict[str, Any]]) -> Any:
+        """As the trial process does, in this one: there are hundreds."""
+        found = chat_trial.tried({"source": text, "chats": json.loads(json.dumps(chats))})
+        if "fault" in found:
+            return str(found["fault"])
+        results = [item["text"] if "text" in item else Fault("", item["fault"]) for item in found["results"]]
+        return chat._Tried(results, found["undefined"])
+
+    monkeypatch.setattr(chat, "_tried", tried)
+    chance, broken = random.Random(3), 0
+    for mutant in sorted(set(_mutants(source)) - {source}):
+        if _breaks(mutant, use, chance):
+            broken += 1
+            check = checked_chat_template(mutant, "mutant", use)
+            assert check.faults or opening_fault(check.prompt, "mutant", use.marks), mutant
+    assert broken > 40

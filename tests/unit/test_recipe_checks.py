@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,3 +199,28 @@ def test_many_models_are_checked_in_bounded_time(project: Path, edit: Edit) -> N
     slow_ones = [message for message in messages if "takes more than" in message and "processor time" in message]
     late = [message for message in messages if "the templates before" in message]
     assert 1 <= len(slow_ones) <= 12 and late and len(slow_ones) + len(late) == 30
+
+
+SERVER = (
+    "engine:\n  kind: openai\n  options: {chat_template_kwargs: {effort: low, common: 1}}\n"
+    "  openai: {servers: [{url: 'http://localhost:1/v1'}], concurrency: 1, timeout_seconds: 1, retries: 1}\n"
+)
+
+
+@pytest.mark.parametrize(("value", "same"), [("low", True), ("high", False), ("null", False)])
+def test_a_server_is_sent_one_value(project: Path, edit: Edit, value: str, same: bool) -> None:
+    path = project / "params.yaml"
+    text = re.sub(r"(?ms)^engine:\n(  .*?\n|\n)+", SERVER, path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    edit((DECLARES, DECLARES + f"    template_kwargs: {{effort: {value}}}\n"))
+    messages = _faults(project, "{{ effort is defined }}" + CHATML)
+    assert messages == (
+        []
+        if same
+        else [
+            "`models.smollm2_135m.template_kwargs.effort` and `engine.options.chat_template_kwargs.effort` differ",
+        ]
+    )
+    if same:
+        (item,) = check_recipes(project, ["params.yaml"]).recipes
+        assert any("a server renders prompts with its own chat template" in line for line in item.remarks.notes)

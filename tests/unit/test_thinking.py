@@ -17,9 +17,10 @@ from running import run_stage
 from its import thinking
 from its.cli.grade import grade as grade_command
 from its.commands.grade_file import grade_file
-from its.engines.protocol import Completion, EngineModel, Request
+from its.engines.protocol import Completion, Request
 from its.errors import DataError, FaultsError
 from its.grading.grade import Grader, Item
+from its.models import require_opening
 from its.recipe.document import read_document
 from its.recipe.load import checked, validate
 from its.recipe.schema import Thinking
@@ -27,7 +28,6 @@ from its.rows import read_rows, write_rows
 from its.sources.thoughts import Trace, normal_trace
 from its.stages import generate, persona
 from its.strategies.persona import persona_answer
-from its.study import serving
 from its.study.study import Checkpoint, Study, load_study
 from its.thinking import SOLUTION_MARKS, Cut, OpenedBy, PlainMarks, cut_thinking, thinking_tokens
 from its.types import Message, Persona, Problem, Query, Response, Verdict
@@ -453,10 +453,8 @@ def test_an_opener_is_held_against_the_template_that_is_served(
     declared = study.recipe.models["smollm2_135m"]
     marks = Thinking(start="<t>", end="</t>", opened_by=said)
     model = declared.model_copy(update={"thinking": marks})
-    thinks = Study(study.project, study.recipe.model_copy(update={"models": {"smollm2_135m": model}}))
-    served = EngineModel("m", "owner/m", "hub:owner/m@abc", "bfloat16", 64, chat_template=template)
     with pytest.raises(DataError, match=wrong) if wrong else nullcontext():
-        serving._require_opening(thinks, "smollm2_135m", served)
+        require_opening("smollm2_135m", model, template)
 
 
 def test_a_template_among_several_of_a_folder_is_looked_at(study: Study, edit: Edit) -> None:

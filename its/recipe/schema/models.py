@@ -166,9 +166,10 @@ class Thinking(Section):
     end: Annotated[str, Field(pattern=r"\S")]
     """Mark that ends the reasoning, for example `</think>`."""
     opened_by: Literal["prompt", "model"] | None = None
-    """Who writes the first start mark: `prompt` if the chat template's generation prompt ends with it (DeepSeek-R1's),
-    `model` if the model writes it or answers without thinking. Absent: each response is judged by itself; an end mark
-    shows that it began within a thought, and a response without marks that the token limit cut is unfinished."""
+    """Who writes the first start mark: `prompt` if the chat template's generation prompt ends with it (DeepSeek-R1's;
+    a solution is then trained without it, and one without a thought is refused), `model` if the model writes it or
+    answers without thinking. Absent: each response is judged by itself; an end mark shows that it began within a
+    thought, and a response without marks that the token limit cut is unfinished."""
 
 
 def _date(value: str) -> str:
