@@ -21,7 +21,7 @@ from its.files import file_sha256
 from its.model_files import model_file, named_tokens
 from its.models import final_template, ready_model
 from its.progress import Progress, say
-from its.prompts.chat import closes_thought
+from its.prompts.chat import closes_thought, generation_prompt, opening_fault
 from its.prompts.render import read_template
 from its.prompts.rows import prompt_fault, row_fault
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
@@ -228,7 +228,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         None if thinking is None else tuple(thinking.model_dump().items()),
         study.recipe.prompt.of(name).model_dump_json(),
     )
-    closed = thinking is not None and closes_thought(template, f"the chat template of `{name}`", thinking)
+    closed = thinking is not None and closes_thought(template, thinking)
 
     def make() -> RowReader:
         return RowReader([name], PromptReader(tokenizer, template, tokens, list(special.values())), declared, closed)
@@ -251,7 +251,7 @@ def check_rows(study: Study) -> RowAccount:
     paths = [(name, strategy) for name in design.datasets for strategy in design.train]
     rows = {pair: count_lines(study.queries_path("train", *pair)) for pair in paths}
     for item in readers:
-        for fault in _token_faults(item):
+        for fault in [*_token_faults(item), *_opening_faults(item)]:
             faults.add(item.name, fault.where, fault)
     with Progress("rows", len(readers) * sum(rows.values()), "rows") as bar:
         for item in readers:
@@ -459,6 +459,14 @@ def _token_faults(item: RowReader) -> Iterator[Fault]:
             yield Fault(where, f"`{token}` is not a token of the tokenizer of `{item.name}`", hint)
         elif kind == "eos" and item.reader.ids(token) != [item.reader.token_id(token)]:
             yield Fault(where, f"`{token}` is not a single token of the tokenizer of `{item.name}`", "the end of turn")
+
+
+def _opening_faults(item: RowReader) -> Iterator[Fault]:
+    """Whether `thinking` and the chat template disagree on who begins the first thought."""
+    prompt = generation_prompt(item.reader.template)
+    fault = opening_fault(prompt, f"the chat template of {item.name}", item.declared.thinking)
+    if fault is not None:
+        yield Fault(f"params.yaml: models.{item.name}.thinking", *fault)
 
 
 def _template(item: RowReader) -> str:

@@ -306,8 +306,23 @@ def test_special_tokens_that_the_tokenizer_lacks(study: Study, edit: Edit) -> No
     said = _faults("query")
     assert f"params.yaml: models.{MODEL}.special_tokens.pad: `<|pad|>` is not a token of the tokenizer" in said
     assert "`pad: <|im_end|>` takes the end of turn" in said
-    edit(("      pad: <|pad|>", "      pad: <|im_end|>"), ("      eos: <|im_end|>", "      eos: <|eot|>"))
-    assert "`<|eot|>` is not a token of the tokenizer" in _faults("query")
+
+
+def test_an_end_of_turn_that_the_tokenizer_lacks(study: Study, edit: Edit, template: Template) -> None:
+    _write(study, ["It is 5."])
+    template(CHATML.replace("<|im_end|>", "<|eot|>"))
+    edit(("      eos: <|im_end|>", "      eos: <|eot|>"))
+    said = _faults("query").splitlines()
+    assert said[0].endswith(f"special_tokens.eos: `<|eot|>` is not a token of the tokenizer of `{MODEL}`")
+    assert said[1] == "hint: the token that ends a turn, one of `<|im_end|>`, `<|endoftext|>`"
+
+
+def test_a_template_that_opens_a_thought_against_the_recipe(study: Study, edit: Edit, template: Template) -> None:
+    _write(study, [THOUGHT])
+    template(CHATML.replace("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'"))
+    assert f"params.yaml: models.{MODEL}.thinking: `the chat template of {MODEL}` ends the prompt within" in _faults(
+        "query"
+    )
 
 
 def test_a_solution_without_a_thought_is_refused_before_personas(study: Study, edit: Edit, template: Template) -> None:
