@@ -45,7 +45,7 @@ class PromptReader:
         self._tokenizer.add_special_tokens(
             [AddedToken(token, rstrip=False, lstrip=False, normalized=False) for token in known]
         )
-        self._template, self._tokens = template, dict(tokens)
+        self.template, self._tokens = template, dict(tokens)
         self._known: dict[str, Any] | None = None
 
     def prompt_hashes(self, chats: Sequence[Chat]) -> Iterator[str]:
@@ -74,7 +74,7 @@ class PromptReader:
             {**self._tokens, "messages": [dict(turn) for turn in chat], "add_generation_prompt": prompt}
             for chat in chats
         ]
-        texts = rendered_chats(self._template, given)
+        texts = rendered_chats(self.template, given)
         for text in texts:
             try:
                 text.encode()

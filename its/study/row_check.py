@@ -8,6 +8,7 @@ whole as well; if the sum were another, all are.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from its.files import file_sha256
 from its.model_files import model_file, named_tokens
 from its.models import final_template, ready_model
 from its.progress import Progress, say
-from its.prompts.chat import closes_thought
+from its.prompts.chat import closes_thought, generation_prompt, opening_fault
 from its.prompts.render import read_template
 from its.prompts.rows import prompt_fault, row_fault
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
@@ -251,7 +252,7 @@ def check_rows(study: Study) -> RowAccount:
     paths = [(name, strategy) for name in design.datasets for strategy in design.train]
     rows = {pair: count_lines(study.queries_path("train", *pair)) for pair in paths}
     for item in readers:
-        for fault in _token_faults(item):
+        for fault in [*_token_faults(item), *_opening_faults(item)]:
             faults.add(item.name, fault.where, fault)
     with Progress("rows", len(readers) * sum(rows.values()), "rows") as bar:
         for item in readers:
@@ -461,6 +462,14 @@ def _token_faults(item: RowReader) -> Iterator[Fault]:
             yield Fault(where, f"`{token}` is not a single token of the tokenizer of `{item.name}`", "the end of turn")
 
 
+def _opening_faults(item: RowReader) -> Iterator[Fault]:
+    """Whether `thinking` and the chat template disagree on who begins the first thought."""
+    prompt = generation_prompt(item.reader.template)
+    fault = opening_fault(prompt, f"the chat template of {item.name}", item.declared.thinking)
+    if fault is not None:
+        yield Fault(f"params.yaml: models.{item.name}.thinking", *fault)
+
+
 def _template(item: RowReader) -> str:
     path = item.declared.chat_template
     names = " and ".join(f"`{name}`" for name in item.models)
@@ -564,49 +573,57 @@ def long_without_persona(study: Study) -> dict[str, set[str]]:
     for name in recipe.design.train:
         strategy = recipe.strategies[name]
         alike.setdefault((strategy.query, strategy.place, strategy.has_context), name)
-    for item in row_readers(study)[0]:
-        for dataset in recipe.design.datasets:
-            for name in alike.values():
-                for problem_id, tokens in _shortest(study, item, dataset, name):
-                    if tokens > limit:
-                        found = over.setdefault(dataset, {}).setdefault(problem_id, [])
-                        found += [(tokens, name, model) for model in item.models]
+    readers = row_readers(study)[0]
+    problems = sum(count_lines(study.problems_path(dataset)) for dataset in recipe.design.datasets)
+    with Progress("rows without personas", problems * len(alike) * len(readers), "rows") as bar:
+        for item in readers:
+            for dataset in recipe.design.datasets:
+                for name in alike.values():
+                    for problem_id, tokens in _shortest(study, item, dataset, name, bar):
+                        if tokens > limit:
+                            found = over.setdefault(dataset, {}).setdefault(problem_id, [])
+                            found += [(tokens, name, model) for model in item.models]
     if recipe.train.long_rows == "fail" and over:
         raise FaultsError(long_row_faults(over, limit, "data/problems/{dataset}.jsonl"))
-    return {dataset: set(problems) for dataset, problems in over.items()}
+    return {dataset: set(problem_ids) for dataset, problem_ids in over.items()}
 
 
-def _shortest(study: Study, item: RowReader, dataset: str, name: str) -> Iterator[tuple[str, int]]:
+def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progress) -> Iterator[tuple[str, int]]:
     """(problem_id, tokens of its shortest row under a strategy) of each problem that may be over the limit."""
     recipe = study.recipe
     strategy, prompt = recipe.strategies[name], recipe.prompt.of(item.name)
     template = read_template(study.template_path(strategy.query))
+    solutions, fitting, faults = item.solutions(), item.solutions(), _Faults()
 
-    def query(problem: Problem, personas: list[str]) -> Query:
-        return Query(
+    def where(problem: Problem) -> str:
+        return f"data/problems/{dataset}.jsonl, problem_id `{problem.problem_id}`"
+
+    def chat(problem: Problem, personas: list[str]) -> list[dict[str, str]]:
+        query = Query(
             query_id=join_query_id(dataset, problem.problem_id, name),
             problem_id=problem.problem_id,
             strategy=name,
             messages=query_messages(strategy, template, prompt, problem, personas),
             solution=problem.solution,
         )
-
-    def chats(personas: list[str]) -> list[list[dict[str, str]]]:
-        return [item.chat(query(problem, personas), solutions, where(problem)) for problem in group]
-
-    def where(problem: Problem) -> str:
-        return f"data/problems/{dataset}.jsonl, problem_id `{problem.problem_id}`"
+        return item.chat(query, solutions, where(problem))
 
     def candidates() -> Iterator[Problem]:
         for problem in read_rows(study.problems_path(dataset), Problem):
+            bar.add()
             if problem.solution:
                 fitting.turn(where(problem), problem.problem_id, problem.solution)
             # A token has a character at least, in general; `query` counts every row.
             if len(problem.text) + len(problem.solution or "") > recipe.train.sequence_length // 2:
                 yield problem
 
-    solutions, fitting = item.solutions(), item.solutions()
     for group in _groups(candidates(), lambda problem: len(problem.text) + len(problem.solution or "")):
-        lengths = [item.lengths(chats(personas)) for personas in ([[], ["."]] if strategy.has_context else [[]])]
-        yield from zip((problem.problem_id for problem in group), map(min, zip(*lengths, strict=True)), strict=True)
+        places = [where(problem) for problem in group]
+        least = [sys.maxsize] * len(group)
+        for personas in [[], ["."]] if strategy.has_context else [[]]:
+            lengths = _lengths(item, [chat(problem, personas) for problem in group], places, faults)
+            if lengths is None:
+                raise FaultsError(faults.listed())
+            least = list(map(min, least, lengths))
+        yield from zip((problem.problem_id for problem in group), least, strict=True)
     fitting.refuse()

@@ -21,6 +21,7 @@ from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.prompts.rows import row_fault
 from its.prompts.token_ids import PromptReader
 from its.rows import read_json, read_rows, write_json, write_rows
+from its.stages import report
 from its.strategies.controls import ROW_TOO_LONG
 from its.study.row_check import row_readers
 from its.study.row_lengths import left_out
@@ -306,8 +307,23 @@ def test_special_tokens_that_the_tokenizer_lacks(study: Study, edit: Edit) -> No
     said = _faults("query")
     assert f"params.yaml: models.{MODEL}.special_tokens.pad: `<|pad|>` is not a token of the tokenizer" in said
     assert "`pad: <|im_end|>` takes the end of turn" in said
-    edit(("      pad: <|pad|>", "      pad: <|im_end|>"), ("      eos: <|im_end|>", "      eos: <|eot|>"))
-    assert "`<|eot|>` is not a token of the tokenizer" in _faults("query")
+
+
+def test_an_end_of_turn_that_the_tokenizer_lacks(study: Study, edit: Edit, template: Template) -> None:
+    _write(study, ["It is 5."])
+    template(CHATML.replace("<|im_end|>", "<|eot|>"))
+    edit(("      eos: <|im_end|>", "      eos: <|eot|>"))
+    said = _faults("query").splitlines()
+    assert said[0].endswith(f"special_tokens.eos: `<|eot|>` is not a token of the tokenizer of `{MODEL}`")
+    assert said[1] == "hint: the token that ends a turn, one of `<|im_end|>`, `<|endoftext|>`"
+
+
+def test_a_template_that_opens_a_thought_against_the_recipe(study: Study, edit: Edit, template: Template) -> None:
+    _write(study, [THOUGHT])
+    template(CHATML.replace("'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'"))
+    assert f"params.yaml: models.{MODEL}.thinking: `the chat template of {MODEL}` ends the prompt within" in _faults(
+        "query"
+    )
 
 
 def test_a_solution_without_a_thought_is_refused_before_personas(study: Study, edit: Edit, template: Template) -> None:
@@ -331,6 +347,33 @@ def test_long_rows_are_found_before_a_persona_is_asked_for(study: Study, engines
     said = _faults("persona")
     assert f"data/problems/arithmetic.jsonl: problem_id `p1` has {_tokens('b' * 400)} tokens" in said
     assert engines.asked() == []
+
+
+def test_a_template_that_fails_is_found_before_a_persona_is_asked_for(
+    study: Study, engines: Any, edit: Edit, template: Template
+) -> None:
+    _write(study, ["a" * 4000, "b" * 5000])
+    template("{% if 'bbb' in messages[-1].content %}{{ raise_exception('no b') }}{% endif %}" + CHATML)
+    said = _faults("persona")
+    assert "data/problems/arithmetic.jsonl, problem_id `p1`: the chat template of" in said and "no b" in said
+    assert engines.asked() == []
+
+
+def test_a_persona_that_makes_a_row_too_long_is_left_to_query(study: Study, engines: Any, edit: Edit) -> None:
+    """Before it is written its length is not known: the shortest possible row fits."""
+    _write(study, ["a" * 40, "b" * 100])
+    shortest = _tokens("b" * 100)
+    _limit(edit, shortest)
+    run_stage("persona")
+    assert len(engines.asked()) == 4
+    assert "longer than `train.sequence_length`" in _faults("query")
+
+
+def test_a_set_without_rows_has_an_account(study: Study) -> None:
+    _write(study, [])
+    assert "0 train, 0 test queries" in run_stage("query")
+    row = read_json(study.lengths_path())["rows"][0]
+    assert (row["rows"], row["min"], row["median"], row["max"], row["over"]) == (0, None, None, None, 0)
 
 
 def test_no_persona_is_asked_for_a_problem_that_is_dropped_anyway(study: Study, engines: Any, edit: Edit) -> None:
@@ -368,6 +411,7 @@ def test_what_was_left_out_is_on_the_card_and_not_in_the_export(
             made_by={},
         )
         write_json(study.card_path(name), card)
+        study.card_path(name).with_name("card.md").write_text("", encoding="utf-8")
     write_json(study.project / "data" / "personas" / "summary.json", {"personas": []})
     code, out, _ = its("data", "card", "arithmetic")
     assert code == 0 and "left out" not in out
@@ -381,6 +425,8 @@ def test_what_was_left_out_is_on_the_card_and_not_in_the_export(
     code, out, _ = its("data", "card", "arithmetic", "--json")
     wanted = {"sequence_length": _tokens("b" * 100), "problems": 1, "problem_ids": ["p1"]}
     assert json.loads(out)["card"]["too_long"] == wanted
+    (listed,) = (each for each in report._cards(study, {}) if each.set == "arithmetic")
+    assert listed.left_out == f"1 problem left out of training: a row is longer than {_tokens('b' * 100)} tokens"
     code, out, error = its("data", "export", "arithmetic", str(tmp_path / "out"), "--strategy", "none")
     assert code == 0, error
     assert said in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
