@@ -25,8 +25,8 @@ _GENERATED = (*SETTINGS, "extra", "n")
 REASONING = ("reasoning_config", "reasoning_parser")
 """Arguments of vLLM that say where thinking starts and ends, in place of `models.X.thinking`."""
 OWN = {
-    "n": "`generation.n` is the number of responses, each a request of its own",
-    "best_of": "`generation.n` is the number of responses, each a request of its own",
+    "n": "`generation.n` is the number of responses, each with its own request",
+    "best_of": "`generation.n` is the number of responses, each with its own request",
     "seed": "each response has its own, from the `seed` of the recipe",
     "model": "the recipe's `models` name it",
     "messages": "the queries are the messages",

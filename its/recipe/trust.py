@@ -80,7 +80,8 @@ def code_settings(values: Mapping[str, Any]) -> list[Code]:
     if kind == "vllm":
         for extra, here in extras(values):
             # What no recipe may set is refused by `its.recipe.sampling_checks`, with what to write.
-            settings = {name: value for name, value in extra.items() if name not in {*SETTINGS, *OWN, *UNREAD}}
+            refused_anyway = {*SETTINGS, *OWN, *UNREAD, *(name for name in extra if name.startswith("_"))}
+            settings = {name: value for name, value in extra.items() if name not in refused_anyway}
             out += _listed(settings, SAMPLING, here)
     if kind == "openai":
         out += _servers(table_at(engine, "openai").get("servers"))

@@ -57,7 +57,7 @@ def made(clone: Clone, study: Facts) -> Iterator[Study]:
 
 
 def _requests(made: Study, model: str, strategy: str = "random") -> list[Request]:
-    sampling = made.recipe.generation.model_dump(exclude={"n"})
+    sampling = made.recipe.generation.settings()
     return [
         Request(
             f"{model}/{query.query_id}",

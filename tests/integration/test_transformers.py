@@ -224,20 +224,72 @@ def test_the_draw_has_the_models_distribution(environment: Environment) -> None:
     code = """
 import json, torch, transformers_worker as worker
 scores = torch.tensor([[2.0, 1.0, 0.5, 0.0, -1.0, -3.0]])
-def drawn(temperature, top_p):
-    draw = worker.draw_by_seed(range(4000), temperature, top_p)
+def drawn(temperature, top_p, **more):
+    draw = worker.draw_by_seed(range(4000), {"temperature": temperature, "top_p": top_p, **more})
     picked = draw(None, scores.expand(4000, -1).clone()).argmax(-1)
     return (torch.bincount(picked, minlength=6) / 4000).tolist()
 print(json.dumps([drawn(1.0, 1.0), torch.softmax(scores, -1)[0].tolist(), drawn(2.0, 1.0),
-                  torch.softmax(scores / 2, -1)[0].tolist(), drawn(1.0, 0.6)]))
+                  torch.softmax(scores / 2, -1)[0].tolist(), drawn(1.0, 0.6),
+                  drawn(1.0, 1.0, top_k=3), drawn(1.0, 1.0, min_p=0.2), drawn(1.0, 0.7, top_k=3)]))
 """
     variables = {**environment_variables("axolotl", environment), "PYTHONPATH": str(WORKERS)}
     done = subprocess.run([str(environment.python), "-c", code], env=variables, capture_output=True, check=True)
-    plain, plain_wanted, warm, warm_wanted, cut = json.loads(done.stdout.splitlines()[-1])
+    plain, plain_wanted, warm, warm_wanted, cut, first, likely, both = json.loads(done.stdout.splitlines()[-1])
     for found, wanted in ((plain, plain_wanted), (warm, warm_wanted)):
         assert max(abs(a - b) for a, b in zip(found, wanted, strict=True)) < 0.03  # over 3 standard errors
     assert cut[2:] == [0, 0, 0, 0]  # 0.55 and 0.20 reach 0.6
     assert abs(cut[0] - plain_wanted[0] / (plain_wanted[0] + plain_wanted[1])) < 0.03
+    assert first[3:] == [0, 0, 0] and first[2] > 0
+    assert likely[3:] == [0, 0, 0] and likely[2] > 0  # 0.22 of the largest, 0.14
+    assert both[2:] == [0, 0, 0, 0]  # 0.63 of what top_k leaves and 0.23 reach 0.7: top_p comes after top_k
+
+
+def test_penalties_are_those_of_vllm_and_of_each_row_alone(environment: Environment) -> None:
+    """vLLM's formula on known scores; the padding of a batch is penalized in no row."""
+    code = """
+import json, torch, transformers_worker as worker
+scores = torch.tensor([[2.0, -1.0, 0.5, 1.0, 3.0]]).repeat(2, 1)
+batch = [worker.Item({}, [0, 1], 9, [2, 2]), worker.Item({}, [3], 9, [])]
+padded = torch.tensor([[0, 1, 2, 2], [4, 4, 4, 3]])  # 4 pads
+def penalized(**sampling):
+    return worker.penalties(batch, sampling)(padded, scores).tolist()
+print(json.dumps([penalized(repetition_penalty=2.0), penalized(presence_penalty=0.5), penalized(frequency_penalty=0.5),
+                  penalized(repetition_penalty=2.0, presence_penalty=1.0, frequency_penalty=0.25)]))
+"""
+    variables = {**environment_variables("axolotl", environment), "PYTHONPATH": str(WORKERS)}
+    done = subprocess.run([str(environment.python), "-c", code], env=variables, capture_output=True, check=True)
+    plain = [2.0, -1.0, 0.5, 1.0, 3.0]
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        [[1.0, -2.0, 0.25, 1.0, 3.0], [2.0, -1.0, 0.5, 0.5, 3.0]],
+        [[2.0, -1.0, 0.0, 1.0, 3.0], plain],
+        [[2.0, -1.0, -0.5, 1.0, 3.0], plain],
+        [[1.0, -2.0, -1.25, 1.0, 3.0], [2.0, -1.0, 0.5, 0.5, 3.0]],
+    ]
+
+
+def test_settings_do_what_they_say(engine: WorkerEngine, greedy: dict[str, Completion]) -> None:
+    def texts(sampling: dict[str, Any], **more: Any) -> list[str]:
+        done = answers(engine, [request(question, question, sampling, **more) for question in QUESTIONS])
+        return [done[question].text for question in QUESTIONS]
+
+    plain, sampled = [greedy[question].text for question in QUESTIONS], texts(SAMPLED)
+    for one in ({"top_k": 1}, {"min_p": 1.0}):  # only the most likely token is left
+        assert texts({**SAMPLED, **one}) == plain
+    for none in ({"repetition_penalty": 1.0}, {"presence_penalty": 0.0}, {"frequency_penalty": 0.0}, {"top_k": 10**8}):
+        assert texts({**SAMPLED, **none}) == sampled
+    for penalty in ({"repetition_penalty": 1.8}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}):
+        penalized = texts({**GREEDY, **penalty})
+        assert penalized != plain  # greedy decoding is penalized too
+        alone = answers(engine, [request("r", QUESTIONS[4], {**GREEDY, **penalty})])["r"].text
+        assert alone == penalized[4]
+
+
+@pytest.mark.parametrize("given", [{"thinking_budget": 5}, {"extra": {"min_tokens": 2}}])
+def test_settings_that_it_lacks_are_refused(engine: WorkerEngine, given: dict[str, Any]) -> None:
+    engine.submit(request("r", "Why is the sky blue?", {**GREEDY, **given}))
+    with pytest.raises(RunError, match=f"the `transformers` engine has no `{next(iter(given))}`"):
+        while True:
+            engine.poll(5.0)
 
 
 def test_a_worker_that_is_killed_is_named(environment: Environment, base: EngineModel, tmp_path: Path) -> None:

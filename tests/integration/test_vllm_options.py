@@ -126,6 +126,48 @@ def test_each_fault_is_told_with_its_key(told: list[list[SettingFault]]) -> None
         assert (hint is None and found[0].hint is None) or (hint or "?") in str(found[0].hint), found
 
 
+SAMPLING = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 100, "stop": []}
+SOUND_SAMPLING: list[dict[str, object]] = [
+    {},
+    {"top_k": 1, "min_p": 1.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": -2.0},
+    {"thinking_budget": 0, "temperature": 0.0, "top_k": 100_000_000},
+    {"extra": {"logit_bias": {"12": 3.5, "7": -100}, "bad_words": ["x"], "stop_token_ids": [1, 2]}},
+    {"extra": {"repetition_detection": {"max_pattern_size": 10, "min_count": 3}, "min_tokens": 100}},
+    {"extra": {"structured_outputs": {"regex": "a+"}, "ignore_eos": True, "skip_special_tokens": False}},
+]
+FAULTY_SAMPLING: list[tuple[dict[str, object], str, str]] = [
+    ({"temperature": 3.0}, "sampling.temperature", "must be in [0, 2]"),
+    ({"stop": [""]}, "sampling.stop", "cannot contain an empty string"),
+    ({"extra": {"min_tokenz": 2}}, "sampling.extra.min_tokenz", "has no setting"),
+    ({"extra": {"min_tokens": 200}}, "sampling.extra.min_tokens", "less than or equal to"),
+    ({"extra": {"ignore_eos": "yes"}}, "sampling.extra.ignore_eos", "expected true or false"),
+    ({"extra": {"logit_bias": {"a": 3.5}}}, "sampling.extra.logit_bias", "logit_bias"),
+    ({"extra": {"bad_words": [""]}}, "sampling.extra.bad_words", "cannot contain an empty string"),
+    (
+        {"extra": {"repetition_detection": {"max_pattern_size": 9, "min_count": 1}}},
+        "sampling.extra.repetition_detection",
+        "min_count must be >= 2",
+    ),
+    (
+        {"extra": {"structured_outputs": {"regex": "a+", "json": "{}"}}},
+        "sampling.extra.structured_outputs",
+        "one kind of structured outputs",
+    ),
+]
+
+
+def test_sampling_is_checked_by_vllms_own_class(tmp_path: Path) -> None:
+    environment = find_environment("vllm", ROOT, its_home(ROOT))
+    given = [*SOUND_SAMPLING, *(sampling for sampling, _, _ in FAULTY_SAMPLING)]
+    found = option_faults(
+        environment, [VllmSettings({}, {}, {**SAMPLING, **sampling}) for sampling in given], tmp_path / "check.log"
+    )
+    assert found[: len(SOUND_SAMPLING)] == [[] for _ in SOUND_SAMPLING]
+    for (sampling, key, message), faults in zip(FAULTY_SAMPLING, found[len(SOUND_SAMPLING) :], strict=True):
+        assert {".".join(map(str, fault.path))[: len(key)] for fault in faults} == {key}, (sampling, faults)
+        assert message in faults[0].message, faults
+
+
 def test_ray_has_to_be_in_the_environment(told: list[list[SettingFault]]) -> None:
     environment = find_environment("vllm", ROOT, its_home(ROOT))
     keys = [] if "ray" in environment.versions else ["options.distributed_executor_backend"]

@@ -86,6 +86,19 @@ def test_a_verdict_leads_back_to_its_problem(study: Study, keys: Keys) -> None:
     assert _facts(steps, "problem")["steps"] == ["loaded: 5 -> 5", "filter has_box: 5 -> 3"]
 
 
+def test_the_query_of_a_response_has_the_messages_that_its_model_got(study: Study, keys: Keys) -> None:
+    own = [{"role": "user", "content": "the frame of this model"}]
+
+    def framed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, "by_model": {"smollm2_135m": own, "other": []}} for row in rows]
+
+    edit_rows(study.queries_path("test", "arithmetic_test", "random"), framed)
+    query = _facts(_steps(study, f"{TRAINED}/arithmetic_test/test_00002/random/0"), "query")
+    assert query["messages"] == own and "by_model" not in query
+    query = _facts(_steps(study, "arithmetic_test/test_00002/random"), "query")
+    assert query["messages"] != own and query["by_model"]["smollm2_135m"] == own
+
+
 def test_a_base_response_has_no_training(study: Study, keys: Keys) -> None:
     steps = _steps(study, "arithmetic_test/test_00000/none", checkpoint=BASE)
     assert _facts(steps, "checkpoint")["trained"] == "no: this is the base model"

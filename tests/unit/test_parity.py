@@ -160,3 +160,16 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         "hub": "not compared: a model of the hub that was served elsewhere",
         "bare": "not compared: the model has no `tokenizer.json`",
     }
+
+
+def test_each_model_learns_the_prompts_of_its_own_frame(tmp_path: Path) -> None:
+    """A frame may have a turn that another model's template refuses."""
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
+    models = [_model(tmp_path / "m"), _model(tmp_path / "strict", "strict", strict)]
+    check = PromptCheck(models, {"m": _probes(), "strict": _probes()}, fetch=False)
+    framed = [{"role": "system", "content": "be brief"}, *CHAT]
+    check.learn([framed], ["m", "unknown"])
+    check.learn([CHAT], ["strict"])
+    check.check([_answer(framed, _sha256(framed))])
+    with pytest.raises(DataError, match="no system turn"):
+        check.learn([framed])

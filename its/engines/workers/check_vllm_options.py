@@ -268,7 +268,7 @@ def sampling_faults(sampling: dict[str, Any]) -> list[Fault]:
         parameters(sampling, seed=1)
     except (TypeError, *refusals()) as error:
         said = said_by(error)
-        named = [name for name in (*sampling, *sampling.get("extra", {})) if name in re.findall(r"\w+", said)]
+        named = [word for word in re.findall(r"\w+", said) if word in sampling or word in sampling.get("extra", {})]
         name = getattr(error, "parameter", None) or next(iter(named), None)
         name = "thinking_budget" if name == BUDGET else name
         inside = "extra." if name in sampling.get("extra", {}) else ""
@@ -281,7 +281,8 @@ def explained(where: str, key: str, value: Any, hints: list[Any], error: Validat
     """Pydantic's errors as faults: bounds and errors inside a table in its words, the rest in ours."""
     out: list[Fault] = []
     for found in error.errors():
-        inside = [str(part) for part in found["loc"]] if isinstance(value, dict) else []
+        # The last part of the place of a key is `[key]`.
+        inside = [str(part) for part in found["loc"] if part != "[key]"] if isinstance(value, dict) else []
         if inside and found["type"] == "unexpected_keyword_argument":
             known = [name for hint in hints for name in fields_of(hint)]
             out.append((".".join([where, *inside]), f"`{key}` has no `{inside[-1]}`", near(inside[-1], known)))

@@ -36,7 +36,7 @@ def parameters(sampling: dict[str, Any], seed: int) -> Any:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """The errors with which vLLM refuses one request: its own are no ValueError, those of its libraries are."""
+    """The errors with which vLLM refuses one request: its own are not `ValueError`, those of its libraries are."""
     from vllm.exceptions import VLLMClientError
 
     return (ValueError, VLLMClientError)
