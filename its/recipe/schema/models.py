@@ -252,7 +252,7 @@ class Sampling(Section):
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     """Subtracted from the score of a token for each time that the response contains it. Absent: none."""
     thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")] | None = None
-    """Maximum number of tokens of thinking, where the engine can end it: `vllm`, which needs the model's `thinking`, and
+    """Maximum number of tokens of thinking, where the engine can end it: `vllm`, with the model's `thinking`, and
     servers of vLLM. Absent: no limit but `max_tokens`."""
     extra: Passed = Field(default_factory=dict)
     """Further settings of a request, passed on as they are: arguments of vLLM's `SamplingParams`, or fields of the body
