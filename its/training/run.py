@@ -84,13 +84,15 @@ def train_checkpoint(
         seed=seed,
         chat_template=base.chat_template,
     )
-    identity = {
+    identity: dict[str, Any] = {
         "config": config_in_key,
         "rows": hashlib.sha256(json.dumps(list(messages), ensure_ascii=False).encode()).hexdigest(),
         "environment": environment.lock_sha256,
         "plugin": hashlib.sha256((PLUGIN_FOLDER / "its_axolotl.py").read_bytes()).hexdigest(),
         "hardware": [train.hardware, train.launcher, train.launcher_args],
     }
+    if _was_folded(config_in_key):
+        identity["config_text"] = 2
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = home / "training" / key
     with key_lock(home, "train", key, say):
@@ -136,6 +138,15 @@ def train_checkpoint(
             seconds=float(record["seconds"]),
             reused=reused,
         )
+
+
+def _was_folded(value: Any) -> bool:
+    """Whether a former version folded a text of the configuration, which Axolotl may then have read as another one."""
+    if isinstance(value, dict):
+        return any(map(_was_folded, value.values()))
+    if isinstance(value, list):
+        return any(map(_was_folded, value))
+    return isinstance(value, str) and len(value) > 60 and " " in value
 
 
 def _finished(done: Path, say: Say) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.checkpoint import expected_steps
 from its.training.config import axolotl_config, yaml_text
-from its.training.run import Trained, _base_folder, _check_stops, copy_model, train_checkpoint
+from its.training.run import Trained, _base_folder, _check_stops, _was_folded, copy_model, train_checkpoint
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -656,6 +656,13 @@ def test_the_account_of_a_sound_training(run: Callable[..., Trained], tmp_path: 
     }
     hub = run(seed=2).sound
     assert (hub["compared"], hub["changed"]) == ("not compared with the base, which is in no folder here", None)
+
+
+def test_only_a_config_with_a_long_text_is_trained_again_since_it_was_folded() -> None:
+    """A former version folded such texts, and Axolotl may have trained with another chat template than the recipe's."""
+    assert not _was_folded(_config())
+    assert _was_folded(_config(axolotl={"chat_template_jinja": "{{- messages -}} " * 5}))
+    assert _was_folded(_config(axolotl={"datasets": [{"path": "a b" * 30}]}))
 
 
 def test_a_base_of_the_hub_is_looked_for_in_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
