@@ -32,6 +32,7 @@ MODULES = {
         "vllm.entrypoints.llm",
         "vllm.v1.engine.llm_engine",
         "vllm.v1.worker.cpu_worker",
+        "inspect_here",
     ),
 }
 _CLIENT = """#!{core} -IS

@@ -10,8 +10,8 @@ the ids that were trained. Templates of models that are known to be unfit are re
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -278,6 +278,11 @@ def table(world: World) -> str:
             faults = result.trained.parity["faults"]
             has = "yes" if system else "no"
             lines.append(f"| {name} | {shown} | {kind} | {has} | {len(mine)} | {faults} | {same} of {len(mine)} |")
+    for name, case in UNFIT.items():
+        (kind, system) = case.kinds()[-1]
+        count = re.search(r"\((\d+) faults\)", world.refused.get(name, ""))
+        faults, has = count[1] if count else "fails", "yes" if system else "no"
+        lines.append(f"| {name.partition(',')[0]} | its own | {kind} | {has} | 2 | {faults} | refused |")
     return "\n".join(lines)
 
 
@@ -342,10 +347,3 @@ def test_what_a_prompt_has_no_place_for_is_refused() -> None:
         wrong = Case(case.model, case.template, case.kwargs, case.thinking, kind == "plain", kind == "thinking")
         with pytest.raises(ValueError, match=told):
             rows_of(wrong, model, template)
-
-
-if __name__ == "__main__":
-    found = made(Path(sys.argv[1]))
-    print(table(found))
-    print(found.refused)
-    print({name: round(value, 1) for name, value in found.seconds.items()})
