@@ -11,18 +11,17 @@ still fail for a row: `query` and the training look at rows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from its.errors import DataError, Fault
 from its.prompts.clock import PROVIDED, own_names, reads_parts
+from its.prompts.conversations import ANY_USE, Case, ChatUse, Turns, chats_of, conversations, secret_of
 from its.prompts.sandbox import MAX_CHARACTERS
 from its.shown import shown, unshowable
 from its.thinking import SOLUTION_MARKS, Marks, PlainMarks, cut_thinking
@@ -33,63 +32,12 @@ CHATS_A_SECOND = 50  # at least: ordinary templates take a hundredth of that
 WAIT_SECONDS = 30.0  # wall time beyond it: a busy machine may be slow to start the trial
 SHOWN = 60
 """Characters of a template's text in a fault."""
-LENGTHS = (300, 3_000, 30_000)
-"""Characters of long turns; a reasoning trace has 30,000."""
 NAMED = 10
 """Names that nothing gives, in faults."""
-EARLIER = (1, 3)
-"""Earlier turns of the assistant in a request with examples."""
-
-_ROUGH = (
-    "If $\\frac{{1}}{2}x < 3$ & {{ braces }} {% raw %} {# stay #} <b>\"a\"</b> 'b' \\n\n\n\n- \u00e9 \u65e5\u672c "
-    "\U0001f600\n\n    four,\ta tab,  two spaces \n|end|\n\n1. \\boxed{5}"
-)
 _TOKENS = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
 _BESIDE: dict[str, Any] = {"tools": None, "documents": None}  # as transformers passes them
 _AS_TRANSFORMERS = "it is rendered as transformers renders chat templates"
 _READERS = "training and engine must read the same: see docs/templates.md"
-
-Turns = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class ChatUse:
-    """What a study sends to a model, and what it trains.
-
-    Args:
-        trained: by kind of conversation, whether it begins with a system turn; empty if the model is not trained.
-        asked: the same of requests to the model that are not trained, as to a writer or judge.
-        examples: whether such requests contain earlier turns of the assistant.
-        starts: beginnings of answers that the model continues.
-        system_of: what the system turns come from, for the fault of a template without them.
-        tokens: named special tokens, as (`eos_token`, text); others get a placeholder.
-        marks: of the model's thinking; None if it declares none.
-        thoughts: whether solutions may contain a thought, `plain`: whether they may lack one.
-    """
-
-    trained: tuple[bool, ...] = ()
-    asked: tuple[bool, ...] = (False,)
-    examples: bool = True
-    starts: tuple[str, ...] = ()
-    system_of: str = ""
-    tokens: tuple[tuple[str, str], ...] = ()
-    marks: Marks | None = None
-    thoughts: bool = False
-    plain: bool = True
-
-
-class _Case(NamedTuple):
-    """A conversation; `answer` is the turn that is trained, `start` one that the model continues."""
-
-    turns: Turns
-    answer: str | None = None
-    start: str | None = None
-    thought: bool = False
-
-    @property
-    def last(self) -> str | None:
-        return self.answer if self.start is None else self.start
-
 
 _Kind = tuple[str, str, str]
 """(kind of fault, message, hint)"""
@@ -105,7 +53,7 @@ class ChatCheck(NamedTuple):
     prompt: str | None
 
 
-def chat_template_faults(source: str, name: str, use: ChatUse = ChatUse()) -> tuple[Fault, ...]:
+def chat_template_faults(source: str, name: str, use: ChatUse = ANY_USE) -> tuple[Fault, ...]:
     """The faults that `checked_chat_template` finds."""
     return checked_chat_template(source, name, use).faults
 
@@ -126,8 +74,8 @@ def checked_chat_template(source: str, name: str, use: ChatUse) -> ChatCheck:
     if len(source) > MAX_CHARACTERS:
         message = f"the template has {len(source)} characters; the limit is {MAX_CHARACTERS}"
         return ChatCheck((Fault(f"{name}:1", message),), None)
-    cases, parts = list(_cases(source, use)), reads_parts(source)
-    chats = [_question(source), *(chat for case in cases for chat in _chats(case, parts))]
+    cases, parts = list(conversations(source, use)), reads_parts(source)
+    chats = [_question(source), *(chat for case in cases for chat in chats_of(case, parts))]
     tried = _tried(source, [chat | _BESIDE | _TOKENS | dict(use.tokens) for chat in chats])
     if isinstance(tried, str):
         return ChatCheck((Fault(f"{name}:1", tried, _AS_TRANSFORMERS),), None)
@@ -135,7 +83,7 @@ def checked_chat_template(source: str, name: str, use: ChatUse) -> ChatCheck:
     prompt = _after_question(source, next(results))
     found: dict[str, Fault] = {}
     for case in cases:
-        texts = [next(results) for _ in _chats(case, parts)]
+        texts = [next(results) for _ in chats_of(case, parts)]
         fault = _case_fault(case, texts, parts, use)
         if fault is not None:
             found.setdefault(fault[0], Fault(f"{name}:1", fault[1], fault[2]))
@@ -168,11 +116,11 @@ def generation_prompt(source: str) -> str | None:
 
 
 def _question(source: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": _secret(source)}], "add_generation_prompt": True}
+    return {"messages": [{"role": "user", "content": secret_of(source)}], "add_generation_prompt": True}
 
 
 def _after_question(source: str, text: str | Fault) -> str | None:
-    return None if isinstance(text, Fault) else text.rpartition(_secret(source))[2]
+    return None if isinstance(text, Fault) else text.rpartition(secret_of(source))[2]
 
 
 def opening_fault(prompt: str | None, name: str, marks: Marks | None) -> tuple[str, str] | None:
@@ -232,76 +180,11 @@ def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]
     return texts
 
 
-def _secret(source: str) -> str:
-    """A text that the template does not contain: it depends on all of it."""
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def _cases(source: str, use: ChatUse) -> Iterator[_Case]:
-    """Conversations of every kind of the study, with short, long and rough contents."""
-    secret = _secret(source)
-
-    def text(kind: str, number: int) -> str:
-        begin = f"{kind}{number} {secret}"
-        if number == 0:
-            return f"{begin}?"
-        if number == 1:
-            return f"{begin}: {_ROUGH}"
-        return f"{begin} {'so it is ' * LENGTHS[number - 2]}"[: LENGTHS[number - 2]].strip()
-
-    def begun(system: bool, number: int) -> list[tuple[str, str]]:
-        return [("system", text("s", number))] if system else []
-
-    numbers = range(2 + len(LENGTHS))
-    for system in use.trained:
-        for number in numbers:
-            turns = [*begun(system, number), ("user", text("u", number))]
-            for answer, thought in _answers(text("t", number), text("a", number), use):
-                yield _Case(turns, answer, thought=thought)
-        turns = [*begun(system, 0), ("user", text("u", 0))]
-        for answer, thought in _answers("", text("a", 0), use):
-            yield _Case(turns, answer, thought=thought)
-        for answer, thought in _answers(secret[1], secret[0], use):
-            yield _Case([*begun(system, 0), ("user", secret[2])], answer, thought=thought)
-    for system in use.asked:
-        for number in numbers:
-            yield _Case([*begun(system, number), ("user", text("u", number))])
-        for count in EARLIER if use.examples else ():
-            earlier = [(role, text(f"{role[0]}{at}", at % 2)) for at in range(count) for role in ("user", "assistant")]
-            yield _Case([*begun(system, 0), *earlier, ("user", text("u", 0))])
-        for start in use.starts:
-            yield _Case([*begun(system, 0), ("user", text("u", 0))], start=start)
-
-
-def _answers(thought: str, answer: str, use: ChatUse) -> Iterator[tuple[str, bool]]:
-    """The turns that are trained on one solution, without a thought and with one, as `prepare` writes it."""
-    marks = use.marks or SOLUTION_MARKS
-    prompted = use.marks is not None and use.marks.opened_by == "prompt"
-    if use.plain and not prompted:
-        yield answer, False
-    if use.thoughts or prompted:
-        body = f"{thought}\n{marks.end.strip()}\n\n{answer}"
-        yield body.lstrip() if prompted else f"{marks.start.strip()}\n{body}", True
-
-
-def _chats(case: _Case, parts: bool) -> Iterator[dict[str, Any]]:
-    """The prompt as an engine is sent it; with an answer the whole row; with `parts` the prompt as vLLM sends it."""
-    turns = [{"role": role, "content": content} for role, content in case.turns]
-    answer = [{"role": "assistant", "content": case.last}]
-    if case.start is None:
-        yield {"messages": turns, "add_generation_prompt": True}
-    if case.last is not None:
-        yield {"messages": [*turns, *answer], "add_generation_prompt": False}
-    if parts and case.start is None:
-        split = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
-        yield {"messages": split, "add_generation_prompt": True}
-
-
-def _case_fault(case: _Case, texts: list[str | Fault], parts: bool, use: ChatUse) -> _Kind | None:
+def _case_fault(case: Case, texts: list[str | Fault], parts: bool, use: ChatUse) -> _Kind | None:
     """The first fault of one conversation.
 
     Args:
-        texts: of `_chats`, in its order.
+        texts: of `chats_of`, in its order.
     """
     system = case.turns[0][0] == "system"
     in_parts = texts.pop() if parts and case.start is None else None
@@ -393,7 +276,7 @@ def _start_fault(start: str, question: str, text: str, marks: Marks) -> _Kind | 
     return "opens earlier", message, f"write `{mark}` only before a turn that contains `{end}`"
 
 
-def _training_fault(case: _Case, asked: str, whole: str, use: ChatUse) -> _Kind | None:
+def _training_fault(case: Case, asked: str, whole: str, use: ChatUse) -> _Kind | None:
     """Why what is trained is not the prompt, the answer and the end of turn."""
     assert case.answer is not None
     marks = use.marks or SOLUTION_MARKS

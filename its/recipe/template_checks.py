@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from its.errors import DataError, FaultsError, ItsError, MissingError
 from its.files import read_regular
-from its.prompts.chat import ChatUse, checked_chat_template, default_template, opening_fault
+from its.prompts.chat import checked_chat_template, default_template, opening_fault
 from its.prompts.clock import clock_faults, pinned_template, value_faults, with_values
+from its.prompts.conversations import ChatUse
 from its.prompts.render import read_template, render, template_faults
 from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
 from its.recipe.axolotl_keys import plugin_faults

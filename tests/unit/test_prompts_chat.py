@@ -18,8 +18,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from its.errors import Fault
 from its.prompts import chat
-from its.prompts.chat import ChatUse, chat_template_faults, checked_chat_template, generation_prompt, opening_fault
+from its.prompts.chat import chat_template_faults, checked_chat_template, generation_prompt, opening_fault
 from its.prompts.clock import own_names, pinned_template, reads_parts
+from its.prompts.conversations import ChatUse
 from its.thinking import PlainMarks
 
 chat_trial: Any = importlib.import_module("its.prompts.workers.chat_trial")

@@ -24,7 +24,7 @@ MOST, TIMES = 1_000_000, 100  # characters of a text, and further ones for each 
 
 
 class Generation(Extension):
-    """The tag `generation`, which marks the assistant's part; its content is rendered in a scope of its own."""
+    """The tag `generation`, which marks the assistant's part; its content is rendered in a separate scope."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
