@@ -504,6 +504,8 @@ def test_lengths_by_parts_are_those_of_the_whole(name: str, study: Study) -> Non
     assert item.lengths(chats) == wanted
     assert item.lengths(chats) == wanted  # from the cache
     assert item.parting
+    if name != "greedy token":
+        assert item.cut == "<|im_start|>"
 
 
 def test_a_template_without_special_tokens_is_tokenized_whole(study: Study, template: Template) -> None:
