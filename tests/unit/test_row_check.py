@@ -380,7 +380,7 @@ def test_no_persona_is_asked_for_a_problem_that_is_dropped_anyway(study: Study, 
     _write(study, ["a" * 40, "b" * 400])
     _limit(edit, 300, "drop")
     said = run_stage("persona")
-    assert "3 personas written" in said and "1 problems have none, since a row is too long without one" in said
+    assert "3 personas written" in said and "none for 1 problem, whose rows are too long without one" in said
     assert len(engines.asked()) == 3  # one of the dataset, two of the benchmark
     personas = {row.problem_id: row for row in read_rows(study.personas_path("arithmetic", "random"), Persona)}
     assert personas["p1"].flags == [ROW_TOO_LONG] and not personas["p1"].text
