@@ -40,8 +40,8 @@ _Item = TypeVar("_Item")
 SHOWN = 20
 """Problems that an error names."""
 _REMEDY = (
-    "raise `train.sequence_length`; or `train.long_rows: drop` leaves these problems out under every strategy; or the "
-    "filter of the dataset `{name: tokens, of: solution, model: ..., at_most: ...}`"
+    "raise `train.sequence_length` to {} or more; or `train.long_rows: drop` leaves these problems out under every "
+    "strategy; or the filter of the dataset `{{name: tokens, of: solution, model: ..., at_most: ...}}`"
 )
 
 
@@ -306,7 +306,8 @@ def long_row_faults(
         verb = "rows are" if count > 1 else "row is"
         of = "problems" if problems > 1 else "problem"
         what = f"{count} {verb} longer than `train.sequence_length`, {limit} tokens, of {problems} {of}"
-        out.append(Fault("params.yaml", what, _REMEDY))
+        longest = max(max(rows)[0] for each in over.values() for rows in each.values())
+        out.append(Fault("params.yaml", what, _REMEDY.format(longest)))
     return out
 
 
@@ -546,7 +547,7 @@ def _summary(
 ) -> str:
     """What the line of the stage says of the rows to train on, each part after a semicolon."""
     parts = []
-    if counted:
+    if counted and not dropped:
         longest = max(max(each.tokens, default=0) for each in counted.values())
         parts.append(f"longest train row {longest} tokens of at most {limit}")
     if dropped:

@@ -134,7 +134,7 @@ def test_a_row_of_the_limit_fits_and_one_token_more_does_not(study: Study, edit:
     assert f"problem_id `p1` has {longest} tokens with strategy `random` and model `{MODEL}`" in said
     assert f"`train.sequence_length` is {longest - 1}" in said
     assert f"params.yaml: 1 row is longer than `train.sequence_length`, {longest - 1} tokens, of 1 problem" in said
-    assert "hint: raise `train.sequence_length`; or `train.long_rows: drop`" in said
+    assert f"hint: raise `train.sequence_length` to {longest} or more; or `train.long_rows: drop`" in said
 
 
 def test_long_rows_are_named_all_at_once_the_longest_first(study: Study, edit: Edit) -> None:
