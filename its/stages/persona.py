@@ -121,7 +121,11 @@ def run(study: Study) -> str:
     attempts = f"{recipe.writer.attempts} attempts"
     text = f"data/personas: {len(jobs)} personas written, {flagged} kept with a flag after {attempts}"
     left_out = sum(len(made.left_out) for made in sets)
-    return f"{text}; {left_out} problems have none, since a row is too long without one" if left_out else text
+    if left_out:
+        text += (
+            f"; none for {left_out} {'problem' if left_out == 1 else 'problems'}, whose rows are too long without one"
+        )
+    return text
 
 
 def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[Written]:

@@ -40,8 +40,8 @@ _Item = TypeVar("_Item")
 SHOWN = 20
 """Problems that an error names."""
 _REMEDY = (
-    "raise `train.sequence_length`; or `train.long_rows: drop` leaves these problems out under every strategy; or the "
-    "filter of the dataset `{name: tokens, of: solution, model: ..., at_most: ...}`"
+    "raise `train.sequence_length` to {} or more; or `train.long_rows: drop` leaves these problems out under every "
+    "strategy; or the filter of the dataset `{{name: tokens, of: solution, model: ..., at_most: ...}}`"
 )
 
 
@@ -100,20 +100,21 @@ class RowReader:
             DataError: if the template does not render one.
         """
         texts = self.reader.rendered(chats, prompt=False)
-        parts = [self._parted(text, len(chat[-1]["content"])) for text, chat in zip(texts, chats, strict=True)]
+        parts = [self._parted(text, chat[-1]["content"]) for text, chat in zip(texts, chats, strict=True)]
         keys = [blake2b(tail.encode("utf-8", "surrogatepass"), digest_size=16).digest() for _, tail in parts]
         new = {key: tail for key, (_, tail) in zip(keys, parts, strict=True) if key not in self.counted}
         self.counted |= dict(zip(new, self.reader.counts(list(new.values())), strict=True))
         heads = self.reader.counts([head for head, _ in parts])
         return [head + self.counted[key] for head, key in zip(heads, keys, strict=True)]
 
-    def _parted(self, text: str, last: int) -> tuple[str, str]:
-        """A rendered row in two parts whose ids are those of the whole; `last` characters are of the last turn."""
+    def _parted(self, text: str, turn: str) -> tuple[str, str]:
+        """A rendered row in two parts whose ids are those of the whole; `turn` is the content of its last turn."""
         if not self.parting:
             return "", text
-        end = max(0, len(text) - last)
+        end = max(0, len(text) - len(turn))  # behind the start of the turn, by what is written after it
         if self.cut is None:
-            self.cut = self.reader.cut_before(text, end)
+            start = text.rfind(turn)
+            self.cut = self.reader.cut_before(text, end if start < 0 else min(start, end))
             self.parting = self.cut is not None
         at = text.rfind(self.cut, 0, end) if self.cut is not None else -1
         return (text[:at], text[at:]) if at > 0 else ("", text)
@@ -305,7 +306,8 @@ def long_row_faults(
         verb = "rows are" if count > 1 else "row is"
         of = "problems" if problems > 1 else "problem"
         what = f"{count} {verb} longer than `train.sequence_length`, {limit} tokens, of {problems} {of}"
-        out.append(Fault("params.yaml", what, _REMEDY))
+        longest = max(max(rows)[0] for each in over.values() for rows in each.values())
+        out.append(Fault("params.yaml", what, _REMEDY.format(longest)))
     return out
 
 
@@ -545,7 +547,7 @@ def _summary(
 ) -> str:
     """What the line of the stage says of the rows to train on, each part after a semicolon."""
     parts = []
-    if counted:
+    if counted and not dropped:
         longest = max(max(each.tokens, default=0) for each in counted.values())
         parts.append(f"longest train row {longest} tokens of at most {limit}")
     if dropped:

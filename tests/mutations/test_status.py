@@ -263,6 +263,7 @@ CHANGES = [
     code("store/keys.py", after("vllm_identity", "out | {'more': 1}"), "persona", "generate"),
     code("study/study.py", after("join_query_id", "out + '/'"), "query"),
     code("study/votes.py", after("benchmark_votes", "out[1:]"), "measure"),
+    code("study/row_check.py", after("_document", "out | {'more': 1}"), "query"),
     code("stages/query.py", after("_texts", "dict.fromkeys(out, [])"), "query"),
     code("training/config.py", after("axolotl_config", "out | {'learning_rate': 0.5}"), TRAINED),
     code("training/run.py", '\nKEPT = (*KEPT, ".log")\n', TRAINED),

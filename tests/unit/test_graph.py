@@ -90,7 +90,7 @@ def test_stages_that_ask_no_model_load_no_engine(stage: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert "its.engines.session" not in loaded and "its.store" not in loaded
-    assert stage == "prepare" or "its.models" not in loaded
+    assert stage in ("prepare", "query") or "its.models" not in loaded  # these read tokenizers
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,7 @@ def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: py
         ("query", lambda recipe: recipe.design.seeds, "`design.seeds`"),
         ("query", lambda recipe: recipe.design.model_dump(), "`design`"),
         ("query", lambda recipe: recipe.model_dump(), "the whole recipe"),
+        ("persona", lambda recipe: recipe.train.learning_rate, "`train.learning_rate`"),
         ("measure", lambda recipe: recipe.generation.temperature, "`generation.temperature`"),
         ("grade", lambda recipe: recipe.seed, "`seed`"),
         ("train", lambda recipe: [*recipe.models], "`models`"),
@@ -236,6 +237,13 @@ def test_a_stage_reads_no_other_section(
     message = re.escape(f"reads {named}, which it does not declare")
     with pytest.raises(DataError, match=message), stage_study(*_words(stage)) as study:
         read(study.recipe)
+
+
+def test_a_field_that_a_recipe_may_leave_out_stops_persona_without_being_declared(project: Path, edit: Edit) -> None:
+    """DVC refuses a parameter that is not in params.yaml."""
+    edit(("  sequence_length: #", "  sequence_length: 256\n  long_rows: drop"))
+    with stage_study("persona") as study:
+        assert (study.recipe.train.sequence_length, study.recipe.train.long_rows) == (256, "drop")
 
 
 def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:

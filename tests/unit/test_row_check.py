@@ -134,7 +134,7 @@ def test_a_row_of_the_limit_fits_and_one_token_more_does_not(study: Study, edit:
     assert f"problem_id `p1` has {longest} tokens with strategy `random` and model `{MODEL}`" in said
     assert f"`train.sequence_length` is {longest - 1}" in said
     assert f"params.yaml: 1 row is longer than `train.sequence_length`, {longest - 1} tokens, of 1 problem" in said
-    assert "hint: raise `train.sequence_length`; or `train.long_rows: drop`" in said
+    assert f"hint: raise `train.sequence_length` to {longest} or more; or `train.long_rows: drop`" in said
 
 
 def test_long_rows_are_named_all_at_once_the_longest_first(study: Study, edit: Edit) -> None:
@@ -380,7 +380,7 @@ def test_no_persona_is_asked_for_a_problem_that_is_dropped_anyway(study: Study, 
     _write(study, ["a" * 40, "b" * 400])
     _limit(edit, 300, "drop")
     said = run_stage("persona")
-    assert "3 personas written" in said and "1 problems have none, since a row is too long without one" in said
+    assert "3 personas written" in said and "none for 1 problem, whose rows are too long without one" in said
     assert len(engines.asked()) == 3  # one of the dataset, two of the benchmark
     personas = {row.problem_id: row for row in read_rows(study.personas_path("arithmetic", "random"), Persona)}
     assert personas["p1"].flags == [ROW_TOO_LONG] and not personas["p1"].text
@@ -504,6 +504,8 @@ def test_lengths_by_parts_are_those_of_the_whole(name: str, study: Study) -> Non
     assert item.lengths(chats) == wanted
     assert item.lengths(chats) == wanted  # from the cache
     assert item.parting
+    if name != "greedy token":
+        assert item.cut == "<|im_start|>"
 
 
 def test_a_template_without_special_tokens_is_tokenized_whole(study: Study, template: Template) -> None:
