@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -340,6 +341,39 @@ def test_an_overlay_for_the_writer_alone_is_refused(project: Path, edit: Edit, s
     edit((f"\n{section}:\n", f"\n{section}:\n  models: {{scribe: {{}}}}\n"))
     ((where, message, hint),) = _faults(project)
     assert where == "scribe" and "not a model of the design" in message and told in hint
+
+
+def test_what_is_checked_is_what_cells_are_generated_with() -> None:
+    """The check reads plain values, the stages the model: both must resolve overlays alike."""
+    chance = random.Random(7)
+    choices: dict[str, list[Any]] = {
+        "n": [1, 2],
+        "temperature": [0.0, 0.5],
+        "top_k": [None, 5],
+        "extra": [{}, {"a": 1}],
+        "stop": [[], ["x"]],
+    }
+    seen = set()
+    for _ in range(300):
+
+        def overlay() -> dict[str, Any]:
+            return {name: chance.choice(values) for name, values in choices.items() if chance.random() < 0.4}
+
+        declared = {
+            **GENERATION,
+            "stop": [],
+            "models": {name: overlay() for name in "ab" if chance.random() < 0.5},
+            "benchmarks": {name: overlay() for name in "uv" if chance.random() < 0.5},
+        }
+        design = {"models": ["a", "b"], "benchmarks": ["u", "v"]}
+        checked = [item.values for item in generations({"design": design, "generation": declared})]
+        generation = Generation.model_validate(declared)
+        cells = [generation.of(model, benchmark) for model in "ab" for benchmark in "uv"]
+        wanted = [{"n": cell.n, **cell.settings()} for cell in cells]
+        found = [{name: value for name, value in item.items() if (name, value) != ("extra", {})} for item in checked]
+        assert all(item in found for item in wanted) and all(item in wanted for item in found)
+        seen.add(len(found))
+    assert seen == {1, 2, 4}
 
 
 def test_many_overlays_are_checked_in_a_moment() -> None:
