@@ -284,9 +284,7 @@ def _vote(
     found = count_votes(merged.values())
     problems = len(found.credit_P)
     interval = mean_interval(found.credit_P, responses=1)
-    generation = {
-        checkpoint: study.recipe.generation.of(checkpoint.model, benchmark) for checkpoint, _, _ in vote.cells
-    }
+    checkpoints = list(dict.fromkeys(checkpoint for checkpoint, _, _ in vote.cells))
     return VoteResult(
         benchmark=benchmark,
         name=vote.name,

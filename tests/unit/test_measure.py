@@ -57,7 +57,7 @@ class Written:
             verdicts, responses = [], []
             for place in range(self.problems):
                 query_id = join_query_id(benchmark, f"p{place}", test)
-                for index in range(self.study.recipe.generation.n):
+                for index in range(self.study.recipe.generation.of(checkpoint.model, benchmark).n):
                     said, verdict = answer(checkpoint, benchmark, test, place, index)
                     verdicts.append(
                         Verdict(
