@@ -336,3 +336,20 @@ def test_a_design_has_a_million_cells_at_most(project: Path, tests: int, refused
     _recipe(project, change)
     told = [fault.message for fault in _faults(project)]
     assert any("cells: checkpoints x benchmarks x test strategies" in text for text in told) == refused
+
+
+def test_each_benchmark_has_as_many_ballots_as_its_n(project: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["generation"] |= {"models": {"small": {"n": 4}}, "benchmarks": {"hard": {"n": 3}}}
+        _ensembles(paper=["large-base/hard/none", "small-base/hard/none"])(values)
+
+    _recipe(project, change)
+    written = Written(project)
+    written.write(_drawn)
+    run_stage("measure")
+    found = {(v["benchmark"], v["model"], v["ensemble"]): v for v in written.results("votes")["votes"]}
+    n_of = {key: vote["n"] for key, vote in found.items() if key[2] is None}
+    assert n_of == {(b, m, None): 3 if b == "hard" else {"large": 2, "small": 4}[m] for b in BENCHMARKS for m in MODELS}
+    members = [(Checkpoint(model), "none") for model in MODELS]
+    counted = _brute_force(written, members, "hard")
+    assert {key: found["hard", None, "paper"][key] for key in counted} == counted
