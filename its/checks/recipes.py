@@ -117,7 +117,7 @@ def check_recipes(
                 allowances(document.values, template_code(project, recipe.train)),
                 data.denominators.get(document.path, {}),
                 recipe_remarks(project, recipe, data.notes.get(document.path, [])),
-                [cell_name(cell) for cell in Study(project, recipe).cells()] if cells else [],
+                tuple(cell_name(cell) for cell in Study(project, recipe).cells()) if cells else (),
             )
             for document, recipe in valid
         ]

@@ -16,8 +16,9 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from its.errors import DataError
-from its.prompts.chat import ChatUse, chat_template_faults, generation_prompt, opening_fault, rendered_chats
+from its.prompts.chat import chat_template_faults, generation_prompt, opening_fault, rendered_chats
 from its.prompts.clock import clock_faults
+from its.prompts.conversations import ChatUse
 from its.thinking import OpenedBy, PlainMarks
 
 PROMPTS = Path(__file__).parents[2] / "recipes" / "prompts"

@@ -220,7 +220,7 @@ def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: py
         ("query", lambda recipe: recipe.design.model_dump(), "`design`"),
         ("query", lambda recipe: recipe.model_dump(), "the whole recipe"),
         ("persona", lambda recipe: recipe.train.learning_rate, "`train.learning_rate`"),
-        ("measure", lambda recipe: recipe.generation.temperature, "`generation.temperature`"),
+        ("measure", lambda recipe: recipe.prompt.user, "`prompt`"),
         ("grade", lambda recipe: recipe.seed, "`seed`"),
         ("train", lambda recipe: [*recipe.models], "`models`"),
         ("train", lambda recipe: recipe.models.values(), "`models`"),

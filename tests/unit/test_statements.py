@@ -14,7 +14,7 @@ from its.grading.grade import Grader, Item
 from its.prompts.filters import declared_filters, declared_tests
 from its.recipe.load import load_recipe
 from its.recipe.presets import PRESETS
-from its.recipe.schema import EngineSection, PlainFilter
+from its.recipe.schema import EngineSection, PlainFilter, Sampling
 from its.strategies.rules import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +170,15 @@ def _written(where: str, name: str) -> list[str]:
     return [f"{number:,}", *sizes[:1]]
 
 
+def _listed(sampling: Sampling) -> str:
+    penalty = sampling.repetition_penalty
+    assert penalty is not None
+    return (
+        f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {sampling.top_k}, "
+        f"repetition penalty {penalty:g}"
+    )
+
+
 @pytest.mark.parametrize("name", ["ot1k_qwen2_5_32b", "limo_qwen2_5_32b"])
 def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -> None:
     text = _section("recipes/README.md", "What the paper leaves open, and what we chose")
@@ -179,14 +188,14 @@ def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -
     domains = recipe.strategies["random"].domains
     assert limits is not None and domains is not None
     for wanted in (
-        f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, {sampling.max_tokens} tokens, "
-        f"{recipe.writer.attempts} attempts",
+        f"{_listed(sampling)}, {sampling.max_tokens} tokens, {recipe.writer.attempts} attempts",
         f"overlong ({limits.max_words} words)",
         f"{len(domains)} fields",
         f"{train.epochs:g}, {train.global_batch_size} rows",
         f"{train.sequence_length:,}; a longer row",
-        f"n = {generation.n} |",
-        f"temperature {generation.temperature:g}, top_p {generation.top_p:g}, up to {generation.max_tokens:,} tokens",
+        f"n = {generation.n}; {generation.benchmarks['gpqa_diamond'].n} on GPQA",
+        f"Qwen2.5: {_listed(generation)};",
+        f"up to {generation.max_tokens:,} tokens",
         train.lr_scheduler,
     ):
         assert wanted in text, wanted
