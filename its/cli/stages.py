@@ -97,7 +97,7 @@ def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
         raise click.UsageError(f"expected {names}, found {len(words)} {'word' if len(words) == 1 else 'words'}")
     model, dataset, strategy, seed = words
     if not seed.isdecimal():
-        raise click.UsageError(f"SEED is not a whole number: {shown(seed)}")
+        raise click.BadParameter(f"'{shown(seed)}' is not a valid integer.", param_hint="'SEED'")
     from its.stages import train as stage
 
     _run(stage, model, dataset, strategy, int(seed))

@@ -125,7 +125,7 @@ WRONG = {
     "zero": ((CHECKPOINT, "--show-row", "0"), 2, "0 is not in the range x>=1"),
     "two words": ((CHECKPOINT, "none", "--show-row", "1"), 2, "expected one CHECKPOINT, found 2 words"),
     "one word": ((CHECKPOINT,), 2, "expected MODEL DATASET STRATEGY SEED, found 1 word"),
-    "seed": (("smollm2_135m", "arithmetic", "none", "one"), 2, "SEED is not a whole number: one"),
+    "seed": (("smollm2_135m", "arithmetic", "none", "one"), 2, "'one' is not a valid integer"),
     "json": (("smollm2_135m", "arithmetic", "none", "1", "--json"), 2, "--json is for --show-row"),
     "file": (("smollm2_135m-arithmetic-random-1", "--show-row", "1"), 4, "random.jsonl: no such file"),
 }
