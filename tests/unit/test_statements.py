@@ -192,7 +192,7 @@ def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -
         f"overlong ({limits.max_words} words)",
         f"{len(domains)} fields",
         f"{train.epochs:g}, {train.global_batch_size} rows",
-        f"{train.sequence_length:,}; a longer row",
+        f"{train.sequence_length:,}",
         f"n = {generation.n}; {generation.benchmarks['gpqa_diamond'].n} on GPQA",
         f"Qwen2.5: {_listed(generation)};",
         f"up to {generation.max_tokens:,} tokens",
