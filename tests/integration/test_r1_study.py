@@ -43,7 +43,7 @@ description: A tiny model with the template of DeepSeek-R1-Distill
 seed: 5
 models:
   {MODEL}:
-    source: {{kind: folder, path: tiny/r1_qwen}}
+    source: {{kind: folder, path: TINY_MODELS/r1_qwen}}
     dtype: float32
     context_length: 1024
     special_tokens: {{bos: <｜begin▁of▁sentence｜>, eos: <｜end▁of▁sentence｜>, pad: <｜end▁of▁sentence｜>}}
@@ -114,14 +114,17 @@ class World:
     said: list[str]
 
 
+def question(number: int) -> str:
+    fruit, taken = FRUITS[number % len(FRUITS)], number // len(FRUITS)
+    return f"Ann has {12 - taken} {fruit} and gets {taken} {fruit} more. How many are there?"
+
+
 def write_sources(folder: Path) -> None:
+    """Half of the test problems are training problems, so that the ids of both prompts can be compared."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, count in (("apples", TRAIN), ("fruits", TEST)):
-        rows = []
-        for number in range(count):
-            fruit, taken = FRUITS[number % len(FRUITS)], number // len(FRUITS) + (0 if name == "apples" else 7)
-            question = f"Ann has {12 - taken} {fruit} and gets {taken} {fruit} more. How many are there?"
-            rows.append({"question": question, "answer": "12"} | ({"solution": SOLUTION} if name == "apples" else {}))
+    apples = [{"question": question(number), "answer": "12", "solution": SOLUTION} for number in range(TRAIN)]
+    fruits = [{"question": question(number), "answer": "12"} for number in (0, 3, 6, *range(TRAIN, TRAIN + TEST - 3))]
+    for name, rows in (("apples", apples), ("fruits", fruits)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -132,7 +135,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for name in ("recipes", "envs"):
         shutil.copytree(ROOT / name, path / name)
     write_sources(path / "data" / "sources")
-    (path / "params.yaml").write_text(RECIPE, encoding="utf-8")
+    models = tmp_path_factory.mktemp("models")
+    (path / "params.yaml").write_text(RECIPE.replace("TINY_MODELS", str(models)), encoding="utf-8")
     real = {name: find_environment(name, ROOT, its_home(ROOT)) for name in ("axolotl", "vllm")}
     kept = {name: os.environ.get(name) for name in ("ITS_HOME", "DVC_ROOT")}
     folder = Path.cwd()
@@ -142,7 +146,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         with preloaded(real["axolotl"], home) as environment, preloaded(real["vllm"], home):
             own = (ROOT / "recipes" / "prompts" / "chatml.jinja").read_text(encoding="utf-8")
-            make_models(["r1_qwen"], path / "tiny", environment, {"r1_qwen": own})
+            make_models(["r1_qwen"], models, environment, {"r1_qwen": own})
             said = [run_stage("prepare", name) for name in ("apples", "fruits")]
             said += [run_stage("persona"), run_stage("query")]
             said += [run_stage("train", MODEL, "apples", strategy, "1") for strategy in ("none", "random")]
@@ -191,15 +195,21 @@ def test_the_template_of_the_recipe_is_trained_served_and_kept(world: World) -> 
     assert "not compared" not in json.dumps(sessions)
 
 
-@pytest.mark.parametrize("checkpoint", [NONE, RANDOM])
-def test_vllm_was_sent_the_ids_of_the_proof(world: World, checkpoint: str) -> None:
-    """A training prompt is asked once more of the checkpoint's own row in the store, by hash."""
-    probes = read(world.path / "models" / checkpoint / "its_parity.json")["probes"]
-    assert len({probe["prompt_sha256"] for probe in probes}) == len(probes) == 8
-    rows = lines(world.path / "data" / "responses" / checkpoint / "fruits" / "none.jsonl")
+def test_vllm_was_sent_the_ids_of_the_proof(world: World) -> None:
+    """By hash, for the problems that are in both sets."""
+    probes = read(world.path / "models" / NONE / "its_parity.json")["probes"]
+    trained = {json.dumps(probe["messages"]): probe["prompt_sha256"] for probe in probes}
+    queries = lines(world.path / "data" / "queries" / "test" / "fruits" / "none.jsonl")
+    asked = {row["query_id"]: json.dumps(row["messages"]) for row in queries}
+    rows = lines(world.path / "data" / "responses" / NONE / "fruits" / "none.jsonl")
+    same = 0
     with Store(world.home / "store.sqlite") as store:
-        found = [stored["prompt_sha256"] for _, stored in store.find([row["request_key"] for row in rows])]
-    assert len(found) == 2 * TEST and len(set(found)) == TEST
+        for row in rows:
+            ((_, stored),) = store.find([row["request_key"]])
+            if (known := trained.get(asked[row["query_id"]])) is not None:
+                assert stored["prompt_sha256"] == known
+                same += 1
+    assert same == 6 and len(rows) == 2 * TEST  # three problems, two responses each
 
 
 def test_the_trained_model_thinks_and_answers(world: World) -> None:
