@@ -137,6 +137,7 @@ def sampling_faults(values: Mapping[str, Any]) -> Iterator[Found]:
 
 def _faults(values: Mapping[str, Any]) -> Iterator[Found]:
     yield from _overlays(values)
+    yield from _nulls(values)
     for sampled in generations(values):
         yield from _counts(values, sampled)
     kind = table_at(values, "engine").get("kind")
@@ -174,6 +175,30 @@ def _overlays(values: Mapping[str, Any]) -> Iterator[Found]:
                     else ("requests for personas and opinions have no frame: their templates are the whole user turn")
                 )
                 yield here, wrong, hint
+
+
+def _nulls(values: Mapping[str, Any]) -> Iterator[Found]:
+    """Nulls of an overlay that look as if they removed a setting: what an overlay does not give stays."""
+    generation = table_at(values, "generation")
+    below: dict[str, Location] = {}
+    for name in (*SETTINGS - ALWAYS, "extra"):
+        if generation.get(name) not in (None, {}):
+            below[name] = ("generation", name)
+    for section in ("models", "benchmarks"):
+        given: dict[str, Location] = {}
+        for owner, overlay in table_at(generation, section).items():
+            for name, value in overlay.items() if isinstance(overlay, Mapping) else ():
+                here = ("generation", section, owner, name)
+                if value is None and name in below:
+                    hint = (
+                        "an empty table replaces it: `extra: {}`"
+                        if name == "extra"
+                        else f"give `{name}` in the overlays that are to have it, not in `{dotted(below[name][:-1])}`"
+                    )
+                    yield here, f"`{dotted(here)}` is `null`, which does not remove `{dotted(below[name])}`", hint
+                elif value not in (None, {}) and (name in SETTINGS - ALWAYS or name == "extra"):
+                    given.setdefault(name, here)
+        below = {**given, **below}
 
 
 def _counts(values: Mapping[str, Any], sampled: Sampled) -> Iterator[Found]:
@@ -275,6 +300,9 @@ def _extra(extra: Mapping[str, Any], here: Location, kind: Any) -> Iterator[Foun
             yield where, f"`{dotted(where)}`: the recipe has this setting itself", hint
         elif name in OWN:
             yield where, f"`{dotted(where)}`: a request gets this from ITS", OWN[name]
+        elif name == "extra_body":
+            wrong = f"`{dotted(where)}`: Python's client puts its fields into the body; a server ignores the name"
+            yield where, wrong, f"write its fields into `{dotted(here)}` itself"
         elif value is None:
             yield where, f"`{dotted(where)}` is `null`: what is not set is not sent", "remove it"
         elif kind == "vllm" and (name in UNREAD or name.startswith("_")):

@@ -186,7 +186,7 @@ class EngineSection(Section):
 
 
 class GenerationOverlay(Section):
-    """Settings that differ from those of `generation`; what is absent stays."""
+    """Settings that differ from those of `generation`; what is absent or `null` stays."""
 
     n: Annotated[Draws, Unit("responses per query")] | None = None
     """Responses sampled for each query. Absent: that of `generation`."""
