@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from its.prompts.render import read_template, render
-from its.recipe.load import load_recipe, read_document
+from its.recipe.load import load_recipe, read_document, validate
 from its.recipe.schema import Recipe
 from its.sources.fields import FieldReader
 from its.sources.thoughts import Trace, normal_trace
@@ -83,6 +84,17 @@ def test_the_papers_study_is_whole() -> None:
     assert (small.sample.size, large.sample.size) == (1_000, 15_000)
     same = {"sample": small.sample.model_copy(update={"size": 15_000})}
     assert small.model_copy(update=same) == large, "then the smaller sample is part of the larger one"
+
+
+@pytest.mark.parametrize("name", ["limo_qwen2_5_32b", "ot1k_qwen2_5_32b", "paper"])
+def test_gpqa_is_taken_out_as_its_comment_says(name: str, tmp_path: Path) -> None:
+    recipe = read_document(ROOT / "recipes" / f"{name}.yaml").values
+    del recipe["benchmarks"]["gpqa_diamond"], recipe["generation"]["benchmarks"]["gpqa_diamond"]
+    recipe["design"]["benchmarks"].remove("gpqa_diamond")
+    path = tmp_path / f"{name}.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(recipe, out)
+    assert validate(read_document(path), ROOT)[1] == []
 
 
 def test_a_row_of_limo_has_a_thought_for_a_model_whose_prompt_opens_one() -> None:
