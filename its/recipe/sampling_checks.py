@@ -19,6 +19,8 @@ SETTINGS = frozenset(Sampling.model_fields) - {"extra"}
 """What a recipe names itself."""
 ALWAYS = frozenset({"temperature", "top_p", "max_tokens", "stop"})
 """Settings that every recipe gives; `engine.options` may leave them out with null, for servers that refuse them."""
+EMPTY = {"stop": "[]", "extra": "{}"}
+"""Settings that an empty value removes -> that value."""
 MOST = 10_000
 """Combinations of overlays that are checked; a study has a handful."""
 _GENERATED = (*SETTINGS, "extra", "n")
@@ -179,24 +181,24 @@ def _overlays(values: Mapping[str, Any]) -> Iterator[Found]:
 
 def _nulls(values: Mapping[str, Any]) -> Iterator[Found]:
     """Nulls of an overlay that look as if they removed a setting: what an overlay does not give stays."""
+    removable = {*SETTINGS - ALWAYS, *EMPTY}
     generation = table_at(values, "generation")
-    below: dict[str, Location] = {}
-    for name in (*SETTINGS - ALWAYS, "extra"):
-        if generation.get(name) not in (None, {}):
-            below[name] = ("generation", name)
+    below: dict[str, Location] = {
+        name: ("generation", name) for name in removable if generation.get(name) not in (None, {}, [])
+    }
     for section in ("models", "benchmarks"):
         given: dict[str, Location] = {}
-        for owner, overlay in table_at(generation, section).items():
-            for name, value in overlay.items() if isinstance(overlay, Mapping) else ():
+        for owner in table_at(generation, section):
+            for name, value in table_at(table_at(generation, section), owner).items():
                 here = ("generation", section, owner, name)
                 if value is None and name in below:
                     hint = (
-                        "an empty table replaces it: `extra: {}`"
-                        if name == "extra"
+                        f"`{name}: {EMPTY[name]}` does"
+                        if name in EMPTY
                         else f"give `{name}` in the overlays that are to have it, not in `{dotted(below[name][:-1])}`"
                     )
                     yield here, f"`{dotted(here)}` is `null`, which does not remove `{dotted(below[name])}`", hint
-                elif value not in (None, {}) and (name in SETTINGS - ALWAYS or name == "extra"):
+                elif name in removable and value not in (None, {}, []):
                     given.setdefault(name, here)
         below = {**given, **below}
 
@@ -245,6 +247,12 @@ def _of_engine(values: Mapping[str, Any], sampled: Sampled, kind: Any) -> Iterat
     """Settings that the engine does not have, or that it receives twice."""
     options = table_at(table_at(values, "engine"), "options")
     budget = sampled.places.get("thinking_budget")
+    limit, tokens = sampled.number("thinking_budget"), sampled.number("max_tokens")
+    sent = kind != "openai" or options.get("max_tokens", True) is not None
+    if budget is not None and limit is not None and tokens is not None and limit >= tokens and sent:
+        whole = dotted(sampled.places["max_tokens"])
+        wrong = f"`{dotted(budget)}` is {limit}: with `{whole}` of {tokens} no token is left to answer"
+        yield budget, wrong, f"use at most {tokens - 1}, less what an answer needs"
     if kind == "transformers":
         if budget is not None:
             hint = "`engine.kind: vllm` has a limit of thinking; `max_tokens` limits thinking and answer together"

@@ -287,6 +287,22 @@ REFUSED = [
         "does not remove `generation.extra`",
         "`extra: {}`",
     ),
+    (
+        "vllm",
+        "  stop: [a]\n  benchmarks: {arithmetic_test: {stop: null}}",
+        "stop",
+        "does not remove `generation.stop`",
+        "`stop: []`",
+    ),
+    ("vllm", "  stop:\n    - ''", "''", "at least 1 character", ""),
+    ("openai", "  models: {smollm2_135m: {stop: ['a', '']}}", "'']}}", "at least 1 character", ""),
+    (
+        "openai",
+        "  thinking_budget: 300\n  models: {smollm2_135m: {max_tokens: 300}}",
+        "thinking_budget",
+        "`generation.thinking_budget` is 300: with `generation.models.smollm2_135m.max_tokens` of 300 no token is left",
+        "at most 299",
+    ),
     ("vllm", "  extra: {prompt_logprobs: 5}", "prompt_logprobs", "does not keep", "remove it"),
     ("vllm", "  extra: {detokenize: false}", "detokenize", "would not be the model's text", "remove it"),
     ("vllm", "  extra: {trace_decode_token_ids: [1]}", "trace_decode_token_ids", "not be the model's text", "remove"),
@@ -340,6 +356,13 @@ def test_a_field_of_a_server_is_set_in_one_place(project: Path, edit: Edit) -> N
         ("top_k", "`generation.top_k` and `engine.options.top_k` set the same field of a request"),
         ("user", "`generation.extra.user` and `engine.options.user` set the same field of a request"),
     ]
+
+
+def test_a_budget_is_not_measured_against_a_limit_that_is_not_sent(project: Path, edit: Edit) -> None:
+    _with(edit, "  thinking_budget: 300", "openai")
+    options = "  options: {max_tokens: null, max_completion_tokens: 400}\n"
+    edit(("  kind: openai\n", f"  kind: openai\n{options}"))
+    assert _faults(project) == []
 
 
 def test_the_owner_of_the_machine_may_allow_a_grammar(

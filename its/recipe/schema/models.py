@@ -238,7 +238,7 @@ class Sampling(Section):
     """Probability mass of the tokens that are sampled from (nucleus sampling); 1 keeps all."""
     max_tokens: Tokens
     """Maximum number of tokens of a response; a longer one is cut."""
-    stop: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=FEW)] = Field(default_factory=list)
     """Texts that end a response and are not part of it. Default: none; the end-of-turn token ends it."""
     top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """Number of most likely tokens that are sampled from. Absent: all."""

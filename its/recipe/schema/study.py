@@ -196,7 +196,7 @@ class GenerationOverlay(Section):
     """Probability mass of the tokens that are sampled from. Absent: that of `generation`."""
     max_tokens: Tokens | None = None
     """Maximum number of tokens of a response. Absent: that of `generation`."""
-    stop: Annotated[list[str], Field(max_length=FEW)] | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=FEW)] | None = None
     """Texts that end a response. Absent: that of `generation`."""
     top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     """Number of most likely tokens that are sampled from. Absent: that of `generation`."""
