@@ -271,6 +271,18 @@ def _remembered_sha256(path: Path, home: Path) -> str:
     return found
 
 
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON file of a model's folder.
+
+    Raises:
+        DataError: if it is not an object.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: not a JSON object", "is the folder a model in the Hugging Face layout?")
+    return found
+
+
 def swap_group(folder: Path, template: str | None = None) -> str:
     """A hash that two models share exactly if one engine can serve both by swapping weights.
 
@@ -280,9 +292,9 @@ def swap_group(folder: Path, template: str | None = None) -> str:
     Args:
         template: replaces the chat template in the folder.
     """
-    config = read_json(folder / "config.json")
-    tokenizer = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
-    generation = read_json(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
+    config = _object(folder / "config.json")
+    tokenizer = _object(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
+    generation = _object(folder / "generation_config.json") if (folder / "generation_config.json").is_file() else {}
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
     files = [folder / name for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")]
     templates = [read_chat_template(path) for path in sorted(folder.glob("*.jinja"))]
@@ -322,7 +334,7 @@ def _replacing_template(found: EngineModel, model: Model, project: Path, rendere
 def _declared_template(model: Model, project: Path) -> str | None:
     if model.chat_template is None:
         return None
-    text = read_chat_template(project / "recipes" / model.chat_template)
+    text = read_chat_template(project / "recipes" / model.chat_template).removeprefix("\ufeff")
     return pinned_template(text, f"recipes/{model.chat_template}", model.date, model.template_kwargs)
 
 

@@ -12,6 +12,7 @@ still fail for a row: `query` and the training look at rows.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ NAMED = 10
 """Names that nothing gives, in faults."""
 _TOKENS = {name: f"<{name}>" for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
 _BESIDE: dict[str, Any] = {"tools": None, "documents": None}  # as transformers passes them
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]{6,}>")
 _AS_TRANSFORMERS = "it is rendered as transformers renders chat templates"
 _READERS = "training and engine must read the same: see docs/templates.md"
 
@@ -78,7 +80,9 @@ def checked_chat_template(source: str, name: str, use: ChatUse) -> ChatCheck:
     chats = [_question(source), *(chat for case in cases for chat in chats_of(case, parts))]
     tried = _tried(source, [chat | _BESIDE | _TOKENS | dict(use.tokens) for chat in chats])
     if isinstance(tried, str):
-        return ChatCheck((Fault(f"{name}:1", tried, _AS_TRANSFORMERS),), None)
+        at = re.match(r"line ([0-9]+): ", tried)
+        where, message = (f"{name}:{at[1]}", tried[at.end() :]) if at else (f"{name}:1", tried)
+        return ChatCheck((Fault(where, message, _AS_TRANSFORMERS),), None)
     results = iter(tried.results)
     prompt = _after_question(source, next(results))
     found: dict[str, Fault] = {}
@@ -197,6 +201,11 @@ def _case_fault(case: Case, texts: list[str | Fault], parts: bool, use: ChatUse)
             return f"fails{beside}", message, hint
         if found := unshowable(text):
             return "unshowable", f"the chat template writes {found}", _READERS
+        if text.startswith("\ufeff"):
+            return "mark", "the chat template begins every prompt with a byte order mark", "save it without one"
+        if address := _ADDRESS.search(text):
+            wrong = f"the chat template writes {shown(address[0])!r}, which differs from run to run"
+            return "address", wrong, "a function or object is named where its value is meant: call it with `()`"
         written.append(text)
     first = written[0]
     fault = _hidden_turn(

@@ -49,7 +49,7 @@ def _compiled(source: str) -> tuple[nodes.Template, Template]:
 
 
 def read_template(path: Path, label: str | None = None) -> str:
-    """The text of a template file.
+    """The text of a template file, without a byte order mark.
 
     Args:
         label: its name in errors; None: the path.
@@ -60,7 +60,7 @@ def read_template(path: Path, label: str | None = None) -> str:
     """
     content = read_regular(path, 4 * MAX_CHARACTERS, label, "templates are in `recipes/`")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{label or path}: not UTF-8 at byte {error.start}", "re-encode the template") from error
 

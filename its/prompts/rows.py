@@ -1,7 +1,7 @@
 """Whether a chat template writes a row to train on as an engine is sent its prompt and as the model is to answer.
 
 The proof within a training (`its_axolotl.py`) compares every row as it reaches the loss; here a few rows are
-compared, without the training environment.
+compared with their prompts, and every row shows its turns, without the training environment.
 """
 
 from __future__ import annotations
@@ -40,6 +40,19 @@ def prompt_fault(model: str, turns: Sequence[Mapping[str, str]], text: str) -> R
                 hint = f"`prompt.models: {{{model}: {{system: null}}}}`, or {hint}"
             return RowFault(f"drops {role}", wrong, hint)
     return None
+
+
+def shows_row(chat: Sequence[Mapping[str, str]], text: str, end_of_turn: str) -> bool:
+    """Whether a rendered row ends in its solution and the end of turn, with every other turn before them.
+
+    `prompt_fault` and `row_fault` find more, and say what is wrong; this needs no other text.
+    """
+    behind = chat[-1]["content"] + end_of_turn
+    text = text.rstrip()
+    if not text.endswith(behind.rstrip()):
+        return False
+    before = text[: len(text) - len(behind.rstrip())]
+    return all(turn["content"].strip() in before for turn in chat[:-1])
 
 
 def row_fault(

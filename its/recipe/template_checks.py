@@ -88,6 +88,18 @@ class Templates:
         except (OSError, ValueError, RecursionError, ItsError):  # what is wrong with a model shows where it is loaded
             return None
 
+    def lacks_chat(self, path: Any) -> bool:
+        """Whether a folder is a model without a chat template; False for one that is not here or cannot be read."""
+        if not isinstance(path, str) or "\0" in path:
+            return False
+        folder = self._project / path
+        try:
+            return (folder / "config.json").is_file() and (
+                not (folder / "chat_template.jinja").exists() and _template_of_folder(folder) is None
+            )
+        except (OSError, ValueError, RecursionError, ItsError):
+            return False
+
 
 def template_notes(recipe: Recipe) -> list[str]:
     """What the check cannot see: chat templates of trained models that are not here."""
@@ -221,6 +233,11 @@ def _chat(name: str, model: Mapping[str, Any], values: Mapping[str, Any], templa
     if path is None and source.get("kind") == "folder" and (found := templates.of_folder(source.get("path"))):
         (text, label), here = found, (*model_at, "source", "path")
     if text is None:
+        folder = source.get("path") if path is None and source.get("kind") == "folder" else None
+        if table_at(values, "engine").get("kind") != "openai" and templates.lacks_chat(folder):
+            there: Location = (*model_at, "source", "path")
+            message = f"`{dotted(there)}`: the model in `{folder}` has no chat template"
+            yield there, message, f"declare one: `models.{name}.chat_template: prompts/chatml.jinja`"
         return
     pinned = model.get("date") if isinstance(model.get("date"), str) else None
     given = {key: value for key, value in table_at(model, "template_kwargs").items() if value is not REFUSED}
@@ -233,8 +250,8 @@ def _chat(name: str, model: Mapping[str, Any], values: Mapping[str, Any], templa
     opening = None if served or (thinking and marks is None) else opening_fault(check.prompt, label, marks)
     if opening is not None:
         said = thinking.get("opened_by")
-        there: Location = (*model_at, *(["thinking"] if thinking else []), *(["opened_by"] if said else []))
-        yield there, f"`{dotted(there)}`{f' is `{said}`' if said else ''}: {opening[0]}", opening[1]
+        opened: Location = (*model_at, *(["thinking"] if thinking else []), *(["opened_by"] if said else []))
+        yield opened, f"`{dotted(opened)}`{f' is `{said}`' if said else ''}: {opening[0]}", opening[1]
     for fault in (*faults, *(() if opening else check.faults)):  # what is trained depends on `thinking`
         yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint
 

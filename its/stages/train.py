@@ -20,6 +20,7 @@ from its.rows import read_rows, write_json
 from its.seeds import derive_seed
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
+from its.thinking import SOLUTION_MARKS
 from its.training.checkpoint import expected_steps
 from its.training.run import copy_model, train_checkpoint
 from its.types import Query
@@ -112,7 +113,7 @@ def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTur
     """
     marks, template = declared.thinking, final_template(base)
     require_opening(name, declared, template)
-    closed = marks is not None and template is not None and closes_thought(template, marks)
+    closed = template is not None and closes_thought(template, marks or SOLUTION_MARKS)
     return SolutionTurns(name, marks, closed)
 
 

@@ -74,14 +74,16 @@ def solution_turn(solution: str, marks: Marks | None, closed: bool = False) -> s
     Of several thoughts only the mark of the first is in the prompt. An empty thought is a thought.
 
     Args:
-        marks: `models.NAME.thinking`; None changes nothing.
+        marks: `models.NAME.thinking`; None changes nothing, and those of solutions are looked for if `closed`.
         closed: whether the chat template ends the prompt after a thought (`its.prompts.chat.closes_thought`).
 
     Raises:
         UnfitSolution: if it is refused, or contains both kinds of marks.
     """
     if marks is None:
-        return solution
+        if not closed:
+            return solution
+        marks = SOLUTION_MARKS
     turn = _with_own_marks(solution, marks)
     own = PlainMarks(marks.start.strip(), marks.end.strip(), marks.opened_by)
     if closed:
@@ -152,14 +154,14 @@ class SolutionTurns:
         Raises:
             DataError: with their number and the first of them.
         """
-        if not self._unfit or self._marks is None:
+        if not self._unfit:
             return
         where, wrong = self._unfit[0]
         number = f"{len(self._unfit)} of {self._rows} solutions cannot be trained on by `{self._model}`"
         if self._closed:
             why = "its prompt ends a thought, so a solution must have none"
             hint = "let the template open no thought (`template_kwargs: {enable_thinking: true}`), or map no `thinking`"
-        elif self._marks.opened_by == "prompt":
+        elif self._marks is not None and self._marks.opened_by == "prompt":
             start, end = self._marks.start.strip(), self._marks.end.strip()
             why = f"its prompt opens a thought, so a solution must be `{start}`, the thought, `{end}`, the answer"
             hint = (

@@ -24,7 +24,7 @@ from its.models import final_template, ready_model
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought, generation_prompt, opening_fault
 from its.prompts.render import read_template
-from its.prompts.rows import prompt_fault, row_fault
+from its.prompts.rows import prompt_fault, row_fault, shows_row
 from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
 from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
@@ -54,6 +54,7 @@ class RowReader:
         declared: the first of them.
         closed: whether the prompt ends after a thought.
         cut: the special token before which rows are parted; None: they are tokenized whole.
+        texts: the rows whose lengths were asked for last.
     """
 
     models: list[str]
@@ -63,6 +64,7 @@ class RowReader:
     cut: str | None = None
     parting: bool = True
     counted: dict[bytes, int] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -99,8 +101,8 @@ class RowReader:
         Raises:
             DataError: if the template does not render one.
         """
-        texts = self.reader.rendered(chats, prompt=False)
-        parts = [self._parted(text, chat[-1]["content"]) for text, chat in zip(texts, chats, strict=True)]
+        self.texts = self.reader.rendered(chats, prompt=False)
+        parts = [self._parted(text, chat[-1]["content"]) for text, chat in zip(self.texts, chats, strict=True)]
         keys = [blake2b(tail.encode("utf-8", "surrogatepass"), digest_size=16).digest() for _, tail in parts]
         new = {key: tail for key, (_, tail) in zip(keys, parts, strict=True) if key not in self.counted}
         self.counted |= dict(zip(new, self.reader.counts(list(new.values())), strict=True))
@@ -127,11 +129,16 @@ class RowReader:
 
 @dataclass
 class _Counted:
-    """The rows of one strategy as one reader counts them: tokens of each, and those over the limit by problem."""
+    """The rows of one strategy as one reader counts them: tokens of each, and those over the limit by problem.
+
+    `samples` are the rows that are compared with their prompts: the first, the middle and the longest one. `odd` are
+    those whose text alone shows a fault.
+    """
 
     tokens: array[int] = field(default_factory=lambda: array("I"))
     over: dict[str, int] = field(default_factory=dict)
     samples: dict[int, Query] = field(default_factory=dict)
+    odd: dict[int, Query] = field(default_factory=dict)
     longest: int = -1
 
 
@@ -230,7 +237,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         None if thinking is None else tuple(thinking.model_dump().items()),
         study.recipe.prompt.of(name).model_dump_json(),
     )
-    closed = thinking is not None and closes_thought(template, thinking)
+    closed = closes_thought(template, thinking or SOLUTION_MARKS)
 
     def make() -> RowReader:
         return RowReader([name], PromptReader(tokenizer, template, tokens, list(special.values())), declared, closed)
@@ -337,8 +344,11 @@ def _count_file(
         lengths = _lengths(item, chats, places, faults)
         if lengths is None:
             break
-        for number, (query, tokens) in enumerate(zip(group, lengths, strict=True), at):
+        eos = item.declared.special_tokens.eos
+        for number, (query, tokens, chat, text) in enumerate(zip(group, lengths, chats, item.texts, strict=True), at):
             out.tokens.append(tokens)
+            if len(out.odd) < SHOWN and not shows_row(chat, text, eos):
+                out.odd[number] = query
             if tokens > limit:
                 out.over[query.problem_id] = tokens
             if number in (0, total // 2):
@@ -356,6 +366,7 @@ def _count_file(
         where, _, message = error.message.partition(": ")
         faults.add(item.name, "unfit", Fault(where, message, error.hint))
         out.samples.clear()
+        out.odd.clear()
     return out
 
 
@@ -385,12 +396,12 @@ def _template_fault(item: RowReader, where: str, error: DataError, chat: Chat) -
 
 
 def _check_samples(study: Study, item: RowReader, pair: tuple[str, str], counted: _Counted, faults: _Faults) -> bool:
-    """Compare the first, the middle and the longest row as a trainer sees them with what an engine is sent.
+    """Compare some rows as a trainer sees them with what an engine is sent: the samples, and each that is odd.
 
     Returns:
         Whether each has as many tokens as were counted.
     """
-    samples = sorted(counted.samples.items())
+    samples = sorted((counted.samples | counted.odd).items())
     eos = item.declared.special_tokens.eos
     eos_id = item.reader.token_id(eos)
     as_counted, solutions = True, item.solutions()
@@ -455,7 +466,8 @@ def _token_faults(item: RowReader) -> Iterator[Fault]:
             if kind == "pad":
                 named = item.reader.named_like("pad")[:3]
                 several = " or ".join(f"`pad: {name}`" for name in named)
-                hint = f"{several or 'the model has no token for it'}; `pad: {declared.eos}` takes the end of turn"
+                ends = "the `eos` that it has" if declared.eos in item.reader.unknown else declared.eos
+                hint = f"{several or 'the model has no token for it'}; `pad: {ends}` takes the end of turn"
             elif kind == "eos":
                 named = [name for word in ("end", "eos", "eot") for name in item.reader.named_like(word)][:4]
                 hint = f"the token that ends a turn, one of {', '.join(f'`{name}`' for name in named) or 'its own'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -467,3 +468,11 @@ def test_an_adapter_stands_on_a_base_with_its_template(tmp_path: Path) -> None:
         (folder / "chat_template.jinja").write_text(other, encoding="utf-8")
         with pytest.raises(DataError, match="another chat template than the recipe's"):
             trained()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_file_of_a_model_that_is_no_object_is_an_error(tmp_path: Path, name: str) -> None:
+    folder = _model(tmp_path / "a")
+    (folder / name).write_text("[1]", encoding="utf-8")
+    with pytest.raises(DataError, match=f"{re.escape(name)}: not a JSON object"):
+        swap_group(folder)

@@ -110,6 +110,8 @@ GEMMA_OWN = (
 )
 BAD: dict[str, tuple[str, ChatUse, str, str]] = {
     # name: template, use, part of the message, part of the hint
+    "names a function": ("{{ raise_exception }}" + CHATML, PLAIN, "which differs from run to run", "call it with `()`"),
+    "begins with a byte order mark": ("\ufeff" + CHATML, PLAIN, "a byte order mark", "save it without one"),
     "refuses a system turn": (GEMMA_OWN, BOTH, "fails with a system turn: templateerror: System role not", "from `prompt.system`"),
     "hides a system turn": (_each("{% if m.role != 'system' %}" + TURN + "{% endif %}"), BOTH, "does not show the turn of the system", "from `prompt.system`"),
     "hides the question beside a system turn": (_each("{% if not (m.role == 'user' and messages[0].role == 'system') %}" + TURN + "{% endif %}"), BOTH, "does not show the turn of the user", "the `content` of every turn"),
@@ -152,6 +154,11 @@ def test_a_bad_template_is_refused_with_what_to_write(name: str) -> None:
     assert any(message in fault.message and hint in (fault.hint or "") for fault in found), found
     assert all(fault.where == "c.jinja:1" and fault.hint for fault in found)
     assert len(found) <= 4
+
+
+def test_a_fault_of_the_syntax_has_its_line() -> None:
+    (fault,) = chat_template_faults(CHATML + "\n\n{% if %}", "c.jinja", PLAIN)
+    assert fault.where == "c.jinja:3" and fault.message.startswith("template syntax: Expected an expression")
 
 
 @pytest.mark.parametrize("read", ["{{ x is defined }}", "{{ x | default('a') }}", "{{ x if x is defined }}"])

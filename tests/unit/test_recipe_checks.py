@@ -11,6 +11,8 @@ import pytest
 
 from its.checks.recipes import CheckedRecipe, Remarks, check_recipes, remark_lines
 from its.errors import MissingError
+from its.models import final_template, ready_model
+from its.study.study import load_study
 
 Edit = Callable[..., None]
 
@@ -140,7 +142,7 @@ def test_values_of_a_template_are_those_that_it_reads(project: Path, edit: Edit)
     assert any("did you mean `enable_thinking`?" in str(fault.hint) for fault in found)
 
 
-@pytest.mark.parametrize("value", [".inf", "[1]", "{a: 1}"])
+@pytest.mark.parametrize("value", [".inf", "[1]", "{a: 1}", '"false"', '"True"', '" FALSE"'])
 def test_a_value_is_a_scalar(project: Path, edit: Edit, value: str) -> None:
     edit((DECLARES, DECLARES + f"    template_kwargs: {{effort: {value}}}\n"))
     messages = _faults(project, "{{ effort is defined }}" + CHATML)
@@ -160,6 +162,38 @@ def test_the_own_template_of_a_folder_is_checked_too(
     own.write_text("{{ strftime_now('%d') }}" + CHATML, encoding="utf-8")
     (message,) = _faults(project)
     assert "writes today's date" in message
+
+
+def test_a_folder_without_a_template_is_refused(project: Path, model_in_folder: Callable[[], None], edit: Edit) -> None:
+    model_in_folder()
+    (project / "base" / "chat_template.jinja").unlink()
+    assert _faults(project) == []  # one is declared
+    edit((DECLARES, ""))
+    assert _faults(project) == ["`models.smollm2_135m.source.path`: the model in `base` has no chat template"]
+    (project / "base" / "config.json").unlink()
+    assert _faults(project) == []  # no model is there yet
+
+
+def test_a_byte_order_mark_is_not_part_of_a_template(
+    project: Path, model_in_folder: Callable[[], None], edit: Edit
+) -> None:
+    declared = "\ufeff" + CHATML
+    assert _faults(project, declared) == []
+    model_in_folder()
+    model = load_study(project).recipe.models["smollm2_135m"]
+    ready = ready_model("smollm2_135m", model, project, project / "home", lambda text: None)
+    assert (final_template(ready) or "").startswith("{% for")
+    edit((DECLARES, ""))
+    (project / "base" / "chat_template.jinja").write_text(declared, encoding="utf-8")
+    (message,) = _faults(project)
+    assert "the chat template begins every prompt with a byte order mark" in message
+
+
+@pytest.mark.parametrize("token", ["eos", "pad", "bos"])
+def test_a_special_token_is_not_empty(project: Path, edit: Edit, token: str) -> None:
+    own = {"eos": "eos: <|im_end|>", "pad": "pad: <|im_end|>", "bos": "bos: <|im_start|>"}[token]
+    edit((own, f'{token}: ""'))
+    assert any(f"special_tokens.{token}" in message for message in _faults(project))
 
 
 def test_thinking_and_the_template_agree(project: Path, edit: Edit) -> None:

@@ -281,6 +281,56 @@ def test_a_faulty_template_is_one_clear_error(study: Study, name: str, template:
     assert len(said) == 2  # one error for all rows
 
 
+OF_ONE_ROW = {
+    "no end": (
+        CHATML.replace("'<|im_end|>'", "('' if 'odd' in m['content'] else '<|im_end|>')"),
+        "never writes the end of turn",
+    ),
+    "no solution": (
+        CHATML.replace("m['content']", "('' if 'odd' in m['content'] else m['content'])"),
+        "does not show the assistant's turn",
+    ),
+    "a changed solution": (
+        CHATML.replace("m['content']", "m['content'].replace('odd', 'even')"),
+        "changes the solution",
+    ),
+    "no question": (
+        "{% set odd = 'odd' in messages[-1]['content'] %}"
+        + CHATML.replace("m['content']", "('' if odd and m['role'] == 'user' else m['content'])"),
+        "gives training another prompt than the engine",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_ROW)
+def test_every_row_must_show_its_turns(study: Study, name: str, template: Template) -> None:
+    """The row is not the first, the middle or the longest one, which are compared with their prompts."""
+    text, wanted = OF_ONE_ROW[name]
+    _write(study, ["It is 5."] * 2 + ["odd"] + ["It is 5."] * 5 + ["It is 5, and no less."])
+    template(text)
+    said = _faults("query").splitlines()
+    assert said[0].startswith("error: data/queries/train/arithmetic/none.jsonl:3: ") and wanted in said[0], said
+    assert "(row of problem_id `p2`)" in said[0] and len(said) == 2
+
+
+def test_a_prompt_that_ends_an_undeclared_thought_takes_no_other(study: Study, template: Template) -> None:
+    _write(study, ["It is 5.", THOUGHT])
+    template(
+        CHATML.replace("'\\n' + m", "'\\n' + ('<think></think>' if m['role'] == 'assistant' else '') + m").replace(
+            "assistant\\n'", "assistant\\n<think></think>'"
+        )
+    )
+    assert "1 of 2 solutions cannot be trained on by `smollm2_135m`: its prompt ends a thought" in _faults("query")
+
+
+def test_an_unknown_end_of_turn_is_no_remedy_for_an_unknown_pad(study: Study, edit: Edit) -> None:
+    _write(study, ["It is 5."])
+    edit(("      eos: <|im_end|>\n      pad: <|im_end|>\n", "      eos: <|end|>\n      pad: <|end|>\n"))
+    study.template_path("prompts/chatml.jinja").write_text(CHATML.replace("im_end", "end"), encoding="utf-8")
+    said = _faults("query")
+    assert "`pad: <|end|>`" not in said and "takes the end of turn" in said
+
+
 def test_a_system_turn_that_the_template_refuses_or_drops_is_found(
     study: Study, edit: Edit, template: Template
 ) -> None:

@@ -80,6 +80,16 @@ def test_a_solution_with_a_thought_does_not_follow_a_prompt_that_closed_one() ->
             solution_turn(solution, QWEN3, closed=True)
 
 
+def test_a_thought_does_not_follow_a_closed_one_of_undeclared_marks() -> None:
+    assert solution_turn("5", None, closed=True) == "5"
+    with pytest.raises(UnfitSolution, match="contains `<think>`, and the prompt ends a thought"):
+        solution_turn("<think>a</think>5", None, closed=True)
+    turns = SolutionTurns("m", None, closed=True)
+    assert [turns.turn("a:1", "p0", "5"), turns.turn("a:2", "p1", "<think>a</think>5")] == ["5", "<think>a</think>5"]
+    with pytest.raises(DataError, match="1 of 2 solutions cannot be trained on by `m`: its prompt ends a thought"):
+        turns.refuse()
+
+
 def test_marks_of_both_kinds_are_refused() -> None:
     for solution in ("<think>a [T] b</think>5", "[T]<think>a</think>[/T]5", "<think>a</think>5[/T]"):
         for opened_by in ("prompt", "model", None):

@@ -145,16 +145,19 @@ class FolderSource(Section):
     its fingerprint. `data/responses/sessions.json` has it too. Absent: any content is accepted."""
 
 
+Token = Annotated[str, Field(pattern=r"\S")]
+
+
 class SpecialTokens(Section):
     """Special tokens of a model, as text: set in a converted wheel and in every training."""
 
-    bos: str | None = None
+    bos: Token | None = None
     """Token at the beginning of a text. Absent: the tokenizer's own."""
-    eos: str
+    eos: Token
     """Token that ends a turn; training checks that it is learned."""
-    pad: str
+    pad: Token
     """Token that fills up a batch; may be the same as `eos`."""
-    unk: str | None = None
+    unk: Token | None = None
     """Token for unknown input. Absent: the tokenizer's own."""
 
 
@@ -218,6 +221,8 @@ def _template_value(value: Any) -> Any:
         raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("finite", "a number must be finite")
+    if isinstance(value, str) and value.strip().casefold() in ("true", "false"):
+        raise PydanticCustomError("quoted", "a text, and any text is true in a template: write it without quotes")
     return value
 
 
