@@ -319,7 +319,7 @@ def test_the_checkpoint_carries_the_template(world: World, name: str) -> None:
     source = (ROOT / f"recipes/prompts/{result.case.template}.jinja").read_text(encoding="utf-8")
     assert saved == result.served.chat_template
     assert saved.removesuffix("\n").endswith(source.removesuffix("\n"))
-    assert ("set enable_thinking = false %}\n" in saved[: len(saved) - len(source)]) == bool(result.case.kwargs)
+    assert saved.startswith("{%- set enable_thinking = false %}") == bool(result.case.kwargs)
 
 
 def test_the_models_own_templates_are_refused_with_the_reason(world: World) -> None:
@@ -330,7 +330,9 @@ def test_the_models_own_templates_are_refused_with_the_reason(world: World) -> N
     assert "that the engine is never sent" in refused["Qwen3, plain solutions"]
     assert "<think>\\n\\n</think>" in refused["Qwen3, plain solutions"]
     assert "the prompt is not what the engine would be sent" in refused["R1, thoughts"]
-    assert refused["Gemma, with a system turn"]
+    assert "2 ids ([" in refused["Qwen3, thoughts"] and "are masked" in refused["Qwen3, thoughts"]
+    # A template that raises fails in Axolotl's own process; `its recipe check` and `query` name it before.
+    assert "axolotl failed" in refused["Gemma, with a system turn"]
 
 
 def test_what_a_prompt_has_no_place_for_is_refused() -> None:

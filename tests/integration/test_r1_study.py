@@ -49,8 +49,14 @@ models:
     special_tokens: {{bos: <｜begin▁of▁sentence｜>, eos: <｜end▁of▁sentence｜>, pad: <｜end▁of▁sentence｜>}}
     chat_template: prompts/r1_distill.jinja
     thinking: {{start: <think>, end: </think>, opened_by: prompt}}
-writer:
-  model: {MODEL}
+  writer_tiny:
+    source: {{kind: folder, path: TINY_MODELS/smollm2}}
+    dtype: float32
+    context_length: 1024
+    special_tokens: {{eos: <|im_end|>, pad: <|endoftext|>}}
+    chat_template: prompts/chatml.jinja
+writer:  # a model without R1's marks, which are not special: a random one writes them into its personas
+  model: writer_tiny
   attempts: 1
   sampling: {{temperature: 0.7, top_p: 0.95, max_tokens: 8}}
 datasets:
@@ -146,7 +152,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         with preloaded(real["axolotl"], home) as environment, preloaded(real["vllm"], home):
             own = (ROOT / "recipes" / "prompts" / "chatml.jinja").read_text(encoding="utf-8")
-            make_models(["r1_qwen"], models, environment, {"r1_qwen": own})
+            make_models(["r1_qwen", "smollm2"], models, environment, {"r1_qwen": own, "smollm2": own})
             said = [run_stage("prepare", name) for name in ("apples", "fruits")]
             said += [run_stage("persona"), run_stage("query")]
             said += [run_stage("train", MODEL, "apples", strategy, "1") for strategy in ("none", "random")]
@@ -182,7 +188,7 @@ def test_the_queries_keep_the_solution_whole(world: World) -> None:
         rows = lines(world.path / "data" / "queries" / "train" / "apples" / f"{strategy}.jsonl")
         assert [row["solution"] for row in rows] == [SOLUTION] * TRAIN
     personas = lines(world.path / "data" / "personas" / "apples" / "random.jsonl")
-    assert all(row["text"].startswith("You are a") for row in personas)  # a started answer is no thought
+    assert all(row["text"].startswith("You are a") for row in personas)
 
 
 def test_the_template_of_the_recipe_is_trained_served_and_kept(world: World) -> None:

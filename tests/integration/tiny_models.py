@@ -24,9 +24,9 @@ WORKER = Path(__file__).parent / "workers" / "make_tiny_weights.py"
 PIECES = 320
 HIDDEN, HEADS, LAYERS = 64, 2, 2  # heads of 32: the smallest that vLLM's attention on a CPU takes
 
-# As in the tokenizers of GPT-4, Llama 3 and Qwen: letters with one sign before them, digits by threes or one by one,
-# line breaks apart.
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# As in the tokenizers of GPT-4 and Llama 3; Qwen's takes digits one by one, and transformers 5 makes it so for each model
+# of that architecture, whatever its tokenizer.json says.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _TEXT = (
     "Let's see. What is the sum of two numbers? It is the number of apples in the basket, so the answer is 12.\n\n"
     "The final answer is \\boxed{36}. You are a teacher who thinks about the problem step by step.\n"
@@ -40,7 +40,7 @@ class TinyModel:
 
     Args:
         architecture: the model type of transformers, with `config` laid over the tiny sizes.
-        kind: `bytes` for BPE of bytes; `spm` for SentencePiece with spaces as `▁` and bytes as fallback; `prefixed`
+        kind: `bytes` for BPE of bytes, `qwen` for that of Qwen; `spm` for SentencePiece with spaces as `▁` and bytes as fallback; `prefixed`
             for SentencePiece that puts a `▁` before each text, as Llama 2's.
         special, plain: added tokens that are special, and those that are not.
         bos, eos, pad: the named tokens; `eos` ends a turn.
@@ -49,7 +49,7 @@ class TinyModel:
     """
 
     architecture: str
-    kind: Literal["bytes", "spm", "prefixed"]
+    kind: Literal["bytes", "qwen", "spm", "prefixed"]
     special: Sequence[str]
     eos: str
     pad: str
@@ -71,10 +71,10 @@ _PHI = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 
 TINY = {
     "smollm2": TinyModel("llama", "bytes", _CHATML, "<|im_end|>", "<|endoftext|>", tokenizer_class="GPT2Tokenizer"),
-    "qwen2_5": TinyModel("qwen2", "bytes", _CHATML, "<|im_end|>", "<|endoftext|>", tokenizer_class="Qwen2Tokenizer"),
+    "qwen2_5": TinyModel("qwen2", "qwen", _CHATML, "<|im_end|>", "<|endoftext|>", tokenizer_class="Qwen2Tokenizer"),
     "qwen3": TinyModel(
         "qwen3",
-        "bytes",
+        "qwen",
         _CHATML,
         "<|im_end|>",
         "<|endoftext|>",
@@ -83,7 +83,7 @@ TINY = {
         config={"head_dim": 32},
     ),
     "r1_qwen": TinyModel(
-        *("qwen2", "bytes", _R1, _R1[1], _R1[1], _R1_PLAIN, _R1[0]), first=True, tokenizer_class="LlamaTokenizerFast"
+        *("qwen2", "qwen", _R1, _R1[1], _R1[1], _R1_PLAIN, _R1[0]), first=True, tokenizer_class="LlamaTokenizerFast"
     ),
     "r1_llama": TinyModel(*("llama", "bytes", _R1, _R1[1], _R1[1], _R1_PLAIN, _R1[0]), first=True),
     "llama3": TinyModel(
@@ -165,7 +165,11 @@ def make_models(names: Iterable[str], folder: Path, environment: Environment, te
 
 def make_tokenizer(model: TinyModel) -> Tokenizer:
     """A tokenizer of the family's kind, trained on a few sentences."""
-    tokenizer = _of_bytes() if model.kind == "bytes" else _of_sentencepiece(model.kind == "prefixed")
+    tokenizer = (
+        _of_bytes(model.kind == "qwen")
+        if model.kind in ("bytes", "qwen")
+        else _of_sentencepiece(model.kind == "prefixed")
+    )
     for token in model.special:
         tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True, rstrip=model.swallows)])
     for token in model.plain:
@@ -180,7 +184,7 @@ def make_tokenizer(model: TinyModel) -> Tokenizer:
                     special_tokens=[(model.bos, tokenizer.token_to_id(model.bos))],
                 ),
             ]
-            if model.kind == "bytes"
+            if model.kind in ("bytes", "qwen")
             else [
                 processors.TemplateProcessing(
                     single=f"{model.bos} $A",
@@ -192,11 +196,14 @@ def make_tokenizer(model: TinyModel) -> Tokenizer:
     return tokenizer
 
 
-def _of_bytes() -> Tokenizer:
+def _of_bytes(qwen: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
+    words = _WORDS.replace("{1,3}", "") if qwen else _WORDS
+    if qwen:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(words), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
