@@ -24,9 +24,12 @@ WORKER = Path(__file__).parent / "workers" / "make_tiny_weights.py"
 PIECES = 320
 HIDDEN, HEADS, LAYERS = 64, 2, 2  # heads of 32: the smallest that vLLM's attention on a CPU takes
 
-# As in the tokenizers of GPT-4 and Llama 3; Qwen's takes digits one by one, and transformers 5 makes it so for each model
-# of that architecture, whatever its tokenizer.json says.
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# As in the tokenizers of GPT-4 and Llama 3. Qwen's takes digits one by one, and transformers 5 makes it so for each
+# model of that architecture, whatever its tokenizer.json says.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _TEXT = (
     "Let's see. What is the sum of two numbers? It is the number of apples in the basket, so the answer is 12.\n\n"
     "The final answer is \\boxed{36}. You are a teacher who thinks about the problem step by step.\n"
@@ -40,8 +43,8 @@ class TinyModel:
 
     Args:
         architecture: the model type of transformers, with `config` laid over the tiny sizes.
-        kind: `bytes` for BPE of bytes, `qwen` for that of Qwen; `spm` for SentencePiece with spaces as `▁` and bytes as fallback; `prefixed`
-            for SentencePiece that puts a `▁` before each text, as Llama 2's.
+        kind: `bytes` for BPE of bytes, `qwen` for that of Qwen; `spm` for SentencePiece with spaces as `▁` and bytes as
+            fallback; `prefixed` for SentencePiece that puts a `▁` before each text, as Llama 2's.
         special, plain: added tokens that are special, and those that are not.
         bos, eos, pad: the named tokens; `eos` ends a turn.
         first: whether the tokenizer itself puts `bos` before a text, which a chat template does too.
