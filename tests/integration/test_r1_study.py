@@ -34,7 +34,8 @@ MODEL = "r1_tiny"
 BASE, NONE, RANDOM = f"{MODEL}-base", f"{MODEL}-apples-none-1", f"{MODEL}-apples-random-1"
 TRAIN, TEST = 24, 6
 THOUGHT = "Count them one by one: that makes 12.\n\nSo it is 12."
-SOLUTION = f"<think>\n{THOUGHT}\n</think>\n\nThe final answer is \\boxed{{12}}."
+ANSWER = "The final answer is \\boxed{12}."
+SOLUTION = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
 FRUITS = ("apples", "pears", "plums", "figs", "nuts", "limes")
 RECIPE = f"""
 recipe_version: 1
@@ -222,7 +223,7 @@ def test_the_trained_model_thinks_and_answers(world: World) -> None:
     """Each response begins within the thought, ends it, and is graded by what follows."""
     for checkpoint in (NONE, RANDOM):
         rows = lines(world.path / "data" / "responses" / checkpoint / "fruits" / "none.jsonl")
-        whole = [row for row in rows if row["text"] == SOLUTION.removeprefix("<think>\n")]
+        whole = [row for row in rows if (row["thinking"], row["text"]) == (THOUGHT, ANSWER)]
         assert len(rows) == 2 * TEST and len(whole) >= TEST
         assert all(row["finish_reason"] == "stop" and row["thinking_tokens"] > 0 for row in whole)
         verdicts = lines(world.path / "data" / "verdicts" / checkpoint / "fruits" / "none.jsonl")
@@ -245,7 +246,7 @@ def test_a_row_without_a_thought_is_refused(world: World) -> None:
     path = world.path / "data" / "queries" / "train" / "apples" / "none.jsonl"
     sound = path.read_bytes()
     rows = lines(path)
-    rows[3]["solution"] = "The final answer is \\boxed{12}."
+    rows[3]["solution"] = ANSWER
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     try:
         with pytest.raises(DataError, match="no whole thought"):
