@@ -24,19 +24,11 @@ WORKER = Path(__file__).parent / "workers" / "make_tiny_weights.py"
 PIECES = 320
 HIDDEN, HEADS, LAYERS = 64, 2, 2  # heads of 32: the smallest that vLLM's attention on a CPU takes
 
-<<<<<<< HEAD
-# As in the tokenizers of GPT-4 and Llama 3; Qwen's takes digits one by one, and transformers 5 makes it so for each
-# model of that architecture, whatever its tokenizer.json says.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-=======
 # As in the tokenizers of GPT-4 and Llama 3. Qwen's takes digits one by one, and transformers 5 makes it so for each
 # model of that architecture, whatever its tokenizer.json says.
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
->>>>>>> fam
 )
 _TEXT = (
     "Let's see. What is the sum of two numbers? It is the number of apples in the basket, so the answer is 12.\n\n"
