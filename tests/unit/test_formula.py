@@ -222,6 +222,8 @@ def test_a_formula_equals_itself_in_every_spelling(formula: str) -> None:
 )
 def test_what_stands_behind_a_formula_is_never_lost(formula: str, behind: str) -> None:
     assume(_differs(formula, "0") and _differs(formula, "5"))  # `2+3, 5` and `2+3 = 5` both state 5
+    # A divisor that is 0 only in theory, as sin(sin(pi)), is computed as almost 0: beside the quotient, 1 is nothing.
+    assume(not ("\\frac" in formula and "\\sin\\left(\\pi" in formula))
     with contextlib.suppress(GraderError):  # neither right nor wrong
         assert not _same(f"\\left({formula}\\right){behind}", formula)
 
