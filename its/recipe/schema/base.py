@@ -79,6 +79,7 @@ PATTERN_MESSAGES = {
     _HUB_REVISION: "a commit, branch or tag is expected",
     _HUB_SUBSET: "the name of a subset is expected",
     _HUB_SPLIT: "the name of a split is expected",
+    r"\S": "a text that is not empty is expected",
     MEMBER: "`CHECKPOINT/STRATEGY` or `CHECKPOINT/BENCHMARK/STRATEGY` is expected",
     TEMPLATE_KEY: "the name of a variable of a chat template is expected, such as `enable_thinking`",
     _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
