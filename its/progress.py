@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from its.shown import shown as visible
 
 PLAIN_INTERVAL_SECONDS = 30.0
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -32,6 +34,12 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def each(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, each counted when the next one is taken."""
+        for item in items:
+            yield item
+            self.add()
 
     def add(self, items: int = 1, tokens: int = 0, note: str = "", stored: bool = False) -> None:
         """Count finished items and their tokens; `note` is shown after the rate.

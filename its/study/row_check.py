@@ -623,8 +623,7 @@ def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progr
         return item.chat(query, solutions, where(problem))
 
     def candidates() -> Iterator[Problem]:
-        for problem in read_rows(study.problems_path(dataset), Problem):
-            bar.add()
+        for problem in bar.each(read_rows(study.problems_path(dataset), Problem)):
             if problem.solution:
                 fitting.turn(where(problem), problem.problem_id, problem.solution)
             # A token has a character at least, in general; `query` counts every row.

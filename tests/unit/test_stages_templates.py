@@ -84,12 +84,10 @@ def test_rows_without_a_thought_are_refused_before_training(
 ) -> None:
     made = study(OPENS, THINKING)
     _prepare(made, solution)
-    run_stage("persona")
     with pytest.raises(DataError, match="8 of 8 solutions cannot be trained on by `smollm2_135m`") as caught:
-        run_stage("query")
-        run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
-    assert "jsonl:1: the solution of `" in caught.value.message
-    assert not list(made.home.glob("training/*/rows.jsonl"))
+        run_stage("persona")
+    assert "data/problems/arithmetic.jsonl, problem_id `train_00000`: the solution of `" in caught.value.message
+    assert not engines.asked()
 
 
 def test_a_value_is_in_training_engine_and_checkpoint(study: Callable[..., Study], engines: Any, edit: Edit) -> None:
