@@ -82,9 +82,17 @@ def test_an_honest_setting_passes(tally: Any, case: dict[str, Any]) -> None:
     assert error is None, error.message
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in REFUSED if "=" not in case["set"] and "\0" not in str(case["to"])][::7], ids=_id
-)
+ALLOWABLE = [
+    case
+    for case in REFUSED
+    # The model of the recipe has a chat template, and a second one is a fault whatever the owner allows.
+    if "=" not in case["set"]
+    and "\0" not in str(case["to"])
+    and not case["set"].startswith("train.axolotl.chat_template")
+]
+
+
+@pytest.mark.parametrize("case", ALLOWABLE[::7], ids=_id)
 def test_the_owner_allows_a_setting_by_the_name_that_the_error_gives(
     case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
