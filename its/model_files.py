@@ -31,6 +31,18 @@ def own_template(model: EngineModel) -> str | None:
     return default_template(_mapping(settings).get("chat_template"))
 
 
+def final_template(found: EngineModel) -> str | None:
+    """The one chat template of a model from `ready_model` or `trained_model`; None if it has none.
+
+    Trainer, proof, engine and saved checkpoint read this text, without further arguments: the date and
+    `template_kwargs` are written into it.
+
+    Raises:
+        MissingError: if it is on the hub and the hub cannot be reached.
+    """
+    return found.chat_template or own_template(found)
+
+
 def named_tokens(model: EngineModel) -> dict[str, str]:
     """The named special tokens of a model's tokenizer (`bos_token`, ...), which chat templates receive.
 
@@ -67,7 +79,7 @@ def model_control_tokens(
             out.setdefault(token, whose)
         tokenizer = model_file(model, "tokenizer.json") if fetch or Path(model.path or "-").is_dir() else None
         if tokenizer is not None:
-            found = tokenizer_control_tokens(tokenizer, model.chat_template or own_template(model))
+            found = tokenizer_control_tokens(tokenizer, final_template(model))
             for token in sorted(found - thinking_marks(declared)):
                 out.setdefault(token, f"of the tokenizer of `{model.name}`")
     return out

@@ -97,18 +97,6 @@ def ready_model(
     return replace(found, fingerprint=fingerprint, group=group, chat_template=template, template_kwargs=values)
 
 
-def final_template(found: EngineModel) -> str | None:
-    """The one chat template of a model from `ready_model` or `trained_model`; None if it has none.
-
-    Trainer, proof, engine and saved checkpoint read this text, without further arguments: the date and
-    `template_kwargs` are written into it.
-
-    Raises:
-        MissingError: if it is on the hub and the hub cannot be reached.
-    """
-    return found.chat_template or own_template(found)
-
-
 def require_opening(name: str, model: Model, template: str | None) -> None:
     """Compare `thinking` with the chat template that a model is trained or served with, wherever it comes from.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
-from its.model_files import model_file, named_tokens, own_template
+from its.model_files import final_template, model_file, named_tokens
 from its.prompts.token_ids import Chat, PromptReader
 
 SHOWN = 3
@@ -161,7 +161,7 @@ def _read(model: EngineModel, fetch: bool, shared: dict[Any, _Prompts]) -> _Prom
     tokenizer = model_file(model, "tokenizer.json")
     if tokenizer is None:
         return "the model has no `tokenizer.json`"
-    template = model.chat_template or own_template(model)
+    template = final_template(model)
     if template is None:
         return "the model has no chat template"
     tokens = named_tokens(model)

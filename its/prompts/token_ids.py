@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from its.errors import DataError
 from its.prompts.chat import rendered_chats
 
 Chat = Sequence[Mapping[str, str]]
+Item = TypeVar("Item")
 CHUNK = 500  # conversations rendered by one process
 CHUNK_CHARACTERS = 8_000_000
 """Of the conversations of one process, which may use 1 GiB."""
@@ -105,7 +106,7 @@ class PromptReader:
     def counts(self, texts: Sequence[str]) -> list[int]:
         """The number of ids of each text."""
         out: list[int] = []
-        for batch in batches(texts, [len(text) for text in texts], BATCH_CHARACTERS):
+        for batch in batches(texts, len, BATCH_CHARACTERS):
             out += map(len, self._tokenizer.encode_batch_fast(batch, add_special_tokens=False))
         return out
 
@@ -149,15 +150,18 @@ class PromptReader:
         )
 
 
-def batches(items: Sequence[Any], sizes: Sequence[int], limit: int, most: int = CHUNK) -> Iterator[list[Any]]:
+def batches(
+    items: Iterable[Item], size: Callable[[Item], int], limit: int = CHUNK_CHARACTERS, most: int = CHUNK
+) -> Iterator[list[Item]]:
     """The items in order in groups of at most `most` and of a size of at most `limit`; a larger one alone."""
-    group: list[Any] = []
+    group: list[Item] = []
     total = 0
-    for item, size in zip(items, sizes, strict=True):
-        if group and (len(group) == most or total + size > limit):
+    for item in items:
+        own = size(item)
+        if group and (len(group) == most or total + own > limit):
             yield group
             group, total = [], 0
         group.append(item)
-        total += size
+        total += own
     if group:
         yield group

@@ -10,8 +10,8 @@ from its.engines.protocol import EngineModel
 from its.environments import find_environment
 from its.errors import DataError
 from its.files import atomic_file
-from its.model_files import model_control_tokens
-from its.models import SOUND_FILE, final_template, ready_model, require_opening
+from its.model_files import final_template, model_control_tokens
+from its.models import SOUND_FILE, ready_model, require_opening
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 from its.environments import find_environment
 from its.errors import DataError, Fault, FaultsError, MissingError
 from its.files import file_sha256
-from its.model_files import model_file, named_tokens
-from its.models import final_template, ready_model
+from its.model_files import final_template, model_file, named_tokens
+from its.models import ready_model
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought, generation_prompt, opening_fault
 from its.prompts.render import read_template
 from its.prompts.rows import prompt_fault, row_fault, shows_row
-from its.prompts.token_ids import CHUNK, CHUNK_CHARACTERS, Chat, PromptReader
+from its.prompts.token_ids import Chat, PromptReader, batches
 from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
 from its.strategies.controls import ROW_TOO_LONG
@@ -34,8 +34,6 @@ from its.study.row_lengths import LENGTHS_VERSION
 from its.study.study import Study, join_query_id
 from its.thinking import SOLUTION_MARKS, PlainMarks
 from its.types import Persona, Problem, Query
-
-_Item = TypeVar("_Item")
 
 SHOWN = 20
 """Problems that an error names."""
@@ -158,17 +156,16 @@ class RowAccount:
 
 
 class _Faults:
-    """Faults by model and kind, each with its first place and how many rows have it."""
+    """The first fault of each model and kind."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[Fault, int]] = {}
+        self._found: dict[tuple[str, str], Fault] = {}
 
     def add(self, model: str, kind: str, fault: Fault) -> None:
-        first, count = self._found.get((model, kind), (fault, 0))
-        self._found[model, kind] = first, count + 1
+        self._found.setdefault((model, kind), fault)
 
     def listed(self) -> list[Fault]:
-        return [fault for fault, _ in self._found.values()]
+        return list(self._found.values())
 
 
 def row_readers(study: Study) -> tuple[list[RowReader], dict[str, str]]:
@@ -338,7 +335,7 @@ def _count_file(
     out = _Counted()
     at = 0
     solutions = item.solutions()
-    for group in _groups(read_rows(study.queries_path("train", *pair), Query), _characters):
+    for group in batches(read_rows(study.queries_path("train", *pair), Query), _characters):
         places = [_place(study, "train", pair, number) for number in range(at + 1, at + 1 + len(group))]
         chats = [item.chat(query, solutions, where) for query, where in zip(group, places, strict=True)]
         lengths = _lengths(item, chats, places, faults)
@@ -494,21 +491,6 @@ def _place(study: Study, side: str, pair: tuple[str, str], line: int) -> str:
     return f"{study.queries_path(side, *pair).relative_to(study.project)}:{line}"
 
 
-def _groups(items: Iterable[_Item], size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
-    """Consecutive items, as many as one process renders."""
-    group: list[_Item] = []
-    total = 0
-    for item in items:
-        own = size(item)
-        if group and (len(group) == CHUNK or total + own > CHUNK_CHARACTERS):
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += own
-    if group:
-        yield group
-
-
 def _characters(query: Query) -> int:
     return len(query.solution or "") + sum(len(turn.content) for turn in query.messages)
 
@@ -630,7 +612,7 @@ def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progr
             if len(problem.text) + len(problem.solution or "") > recipe.train.sequence_length // 2:
                 yield problem
 
-    for group in _groups(candidates(), lambda problem: len(problem.text) + len(problem.solution or "")):
+    for group in batches(candidates(), lambda problem: len(problem.text) + len(problem.solution or "")):
         places = [where(problem) for problem in group]
         least = [sys.maxsize] * len(group)
         for personas in [[], ["."]] if strategy.has_context else [[]]:

@@ -13,8 +13,8 @@ from its.engines.openai import OpenAIServer
 from its.engines.protocol import EngineModel
 from its.engines.session import Session
 from its.errors import MissingError
-from its.model_files import model_control_tokens
-from its.models import final_template, ready_model, require_opening, trained_model
+from its.model_files import final_template, model_control_tokens
+from its.models import ready_model, require_opening, trained_model
 from its.progress import say
 from its.recipe.schema import Recipe, Sampling
 from its.store import Store

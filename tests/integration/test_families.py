@@ -28,7 +28,8 @@ from its.engines.protocol import EngineModel, Request
 from its.environments import Environment, find_environment
 from its.errors import ItsError
 from its.home import its_home
-from its.models import SOUND_FILE, final_template, ready_model, trained_model
+from its.model_files import final_template
+from its.models import SOUND_FILE, ready_model, trained_model
 from its.parity import COMPARED, PromptCheck
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template

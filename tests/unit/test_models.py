@@ -15,11 +15,11 @@ import pytest
 from its.engines.protocol import EngineModel
 from its.errors import DataError, FaultsError, MissingError
 from its.files import file_sha256
+from its.model_files import final_template
 from its.models import (
     REMEMBERED_BYTES,
     SOUND_FILE,
     UNCHANGED_CONVERSIONS,
-    final_template,
     folder_fingerprint,
     ready_model,
     swap_group,

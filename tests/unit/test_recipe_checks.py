@@ -11,7 +11,8 @@ import pytest
 
 from its.checks.recipes import CheckedRecipe, Remarks, check_recipes, remark_lines
 from its.errors import MissingError
-from its.models import final_template, ready_model
+from its.model_files import final_template
+from its.models import ready_model
 from its.study.study import load_study
 
 Edit = Callable[..., None]

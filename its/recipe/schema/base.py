@@ -61,6 +61,13 @@ Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS), Unit("tokens")]
 Words = Annotated[int, Field(ge=1, le=MAX_TOKENS), Unit("words")]
 Draws = Annotated[int, Field(ge=1, le=100_000)]
 """Responses for a query, and the k of a metric over them; published studies draw 10,000."""
+Temperature = Annotated[Number, Field(ge=0, le=100)]
+Probability = Annotated[Number, Field(gt=0, le=1)]
+StopTexts = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=FEW)]
+TopK = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+RepetitionPenalty = Annotated[Number, Field(gt=0, le=100)]
+Penalty = Annotated[Number, Field(ge=-2, le=2)]
+ThinkingBudget = Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")]
 _WORD, _WORDS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
 PATH = r"^[^\t\r\n]+$"
 _HUB_ID = f"^{_WORD}/{_WORD}$"
@@ -134,6 +141,19 @@ def ordered(value: Any) -> Any:
         return {key: ordered(value[key]) for key in sorted(value)}
     return [ordered(item) for item in value] if isinstance(value, list) else value
 
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
+    return value
+
+
+Scalar = Annotated[
+    Any,
+    AfterValidator(_scalar),
+    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
+]
+"""A value of JSON without lists and objects."""
 
 Passed = Annotated[dict[str, Any], AfterValidator(ordered)]
 """Settings that are passed on as they are."""

@@ -20,11 +20,18 @@ from its.recipe.schema.base import (
     FilePath,
     HubId,
     Name,
-    Number,
     Passed,
+    Penalty,
+    Probability,
+    RepetitionPenalty,
+    Scalar,
     Section,
     Sha256,
+    StopTexts,
+    Temperature,
+    ThinkingBudget,
     Tokens,
+    TopK,
     Unit,
     ordered,
 )
@@ -217,8 +224,6 @@ def _template_key(value: str) -> str:
 
 
 def _template_value(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
     if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("finite", "a number must be finite")
     if isinstance(value, str) and value.strip().casefold() in ("true", "false"):
@@ -227,36 +232,32 @@ def _template_value(value: Any) -> Any:
 
 
 TemplateKey = Annotated[str, Field(max_length=MAX_NAME, pattern=TEMPLATE_KEY), AfterValidator(_template_key)]
-TemplateValue = Annotated[
-    Any,
-    AfterValidator(_template_value),
-    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
-]
+TemplateValue = Annotated[Scalar, AfterValidator(_template_value)]
 
 
 class Sampling(Section):
     """How one response is sampled. A setting that is absent is not sent to the engine and is not in the store's key."""
 
-    temperature: Annotated[Number, Field(ge=0, le=100)]
+    temperature: Temperature
     """Sampling temperature; 0 is greedy decoding."""
-    top_p: Annotated[Number, Field(gt=0, le=1)]
+    top_p: Probability
     """Probability mass of the tokens that are sampled from (nucleus sampling); 1 keeps all."""
     max_tokens: Tokens
     """Maximum number of tokens of a response; a longer one is cut."""
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=FEW)] = Field(default_factory=list)
+    stop: StopTexts = Field(default_factory=list)
     """Texts that end a response and are not part of it. Default: none; the end-of-turn token ends it."""
-    top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    top_k: TopK | None = None
     """Number of most likely tokens that are sampled from. Absent: all."""
-    min_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    min_p: Probability | None = None
     """Smallest probability of a token that is sampled, as a share of the most likely one's. Absent: no bound."""
-    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     """Divides the scores of tokens that the prompt or the response contains; above 1 discourages repetition. Absent:
     none."""
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Penalty | None = None
     """Subtracted from the scores of tokens that the response contains. Absent: none."""
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Penalty | None = None
     """Subtracted from the score of a token for each time that the response contains it. Absent: none."""
-    thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")] | None = None
+    thinking_budget: ThinkingBudget | None = None
     """Maximum number of tokens of thinking, where the engine can end it: `vllm`, with the model's `thinking`, and
     servers of vLLM. Absent: no limit but `max_tokens`."""
     extra: Passed = Field(default_factory=dict)

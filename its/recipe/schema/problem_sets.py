@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, Tag
 
 from its.recipe.schema.base import (
     FEW,
@@ -25,6 +24,7 @@ from its.recipe.schema.base import (
     Name,
     Number,
     PartName,
+    Scalar,
     Section,
     Seed,
     Sha256,
@@ -233,18 +233,6 @@ class LanguageFilter(Section):
     """Languages to keep, as ISO 639-1 codes of those that ITS can detect: `[en, de]`."""
 
 
-def _scalar(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise PydanticCustomError("scalar", "a text, a number, true, false or null is expected")
-    return value
-
-
-Scalar = Annotated[
-    Any,
-    AfterValidator(_scalar),
-    Field(json_schema_extra={"type": ["string", "number", "boolean", "null"]}),
-]
-"""A value of a column: JSON without lists and objects."""
 Scalars = Annotated[list[Scalar], Field(min_length=1, max_length=MANY)]
 
 

@@ -21,10 +21,17 @@ from its.recipe.schema.base import (
     Name,
     Number,
     Passed,
+    Penalty,
+    Probability,
+    RepetitionPenalty,
     Section,
     Seed,
     ServedName,
+    StopTexts,
+    Temperature,
+    ThinkingBudget,
     Tokens,
+    TopK,
     Unit,
     ordered,
 )
@@ -186,29 +193,29 @@ class EngineSection(Section):
 
 
 class GenerationOverlay(Section):
-    """Settings that differ from those of `generation`; what is absent or `null` stays."""
+    """Settings that differ from those of `generation`; what is absent stays."""
 
     n: Annotated[Draws, Unit("responses per query")] | None = None
     """Responses sampled for each query. Absent: that of `generation`."""
-    temperature: Annotated[Number, Field(ge=0, le=100)] | None = None
+    temperature: Temperature | None = None
     """Sampling temperature. Absent: that of `generation`."""
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Probability | None = None
     """Probability mass of the tokens that are sampled from. Absent: that of `generation`."""
     max_tokens: Tokens | None = None
     """Maximum number of tokens of a response. Absent: that of `generation`."""
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=FEW)] | None = None
+    stop: StopTexts | None = None
     """Texts that end a response. Absent: that of `generation`."""
-    top_k: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    top_k: TopK | None = None
     """Number of most likely tokens that are sampled from. Absent: that of `generation`."""
-    min_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    min_p: Probability | None = None
     """Smallest probability of a sampled token, as a share of the most likely one's. Absent: that of `generation`."""
-    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     """Divides the scores of tokens that the prompt or the response contains. Absent: that of `generation`."""
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Penalty | None = None
     """Subtracted from the scores of tokens that the response contains. Absent: that of `generation`."""
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Penalty | None = None
     """Subtracted from the score of a token for each time that it was generated. Absent: that of `generation`."""
-    thinking_budget: Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")] | None = None
+    thinking_budget: ThinkingBudget | None = None
     """Maximum number of tokens of thinking. Absent: that of `generation`."""
     extra: Passed | None = None
     """Further settings of a request; replaces the whole table. Absent: that of `generation`."""
