@@ -52,7 +52,7 @@ def main() -> None:
         project = _study(Path(folder), problems, personas)
         recipe = load_recipe(project / "params.yaml", project)
         strategy = recipe.strategies[STRATEGY]
-        template = read_template(project / "recipes" / strategy.query)
+        template = read_template(project / "recipes" / strategy.template)
 
         def render() -> None:
             for problem, persona in zip(problems, personas, strict=True):

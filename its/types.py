@@ -101,10 +101,35 @@ class Persona(Row):
         return self
 
 
+class Solution(Row):
+    """The solution that the teacher wrote for one problem under one strategy (`solutions: regenerate`).
+
+    `text` is empty where no attempt was correct: `verdicts` has one for each attempt, in order, and the last one of a
+    kept solution is `correct`. `request_key` names the response in the store that was kept, `rejected_keys` the others.
+    A thought of the teacher is between `<think>` and `</think>`, as in `Problem.solution`.
+    """
+
+    problem_id: str
+    strategy: str
+    text: str
+    answer: str | None = None
+    verdicts: list[VerdictName] = Field(min_length=1)
+    request_key: str | None = None
+    rejected_keys: list[str] = Field(default_factory=list)
+    grader_version: str
+
+    @model_validator(mode="after")
+    def _text_or_lost(self) -> Solution:
+        if bool(self.text) != (self.verdicts[-1] == "correct") or "correct" in self.verdicts[:-1]:
+            raise ValueError("`text` is kept exactly if the last attempt, and no earlier one, is correct")
+        return self
+
+
 class Query(Row):
     """Problem and persona after the template, as chat messages without the answer; train queries carry the solution.
 
-    `by_model` has the messages of models with their own frame (`prompt.models`); all others get `messages`.
+    `by_model` has the messages of models with their own frame (`prompt.models`); all others get `messages`. Under a
+    `mix` or `union`, `member` is the strategy whose persona and template this row has.
     """
 
     query_id: str
@@ -113,6 +138,7 @@ class Query(Row):
     messages: list[Message] = Field(min_length=1)
     by_model: dict[str, list[Message]] | None = None
     solution: str | None = None
+    member: str | None = None
 
     def turns(self, model: str) -> list[dict[str, str]]:
         """The messages for one model, as {role, content}."""

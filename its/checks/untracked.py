@@ -63,7 +63,12 @@ def _named(project: Path, recipe: Recipe) -> Iterator[str]:
         for source in problems.sources:
             if isinstance(source, FilesSource):
                 yield from _files(project, source.path)
-    templates = [recipe.train.template, *(strategy.query for strategy in recipe.strategies.values())]
+    overlays = (recipe.train.models, recipe.train.datasets, recipe.train.variants)
+    templates = [
+        recipe.train.template,
+        *(item.template for table in overlays for item in table.values() if item.template),
+    ]
+    templates += [strategy.query for strategy in recipe.strategies.values() if strategy.query is not None]
     templates += [strategy.persona.template for strategy in recipe.strategies.values() if strategy.persona is not None]
     templates += [model.chat_template for model in recipe.models.values() if model.chat_template is not None]
     if recipe.grading.judge is not None:

@@ -217,7 +217,7 @@ def _writing_strategy(study: Study, strategy: str) -> Strategy | None:
 def _templates(study: Study, strategy: Strategy, asked: Strategy | None) -> Iterator[dict[str, str]]:
     if asked is not None and asked.persona is not None:
         yield _template(study, "persona", asked.persona.template)
-    yield _template(study, "query", strategy.query)
+    yield _template(study, "query", strategy.template)
 
 
 def _template(study: Study, role: str, path: str) -> dict[str, str]:

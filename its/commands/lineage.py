@@ -172,7 +172,7 @@ class _Trace:
         query_id = join_query_id(set_name, str(target.problem_id), strategy)
         path = study.queries_path(target.side, set_name, strategy)
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
-        template = study.recipe.strategies[strategy].query
+        template = study.recipe.strategies[strategy].template
         text = read_template(study.template_path(template))
         own = (found[0]["facts"].get("by_model") or {}).get((checkpoint or Checkpoint("")).model)
         if own is not None:  # the frame of the model that answered

@@ -58,7 +58,7 @@ def declared(recipe: Recipe, name: str) -> Strategy:
 def show(study: Study, name: str) -> dict[str, Any]:
     """The declaration of a strategy, and its templates by path."""
     strategy = declared(study.recipe, name)
-    paths = [strategy.query] if strategy.persona is None else [strategy.persona.template, strategy.query]
+    paths = [strategy.template] if strategy.persona is None else [strategy.persona.template, strategy.template]
     return {
         "strategy": {name: strategy.model_dump(exclude_none=True)},
         "templates": {f"recipes/{path}": read_template(study.template_path(path)) for path in paths},
@@ -147,7 +147,7 @@ def preview(
             item["auc"] = None if measured is None else round(measured.auc, 4)
         texts = [item["text"] for item in personas if item["text"]]
     messages = query_messages(
-        strategy, read_template(study.template_path(strategy.query)), recipe.prompt, problem, texts
+        strategy, read_template(study.template_path(strategy.template)), recipe.prompt, problem, texts
     )
     return {
         "strategy": name,

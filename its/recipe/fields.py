@@ -51,7 +51,12 @@ class SectionFields:
 
 def section_fields(location: Sequence[str | int]) -> list[str]:
     """The names of the fields at a place of a recipe; [] where keys are free names."""
-    return sorted({name for model in _models(_annotations(location)) for name in model.model_fields})
+    return sorted({name for model in _models(_annotations(location)) for name in fields_of(model)})
+
+
+def fields_of(model: type[Section]) -> dict[str, FieldInfo]:
+    """The fields of a section by their names in a recipe (`except`, which Python reserves, has another in code)."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def described(path: str) -> list[SectionFields]:
@@ -76,7 +81,7 @@ def described(path: str) -> list[SectionFields]:
     if models:
         return [_section(".".join(at), model) for model in models]
     owners = _models(_annotations(location[:-1]))
-    owned = [_section(".".join(location[:-1]), model) for model in owners if location[-1] in model.model_fields]
+    owned = [_section(".".join(location[:-1]), model) for model in owners if location[-1] in fields_of(model)]
     if not owned:
         raise MissingError(f"a recipe has no section or field `{path}`", _guess(location))
     return [
@@ -95,9 +100,7 @@ def sections() -> Iterator[tuple[list[str], SectionFields]]:
         at, model = waiting.pop(0)
         paths.setdefault(model, []).append(".".join(at))
         below = [
-            ((*at, *inner), child)
-            for name in model.model_fields
-            for inner, child in _below(name, model.model_fields[name])
+            ((*at, *inner), child) for name, field in fields_of(model).items() for inner, child in _below(name, field)
         ]
         waiting = below + waiting
     for model, found in paths.items():
@@ -133,7 +136,7 @@ def _section(path: str, model: type[Section]) -> SectionFields:
             meaning=" ".join((field.description or "").split()),
             sections=list(dict.fromkeys(".".join(filter(None, (path, *at))) for at, _ in _below(name, field))),
         )
-        for name, field in model.model_fields.items()
+        for name, field in fields_of(model).items()
     ]
     return SectionFields(path, tag, schema["description"], fields)
 
@@ -226,8 +229,8 @@ def _annotations(location: Sequence[str | int]) -> list[Any]:
         following: list[Any] = []
         for kind in types:
             if isinstance(kind, type) and issubclass(kind, Section):
-                if str(part) in kind.model_fields:
-                    following.extend(_leaves(kind.model_fields[str(part)].annotation))
+                if str(part) in (own := fields_of(kind)):
+                    following.extend(_leaves(own[str(part)].annotation))
             elif get_origin(kind) is dict or (get_origin(kind) is list and str(part).isdigit()):
                 following.extend(_leaves(get_args(kind)[-1]))
         types = following

@@ -6,6 +6,7 @@ What is known of the rows before a training, their lengths above all, is in `dat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
@@ -46,14 +47,38 @@ def run(study: Study) -> str:
                     "raise `train.sequence_length`",
                 )
     write_json(study.lengths_path(), account.document)
+    _write_trainings(study)
     return f"data/queries: {counts['train']} train, {counts['test']} test queries{account.summary}"
+
+
+def _write_trainings(study: Study) -> None:
+    """What `train` does for each combination, which is all that it depends on of `train` and of the design.
+
+    DVC runs a stage for every combination of the design's lists, so one that `only` or `except` leave out has files
+    too: no training, and no row where no combination needs the rows.
+    """
+    recipe, design = study.recipe, study.recipe.design
+    for model, dataset, strategy in product(design.models, design.datasets, design.train):
+        path = study.queries_path("train", dataset, strategy)
+        if not path.exists():
+            write_rows(path, iter(()))
+        for seed in design.seeds:
+            trainings = [
+                {
+                    "variant": wanted[0].variant,
+                    "checkpoints": [item.saved_at for item in wanted],
+                    "train": recipe.train.of(model, dataset, wanted[0].variant).model_dump(exclude_defaults=True),
+                }
+                for wanted in study.trainings(model, dataset, strategy, seed)
+            ]
+            write_json(study.trainings_path(model, dataset, strategy, seed), {"trainings": trainings})
 
 
 def _queries(study: Study, side: str, name: str, strategy_name: str, control: ControlTokens) -> Iterator[Query]:
     strategy, prompt = study.recipe.strategies[strategy_name], study.recipe.prompt
     frames = {model: prompt.of(model) for model in study.recipe.design.models if model in prompt.models}
     frames = {model: frame for model, frame in frames.items() if frame != prompt.model_copy(update={"models": {}})}
-    template = read_template(study.template_path(strategy.query))
+    template = read_template(study.template_path(strategy.template))
     personas = _texts(study, name, strategy_name)
     rows = read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id)
     for line, problem in enumerate(rows, 1):

@@ -34,7 +34,7 @@ def query_messages(
         "persona": "" if in_system else joined,
         "personas": [] if in_system else personas,
     }
-    body = render(template, f"recipes/{strategy.query}", values)
+    body = render(template, f"recipes/{strategy.template}", values)
     frame = _plain_frame(prompt.user)
     if frame is None:
         user = render(prompt.user, "prompt.user", {"query": body})

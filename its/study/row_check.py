@@ -568,7 +568,7 @@ def long_without_persona(study: Study) -> dict[str, set[str]]:
     alike: dict[tuple[str, str, bool], str] = {}  # strategies with the same shortest rows
     for name in recipe.design.train:
         strategy = recipe.strategies[name]
-        alike.setdefault((strategy.query, strategy.place, strategy.has_context), name)
+        alike.setdefault((strategy.template, strategy.place, strategy.has_context), name)
     readers = row_readers(study)[0]
     problems = sum(count_lines(study.problems_path(dataset)) for dataset in recipe.design.datasets)
     with Progress("rows without personas", problems * len(alike) * len(readers), "rows") as bar:
@@ -588,7 +588,7 @@ def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progr
     """(problem_id, tokens of its shortest row under a strategy) of each problem that may be over the limit."""
     recipe = study.recipe
     strategy, prompt = recipe.strategies[name], recipe.prompt.of(item.name)
-    template = read_template(study.template_path(strategy.query))
+    template = read_template(study.template_path(strategy.template))
     solutions, fitting, faults = item.solutions(), item.solutions(), _Faults()
 
     def where(problem: Problem) -> str:

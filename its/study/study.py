@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from its.errors import Fault, FaultsError, MissingError
 from its.home import find_above, is_study, its_home
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
-from its.recipe.schema import Recipe
+from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, Design, Recipe
 from its.rows import read_rows
 from its.sources.declared import mapping_faults
 from its.types import Persona, Problem
@@ -19,19 +21,61 @@ from its.types import Persona, Problem
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model, or `base` (dataset, train strategy and seed None)."""
+    """A trained model, or `base` (dataset, train strategy and seed None).
+
+    `variant` and `saved_at` are `default` and `last` unless the design names others; those of base mean nothing.
+    """
 
     model: str
     dataset: str | None = None
     train: str | None = None
     seed: int | None = None
+    variant: str = DEFAULT_VARIANT
+    saved_at: str = LAST
 
     @property
     def name(self) -> str:
-        """Its folder: parts joined with `-`, which no name may contain."""
-        return "-".join(
-            [self.model, "base"] if self.train is None else [self.model, str(self.dataset), self.train, str(self.seed)]
-        )
+        """Its name in results and folders: parts joined with `-`, which no name may contain.
+
+        `MODEL-base`, or `MODEL-DATASET-STRATEGY-SEED` with `-VARIANT` and `-1of3` behind it where they are not the
+        usual ones.
+        """
+        return "-".join([self.combination, *self._part])
+
+    @property
+    def combination(self) -> str:
+        """`MODEL-DATASET-STRATEGY-SEED`, one stage of the graph, whose folder under `models/` has all its variants."""
+        if self.train is None:
+            return f"{self.model}-base"
+        return "-".join([self.model, str(self.dataset), self.train, str(self.seed)])
+
+    @property
+    def _part(self) -> list[str]:
+        variant = [] if self.variant == DEFAULT_VARIANT else [self.variant]
+        return variant + ([] if self.saved_at == LAST else [self.saved_at.replace("/", "of")])
+
+    @property
+    def folder(self) -> str:
+        """Its folder under `models/`: that of the combination, or one in it (`lora`, `1of3`, `lora-1of3`)."""
+        return "/".join(filter(None, (self.combination, "-".join(self._part))))
+
+    @property
+    def last(self) -> Checkpoint:
+        """The checkpoint at the end of the same training."""
+        return replace(self, saved_at=LAST)
+
+    def axes(self) -> dict[str, Any]:
+        """Axis of a training -> its value, as `Selection.matches` reads them."""
+        if self.train is None:
+            return {"model": self.model, "train": BASE} | dict.fromkeys(("dataset", "variant", "seed", "checkpoint"))
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "train": self.train,
+            "variant": self.variant,
+            "seed": self.seed,
+            "checkpoint": self.saved_at,
+        }
 
 
 Cell = tuple[Checkpoint, str, str]
@@ -51,29 +95,37 @@ class Study:
         return its_home(self.project)
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The design's checkpoints, base first; from params.yaml, never from the files on disk."""
-        design = self.recipe.design
-        base = [Checkpoint(model) for model in design.models] if design.base else []
-        return base + [
-            Checkpoint(model, dataset, strategy, seed)
-            for model in design.models
-            for dataset in design.datasets
-            for strategy in design.train
-            for seed in design.seeds
-        ]
+        """The design's checkpoints with a cell, base first; from params.yaml, never from the files on disk."""
+        return list(dict.fromkeys(checkpoint for checkpoint, _, _ in self.cells()))
+
+    def trainings(self, model: str, dataset: str, strategy: str, seed: int) -> list[list[Checkpoint]]:
+        """The trainings of one combination, one for each variant in the design, as the checkpoints wanted of each."""
+        out: dict[Checkpoint, list[Checkpoint]] = {}
+        for item in self.checkpoints():
+            if (item.model, item.dataset, item.train, item.seed) == (model, dataset, strategy, seed):
+                out.setdefault(item.last, []).append(item)
+        return list(out.values())
 
     def cells(self, benchmark: str | None = None) -> list[Cell]:
         """Every cell of the design, or of one benchmark of it, checkpoint by checkpoint."""
-        design = self.recipe.design
-        benchmarks = design.benchmarks if benchmark is None else [benchmark]
-        return [(c, b, t) for c in self.checkpoints() for b in benchmarks for t in design.test]
+        return [cell for cell in self._cells if benchmark in (None, cell[1])]
+
+    @cached_property
+    def _cells(self) -> list[Cell]:
+        return design_cells(self.recipe.design)
 
     def sets(self) -> Iterator[tuple[str, str, list[str]]]:
-        """(side, problem set, strategies that its problems need), train side first."""
-        for name in self.recipe.design.datasets:
-            yield "train", name, self.recipe.design.train
-        for name in self.recipe.design.benchmarks:
-            yield "test", name, self.recipe.design.test
+        """(side, problem set, strategies that some cell of the design has with it), train side first.
+
+        The strategies are those of the design, `mix` and `union` among them, not their members.
+        """
+        design, cells = self.recipe.design, self.cells()
+        trained = {(item.dataset, item.train) for item, _, _ in cells}
+        tested = {(benchmark, test) for _, benchmark, test in cells}
+        for name in design.datasets:
+            yield "train", name, [strategy for strategy in design.train if (name, strategy) in trained]
+        for name in design.benchmarks:
+            yield "test", name, [strategy for strategy in design.test if (name, strategy) in tested]
 
     def problems_path(self, name: str) -> Path:
         return self.project / "data" / "problems" / f"{name}.jsonl"
@@ -92,6 +144,15 @@ class Study:
         """The lengths of the rows to train on, and the problems that were left out for theirs."""
         return self.project / "data" / "queries" / "lengths.json"
 
+    def trainings_path(self, model: str, dataset: str, strategy: str, seed: int) -> Path:
+        """What `train` does for one combination: its trainings with their settings; none if the design has none."""
+        combination = Checkpoint(model, dataset, strategy, seed).combination
+        return self.project / "data" / "queries" / "trainings" / f"{combination}.json"
+
+    def solutions_path(self, name: str, strategy: str) -> Path:
+        """The solutions that were written anew for a dataset under a strategy."""
+        return self.project / "data" / "solutions" / name / f"{strategy}.jsonl"
+
     def responses_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:
         return self.project / "data" / "responses" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 
@@ -103,7 +164,7 @@ class Study:
         return self.project / "data" / "verdicts" / checkpoint.name / benchmark / f"{strategy}.jsonl"
 
     def model_path(self, checkpoint: Checkpoint) -> Path:
-        return self.project / "models" / checkpoint.name
+        return self.project / "models" / checkpoint.folder
 
     def results(self, *parts: str) -> Path:
         return self.project.joinpath("results", *parts)
@@ -122,6 +183,37 @@ class Study:
     def template_path(self, path: str) -> Path:
         """A template file of the recipe; `its.prompts.render.read_template` reads it."""
         return self.project / "recipes" / path
+
+
+def design_cells(design: Design) -> list[Cell]:
+    """The cells of a design, checkpoint by checkpoint, base first."""
+    base = [Checkpoint(model) for model in design.models] if design.base else []
+    trained = [
+        Checkpoint(model, dataset, strategy, seed, variant, saved_at)
+        for model in design.models
+        for dataset in design.datasets
+        for strategy in design.train
+        for variant in design.variants
+        for seed in design.seeds
+        for saved_at in design.checkpoints
+    ]
+    return [
+        (checkpoint, benchmark, test)
+        for checkpoint in [*base, *trained]
+        for benchmark in design.benchmarks
+        for test in design.test
+        if _kept(design, {**checkpoint.axes(), "benchmark": benchmark, "test": test})
+    ]
+
+
+def _kept(design: Design, values: Mapping[str, Any]) -> bool:
+    """Whether `only` and `except` leave a cell in the design."""
+    if any(entry.matches(values) for entry in design.except_ or ()):
+        return False
+    only = design.only
+    if only is not None and values["train"] == BASE:
+        only = [entry for entry in only if entry.reaches_base] or None
+    return only is None or any(entry.matches(values) for entry in only)
 
 
 def load_study(project: Path | None = None) -> Study:

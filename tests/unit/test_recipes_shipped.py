@@ -121,7 +121,9 @@ def test_the_judges_request_holds_problem_reference_and_answer() -> None:
 def test_latex_passes_through_every_template(name: str) -> None:
     recipe = _recipe(name)
     for key, strategy in recipe.strategies.items():
-        template = read_template(ROOT / "recipes" / strategy.query)
+        if strategy.members:
+            continue
+        template = read_template(ROOT / "recipes" / strategy.template)
         personas = [r"You love \LaTeX{} & {{ braces }}.", "You hate {# it #}."] if strategy.has_context else []
         messages = query_messages(strategy, template, recipe.prompt, PROBLEM, personas)
         whole = "\n".join(turn.content for turn in messages)

@@ -29,7 +29,7 @@ def repository(project: Path, edit: Callable[..., None]) -> Path:
     _git(project, "add", "-A")
     text = (project / "params.yaml").read_text(encoding="utf-8")
     recipe = load_study(project).recipe
-    chosen = [recipe.strategies["none"].query, recipe.strategies["random"].query, recipe.train.template]
+    chosen = [recipe.strategies["none"].template, recipe.strategies["random"].template, recipe.train.template]
     assert len(set(chosen)) == 3
     for path, was in zip(TEMPLATES, chosen, strict=True):
         (project / path).parent.mkdir(parents=True, exist_ok=True)

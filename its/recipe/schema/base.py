@@ -76,6 +76,7 @@ _HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
 _HUB_SPLIT = r"^[A-Za-z0-9_][A-Za-z0-9_.+:%\[\]-]*$"
 _PART = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 MEMBER = r"^[a-z0-9_-]+(/[a-z0-9_]+){1,2}$"
+FRACTION = r"^(last|[1-9][0-9]?/[1-9][0-9]?)$"
 TEMPLATE_KEY = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 URL = r"^https?://[^\s@?#]+$"
 PATTERN_MESSAGES = {
@@ -88,6 +89,7 @@ PATTERN_MESSAGES = {
     _HUB_SPLIT: "the name of a split is expected",
     r"\S": "a text that is not empty is expected",
     MEMBER: "`CHECKPOINT/STRATEGY` or `CHECKPOINT/BENCHMARK/STRATEGY` is expected",
+    FRACTION: "`last`, or a share of the training's steps such as `1/3`",
     TEMPLATE_KEY: "the name of a variable of a chat template is expected, such as `enable_thinking`",
     _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
 }

@@ -272,6 +272,18 @@ class Sampling(Section):
         return given
 
 
+class SolutionWriter(Section):
+    """Who writes solutions anew, for strategies with `solutions: regenerate`: the teacher."""
+
+    model: Name | None = None
+    """Name under `models`. Absent: the model of the writer."""
+    sampling: Sampling
+    """How a solution is sampled."""
+    attempts: Annotated[int, Field(ge=1, le=100)]
+    """Maximum number of requests for one solution, including the first; the first that the grader finds correct is
+    kept, and a problem without one is left out under that strategy."""
+
+
 class Writer(Section):
     """The model that writes the personas."""
 
@@ -282,3 +294,5 @@ class Writer(Section):
     attempts: Annotated[int, Field(ge=1, le=20)]
     """Maximum number of requests for one persona, including the first; a persona that breaks a rule of `limits` is
     requested again, then the one that breaks the fewest is kept and flagged."""
+    solutions: SolutionWriter | None = None
+    """Who writes solutions anew; required if a strategy has `solutions: regenerate`. Absent: nobody."""

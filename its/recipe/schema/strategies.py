@@ -6,8 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from its.recipe.schema.base import FEW, FilePath, LanguageCode, Name, Number, PersonaCheck, Section, Words
+from its.recipe.schema.base import (
+    FEW,
+    MANY,
+    FilePath,
+    LanguageCode,
+    Name,
+    Number,
+    PersonaCheck,
+    Section,
+    Seed,
+    Words,
+)
 
+COMBINED = ("mix", "union")
+"""Strategies that have no personas of their own, but rows of several others."""
 DERIVED = {"noise": "like", "shuffled": "of"}
 """Control -> its field that names the strategy whose personas it starts from."""
 
@@ -53,6 +66,29 @@ class Shuffled(Section):
     """Strategy whose personas are exchanged among its problems."""
 
 
+class Fixed(Section):
+    """Context that the recipe itself contains, without a writer: an instruction, for example."""
+
+    texts: Annotated[list[Annotated[str, Field(min_length=1, pattern=r"\S")]], Field(min_length=1, max_length=MANY)]
+    """The texts; each problem gets one, drawn from (study seed, strategy, problem)."""
+
+
+class Mix(Section):
+    """Each problem gets one of several strategies."""
+
+    shares: Annotated[dict[Name, Annotated[Number, Field(gt=0, lt=1)]], Field(min_length=2, max_length=FEW)]
+    """Strategy -> the share of the problems that get it, drawn per problem, so met on average; the sum is 1."""
+    seed: Seed | None = None
+    """Another draw with the same shares. Absent: the one of the study's seed alone."""
+
+
+class Union(Section):
+    """Each problem is trained on once under each of several strategies."""
+
+    of: Annotated[list[Name], Field(min_length=2, max_length=FEW)]
+    """The strategies, in the order in which a problem's rows follow each other."""
+
+
 class Limits(Section):
     """The rules for personas; one that breaks a rule is requested again (docs/strategies.md)."""
 
@@ -69,13 +105,31 @@ class Limits(Section):
 class Strategy(Section):
     """How a problem gets its persona and how both become the query.
 
-    At most one of `persona`, `noise` and `shuffled`; without any there is no persona.
+    At most one of `persona`, `fixed`, `noise`, `shuffled`, `mix` and `union`; without any there is no persona.
     """
 
     @property
     def has_context(self) -> bool:
-        """Whether it puts something beside the problem: X in the blocks, else N."""
-        return any(way is not None for way in (self.persona, self.noise, self.shuffled))
+        """Whether it itself puts something beside the problem; False for `mix` and `union`, whose members may."""
+        return any(way is not None for way in (self.persona, self.fixed, self.noise, self.shuffled))
+
+    @property
+    def is_control(self) -> bool:
+        """Whether what it puts beside the problem is a control, C in the blocks."""
+        return self.derived_from is not None
+
+    @property
+    def template(self) -> str:
+        """The path of its query template; a strategy that combines others has none."""
+        assert self.query is not None
+        return self.query
+
+    @property
+    def members(self) -> list[str]:
+        """The strategies that `mix` or `union` combines; [] for any other."""
+        if self.mix is not None:
+            return list(self.mix.shares)
+        return [] if self.union is None else list(self.union.of)
 
     @property
     def derived_from(self) -> str | None:
@@ -86,13 +140,19 @@ class Strategy(Section):
 
     persona: PersonaRequest | None = None
     """Personas from the writer; needs `limits`. Absent: none are generated."""
+    fixed: Fixed | None = None
+    """Texts of the recipe instead of personas. Absent: none."""
     noise: Noise | None = None
     """Control: meaningless words of the same length. Absent: not this control."""
     shuffled: Shuffled | None = None
     """Control with another problem's persona. Absent: not this control."""
-    query: FilePath
+    mix: Mix | None = None
+    """One of several strategies for each problem, with their queries and personas. Absent: not a mix."""
+    union: Union | None = None
+    """Several strategies for each problem, in training only. Absent: not a union."""
+    query: FilePath | None = None
     """Path, relative to `recipes/`, of a Jinja2 template in `prompts/`: the query. It receives `problem`, `persona` and
-    `personas`."""
+    `personas`. Absent: that of each member of `mix` or `union`; any other strategy needs one."""
     place: Literal["user", "system"] = "user"
     """Turn that contains the persona: `user`, where the query template puts it, or `system`, after `prompt.system`;
     the query template then receives no persona."""
@@ -103,3 +163,6 @@ class Strategy(Section):
     one. Absent: all."""
     limits: Limits | None = None
     """Rules for the personas; required with `persona`. For a control they only flag."""
+    solutions: Literal["keep", "regenerate"] = "keep"
+    """What is trained on: `keep` the dataset's solution, or `regenerate` it under this strategy, by `writer.solutions`;
+    the first attempt that the grader finds correct is kept. Members of `mix` and `union` have their own setting."""

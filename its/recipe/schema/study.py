@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from its.recipe.schema.base import (
     FEW,
+    FRACTION,
     MANY,
     MAX_NAME,
     MAX_ROWS,
     MAX_TOKENS,
     MEMBER,
+    ONE,
+    SEVERAL,
     URL,
     Draws,
     FilePath,
@@ -33,13 +37,102 @@ from its.recipe.schema.base import (
     Tokens,
     TopK,
     Unit,
+    one_or_several,
     ordered,
 )
 from its.recipe.schema.models import Sampling
 
+DEFAULT_VARIANT = "default"
+"""The settings of `train` without a variant's."""
+LAST = "last"
+"""The checkpoint at the end of a training."""
+AXES = {
+    "model": "models",
+    "dataset": "datasets",
+    "train": "train",
+    "variant": "variants",
+    "seed": "seeds",
+    "checkpoint": "checkpoints",
+    "benchmark": "benchmarks",
+    "test": "test",
+}
+"""Axis of the design -> its list in `design`; those of a training first, then those of a cell."""
+BASE = "base"
+"""The untrained model, in the place of a train strategy."""
+TRAINED_AXES = ("dataset", "train", "variant", "seed", "checkpoint")
+"""Axes that the untrained model has no value on."""
+Fraction = Annotated[str, Field(pattern=FRACTION)]
+
+
+Names = Annotated[
+    Annotated[Name, Tag(ONE)] | Annotated[list[Name], Field(min_length=1, max_length=MANY), Tag(SEVERAL)],
+    Discriminator(one_or_several),
+]
+Seeds = Annotated[
+    Annotated[Seed, Tag(ONE)] | Annotated[list[Seed], Field(min_length=1, max_length=MANY), Tag(SEVERAL)],
+    Discriminator(one_or_several),
+]
+Fractions = Annotated[
+    Annotated[Fraction, Tag(ONE)] | Annotated[list[Fraction], Field(min_length=1, max_length=FEW), Tag(SEVERAL)],
+    Discriminator(one_or_several),
+]
+
+
+class Selection(Section):
+    """Cells of the design by their values on its axes: one value or a list; an axis that is not given matches all."""
+
+    model: Names | None = None
+    """Models. Absent: any."""
+    dataset: Names | None = None
+    """Datasets. Absent: any."""
+    train: Names | None = None
+    """Train strategies; `base` is the untrained model. Absent: any."""
+    variant: Names | None = None
+    """Variants of the training; `default` is that without changes. Absent: any."""
+    seed: Seeds | None = None
+    """Training seeds. Absent: any."""
+    checkpoint: Fractions | None = None
+    """Checkpoints of a training, as in `design.checkpoints`. Absent: any."""
+    test: Names | None = None
+    """Test strategies. Absent: any."""
+
+    def given(self) -> dict[str, list[Any]]:
+        """Axis -> its values, for the axes that are given."""
+        out: dict[str, list[Any]] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name in AXES and value is not None:
+                out[name] = value if isinstance(value, list) else [value]
+        return out
+
+    @property
+    def reaches_base(self) -> bool:
+        """Whether a base cell can match: it names no axis of a training, or `train: base`."""
+        given = self.given()
+        return BASE in given["train"] if "train" in given else not given.keys() & set(TRAINED_AXES)
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Whether a cell has one of the values on each axis that is given and that `values` contains.
+
+        Args:
+            values: axis -> the cell's value; those of a base cell have `train: base` and None on the other axes of a
+                training, which only a selection with `train: base` can name.
+        """
+        if values.get("train") == BASE and not self.reaches_base:
+            return False
+        return all(values[axis] in wanted for axis, wanted in self.given().items() if axis in values)
+
+
+class CellSelection(Selection):
+    """Cells of the design, by benchmark too."""
+
+    benchmark: Names | None = None
+    """Benchmarks. Absent: any."""
+
 
 class Design(Section):
-    """Which cells exist: every checkpoint (model, dataset, train strategy, seed) under every test strategy."""
+    """Which cells exist: every checkpoint (model, dataset, train strategy, variant, seed) under every test strategy,
+    but for those that `only` and `except` leave out."""
 
     models: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     """Models to train, names under `models`."""
@@ -47,14 +140,30 @@ class Design(Section):
     """Datasets to train on, names under `datasets`."""
     train: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     """Train strategies, names under `strategies`."""
+    variants: Annotated[list[Name], Field(min_length=1, max_length=MANY)] = Field(
+        default_factory=lambda: [DEFAULT_VARIANT]
+    )
+    """Variants of the training, names under `train.variants`; `default` is `train` without changes. Default:
+    `[default]`."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MANY)]
-    """Training seeds; each one trains every combination of model, dataset and train strategy again."""
+    """Training seeds; each one trains every combination of model, dataset, train strategy and variant again."""
+    checkpoints: Annotated[list[Fraction], Field(min_length=1, max_length=FEW)] = Field(default_factory=lambda: [LAST])
+    """Which checkpoints of each training are evaluated: `last`, and earlier ones as a share of its steps (`1/3`), saved
+    by the same training. Default: `[last]`."""
     benchmarks: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     """Benchmarks to evaluate on, names under `benchmarks`."""
     test: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     """Test strategies, names under `strategies`."""
     base: bool
     """Whether the untrained models are evaluated too."""
+    only: Annotated[list[CellSelection], Field(min_length=1, max_length=MANY)] | None = None
+    """Cells to keep: those that an entry matches. Base stays whole unless an entry can match it, which is one without
+    an axis of a training or with `train: base`. Absent: all."""
+    except_: Annotated[list[CellSelection], Field(min_length=1, max_length=MANY)] | None = Field(
+        default=None, alias="except"
+    )
+    """Cells to leave out: those that an entry matches; base cells only by an entry that names no axis of a training, or
+    `train: base`. Absent: none."""
 
 
 class ModelPrompt(Section):
@@ -86,6 +195,37 @@ class Prompt(Section):
         if given.get("user", "") is None:
             del given["user"]
         return self.model_copy(update={**given, "models": {}})
+
+
+class TrainOverlay(Section):
+    """Settings of the training that differ from those of `train`; what is absent stays."""
+
+    template: FilePath | None = None
+    """Template of the Axolotl configuration. Absent: that of `train`."""
+    launcher: Literal["python", "accelerate", "torchrun"] | None = None
+    """Program that starts the training processes. Absent: that of `train`."""
+    launcher_args: Annotated[list[str], Field(max_length=FEW)] | None = None
+    """Arguments of the launcher. Absent: those of `train`."""
+    epochs: Annotated[Number, Field(gt=0, le=10_000)] | None = None
+    """Passes over the dataset. Absent: those of `train`."""
+    learning_rate: Annotated[Number, Field(gt=0, le=100)] | None = None
+    """Peak learning rate. Absent: that of `train`."""
+    lr_scheduler: Literal["cosine", "linear", "constant"] | None = None
+    """How the learning rate changes after the warmup. Absent: that of `train`."""
+    warmup_ratio: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    """Share of the steps in which the learning rate rises. Absent: that of `train`."""
+    weight_decay: Annotated[Number, Field(ge=0, le=100)] | None = None
+    """Weight decay of the optimizer. Absent: that of `train`."""
+    global_batch_size: Annotated[int, Field(ge=1, le=1_000_000), Unit("rows")] | None = None
+    """Rows of one optimizer step over all devices. Absent: those of `train`."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1_000_000), Unit("rows")] | None = None
+    """Rows that one device processes at once. Absent: those of `train`."""
+    devices: Annotated[int, Field(ge=1, le=100_000), Unit("processes")] | None = None
+    """Processes that train together. Absent: those of `train`."""
+    save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS), Unit("steps")] | None = None
+    """Optimizer steps between saved states. Absent: those of `train`."""
+    axolotl: Passed | None = None
+    """Further Axolotl settings, each over the one of the same name in `train.axolotl`. Absent: those of `train`."""
 
 
 class Train(Section):
@@ -127,6 +267,24 @@ class Train(Section):
     axolotl: Passed = Field(default_factory=dict)
     """Further Axolotl settings, over those of the template; what another field or ITS sets is refused here, and so is
     what may run code, unless ITS_ALLOW_CODE names it. Default: none."""
+    models: Annotated[dict[Name, TrainOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Settings of single models, by names under `models`. Default: none."""
+    datasets: Annotated[dict[Name, TrainOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Settings for single datasets, by names under `datasets`; they win over those of `models`. Default: none."""
+    variants: Annotated[dict[Name, TrainOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
+    """Settings of variants that `design.variants` names; they win over both. Default: none."""
+
+    def of(self, model: str, dataset: str, variant: str = DEFAULT_VARIANT) -> Train:
+        """The settings of one training, without overlays; tables of `axolotl` are merged key by key."""
+        given: dict[str, Any] = {}
+        further = dict(self.axolotl)
+        for overlay in (self.models.get(model), self.datasets.get(dataset), self.variants.get(variant)):
+            own = {} if overlay is None else overlay.model_dump(exclude_none=True)
+            further |= own.pop("axolotl", {})
+            given |= own
+        return self.model_copy(
+            update={**given, "axolotl": ordered(further), "models": {}, "datasets": {}, "variants": {}}
+        )
 
 
 def _address(url: str) -> str:
@@ -279,6 +437,24 @@ class VoteSection(Section):
     """Votes of named cells, by the name of the vote, also across models and datasets. A member is
     `CHECKPOINT/STRATEGY`, which votes on every benchmark, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the strategy is the
     test strategy and a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`. Default: none."""
+    strategies: Annotated[
+        dict[Name, Annotated[list[Name], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
+    ] = Field(default_factory=dict)
+    """Votes over test strategies: each checkpoint answers the same problem under each of them, and these answers vote.
+    By the name of the vote. Default: none."""
+
+
+class ContrastSection(Section):
+    """Two groups of cells that are compared, paired by problem and by every axis that neither side names."""
+
+    name: Name
+    """Its name in results; none of those of planned comparisons."""
+    of: Selection
+    """Cells whose correctness is compared."""
+    against: Selection
+    """Cells that they are compared with; the difference is `of` minus `against`."""
+    benchmarks: Annotated[list[Name], Field(min_length=1, max_length=MANY)] | None = None
+    """Benchmarks of the design and names of `measure.pool` on which they are compared. Absent: all."""
 
 
 class Measure(Section):
@@ -295,6 +471,13 @@ class Measure(Section):
     million takes minutes."""
     maximum: bool = False
     """Whether the best cell of a report benchmark may be named, labelled with how it was chosen."""
+    pool: Annotated[dict[Name, Annotated[list[Name], Field(min_length=2, max_length=FEW)]], Field(max_length=FEW)] = (
+        Field(default_factory=dict)
+    )
+    """Benchmarks that are measured together in addition, by the name of the pool: their problems are one set. They have
+    the same kind of answers, role and n. Default: none."""
+    contrasts: Annotated[list[ContrastSection], Field(max_length=FEW)] = Field(default_factory=list)
+    """Comparisons in addition to the planned ones, corrected together with them. Default: none."""
 
 
 class ReportSection(Section):
