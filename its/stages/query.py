@@ -58,10 +58,11 @@ def _write_trainings(study: Study) -> None:
     too: no training, and no row where no combination needs the rows.
     """
     recipe, design = study.recipe, study.recipe.design
+    used = {(name, strategy) for side, name, several in study.sets() if side == "train" for strategy in several}
+    for pair in product(design.datasets, design.train):
+        if pair not in used:
+            write_rows(study.queries_path("train", *pair), ())
     for model, dataset, strategy in product(design.models, design.datasets, design.train):
-        path = study.queries_path("train", dataset, strategy)
-        if not path.exists():
-            write_rows(path, iter(()))
         for seed in design.seeds:
             trainings = [
                 {
