@@ -13,6 +13,7 @@ from its.errors import DataError
 from its.prompts.render import read_template
 from its.rows import count_lines, read_rows, write_json, write_rows
 from its.strategies.query import query_messages
+from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
 from its.study.study import Study, join_query_id
 from its.types import Persona, Problem, Query
@@ -25,6 +26,7 @@ def run(study: Study) -> str:
         DataError, FaultsError: if a text contains a control token, or as `check_rows`.
     """
     counts = {"train": 0, "test": 0}
+    sizes: dict[str, Size] = {}
     recipe = study.recipe
     # The models that see problems and personas. `train` and `generate` search for all tokens of the tokenizers.
     seeing = {name: recipe.models[name] for name in [*recipe.design.models, recipe.writer.model]}
@@ -32,7 +34,9 @@ def run(study: Study) -> str:
     for side, name, strategies in study.sets():
         for strategy_name in strategies:
             path = study.queries_path(side, name, strategy_name)
-            counts[side] += write_rows(path, _queries(study, side, name, strategy_name, control))
+            written = write_rows(path, _queries(study, side, name, strategy_name, control))
+            counts[side] += written
+            sizes[name] = Size(written)
     control.refuse()
     account = check_rows(study)
     for name, problem_ids in account.dropped.items():
@@ -48,7 +52,8 @@ def run(study: Study) -> str:
                 )
     write_json(study.lengths_path(), account.document)
     _write_trainings(study)
-    return f"data/queries: {counts['train']} train, {counts['test']} test queries{account.summary}"
+    to_come = evaluation_counts(study, sizes)
+    return f"data/queries: {counts['train']} train, {counts['test']} test queries; {to_come}{account.summary}"
 
 
 def _without(rows: Iterator[Query], problem_ids: Set[str]) -> Iterator[Query]:
