@@ -187,7 +187,7 @@ def _jobs(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -
 
 
 def _asked(study: Study, made: _Set, name: str) -> list[Problem]:
-    """The problems that the writer is asked about: trained or tested with the strategy, and in its share."""
+    """The problems whose personas are requested: trained or tested with the strategy, and in its share."""
     strategy, seed = study.recipe.strategies[name], study.recipe.seed
     wanted = made.needed[name] - made.left_out
     return [
@@ -219,7 +219,7 @@ def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
 
 
 def _fixed(study: Study, name: str, problem: Problem) -> Persona:
-    """The row of a text of the recipe, as it stands there; `limits`, if any, flag what breaks a rule."""
+    """The row of a text of the recipe, unchanged; `limits`, if any, flag what breaks a rule."""
     strategy = study.recipe.strategies[name]
     assert strategy.fixed is not None
     text = fixed_text(strategy.fixed, name, problem.problem_id, study.recipe.seed)

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 
 from its.prompts.render import render
-from its.recipe.schema import PersonaRequest, Strategy
-from its.recipe.schema.strategies import Fixed
+from its.recipe.schema import Fixed, PersonaRequest, Strategy
 from its.seeds import derive_random
 from its.strategies.rules import WORD_LETTERS
 from its.thinking import Marks, PlainMarks, cut_thinking
