@@ -135,7 +135,7 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
                 request_id=f"{checkpoint.name}/{query.query_id}/{index}",
                 messages=messages,
                 sampling=sampling,
-                seed=derive_seed(recipe.seed, "response", query.problem_id, strategy, index),
+                seed=derive_seed(recipe.seed, "response", query.problem_id, query.member or strategy, index),
                 sample_index=index,
                 model=checkpoint.name,
             )

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from itertools import product
+from typing import NamedTuple
 
 from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.prompts.render import read_template
+from its.recipe.schema import Strategy
 from its.rows import count_lines, read_rows, write_json, write_rows
+from its.strategies.members import members_of, row_name
 from its.strategies.query import query_messages
 from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
@@ -88,41 +91,61 @@ def _write_trainings(study: Study) -> None:
 
 
 def _queries(study: Study, side: str, name: str, strategy_name: str, control: ControlTokens) -> Iterator[Query]:
-    strategy, prompt = study.recipe.strategies[strategy_name], study.recipe.prompt
-    frames = {model: prompt.of(model) for model in study.recipe.design.models if model in prompt.models}
+    """The queries of a set under a strategy, problem by problem; a mix or union takes those of its members."""
+    recipe, prompt = study.recipe, study.recipe.prompt
+    combined = recipe.strategies[strategy_name]
+    frames = {model: prompt.of(model) for model in recipe.design.models if model in prompt.models}
     frames = {model: frame for model, frame in frames.items() if frame != prompt.model_copy(update={"models": {}})}
-    template = read_template(study.template_path(strategy.template))
-    personas = _texts(study, name, strategy_name)
+    parts = {item: _part(study, name, item) for item in combined.members or [strategy_name]}
     rows = read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id)
     for line, problem in enumerate(rows, 1):
-        texts = personas.get(problem.problem_id)
-        if texts is None:
-            raise DataError(
-                f"{study.personas_path(name, strategy_name)}: no persona row for problem_id `{problem.problem_id}`",
-                "`dvc repro -f persona`",
+        for member in members_of(recipe.strategies, strategy_name, problem.problem_id, recipe.seed):
+            part = parts[member]
+            texts = part.personas.get(problem.problem_id)
+            if texts is None:
+                raise DataError(
+                    f"{study.personas_path(name, member)}: no persona row for problem_id `{problem.problem_id}`",
+                    "`dvc repro -f persona`",
+                )
+            own_name = row_name(strategy_name, member if combined.union is not None else None)
+            query = Query(
+                query_id=join_query_id(name, problem.problem_id, own_name),
+                problem_id=problem.problem_id,
+                strategy=strategy_name,
+                messages=query_messages(part.strategy, part.template, prompt, problem, texts),
+                by_model={
+                    model: query_messages(part.strategy, part.template, frame, problem, texts)
+                    for model, frame in frames.items()
+                }
+                or None,
+                solution=problem.solution if side == "train" else None,
+                member=member if combined.members else None,
             )
-        query = Query(
-            query_id=join_query_id(name, problem.problem_id, strategy_name),
-            problem_id=problem.problem_id,
-            strategy=strategy_name,
-            messages=query_messages(strategy, template, prompt, problem, texts),
-            by_model={
-                model: query_messages(strategy, template, frame, problem, texts) for model, frame in frames.items()
-            }
-            or None,
-            solution=problem.solution if side == "train" else None,
-        )
-        row = f"problem_id `{problem.problem_id}`"
-        at = f"{study.problems_path(name).relative_to(study.project)}:{line}"
-        parts = [("the problem", problem.text), ("the solution", query.solution or "")]
-        found = control.look(at, row, parts)
-        at = str(study.personas_path(name, strategy_name).relative_to(study.project))
-        found |= control.look(at, row, [("the persona", text) for text in texts])
-        if not found:  # the recipe's own text may contain one, or two parts together form one
-            at = str(study.queries_path(side, name, strategy_name).relative_to(study.project))
-            turns = [turn for several in [query.messages, *(query.by_model or {}).values()] for turn in several]
-            control.look(at, row, [(f"the {turn.role} turn", turn.content) for turn in turns])
-        yield query
+            row = f"problem_id `{problem.problem_id}`"
+            at = f"{study.problems_path(name).relative_to(study.project)}:{line}"
+            looked = [("the problem", problem.text), ("the solution", query.solution or "")]
+            found = control.look(at, row, looked)
+            at = str(study.personas_path(name, member).relative_to(study.project))
+            found |= control.look(at, row, [("the persona", text) for text in texts])
+            if not found:  # the recipe's own text may contain one, or two parts together form one
+                at = str(study.queries_path(side, name, strategy_name).relative_to(study.project))
+                turns = [turn for several in [query.messages, *(query.by_model or {}).values()] for turn in several]
+                control.look(at, row, [(f"the {turn.role} turn", turn.content) for turn in turns])
+            yield query
+
+
+class _Part(NamedTuple):
+    """A strategy with what its queries are made of; `personas` has the texts of each problem, [] if it has none."""
+
+    strategy: Strategy
+    template: str
+    personas: dict[str, list[str]]
+
+
+def _part(study: Study, name: str, strategy_name: str) -> _Part:
+    strategy = study.recipe.strategies[strategy_name]
+    template = read_template(study.template_path(strategy.template))
+    return _Part(strategy, template, _texts(study, name, strategy_name))
 
 
 def _texts(study: Study, name: str, strategy_name: str) -> dict[str, list[str]]:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from typing import Literal
 
-from its.recipe.schema import Strategy
-from its.recipe.schema.strategies import Mix
+from its.recipe.schema import Mix, Strategy
 from its.seeds import derive_random
 
 Strategies = Mapping[str, Strategy]

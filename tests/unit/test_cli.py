@@ -110,7 +110,7 @@ def test_fields(its: Its) -> None:
     code, out, err = its("recipe", "fields", "writer")
     assert (code, err) == (0, "") and out.index("\nmodel  ") < out.index("\nsampling  ") < out.index("\nattempts  ")
     fields = json.loads(its("recipe", "fields", "vote", "--json")[1])["fields"]
-    assert [field["name"] for field in fields] == ["members", "ensembles"]
+    assert [field["name"] for field in fields] == ["members", "ensembles", "strategies"]
 
 
 @pytest.mark.parametrize(
