@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ class _Wanted:
 def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
     """Run the trainings of one combination, or reuse those in the ITS home that were finished before."""
     combination = Checkpoint(model, dataset, strategy, seed)
-    wanted = _wanted(study, combination)
-    trainings = _trainings(study, combination, wanted) if wanted else {}
+    wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
+    trainings = _trainings(study, combination, seed, wanted) if wanted else {}
     fractions: dict[str, dict[str, None]] = {}
     for item in wanted:
         key = trainings[item.last.name].key
@@ -76,28 +76,17 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     return "\n".join(_summary(members[key], trained) for key, trained in done.items())
 
 
-def _wanted(study: Study, combination: Checkpoint) -> list[_Wanted]:
+def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
     """What `query` wrote of the trainings of a combination; none where the design leaves it out.
 
     Raises:
         DataError: if it wrote something else.
     """
-    path = study.trainings_path(
-        combination.model, str(combination.dataset), str(combination.train), combination.seed or 0
-    )
     out = []
     try:
         for row in read_json(path)["trainings"]:
             saved = [
-                Checkpoint(
-                    combination.model,
-                    combination.dataset,
-                    combination.train,
-                    combination.seed,
-                    str(row["variant"]),
-                    str(name),
-                )
-                for name in row["checkpoints"]
+                replace(combination, variant=str(row["variant"]), saved_at=str(name)) for name in row["checkpoints"]
             ]
             out.append(_Wanted(saved[0].last, saved, Train.model_validate(row["train"])))
     except (ValidationError, LookupError, TypeError) as error:
@@ -108,7 +97,7 @@ def _wanted(study: Study, combination: Checkpoint) -> list[_Wanted]:
     return out
 
 
-def _trainings(study: Study, combination: Checkpoint, wanted: Sequence[_Wanted]) -> dict[str, Training]:
+def _trainings(study: Study, combination: Checkpoint, seed: int, wanted: Sequence[_Wanted]) -> dict[str, Training]:
     """The trainings of a combination, by the name of their last checkpoint; all have the same rows.
 
     Raises:
@@ -126,7 +115,7 @@ def _trainings(study: Study, combination: Checkpoint, wanted: Sequence[_Wanted])
             template=read_template(study.template_path(item.train.template)),
             tokens=declared.special_tokens,
             base=base,
-            seed=derive_seed(recipe.seed, "train", combination.seed),
+            seed=derive_seed(recipe.seed, "train", seed),
             environment=find_environment("axolotl", study.project, study.home),
         )
         for item in wanted
