@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from its.errors import ItsError
 from its.home import remove
 from its.recipe.document import read_document
-from its.study.study import Checkpoint, Study
+from its.study.study import Study
 
-_FORMER = ("results/loss", "", ".csv")
-"""Where versions before 2026-12 wrote the losses of a checkpoint; no stage writes there now."""
-_PLACES = (("models", "", ""), ("results/loss", "", ""), ("results/cost", "train-", ".json"), _FORMER)
-"""(folder, text before a combination's name there, text after it)."""
+_PLACES = (("models", "", ""), ("results/loss", "", ".csv"), ("results/cost", "train-", ".json"))
+"""(folder, text before a checkpoint's name there, text after it)."""
 _TRAINED = re.compile(r"[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9]+")
-"""MODEL-DATASET-STRATEGY-SEED, as `Checkpoint.combination` joins them."""
+"""MODEL-DATASET-STRATEGY-SEED, as `Checkpoint.name` joins them."""
 _OWN_FILES = ("axolotl.yaml", "its_parity.json")
-"""What stage `train` writes beside a model; a folder with both, or with folders that have both, is its own."""
+"""What stage `train` writes beside a model; a folder with both is its own."""
 _HALF_REMOVED = re.compile(rf"\.{_TRAINED.pattern}\.prune\.tmp")
 """A model's folder while it is removed, which a killed run leaves behind. DVC ignores the name (.dvcignore)."""
 
@@ -67,46 +64,34 @@ def _remove(path: Path) -> None:
 
 def _found(study: Study) -> Iterator[tuple[Path, str]]:
     """(path, why it is kept) of all that may belong to a checkpoint outside the design; no reason: it can go."""
-    design = study.recipe.design  # DVC keeps the outputs of every combination, empty where the design leaves it out
-    of_stage = product(design.models, design.datasets, design.train, design.seeds)
-    in_design = {Checkpoint(*combination).combination for combination in of_stage}
+    in_design = {checkpoint.name for checkpoint in study.checkpoints()}
     named = _NamedPaths(study.project)
     for place, before, after in _PLACES:
         folder = study.project / place
         linked = next((item for item in (folder.parent, folder) if item != study.project and item.is_symlink()), None)
         for path in folder.iterdir() if folder.is_dir() else ():
             name = path.name.removeprefix(before).removesuffix(after)
-            if not after and linked is None and _HALF_REMOVED.fullmatch(path.name):
+            if place == "models" and linked is None and _HALF_REMOVED.fullmatch(path.name):
                 yield path, ""
-            elif path.name != f"{before}{name}{after}" or (name in in_design and (place, before, after) != _FORMER):
+            elif path.name != f"{before}{name}{after}" or name in in_design:
                 continue
             elif _TRAINED.fullmatch(name):
-                yield path, _why_kept(path, place, after, linked, study, named) or ""
+                yield path, _why_kept(path, place, linked, study, named) or ""
             elif place == "models" and name.count("-") >= 3:
                 yield path, "it does not have the name of a checkpoint"
 
 
-def _why_kept(path: Path, place: str, after: str, linked: Path | None, study: Study, named: _NamedPaths) -> str | None:
-    """Why a path with the name of a combination must be kept; None if it can go. `place`, `after`: of `_PLACES`."""
+def _why_kept(path: Path, place: str, linked: Path | None, study: Study, named: _NamedPaths) -> str | None:
+    """Why a path with a checkpoint's name must be kept; None if it can go."""
     if linked is not None:
         return f"`{linked.relative_to(study.project).as_posix()}` is a symbolic link: check it yourself"
     if why := named.by(path):
         return why
-    if path.is_symlink() or (after and path.is_file()):
-        return None
-    if after:
-        return "it is not a file"
-    if place != "models":  # the loss curves of a combination
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        strange = next((item.name for item in inside if item.suffix != ".csv" or not item.is_file()), None)
-        return None if strange is None else f"`train` did not write `{strange}`"
-    if not _is_own(path) and not all(map(_is_own, path.iterdir())):
+    if place != "models":
+        return None if path.is_symlink() or path.is_file() else "it is not a file"
+    if not path.is_symlink() and not all((path / name).is_file() for name in _OWN_FILES):
         return f"it has no {' and '.join(f'`{name}`' for name in _OWN_FILES)}: `train` did not write it"
     return None
-
-
-def _is_own(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _OWN_FILES)
 
 
 class _NamedPaths:

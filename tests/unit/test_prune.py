@@ -40,11 +40,9 @@ def _files(study: Path) -> dict[str, int]:
 def _checkpoint(study: Path, name: str) -> list[str]:
     """All that a training writes; the paths that prune names."""
     _model(study / "models" / name)
-    _model(study / "models" / name / "lora-1of3")
-    (study / "results" / "loss" / name).mkdir()
-    for path in (f"results/loss/{name}/{name}-lora.csv", f"results/cost/train-{name}.json"):
+    for path in (f"results/loss/{name}.csv", f"results/cost/train-{name}.json"):
         (study / path).write_text("x")
-    return [f"models/{name}", f"results/cost/train-{name}.json", f"results/loss/{name}"]
+    return [f"models/{name}", f"results/cost/train-{name}.json", f"results/loss/{name}.csv"]
 
 
 def test_what_left_the_design_goes(study: Path) -> None:
@@ -66,7 +64,7 @@ def test_what_it_prints(study: Path, its: Its) -> None:
     _checkpoint(study, GONE)
     (_model(study / "models" / "my-own-model-1") / "axolotl.yaml").unlink()
     kept = "kept models/my-own-model-1: it has no `axolotl.yaml` and `its_parity.json`: `train` did not write it\n"
-    lines = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}"]
+    lines = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}.csv"]
     assert its("prune", "--dry-run") == (0, "".join(f"would remove {line}\n" for line in lines), kept)
     assert its("prune") == (0, "".join(f"removed {line}\n" for line in lines), kept)
     assert its("prune") == (0, "", kept)
@@ -138,13 +136,13 @@ def test_what_cannot_be_removed_is_named_and_the_rest_goes(study: Path, monkeypa
     wanted = _checkpoint(study, GONE)
 
     def refusing(path: Path) -> None:
-        if path.suffix == ".json":
+        if path.suffix == ".csv":
             raise PermissionError(1, "Operation not permitted")
         remove(path)
 
     monkeypatch.setattr("its.commands.prune.remove", refusing)
     removed, left = prune(load_study(study), dry_run=False)
-    assert (removed, left) == ([wanted[0], wanted[2]], {wanted[1]: "operation not permitted"})
+    assert (removed, left) == (wanted[:2], {wanted[2]: "operation not permitted"})
 
 
 @pytest.mark.parametrize("place", [f"results/loss/{GONE}.csv", f"results/cost/train-{GONE}.json"])
@@ -152,35 +150,6 @@ def test_a_folder_that_is_named_as_a_file_of_ours_is_left(study: Path, place: st
     (study / place).mkdir()
     assert prune(load_study(study), dry_run=False) == ([], {place: "it is not a file"})
     assert (study / place).is_dir()
-
-
-@pytest.mark.parametrize("name", ["notes.md", "more", ".keep"])
-def test_a_folder_of_loss_curves_with_something_else_in_it_is_left(study: Path, name: str) -> None:
-    _checkpoint(study, GONE)
-    folder = study / "results" / "loss" / GONE
-    (folder / name).mkdir() if name == "more" else (folder / name).touch()
-    assert prune(load_study(study), dry_run=False)[1] == {f"results/loss/{GONE}": f"`train` did not write `{name}`"}
-    assert (folder / name).exists()
-
-
-def test_a_combination_without_the_usual_variant_goes_too(study: Path) -> None:
-    """Its folder has no model of its own; that of a combination that the design left out is empty."""
-    _model(study / "models" / GONE / "lora")
-    (study / "models" / "old-sums-none-2").mkdir()
-    other = study / "models" / "old-sums-none-3"
-    _model(other / "lora")
-    (other / "notes.md").touch()
-    removed, left = prune(load_study(study), dry_run=False)
-    assert removed == [f"models/{GONE}", "models/old-sums-none-2"]
-    assert list(left) == ["models/old-sums-none-3"]
-
-
-def test_loss_curves_of_a_former_version_go(study: Path) -> None:
-    """Plots would show them beside the new ones."""
-    path = study / "results" / "loss" / f"{TRAINED}.csv"
-    path.touch()
-    _checkpoint(study, TRAINED)
-    assert prune(load_study(study), dry_run=False) == ([f"results/loss/{TRAINED}.csv"], {})
 
 
 def test_a_study_without_any_output(study: Path) -> None:
