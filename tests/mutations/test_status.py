@@ -55,12 +55,15 @@ class Change:
     """`new` instead of `old` in a file, or behind its end where there is no `old`; what it does to rows.
 
     A file that is not there is made; one is removed where `new` is None.
+
+    `stages` are named at once. `following` are named once `query` ran: what they do is in a file that it writes.
     """
 
     file: str
     new: str | None
     old: str = ""
     stages: tuple[str, ...] = field(default=())
+    following: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
         return f"{self.file} {' '.join((self.old or self.new or 'removed').split())[:40]}"
@@ -70,8 +73,8 @@ def code(file: str, new: str, *stages: str, old: str = "") -> Change:
     return Change(f"its/{file}", new, old, stages)
 
 
-def param(old: str, new: str, *stages: str) -> Change:
-    return Change("params.yaml", new, old, stages)
+def param(old: str, new: str, *stages: str, following: tuple[str, ...] = ()) -> Change:
+    return Change("params.yaml", new, old, stages, following)
 
 
 ROWS = """
@@ -308,8 +311,8 @@ CHANGES = [
     param("      - astronomy\n", "", "persona", "report"),
     param('user: "{{ query }}"', 'user: "Now {{ query }}"', "query", "report"),
     param("query: prompts/query_persona_first.j2", "query: prompts/query_persona_last.j2", "query"),
-    param("learning_rate: 1.0e-4", "learning_rate: 2.0e-4", TRAINED, "report"),
-    param("  sequence_length: 4096", "  sequence_length: 4095", "query", TRAINED, "report"),
+    param("learning_rate: 1.0e-4", "learning_rate: 2.0e-4", "query", "report", following=(TRAINED,)),
+    param("  sequence_length: 4096", "  sequence_length: 4095", "query", "report", following=(TRAINED,)),
     param("  sequence_length: 4096", "  sequence_length: 4096\n  long_rows: drop", "query", "report"),
     param("  sequence_length: 4096", "  sequence_length: 61\n  long_rows: drop", "persona"),
     param("dtype: bfloat16", "dtype: float16", "persona", "generate", "report"),
@@ -554,10 +557,22 @@ def test_a_study_is_up_to_date_when_it_ran(ran: Ran) -> None:
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_a_change_of_rows_is_named(changed: Ran, change: Change) -> None:
+    assert change.stages
+    _compare(changed, change.stages)
+    if change.following:
+        assert not {*change.following} & changed.status().keys()
+        try:
+            changed.stage("query")
+            _compare(changed, change.following)
+        finally:
+            changed.restore("query")
+
+
+def _compare(changed: Ran, stages: tuple[str, ...]) -> None:
+    """Assert that DVC names each of these stages, and that each makes other rows."""
     status = changed.status()
     silent, same = [], []
-    assert change.stages
-    for stage in change.stages:
+    for stage in stages:
         try:
             changed.stage(stage)
             if changed.digest(stage) == changed.digests[stage]:
@@ -599,4 +614,4 @@ def test_a_copied_recipe_is_measured_and_reported_again(ran: Ran) -> None:
 
 def test_there_are_many(ran: Ran) -> None:
     assert len(CHANGES) >= 40 and len(NOTHING) >= 20
-    assert {stage for change in CHANGES for stage in change.stages} == set(STAGES)
+    assert {stage for change in CHANGES for stage in (*change.stages, *change.following)} == set(STAGES)
