@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running import run_stage
 
 from its.recipe.schema import AXES, BASE, CellSelection, Design
-from its.study.study import Cell, Checkpoint, Study, design_cells, load_study
+from its.study.study import Cell, Checkpoint, Study, cell_name, design_cells, load_study
 
 Edit = Callable[..., None]
 VALUES: dict[str, list[Any]] = {
@@ -117,6 +118,45 @@ def test_a_checkpoint_without_a_cell_is_not_saved(project: Path) -> None:
     assert [[item.saved_at for item in several] for several in study.trainings("m", "d", "none", 1)] == [
         ["last", "1/3"]
     ] * 2
+
+
+def test_a_design_with_holes_runs_and_writes_its_cells_alone(
+    project: Path, model_in_folder: Callable[[], None], edit: Edit, engines: Any
+) -> None:
+    """Every stage up to the judge, on fake engines; `random` is not asked of base, and `none` not of one checkpoint."""
+    model_in_folder()
+    sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
+    judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
+    left_out = "  except: [{train: base, test: random}, {train: random, test: none}, {train: none, test: none}]\n"
+    more = "  twin:\n    query: prompts/query_plain.j2\n"
+    edit(
+        ("  timeout_seconds: #", judge),
+        ("  base: true\n", f"  base: true\n{left_out}"),
+        ("strategies:\n", f"strategies:\n{more}"),
+        ("  train: [none, random]", "  train: [none, random, twin]"),
+        ("      size: 400", "      size: 4"),
+        ("      size: 200", "      size: 4"),
+        ("  seeds: [1]", "  seeds: [1]\n  only: [{train: [random, none]}]"),
+    )
+    for words in (["prepare", "arithmetic"], ["prepare", "arithmetic_test"], ["persona"], ["query"]):
+        run_stage(*words)
+    for strategy in ("none", "random", "twin"):
+        said = run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
+        assert ("not in the design" in said) == (strategy == "twin")
+    said = run_stage("generate")
+    study = load_study()
+    names = {
+        "smollm2_135m-base/arithmetic_test/none",
+        *(f"smollm2_135m-arithmetic-{strategy}-1/arithmetic_test/random" for strategy in ("none", "random")),
+    }
+    assert {cell_name(cell) for cell in study.cells()} == names
+    assert said.startswith("data/responses: 12 responses of 3 checkpoints (12 generated")
+    for stage in ("grade", "judge"):
+        run_stage(stage)
+    for kind in ("responses", "verdicts"):
+        written = (project / "data" / kind).rglob("*.jsonl")
+        assert {path.relative_to(project / "data" / kind).with_suffix("").as_posix() for path in written} == names
+    assert not list((project / "models" / "smollm2_135m-arithmetic-twin-1").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from its.prompts.token_ids import PromptReader
 from its.rows import read_json, read_rows, write_json, write_rows
 from its.stages import report
 from its.strategies.controls import ROW_TOO_LONG
-from its.study.row_check import row_readers
+from its.strategies.members import members_of
+from its.study.row_check import long_without_persona, row_readers
 from its.study.row_lengths import left_out
 from its.study.study import Study, load_study
 from its.types import Persona, Problem, Query
@@ -159,6 +160,73 @@ def test_dropped_problems_go_under_every_strategy(study: Study, edit: Edit) -> N
     assert [row["over"] for row in account["rows"]] == [0, 1]
     # Test queries are not touched.
     assert len(list(read_rows(study.queries_path("test", "arithmetic_test", "none"), Query))) == 3
+
+
+UNION = ("strategies:\n", "strategies:\n  all:\n    union: {of: [random, none]}\n")
+
+
+def test_all_rows_of_a_problem_go_where_one_under_a_union_is_too_long(study: Study, edit: Edit) -> None:
+    """`p1` is too long with a persona alone: its row without one goes too."""
+    _write(study, ["a" * 40, "b" * 100, "c" * 40])
+    edit(UNION, ("  train: [none, random]", "  train: [none, all]"))
+    _limit(edit, _tokens("b" * 100), "drop")
+    said = run_stage("query")
+    assert _trained(study, "none") == ["p0", "p2"] and _trained(study, "all") == ["p0", "p0", "p2", "p2"]
+    assert "6 train, 6 test queries" in said and "left out since a row is longer: 1 of arithmetic" in said
+    account = read_json(study.lengths_path())
+    assert {row["strategy"]: (row["rows"], row["over"]) for row in account["rows"]} == {"none": (3, 0), "all": (6, 1)}
+    assert {row["strategy"]: row["max"] for row in account["rows"]}["all"] == _tokens("b" * 100, PERSONA)
+
+
+def test_each_row_of_a_union_that_is_too_long_is_counted(study: Study, edit: Edit) -> None:
+    _write(study, ["a" * 40, "b" * 100])
+    edit(UNION, ("  train: [none, random]", "  train: [all]"))
+    _limit(edit, _tokens("b" * 100) - 1)
+    said = _faults("query")
+    assert f"problem_id `p1` has {_tokens('b' * 100, PERSONA)} tokens with strategy `all`" in said
+    assert "; 2 rows of the problem are longer" in said and "2 rows are longer than `train.sequence_length`" in said
+
+
+def test_rows_that_nothing_is_trained_on_are_not_measured(study: Study, edit: Edit) -> None:
+    """Under `random` a row would be too long; the design leaves that training out."""
+    _write(study, ["a" * 40, "b" * 100])
+    edit(("  base: true\n", "  base: true\n  except: [{train: random}, {test: random, train: [none, base]}]\n"))
+    _limit(edit, _tokens("b" * 100))
+    said = run_stage("query")
+    assert "2 train, 2 test queries; 1 training, 2 checkpoints, 2 cells, responses: 4" in said
+    assert [row["strategy"] for row in read_json(study.lengths_path())["rows"]] == ["none"]
+    assert not study.queries_path("test", "arithmetic_test", "random").exists()
+    assert study.queries_path("train", "arithmetic", "random").read_bytes() == b""  # a stage depends on it
+    assert read_json(study.trainings_path(MODEL, "arithmetic", "random", 1)) == {"trainings": []}
+
+
+def test_a_problem_is_measured_under_the_member_that_a_mix_draws_for_it(study: Study, edit: Edit) -> None:
+    _write(study, ["a" * 60 for _ in range(12)])
+    (study.project / "recipes" / "prompts" / "wide.j2").write_text("{{ problem.text }}" + " Think." * 20)
+    mixed = "  wide:\n    query: prompts/wide.j2\n  mixed:\n    mix: {shares: {none: 0.5, wide: 0.5}}\n"
+    edit(("strategies:\n", f"strategies:\n{mixed}"), ("  train: [none, random]", "  train: [mixed]"))
+    _limit(edit, _tokens("a" * 60), "drop")
+    found = load_study(study.project)
+    drawn = {f"p{at}" for at in range(12) if members_of(found.recipe.strategies, "mixed", f"p{at}", 17) == ["wide"]}
+    assert 0 < len(drawn) < 12
+    assert long_without_persona(found) == {"arithmetic": drawn}
+    edit(("  train: [mixed]", "  train: [mixed, wide]"))
+    assert long_without_persona(load_study(study.project)) == {"arithmetic": {f"p{at}" for at in range(12)}}
+
+
+def test_a_solution_that_will_be_written_anew_is_not_measured(study: Study, edit: Edit) -> None:
+    _write(study, ["a" * 400])
+    solutions = "  solutions: {attempts: 2, sampling: {temperature: 0.8, top_p: 1, max_tokens: 9}}\n"
+    edit(
+        ("  attempts: 3\n", f"  attempts: 3\n{solutions}"),
+        (
+            "  none:\n    query: prompts/query_plain.j2",
+            "  none:\n    query: prompts/query_plain.j2\n    solutions: regenerate",
+        ),
+        ("  train: [none, random]", "  train: [none]"),
+    )
+    _limit(edit, 100)
+    assert long_without_persona(load_study(study.project)) == {}
 
 
 def test_nothing_left_is_an_error(study: Study, edit: Edit) -> None:
