@@ -61,7 +61,7 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
     here: Location = ("strategies", name)
     for field in OF_MEMBERS:
         if strategy.get(field) is not None:
-            message = f"`strategies.{name}.{field}`: its members have one each, the {way} has none"
+            message = f"`strategies.{name}.{field}`: a {way} has no `{field}`, only its members do"
             yield (*here, field), message, f"take it out; `{field}` of each member holds for its problems"
     section = table_at(strategy, way)
     if way == "mix":
