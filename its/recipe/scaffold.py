@@ -178,7 +178,7 @@ def _strategy_lines(name: str, kind: Kind, members: Sequence[str]) -> str:
     if kind == "mix":
         part = Decimal(1) / len(members)
         shares = [part.quantize(Decimal("0.0001"), ROUND_DOWN)] * (len(members) - 1)
-        shares.append(1 - sum(shares))
+        shares.append(1 - sum(shares, Decimal(0)))
         listed = "".join(
             f"        {member}: {share.normalize():f}\n" for member, share in zip(members, shares, strict=True)
         )
