@@ -5,7 +5,7 @@ What is known of the rows before a training, their lengths above all, is in `dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import product
 from typing import NamedTuple
 
@@ -13,9 +13,10 @@ from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.prompts.render import read_template
 from its.recipe.schema import Strategy
-from its.rows import read_rows, write_json, write_rows
+from its.rows import count_lines, read_rows, write_json, write_rows
 from its.strategies.members import members_of, row_name
 from its.strategies.query import query_messages
+from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
 from its.study.study import Study, join_query_id
 from its.types import Persona, Problem, Query
@@ -28,6 +29,7 @@ def run(study: Study) -> str:
         DataError, FaultsError: if a text contains a control token, or as `check_rows`.
     """
     counts = {"train": 0, "test": 0}
+    sizes: dict[str, Size] = {}
     recipe = study.recipe
     # The models that see problems and personas. `train` and `generate` search for all tokens of the tokenizers.
     seeing = {name: recipe.models[name] for name in [*recipe.design.models, recipe.writer.model]}
@@ -35,23 +37,30 @@ def run(study: Study) -> str:
     for side, name, strategies in study.sets():
         for strategy_name in strategies:
             path = study.queries_path(side, name, strategy_name)
-            counts[side] += write_rows(path, _queries(study, side, name, strategy_name, control))
+            written = write_rows(path, _queries(study, side, name, strategy_name, control))
+            counts[side] += written
+            sizes[name] = Size(written)
     control.refuse()
     account = check_rows(study)
     for name, problem_ids in account.dropped.items():
-        gone = set(problem_ids)
-        for strategy_name in recipe.design.train:
+        for strategy_name in [each for of, each in study.pairs("train") if of == name]:
             path = study.queries_path("train", name, strategy_name)
-            kept = write_rows(path, (row for row in read_rows(path, Query) if row.problem_id not in gone))
-            counts["train"] -= len(gone)
+            counts["train"] -= count_lines(path)
+            kept = write_rows(path, _without(read_rows(path, Query), set(problem_ids)))
+            counts["train"] += kept
             if not kept:
                 raise DataError(
-                    f"`{name}` has no row of at most {recipe.train.sequence_length} tokens",
+                    f"`{name}` has no row of at most {recipe.train.sequence_length} tokens under `{strategy_name}`",
                     "raise `train.sequence_length`",
                 )
     write_json(study.lengths_path(), account.document)
     _write_trainings(study)
-    return f"data/queries: {counts['train']} train, {counts['test']} test queries{account.summary}"
+    to_come = evaluation_counts(study, sizes)
+    return f"data/queries: {counts['train']} train, {counts['test']} test queries; {to_come}{account.summary}"
+
+
+def _without(rows: Iterator[Query], problem_ids: Set[str]) -> Iterator[Query]:
+    return (row for row in rows if row.problem_id not in problem_ids)
 
 
 def _write_trainings(study: Study) -> None:
@@ -61,7 +70,7 @@ def _write_trainings(study: Study) -> None:
     too: no training, and no row where no combination needs the rows.
     """
     recipe, design = study.recipe, study.recipe.design
-    used = {(name, strategy) for side, name, several in study.sets() if side == "train" for strategy in several}
+    used = set(study.pairs("train"))
     for pair in product(design.datasets, design.train):
         if pair not in used:
             write_rows(study.queries_path("train", *pair), ())
@@ -71,7 +80,10 @@ def _write_trainings(study: Study) -> None:
                 {
                     "variant": wanted[0].variant,
                     "checkpoints": [item.saved_at for item in wanted],
-                    "train": recipe.train.of(model, dataset, wanted[0].variant).model_dump(exclude_defaults=True),
+                    # `long_rows` has done its work: the rows to train on are those that are written here.
+                    "train": recipe.train.of(model, dataset, wanted[0].variant).model_dump(
+                        exclude_defaults=True, exclude={"long_rows"}
+                    ),
                 }
                 for wanted in study.trainings(model, dataset, strategy, seed)
             ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from its.errors import Fault, FaultsError, MissingError
 from its.home import find_above, is_study, its_home
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
-from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, Design, Recipe
+from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, CellSelection, Design, Recipe
 from its.rows import read_rows
 from its.sources.declared import mapping_faults
 from its.types import Persona, Problem
@@ -96,15 +97,15 @@ class Study:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The design's checkpoints with a cell, base first; from params.yaml, never from the files on disk."""
-        return list(dict.fromkeys(checkpoint for checkpoint, _, _ in self.cells()))
+        return list(self._checkpoints)
 
     def trainings(self, model: str, dataset: str, strategy: str, seed: int) -> list[list[Checkpoint]]:
-        """The trainings of one combination, one for each variant in the design, as the checkpoints wanted of each."""
-        out: dict[Checkpoint, list[Checkpoint]] = {}
-        for item in self.checkpoints():
-            if (item.model, item.dataset, item.train, item.seed) == (model, dataset, strategy, seed):
-                out.setdefault(item.last, []).append(item)
-        return list(out.values())
+        """The trainings of one combination, one for each variant in the design, as the checkpoints wanted of each.
+
+        In an order of their own, so that another order in the design changes no file: `default` first, then variants
+        by name; `last` first, then shares from small to large.
+        """
+        return self._trainings.get((model, dataset, strategy, seed), [])
 
     def cells(self, benchmark: str | None = None) -> list[Cell]:
         """Every cell of the design, or of one benchmark of it, checkpoint by checkpoint."""
@@ -114,18 +115,39 @@ class Study:
     def _cells(self) -> list[Cell]:
         return design_cells(self.recipe.design)
 
-    def sets(self) -> Iterator[tuple[str, str, list[str]]]:
+    @cached_property
+    def _checkpoints(self) -> list[Checkpoint]:
+        return list(dict.fromkeys(checkpoint for checkpoint, _, _ in self._cells))
+
+    @cached_property
+    def _trainings(self) -> dict[tuple[str, str, str, int], list[list[Checkpoint]]]:
+        out: dict[tuple[str, str, str, int], dict[Checkpoint, list[Checkpoint]]] = {}
+        for item in sorted(self._checkpoints, key=_own_order):
+            if item.dataset is not None and item.train is not None and item.seed is not None:
+                combination = out.setdefault((item.model, item.dataset, item.train, item.seed), {})
+                combination.setdefault(item.last, []).append(item)
+        return {combination: list(several.values()) for combination, several in out.items()}
+
+    def sets(self, models: Collection[str] | None = None) -> Iterator[tuple[str, str, list[str]]]:
         """(side, problem set, strategies that some cell of the design has with it), train side first.
 
         The strategies are those of the design, `mix` and `union` among them, not their members.
+
+        Args:
+            models: only the cells of these. None: of all.
         """
-        design, cells = self.recipe.design, self.cells()
+        design = self.recipe.design
+        cells = [cell for cell in self._cells if models is None or cell[0].model in models]
         trained = {(item.dataset, item.train) for item, _, _ in cells}
         tested = {(benchmark, test) for _, benchmark, test in cells}
         for name in design.datasets:
             yield "train", name, [strategy for strategy in design.train if (name, strategy) in trained]
         for name in design.benchmarks:
             yield "test", name, [strategy for strategy in design.test if (name, strategy) in tested]
+
+    def pairs(self, side: str, models: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """(problem set, strategy) of one side, as `sets` has them."""
+        return [(name, each) for of, name, several in self.sets(models) if of == side for each in several]
 
     def problems_path(self, name: str) -> Path:
         return self.project / "data" / "problems" / f"{name}.jsonl"
@@ -197,23 +219,55 @@ def design_cells(design: Design) -> list[Cell]:
         for seed in design.seeds
         for saved_at in design.checkpoints
     ]
-    return [
-        (checkpoint, benchmark, test)
-        for checkpoint in [*base, *trained]
-        for benchmark in design.benchmarks
-        for test in design.test
-        if _kept(design, {**checkpoint.axes(), "benchmark": benchmark, "test": test})
-    ]
+    only, left_out = _Entries(design.only or ()), _Entries(design.except_ or ())
+    places = [(benchmark, test) for benchmark in design.benchmarks for test in design.test]
+    out: list[Cell] = []
+    for checkpoint in [*base, *trained]:
+        axes = checkpoint.axes()
+        of_only, gone = only.matching(axes), left_out.matching(axes)
+        all_kept = design.only is None or (checkpoint.train is None and not only.reaching_base)
+        for benchmark, test in places:
+            at = {"benchmark": benchmark, "test": test}
+            if (all_kept or only.matching(at, of_only)) and not left_out.matching(at, gone):
+                out.append((checkpoint, benchmark, test))
+    return out
 
 
-def _kept(design: Design, values: Mapping[str, Any]) -> bool:
-    """Whether `only` and `except` leave a cell in the design."""
-    if any(entry.matches(values) for entry in design.except_ or ()):
-        return False
-    only = design.only
-    if only is not None and values["train"] == BASE:
-        only = [entry for entry in only if entry.reaches_base] or None
-    return only is None or any(entry.matches(values) for entry in only)
+class _Entries:
+    """The entries of `only` or `except`, each a bit of a number: a million cells meet a thousand entries in a second.
+
+    `reaching_base` are those that can match a base cell.
+    """
+
+    def __init__(self, entries: Sequence[CellSelection]) -> None:
+        self._given = [{axis: frozenset(values) for axis, values in entry.given().items()} for entry in entries]
+        self._all = (1 << len(entries)) - 1
+        self._by_value: dict[tuple[str, Any], int] = {}
+        self.reaching_base = sum(1 << place for place, entry in enumerate(entries) if entry.reaches_base)
+
+    def matching(self, values: Mapping[str, Any], among: int | None = None) -> int:
+        """The bits of the entries that match on these axes, as `Selection.matches` says."""
+        found = self._all if among is None else among
+        if values.get("train") == BASE:
+            found &= self.reaching_base
+        for axis, value in values.items():
+            if not found:
+                break
+            found &= self._allowing(axis, value)
+        return found
+
+    def _allowing(self, axis: str, value: Any) -> int:
+        """The bits of the entries that do not name the axis, or name this value."""
+        if (axis, value) not in self._by_value:
+            bits = (1 << place for place, given in enumerate(self._given) if axis not in given or value in given[axis])
+            self._by_value[axis, value] = sum(bits)
+        return self._by_value[axis, value]
+
+
+def _own_order(checkpoint: Checkpoint) -> tuple[bool, str, Fraction]:
+    """Key of an order of the checkpoints of one training seed that does not depend on the design's lists."""
+    share = Fraction(0) if checkpoint.saved_at == LAST else Fraction(checkpoint.saved_at)
+    return checkpoint.variant != DEFAULT_VARIANT, checkpoint.variant, share
 
 
 def load_study(project: Path | None = None) -> Study:
