@@ -25,6 +25,12 @@ RESERVED = {
 }
 OF_MEMBERS = ("query", "place", "domains", "share", "limits", "solutions")
 """Fields that a mix or union leaves to its members."""
+STRATEGY_EXAMPLES = {
+    "fixed": "for example `fixed: {texts: [Check each step.]}`",
+    "mix": "for example `mix: {shares: {none: 0.5, random: 0.5}}`: each share is a part of 1",
+    "union": "for example `union: {of: [none, random]}`: two strategies or more",
+}
+"""Way -> what to write where the schema refuses it."""
 SHARES_OFF = 1e-9
 """By how much the sum of a mix's shares may differ from 1; floats that are written with 10 digits differ by less."""
 _VARIABLE = re.compile(r"\{\{-?\s*(?:problem|persona|personas|domain|query)\b")
@@ -49,7 +55,8 @@ def strategy_faults(values: Mapping[str, Any]) -> Iterator[Found]:
         else:
             yield from _derived(name, strategy, strategies, bases)
         if not combined and strategy.get("query") is None:
-            hint = "add `query:`, the template that joins problem and persona, for example `prompts/query_plain.j2`"
+            example = f"prompts/query_{'persona_first' if ways else 'plain'}.j2"
+            hint = f"add `query:`, the template that joins problem and persona, for example `{example}`"
             yield here, f"missing field `strategies.{name}.query`", hint
         yield from _fixed(name, strategy)
         yield from _written(name, strategy, table_at(table_at(values, "writer"), "sampling"))
