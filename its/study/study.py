@@ -11,6 +11,7 @@ from typing import Any
 
 from its.errors import Fault, FaultsError, MissingError
 from its.home import find_above, is_study, its_home
+from its.recipe.cells import design_grid
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
 from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, Design, Recipe
@@ -187,33 +188,17 @@ class Study:
 
 def design_cells(design: Design) -> list[Cell]:
     """The cells of a design, checkpoint by checkpoint, base first."""
-    base = [Checkpoint(model) for model in design.models] if design.base else []
-    trained = [
-        Checkpoint(model, dataset, strategy, seed, variant, saved_at)
-        for model in design.models
-        for dataset in design.datasets
-        for strategy in design.train
-        for variant in design.variants
-        for seed in design.seeds
-        for saved_at in design.checkpoints
-    ]
-    return [
-        (checkpoint, benchmark, test)
-        for checkpoint in [*base, *trained]
-        for benchmark in design.benchmarks
-        for test in design.test
-        if _kept(design, {**checkpoint.axes(), "benchmark": benchmark, "test": test})
-    ]
-
-
-def _kept(design: Design, values: Mapping[str, Any]) -> bool:
-    """Whether `only` and `except` leave a cell in the design."""
-    if any(entry.matches(values) for entry in design.except_ or ()):
-        return False
-    only = design.only
-    if only is not None and values["train"] == BASE:
-        only = [entry for entry in only if entry.reaches_base] or None
-    return only is None or any(entry.matches(values) for entry in only)
+    grid, bits = design_grid(design)
+    made: dict[tuple[Any, ...], Checkpoint] = {}
+    out = []
+    for *axes, benchmark, test in grid.cells(bits):
+        model, dataset, train, variant, seed, saved_at = key = tuple(axes)
+        if key not in made and train == BASE:
+            made[key] = Checkpoint(model)
+        elif key not in made:
+            made[key] = Checkpoint(model, dataset, train, seed, variant, saved_at)
+        out.append((made[key], benchmark, test))
+    return out
 
 
 def load_study(project: Path | None = None) -> Study:
