@@ -69,7 +69,7 @@ class Grid:
         if only is not None:
             found = [self.matched(entry) for entry in only]
             if not any(reaches_base(entry) for entry in only):
-                found.append(self.matched({"train": [BASE]}))
+                found.append(self.untrained)
             bits &= _any(found)
         return bits & ~_any(self.matched(entry) for entry in leave_out)
 
@@ -95,24 +95,38 @@ class Grid:
             out[axis] = _repeated(_repeated(1, 1, step), step * size, outer)
         return out
 
+    @cached_property
+    def untrained(self) -> int:
+        """The bits of all base cells."""
+        return self.matched({"train": [BASE]})
+
+    def points(self, bits: int, axes: Sequence[str]) -> list[tuple[Any, ...]]:
+        """The values on these axes that some of the cells have, in order; `base` is behind the train strategies."""
+        flags = self._flags(self.without(bits, [other for other in ORDER if other not in axes]))
+        return [
+            tuple(value for value, _ in point)
+            for point in product(*(self._places[axis].items() for axis in axes))
+            if flags[sum(place * self._steps[axis] for axis, (_, place) in zip(axes, point, strict=True))] == "1"
+        ]
+
+    def _flags(self, bits: int) -> str:
+        """The bits as a text, the first cell first."""
+        size = self._steps["model"] * len(self._places["model"])
+        return f"{bits:0{size}b}"[::-1]
+
     def values_of(self, bits: int, axis: str) -> list[Any]:
-        """The values of an axis that some of the cells have, in order; `base` last among the train strategies."""
-        left = self.without(bits, [other for other in ORDER if other != axis])
-        return [value for value, place in self._places[axis].items() if left >> place * self._steps[axis] & 1]
+        """The values of one axis, as `points`."""
+        return [value for (value,) in self.points(bits, [axis])]
 
     def cells(self, bits: int) -> Iterator[tuple[Any, ...]]:
         """The cells, in the order of a study: values in the order of `ORDER`, base first, with None where it has none.
 
         Each base cell once.
         """
-        based = bits & self.matched({"train": [BASE]})
-        firsts = self.without(based, TRAINED_AXES)
-        for model, benchmark, test in product(*(self.values[axis] for axis in ("model", "benchmark", "test"))):
-            at = (("model", model), ("benchmark", benchmark), ("test", test))
-            if firsts >> sum(self._places[axis][value] * self._steps[axis] for axis, value in at) & 1:
-                yield model, None, BASE, None, None, None, benchmark, test
-        size = self._steps["model"] * len(self._places["model"])
-        flags = f"{bits & ~based:0{size}b}"[::-1]
+        based = bits & self.untrained
+        for model, benchmark, test in self.points(based, ("model", "benchmark", "test")):
+            yield model, None, BASE, None, None, None, benchmark, test
+        flags = self._flags(bits & ~based)
         yield from compress(product(*(self._places[axis] for axis in ORDER)), map(int, flags))
 
 
