@@ -124,10 +124,14 @@ def design_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     yield from _size(layout)
     yield from _variants(values)
     yield from _fractions(list_at(table_at(values, "design"), "checkpoints"))
-    for key in ("only", "except"):
-        for index, entry in enumerate(list_at(table_at(values, "design"), key)):
-            yield from selection_faults(entry, ("design", key, index), values, layout)
-    if layout.grid is not None and layout.kept is not None:
+    wrong = [
+        fault
+        for key in ("only", "except")
+        for index, entry in enumerate(list_at(table_at(values, "design"), key))
+        for fault in selection_faults(entry, ("design", key, index), values, layout)
+    ]
+    yield from wrong
+    if not wrong and layout.grid is not None and layout.kept is not None:
         yield from _idle(layout, layout.grid)
         yield from _emptied(layout, layout.grid, layout.kept)
 
@@ -176,12 +180,12 @@ def share_fault(text: str) -> tuple[str, str] | None:
         return None
     part, whole = int(above), int(below)
     if part == whole:
-        return "the end of the training", f"`{LAST}`"
+        return "that is the end of the training", f"write `{LAST}`"
     if part > whole:
-        return "beyond the end of the training", f"a share below 1 such as `2/3`, or `{LAST}`"
+        return "that is beyond the end of the training", f"a share below 1 such as `2/3`, or `{LAST}`"
     common = math.gcd(part, whole)
     least = f"{part // common}/{whole // common}"
-    return None if common == 1 else (f"`{least}` in lowest terms", f"write `{least}`")
+    return None if common == 1 else ("not in lowest terms", f"write `{least}`")
 
 
 def selection_faults(entry: Any, here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:

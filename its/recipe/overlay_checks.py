@@ -62,9 +62,9 @@ def _settings(table: Any) -> Settings | None:
         return None
     out: dict[tuple[str, ...], str] = {("launcher_args",): "[]"} if "hardware" in table else {}  # `train` itself
     for name, value in table.items():
-        if name == "axolotl":
+        if name == "axolotl" and value is not REFUSED:
             out |= {(name, key): _as_json(item) for key, item in table_at(table, name).items()}
-        elif name not in ("models", "datasets", "variants") and value is not None:
+        elif value is not None and not (name in ("models", "datasets", "variants") and "hardware" in table):
             whole = name in NUMBERS and type(value) is int
             out[name,] = _as_json(float(value) if whole else value)
     return None if any(_SOMETHING in item for item in out.values()) else out
@@ -120,7 +120,8 @@ def _equal(train: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     if under is None or grid is None or kept is None or any(None in own.values() for own in found.values()):
         return
     tables = {table: {name: item or {} for name, item in own.items()} for table, own in found.items()}
-    names = [name for name in grid.values["variant"] if name in tables["variants"]]
+    tables["variants"].pop(DEFAULT_VARIANT, None)  # a name that no variant may have
+    names = [name for name in grid.values["variant"] if tables["variants"].get(name)]
     fields = list(dict.fromkeys(field for name in names for field in tables["variants"][name]))
     pairs = {}
     for name in names:
