@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from its.errors import did_you_mean, nearest
 from its.recipe.cells import ORDER, Grid
-from its.recipe.design_checks import LISTED, RESERVED, Entry, Layout, given, not_in_design, selection_faults
+from its.recipe.design_checks import RESERVED, Entry, Layout, given, not_in_design, selection_faults
+from its.recipe.names import known_names, undeclared
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 
 BLOCK_NAME = re.compile(r"[ncx]{2}")
@@ -73,10 +73,7 @@ def _member(member: str, here: Location, values: Mapping[str, Any], layout: Layo
     if member in table_at(table_at(values, "measure"), "pool") and member not in declared:
         yield here, f"`{dotted(here)}`: `{member}` is a pool", "name its benchmarks: a pool is of benchmarks alone"
     elif member not in declared and values.get("benchmarks") is not REFUSED:
-        known = list(declared)[:LISTED]
-        told = ", ".join(f"`{item}`" for item in known) or "none"
-        hint = did_you_mean(nearest(member, known), f"declared: {told}")
-        yield here, f"`{dotted(here)}`: benchmark `{member}` is not declared", hint
+        yield from undeclared(member, here, declared, "benchmark")
     else:
         yield from not_in_design(member, "benchmark", here, layout)
 
@@ -195,9 +192,7 @@ def _benchmarks(entry: Mapping[str, Any], here: Location, values: Mapping[str, A
         if name in before:
             yield place, f"`{dotted((*here, 'benchmarks'))}` names `{name}` twice", "remove one"
         elif known is not None and name not in known and name not in pools:
-            listed = [*known, *pools][:LISTED]
-            told = ", ".join(f"`{item}`" for item in listed)
-            hint = did_you_mean(nearest(name, listed), f"`design.benchmarks` and `measure.pool`: {told}")
+            hint = known_names(name, [*known, *pools], "`design.benchmarks` and `measure.pool`")
             yield place, f"`{dotted(place)}`: `{name}` is no benchmark of the design and no pool", hint
         before.add(name)
 

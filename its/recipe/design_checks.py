@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
-from its.errors import did_you_mean, nearest
 from its.recipe.cells import ORDER, Grid
+from its.recipe.names import known_names
 from its.recipe.schema import AXES, BASE, DEFAULT_VARIANT, LAST, TRAINED_AXES
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 
@@ -22,8 +21,6 @@ MAX_CHECKPOINTS = 10_000
 """Of one study; lists of a thousand names each would fill the memory with their product."""
 MAX_CELLS = 1_000_000
 """Checkpoints x benchmarks x test strategies of one study; stages list them."""
-LISTED = 100
-"""Names that a hint lists."""
 RESERVED = (BASE, DEFAULT_VARIANT, LAST)
 """Words that stand for a value of an axis in every study."""
 FRACTION_IN_NAMES = re.compile(r"[0-9]+of[0-9]+")
@@ -238,10 +235,7 @@ def not_in_design(value: Any, axis: str, here: Location, layout: Layout) -> Iter
     known, key = layout.axes[axis], AXES[axis]
     if known is None or value in known:
         return
-    listed = list(map(str, islice(known, LISTED)))
-    told = ", ".join(f"`{item}`" for item in listed)
-    told += f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-    hint = did_you_mean(nearest(str(value), listed), f"`design.{key}`: {told or 'none'}")
+    hint = known_names(value, known, f"`design.{key}`")
     yield here, f"`{dotted(here)}`: {WORDS[axis]} `{value}` is not in `design.{key}`", hint
 
 
@@ -326,7 +320,6 @@ def _emptied(layout: Layout, grid: Grid, kept: int) -> Iterator[Found]:
 def _variants(values: Mapping[str, Any]) -> Iterator[Found]:
     """Faults of `design.variants`: names that are not declared, and one twice."""
     declared = table_at(table_at(values, "train"), "variants")
-    known = [DEFAULT_VARIANT, *islice(declared, LISTED)]
     refused = values.get("train") is REFUSED or table_at(values, "train").get("variants") is REFUSED
     before: set[str] = set()
     for index, name in enumerate(list_at(table_at(values, "design"), "variants")):
@@ -336,7 +329,6 @@ def _variants(values: Mapping[str, Any]) -> Iterator[Found]:
         if name in before:
             yield here, f"`design.variants` names `{name}` twice", "remove one"
         elif name != DEFAULT_VARIANT and name not in declared and not refused:
-            told = ", ".join(f"`{item}`" for item in known)
-            hint = did_you_mean(nearest(name, known), f"declare its settings under `train.variants`; known: {told}")
+            hint = known_names(name, [DEFAULT_VARIANT, *declared], "`default` and those under `train.variants`")
             yield here, f"`design.variants.{index}`: variant `{name}` is not declared", hint
         before.add(name)

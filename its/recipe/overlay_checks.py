@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from its.errors import did_you_mean, nearest
-from its.recipe.design_checks import FRACTION_IN_NAMES, LISTED, RESERVED, Layout
+from its.recipe.design_checks import FRACTION_IN_NAMES, RESERVED, Layout
+from its.recipe.names import LISTED, undeclared
 from its.recipe.schema import BASE, DEFAULT_VARIANT
 from its.recipe.values import REFUSED, Found, Location, dotted, table_at
 
@@ -36,12 +36,8 @@ def overlay_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found]
     for table, word in (("models", "model"), ("datasets", "dataset")):
         registry = table_at(values, table)
         for name in table_at(train, table):
-            if name not in registry and values.get(table) is not REFUSED:
-                known = list(islice(registry, LISTED))
-                told = ", ".join(f"`{item}`" for item in known) or "none"
-                here = ("train", table, name)
-                hint = did_you_mean(nearest(name, known), f"declared: {told}")
-                yield here, f"`{dotted(here)}`: {word} `{name}` is not declared", hint
+            if values.get(table) is not REFUSED:
+                yield from undeclared(name, ("train", table, name), registry, word)
     below = [_settings(train)]
     for table in ("models", "datasets", "variants"):
         yield from _nulls(train, table)

@@ -8,7 +8,8 @@ from typing import Any
 
 from its.errors import did_you_mean, nearest
 from its.recipe.cells import Wanted
-from its.recipe.design_checks import FRACTION_IN_NAMES, LISTED, Layout, not_in_design
+from its.recipe.design_checks import FRACTION_IN_NAMES, Layout, not_in_design
+from its.recipe.names import LISTED
 from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST
 from its.recipe.values import Found, Location, dotted, table_at
 

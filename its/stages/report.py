@@ -311,7 +311,7 @@ def _examples(study: Study) -> list[Example]:
                 train=checkpoint.train,
                 test=test,
                 problem=problem.text,
-                persona=_persona(study, benchmark, test, problem.problem_id),
+                persona=_persona(study, benchmark, query.member or test, problem.problem_id),
                 query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
                 response=response.text,
                 reference=problem.reference,
