@@ -106,6 +106,8 @@ def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> N
     combines = kind in ("mix", "union")
     if combines and len(members) < 2:
         raise click.UsageError(f"a {kind} has two members at least: --of STRATEGY --of STRATEGY")
+    if len(set(members)) < len(members):
+        raise click.UsageError("--of names a strategy twice")
     if members and not combines:
         raise click.UsageError("--of is for --kind mix and --kind union")
     from its.checks.data import data_checked
