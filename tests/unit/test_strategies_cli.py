@@ -268,8 +268,8 @@ def test_equal_shares_add_up(its: Its, project: Path, count: int) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (["mine", "--kind", "mix"], click.UsageError, "two members at least"),
-        (["mine", "--kind", "union", "--of", "none"], click.UsageError, "two members at least"),
+        (["mine", "--kind", "mix"], click.UsageError, "at least 2 members"),
+        (["mine", "--kind", "union", "--of", "none"], click.UsageError, "at least 2 members"),
         (["mine", "--kind", "union", "--of", "none", "--of", "none"], click.UsageError, "names a strategy twice"),
         (["mine", "--of", "none", "--of", "similar"], click.UsageError, "--of is for --kind mix and --kind union"),
         (["mine", "--kind", "mix", "--of", "No", "--of", "none"], DataError, "`No` is not a name of a strategy"),
