@@ -91,7 +91,9 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
     show_default=True,
     help="Where the persona comes from: the writer, texts of the recipe, other strategies.",
 )
-@click.option("--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union, given at least twice.")
+@click.option(
+    "--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union, given at least twice."
+)
 def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> None:
     """Scaffold a strategy with its templates.
 
