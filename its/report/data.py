@@ -106,6 +106,15 @@ class PersonaAccount(_Excerpt):
     examples: list[str] = []
 
 
+class MixAccount(_Excerpt):
+    """A mix of a set in `data/personas/summary.json`: the declared share and the problems of each member."""
+
+    set: str
+    strategy: str
+    shares: dict[str, float]
+    problems: dict[str, int]
+
+
 class ParityAccount(_Excerpt):
     """The proof of parity of a checkpoint, `its_parity.json`."""
 
@@ -140,6 +149,7 @@ class ReportData(_Data):
     losses: dict[str, list[LossStep]] = {}
     """Checkpoint -> its steps."""
     personas: list[PersonaAccount] = []
+    mixes: list[MixAccount] = []
     cards: list[SetCard] = []
     parity: list[ParityAccount] = []
     cost: list[CostRow] = []

@@ -21,7 +21,17 @@ from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.schema.study import Generation
 from its.report.build import build_report
-from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
+from its.report.data import (
+    Example,
+    LossStep,
+    MixAccount,
+    ParityAccount,
+    PersonaAccount,
+    ReportData,
+    ReportedCell,
+    SetCard,
+    Setting,
+)
 from its.report.sentences import selection_sentences
 from its.report.warnings import cell_warnings, setting_warnings
 from its.results import (
@@ -185,6 +195,7 @@ def collect(study: Study) -> ReportData:
             "settings": _settings(study),
             "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
             "personas": _personas(study),
+            "mixes": _mixes(study),
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
@@ -217,6 +228,14 @@ def _personas(study: Study) -> list[PersonaAccount]:
     with _written_by("persona", path):
         rows = read_json(path)["personas"]
     return fitting(rows, list[PersonaAccount], path, "persona")
+
+
+def _mixes(study: Study) -> list[MixAccount]:
+    """How the problems of each mix were shared out; nothing where no strategy is a mix."""
+    path = study.project / "data" / "personas" / "summary.json"
+    with _written_by("persona", path):
+        rows = read_json(path).get("mixes", [])
+    return fitting(rows, list[MixAccount], path, "persona")
 
 
 def _parity(study: Study, checkpoint: Checkpoint) -> ParityAccount:

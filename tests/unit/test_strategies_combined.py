@@ -193,7 +193,11 @@ def test_a_mix_adds_no_request_to_those_of_its_members(declare: Callable[..., St
         assert row.text == plain[place, _member(study, "mixed", place.partition("/")[2])]
     for stage in ("grade", "measure", "report"):
         run_stage(stage)
-    assert "mixed" in study.results("report.html").read_text(encoding="utf-8")
+    page = study.results("report.html").read_text(encoding="utf-8")
+    counts = next(item for item in _summary(study)["mixes"] if item["set"] == "arithmetic_test")["problems"]
+    for member, share in (("similar", "50.0 %"), ("beside", "25.0 %"), ("none", "25.0 %")):
+        row = f'<td>{member}</td><td class="num">{share}</td><td class="num">{counts[member]}</td>'
+        assert row in page
 
 
 def test_a_response_of_a_mix_and_its_member_is_one_request(declare: Callable[..., Study], engines: Any) -> None:
