@@ -17,6 +17,7 @@ from its.commands.cards import set_card
 from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
 from its.study.row_lengths import left_out
+from its.study.solutions import lost_problems
 from its.study.study import Study, join_query_id
 from its.types import Problem, Query
 
@@ -31,8 +32,9 @@ QUERY_FIELDS = ("query_id", "strategy", "domain")
 def export_dataset(study: Study, name: str, strategy: str | None, side: Side | None, out: Path) -> dict[str, Any]:
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
-    With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. `meta`
-    is JSON text, since its fields may differ between rows.
+    With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. Where
+    the strategy has solutions written anew, that is the new one, and `solution` the dataset's own. `meta` is JSON text,
+    since its fields may differ between rows.
 
     Args:
         side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
@@ -136,22 +138,26 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
     queries = {row.query_id: row for row in read_rows(path, Query, key=lambda row: row.query_id)}
     too_long = left_out(study, name) if own == "train" else None
     gone = set() if too_long is None else set(too_long.problem_ids)
+    lost = lost_problems(study, name, strategy) if own == "train" else set()
     for problem in _problems(study, name):
         if problem.problem_id in gone:
             continue
         query = queries.get(join_query_id(name, problem.problem_id, strategy))
+        if query is None and problem.problem_id in lost:
+            continue
         if query is None or problem.problem_id not in personas:
             what = "query" if query is None else "persona"
             raise DataError(f"{path}: no {what} of problem_id `{problem.problem_id}`", "`dvc repro query`")
         written = personas[problem.problem_id]
         messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
         if split == "train":
-            if not problem.solution:
+            solution = query.solution or problem.solution  # a benchmark's queries have none
+            if not solution:
                 raise DataError(
                     f"{study.problems_path(name)}: `{problem.problem_id}` has no solution to end `messages` with",
                     "export it with `--side test`",
                 )
-            messages.append({"role": "assistant", "content": problem.solution})
+            messages.append({"role": "assistant", "content": solution})
         yield {
             "query_id": query.query_id,
             "strategy": strategy,

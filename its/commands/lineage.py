@@ -24,10 +24,12 @@ from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
 from its.store import Store
 from its.store.records import Record, find_record
+from its.strategies.members import members_of
+from its.study.solutions import lost_problems
 from its.study.study import Checkpoint, Study, join_query_id
 
 Step = dict[str, Any]
-STAGES = ("prepare", "prepare_benchmark", "persona", "query", "train", "generate", "grade")
+STAGES = ("prepare", "prepare_benchmark", "persona", "solution", "query", "train", "generate", "grade")
 _TRAINING_KEY = re.compile(r"\$ITS_HOME/training/([0-9a-f]{16})/")
 
 
@@ -87,7 +89,7 @@ def _sets(study: Study) -> dict[str, SetIds]:
 
 def _stages(target: Target) -> tuple[str, ...]:
     """The stages that produced a row."""
-    ends = {"problem": 2, "query": 4, "checkpoint": 5, "response": 7}
+    ends = {"problem": 2, "query": 5, "checkpoint": 6, "response": 8}
     return STAGES[: ends[target.kind]]
 
 
@@ -171,6 +173,11 @@ class _Trace:
         set_name, strategy = str(target.set_name), str(target.strategy)
         query_id = join_query_id(set_name, str(target.problem_id), strategy)
         path = study.queries_path(target.side, set_name, strategy)
+        if target.side == "train" and target.problem_id in lost_problems(study, set_name, strategy):
+            recipe = study.recipe
+            for member in members_of(recipe.strategies, strategy, str(target.problem_id), recipe.seed):
+                yield from self._solution(set_name, str(target.problem_id), member)
+            return
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
         template = study.recipe.strategies[strategy].template
         text = read_template(study.template_path(template))
@@ -187,7 +194,19 @@ class _Trace:
             used = [c.name for c in study.checkpoints() if (c.dataset, c.train) == (set_name, strategy)]
             found[0]["facts"]["trains"] = used
         yield from found
+        if target.side == "train":
+            yield from self._solution(set_name, str(target.problem_id), found[0]["facts"].get("member") or strategy)
         yield from self._personas(set_name, str(target.problem_id), strategy)
+
+    def _solution(self, set_name: str, problem_id: str, strategy: str) -> Iterator[Step]:
+        """The solution that was written anew for a problem under a strategy, and the request for it."""
+        if self.study.recipe.strategies[strategy].solutions == "keep":
+            return
+        name, path = join_query_id(set_name, problem_id, strategy), self.study.solutions_path(set_name, strategy)
+        for step in self._row("solution", name, path, lambda row: row["problem_id"] == problem_id, drop=("strategy",)):
+            yield step
+            if key := step["facts"].get("request_key"):
+                yield from self._request("solution request", name, self._trace(key), key)
 
     def _personas(self, set_name: str, problem_id: str, strategy: str, seen: tuple[str, ...] = ()) -> Iterator[Step]:
         """The problem's persona rows under a strategy, the request for each, and its owner if it was taken."""

@@ -18,6 +18,7 @@ from its.recipe.launcher import started_processes
 from its.recipe.names import undeclared
 from its.recipe.presets import PRESETS
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
+from its.recipe.solution_checks import solution_faults, teacher_of
 from its.recipe.source_checks import source_faults
 from its.recipe.strategy_checks import strategy_faults
 from its.recipe.template_checks import Templates, named_template_faults
@@ -45,6 +46,7 @@ def cross_check_faults(
     for check in (_names, strategy_faults, _train):
         yield from check(values)
     yield from source_faults(values, project)
+    yield from solution_faults(values, _maps)
     for check in (_numbers, sampling_faults, vote_faults, _engine, _unseen, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
@@ -227,7 +229,8 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
                     "keep that of the model: it is also written into the template that is trained",
                 )
     design = table_at(values, "design")
-    known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
+    writers = {str(table_at(values, "writer").get("model")), str(teacher_of(values))}
+    known = writers | set(map(str, list_at(design, "models")))
     for name in served if isinstance(served, Mapping) else ():
         if str(name).split("-")[0] not in known:
             yield (

@@ -231,7 +231,7 @@ def _write(
                 )
             correct = _correct(grader, _ended(asking, waiting, attempt))
             for group in batches(correct, lambda item: len(item.text)):
-                found = fit.reasons([NewSolution(item.text, partial(asking.turns, item.job)) for item in group])
+                found = fit.reasons([asking.written(item) for item in group])
                 for item, reason in zip(group, found, strict=True):
                     item.job.settle(item.answer, reason)
         accounts = [_account(part) for part in parts]
@@ -272,6 +272,10 @@ class _Asking:
             self._templates[path] = read_template(self._study.template_path(path))
         turns = query_messages(strategy, self._templates[path], recipe.prompt.of(model), job.problem, job.personas)
         return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+    def written(self, candidate: _Candidate) -> NewSolution:
+        job = candidate.job
+        return NewSolution(candidate.text, (job.set_name, job.strategy), partial(self.turns, job))
 
     def requests(self, jobs: Iterable[_Job], attempt: int | None = None) -> Iterator[Request]:
         """A request of each job; without an attempt the last one, whose solution is kept."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from its.errors import DataError
 from its.rows import read_rows
@@ -52,10 +51,10 @@ class TrainedSolutions:
             self.lost[name, trained] += 1
         return found.text
 
-    def place(self, name: str, member: str) -> Path | None:
+    def place(self, name: str, member: str) -> str | None:
         """The file of the solutions written anew under a strategy; None where those of the dataset are kept."""
         kept = self._study.recipe.strategies[member].solutions == "keep"
-        return None if kept else self._study.solutions_path(name, member).relative_to(self._study.project)
+        return None if kept else str(self._study.solutions_path(name, member).relative_to(self._study.project))
 
     @property
     def summary(self) -> str:
