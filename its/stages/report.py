@@ -21,9 +21,20 @@ from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.schema.study import Generation
 from its.report.build import build_report
-from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
+from its.report.data import (
+    Example,
+    LossStep,
+    ParityAccount,
+    PersonaAccount,
+    ReportData,
+    ReportedCell,
+    SetCard,
+    Setting,
+    SolutionAccount,
+    TrainedAccount,
+)
 from its.report.sentences import selection_sentences
-from its.report.warnings import cell_warnings, setting_warnings
+from its.report.warnings import cell_warnings, setting_warnings, solution_warnings
 from its.results import (
     CellResult,
     Cells,
@@ -38,6 +49,7 @@ from its.results import (
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.strategies.solutions import regenerating
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
@@ -174,7 +186,13 @@ def collect(study: Study) -> ReportData:
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
     counted, unknown = _denominators(study)
     found = _summary(study, counted)
-    costs = ["persona", *(f"train-{checkpoint.name}" for checkpoint in trained), "generate"]
+    teacher, solutions, lost = _solutions(study)
+    costs = [
+        "persona",
+        *(["solution"] if teacher else []),
+        *(f"train-{checkpoint.name}" for checkpoint in trained),
+        "generate",
+    ]
     commit, dirty, created = _git(study.project)
     return ReportData(
         **{
@@ -185,11 +203,13 @@ def collect(study: Study) -> ReportData:
             "settings": _settings(study),
             "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
             "personas": _personas(study),
+            "solutions": solutions,
+            "teacher": teacher,
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
-            "warnings": _warnings(study, elsewhere, unknown, found),
+            "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -219,6 +239,20 @@ def _personas(study: Study) -> list[PersonaAccount]:
     return fitting(rows, list[PersonaAccount], path, "persona")
 
 
+def _solutions(study: Study) -> tuple[str | None, list[SolutionAccount], list[TrainedAccount]]:
+    """Who wrote solutions anew, the account of them, and what each train strategy lost; nothing where all are kept."""
+    if not regenerating(study.recipe.strategies, study.recipe.design.train):
+        return None, [], []
+    path = study.project / "data" / "solutions" / "summary.json"
+    with _written_by("solution", path):
+        found = read_json(path)
+        teacher, rows, trained = found["teacher"], found["solutions"], found["trained"]
+        if not isinstance(teacher, str | None):
+            raise TypeError("`teacher` is not a name")
+    accounts = fitting(rows, list[SolutionAccount], path, "solution")
+    return teacher, accounts, fitting(trained, list[TrainedAccount], path, "solution")
+
+
 def _parity(study: Study, checkpoint: Checkpoint) -> ParityAccount:
     path = study.model_path(checkpoint) / "its_parity.json"
     with _written_by("train", path):
@@ -233,6 +267,13 @@ def _settings(study: Study) -> list[Setting]:
             "writer": recipe.writer.model,
             "attempts": recipe.writer.attempts,
             **recipe.writer.sampling.settings(),
+        },
+        "solutions": {}
+        if (teacher := recipe.writer.solutions) is None
+        else {
+            "teacher": teacher.model or recipe.writer.model,
+            "attempts": teacher.attempts,
+            **teacher.sampling.settings(),
         },
         "training": writable(recipe.train.model_dump()),
         "generation": writable(_generation(recipe.generation)),

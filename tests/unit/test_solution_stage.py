@@ -392,3 +392,28 @@ def test_an_export_has_the_solution_that_is_trained_on(study: Study, engines: An
     ]
     own = {problem.problem_id: problem.solution for problem in study.problems("arithmetic")}
     assert all(row["solution"] == own[row["problem_id"]] for row in rows)
+
+
+def test_the_report_shows_what_was_kept_and_warns_of_unequal_problems(study: Study, engines: Any) -> None:
+    right = _right(study)
+    told = {text: [WRONG if index == 3 else own] for index, (text, own) in enumerate(right.items())}
+    engines.tell(solutions=told)
+    run_stage("persona")
+    run_stage("solution")
+    run_stage("query")
+    for strategy in ("none", "anew"):
+        run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
+    for stage in ("generate", "grade", "measure", "report"):
+        run_stage(stage)
+    page = study.results("report.html").read_text(encoding="utf-8")
+    begin = page.index('<h2 id="solutions">Solutions written anew</h2>')
+    shown = page[begin : page.index("</section>", begin)]
+    assert "Written by smollm2_135m" in shown
+    assert '<th scope="row">anew</th><td class="num">8</td><td class="num">7</td><td class="num">1</td>' in shown
+    assert "correct 7" in shown and "incorrect 3" in shown
+    assert "(rows: 8 of 8 under none, 7 of 8 under anew): a difference between these checkpoints" in page
+    assert "solutions" in page[page.index('<h2 id="cost">Cost</h2>') :]
+    path = study.project / "data" / "solutions" / "summary.json"
+    path.write_text(path.read_text("utf-8").replace('"kept"', '"held"'), encoding="utf-8")
+    with pytest.raises(DataError, match=r"summary\.json.*`kept`|summary\.json"):
+        run_stage("report")
