@@ -57,6 +57,7 @@ def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: in
         samples=lambda name, benchmark: study.recipe.generation.of(checkpoints[name].model, benchmark).n,
         checkpoint=checkpoint,
         sample=sample,
+        cells={(cell[0].name, *cell[1:]) for cell in study.cells()},
     )
     return {
         "target": target.as_json(),

@@ -236,7 +236,8 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
             yield (
                 ("engine", "openai", "served", name),
                 f"`engine.openai.served` names `{name}`, which is not a model or checkpoint of the design",
-                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` or `-1of3` behind it for a"
+                " variant or an earlier checkpoint",
             )
 
 

@@ -19,7 +19,8 @@ from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
-from its.recipe.schema.study import Generation
+from its.recipe.schema.models import Writer
+from its.recipe.schema.study import Generation, Train
 from its.report.build import build_report
 from its.report.data import (
     Example,
@@ -187,12 +188,8 @@ def collect(study: Study) -> ReportData:
     counted, unknown = _denominators(study)
     found = _summary(study, counted)
     teacher, solutions, lost = _solutions(study)
-    costs = [
-        "persona",
-        *(["solution"] if teacher else []),
-        *(f"train-{checkpoint.name}" for checkpoint in trained),
-        "generate",
-    ]
+    stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
+    costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
     commit, dirty, created = _git(study.project)
     return ReportData(
         **{
@@ -201,7 +198,7 @@ def collect(study: Study) -> ReportData:
             "dirty": dirty,
             "created": created,
             "settings": _settings(study),
-            "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
+            "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
             "personas": _personas(study),
             "solutions": solutions,
             "teacher": teacher,
@@ -268,14 +265,8 @@ def _settings(study: Study) -> list[Setting]:
             "attempts": recipe.writer.attempts,
             **recipe.writer.sampling.settings(),
         },
-        "solutions": {}
-        if (teacher := recipe.writer.solutions) is None
-        else {
-            "teacher": teacher.model or recipe.writer.model,
-            "attempts": teacher.attempts,
-            **teacher.sampling.settings(),
-        },
-        "training": writable(recipe.train.model_dump()),
+        "solutions": {} if recipe.writer.solutions is None else _teacher(recipe.writer),
+        "training": writable(_training(recipe.train)),
         "generation": writable(_generation(recipe.generation)),
         "engine": writable({"kind": recipe.engine.kind, **recipe.engine.options}),
         "prompt": recipe.prompt.model_dump(),
@@ -287,6 +278,22 @@ def _settings(study: Study) -> list[Setting]:
         for name, value in values.items()
         if value not in (None, [], {})
     ]
+
+
+def _training(train: Train) -> dict[str, Any]:
+    """The settings of training, those of overlays by their place: `datasets.ot_15k.epochs`."""
+    out = train.model_dump(exclude={"models", "datasets", "variants"})
+    for section, overlays in (("models", train.models), ("datasets", train.datasets), ("variants", train.variants)):
+        for name, overlay in overlays.items():
+            out |= {f"{section}.{name}.{key}": value for key, value in overlay.model_dump(exclude_none=True).items()}
+    return out
+
+
+def _teacher(writer: Writer) -> dict[str, Any]:
+    """Who writes solutions anew, and how."""
+    assert writer.solutions is not None
+    settings = writer.solutions.sampling.settings()
+    return {"teacher": writer.solutions.model or writer.model, "attempts": writer.solutions.attempts, **settings}
 
 
 def _generation(generation: Generation) -> dict[str, Any]:
@@ -315,7 +322,7 @@ def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
 
 
 def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
-    path = study.results("loss", f"{checkpoint.name}.csv")
+    path = study.results("loss", checkpoint.combination, f"{checkpoint.name}.csv")
     try:
         lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
         return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]
