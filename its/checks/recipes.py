@@ -19,6 +19,7 @@ from its.recipe.document import Document, read_document
 from its.recipe.load import validate
 from its.recipe.schema import Recipe
 from its.recipe.template_checks import template_notes
+from its.recipe.trainings import recipe_trainings
 from its.recipe.trust import allowances
 from its.study.study import Study, cell_name
 
@@ -114,7 +115,10 @@ def check_recipes(
         [
             CheckedRecipe(
                 _in_project(project, str(document.path)),
-                allowances(document.values, template_code(project, recipe.train)),
+                allowances(
+                    document.values,
+                    [code for _, _, train in recipe_trainings(recipe) for code in template_code(project, train)],
+                ),
                 data.denominators.get(document.path, {}),
                 recipe_remarks(project, recipe, data.notes.get(document.path, [])),
                 tuple(cell_name(cell) for cell in Study(project, recipe).cells()) if cells else (),

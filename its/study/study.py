@@ -202,18 +202,8 @@ def design_cells(design: Design) -> list[Cell]:
         for checkpoint in [*base, *trained]
         for benchmark in design.benchmarks
         for test in design.test
-        if _kept(design, {**checkpoint.axes(), "benchmark": benchmark, "test": test})
+        if design.keeps({**checkpoint.axes(), "benchmark": benchmark, "test": test})
     ]
-
-
-def _kept(design: Design, values: Mapping[str, Any]) -> bool:
-    """Whether `only` and `except` leave a cell in the design."""
-    if any(entry.matches(values) for entry in design.except_ or ()):
-        return False
-    only = design.only
-    if only is not None and values["train"] == BASE:
-        only = [entry for entry in only if entry.reaches_base] or None
-    return only is None or any(entry.matches(values) for entry in only)
 
 
 def load_study(project: Path | None = None) -> Study:

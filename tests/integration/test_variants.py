@@ -36,6 +36,7 @@ pytestmark = pytest.mark.integration
 CASE = Case("smollm2", "chatml")
 LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 32, "lora_dropout": 0.1, "lora_target_linear": True}
 CHATS = [[{"role": "user", "content": text}] for text in ("What is 7 + 5?", "If $x + 3 = 7$?", "Wait, 4 + 3?", "12")]
+SAMPLING = {"top_p": 1.0, "max_tokens": 24, "stop": []}
 STEPS = 6
 
 
@@ -173,8 +174,10 @@ def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -
 
 
 def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tuple[dict[str, list[str]], int]:
-    """Greedy responses by model, requested as `generate` does; how many engines started."""
-    sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 24, "stop": []}
+    """Greedy and sampled responses by model, requested as `generate` does; how many engines started.
+
+    What the tiny models find most likely is often the same; what is sampled from two of them is not.
+    """
     lines: list[str] = []
     choice = EngineSettings("vllm", OPTIONS, {"VLLM_CPU_KVCACHE_SPACE": "1"})
     log = world.home / "logs" / "variants.log"
@@ -187,8 +190,11 @@ def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tup
         mixed = sorted(models, key=lambda model: model.name.rpartition("-")[2])
         order = sorted(mixed, key=lambda model: session.engine_index(model.name))
         requests = [
-            Request(f"{model.name}/{n}", chat, sampling, seed=1, model=model.name)
+            Request(
+                f"{model.name}/{temperature}/{n}", chat, {**SAMPLING, "temperature": temperature}, 1, model=model.name
+            )
             for model in order
+            for temperature in (0.0, 1.0)
             for n, chat in enumerate(CHATS)
         ]
         session.ensure(requests)
