@@ -34,9 +34,9 @@ from its.training.run import Trained, Training, copy_model, train_checkpoint
 pytestmark = pytest.mark.integration
 
 CASE = Case("smollm2", "chatml")
-LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 32, "lora_dropout": 0.1, "lora_target_linear": True}
+LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 64, "lora_dropout": 0.1, "lora_target_linear": True}
 CHATS = [[{"role": "user", "content": text}] for text in ("What is 7 + 5?", "If $x + 3 = 7$?", "Wait, 4 + 3?", "12")]
-SAMPLING = {"top_p": 1.0, "max_tokens": 24, "stop": []}
+SAMPLING = {"top_p": 1.0, "max_tokens": 48, "stop": [], "extra": {"ignore_eos": True}}
 STEPS = 6
 
 
@@ -152,8 +152,8 @@ def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -
     """Each response is from its own weights: the same as from an engine that never saw others."""
     kept = world.home / "kept"
     models = [replace(world.base, name="base")]
-    for variant, axolotl in (("full", {}), ("lora", LORA)):
-        trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
+    for variant, rate, axolotl in (("full", 1e-3, {}), ("lora", 1e-2, LORA)):
+        trained = world.train(axolotl=axolotl, learning_rate=rate, fractions=["1/3", "2/3"])
         folders = {"last": (trained.folder, trained.sound)}
         folders |= {name: (saved.folder, saved.sound) for name, saved in trained.earlier.items()}
         for name, (folder, sound) in folders.items():
@@ -194,7 +194,7 @@ def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tup
                 f"{model.name}/{temperature}/{n}", chat, {**SAMPLING, "temperature": temperature}, 1, model=model.name
             )
             for model in order
-            for temperature in (0.0, 1.0)
+            for temperature in (0.0, 2.0)
             for n, chat in enumerate(CHATS)
         ]
         session.ensure(requests)

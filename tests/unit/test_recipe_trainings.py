@@ -75,7 +75,7 @@ def _faults(project: Path) -> list[str]:
         (
             "variants: {x: {axolotl: {hub_token: abc}}}",
             "[x]",
-            "`train.variants.x.axolotl.hub_token` looks like a secret",
+            "train.variants.x.axolotl.hub_token` looks like a",
         ),
         (
             "variants: {x: {axolotl: {chat_template: chatml}}}",

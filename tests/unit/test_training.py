@@ -874,6 +874,7 @@ def test_the_plugin_counts_steps_as_the_stage_does(plugin: ModuleType, steps: in
     ("trouble", "message"),
     [
         ("early_nothing", r"at/1of3: the training saved no weights"),
+        ("early_stub", r"at/1of3/model\.safetensors: not a complete safetensors file"),
         ("early_nan", r"at/1of3: the trained model contains values that are not finite"),
         ("early_missing", r"at/1of3: the trained model is incomplete: `model.norm.weight` is missing"),
         ("early_shape", r"`model.norm.weight` has the shape \[2, 2\], in the base \[2\]"),
