@@ -68,7 +68,9 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
             for checkpoint in item.checkpoints:
                 place = study.model_path(checkpoint).relative_to(study.model_path(combination))
                 _keep(trained, checkpoint, models / place, str(study.home))
-            _write_losses(losses / f"{item.last.name}.csv", trained)
+            _write_losses(losses / f"{item.last.name}.csv", trained.losses)
+        if not wanted:  # git keeps no empty folder, and a clone without it would not be up to date
+            _write_losses(losses / f"{combination.name}.csv", [])
     costs = [_cost(members[key], trained) for key, trained in done.items()]
     write_json(study.results("cost", f"train-{combination.name}.json"), costs)
     if not wanted:
@@ -166,13 +168,13 @@ def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: str) -> 
     write_json(target / SOUND_FILE, sound)
 
 
-def _write_losses(path: Path, trained: Trained) -> None:
+def _write_losses(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_file(path) as out:
         writer = csv.DictWriter(
             out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows(trained.losses)
+        writer.writerows(rows)
 
 
 def _cost(same: Sequence[_Wanted], trained: Trained) -> dict[str, Any]:

@@ -249,7 +249,9 @@ def test_a_field_that_a_recipe_may_leave_out_stops_persona_without_being_declare
 def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:
     whole = load_study().recipe
     with stage_study("train", "smollm2_135m", "arithmetic", "none", "1") as study:
-        assert study.recipe.train == whole.train and study.recipe.models["smollm2_135m"] == whole.models["smollm2_135m"]
+        assert (
+            study.recipe.prompt == whole.prompt and study.recipe.models["smollm2_135m"] == whole.models["smollm2_135m"]
+        )
         assert "smollm2_135m" in study.recipe.models and "nobody" not in study.recipe.models
         assert study.recipe.models.get("nobody") is None
     with stage_study("report") as study:
