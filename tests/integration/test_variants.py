@@ -29,7 +29,7 @@ from its.prompts.render import read_template
 from its.recipe.schema import Model, Train
 from its.rows import write_json
 from its.store import Store
-from its.training.run import Trained, Training, copy_model, train_checkpoint
+from its.training.run import Trained, Training, copy_model, kept_config, train_checkpoint
 
 pytestmark = pytest.mark.integration
 
@@ -113,12 +113,12 @@ def _hashes(trained: Trained) -> dict[str, str]:
 def test_the_last_weights_do_not_depend_on_earlier_checkpoints(world: World, axolotl: dict[str, Any]) -> None:
     """Bit by bit; and every file but the weights is that of the last checkpoint, so that one engine serves both."""
     plain = world.train(axolotl=axolotl)
-    last, config = _hashes(plain)["last"], (plain.folder.parent / "axolotl.yaml").read_bytes()
+    last, config = _hashes(plain)["last"], kept_config(plain, world.home)
     shutil.rmtree(plain.folder.parent)
     trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
     assert trained.folder == plain.folder and not trained.reused
     assert _hashes(trained)["last"] == last
-    assert (trained.folder.parent / "axolotl.yaml").read_bytes() == config
+    assert kept_config(trained, world.home) == config
     assert len(set(_hashes(trained).values())) == 3
     assert [saved.sound["steps"] for saved in trained.earlier.values()] == [{"done": 2, "of": 6}, {"done": 4, "of": 6}]
     assert {saved.sound["kind"] for saved in trained.earlier.values()} == {"adapter" if axolotl else "model"}
