@@ -194,7 +194,7 @@ def _benchmarks(entry: Mapping[str, Any], here: Location, values: Mapping[str, A
             yield place, f"`{dotted((*here, 'benchmarks'))}` names `{name}` twice", "remove one"
         elif known is not None and name not in known and name not in pools:
             hint = known_names(name, [*known, *pools], "`design.benchmarks` and `measure.pool`")
-            yield place, f"`{dotted(place)}`: `{name}` is no benchmark of the design and no pool", hint
+            yield place, f"`{dotted(place)}`: `{name}` is neither a benchmark of the design nor a pool", hint
         before.add(name)
 
 
