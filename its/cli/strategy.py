@@ -91,7 +91,9 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
     show_default=True,
     help="Where the persona comes from: the writer, texts of the recipe, other strategies.",
 )
-@click.option("--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union; two at least.")
+@click.option(
+    "--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union, given at least twice."
+)
 def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> None:
     """Scaffold a strategy with its templates.
 
@@ -105,7 +107,9 @@ def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> N
     """
     combines = kind in ("mix", "union")
     if combines and len(members) < 2:
-        raise click.UsageError(f"a {kind} has two members at least: --of STRATEGY --of STRATEGY")
+        raise click.UsageError(f"a {kind} has at least 2 members: --of STRATEGY --of STRATEGY")
+    if len(set(members)) < len(members):
+        raise click.UsageError("--of names a strategy twice")
     if members and not combines:
         raise click.UsageError("--of is for --kind mix and --kind union")
     from its.checks.data import data_checked

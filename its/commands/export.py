@@ -18,8 +18,9 @@ from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
 from its.strategies.members import members_of, row_name
 from its.study.row_lengths import left_out
+from its.study.solutions import lost_problems
 from its.study.study import Study, join_query_id
-from its.types import Problem, Query, Solution
+from its.types import Problem, Query
 
 _RESERVED = (".git", ".dvc")
 Side = Literal["train", "test"]
@@ -31,9 +32,10 @@ PROBLEM_FIELDS = ("problem_id", "text", "reference", "solution", "source", "row"
 def export_dataset(study: Study, name: str, strategy: str | None, side: Side | None, out: Path) -> dict[str, Any]:
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
-    With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. Under a
-    mix or union `member` is the strategy of the row's persona and template, and a problem has a row for each member of
-    a union. `meta` is JSON text, since its fields may differ between rows.
+    With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. Where
+    the strategy has solutions written anew, that is the new one, and `solution` the dataset's own. Under a mix or union
+    `member` is the strategy of the row's persona and template, and a problem has a row for each member of a union.
+    `meta` is JSON text, since its fields may differ between rows.
 
     Args:
         side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
@@ -138,12 +140,12 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
     declared, path = study.recipe.strategies, study.queries_path(own, name, strategy)
     members = declared[strategy].members
     personas = {member: study.personas(name, member) for member in members or [strategy]}
-    lost = _lost(study, name, members or [strategy]) if own == "train" else set()
     queries: dict[str, list[Query]] = {}
     for query in read_rows(path, Query, key=lambda row: row.query_id):
         queries.setdefault(query.problem_id, []).append(query)
     too_long = left_out(study, name) if own == "train" else None
     gone = set() if too_long is None else set(too_long.problem_ids)
+    lost = {member: lost_problems(study, name, member) for member in personas} if own == "train" else {}
     for problem in _problems(study, name):
         if problem.problem_id in gone:
             continue
@@ -151,7 +153,7 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
         wanted = [
             join_query_id(name, problem.problem_id, row_name(strategy, member if declared[strategy].union else None))
             for member in members_of(declared, strategy, problem.problem_id, study.recipe.seed)
-            if (problem.problem_id, member) not in lost
+            if problem.problem_id not in lost.get(member, ())
         ]
         if [query.query_id for query in found] != wanted:
             _refuse(path, "query", problem)
@@ -161,7 +163,7 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
                 _refuse(path, "persona", problem)
             messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
             if split == "train":
-                solution = query.solution or problem.solution
+                solution = query.solution or problem.solution  # a benchmark's queries have none
                 if not solution:
                     raise DataError(
                         f"{study.problems_path(name)}: `{problem.problem_id}` has no solution to end `messages` with",
@@ -177,16 +179,6 @@ def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) 
                 "messages": messages,
                 **_problem_row(problem),
             }
-
-
-def _lost(study: Study, name: str, members: Sequence[str]) -> set[tuple[str, str]]:
-    """(problem_id, strategy) of the problems without a row, since no solution written anew under it was correct."""
-    out = set()
-    for member in members:
-        if study.recipe.strategies[member].solutions == "regenerate":
-            rows = read_rows(study.solutions_path(name, member), Solution, key=lambda row: row.problem_id)
-            out |= {(row.problem_id, member) for row in rows if not row.text}
-    return out
 
 
 def _refuse(path: Path, what: str, problem: Problem) -> NoReturn:

@@ -20,6 +20,7 @@ from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
+from its.recipe.solution_checks import solution_faults, teacher_of
 from its.recipe.source_checks import source_faults
 from its.recipe.strategy_checks import strategy_faults
 from its.recipe.template_checks import Templates, named_template_faults
@@ -43,6 +44,7 @@ def cross_check_faults(
     for check in (_names, strategy_faults, _train):
         yield from check(values)
     yield from source_faults(values, project)
+    yield from solution_faults(values, _maps)
     layout = laid_out(values)
     for of_design in (design_faults, overlay_faults, pool_faults, contrast_faults, vote_faults):
         yield from of_design(values, layout)
@@ -209,13 +211,15 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
                     "keep that of the model: it is also written into the template that is trained",
                 )
     design = table_at(values, "design")
-    known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
+    writers = {str(table_at(values, "writer").get("model")), str(teacher_of(values))}
+    known = writers | set(map(str, list_at(design, "models")))
     for name in served if isinstance(served, Mapping) else ():
         if str(name).split("-")[0] not in known:
             yield (
                 ("engine", "openai", "served", name),
                 f"`engine.openai.served` names `{name}`, which is not a model or checkpoint of the design",
-                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` or `-1of3` behind it for a"
+                " variant or an earlier checkpoint",
             )
 
 

@@ -24,6 +24,7 @@ from its.recipe.schema import (
     PlainFilter,
     Recipe,
 )
+from its.recipe.strategy_checks import STRATEGY_EXAMPLES
 from its.recipe.values import REFUSED, Found, Location, dotted, seen, value_faults
 
 __all__ = ["Document", "load_recipe", "read_document", "validate"]
@@ -242,6 +243,8 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         wrong = wrong if parent[-1:] == ("filters",) else "its `kind` is missing"
     elif kind == "string_pattern_mismatch":
         wrong = PATTERN_MESSAGES.get(item["ctx"]["pattern"], wrong)
+    if location[:1] == ("strategies",) and len(location) > 2 and (hint is None or last == "of"):
+        hint = STRATEGY_EXAMPLES.get(str(location[2]), hint)
     return location, f"`{name}` is {seen(given)}: {wrong}", hint
 
 

@@ -69,7 +69,7 @@ FIXED = """\
   {name}:
     fixed:
       texts:
-        - Check each step before you go on.
+        - Check each step before the next.
     query: prompts/query_{name}.j2
 """
 

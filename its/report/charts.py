@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from its.report.data import LossStep, ReportData
+from its.report.data import LossStep, ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean
 
 
@@ -31,8 +32,8 @@ class Frame:
 
 
 def loss_charts(study: ReportData) -> list[dict[str, Any]]:
-    """Loss curves as drawings, one per (model, dataset): colour by train strategy, dashes by seed."""
-    known = {c.checkpoint: c for c in study.cells if c.train is not None}
+    """Loss curves as drawings, one per (model, dataset): colour by train strategy and variant, dashes by seed."""
+    known = {_training(c.checkpoint): c for c in study.cells if c.train is not None}
     losses = [(name, rows) for name, rows in study.losses.items() if rows]
 
     def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
@@ -49,16 +50,17 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
         least, most = (f(loss for _, dots, _ in drawn for _, loss in dots) for f in (min, max))
         x_ticks, y_ticks = _ticks(0.0, last), _ticks(min(0.0, least), most)
         frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
-        trains = distinct(known[name].train if name in known else name for name, _, _ in drawn)
+        trains = distinct(_label(name, known.get(name)) for name, _, _ in drawn)
         seeds = distinct(known[name].seed if name in known else None for name, _, _ in drawn)
         series = []
         for name, dots, lost in drawn:
             cell = known.get(name)
-            label = f"train {cell.train}, seed {cell.seed}" if cell else name
+            trained = _label(name, cell)
+            label = f"train {trained}, seed {cell.seed}" if cell else name
             series.append(
                 {
                     "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
-                    "colour": trains.index(cell.train if cell else name) % 8,
+                    "colour": trains.index(trained) % 8,
                     "dash": seeds.index(cell.seed if cell else None) % 4,
                     "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),
                     "last": f"{dots[-1][1]:.3g}",
@@ -76,6 +78,19 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
             }
         )
     return charts
+
+
+def _training(checkpoint: str) -> str:
+    """The name of a checkpoint's training: that of its last checkpoint, without `-1of3`."""
+    return re.sub(r"-[0-9]+of[0-9]+$", "", checkpoint)
+
+
+def _label(name: str, cell: ReportedCell | None) -> str:
+    """The train strategy of a training, and its variant if it has one."""
+    if cell is None:
+        return name
+    variant = name.removeprefix(f"{cell.model}-{cell.dataset}-{cell.train}-{cell.seed}").removeprefix("-")
+    return f"{cell.train}, {variant}" if variant else str(cell.train)
 
 
 def _thin(rows: Sequence[LossStep], most: int = 300) -> tuple[list[tuple[float, float]], int]:

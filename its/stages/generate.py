@@ -116,12 +116,13 @@ def _count(study: Study, cells: list[Cell]) -> int:
 
 
 def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None:
+    by_engine = sorted(cells, key=lambda cell: session.engine_index(cell[0].name))
     with Progress("generate", wanted, "responses") as progress:
 
         def finished(request: Request, tokens: int) -> None:
             progress.add(tokens=tokens, note=request.model, stored=not tokens)
 
-        session.ensure((request for cell in cells for request in _requests(study, *cell)), finished)
+        session.ensure((request for cell in by_engine for request in _requests(study, *cell)), finished)
 
 
 def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:

@@ -41,6 +41,7 @@ _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 _NEUTRAL_FIELDS = {
     # DVC cannot declare a field that a recipe may leave out.
     ("persona", "train.long_rows"): "stops the stage; its rows are the same where it did not",
+    ("solution", "train.long_rows"): "stops the stage; its rows are the same where it did not",
     ("query", "generation"): "counts the responses to come in the line that the stage prints",
 }
 """(stage, field) that may be read without being declared, with the reason."""
@@ -189,8 +190,8 @@ class _Declared:
         return value if fields is None else _Declared(value, fields, f"{here}.", self._refuse, self._stage)
 
     def __getattr__(self, name: str) -> Any:
-        if isinstance(self._section, Section) and name in type(self._section).model_fields:
-            return self._read(name, getattr(self._section, name))
+        if isinstance(self._section, Section) and (field := type(self._section).model_fields.get(name)) is not None:
+            return self._read(field.alias or name, getattr(self._section, name))  # as a recipe calls it
         if name.startswith("__"):
             raise AttributeError(name)
         raise self._refuse(self._at.rstrip("."))  # `items`, `model_dump`: all of it

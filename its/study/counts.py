@@ -127,7 +127,7 @@ def study_counts(study: Study, sizes: Mapping[str, Size]) -> Counts:
         attempts=attempts,
         solutions=_amount(
             (
-                (name, _regenerated(recipe.strategies, strategies), False)
+                (name, _regenerated(recipe.strategies, strategies), True)
                 for side, name, strategies in sets
                 if side == "train"
             ),

@@ -26,7 +26,7 @@ TRAIN, TEST = ("  train: [none, random]", "  test: [none, random]")
 MORE = """
   steps:
     fixed:
-      texts: [Read the problem twice., Check the result.]
+      texts: [Read the problem twice., "Check the result.\\n"]
     query: prompts/query_persona_first.j2
   later:
     fixed:
@@ -108,7 +108,7 @@ def test_a_fixed_text_is_a_persona_that_nobody_wrote(declare: Callable[..., Stud
     assert engines.asked() == []
     texts = study.recipe.strategies["steps"].fixed.texts  # type: ignore[union-attr]
     steps = _personas(study, "arithmetic_test", "steps")
-    assert {row.text for row in steps.values()} == set(texts)
+    assert {row.text for row in steps.values()} == {text.strip() for text in texts}
     assert all((row.attempts, row.flags, row.request_key) == (0, [], None) for row in steps.values())
     problems = {problem.problem_id: problem.text for problem in study.problems("arithmetic_test")}
     for query in _queries(study, "test", "steps"):
@@ -193,7 +193,27 @@ def test_a_mix_adds_no_request_to_those_of_its_members(declare: Callable[..., St
         assert row.text == plain[place, _member(study, "mixed", place.partition("/")[2])]
     for stage in ("grade", "measure", "report"):
         run_stage(stage)
-    assert "mixed" in study.results("report.html").read_text(encoding="utf-8")
+    page = study.results("report.html").read_text(encoding="utf-8")
+    counts = next(item for item in _summary(study)["mixes"] if item["set"] == "arithmetic_test")["problems"]
+    for member, share in (("similar", "50.0 %"), ("beside", "25.0 %"), ("none", "25.0 %")):
+        row = f'<td>{member}</td><td class="num">{share}</td><td class="num">{counts[member]}</td>'
+        assert row in page
+
+
+def test_a_response_of_a_mix_and_its_member_is_one_request(declare: Callable[..., Study], engines: Any) -> None:
+    study = declare("none", "none, similar, mixed")
+    for stage in ("persona", "query"):
+        run_stage(stage)
+    run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
+    before = len(engines.asked())
+    run_stage("generate")
+    beside = [
+        problem.problem_id
+        for problem in study.problems("arithmetic_test")
+        if _member(study, "mixed", problem.problem_id) == "beside"
+    ]
+    assert 0 < len(beside) < 24
+    assert len(engines.asked()) - before == 2 * (48 + len(beside))
 
 
 def test_a_persona_is_the_same_in_a_mix_as_without_it(declare: Callable[..., Study], edit: Edit) -> None:

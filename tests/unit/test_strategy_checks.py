@@ -59,6 +59,13 @@ SOUND = {
     "tenths, whose sum in floats is not 1": _mix("none: 0.1, random: 0.2, similar: 0.7"),
     "a seed": _mix("none: 0.5, random: 0.5", "      seed: 3\n"),
     "a union": _union("random, none"),
+    "a union of two draws of one kind": (
+        f"  a:\n    noise: {{like: random}}\n{QUERY}  b:\n    noise: {{like: random}}\n{QUERY}" + _union("a, b")
+    ),
+    "the same template with and without its solution": (
+        f"  a:\n    fixed: {{texts: [Go on.]}}\n{QUERY}  b:\n    fixed: {{texts: [Go on.]}}\n{QUERY}    share: 0.5\n"
+        + _union("a, b")
+    ),
     "a fixed text": f"  mine:\n    fixed: {{texts: [Go on.]}}\n{QUERY}",
     "a fixed text in the system turn": f"  mine:\n    fixed: {{texts: [Go on.]}}\n{PLAIN}    place: system\n",
     "a fixed text with braces": "  mine:\n    fixed: {texts: ['{{1, 2}} is a set; {% is a percent sign']}\n" + QUERY,
@@ -114,6 +121,19 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     ),
     "itself": (_union("none, mine"), "of: [none, mine]", "`mine` is a member of itself", "name other strategies"),
     "a member twice": (_union("none, none"), "of: [none, none]", "`none` is already a member", "take one of them out"),
+    "the same strategy by another name": (
+        f"  plain:\n{PLAIN}" + _union("none, plain"),
+        "of: [none, plain]",
+        "`plain` is the same as `none`, and every problem has the same row there",
+        "take one of them out",
+    ),
+    "the same text by another name": (
+        f"  a:\n    fixed: {{texts: [Go on.]}}\n{QUERY}  b:\n    fixed: {{texts: [Go on.]}}\n{QUERY}"
+        + _mix("a: 0.5, b: 0.5"),
+        "shares: {a: 0.5, b: 0.5}",
+        "`b` is the same as `a`",
+        "take one of them out",
+    ),
     "a mix as a member": (
         "  inner:\n    mix:\n      shares: {none: 0.5, random: 0.5}\n" + _union("none, inner"),
         "of: [none, inner]",
