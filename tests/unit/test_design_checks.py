@@ -381,6 +381,16 @@ def test_a_contrast_on_a_benchmark_that_has_no_pair_of_it() -> None:
     assert "no cell on `all` has a partner" in fault.message
 
 
+def test_what_both_sides_name_alike_still_pairs() -> None:
+    """As in the results: naming both seeds on both sides does not make one the partner of the other."""
+    rules = (ONLY, [{"dataset": "sums", "seed": 1}, {"dataset": "more", "seed": 2}])
+    both = {"seed": [1, 2]}
+    (fault,) = _faults(rules, (CONTRASTS, _contrast({"dataset": "sums", **both}, {"dataset": "more", **both})))
+    assert "no cell has a partner on the other side, with the same benchmark and" in fault.message
+    assert "`seed`" in fault.message
+    assert _faults(rules, (CONTRASTS, _contrast({"dataset": "sums", "seed": 1}, {"dataset": "more", "seed": 2}))) == []
+
+
 def test_a_side_whose_cells_are_left_out() -> None:
     rules = (EXCEPT, [{"variant": "lora", "dataset": "more"}])
     (fault,) = _faults(rules, (CONTRASTS, _contrast({"variant": "lora", "dataset": "more"}, {"variant": "default"})))
