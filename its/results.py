@@ -297,6 +297,8 @@ class PoolResult(_Model):
 class NotPossible(_Model):
     """What the recipe asks for and the cells do not allow."""
 
+    kind: Literal["comparison", "cells", "choice"]
+    """A comparison of blocks or a contrast, a test of two pairs of strategies, or the choice of a pair."""
     benchmark: Text | None
     """The benchmark or pool. None: the choice of a pair, over several."""
     name: Text

@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def is_last(self) -> bool:
-        """Whether it is base or the end of its training: only these are in blocks, planned comparisons and the choice."""
+        """Whether it is base or the end of its training; blocks, planned comparisons and the choice have only these."""
         return self.train is None or self.saved_at == LAST
 
     @property

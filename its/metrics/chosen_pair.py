@@ -33,7 +33,7 @@ def selection_rows(cells: Sequence[Cell]) -> tuple[list[ChosenPair], list[NotPos
         others = [name for name in dict.fromkeys(name for names in several for name in names) if name not in everywhere]
         if not everywhere:
             reason = "no pair of strategies was measured on every `select` and `report` benchmark of the table"
-            not_possible.append(NotPossible(benchmark=None, name=table_name(*key), reason=reason))
+            not_possible.append(NotPossible(kind="choice", benchmark=None, name=table_name(*key), reason=reason))
             continue
         rates = [_rates(table, everywhere) for table in tables]
         choice = choose({name: fmean(rate[name] for rate in rates) for name in rates[0]})

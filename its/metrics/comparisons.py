@@ -251,7 +251,7 @@ def table_tests(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> tuple[lis
             if not shared:
                 what = f"{table_name(first.model, dataset, variant)}: {one} - {other}"
                 reason = "no training seed has both"
-                not_possible.append(NotPossible(benchmark=first.benchmark, name=what, reason=reason))
+                not_possible.append(NotPossible(kind="cells", benchmark=first.benchmark, name=what, reason=reason))
                 continue
             compared.append((one, other))
             seeds.append(shared)
@@ -309,7 +309,7 @@ def _planned(benchmark: str, cells: Sequence[Cell]) -> tuple[list[_Prepared], li
             prepared.append(_Prepared(plan.name, found, treated, tuple(range(len(treated), len(names)))))
         else:
             reason = f"no cells of {_listed(names)} have the same {_listed(_differing(plan.axes, names))}"
-            not_possible.append(NotPossible(benchmark=benchmark, name=plan.name, reason=reason))
+            not_possible.append(NotPossible(kind="comparison", benchmark=benchmark, name=plan.name, reason=reason))
     return prepared, not_possible
 
 
@@ -339,7 +339,7 @@ def _contrasted(benchmark: str, sides: Sides) -> _Prepared | NotPossible:
         if found.groups:
             return _Prepared(sides.name, found, (0,), (1,), sides)
         reason = f"no cell of `of` has a partner in `against` with the same {_listed(axes)}"
-    return NotPossible(benchmark=benchmark, name=sides.name, reason=reason)
+    return NotPossible(kind="comparison", benchmark=benchmark, name=sides.name, reason=reason)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Loss curves as drawings: numbers in, coordinates of an SVG out."""
+"""Loss and learning curves as drawings: numbers in, coordinates of an SVG out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from its.report.data import LossStep, ReportData
-from its.report.grouping import distinct, grouped, mean
+from its.report.grouping import distinct, grouped, mean, table_title
+from its.report.numbers import ends, percent
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The drawing area of a loss chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
+    """The drawing area of a chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
 
     last: float
     least: float
@@ -31,13 +32,13 @@ class Frame:
 
 
 def loss_charts(study: ReportData) -> list[dict[str, Any]]:
-    """Loss curves as drawings, one per (model, dataset): colour by train strategy, dashes by seed."""
+    """Loss curves as drawings, one per (model, dataset, variant): colour by train strategy, dashes by seed."""
     known = {c.checkpoint: c for c in study.cells if c.train is not None}
     losses = [(name, rows) for name, rows in study.losses.items() if rows]
 
     def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
         cell = known.get(item[0])
-        return (cell.model, cell.dataset) if cell else ()
+        return (cell.model, cell.dataset, cell.variant) if cell else ()
 
     charts = []
     for group, members in grouped(losses, group_of):
@@ -67,12 +68,55 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
             )
         charts.append(
             {
-                "title": f"Training loss of {' on '.join(map(str, group)) if group else 'other checkpoints'}",
+                "title": f"Training loss of {table_title(*group) if group else 'other checkpoints'}",
                 "series": series,
                 "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
                 "y_ticks": [(frame.y(t), f"{t:g}") for t in y_ticks],
                 "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},
                 "lost": [f"{name}: {lost}" for name, dots, lost in curves if not dots],
+            }
+        )
+    return charts
+
+
+ACROSS = {"checkpoint": "share of the training's steps", "rows": "rows trained on", "k": "responses that vote"}
+"""Axis of a learning curve -> its name below the chart."""
+
+
+def curve_charts(study: ReportData) -> list[dict[str, Any]]:
+    """Learning curves as drawings, a chart for each axis of a table: colour by train strategy, dashes by test."""
+    charts = []
+    kinds = grouped(study.curves, lambda c: (c.benchmark, c.axis, c.model, c.dataset, c.variant))
+    for (benchmark, axis, model, dataset, variant), curves in kinds:
+        points = [point for curve in curves for point in curve.points]
+        x_ticks = _ticks(0.0, max(point.at for point in points))
+        y_ticks = _ticks(0.0, 100 * max(point.high for point in points))
+        frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
+        trains, tests = distinct(curve.train for curve in curves), distinct(curve.test for curve in curves)
+        series = [
+            {
+                "label": f"train {curve.train or 'base'}, test {curve.test}",
+                "colour": trains.index(curve.train) % 8,
+                "dash": tests.index(curve.test) % 4,
+                "points": " ".join(f"{frame.x(p.at)},{frame.y(100 * p.avg)}" for p in curve.points),
+                "dots": [
+                    (frame.x(p.at), frame.y(100 * p.avg), frame.y(100 * p.low), frame.y(100 * p.high))
+                    for p in curve.points
+                ],
+                "told": [(p.label, f"{p.at:g}", percent(p.avg), ends(p)) for p in curve.points],
+            }
+            for curve in curves
+        ]
+        table = table_title(model, dataset, variant) if axis != "rows" else table_title(model, "datasets", variant)
+        charts.append(
+            {
+                "title": f"{benchmark}, {table}: {ACROSS[axis]}",
+                "axis": axis,
+                "across": ACROSS[axis],
+                "series": series,
+                "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
+                "y_ticks": [(frame.y(t), f"{t:g} %") for t in y_ticks],
+                "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},
             }
         )
     return charts

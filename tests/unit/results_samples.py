@@ -188,6 +188,33 @@ EFFICIENCY: dict[str, Any] = {
 }
 
 
+CURVE: dict[str, Any] = {
+    "benchmark": "sums",
+    "axis": "checkpoint",
+    "model": "smollm2_135m",
+    "dataset": "arithmetic",
+    "train": "random",
+    "variant": "default",
+    "test": "none",
+    "points": [
+        {"at": at, "label": label, "avg": avg, "low": avg - 0.06, "high": avg + 0.06}
+        | {"interval_method": "nearest_coverage", "seeds": [1]}
+        for at, label, avg in ((0.5, "1/2", 0.22), (1.0, "last", 0.255))
+    ],
+}
+POOL: dict[str, Any] = {
+    "name": "both",
+    "benchmarks": ["sums", "more"],
+    "problems": 400,
+    "cells": 6,
+    "left_out": ["smollm2_135m-base/none"],
+}
+NOT_POSSIBLE: dict[str, Any] = {
+    "kind": "comparison",
+    "benchmark": "sums",
+    "name": "size",
+    "reason": "no cell matches `of`",
+}
 VOTE: dict[str, Any] = {
     "benchmark": "sums",
     "pool": None,
