@@ -324,7 +324,8 @@ class Comparison(_Model):
     """What is compared: `trained - base`, `XX - NN`, ..., `co-design: (XX - XN) - (NX - NN)`, or the name of a contrast
     in `measure.contrasts`."""
     of: dict[Text, list[Text | int]] | None
-    """Axis -> the values that the contrast names, of the side that is compared. None: a planned comparison."""
+    """Axis -> the values that the contrast names, of the side that is compared; `checkpoint` is `last` where only the
+    other side names it. None: a planned comparison."""
     against: dict[Text, list[Text | int]] | None
     """The same of the other side. None: a planned comparison."""
     of_cells: Count

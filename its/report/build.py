@@ -117,6 +117,8 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         if entry is None:
             return None
         seeds = [f"seed {cell.seed}: {percent(cell.avg)}" for cell in entry.cells] if len(entry.cells) > 1 else []
+        if len(entry.cells) == 1 < len(matrix.seeds) and entry.cells[0].train is not None:
+            seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {spread(entry).removeprefix('; ')} %"] if entry.spread else []
         return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}

@@ -119,7 +119,13 @@ def _seeds_note(matrix: Matrix) -> str:
         return ""
     seeds: Sequence[str] = [str(seed) for seed in matrix.seeds]
     what = "brackets span the intervals of all seeds" if matrix.spans else "intervals for other seeds and problems"
-    return f"mean over training seeds {', '.join(seeds)}; {what}"
+    some = " that a cell has" if any(_fewer(matrix, entry) for row in matrix.entries for entry in row) else ""
+    return f"mean over training seeds {', '.join(seeds)}{some}; {what}"
+
+
+def _fewer(matrix: Matrix, entry: Entry | None) -> bool:
+    """Whether a trained entry lacks a seed of the table."""
+    return entry is not None and entry.cells[0].train is not None and len(entry.cells) < len(matrix.seeds)
 
 
 def spread(entry: Entry) -> str:

@@ -238,11 +238,15 @@ def _comparison(read: _Measured, item: Compared) -> Comparison:
 
 def _sides(contrast: ContrastSection, cells: Sequence[Cell]) -> Sides:
     """The cells that a contrast of the recipe selects; a side that names no checkpoint is that of the last ones."""
-    sides = []
-    for side in (contrast.of, contrast.against):
-        any_checkpoint = "checkpoint" in side.given()
-        sides.append([cell for cell in cells if (any_checkpoint or cell.is_last) and side.matches(_axes(cell))])
-    return Sides(contrast.name, sides[0], sides[1], contrast.of.given(), contrast.against.given())
+    sides = [contrast.of, contrast.against]
+    if any(side.checkpoint is not None for side in sides):
+        sides = [
+            side if side.checkpoint is not None else side.model_copy(update={"checkpoint": LAST}) for side in sides
+        ]
+    else:
+        cells = [cell for cell in cells if cell.is_last]
+    of, against = ([cell for cell in cells if side.matches(_axes(cell))] for side in sides)
+    return Sides(contrast.name, of, against, *(side.given() for side in sides))
 
 
 def _axes(cell: Cell) -> dict[str, Any]:
