@@ -242,11 +242,12 @@ def table_tests(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> tuple[lis
         first = table[0]
         dataset = next((cell.dataset for cell in table if cell.dataset is not None), None)
         variant = next((cell.variant for cell in table if cell.dataset is not None), None)
+        problems = {name: cell_means(members, "by_problem") for name, members in own.items()}
         means: dict[tuple[str, tuple[int, ...]], NDArray[np.float64]] = {}
         compared: list[tuple[str, str]] = []
         seeds: list[list[int]] = []
         for one, other in pairs:
-            paired(cell_means(own[one], "by_problem"), cell_means(own[other], "by_problem"), one, other)
+            paired(problems[one], problems[other], one, other)
             shared = _shared_seeds(own[one], own[other])
             if not shared:
                 what = f"{table_name(first.model, dataset, variant)}: {one} - {other}"

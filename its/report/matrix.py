@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, listed, mean, table_title
 from its.report.numbers import percent
 from its.results import CheckpointSpread, PairResult
+
+LAST = "last"
+"""The checkpoint at the end of a training."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Entry:
 class Matrix:
     """The train x test table of one (benchmark, model, dataset, variant), of last checkpoints and base.
 
-    `entries[row][column]` is None where not measured.
+    `entries[row][column]` is None where not measured. `saved_at` is the latest checkpoint that was measured where no
+    last one was, else None.
     """
 
     benchmark: str
@@ -48,6 +53,7 @@ class Matrix:
     model: str
     dataset: str | None
     variant: str | None
+    saved_at: str | None
     rows: Sequence[str | None]
     columns: Sequence[str]
     entries: Sequence[Sequence[Entry | None]]
@@ -60,7 +66,8 @@ class Matrix:
     def title(self) -> str:
         if self.dataset is None:
             return f"{self.model}, untrained"
-        return table_title(self.model, self.dataset, self.variant, " trained on ")
+        title = table_title(self.model, self.dataset, self.variant, " trained on ")
+        return title if self.saved_at is None else f"{title}, checkpoint {self.saved_at}"
 
     @property
     def seeds(self) -> list[int]:
@@ -80,7 +87,7 @@ class Matrix:
 
 def matrices(study: ReportData) -> list[Matrix]:
     """One per (benchmark, model, dataset, variant), in the order of the design; base is in each one of its model."""
-    cells, design = [cell for cell in study.cells if cell.saved_at in (None, "last")], study.design
+    cells, design = study.cells, study.design
 
     def ordered(key: str, found: Sequence[str | None]) -> list[str | None]:
         return distinct([*(design.get(key) or []), *found])
@@ -104,7 +111,7 @@ def matrices(study: ReportData) -> list[Matrix]:
                 if (dataset, variant) in found
             ]
             for dataset, variant in tables or ([(None, None)] if base else []):
-                own = [cell for cell in trained if (cell.dataset, cell.variant) == (dataset, variant)]
+                own, saved_at = _latest([c for c in trained if (c.dataset, c.variant) == (dataset, variant)])
                 rows = ([None] if base else []) + [t for t in trains if t and any(c.train == t for c in own)]
                 columns = [t for t in tests if t is not None and any(c.test == t for c in [*base, *own])]
                 entries = [
@@ -115,8 +122,19 @@ def matrices(study: ReportData) -> list[Matrix]:
                     for row in rows
                 ]
                 first = here[0]
-                out.append(Matrix(first.benchmark, first.role, first.model, dataset, variant, rows, columns, entries))
+                out.append(
+                    Matrix(first.benchmark, first.role, first.model, dataset, variant, saved_at, rows, columns, entries)
+                )
     return out
+
+
+def _latest(cells: Sequence[ReportedCell]) -> tuple[list[ReportedCell], str | None]:
+    """The cells of last checkpoints; where there is none, those of the latest one, and which it is."""
+    last = [cell for cell in cells if cell.saved_at in (None, LAST)]
+    if last or not cells:
+        return last, None
+    latest = max((str(cell.saved_at) for cell in cells), key=Fraction)
+    return [cell for cell in cells if cell.saved_at == latest], latest
 
 
 def _entry(cells: Sequence[ReportedCell], train: str | None, test: str, pair: PairResult | None) -> Entry | None:

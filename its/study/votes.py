@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from its.recipe.schema import DEFAULT_VARIANT, LAST
@@ -47,29 +47,30 @@ class Vote:
         """The test strategy of all members; None if they differ."""
         return _one([test for _, _, test in self.cells])
 
-    def on(self, benchmark: str) -> Vote:
-        """The same vote on another benchmark."""
-        return replace(self, cells=[(checkpoint, benchmark, test) for checkpoint, _, test in self.cells])
-
 
 def benchmark_votes(study: Study, benchmark: str) -> list[Vote]:
     """Every vote of a benchmark of the design: those of each model, dataset and variant, then the named ones.
 
     Only cells of the design vote. A named vote that lacks one of them on this benchmark is left out.
     """
-    here = study.cells(benchmark)
-    return [*_default(study, benchmark, here), *_named(study, benchmark, here), *_strategies(study, benchmark, here)]
+    return _votes(study, benchmark, study.cells(benchmark))
 
 
 def pool_votes(study: Study, pool: str) -> list[Vote]:
-    """Every vote that each benchmark of a pool has with the same members, on the pool."""
+    """Every vote of a pool of benchmarks: of the cells that all of them have. Its members have a vote on each, too."""
     first, *others = (
-        {vote.key: vote.on(pool) for vote in benchmark_votes(study, name)} for name in study.recipe.measure.pool[pool]
+        [(checkpoint, pool, test) for checkpoint, _, test in study.cells(name)]
+        for name in study.recipe.measure.pool[pool]
     )
-    return [vote for key, vote in first.items() if all(votes.get(key) == vote for votes in others)]
+    everywhere = set(first).intersection(*others)
+    return _votes(study, pool, [cell for cell in first if cell in everywhere])
 
 
-def _default(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]:
+def _votes(study: Study, benchmark: str, here: Sequence[Cell]) -> list[Vote]:
+    return [*_default(study, here), *_named(study, benchmark, here), *_strategies(study, here)]
+
+
+def _default(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
     """The last checkpoints of a model, dataset and variant under each test strategy; none where only one would vote."""
     design = study.recipe.design
     everyone = study.recipe.vote.members == "all"
@@ -106,15 +107,15 @@ def _named(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]
             yield Vote(f"{name}, ensemble@{len(wanted)}", name, name, [known[member] for member in wanted])
 
 
-def _strategies(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]:
+def _strategies(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
     """The votes of `vote.strategies`, for each checkpoint that was evaluated under all of them."""
-    tests: dict[Checkpoint, set[str]] = {}
-    for checkpoint, _, test in here:
-        tests.setdefault(checkpoint, set()).add(test)
+    found: dict[Checkpoint, dict[str, Cell]] = {}
+    for cell in here:
+        found.setdefault(cell[0], {})[cell[2]] = cell
     for name, wanted in study.recipe.vote.strategies.items():
-        for checkpoint, found in tests.items():
-            if found >= set(wanted):
-                cells = [(checkpoint, benchmark, test) for test in wanted]
+        for checkpoint, own in found.items():
+            if own.keys() >= set(wanted):
+                cells = [own[test] for test in wanted]
                 title = f"{name}, strategies@{len(wanted)}, {checkpoint.name}"
                 yield Vote(title, f"{name}/{checkpoint.name}", None, cells, name)
 

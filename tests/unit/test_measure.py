@@ -48,7 +48,7 @@ class Written:
         write_json(self.study.sessions_path(), {c.name: settings for c in self.study.checkpoints()})
 
     def queries(self, name: str, strategy: str) -> list[Query]:
-        """The rows of a dataset under a train strategy, two for each letter of its name."""
+        """The rows of a dataset under a train strategy: 10 of the first of the design, 20 of the second, ..."""
         turns = [Message(role="user", content="x")]
         return [
             Query(
@@ -58,7 +58,7 @@ class Written:
                 messages=turns,
                 solution="1",
             )
-            for i in range(2 * len(name))
+            for i in range(10 * (1 + self.study.recipe.design.datasets.index(name)))
         ]
 
     def write(
