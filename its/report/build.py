@@ -19,7 +19,6 @@ from its.report.grouping import distinct, grouped, table_title
 from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, contrast_text, headline_sentences, unmatched_text
-from its.report.tables import spread
 from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
@@ -120,7 +119,7 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         if len(entry.cells) == 1 < len(matrix.seeds) and entry.cells[0].train is not None:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
-        over = [f"over checkpoints {spread(entry).removeprefix('; ')} %"] if entry.spread else []
+        over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
         return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
 
     return {

@@ -28,6 +28,12 @@ class Entry:
     spread: CheckpointSpread | None = None
 
     @property
+    def over_checkpoints(self) -> str:
+        """`33 to 37`, in percent: the range over checkpoints near the end; empty where only the last was evaluated."""
+        found = self.spread
+        return "" if found is None else f"{100 * found.lowest:.0f} to {100 * found.highest:.0f}"
+
+    @property
     def avg(self) -> float:
         return mean(cell.avg for cell in self.cells)
 

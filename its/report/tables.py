@@ -30,7 +30,7 @@ def text_table(study: ReportData) -> str:
         grid = [["train \\ test", *matrix.columns]]
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
             shown = [
-                f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]{spread(e)}" if e else "-" for e in entries
+                f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]{_spread(e)}" if e else "-" for e in entries
             ]
             grid.append([name or "base", *shown])
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
@@ -65,7 +65,7 @@ def markdown_table(study: ReportData) -> str:
         lines.append("|" + "---|" + "---:|" * len(matrix.columns))
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
             shown = [
-                f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]{spread(e)}" if e else "" for e in entries
+                f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]{_spread(e)}" if e else "" for e in entries
             ]
             lines.append("| " + " | ".join([_markdown(name or "base"), *shown]) + " |")
         for note in (_seeds_note(matrix), _spread_note(matrix), fallback_note(matrix)):
@@ -128,10 +128,8 @@ def _fewer(matrix: Matrix, entry: Entry | None) -> bool:
     return entry is not None and entry.cells[0].train is not None and len(entry.cells) < len(matrix.seeds)
 
 
-def spread(entry: Entry) -> str:
-    """`; 33 to 37`: the range over checkpoints near the end; empty where only the last one was evaluated."""
-    found = entry.spread
-    return "" if found is None else f"; {100 * found.lowest:.0f} to {100 * found.highest:.0f}"
+def _spread(entry: Entry) -> str:
+    return f"; {entry.over_checkpoints}" if entry.spread else ""
 
 
 def _spread_note(matrix: Matrix) -> str:
@@ -158,4 +156,4 @@ def _latex_mean(entry: Entry | None) -> str:
 def _latex_bounds(entry: Entry | None) -> str:
     if entry is None:
         return ""
-    return rf"{{\scriptsize [{100 * entry.low:.1f}, {100 * entry.high:.1f}]{spread(entry)}}}"
+    return rf"{{\scriptsize [{100 * entry.low:.1f}, {100 * entry.high:.1f}]{_spread(entry)}}}"
