@@ -63,13 +63,13 @@ from its.results import (
     Votes,
     write_results,
 )
-from its.rows import raise_faults, read_json, read_rows
+from its.rows import count_lines, raise_faults, read_json, read_rows
 from its.seeds import derive_seed
 from its.strategies.members import letter
 from its.study.study import Cell as StudyCell
 from its.study.study import Checkpoint, Study, split_query_id
 from its.study.votes import Vote, benchmark_votes, pool_votes
-from its.types import FALLBACK_RULES, Query, Response, Verdict, VerdictName
+from its.types import FALLBACK_RULES, Response, Verdict, VerdictName
 
 REMEDY = "`dvc repro` writes the rows of data/responses and data/verdicts again"
 Ballots = dict[str, dict[tuple[str | None, VerdictName], int]]
@@ -285,7 +285,7 @@ def _rows_of(study: Study) -> dict[tuple[str, str], int]:
     if len(study.recipe.design.datasets) < 2:
         return {}
     return {
-        (name, strategy): sum(1 for _ in read_rows(study.queries_path("train", name, strategy), Query))
+        (name, strategy): count_lines(study.queries_path("train", name, strategy))
         for side, name, strategies in study.sets()
         if side == "train"
         for strategy in strategies
