@@ -50,9 +50,10 @@ class Match:
         return list(found.values())
 
     def by_seed(self) -> Iterator[Match]:
-        """The groups of each training seed: what is one row of a contrast over seeds."""
-        for seed in dict.fromkeys(group.seed for group in self.groups):
-            yield Match([group for group in self.groups if group.seed == seed], 0)
+        """The groups of each training seed, and in each those of base alone: one row of a contrast over seeds."""
+        seeds: list[int | None] = [*dict.fromkeys(group.seed for group in self.groups if group.seed is not None)]
+        for seed in seeds or [None]:
+            yield Match([group for group in self.groups if group.seed in (None, seed)], 0)
 
     def means(self, side: int, what: str) -> dict[str, float]:
         """The mean of a value by problem over the cells of a side, each group weighing the same.

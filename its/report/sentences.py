@@ -201,7 +201,7 @@ def _strategy_votes(rows: Sequence[VoteResult]) -> list[str]:
 
 
 def _not_possible(rows: Sequence[NotPossible]) -> list[str]:
-    """What was asked for and has no result; comparisons of single pairs are counted."""
+    """What the recipe wants and the cells do not allow; comparisons of single pairs are counted."""
     out = []
     if named := [row for row in rows if row.kind != "cells"]:
         where = f" on {named[0].benchmark}" if named[0].benchmark is not None else ""

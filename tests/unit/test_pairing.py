@@ -98,6 +98,8 @@ def _rows(of: Sequence[Cell], against: Sequence[Cell], axes: Sequence[str]) -> t
         taken |= {id(cell) for cell in here}
         first, second = (np.mean([cell.means_P for cell in side], axis=0) for side in sides)
         rows.setdefault(wanted.get("seed"), []).append(first - second)
+    base = rows.pop(None, [])  # without a seed: with each
+    rows = {seed: [*several, *base] for seed, several in rows.items()} or ({None: base} if base else {})
     return {seed: np.mean(several, axis=0) for seed, several in rows.items()}, taken
 
 
