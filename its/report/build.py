@@ -18,7 +18,7 @@ from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, table_title
 from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
-from its.report.sentences import FEW_PROBLEMS, contrast_text, headline_sentences, unmatched_text
+from its.report.sentences import FEW_PROBLEMS, contrast_text, headline_sentences, pool_text, unmatched_text
 from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
@@ -94,7 +94,7 @@ def page_values(study: ReportData) -> dict[str, Any]:
         explain=BLOCKS,
         bars=_bars(study.comparisons),
         contrasts=[(contrast_text(row), unmatched_text(row)) for row in study.comparisons],
-        not_possible=[(row.benchmark or "choice of a pair", row.name, row.reason) for row in study.not_possible],
+        not_possible=_not_possible(study),
         controls=any("C" in row.block for row in study.blocks),
         curve_charts=curve_charts(study),
         test_groups=_test_groups(study.tests),
@@ -177,6 +177,12 @@ def _test_groups(tests: Sequence[CellTest]) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _not_possible(study: ReportData) -> list[tuple[str, str, str]]:
+    """(benchmark, what, why) of what the recipe wants and the cells do not allow."""
+    pooled = [(pool.name, "the pool", f"it is without {pool_text(pool)}") for pool in study.pools if pool.left_out]
+    return [*pooled, *((row.benchmark or "choice of a pair", row.name, row.reason) for row in study.not_possible)]
 
 
 def _interval_name(study: ReportData) -> str:

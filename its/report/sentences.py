@@ -8,9 +8,21 @@ from its.report.data import ReportData
 from its.report.grouping import distinct, grouped, listed, table_title
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
-from its.results import CellTest, ChosenPair, Comparison, HeldOutChoice, NotPossible, TokenComparison, VoteResult
+from its.results import (
+    CellTest,
+    ChosenPair,
+    Comparison,
+    HeldOutChoice,
+    NotPossible,
+    PoolResult,
+    TokenComparison,
+    VoteResult,
+)
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
+
+MOST_NAMED = 3
+"""Cells that a sentence names."""
 
 
 def headline_sentences(study: ReportData) -> list[str]:
@@ -24,6 +36,7 @@ def headline_sentences(study: ReportData) -> list[str]:
         return ["Nothing was measured: the study has no cells."]
     out = [_training(matrix, study) for matrix in included]
     out += _fallback(included)
+    out += [f"The pool {pool.name} is without {pool_text(pool)}." for pool in study.pools if pool.left_out]
     out += selection_sentences(study.selection, study.nested)
     out += _not_possible([row for row in study.not_possible if row.benchmark is None])
     for benchmark in distinct(m.benchmark for m in included):
@@ -223,6 +236,14 @@ def contrast_text(row: Comparison) -> str:
     if row.of is None or row.against is None:
         return ""
     return f"{_side(row.of)} against {_side(row.against)}"
+
+
+def pool_text(pool: PoolResult) -> str:
+    """The cells that a pool does not have, as far as a line takes them."""
+    several, more = pool.left_out[:MOST_NAMED], len(pool.left_out) - MOST_NAMED
+    named = ", ".join(several) + (f" and {more} more" if more > 0 else "")
+    where = listed(pool.benchmarks)
+    return f"{len(pool.left_out)} cells that were not measured on all of {where} ({named})"
 
 
 def unmatched_text(row: Comparison) -> str:

@@ -291,6 +291,10 @@ def test_the_page_shows_what_was_varied(written: Written) -> None:
     ):
         assert words in page, words
     said = " ".join(headline_sentences(found))
+    left = (
+        "The pool both is without 18 cells that were not measured on all of easy and hard (large-more-none-1/advice, "
+    )
+    assert left in said and said.count(" and 15 more).") == 1
     assert "size (dataset more against dataset sums; 15 cells without a partner left out) = " in said
     assert "middle (checkpoint 1/3 against checkpoint last) = -" in said
     assert "Not possible on easy: lost (no cell matches `of`)." in said
