@@ -284,7 +284,7 @@ def test_the_page_shows_what_was_varied(written: Written) -> None:
         "15 cells without a partner left out",
         "<li>easy: lost: no cell matches `of`</li>",
         "easy, large on sums, variant slow: share of the training&#39;s steps",
-        "easy, large on datasets: rows trained on",
+        "easy, large on several datasets: rows trained on",
         "easy, large on more: responses that vote",
         "team, strategies@2, large-base",
         "<dt>except</dt><dd>dataset more, variant slow; train half, seed 2; train none, test advice, benchmark hard<",
