@@ -12,6 +12,7 @@ is generated from it (`python tests/results_reference.py`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,14 @@ def _text(value: str) -> str:
     return value
 
 
+def _checkpoint(value: str) -> str:
+    if not re.fullmatch("last|[1-9][0-9]?/[1-9][0-9]?", value):
+        raise PydanticCustomError("checkpoint", "`last` or a share of the steps such as `1/3` is expected")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_text)]
+SavedAt = Annotated[str, AfterValidator(_checkpoint)]
 Share = Annotated[float, AfterValidator(_share), Field(json_schema_extra={"format": "share"})]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -89,7 +97,7 @@ class CellResult(_Model):
     """The variant of the training; `default` is `train` without a variant's settings. None: base."""
     seed: int | None
     """The training seed. None: base."""
-    saved_at: Text | None
+    saved_at: SavedAt | None
     """`last`, or the share of its steps after which an earlier checkpoint was saved (`1/3`). None: base."""
     benchmark: Text
     """The benchmark's name in the recipe, or that of a pool."""

@@ -107,7 +107,7 @@ def curve_charts(study: ReportData) -> list[dict[str, Any]]:
             }
             for curve in curves
         ]
-        table = table_title(model, dataset, variant) if axis != "rows" else table_title(model, "several datasets", variant)
+        table = table_title(model, "several datasets" if axis == "rows" else dataset, variant)
         charts.append(
             {
                 "title": f"{benchmark}, {table}: {ACROSS[axis]}",

@@ -128,6 +128,12 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
         ("cells.json", ("cells", 0, "avg"), float("nan"), "`cells[0].avg` is NaN: a share is between 0 and 1"),
         (
             "cells.json",
+            ("cells", 0, "saved_at"),
+            "1/0",
+            "`cells[0].saved_at` is '1/0': `last` or a share of the steps such as `1/3` is expected",
+        ),
+        (
+            "cells.json",
             ("cells", 0, "block"),
             "nn",
             "`cells[0].block` is 'nn': input should be 'base', 'NN', 'NX', 'XN', 'XX', 'NC', 'CN', 'XC', 'CX' or 'CC'",
