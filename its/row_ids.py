@@ -1,7 +1,7 @@
 """The ids of rows, and which row an id from a user refers to.
 
     PROBLEM, SET/PROBLEM                      a problem
-    SET/PROBLEM/STRATEGY                      a query, or a training row
+    SET/PROBLEM/STRATEGY                      a query, or a training row; of a union SET/PROBLEM/UNION+MEMBER
     CHECKPOINT/SET/PROBLEM/STRATEGY/SAMPLE    a response and its verdict
     CHECKPOINT                                a checkpoint
 
@@ -22,7 +22,10 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class SetIds:
-    """A problem set: its side, the ids of its problems, and the strategies for which it has queries."""
+    """A problem set: its side, the ids of its problems, and the strategies for which it has queries.
+
+    A union is there by the names of its rows, `UNION+MEMBER`; `SET/PROBLEM/UNION` means all of them.
+    """
 
     side: Literal["train", "test"]
     problem_ids: Collection[str]
@@ -59,12 +62,14 @@ def find_target(
     samples: Callable[[str, str], int],
     checkpoint: str | None = None,
     sample: int | None = None,
+    cells: Collection[tuple[str, str, str]] | None = None,
 ) -> Target:
     """The row that an id refers to.
 
     Args:
         samples: responses per query, of a checkpoint on a benchmark.
         checkpoint, sample: of the response, if the id names a query.
+        cells: (checkpoint, benchmark, test strategy) of those that have responses. None: all.
 
     Raises:
         DataError: if no row has this id (names the nearest), or several rows have it (names all).
@@ -74,7 +79,7 @@ def find_target(
     found = list(_matches(text, sets, checkpoints))
     if checkpoint is not None or sample is not None:
         found = [target for item in found for target in _narrowed(item, checkpoint, sample)]
-    found = list(dict.fromkeys(full for item in found for full in _completed(item, checkpoints, samples)))
+    found = list(dict.fromkeys(full for item in found for full in _completed(item, checkpoints, samples, cells)))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -98,7 +103,9 @@ def _matches(text: str, sets: Mapping[str, SetIds], checkpoints: Sequence[str]) 
         if named is None and inside in ids.problem_ids:
             yield Target("problem", ids.side, name, inside)
         for strategy in ids.strategies:
-            parts = re.fullmatch(rf"(.+)/{re.escape(strategy)}(?:/(\d{{1,9}}))?", inside, re.DOTALL)
+            union, plus, member = strategy.partition("+")
+            name_of = re.escape(union) + (f"(?:{re.escape(plus + member)})?" if plus else "")
+            parts = re.fullmatch(rf"(.+)/{name_of}(?:/(\d{{1,9}}))?", inside, re.DOTALL)
             if parts is None or parts[1] not in ids.problem_ids:
                 continue
             sample = None if parts[2] is None else int(parts[2])
@@ -124,12 +131,19 @@ def _narrowed(target: Target, checkpoint: str | None, sample: int | None) -> Ite
     )
 
 
-def _completed(target: Target, checkpoints: Sequence[str], samples: Callable[[str, str], int]) -> Iterator[Target]:
-    """A response without a checkpoint or sample stands for all of them; a sample beyond the design's for none."""
+def _completed(
+    target: Target,
+    checkpoints: Sequence[str],
+    samples: Callable[[str, str], int],
+    cells: Collection[tuple[str, str, str]] | None,
+) -> Iterator[Target]:
+    """A response without a checkpoint or sample stands for all of them; one beyond the design's for none."""
     if target.kind != "response":
         yield target
         return
     for checkpoint in checkpoints if target.checkpoint is None else [target.checkpoint]:
+        if cells is not None and (checkpoint, str(target.set_name), str(target.strategy)) not in cells:
+            continue
         indexes = range(samples(checkpoint, str(target.set_name)))
         for index in indexes if target.sample is None else [target.sample] if target.sample in indexes else []:
             yield replace(target, checkpoint=checkpoint, sample=index)

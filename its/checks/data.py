@@ -25,12 +25,14 @@ class DataCheck:
     """What the rows of recipes are found to be.
 
     `denominators` are those of the benchmarks that were read and of which rules took rows out, by file of the recipe
-    and name; `notes` are of references that answers are compared with as text.
+    and name; `notes` are of references that answers are compared with as text; `sizes` are the numbers of problems of
+    benchmarks that were read and curated, by file and name.
     """
 
     faults: list[Fault] = field(default_factory=list)
     denominators: dict[Path, dict[str, Any]] = field(default_factory=dict)
     notes: dict[Path, list[str]] = field(default_factory=dict)
+    sizes: dict[Path, dict[str, int]] = field(default_factory=dict)
 
 
 def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str]) -> Recipe:
@@ -59,6 +61,8 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
                 out.faults += found.faults
                 if found.note is not None:
                     out.notes.setdefault(document.path, []).append(found.note)
+                if found.size is not None:
+                    out.sizes.setdefault(document.path, {})[name] = found.size
                 if found.denominator is not None:
                     out.denominators.setdefault(document.path, {})[name] = found.denominator
     return out
@@ -83,6 +87,7 @@ class _SetCheck:
     faults: Sequence[Fault] = ()
     denominator: dict[str, Any] | None = None
     note: str | None = None
+    size: int | None = None
 
 
 def _set_checked(
@@ -108,7 +113,8 @@ def _set_checked(
     as_text = compared_as_text(problems, declared.answer)
     note = f"{section}.{name}: {as_text_note(as_text)}" if as_text else None
     counted = denominator([asdict(step) for step in steps]) if steps else {}
-    return _SetCheck(denominator=counted if counted.get("out") else None, note=note)
+    size = len(problems) if steps else None
+    return _SetCheck(denominator=counted if counted.get("out") else None, note=note, size=size)
 
 
 def _untold(model: str, text: str) -> int:

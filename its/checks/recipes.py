@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from its.checks.data import check_data, preset_notes
 from its.checks.engine import engine_faults
+from its.checks.sizes import set_sizes
 from its.checks.train import train_faults
 from its.checks.untracked import untracked_files, unwatched_models
 from its.errors import Fault, FaultsError, ItsError, MissingError
@@ -20,6 +21,7 @@ from its.recipe.load import validate
 from its.recipe.schema import Recipe
 from its.recipe.template_checks import template_notes
 from its.recipe.trust import allowances
+from its.study.counts import Counts, study_counts
 from its.study.study import Study, cell_name
 
 MOST_NAMED = 10
@@ -49,6 +51,8 @@ class CheckedRecipe:
     denominators: dict[str, dict[str, Any]]
     """By name of a benchmark that was read, if rules remove rows of it."""
     remarks: Remarks
+    counts: Counts
+    """What it takes: trainings, cells and requests."""
     cells: Sequence[str] = ()
     """Names of its cells, `CHECKPOINT/BENCHMARK/STRATEGY`, if they were requested."""
 
@@ -117,6 +121,7 @@ def check_recipes(
                 allowances(document.values, template_code(project, recipe.train)),
                 data.denominators.get(document.path, {}),
                 recipe_remarks(project, recipe, data.notes.get(document.path, [])),
+                recipe_counts(project, recipe, data.sizes.get(document.path)),
                 tuple(cell_name(cell) for cell in Study(project, recipe).cells()) if cells else (),
             )
             for document, recipe in valid
@@ -132,6 +137,15 @@ def recipe_remarks(project: Path, recipe: Recipe, notes: Sequence[str] = ()) -> 
     """
     lines = [*notes, *preset_notes(recipe), *template_notes(recipe)]
     return Remarks(lines, untracked_files(project, recipe), unwatched_models(recipe))
+
+
+def recipe_counts(project: Path, recipe: Recipe, read: Mapping[str, int] | None = None) -> Counts:
+    """What a valid recipe takes, before anything is prepared.
+
+    Args:
+        read: the numbers of problems of sets that were read just now.
+    """
+    return study_counts(Study(project, recipe), set_sizes(project, recipe, read))
 
 
 def remark_lines(remarks: Sequence[Remarks]) -> list[str]:

@@ -11,12 +11,12 @@ from its.shown import shown
 @click.command()
 @click.option("--dry-run", is_flag=True, help="List what would be removed; remove nothing.")
 def prune(dry_run: bool) -> None:
-    """Remove checkpoints that left the design.
+    """Remove trainings that left the design.
 
-    DVC keeps the outputs of a matrix that shrinks. This removes models/CHECKPOINT and its files under results/ if the
-    design has no such checkpoint. It keeps and lists models that `train` did not write, models that recipes name, and
-    everything in a linked folder. Of a symbolic link only the link is removed. The ITS home keeps trained models
-    and responses.
+    DVC keeps the outputs of a matrix that shrinks. This removes models/MODEL-DATASET-STRATEGY-SEED, with the variants
+    and earlier checkpoints in it, and its files under results/ if the design trains no such combination. It keeps and
+    lists models that `train` did not write, models that recipes name, and everything in a linked folder. Of a symbolic
+    link only the link is removed. The ITS home keeps trained models and responses.
 
     \b
     Reads   params.yaml, recipes/
@@ -32,4 +32,4 @@ def prune(dry_run: bool) -> None:
     for path, why in left.items():
         click.echo(shown(f"kept {path}: {why}"), err=True)
     if not removed and not left:
-        click.echo("nothing to remove: every checkpoint is in the design")
+        click.echo("nothing to remove: every training is in the design")

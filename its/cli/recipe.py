@@ -91,7 +91,10 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
     runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known faults of a
     preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm against
     vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's schema, in
-    Axolotl's. No GPU is needed. --cells lists the cells of each recipe as CHECKPOINT/BENCHMARK/STRATEGY.
+    Axolotl's. No GPU is needed.
+
+    Of each recipe its trainings, cells and requests to models are counted; of a set whose size is not known yet, per
+    problem. --cells lists the cells as CHECKPOINT/BENCHMARK/STRATEGY.
 
     \b
     Reads   params.yaml, recipes/, data/sources/, model folders
@@ -111,6 +114,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
             "untracked": {item.name: item.remarks.untracked for item in found.recipes},
             "benchmarks": {item.name: item.denominators for item in found.recipes},
             "notes": {item.name: item.remarks.notes for item in found.recipes},
+            "counts": {item.name: item.counts.as_json() for item in found.recipes},
             "cells": {item.name: item.cells for item in found.recipes},
         }
         valid = [item.name for item in found.recipes]
@@ -122,6 +126,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
             echo(f"  {line}")
         for benchmark, counts in item.denominators.items():
             echo(f"  {benchmark}: {told_denominator(counts)}")
+        for line in item.counts.lines():
+            echo(f"  {line}")
         if cells:
             echo(f"  {len(item.cells)} cells:")
             for cell in item.cells:
@@ -137,6 +143,7 @@ def use(name: str, force: bool) -> None:
 
     Refuses if changes made in params.yaml would be lost (editing the recipe's
     file is not such a change). Records what it wrote, to detect later changes.
+    Prints how many trainings, cells and requests to models the study takes.
 
     \b
     Reads   recipes/NAME.yaml
@@ -145,13 +152,15 @@ def use(name: str, force: bool) -> None:
     """
     from its.checks.committed import recipe_committed_with_params
     from its.checks.data import data_checked
-    from its.checks.recipes import recipe_remarks, remark_lines
+    from its.checks.recipes import recipe_counts, recipe_remarks, remark_lines
     from its.recipe.apply import recipe_path, use_recipe
 
     project = _project()
     path = recipe_path(project, name)
     chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
+    for line in recipe_counts(project, chosen).lines():
+        echo(f"  {line}")
     _echo_notes(remark_lines([recipe_remarks(project, chosen)]))
 
 

@@ -49,7 +49,8 @@ def show_row(study: Study, name: str, number: int) -> ShownRow:
     """A row of the training of a checkpoint.
 
     Args:
-        name: `MODEL-DATASET-STRATEGY-SEED`.
+        name: `MODEL-DATASET-STRATEGY-SEED`, whose rows its variants and earlier checkpoints share, or that of one of
+            these.
         number: of the row in its file, from 1.
 
     Raises:
@@ -100,10 +101,13 @@ def show_row(study: Study, name: str, number: int) -> ShownRow:
 
 
 def _checkpoint(study: Study, name: str) -> Checkpoint:
-    known = {checkpoint.name: checkpoint for checkpoint in study.checkpoints()}
+    checkpoints = study.checkpoints()
+    known = {checkpoint.name: checkpoint for checkpoint in checkpoints}
     trained = [each for each, checkpoint in known.items() if checkpoint.train is not None]
     if name in trained:
         return known[name]
+    if (same := next((item for item in checkpoints if item.train and item.combination == name), None)) is not None:
+        return same  # the design has only variants or earlier checkpoints of it
     if name in known or name.removesuffix("-base") in study.recipe.models:
         raise DataError(f"`{name}` is not trained, so it has no rows", f"trained: {', '.join(trained[:10])}")
     close = nearest(name, trained) or trained[:10]

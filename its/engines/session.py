@@ -135,6 +135,14 @@ class Session:
         """Whether the running engine serves the model."""
         return self._engine is not None and model in self._serves
 
+    def engine_index(self, model: str) -> int:
+        """Which of the session's engines serves a model, counted in the order of their first models.
+
+        Requests in this order start each engine once: a full checkpoint and an adapter have different engines.
+        """
+        found = (index for index, group in enumerate(self._groups) if any(item.name == model for item in group))
+        return next(found, 0)  # replay has no engine
+
     def split_group(self, model: str) -> None:
         """Give every model of this one's group its own engine."""
         self._close_engine()

@@ -7,20 +7,22 @@ puts in place of what the schema refuses.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from its.errors import did_you_mean, nearest
 from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
+from its.recipe.contrast_checks import contrast_faults, pool_faults
+from its.recipe.design_checks import design_faults, laid_out
 from its.recipe.launcher import started_processes
+from its.recipe.names import undeclared
+from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
-from its.recipe.schema import DERIVED
+from its.recipe.solution_checks import solution_faults, teacher_of
 from its.recipe.source_checks import source_faults
+from its.recipe.strategy_checks import strategy_faults
 from its.recipe.template_checks import Templates, named_template_faults
 from its.recipe.trust import code_faults
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
@@ -29,12 +31,6 @@ from its.secrets import secrets_in
 
 UNSEEN_KEYS = ("size", "nfiles")
 """Keys that DVC 3.67 leaves out of the key of its run cache, at any depth (`dvc/stage/cache.py`)."""
-MAX_CHECKPOINTS = 10_000
-"""Trained in one study; lists of a thousand names each would fill the memory with their product."""
-MAX_CELLS = 1_000_000
-"""Checkpoints x benchmarks x test strategies of one study; stages list them."""
-LISTED = 100
-"""Declared names that a hint lists."""
 
 
 def cross_check_faults(
@@ -45,10 +41,14 @@ def cross_check_faults(
     Args:
         unwritten: texts of templates that are not written yet, by their path.
     """
-    for check in (_names, _strategies, _train):
+    for check in (_names, strategy_faults, _train):
         yield from check(values)
     yield from source_faults(values, project)
-    for check in (_numbers, sampling_faults, vote_faults, _engine, _unseen, _secrets):
+    yield from solution_faults(values, _maps)
+    layout = laid_out(values)
+    for of_design in (design_faults, overlay_faults, pool_faults, contrast_faults, vote_faults):
+        yield from of_design(values, layout)
+    for check in (sampling_faults, _engine, _unseen, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -77,15 +77,6 @@ def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
                 yield ("train", "axolotl", key), f"`models.{name}.{given[0]}` sets it", "take one of them out"
 
 
-def _known(name: Any, location: Location, registry: Mapping[str, Any], word: str) -> Iterator[Found]:
-    if isinstance(name, str) and name not in registry:
-        listed = list(islice(registry, LISTED))  # to search more would take seconds
-        known = ", ".join(f"`{item}`" for item in listed) or "none"
-        known += f" and {len(registry) - LISTED} more" if len(registry) > LISTED else ""
-        hint = did_you_mean(nearest(name, listed), f"declared: {known}")
-        yield location, f"`{dotted(location)}`: {word} `{name}` is not declared", hint
-
-
 def _names(values: Mapping[str, Any]) -> Iterator[Found]:
     design = table_at(values, "design")
     for key, registry, word in (
@@ -98,24 +89,24 @@ def _names(values: Mapping[str, Any]) -> Iterator[Found]:
         declared, before = table_at(values, registry), set()
         for index, name in enumerate(list_at(design, key)):
             if values.get(registry) is not REFUSED:
-                yield from _known(name, ("design", key, index), declared, word)
+                yield from undeclared(name, ("design", key, index), declared, word)
             if name in before and isinstance(name, str):
                 yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
             before.add(name)
-    if "base" in table_at(values, "strategies"):
-        yield ("strategies", "base"), "`base` is the untrained model in tables", "give the strategy another name"
     seeds = [seed for seed in list_at(design, "seeds") if seed is not REFUSED]
     if len(set(seeds)) < len(seeds):
         yield ("design", "seeds"), "`design.seeds` names a seed twice", "remove one"
     judge = table_at(table_at(values, "grading"), "judge")
-    yield from _known(table_at(values, "writer").get("model"), ("writer", "model"), table_at(values, "models"), "model")
-    yield from _known(judge.get("model"), ("grading", "judge", "model"), table_at(values, "models"), "model")
+    yield from undeclared(
+        table_at(values, "writer").get("model"), ("writer", "model"), table_at(values, "models"), "model"
+    )
+    yield from undeclared(judge.get("model"), ("grading", "judge", "model"), table_at(values, "models"), "model")
     for name, dataset in table_at(values, "datasets").items():
         if name in table_at(values, "benchmarks"):
             yield ("benchmarks", name), f"`{name}` is a dataset and a benchmark", "files are named after it: rename one"
         for index, item in enumerate(list_at(table_at(dataset, "decontamination"), "against")):
             location = ("datasets", name, "decontamination", "against", index)
-            yield from _known(item, location, table_at(values, "benchmarks"), "benchmark")
+            yield from undeclared(item, location, table_at(values, "benchmarks"), "benchmark")
     for section in ("datasets", "benchmarks"):
         for name, entry in table_at(values, section).items():
             for index, step in enumerate(list_at(entry, "filters")):
@@ -129,7 +120,7 @@ def _filter(step: Any, here: Location, entry: Mapping[str, Any], values: Mapping
     if not isinstance(step, Mapping):
         return
     if "model" in step:
-        yield from _known(step["model"], (*here, "model"), table_at(values, "models"), "model")
+        yield from undeclared(step["model"], (*here, "model"), table_at(values, "models"), "model")
     kind, least, most = step.get("name"), step.get("at_least"), step.get("at_most")
     if kind == "tokens":
         if least is None and most is None:
@@ -160,91 +151,6 @@ def _maps(entry: Mapping[str, Any], field: str) -> bool:
     return table_at(entry, "source").get("kind") == "procedural" or bool(
         declared.get(field) or (field == "reference" and declared.get("choices"))
     )
-
-
-def _strategies(values: Mapping[str, Any]) -> Iterator[Found]:
-    strategies = table_at(values, "strategies")
-    bases = {name: _basis(strategy) for name, strategy in strategies.items()}
-    for name, strategy in strategies.items():
-        if not isinstance(strategy, Mapping):
-            continue
-        here = ("strategies", name)
-        yield from _derived(name, strategy, strategies, bases)
-        persona = strategy.get("persona")
-        if not isinstance(persona, Mapping):
-            continue
-        if strategy.get("domains"):
-            for index, example in enumerate(list_at(persona, "examples")):
-                if isinstance(example, Mapping) and not example.get("domain"):
-                    location = (*here, "persona", "examples", index)
-                    yield location, f"`{dotted(location)}` needs a `domain`", "the strategy draws domains"
-        sampling = table_at(table_at(values, "writer"), "sampling")
-        if type(persona.get("count")) is int and sampling.get("temperature") == 0 and not strategy.get("domains"):
-            yield (
-                (*here, "persona", "count"),
-                f"`strategies.{name}` requests {persona['count']} personas at temperature 0: all the same",
-                "a temperature above 0, or `domains`",
-            )
-        limits = strategy.get("limits")
-        if not limits:
-            yield (
-                here,
-                f"`strategies.{name}` writes personas but has no `limits`",
-                "add `limits: {max_words: 40, checks: [empty, overlong]}`",
-            )
-        elif isinstance(limits, Mapping):
-            for check, field in (("brief", "min_words"), ("language", "language")):
-                if check in list_at(limits, "checks") and limits.get(field) is None:
-                    yield (
-                        (*here, "limits"),
-                        f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
-                        f"add `{field}:`, or take `{check}` out of `checks`",
-                    )
-            least, most = limits.get("min_words"), limits.get("max_words")
-            if isinstance(least, int) and isinstance(most, int) and least > most:
-                place = f"strategies.{name}.limits.min_words"
-                yield (
-                    (*here, "limits", "min_words"),
-                    f"`{place}` is {least}, above `max_words`, {most}",
-                    "no persona meets both: lower `min_words` or raise `max_words`",
-                )
-
-
-def _derived(
-    name: str, strategy: Mapping[str, Any], strategies: Mapping[str, Any], bases: Mapping[str, str]
-) -> Iterator[Found]:
-    """Faults of a control: one way to a persona, from another declared strategy, without a circle.
-
-    Args:
-        bases: by strategy, the one it is derived from; empty if there is none.
-    """
-    here = ("strategies", name)
-    ways = [key for key in ("persona", *DERIVED) if strategy.get(key) is not None]
-    if len(ways) > 1:
-        yield here, f"`strategies.{name}` has {' and '.join(f'`{way}`' for way in ways)}", "keep one of them"
-        return
-    for key, field in DERIVED.items():
-        other = table_at(strategy, key).get(field)
-        location = (*here, key, field)
-        yield from _known(other, location, strategies, "strategy")
-        if not isinstance(other, str) or other not in strategies:
-            continue
-        source = strategies[other]
-        if isinstance(source, Mapping) and not any(source.get(way) for way in ("persona", *DERIVED)):
-            yield location, f"`strategies.{name}`: `{other}` has no personas", "name a strategy with personas"
-        path, step = {name: None}, other
-        while step and step not in path:
-            path[step] = None
-            step = bases.get(step, "")
-        if step == name:
-            circle = " -> ".join([*path, name])
-            yield location, f"`strategies.{name}` is derived from itself: {circle}", "break the circle"
-
-
-def _basis(strategy: Any) -> str:
-    """The strategy that another one is derived from; empty if there is none."""
-    found = [table_at(strategy, key).get(field) for key, field in DERIVED.items()]
-    return next((item for item in found if isinstance(item, str)), "")
 
 
 def _train(values: Mapping[str, Any]) -> Iterator[Found]:
@@ -288,25 +194,6 @@ def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
         )
 
 
-def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
-    design = table_at(values, "design")
-    checkpoints = math.prod(len(list_at(design, key)) for key in ("models", "datasets", "train", "seeds"))
-    if checkpoints > MAX_CHECKPOINTS:
-        yield (
-            ("design",),
-            f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
-            f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
-        )
-    evaluated = checkpoints + (len(list_at(design, "models")) if design.get("base") is True else 0)
-    cells = evaluated * len(list_at(design, "benchmarks")) * len(list_at(design, "test"))
-    if checkpoints <= MAX_CHECKPOINTS and cells > MAX_CELLS:
-        yield (
-            ("design",),
-            f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
-            f"at most {MAX_CELLS}",
-        )
-
-
 def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
     engine = table_at(values, "engine")
     if engine.get("kind") == "openai" and not engine.get("openai"):
@@ -324,13 +211,15 @@ def _engine(values: Mapping[str, Any]) -> Iterator[Found]:
                     "keep that of the model: it is also written into the template that is trained",
                 )
     design = table_at(values, "design")
-    known = {str(table_at(values, "writer").get("model")), *map(str, list_at(design, "models"))}
+    writers = {str(table_at(values, "writer").get("model")), str(teacher_of(values))}
+    known = writers | set(map(str, list_at(design, "models")))
     for name in served if isinstance(served, Mapping) else ():
         if str(name).split("-")[0] not in known:
             yield (
                 ("engine", "openai", "served", name),
                 f"`engine.openai.served` names `{name}`, which is not a model or checkpoint of the design",
-                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`",
+                "for example `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` or `-1of3` behind it for a"
+                " variant or an earlier checkpoint",
             )
 
 

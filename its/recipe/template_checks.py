@@ -25,6 +25,8 @@ from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.schema import DERIVED, Recipe, Train
+from its.recipe.solution_checks import regenerating, teacher_of
+from its.recipe.strategy_checks import CONTEXTS, WAYS, members_at
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.thinking import PlainMarks
 from its.types import Problem
@@ -163,11 +165,11 @@ def _spent() -> float:
 
 def _gets_personas(strategy: Mapping[str, Any], strategies: Mapping[str, Any]) -> bool:
     """Whether there is one way to a persona, from a strategy that has some; other cases have other faults."""
-    ways = [way for way in ("persona", *DERIVED) if strategy.get(way) is not None]
-    if ways in ([], ["persona"]) or len(ways) > 1:
-        return ways == ["persona"]
+    ways = [way for way in WAYS if strategy.get(way) is not None]
+    if len(ways) != 1 or ways[0] not in DERIVED:
+        return ways in (["persona"], ["fixed"])
     source = table_at(strategies, str(table_at(strategy, ways[0]).get(DERIVED[ways[0]])))
-    return source is not strategy and any(source.get(way) is not None for way in ("persona", *DERIVED))
+    return source is not strategy and any(source.get(way) is not None for way in CONTEXTS)
 
 
 def _query(name: str, strategy: Mapping[str, Any], templates: Templates, in_prompt: bool) -> Iterator[Found]:
@@ -276,7 +278,7 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
         frame, place = (own, f"`prompt.models.{name}.system`") if "system" in own else (prompt, "`prompt.system`")
         framed = bool(frame.get("system"))
         of_system += [place] if framed else []
-        for item in map(str, [*list_at(design, "train"), *list_at(design, "test")]):
+        for item in _used(values):
             strategy = table_at(strategies, item)
             in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
             of_system += [f"`strategies.{item}`, `place: system`"] if in_system else []
@@ -293,6 +295,15 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
                 starts += (
                     [persona["start"]] if isinstance(persona.get("start"), str) and persona["start"].strip() else []
                 )
+    anew = regenerating(values)
+    if name == teacher_of(values) and name not in list_at(design, "models"):
+        prompt = table_at(values, "prompt")
+        system = {**prompt, **table_at(table_at(prompt, "models"), name)}.get("system")
+        for item in anew:
+            strategy = table_at(strategies, item)
+            in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
+            asked |= {True} if system else {True, False} if in_system else {False}
+            of_system += [f"`strategies.{item}`, whose solutions it writes"] if system or in_system else []
     if table_at(table_at(values, "grading"), "judge").get("model") == name or not (trained or asked):
         asked.add(False)
     tokens = {
@@ -300,6 +311,9 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
     }
     sets = [table_at(table_at(values, "datasets"), str(item)) for item in list_at(design, "datasets")]
     thoughts = [_has_thoughts(entry) for entry in sets]
+    if anew:  # the teacher's solutions have thoughts if it thinks, and it may not always
+        thinks = bool(table_at(table_at(table_at(values, "models"), str(teacher_of(values))), "thinking"))
+        thoughts.append(None if thinks else False)
     return ChatUse(
         trained=tuple(sorted(trained)),
         asked=tuple(sorted(asked)),
@@ -313,10 +327,16 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
     )
 
 
+def _used(values: Mapping[str, Any]) -> dict[str, None]:
+    """The strategies of the design, those of a mix or union in its place."""
+    design, strategies = table_at(values, "design"), table_at(values, "strategies")
+    names = map(str, [*list_at(design, "train"), *list_at(design, "test")])
+    return dict.fromkeys(member for name in names for member in members_at(strategies, name))
+
+
 def _in_design(values: Mapping[str, Any]) -> list[str]:
     """The strategies of the design, and those that their controls are made from."""
-    design, strategies = table_at(values, "design"), table_at(values, "strategies")
-    names = dict.fromkeys(map(str, [*list_at(design, "train"), *list_at(design, "test")]))
+    strategies, names = table_at(values, "strategies"), _used(values)
     waiting = list(names)
     while waiting:
         strategy = table_at(strategies, waiting.pop())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from its.report.data import LossStep, ReportData
+from its.report.data import LossStep, ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.numbers import ends, percent
 
@@ -32,13 +32,13 @@ class Frame:
 
 
 def loss_charts(study: ReportData) -> list[dict[str, Any]]:
-    """Loss curves as drawings, one per (model, dataset, variant): colour by train strategy, dashes by seed."""
-    known = {c.checkpoint: c for c in study.cells if c.train is not None}
+    """Loss curves as drawings, one per (model, dataset): colour by train strategy and variant, dashes by seed."""
+    known = {_training(c): c for c in study.cells if c.train is not None}
     losses = [(name, rows) for name, rows in study.losses.items() if rows]
 
     def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
         cell = known.get(item[0])
-        return (cell.model, cell.dataset, cell.variant) if cell else ()
+        return (cell.model, cell.dataset) if cell else ()
 
     charts = []
     for group, members in grouped(losses, group_of):
@@ -50,16 +50,17 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
         least, most = (f(loss for _, dots, _ in drawn for _, loss in dots) for f in (min, max))
         x_ticks, y_ticks = _ticks(0.0, last), _ticks(min(0.0, least), most)
         frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
-        trains = distinct(known[name].train if name in known else name for name, _, _ in drawn)
+        trains = distinct(_label(name, known.get(name)) for name, _, _ in drawn)
         seeds = distinct(known[name].seed if name in known else None for name, _, _ in drawn)
         series = []
         for name, dots, lost in drawn:
             cell = known.get(name)
-            label = f"train {cell.train}, seed {cell.seed}" if cell else name
+            trained = _label(name, cell)
+            label = f"train {trained}, seed {cell.seed}" if cell else name
             series.append(
                 {
                     "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
-                    "colour": trains.index(cell.train if cell else name) % 8,
+                    "colour": trains.index(trained) % 8,
                     "dash": seeds.index(cell.seed if cell else None) % 4,
                     "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),
                     "last": f"{dots[-1][1]:.3g}",
@@ -68,7 +69,7 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
             )
         charts.append(
             {
-                "title": f"Training loss of {table_title(*group) if group else 'other checkpoints'}",
+                "title": f"Training loss of {' on '.join(map(str, group)) if group else 'other checkpoints'}",
                 "series": series,
                 "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
                 "y_ticks": [(frame.y(t), f"{t:g}") for t in y_ticks],
@@ -120,6 +121,18 @@ def curve_charts(study: ReportData) -> list[dict[str, Any]]:
             }
         )
     return charts
+
+
+def _training(cell: ReportedCell) -> str:
+    """The name of a cell's training: that of its last checkpoint, without `-1of3`."""
+    return cell.checkpoint.removesuffix("-" + str(cell.saved_at).replace("/", "of"))
+
+
+def _label(name: str, cell: ReportedCell | None) -> str:
+    """The train strategy of a training, and its variant if it has one."""
+    if cell is None:
+        return name
+    return str(cell.train) if cell.variant in (None, "default") else f"{cell.train}, {cell.variant}"
 
 
 def _thin(rows: Sequence[LossStep], most: int = 300) -> tuple[list[tuple[float, float]], int]:

@@ -12,6 +12,7 @@ from its.engines.session import Session
 from its.home import STORE_FILE
 from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
+from its.recipe.schema import Sampling
 from its.rows import count_lines, read_json, read_rows, row_file, write_json
 from its.seeds import derive_seed
 from its.store import Store
@@ -29,13 +30,16 @@ def run(study: Study) -> str:
     checkpoints = study.checkpoints()
     cells = study.cells()
     wanted = _count(study, cells)  # first: without queries, no model needs to be prepared
-    design, of = study.recipe.design, study.recipe.generation.of
-    sampled = {model: [of(model, benchmark) for benchmark in design.benchmarks] for model in design.models}
+    of = study.recipe.generation.of
+    measured = dict.fromkeys((checkpoint.model, benchmark) for checkpoint, benchmark, _ in cells)
+    sampled: dict[str, list[Sampling]] = {}
+    for model, benchmark in measured:
+        sampled.setdefault(model, []).append(of(model, benchmark))
     with (
         Store(study.home / STORE_FILE) as store,
         open_serving(study, store, checkpoints, "generate", sampled) as session,
     ):
-        prompts = _prompts(study, session, checkpoints)
+        prompts = _prompts(study, session, checkpoints, cells)
         session.check = prompts.check
         _ask(study, session, cells, wanted)
         tokens, broken, total = Counter[str](), Counter[str](), 0
@@ -62,7 +66,7 @@ def _broken(counts: Mapping[str, int]) -> str:
     return f"; {sum(counts.values())} have finish_reason error ({shown}), see `its store gc --refused`"
 
 
-def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> PromptCheck:
+def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint], cells: list[Cell]) -> PromptCheck:
     """The check that every prompt is as in training, by the parity proofs of the trained checkpoints."""
     probes: dict[str, list[dict[str, Any]]] = {}
     for checkpoint in checkpoints:
@@ -74,22 +78,22 @@ def _prompts(study: Study, session: Session, checkpoints: list[Checkpoint]) -> P
             probes.setdefault(Checkpoint(checkpoint.model).name, []).extend(found)
     prompts = PromptCheck(session.models.values(), probes, fetch=study.recipe.engine.kind in OURS)
     control = control_tokens(study, session, checkpoints)
-    named: dict[str, list[str]] = {}
-    for checkpoint in checkpoints:
-        named.setdefault(checkpoint.model, []).append(checkpoint.name)
-    for benchmark in study.recipe.design.benchmarks:
-        for strategy in study.recipe.design.test:
-            path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
-            # By model: a frame of one model may have a turn that the template of another refuses.
-            chats: dict[str, list[list[dict[str, str]]]] = {model: [] for model in named}
-            for line, query in enumerate(_queries(study, benchmark, strategy), 1):
-                for model in named:
-                    chats[model].append(query.turns(model))
-                    turns = [(f"the {turn['role']} turn", turn["content"]) for turn in chats[model][-1]]
-                    if model == next(iter(named)) or query.by_model:
-                        control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
-            for model, own in chats.items():
-                prompts.learn(own, named[model])
+    named: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for checkpoint, benchmark, strategy in cells:
+        named.setdefault((benchmark, strategy), {}).setdefault(checkpoint.model, []).append(checkpoint.name)
+    for benchmark, strategy in study.pairs("test"):
+        asking = named[benchmark, strategy]
+        path = study.queries_path("test", benchmark, strategy).relative_to(study.project)
+        # By model: a frame of one model may have a turn that the template of another refuses.
+        chats: dict[str, list[list[dict[str, str]]]] = {model: [] for model in asking}
+        for line, query in enumerate(_queries(study, benchmark, strategy), 1):
+            for model in asking:
+                chats[model].append(query.turns(model))
+                turns = [(f"the {turn['role']} turn", turn["content"]) for turn in chats[model][-1]]
+                if model == next(iter(asking)) or query.by_model:
+                    control.look(f"{path}:{line}", f"`{query.query_id}`", turns)
+        for model, own in chats.items():
+            prompts.learn(own, asking[model])
     control.refuse()
     return prompts
 
@@ -112,12 +116,13 @@ def _count(study: Study, cells: list[Cell]) -> int:
 
 
 def _ask(study: Study, session: Session, cells: list[Cell], wanted: int) -> None:
+    by_engine = sorted(cells, key=lambda cell: session.engine_index(cell[0].name))
     with Progress("generate", wanted, "responses") as progress:
 
         def finished(request: Request, tokens: int) -> None:
             progress.add(tokens=tokens, note=request.model, stored=not tokens)
 
-        session.ensure((request for cell in cells for request in _requests(study, *cell)), finished)
+        session.ensure((request for cell in by_engine for request in _requests(study, *cell)), finished)
 
 
 def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Iterator[Request]:
@@ -127,11 +132,12 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
     for query in _queries(study, benchmark, strategy):
         messages = query.turns(checkpoint.model)
         for index in range(generation.n):
+            # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
             yield Request(
                 request_id=f"{checkpoint.name}/{query.query_id}/{index}",
                 messages=messages,
                 sampling=sampling,
-                seed=derive_seed(recipe.seed, "response", query.problem_id, strategy, index),
+                seed=derive_seed(recipe.seed, "response", query.problem_id, query.member or strategy, index),
                 sample_index=index,
                 model=checkpoint.name,
             )

@@ -45,7 +45,7 @@ def _judged(study: Study, judge: Judge, cells: list[Cell]) -> dict[str, Any]:
     """The judge's opinions compared with the verdicts, and their keys in the store."""
     model, marks = Checkpoint(judge.model), study.recipe.models[judge.model].thinking
     template = read_template(study.template_path(judge.template))
-    problems = {b: {p.problem_id: p for p in study.problems(b)} for b in study.recipe.design.benchmarks}
+    problems = {b: {p.problem_id: p for p in study.problems(b)} for b in {cell[1] for cell in cells}}
     requests: dict[str, Request] = {}
     for cell in cells:
         for verdict in read_rows(study.verdicts_path(*cell), Verdict):

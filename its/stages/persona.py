@@ -1,11 +1,11 @@
 """Stage `persona`: problems -> `data/personas/SET/STRATEGY.jsonl`, one engine session for all.
 
-The strategies are those of the design and those that its controls are made of.
+The strategies are those of the design, the members of its mixes and unions, and those that controls are made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,12 @@ from its.recipe.schema import PersonaRequest, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.store import Store
-from its.strategies.controls import NOT_IN_SHARE, REASONS, ROW_TOO_LONG, control_rows, with_sources
+from its.strategies.controls import NOT_IN_MIX, NOT_IN_SHARE, REASONS, ROW_TOO_LONG, control_rows, with_sources
+from its.strategies.members import problems_needed, realized
 from its.strategies.persona import (
     best_attempt,
     draw_domain,
+    fixed_text,
     has_persona,
     persona_answer,
     persona_indices,
@@ -79,6 +81,9 @@ class _Set:
     name: str
     problems: list[Problem]
     strategies: list[str]
+    needed: Mapping[str, Set[str]]
+    """By strategy, the problems that some row of the design takes its persona for."""
+    mixes: list[str]
     jobs: dict[str, list[_Job]] = field(default_factory=dict)
     rows: dict[str, list[Persona]] = field(default_factory=dict)
     left_out: Set[str] = frozenset()
@@ -93,19 +98,14 @@ def run(study: Study) -> str:
     """
     recipe = study.recipe
     too_long = long_without_persona(study)
-    sets = [
-        _Set(
-            name, study.problems(name), with_sources(strategies, recipe.strategies), left_out=too_long.get(name, set())
-        )
-        for _, name, strategies in study.sets()
-    ]
+    sets = [_set(study, name, strategies, too_long.get(name, set())) for _, name, strategies in study.sets()]
     for made in sets:
-        asked = [problem for problem in made.problems if problem.problem_id not in made.left_out]
-        made.jobs = {name: _jobs(study, made.name, name, _sharing(study, name, asked)) for name in made.strategies}
+        made.jobs = {name: _jobs(study, made.name, name, _asked(study, made, name)) for name in made.strategies}
     jobs = [job for made in sets for several in made.jobs.values() for job in several]
     cost = _write(study, jobs, "persona") if jobs else []
-    summary = []
+    summary, mixes = [], []
     for made in sets:
+        mixes += _mixes(study, made)
         index = SimilarityIndex({problem.problem_id: problem.text for problem in made.problems}, recipe.seed)
         for name in made.strategies:
             made.rows[name] = _rows(study, made, name)
@@ -114,7 +114,13 @@ def run(study: Study) -> str:
                 summary.append(_summary(study, made, name, index))
     write_json(
         study.project / "data" / "personas" / "summary.json",
-        {"rules_version": RULES_VERSION, "rules": RULES, "reasons": REASONS, "personas": summary},
+        {
+            "rules_version": RULES_VERSION,
+            "rules": RULES,
+            "reasons": {flag: why for flag, why in REASONS.items() if mixes or flag != NOT_IN_MIX},
+            "personas": summary,
+            **({"mixes": mixes} if mixes else {}),
+        },
     )
     write_json(study.results("cost", "persona.json"), cost)
     flagged = sum(item["flagged"] for item in summary if item["asked"])
@@ -125,7 +131,37 @@ def run(study: Study) -> str:
         text += (
             f"; none for {left_out} {'problem' if left_out == 1 else 'problems'}, whose rows are too long without one"
         )
-    return text
+    return "; ".join([text, *map(_told, mixes)])
+
+
+def _set(study: Study, name: str, strategies: Sequence[str], left_out: Set[str]) -> _Set:
+    declared, problems = study.recipe.strategies, study.problems(name)
+    ids = [problem.problem_id for problem in problems]
+    return _Set(
+        name,
+        problems,
+        with_sources(strategies, declared),  # before `problems_needed`, which would not end on a circle
+        needed=problems_needed(declared, strategies, ids, study.recipe.seed),
+        mixes=[item for item in strategies if declared[item].mix is not None],
+        left_out=left_out,
+    )
+
+
+def _mixes(study: Study, made: _Set) -> list[dict[str, Any]]:
+    """Each mix of a set: the share and the number of problems of each member, without those that are left out."""
+    ids = [problem.problem_id for problem in made.problems if problem.problem_id not in made.left_out]
+    out = []
+    for name in made.mixes:
+        mix = study.recipe.strategies[name].mix
+        assert mix is not None
+        counts = realized(study.recipe.strategies, name, ids, study.recipe.seed)
+        out.append({"set": made.name, "strategy": name, "shares": dict(mix.shares), "problems": counts})
+    return out
+
+
+def _told(mix: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{member} {count}" for member, count in mix["problems"].items())
+    return f"`{mix['strategy']}` of {mix['set']}: {counts} problems"
 
 
 def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[Written]:
@@ -150,9 +186,15 @@ def _jobs(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -
     ]
 
 
-def _sharing(study: Study, name: str, problems: Sequence[Problem]) -> list[Problem]:
+def _asked(study: Study, made: _Set, name: str) -> list[Problem]:
+    """The problems whose personas are requested: trained or tested with the strategy, and in its share."""
     strategy, seed = study.recipe.strategies[name], study.recipe.seed
-    return [problem for problem in problems if has_persona(strategy, name, problem.problem_id, seed)]
+    wanted = made.needed[name] - made.left_out
+    return [
+        problem
+        for problem in made.problems
+        if problem.problem_id in wanted and has_persona(strategy, name, problem.problem_id, seed)
+    ]
 
 
 def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
@@ -160,15 +202,29 @@ def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
     strategy = study.recipe.strategies[name]
     source = strategy.derived_from
     if source is not None:
-        return control_rows(strategy, name, made.problems, _by_problem(made.rows[source]), study.recipe.seed)
-    written = _by_problem([_chosen(job) for job in made.jobs[name]])
+        rows = control_rows(strategy, name, made.problems, _by_problem(made.rows[source]), study.recipe.seed)
+        having = _by_problem([row for row in rows if row.problem_id in made.needed[name]])
+    elif strategy.fixed is not None:
+        having = {problem.problem_id: [_fixed(study, name, problem)] for problem in _asked(study, made, name)}
+    else:
+        having = _by_problem([_chosen(job) for job in made.jobs[name]])
     out: list[Persona] = []
     for problem in made.problems:
-        flag = ROW_TOO_LONG if problem.problem_id in made.left_out else NOT_IN_SHARE
-        flags = [flag] if strategy.persona is not None else []
+        flag = NOT_IN_SHARE if problem.problem_id in made.needed[name] else NOT_IN_MIX
+        flag = ROW_TOO_LONG if problem.problem_id in made.left_out else flag
+        flags = [flag] if strategy.has_context else []
         none = Persona(problem_id=problem.problem_id, strategy=name, text="", attempts=0, flags=flags)
-        out += written.get(problem.problem_id, [none])
+        out += having.get(problem.problem_id, [none])
     return out
+
+
+def _fixed(study: Study, name: str, problem: Problem) -> Persona:
+    """The row of a text of the recipe; `limits`, if any, flag what breaks a rule."""
+    strategy = study.recipe.strategies[name]
+    assert strategy.fixed is not None
+    text = fixed_text(strategy.fixed, name, problem.problem_id, study.recipe.seed)
+    flags = persona_flags(text, "stop", strategy.limits, problem) if strategy.limits is not None else []
+    return Persona(problem_id=problem.problem_id, strategy=name, text=text, attempts=0, flags=flags)
 
 
 def _by_problem(rows: Sequence[Persona]) -> dict[str, list[Persona]]:

@@ -19,11 +19,24 @@ from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
+from its.recipe.schema.models import Writer
 from its.recipe.schema.study import DEFAULT_VARIANT, LAST, Design, Generation, Train
 from its.report.build import build_report
-from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
+from its.report.data import (
+    Example,
+    LossStep,
+    MixAccount,
+    ParityAccount,
+    PersonaAccount,
+    ReportData,
+    ReportedCell,
+    SetCard,
+    Setting,
+    SolutionAccount,
+    TrainedAccount,
+)
 from its.report.sentences import selection_sentences
-from its.report.warnings import cell_warnings, setting_warnings
+from its.report.warnings import cell_warnings, setting_warnings, solution_warnings
 from its.results import (
     CellResult,
     Cells,
@@ -38,6 +51,7 @@ from its.results import (
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.strategies.solutions import regenerating
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
@@ -191,7 +205,9 @@ def collect(study: Study) -> ReportData:
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
     counted, unknown = _denominators(study)
     found = _summary(study, counted)
-    costs = ["persona", *(f"train-{checkpoint.name}" for checkpoint in trained), "generate"]
+    teacher, solutions, lost = _solutions(study)
+    stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
+    costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
     commit, dirty, created = _git(study.project)
     return ReportData(
         **{
@@ -200,13 +216,16 @@ def collect(study: Study) -> ReportData:
             "dirty": dirty,
             "created": created,
             "settings": _settings(study),
-            "losses": {checkpoint.name: _losses(study, checkpoint) for checkpoint in trained},
+            "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
             "personas": _personas(study),
+            "mixes": _mixes(study),
+            "solutions": solutions,
+            "teacher": teacher,
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
-            "warnings": _warnings(study, elsewhere, unknown, found),
+            "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -236,6 +255,28 @@ def _personas(study: Study) -> list[PersonaAccount]:
     return fitting(rows, list[PersonaAccount], path, "persona")
 
 
+def _mixes(study: Study) -> list[MixAccount]:
+    """How the problems of each mix were shared out; nothing where no strategy is a mix."""
+    path = study.project / "data" / "personas" / "summary.json"
+    with _written_by("persona", path):
+        rows = read_json(path).get("mixes", [])
+    return fitting(rows, list[MixAccount], path, "persona")
+
+
+def _solutions(study: Study) -> tuple[str | None, list[SolutionAccount], list[TrainedAccount]]:
+    """Who wrote solutions anew, the account of them, and what each train strategy lost; nothing where all are kept."""
+    if not regenerating(study.recipe.strategies, study.recipe.design.train):
+        return None, [], []
+    path = study.project / "data" / "solutions" / "summary.json"
+    with _written_by("solution", path):
+        found = read_json(path)
+        teacher, rows, trained = found["teacher"], found["solutions"], found["trained"]
+        if not isinstance(teacher, str | None):
+            raise TypeError("`teacher` is not a name")
+    accounts = fitting(rows, list[SolutionAccount], path, "solution")
+    return teacher, accounts, fitting(trained, list[TrainedAccount], path, "solution")
+
+
 def _parity(study: Study, checkpoint: Checkpoint) -> ParityAccount:
     path = study.model_path(checkpoint) / "its_parity.json"
     with _written_by("train", path):
@@ -251,6 +292,7 @@ def _settings(study: Study) -> list[Setting]:
             "attempts": recipe.writer.attempts,
             **recipe.writer.sampling.settings(),
         },
+        "solutions": {} if recipe.writer.solutions is None else _teacher(recipe.writer),
         "training": writable(_training(recipe.train)),
         "generation": writable(_generation(recipe.generation)),
         "engine": writable({"kind": recipe.engine.kind, **recipe.engine.options}),
@@ -272,6 +314,13 @@ def _training(train: Train) -> dict[str, Any]:
         for name, overlay in overlays.items():
             out |= {f"{section}.{name}.{key}": value for key, value in overlay.model_dump(exclude_none=True).items()}
     return out
+
+
+def _teacher(writer: Writer) -> dict[str, Any]:
+    """Who writes solutions anew, and how."""
+    assert writer.solutions is not None
+    settings = writer.solutions.sampling.settings()
+    return {"teacher": writer.solutions.model or writer.model, "attempts": writer.solutions.attempts, **settings}
 
 
 def _generation(generation: Generation) -> dict[str, Any]:
@@ -300,7 +349,7 @@ def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
 
 
 def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
-    path = study.results("loss", f"{checkpoint.name}.csv")
+    path = study.results("loss", checkpoint.combination, f"{checkpoint.name}.csv")
     try:
         lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
         return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]

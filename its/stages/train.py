@@ -1,9 +1,17 @@
-"""Stage `train`: train queries -> `models/CHECKPOINT/` by Axolotl, and the loss curve as a plot."""
+"""Stage `train`: train queries -> `models/MODEL-DATASET-STRATEGY-SEED/` by Axolotl, and the loss curves as plots.
+
+One combination of the design is one stage: all its variants, and their earlier checkpoints, are made here.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from its.control_tokens import ControlTokens
 from its.engines.protocol import EngineModel
@@ -15,26 +23,111 @@ from its.models import SOUND_FILE, ready_model, require_opening
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
-from its.recipe.schema import Model
-from its.rows import read_rows, write_json
+from its.recipe.schema import LAST, Model, Train
+from its.rows import read_json, read_rows, write_json
 from its.seeds import derive_seed
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.training.checkpoint import expected_steps
-from its.training.run import copy_model, train_checkpoint
+from its.training.run import Trained, Training, copy_model, replaced_folder, train_checkpoint
+from its.training.steps import expected_steps
 from its.types import Query
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A training of the combination: its last checkpoint, those that are evaluated, its settings."""
+
+    last: Checkpoint
+    checkpoints: list[Checkpoint]
+    train: Train
+
+
 def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
-    """Train one checkpoint, or reuse the one in the ITS home that was trained before."""
-    recipe = study.recipe
-    checkpoint = Checkpoint(model, dataset, strategy, seed)
-    path = study.queries_path("train", dataset, strategy)
-    rows = []
+    """Run the trainings of one combination, or reuse those in the ITS home that were finished before."""
+    combination = Checkpoint(model, dataset, strategy, seed)
+    wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
+    trainings = _trainings(study, combination, seed, wanted) if wanted else {}
+    fractions: dict[str, dict[str, None]] = {}
+    for item in wanted:
+        key = trainings[item.last.name].key
+        fractions.setdefault(key, {}).update(dict.fromkeys(c.saved_at for c in item.checkpoints if c.saved_at != LAST))
+    done: dict[str, Trained] = {}
+    members: dict[str, list[_Wanted]] = {}
+    for item in wanted:
+        training = trainings[item.last.name]
+        members.setdefault(training.key, []).append(item)
+        if training.key not in done:
+            done[training.key] = _train(study, item.last.name, training, list(fractions[training.key]))
+    with (
+        replaced_folder(study.model_path(combination)) as models,
+        replaced_folder(study.results("loss", combination.name)) as losses,
+    ):
+        for item in wanted:
+            trained = done[trainings[item.last.name].key]
+            for checkpoint in item.checkpoints:
+                place = study.model_path(checkpoint).relative_to(study.model_path(combination))
+                _keep(trained, checkpoint, models / place, str(study.home))
+            _write_losses(losses / f"{item.last.name}.csv", trained)
+    costs = [_cost(members[key], trained) for key, trained in done.items()]
+    write_json(study.results("cost", f"train-{combination.name}.json"), costs)
+    if not wanted:
+        return f"models/{combination.name}: not in the design (`design.only`, `design.except`): nothing to train"
+    return "\n".join(_summary(members[key], trained) for key, trained in done.items())
+
+
+def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
+    """What `query` wrote of the trainings of a combination; none where the design leaves it out.
+
+    Raises:
+        DataError: if it wrote something else.
+    """
+    out = []
+    try:
+        for row in read_json(path)["trainings"]:
+            saved = [
+                replace(combination, variant=str(row["variant"]), saved_at=str(name)) for name in row["checkpoints"]
+            ]
+            out.append(_Wanted(saved[0].last, saved, Train.model_validate(row["train"])))
+    except (ValidationError, LookupError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: not what `query` writes ({reason})", "`dvc repro -f query` writes it again"
+        ) from error
+    return out
+
+
+def _trainings(study: Study, combination: Checkpoint, seed: int, wanted: Sequence[_Wanted]) -> dict[str, Training]:
+    """The trainings of a combination, by the name of their last checkpoint; all have the same rows.
+
+    Raises:
+        DataError, FaultsError: if a row has no solution, a text contains a control token, or a thought is not as the
+            model's template expects.
+    """
+    recipe, model = study.recipe, combination.model
     declared = recipe.models[model]
     base = ready_model(model, declared, study.project, study.home, say)
-    control = ControlTokens(model_control_tokens([(base, declared)], recipe.prompt))
+    messages = _rows(study, combination, declared, base)
+    return {
+        item.last.name: Training(
+            messages=messages,
+            train=item.train,
+            template=read_template(study.template_path(item.train.template)),
+            tokens=declared.special_tokens,
+            base=base,
+            seed=derive_seed(recipe.seed, "train", seed),
+            environment=find_environment("axolotl", study.project, study.home),
+        )
+        for item in wanted
+    }
+
+
+def _rows(study: Study, combination: Checkpoint, declared: Model, base: EngineModel) -> list[list[dict[str, str]]]:
+    """The rows to train on, as chat messages whose last turn is the solution."""
+    model = combination.model
+    path = study.queries_path("train", str(combination.dataset), str(combination.train))
+    rows = []
+    control = ControlTokens(model_control_tokens([(base, declared)], study.recipe.prompt))
     trained_turns = _trained_turns(model, declared, base)
     for line, query in enumerate(read_rows(path, Query, key=lambda row: row.query_id), 1):
         if not query.solution:
@@ -46,13 +139,13 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
         control.look(where, f"`{query.query_id}`", parts)
     trained_turns.refuse()
     control.refuse()
-    environment = find_environment("axolotl", study.project, study.home)
-    say(f"train: {checkpoint.name}, {len(rows)} rows")
-    with Progress(
-        f"train {checkpoint.name}",
-        expected_steps(len(rows), recipe.train.global_batch_size, recipe.train.epochs),
-        "steps",
-    ) as bar:
+    return rows
+
+
+def _train(study: Study, name: str, training: Training, fractions: list[str]) -> Trained:
+    say(f"train: {name}, {len(training.messages)} rows")
+    train, rows = training.train, len(training.messages)
+    with Progress(f"train {name}", expected_steps(rows, train.global_batch_size, train.epochs), "steps") as bar:
         seen = 0
 
         def progress(row: dict[str, Any]) -> None:
@@ -60,48 +153,54 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
             bar.add(max(0, row["step"] - seen), note=f"loss {row['loss']:.3f}")
             seen = row["step"]
 
-        trained = train_checkpoint(
-            messages=rows,
-            train=recipe.train,
-            template=read_template(study.template_path(recipe.train.template)),
-            tokens=declared.special_tokens,
-            base=base,
-            seed=derive_seed(recipe.seed, "train", seed),
-            environment=environment,
-            home=study.home,
-            say=say,
-            progress=progress,
-        )
-    target = study.model_path(checkpoint)
-    copy_model(trained.folder, target)
-    _keep_config(trained.folder.parent / "axolotl.yaml", target, str(study.home))
+        return train_checkpoint(training, home=study.home, say=say, progress=progress, fractions=fractions)
+
+
+def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: str) -> None:
+    """Write one checkpoint with what `generate` and the report need beside it."""
+    earlier = trained.earlier.get(checkpoint.saved_at)
+    folder, sound = (trained.folder, trained.sound) if earlier is None else (earlier.folder, earlier.sound)
+    copy_model(folder, target)
+    _keep_config(trained.folder.parent / "axolotl.yaml", target, home)
     write_json(target / "its_parity.json", trained.parity)
-    write_json(target / SOUND_FILE, trained.sound)
-    with atomic_file(study.results("loss", f"{checkpoint.name}.csv")) as out:
+    write_json(target / SOUND_FILE, sound)
+
+
+def _write_losses(path: Path, trained: Trained) -> None:
+    with atomic_file(path) as out:
         writer = csv.DictWriter(
             out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(trained.losses)
-    write_json(
-        study.results("cost", f"train-{checkpoint.name}.json"),
-        [
-            {
-                "what": f"train {checkpoint.name}",
-                "seconds": trained.seconds,
-                "tokens": trained.parity["prompt_tokens"] + trained.parity["trained_tokens"],
-            }
-        ],
-    )
+
+
+def _cost(same: Sequence[_Wanted], trained: Trained) -> dict[str, Any]:
+    """What one training cost, once, whatever it is called."""
+    return {
+        "what": f"train {' and '.join(item.last.name for item in same)}",
+        "seconds": trained.seconds,
+        "tokens": trained.parity["prompt_tokens"] + trained.parity["trained_tokens"],
+    }
+
+
+def _summary(same: Sequence[_Wanted], trained: Trained) -> str:
+    train = same[0].train
     how = "reused" if trained.reused else f"trained in {trained.seconds:.0f} s"
     steps = trained.sound["steps"]
-    summary = f"models/{checkpoint.name}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
-    if abs(steps["epochs"] - recipe.train.epochs) >= 0.01:
-        summary += f"; {steps['epochs']:.2f} of {recipe.train.epochs:g} epochs, as Axolotl counts steps"
+    summary = f"models/{same[0].last.folder}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
+    if abs(steps["epochs"] - train.epochs) >= 0.01:
+        summary += f"; {steps['epochs']:.2f} of {train.epochs:g} epochs, as Axolotl counts steps"
     if steps["left_out"]:
         summary += f"; {steps['left_out']} steps skipped by the loss scaler"
     if trained.sound["changed"] is None:
         summary += f"; {trained.sound['compared']}"
+    for fraction, saved in trained.earlier.items():
+        summary += f"; {fraction} is step {saved.sound['steps']['done']}"
+        if saved.sound["changed"] is None and trained.sound["changed"] is not None:
+            summary += f" ({saved.sound['compared']})"
+    if len(same) > 1:
+        summary += f"; {' and '.join(item.last.name for item in same[1:])}: the same training"
     return summary
 
 
@@ -117,7 +216,7 @@ def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTur
     return SolutionTurns(name, marks, closed)
 
 
-def _keep_config(source: Any, target: Any, home: str) -> None:
+def _keep_config(source: Path, target: Path, home: str) -> None:
     """The rendered Axolotl config beside the model, without this machine's paths (same recipe, same bytes)."""
     text = source.read_text(encoding="utf-8").replace(home, "$ITS_HOME")
     (target / "axolotl.yaml").write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from its.errors import DataError
 from its.recipe.schema import Strategy
 from its.seeds import derive_random, derive_seed
+from its.strategies.members import expanded
 from its.strategies.noise_words import WORDS
 from its.strategies.persona import has_persona
 from its.strategies.rules import persona_flags
@@ -16,10 +17,12 @@ from its.types import Persona, Problem
 NOT_IN_SHARE = "not_in_share"
 SOURCE_HAS_NONE = "source_has_none"
 ROW_TOO_LONG = "row_too_long"
+NOT_IN_MIX = "not_in_mix"
 REASONS = {
     NOT_IN_SHARE: "the problem is not in the strategy's `share`",
     SOURCE_HAS_NONE: "a control whose source has no persona for the problem",
     ROW_TOO_LONG: "the row is longer than `train.sequence_length` without one, and `train.long_rows` is `drop`",
+    NOT_IN_MIX: "only mixes use the strategy, and they give the problem another one",
 }
 """Flag -> why a problem has no persona; the flags of a persona are the rules that it breaks."""
 
@@ -27,11 +30,13 @@ REASONS = {
 def with_sources(names: Iterable[str], strategies: Mapping[str, Strategy]) -> list[str]:
     """The named strategies and those that they are derived from, in order, each after its source.
 
+    They are those with rows of personas: a mix or union stands for its members.
+
     Raises:
         DataError: if a strategy is derived from itself, directly or through others.
     """
     out: list[str] = []
-    for name in names:
+    for name in expanded(strategies, names):
         chain = [name]
         while (source := strategies[chain[-1]].derived_from) is not None:
             if source in chain:

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from typing import Literal
 
-from its.recipe.schema import Strategy
-from its.recipe.schema.strategies import Mix
+from its.recipe.schema import Mix, Strategy
 from its.seeds import derive_random
 
 Strategies = Mapping[str, Strategy]
@@ -104,6 +103,13 @@ def letter(strategies: Strategies, name: str) -> Letter:
     if any(strategy.is_control for strategy in several):
         return "C"
     return "X" if any(strategy.has_context for strategy in several) else "N"
+
+
+def row_names(strategies: Strategies, name: str) -> list[str]:
+    """The last parts of the query_ids of a problem under a strategy, one for each of its rows."""
+    if strategies[name].union is None:
+        return [name]
+    return [row_name(name, member) for member in strategies[name].members]
 
 
 def row_name(name: str, member: str | None) -> str:

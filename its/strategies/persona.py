@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from its.prompts.render import render
-from its.recipe.schema import PersonaRequest, Strategy
+from its.recipe.schema import Fixed, PersonaRequest, Strategy
 from its.seeds import derive_random
 from its.strategies.rules import WORD_LETTERS
 from its.thinking import Marks, PlainMarks, cut_thinking
@@ -32,6 +32,14 @@ def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index
     order = list(strategy.domains)
     drawn.shuffle(order)
     return order[index % len(order)]
+
+
+def fixed_text(fixed: Fixed, name: str, problem_id: str, seed: int) -> str:
+    """The text of the recipe that a problem gets, uniform over `texts`, from (seed, strategy, problem_id) alone.
+
+    Its lines stay as they are; white space around the whole is removed: a block of YAML ends with a line end.
+    """
+    return derive_random(seed, "fixed", name, problem_id).choice(fixed.texts).strip()
 
 
 def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bool:

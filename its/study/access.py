@@ -38,9 +38,13 @@ _CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
 _NAMED: tuple[Callable[[Any], str], ...] = (os.path.abspath, os.path.realpath)
 _NEUTRAL_SUFFIXES = (".py", ".pyc")
 _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
-_NEUTRAL_FIELDS = {("persona", "train.long_rows"): "stops the stage; its rows are the same where it did not"}
-"""(stage, field) that may be read without being declared, with the reason: DVC cannot declare a field that a recipe may
-leave out."""
+_NEUTRAL_FIELDS = {
+    # DVC cannot declare a field that a recipe may leave out.
+    ("persona", "train.long_rows"): "stops the stage; its rows are the same where it did not",
+    ("solution", "train.long_rows"): "stops the stage; its rows are the same where it did not",
+    ("query", "generation"): "counts the responses to come in the line that the stage prints",
+}
+"""(stage, field) that may be read without being declared, with the reason."""
 Fields = dict[str, Any]
 """Declared fields of a section by name: None declares everything below, a dictionary only its own fields."""
 Refuse = Callable[[str], DataError]
@@ -186,8 +190,8 @@ class _Declared:
         return value if fields is None else _Declared(value, fields, f"{here}.", self._refuse, self._stage)
 
     def __getattr__(self, name: str) -> Any:
-        if isinstance(self._section, Section) and name in type(self._section).model_fields:
-            return self._read(name, getattr(self._section, name))
+        if isinstance(self._section, Section) and (field := type(self._section).model_fields.get(name)) is not None:
+            return self._read(field.alias or name, getattr(self._section, name))  # as a recipe calls it
         if name.startswith("__"):
             raise AttributeError(name)
         raise self._refuse(self._at.rstrip("."))  # `items`, `model_dump`: all of it

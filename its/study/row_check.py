@@ -29,6 +29,7 @@ from its.prompts.token_ids import Chat, PromptReader, batches
 from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
 from its.strategies.controls import ROW_TOO_LONG
+from its.strategies.members import expanded, members_of
 from its.strategies.query import SolutionTurns, query_messages
 from its.study.row_lengths import LENGTHS_VERSION
 from its.study.study import Study, join_query_id
@@ -129,12 +130,14 @@ class RowReader:
 class _Counted:
     """The rows of one strategy as one reader counts them: tokens of each, and those over the limit by problem.
 
+    A problem has several rows under a `union`.
+
     `samples` are the rows that are compared with their prompts: the first, the middle and the longest one. `odd` are
     those whose text alone shows a fault.
     """
 
     tokens: array[int] = field(default_factory=lambda: array("I"))
-    over: dict[str, int] = field(default_factory=dict)
+    over: dict[str, list[int]] = field(default_factory=dict)
     samples: dict[int, Query] = field(default_factory=dict)
     odd: dict[int, Query] = field(default_factory=dict)
     longest: int = -1
@@ -252,35 +255,39 @@ def check_rows(study: Study) -> RowAccount:
     """
     readers, why = row_readers(study)
     faults = _Faults()
-    design, limit = study.recipe.design, study.recipe.train.sequence_length
+    limit = study.recipe.train.sequence_length
     counted: dict[tuple[str, str, str], _Counted] = {}
-    paths = [(name, strategy) for name in design.datasets for strategy in design.train]
-    rows = {pair: count_lines(study.queries_path("train", *pair)) for pair in paths}
+    paths = study.pairs("train")
+    lines = {pair: count_lines(study.queries_path("train", *pair)) for pair in paths}
+    rows = [{pair: lines[pair] for pair in study.pairs("train", item.models)} for item in readers]
     for item in readers:
         for fault in [*_token_faults(item), *_opening_faults(item)]:
             faults.add(item.name, fault.where, fault)
-    with Progress("rows", len(readers) * sum(rows.values()), "rows") as bar:
-        for item in readers:
-            by_pair = _count_all(study, item, rows, limit, faults, bar)
+    with Progress("rows", sum(sum(own.values()) for own in rows), "rows") as bar:
+        for item, own in zip(readers, rows, strict=True):
+            by_pair = _count_all(study, item, own, limit, faults, bar)
             for model in item.models:
-                counted |= {(model, *pair): each for pair, each in by_pair.items()}
+                counted |= {(model, *pair): by_pair[pair] for pair in study.pairs("train", [model])}
     for item in readers:
         _check_test_prompts(study, item, faults)
     over: dict[str, dict[str, list[tuple[int, str, str]]]] = {}
     for (model, dataset, strategy), each in counted.items():
-        for problem_id, tokens in each.over.items():
-            over.setdefault(dataset, {}).setdefault(problem_id, []).append((tokens, strategy, model))
+        for problem_id, several in each.over.items():
+            found = over.setdefault(dataset, {}).setdefault(problem_id, [])
+            found += [(tokens, strategy, model) for tokens in several]
     listed = faults.listed()
     drop = study.recipe.train.long_rows == "drop"
     if not drop:
         listed += long_row_faults(over, limit, "data/queries/train/{dataset}/{strategy}.jsonl")
     if listed:
         raise FaultsError(listed)
-    gone = {dataset: set(over.get(dataset, {})) for dataset in design.datasets}
+    gone = {dataset: set(over.get(dataset, {})) for dataset in study.recipe.design.datasets}
     if drop and why:  # `persona` could count tokens and asked for no persona
+        strategies = study.recipe.strategies
         for dataset, strategy in paths:
-            personas = read_rows(study.personas_path(dataset, strategy), Persona)
-            gone[dataset] |= {row.problem_id for row in personas if ROW_TOO_LONG in row.flags}
+            for name in strategies[strategy].members or [strategy]:
+                personas = read_rows(study.personas_path(dataset, name), Persona)
+                gone[dataset] |= {row.problem_id for row in personas if ROW_TOO_LONG in row.flags}
     dropped = {dataset: sorted(problem_ids) for dataset, problem_ids in gone.items() if problem_ids}
     return RowAccount(_document(study, counted, why, dropped), dropped, _summary(counted, why, dropped, limit))
 
@@ -347,7 +354,7 @@ def _count_file(
             if len(out.odd) < SHOWN and not shows_row(chat, text, eos):
                 out.odd[number] = query
             if tokens > limit:
-                out.over[query.problem_id] = tokens
+                out.over.setdefault(query.problem_id, []).append(tokens)
             if number in (0, total // 2):
                 out.samples[number] = query
             if out.longest < 0 or tokens > out.tokens[out.longest]:
@@ -431,8 +438,7 @@ def _check_samples(study: Study, item: RowReader, pair: tuple[str, str], counted
 
 def _check_test_prompts(study: Study, item: RowReader, faults: _Faults) -> None:
     """Render the prompts of the first, the middle and the last test query of each benchmark and strategy."""
-    design = study.recipe.design
-    for pair in [(name, strategy) for name in design.benchmarks for strategy in design.test]:
+    for pair in study.pairs("test", item.models):
         path = study.queries_path("test", *pair)
         total = count_lines(path)
         wanted = {0, total // 2, total - 1}
@@ -504,25 +510,24 @@ def _document(
     recipe = study.recipe
     rows = []
     for model in recipe.design.models:
-        for dataset in recipe.design.datasets:
-            for strategy in recipe.design.train:
-                cell = {"model": model, "dataset": dataset, "strategy": strategy}
-                each = counted.get((model, dataset, strategy))
-                if each is None:
-                    rows.append({**cell, "checked": False})
-                    continue
-                tokens = each.tokens
-                rows.append(
-                    {
-                        **cell,
-                        "checked": True,
-                        "rows": len(tokens),
-                        "min": min(tokens, default=None),
-                        "median": median(tokens) if tokens else None,
-                        "max": max(tokens, default=None),
-                        "over": len(each.over),
-                    }
-                )
+        for dataset, strategy in study.pairs("train", [model]):
+            cell = {"model": model, "dataset": dataset, "strategy": strategy}
+            each = counted.get((model, dataset, strategy))
+            if each is None:
+                rows.append({**cell, "checked": False})
+                continue
+            tokens = each.tokens
+            rows.append(
+                {
+                    **cell,
+                    "checked": True,
+                    "rows": len(tokens),
+                    "min": min(tokens, default=None),
+                    "median": median(tokens) if tokens else None,
+                    "max": max(tokens, default=None),
+                    "over": sum(map(len, each.over.values())),
+                }
+            )
     return {
         "lengths_version": LENGTHS_VERSION,
         "sequence_length": recipe.train.sequence_length,
@@ -565,36 +570,67 @@ def long_without_persona(study: Study) -> dict[str, set[str]]:
     """
     recipe, limit = study.recipe, study.recipe.train.sequence_length
     over: dict[str, dict[str, list[tuple[int, str, str]]]] = {}
-    alike: dict[tuple[str, str, bool], str] = {}  # strategies with the same shortest rows
-    for name in recipe.design.train:
-        strategy = recipe.strategies[name]
-        alike.setdefault((strategy.template, strategy.place, strategy.has_context), name)
     readers = row_readers(study)[0]
-    problems = sum(count_lines(study.problems_path(dataset)) for dataset in recipe.design.datasets)
-    with Progress("rows without personas", problems * len(alike) * len(readers), "rows") as bar:
-        for item in readers:
-            for dataset in recipe.design.datasets:
-                for name in alike.values():
-                    for problem_id, tokens in _shortest(study, item, dataset, name, bar):
-                        if tokens > limit:
-                            found = over.setdefault(dataset, {}).setdefault(problem_id, [])
-                            found += [(tokens, name, model) for model in item.models]
+    measured = [
+        (item, dataset, several)
+        for item in readers
+        for side, dataset, trained in study.sets(item.models)
+        if side == "train"
+        for several in _alike(study, trained)
+    ]
+    lines = {dataset: count_lines(study.problems_path(dataset)) for _, dataset, _ in measured}
+    with Progress("rows without personas", sum(lines[dataset] for _, dataset, _ in measured), "rows") as bar:
+        for item, dataset, several in measured:
+            for problem_id, name, tokens in _shortest(study, item, dataset, several, bar):
+                if tokens > limit:
+                    found = over.setdefault(dataset, {}).setdefault(problem_id, [])
+                    found += [(tokens, name, model) for model in item.models]
     if recipe.train.long_rows == "fail" and over:
         raise FaultsError(long_row_faults(over, limit, "data/problems/{dataset}.jsonl"))
     return {dataset: set(problem_ids) for dataset, problem_ids in over.items()}
 
 
-def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progress) -> Iterator[tuple[str, int]]:
-    """(problem_id, tokens of its shortest row under a strategy) of each problem that may be over the limit."""
+def _alike(study: Study, trained: Sequence[str]) -> list[list[str]]:
+    """The strategies of the rows of a dataset, in groups whose shortest rows are the same.
+
+    Of a strategy whose solutions are written anew nothing is known before they are written: `query` counts its rows.
+    """
     recipe = study.recipe
-    strategy, prompt = recipe.strategies[name], recipe.prompt.of(item.name)
+    groups: dict[tuple[str, str, bool], list[str]] = {}
+    for name in expanded(recipe.strategies, trained):
+        strategy = recipe.strategies[name]
+        if strategy.solutions == "keep":
+            groups.setdefault((strategy.template, strategy.place, strategy.has_context), []).append(name)
+    return list(groups.values())
+
+
+def _shortest(
+    study: Study, item: RowReader, dataset: str, several: Sequence[str], bar: Progress
+) -> Iterator[tuple[str, str, int]]:
+    """(problem_id, strategy, tokens of its shortest row) of each problem that may be over the limit.
+
+    Args:
+        several: strategies whose shortest rows are the same; a problem has a row under the first one that it is under,
+            and none where each mix draws another for it.
+    """
+    recipe = study.recipe
+    strategy, prompt = recipe.strategies[several[0]], recipe.prompt.of(item.name)
     template = read_template(study.template_path(strategy.template))
     solutions, fitting, faults = item.solutions(), item.solutions(), _Faults()
+    trained = [name for of, name in study.pairs("train", item.models) if of == dataset]
+
+    def under(problem: Problem) -> str | None:
+        has = {
+            member
+            for name in trained
+            for member in members_of(recipe.strategies, name, problem.problem_id, recipe.seed)
+        }
+        return next((name for name in several if name in has), None)
 
     def where(problem: Problem) -> str:
         return f"data/problems/{dataset}.jsonl, problem_id `{problem.problem_id}`"
 
-    def chat(problem: Problem, personas: list[str]) -> list[dict[str, str]]:
+    def chat(problem: Problem, name: str, personas: list[str]) -> list[dict[str, str]]:
         query = Query(
             query_id=join_query_id(dataset, problem.problem_id, name),
             problem_id=problem.problem_id,
@@ -604,21 +640,24 @@ def _shortest(study: Study, item: RowReader, dataset: str, name: str, bar: Progr
         )
         return item.chat(query, solutions, where(problem))
 
-    def candidates() -> Iterator[Problem]:
+    def candidates() -> Iterator[tuple[Problem, str]]:
         for problem in bar.each(read_rows(study.problems_path(dataset), Problem)):
+            name = under(problem)
+            if name is None:
+                continue
             if problem.solution:
                 fitting.turn(where(problem), problem.problem_id, problem.solution)
             # A token has a character at least, in general; `query` counts every row.
             if len(problem.text) + len(problem.solution or "") > recipe.train.sequence_length // 2:
-                yield problem
+                yield problem, name
 
-    for group in batches(candidates(), lambda problem: len(problem.text) + len(problem.solution or "")):
-        places = [where(problem) for problem in group]
+    for group in batches(candidates(), lambda each: len(each[0].text) + len(each[0].solution or "")):
+        places = [where(problem) for problem, _ in group]
         least = [sys.maxsize] * len(group)
         for personas in [[], ["."]] if strategy.has_context else [[]]:
-            lengths = _lengths(item, [chat(problem, personas) for problem in group], places, faults)
+            lengths = _lengths(item, [chat(problem, name, personas) for problem, name in group], places, faults)
             if lengths is None:
                 raise FaultsError(faults.listed())
             least = list(map(min, least, lengths))
-        yield from zip((problem.problem_id for problem in group), least, strict=True)
+        yield from ((problem.problem_id, name, tokens) for (problem, name), tokens in zip(group, least, strict=True))
     fitting.refuse()

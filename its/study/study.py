@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from its.errors import Fault, FaultsError, MissingError
 from its.home import find_above, is_study, its_home
+from its.recipe.cells import design_grid
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
 from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, Design, Recipe
@@ -96,15 +98,15 @@ class Study:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The design's checkpoints with a cell, base first; from params.yaml, never from the files on disk."""
-        return list(dict.fromkeys(checkpoint for checkpoint, _, _ in self.cells()))
+        return list(self._checkpoints)
 
     def trainings(self, model: str, dataset: str, strategy: str, seed: int) -> list[list[Checkpoint]]:
-        """The trainings of one combination, one for each variant in the design, as the checkpoints wanted of each."""
-        out: dict[Checkpoint, list[Checkpoint]] = {}
-        for item in self.checkpoints():
-            if (item.model, item.dataset, item.train, item.seed) == (model, dataset, strategy, seed):
-                out.setdefault(item.last, []).append(item)
-        return list(out.values())
+        """The trainings of one combination, one for each variant in the design, as the checkpoints wanted of each.
+
+        In an order of their own, so that another order in the design changes no file: `default` first, then variants
+        by name; `last` first, then shares from small to large.
+        """
+        return self._trainings.get((model, dataset, strategy, seed), [])
 
     def cells(self, benchmark: str | None = None) -> list[Cell]:
         """Every cell of the design, or of one benchmark of it, checkpoint by checkpoint."""
@@ -114,18 +116,39 @@ class Study:
     def _cells(self) -> list[Cell]:
         return design_cells(self.recipe.design)
 
-    def sets(self) -> Iterator[tuple[str, str, list[str]]]:
+    @cached_property
+    def _checkpoints(self) -> list[Checkpoint]:
+        return list(dict.fromkeys(checkpoint for checkpoint, _, _ in self._cells))
+
+    @cached_property
+    def _trainings(self) -> dict[tuple[str, str, str, int], list[list[Checkpoint]]]:
+        out: dict[tuple[str, str, str, int], dict[Checkpoint, list[Checkpoint]]] = {}
+        for item in sorted(self._checkpoints, key=_own_order):
+            if item.dataset is not None and item.train is not None and item.seed is not None:
+                combination = out.setdefault((item.model, item.dataset, item.train, item.seed), {})
+                combination.setdefault(item.last, []).append(item)
+        return {combination: list(several.values()) for combination, several in out.items()}
+
+    def sets(self, models: Collection[str] | None = None) -> Iterator[tuple[str, str, list[str]]]:
         """(side, problem set, strategies that some cell of the design has with it), train side first.
 
         The strategies are those of the design, `mix` and `union` among them, not their members.
+
+        Args:
+            models: only the cells of these. None: of all.
         """
-        design, cells = self.recipe.design, self.cells()
+        design = self.recipe.design
+        cells = [cell for cell in self._cells if models is None or cell[0].model in models]
         trained = {(item.dataset, item.train) for item, _, _ in cells}
         tested = {(benchmark, test) for _, benchmark, test in cells}
         for name in design.datasets:
             yield "train", name, [strategy for strategy in design.train if (name, strategy) in trained]
         for name in design.benchmarks:
             yield "test", name, [strategy for strategy in design.test if (name, strategy) in tested]
+
+    def pairs(self, side: str, models: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """(problem set, strategy) of one side, as `sets` has them."""
+        return [(name, each) for of, name, several in self.sets(models) if of == side for each in several]
 
     def problems_path(self, name: str) -> Path:
         return self.project / "data" / "problems" / f"{name}.jsonl"
@@ -187,33 +210,23 @@ class Study:
 
 def design_cells(design: Design) -> list[Cell]:
     """The cells of a design, checkpoint by checkpoint, base first."""
-    base = [Checkpoint(model) for model in design.models] if design.base else []
-    trained = [
-        Checkpoint(model, dataset, strategy, seed, variant, saved_at)
-        for model in design.models
-        for dataset in design.datasets
-        for strategy in design.train
-        for variant in design.variants
-        for seed in design.seeds
-        for saved_at in design.checkpoints
-    ]
-    return [
-        (checkpoint, benchmark, test)
-        for checkpoint in [*base, *trained]
-        for benchmark in design.benchmarks
-        for test in design.test
-        if _kept(design, {**checkpoint.axes(), "benchmark": benchmark, "test": test})
-    ]
+    grid, bits = design_grid(design)
+    made: dict[tuple[Any, ...], Checkpoint] = {}
+    out = []
+    for *axes, benchmark, test in grid.cells(bits):
+        model, dataset, train, variant, seed, saved_at = key = tuple(axes)
+        if key not in made and train == BASE:
+            made[key] = Checkpoint(model)
+        elif key not in made:
+            made[key] = Checkpoint(model, dataset, train, seed, variant, saved_at)
+        out.append((made[key], benchmark, test))
+    return out
 
 
-def _kept(design: Design, values: Mapping[str, Any]) -> bool:
-    """Whether `only` and `except` leave a cell in the design."""
-    if any(entry.matches(values) for entry in design.except_ or ()):
-        return False
-    only = design.only
-    if only is not None and values["train"] == BASE:
-        only = [entry for entry in only if entry.reaches_base] or None
-    return only is None or any(entry.matches(values) for entry in only)
+def _own_order(checkpoint: Checkpoint) -> tuple[bool, str, Fraction]:
+    """Key of an order of the checkpoints of one training seed that does not depend on the design's lists."""
+    share = Fraction(0) if checkpoint.saved_at == LAST else Fraction(checkpoint.saved_at)
+    return checkpoint.variant != DEFAULT_VARIANT, checkpoint.variant, share
 
 
 def load_study(project: Path | None = None) -> Study:

@@ -33,16 +33,9 @@ _ZERO_START = (True, None, "gaussian", "true")
 """`init_lora_weights` of PEFT with which every B is zero before the first step."""
 
 
-def expected_steps(rows: int, batch: int, epochs: float) -> int:
-    """Steps of a training whose rows are not packed, as Axolotl 0.19 counts them for the trainer.
-
-    Rows times epochs over the global batch, rounded up; the trainer's own count, epoch by epoch, is not used. If the
-    batch does not divide the rows, the last step of each epoch is smaller, and so the last epoch is cut short.
-    """
-    return math.ceil(rows * epochs / batch)
-
-
-def check_weights(trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = ()) -> dict[str, Any]:
+def check_weights(
+    trained: Path, base: Path | None, cached: bool = False, unread: Sequence[str] = (), *, last: bool = True
+) -> dict[str, Any]:
     """Check a saved model or adapter; returns the results, with the SHA-256 of its files of weights.
 
     Reads every byte of it, and as much of the base as needed to find a parameter that changed.
@@ -51,6 +44,8 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
         base: the folder of the model that was trained; None for a hub model that is not in the cache.
         cached: the folder is in the hub's cache and may contain only a part of the model.
         unread: patterns of tensors in the base that its class does not read, and so does not save.
+        last: whether this is the end of the training, which must have changed something. After the first step of a
+            warmup nothing has changed yet.
 
     Returns:
         {kind, files: {name: {bytes, sha256}}, tensors, values, compared, changed}. `compared` says with what its
@@ -87,7 +82,9 @@ def check_weights(trained: Path, base: Path | None, cached: bool = False, unread
         changed, known = (_learned(tensors), True) if adapter else _changed(tensors, below)
         if not known:
             compared += "; whether one changed cannot be seen: their types differ too much"
-    if known and changed is None:
+    if known and changed is None and not last:
+        compared += "; no parameter has changed yet"
+    elif known and changed is None:
         hint = "is `train.learning_rate` too small for the type of the weights?"
         raise RunError(f"{trained}: training changed no parameter: all are equal to the base", hint)
     return {

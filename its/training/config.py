@@ -11,6 +11,7 @@ from its.recipe.axolotl import rendered_settings, sharing
 from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"
+CHECKPOINTS_PLUGIN = "its_checkpoints.EarlierCheckpoints"
 
 
 def axolotl_config(

@@ -1,8 +1,8 @@
-"""Train one checkpoint with Axolotl in its environment; stored under its key in the ITS home, so it is trained once.
+"""Run one training with Axolotl in its environment; stored under its key in the ITS home, so it is trained once.
 
 A killed training resumes from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished one
-is copied. Of two processes that need one key, the second waits and reuses. A training is finished only when its model
-has passed the checks of `its.training.checkpoint`.
+is copied. Of two processes that need one key, the second waits and reuses. A training is finished only when its model,
+and each earlier checkpoint that is wanted of it, has passed the checks of `its.training.checkpoint`.
 """
 
 from __future__ import annotations
@@ -10,35 +10,112 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
 from its.environments import Environment, environment_variables
-from its.errors import ItsError, RunError
+from its.errors import DataError, ItsError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
-from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights, expected_steps
-from its.training.config import axolotl_config, yaml_text
-from its.training.weights import called
+from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
+from its.training.config import CHECKPOINTS_PLUGIN, axolotl_config, yaml_text
+from its.training.steps import expected_steps, fraction_faults, saved_step
+from its.training.weights import INDEX, called
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
 KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
+SAVED = "its_saved.json"
+"""What the plugin writes beside an earlier checkpoint: {step, steps}."""
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Training:
+    """What determines a training, and nothing that does not: two of one key are one training, whatever their names.
+
+    Args:
+        messages: rows of chat messages whose last turn is the solution.
+        template: text of `train.template`.
+        seed: of the optimisation (order of rows, dropout), 31 bits.
+    """
+
+    messages: Sequence[list[dict[str, str]]]
+    train: Train
+    template: str
+    tokens: SpecialTokens
+    base: EngineModel
+    seed: int
+    environment: Environment
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the key is the hash of."""
+        config = self.config(self.base.fingerprint, "rows.jsonl", ".")
+        identity: dict[str, Any] = {
+            "config": config,
+            "rows": hashlib.sha256(json.dumps(list(self.messages), ensure_ascii=False).encode()).hexdigest(),
+            "environment": self.environment.lock_sha256,
+            "plugin": hashlib.sha256((PLUGIN_FOLDER / "its_axolotl.py").read_bytes()).hexdigest(),
+            "hardware": [self.train.hardware, self.train.launcher, self.train.launcher_args],
+        }
+        if _was_folded(config):
+            identity["config_text"] = 2
+        return identity
+
+    @cached_property
+    def key(self) -> str:
+        """The name of its folder in the ITS home."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def steps(self) -> int | None:
+        """The steps that rows, batch and epochs give; None for packed rows, which only the trainer can count."""
+        if self.identity["config"].get("sample_packing"):
+            return None
+        return expected_steps(len(self.messages), self.train.global_batch_size, self.train.epochs)
+
+    def config(self, base_model: str, rows: str, work: str) -> dict[str, Any]:
+        """Its Axolotl config, as `axolotl_config` renders it."""
+        return axolotl_config(
+            template=self.template,
+            train=self.train,
+            tokens=self.tokens,
+            base_model=base_model,
+            revision=self.base.revision,
+            rows=rows,
+            work=work,
+            seed=self.seed,
+            chat_template=self.base.chat_template,
+        )
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of a training: the folder of its model, and the results of its check."""
+
+    folder: Path
+    sound: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Trained:
-    """A finished training: `reused` if it was in the ITS home already, `sound` the results of its check."""
+    """A finished training: `reused` if it was in the ITS home already, `sound` the results of its check.
+
+    `earlier` has the checkpoints before the last that were wanted, by fraction.
+    """
 
     folder: Path
     losses: list[dict[str, Any]]
@@ -46,89 +123,65 @@ class Trained:
     sound: dict[str, Any]
     seconds: float
     reused: bool
+    earlier: dict[str, Saved] = field(default_factory=dict)
 
 
 def train_checkpoint(
+    training: Training,
     *,
-    messages: Sequence[list[dict[str, str]]],
-    train: Train,
-    template: str,
-    tokens: SpecialTokens,
-    base: EngineModel,
-    seed: int,
-    environment: Environment,
     home: Path,
     say: Say,
     progress: Callable[[dict[str, Any]], None],
+    fractions: Sequence[str] = (),
 ) -> Trained:
-    """Train on rows of chat messages whose last turn is the solution, unless this training is finished already.
+    """Run a training, unless it is finished already.
 
     Args:
-        template: text of `train.template`.
-        seed: of the optimisation (order of rows, dropout), 31 bits.
         progress: called with each step's {step, steps, loss, ...}.
+        fractions: earlier checkpoints that are wanted of it, such as `1/3`. They change neither its key nor its last
+            weights.
 
     Raises:
-        RunError: if Axolotl fails, prompt parity fails, a loss or gradient norm is not finite, steps are missing, the
+        RunError: if Axolotl fails, prompt parity fails, a loss or gradient norm is not finite, steps are missing, a
             saved model fails its check, or it would not stop at its end of turn.
-        DataError: if its weights cannot be read.
+        DataError: if its weights cannot be read, it has no step of its own for a fraction, or it is finished and a
+            fraction was not saved.
     """
-    config_in_key = axolotl_config(
-        template=template,
-        train=train,
-        tokens=tokens,
-        base_model=base.fingerprint,
-        revision=base.revision,
-        rows="rows.jsonl",
-        work=".",
-        seed=seed,
-        chat_template=base.chat_template,
-    )
-    identity: dict[str, Any] = {
-        "config": config_in_key,
-        "rows": hashlib.sha256(json.dumps(list(messages), ensure_ascii=False).encode()).hexdigest(),
-        "environment": environment.lock_sha256,
-        "plugin": hashlib.sha256((PLUGIN_FOLDER / "its_axolotl.py").read_bytes()).hexdigest(),
-        "hardware": [train.hardware, train.launcher, train.launcher_args],
-    }
-    if _was_folded(config_in_key):
-        identity["config_text"] = 2
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = home / "training" / key
-    with key_lock(home, "train", key, say):
+    base, folder = training.base, home / "training" / training.key
+    with key_lock(home, "train", training.key, say):
         done = folder / "done.json"
-        record = _finished(done, say)
+        record = _finished(done, fractions, say)
         reused = record is not None
         if record is None:
+            if training.steps is not None and (faults := fraction_faults(fractions, training.steps)):
+                hint = "leave them out, or more rows, epochs or a smaller `global_batch_size`: more steps"
+                raise DataError(f"params.yaml: `design.checkpoints`: {'; '.join(faults)}", hint)
             folder.mkdir(parents=True, exist_ok=True)
-            config = axolotl_config(
-                template=template,
-                train=train,
-                tokens=tokens,
-                base_model=base.path,
-                revision=base.revision,
-                rows=str(folder / "rows.jsonl"),
-                work=str(folder),
-                seed=seed,
-                chat_template=base.chat_template,
-            )
             began = time.monotonic()
             base_tensors(*_base_folder(base))  # a broken base is reported before hours of training
-            steps, unread = _run(folder, config, messages, train, tokens, environment, base.offline, progress)
+            steps, unread = _run(folder, training, fractions, say, progress)
+            model, at = folder / "model", folder / "at"
             try:
                 # A model of the hub is in its cache only now.
-                weights = check_weights(folder / "model", *_base_folder(base), unread)
+                weights = check_weights(model, *_base_folder(base), unread)
+                earlier = {name: _checked(model, at, name, steps["done"], base, unread) for name in fractions}
             except ItsError:
-                for state in (folder / "model").glob("checkpoint-*"):  # the next run would resume from the last one
+                for state in (*model.glob("checkpoint-*"), at):  # the next run would resume from the last one
                     remove(state)
                 raise
-            if (served := _served_folder(folder / "model", base)) is not None:
-                _check_stops(served, tokens)
+            for path in at.glob("*"):
+                if path.name not in map(_folder_name, fractions):
+                    remove(path)
+            served = [_served_folder(path, base) for path in (model, *(at / _folder_name(name) for name in fractions))]
+            for path in dict.fromkeys(filter(None, served)):
+                _check_stops(path, training.tokens)
             record = {
                 "seconds": round(time.monotonic() - began, 1),
                 "sound": {"version": CHECK_VERSION, "steps": steps, **weights},
-                "identity": writable(identity),
+                "identity": writable(training.identity),
             }
+            if earlier:
+                record["earlier"] = earlier
             write_json(done, record)
         return Trained(
             folder=folder / "model",
@@ -137,7 +190,43 @@ def train_checkpoint(
             sound=record["sound"],
             seconds=float(record["seconds"]),
             reused=reused,
+            earlier={name: Saved(folder / "at" / _folder_name(name), record["earlier"][name]) for name in fractions},
         )
+
+
+def _folder_name(fraction: str) -> str:
+    return fraction.replace("/", "of")
+
+
+def _checked(
+    model: Path, at: Path, fraction: str, steps: int, base: EngineModel, unread: Sequence[str]
+) -> dict[str, Any]:
+    """The results of the check of an earlier checkpoint, as of the last one.
+
+    Only its weights are its own. Tokenizer, chat template and configuration are those of the finished training, so that
+    one engine can serve both and each stops where the other does.
+
+    Raises:
+        DataError, RunError: as `check_weights`, or if the plugin did not save it.
+    """
+    folder, wanted = at / _folder_name(fraction), saved_step(fraction, steps)
+    saved = read_json(folder / SAVED) if (folder / SAVED).is_file() else None
+    if saved != {"step": wanted, "steps": steps}:
+        raise RunError(
+            f"{folder}: the model at step {wanted} of {steps} was not saved", "`dvc repro train` trains again"
+        )
+    for path in folder.iterdir():
+        if path.name != SAVED and not _is_weights(path):
+            remove(path)
+    for path in model.iterdir():
+        if path.is_file() and path.suffix in KEPT and not _is_weights(path):
+            shutil.copyfile(path, folder / path.name)
+    weights = check_weights(folder, *_base_folder(base), unread, last=False)
+    return {"version": CHECK_VERSION, "steps": {"done": wanted, "of": steps}, **weights}
+
+
+def _is_weights(path: Path) -> bool:
+    return path.suffix == ".safetensors" or path.name.endswith(INDEX)
 
 
 def _was_folded(value: Any) -> bool:
@@ -149,41 +238,61 @@ def _was_folded(value: Any) -> bool:
     return isinstance(value, str) and len(value) > 60 and " " in value
 
 
-def _finished(done: Path, say: Say) -> dict[str, Any] | None:
+def _finished(done: Path, fractions: Sequence[str], say: Say) -> dict[str, Any] | None:
     """The record of a finished training; None if there is none, or it has no valid results of its check.
 
     A model whose weights differ from those that were checked is reported and removed, with the saved states that the
     next run would resume from.
+
+    Raises:
+        DataError: if it is finished, and one of the fractions was not saved: to train it again may take hours, and
+            would replace a model that other results are of, so that is left to its owner.
     """
     if not done.is_file():
         return None
     try:
         record = read_json(done)
-        wanted = _sound_files(record)
+        wanted = {"model": _sound_files(record["sound"], ("done", "epochs", "left_out"))}
+        numbers = (record["seconds"],)
+        earlier = record.get("earlier", {})
+        wanted |= {f"at/{_folder_name(name)}": _sound_files(earlier[name], ("done", "of")) for name in earlier}
     except (ItsError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    if wanted is None:
+    if not all(wanted.values()) or not all(type(number) in (int, float) for number in numbers):
         return None
-    model = done.parent / "model"
-    there = {path.name: path for path in model.glob("*") if path.suffix == ".safetensors" and path.is_file()}
-    wrong = [name for name in sorted(there.keys() | wanted) if name not in there or name not in wanted]
-    wrong += [name for name in sorted(there.keys() & wanted) if file_sha256(there[name]) != wanted[name]]
-    if wrong:
-        say(f"train: {model}: {called(wrong[0])} differs from the file that was checked after training: training again")
-        done.unlink()
-        remove(model)
-        return None
+    if lacking := [name for name in fractions if name not in earlier]:
+        names = " and ".join(f"`{name}`" for name in lacking)
+        raise DataError(
+            f"params.yaml: `design.checkpoints`: this training is finished ({done.parent}), and its checkpoint at "
+            f"{names} was not saved",
+            f"`rm -r {shlex.quote(str(done.parent))}`, then `dvc repro train` trains it again and saves it; or leave "
+            f"{names} out",
+        )
+    for name in ["model", *(f"at/{_folder_name(name)}" for name in fractions)]:
+        folder, hashes = done.parent / name, wanted[name]
+        there = {path.name: path for path in folder.glob("*") if path.suffix == ".safetensors" and path.is_file()}
+        wrong = [file for file in sorted(there.keys() | hashes) if file not in there or file not in hashes]
+        wrong += [file for file in sorted(there.keys() & hashes) if file_sha256(there[file]) != hashes[file]]
+        if wrong:
+            differs = f"{called(wrong[0])} differs from the file that was checked after training"
+            say(f"train: {folder}: {differs}: training again")
+            done.unlink()
+            remove(done.parent / "model")
+            remove(done.parent / "at")
+            return None
     return dict(record)
 
 
-def _sound_files(record: Any) -> dict[str, str] | None:
-    """The SHA-256 of each file of weights; None if the record is of another version or incomplete.
+def _sound_files(sound: Mapping[str, Any], counts: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file of weights; {} if the results are of another version or incomplete.
+
+    Args:
+        counts: numbers that its `steps` must have.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: if it has another structure.
+        KeyError, TypeError, ValueError, AttributeError: if they have another structure.
     """
-    sound = record["sound"]
-    numbers = (record["seconds"], *(sound["steps"][key] for key in ("done", "epochs", "left_out")))
+    numbers = [sound["steps"][key] for key in counts]
     texts = (sound["compared"], "" if sound["changed"] is None else sound["changed"])
     files = {name: facts["sha256"] for name, facts in sound["files"].items()}
     good = (
@@ -191,30 +300,34 @@ def _sound_files(record: Any) -> dict[str, str] | None:
         and all(type(number) in (int, float) for number in numbers)
         and all(isinstance(text, str) for text in (*texts, *files.values()))
     )
-    return files if good and files else None
+    return files if good else {}
 
 
-def copy_model(source: Path, target: Path) -> None:
-    """Copy the files that a loader needs; `target` appears whole or not at all."""
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `target` at the end, whole, and leaves it as it was after an error."""
     partial = target.with_name(f".{target.name}.partial")
     remove(partial)
     partial.mkdir(parents=True)
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.suffix in KEPT:
-            shutil.copy2(path, partial / path.name)
-            (partial / path.name).chmod(0o644)
+    yield partial
     remove(target)  # a link to another disk becomes a folder here
     partial.rename(target)
 
 
+def copy_model(source: Path, target: Path) -> None:
+    """Copy the files that a loader needs into a folder, which is created."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix in KEPT and path.name != SAVED:
+            shutil.copy2(path, target / path.name)
+            (target / path.name).chmod(0o644)
+
+
 def _run(
     folder: Path,
-    config: dict[str, Any],
-    messages: Sequence[list[dict[str, str]]],
-    train: Train,
-    tokens: SpecialTokens,
-    environment: Environment,
-    offline: bool,
+    training: Training,
+    fractions: Sequence[str],
+    say: Say,
     progress: Callable[[dict[str, Any]], None],
 ) -> tuple[dict[str, Any], list[str]]:
     """Run Axolotl to its end.
@@ -223,46 +336,49 @@ def _run(
         Its steps, {done, expected, counted, epochs, left_out}, and patterns of tensors that the model's class does not
         read from a checkpoint.
     """
+    train, environment = training.train, training.environment
     with atomic_file(folder / "rows.jsonl") as out:
-        for turns in messages:
+        for turns in training.messages:
             out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
-    (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
+    config, config_file = training.config(training.base.path, str(folder / "rows.jsonl"), str(folder)), "axolotl.yaml"
+    (folder / config_file).write_text(yaml_text(config), encoding="utf-8")
     steps, parity, log = folder / "progress.jsonl", folder / "parity.json", folder / "axolotl.log"
-    if not any((folder / "model").glob("checkpoint-*")):
-        remove(folder / "model")
-        steps.unlink(missing_ok=True)
+    _keep_what_resumes(folder, training.steps, fractions, say)
     stopped, ended = folder / "stopped.json", folder / "ended.json"
     for path in (parity, stopped, ended):
         path.unlink(missing_ok=True)
-    packed = bool(config.get("sample_packing"))
-    expected = None if packed else expected_steps(len(messages), train.global_batch_size, train.epochs)
+    expected = training.steps
     settings = folder / "its.json"
-    write_json(
-        settings,
-        {
-            "rows": str(folder / "rows.jsonl"),
-            "progress": str(steps),
-            "parity": str(parity),
-            "stopped": str(stopped),
-            "ended": str(ended),
-            "cpu": train.hardware == "cpu",
-            "end_of_turn": tokens.eos,
-            "global_batch_size": train.global_batch_size,
-            "steps": expected,
-        },
-    )
+    values: dict[str, Any] = {
+        "rows": str(folder / "rows.jsonl"),
+        "progress": str(steps),
+        "parity": str(parity),
+        "stopped": str(stopped),
+        "ended": str(ended),
+        "cpu": train.hardware == "cpu",
+        "end_of_turn": training.tokens.eos,
+        "global_batch_size": train.global_batch_size,
+        "steps": expected,
+    }
+    if fractions:
+        # The config that is kept beside the model is the same with and without earlier checkpoints.
+        config_file = "axolotl_saving.yaml"
+        config |= {"plugins": [*config["plugins"], CHECKPOINTS_PLUGIN]}
+        (folder / config_file).write_text(yaml_text(config), encoding="utf-8")
+        values["at"] = {"folder": str(folder / "at"), "fractions": {name: _folder_name(name) for name in fractions}}
+    write_json(settings, values)
     variables = environment_variables("axolotl", environment) | {
         "PYTHONPATH": str(PLUGIN_FOLDER),
         "ITS_TRAINING": str(settings),
     }
-    if offline:
+    if training.base.offline:
         variables["HF_HUB_OFFLINE"] = "1"
     if train.hardware == "cpu":
         variables["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
     command = [
         str(environment.path / "bin" / "axolotl"),
         "train",
-        str(folder / "axolotl.yaml"),
+        str(folder / config_file),
         "--launcher",
         train.launcher,
     ]
@@ -288,6 +404,7 @@ def _run(
         why = read_json(stopped)
         if why["diverged"]:  # a saved state is broken already, or will be at its next step
             remove(folder / "model")
+            remove(folder / "at")
         raise RunError(f"{why['message']}", f"{why['hint']} (log: {log})")
     report = read_json(parity) if parity.is_file() else None
     if report is not None and report["faults"]:
@@ -302,6 +419,45 @@ def _run(
         raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
     end = read_json(ended) if ended.is_file() else None
     return _steps_done(end, expected, log), list(end["unread"]) if end else []
+
+
+def _keep_what_resumes(folder: Path, steps: int | None, fractions: Sequence[str], say: Say) -> None:
+    """Remove what a killed run left, except a saved state to resume from and the checkpoints that were saved before it.
+
+    A state that lies behind a checkpoint that is wanted now and was not saved is no use: it is removed too.
+
+    Args:
+        steps: of the whole training; None if only the trainer can count them.
+    """
+    model, at, logged = folder / "model", folder / "at", folder / "progress.jsonl"
+    states = [int(path.name.removeprefix("checkpoint-")) for path in model.glob("checkpoint-*") if _is_state(path)]
+    resumed = max(states, default=0)
+    for path in at.glob("*"):
+        saved = read_json(path / SAVED)["step"] if (path / SAVED).is_file() else None
+        if saved is None or saved > resumed:  # of a run that was killed after it, not of the one that resumes
+            remove(path)
+    if steps is None and states and logged.is_file():
+        steps = _announced(logged)
+    lacking = [name for name in fractions if not (at / _folder_name(name)).is_dir()]
+    if steps is not None and (lost := [name for name in lacking if saved_step(name, steps) <= resumed]):
+        say(f"train: {folder}: step {resumed} was saved, but not the checkpoint at {lost[0]}: training from the start")
+        remove(model)
+    if not any(model.glob("checkpoint-*")):
+        for path in (model, at):
+            remove(path)
+        logged.unlink(missing_ok=True)
+
+
+def _announced(logged: Path) -> int | None:
+    """The steps that the trainer of a killed run announced; its last line may have been cut."""
+    for line in logged.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            return int(json.loads(line)["steps"])
+    return None
+
+
+def _is_state(path: Path) -> bool:
+    return path.is_dir() and path.name.removeprefix("checkpoint-").isdecimal()
 
 
 def _steps_done(end: dict[str, Any] | None, expected: int | None, log: Path) -> dict[str, Any]:

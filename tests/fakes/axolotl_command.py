@@ -5,7 +5,9 @@ ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row)
 `no_plugin` (parity is never proved), `endless` (the saved model has another end of turn), `processes` (it runs as two),
 `steps` (it announces one more), `short` (it ends well after one step), `killed_end` (it ends without the last hook),
 `nan_loss`, `nan_norm`, `skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no
-weights), `stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`.
+weights), `stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`; these
+with `early_` in front trouble an earlier checkpoint alone. `killed_N` dies after step N, `early_killed` while it saves
+an earlier checkpoint.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,8 +64,11 @@ def main() -> None:
 
 def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTokenizer, trouble: str) -> None:
     """What Axolotl calls of the plugin, step by step."""
-    module, _, name = config["plugins"][-1].partition(".")
-    plugin = getattr(importlib.import_module(module), name)()
+    plugins = []
+    for entry in config["plugins"]:
+        module, _, name = entry.partition(".")
+        if module.startswith("its_"):
+            plugins.append(getattr(importlib.import_module(module), name)())
     args = SimpleNamespace(
         world_size=2 if trouble == "processes" else 1,
         train_batch_size=config["micro_batch_size"],
@@ -75,24 +81,50 @@ def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTok
         is_world_process_zero=lambda: True,
         processing_class=tokenizer,
         train_dataset=rows,
-        accelerator=SimpleNamespace(optimizer_step_was_skipped=False),
+        accelerator=SimpleNamespace(optimizer_step_was_skipped=False, wait_for_everyone=lambda: None),
+        is_fsdp_enabled=False,
     )
-    assert plugin.get_training_args(config)["logging_nan_inf_filter"] is False
-    plugin.post_trainer_create(config, trainer)
-    (callback,) = plugin.add_callbacks_post_trainer(config, trainer)
-    state = SimpleNamespace(global_step=0, max_steps=steps, epoch=0.0, is_world_process_zero=True)
-    callback.on_train_begin(args, state, None)
-    for step in range(1, 2 if trouble == "short" else steps + 1):
+    assert plugins[0].get_training_args(config)["logging_nan_inf_filter"] is False
+    for plugin in plugins:
+        plugin.post_trainer_create(config, trainer)
+    callbacks = [callback for plugin in plugins for callback in plugin.add_callbacks_post_trainer(config, trainer)]
+    states = [int(path.name[11:]) for path in Path(config["output_dir"]).glob("checkpoint-*")]
+    state = SimpleNamespace(global_step=max(states, default=0), max_steps=steps, epoch=0.0, is_world_process_zero=True)
+    trainer.save_model = lambda folder, _internal_call: save_early(config, Path(folder), state.global_step, trouble)
+    for callback in callbacks:
+        callback.on_train_begin(args, state, None)
+    for step in range(state.global_step + 1, 2 if trouble == "short" else steps + 1):
         state.global_step, state.epoch = step, config["num_epochs"] * step / steps
         second = step == 2
         logs = {"loss": 1.0 / step, "grad_norm": 2.0, "learning_rate": config["learning_rate"]}
         if second and trouble in ("nan_loss", "nan_norm", "skipped_norm"):
             logs["loss" if trouble == "nan_loss" else "grad_norm"] = math.nan
         trainer.accelerator.optimizer_step_was_skipped = second and trouble == "skipped_norm"
-        callback.on_log(args, state, None, logs)
-    callback.on_log(args, state, None, {"train_runtime": 1.0})
+        for callback in callbacks:
+            callback.on_step_end(args, state, None)
+        for callback in callbacks:
+            callback.on_log(args, state, None, logs)
+        if "save_steps" in config and step % config["save_steps"] == 0:
+            (Path(config["output_dir"]) / f"checkpoint-{step}").mkdir(parents=True)
+        if trouble == f"killed_{step}":
+            os.kill(os.getpid(), signal.SIGKILL)
+    for callback in callbacks:
+        callback.on_log(args, state, None, {"train_runtime": 1.0})
     if trouble != "killed_end":
-        callback.on_train_end(args, state, None)
+        for callback in callbacks:
+            callback.on_train_end(args, state, None)
+
+
+def save_early(config: dict[str, Any], folder: Path, step: int, trouble: str) -> None:
+    """An earlier checkpoint: weights that the step determines, and small files that are not those of the last one."""
+    trouble = trouble.removeprefix("early_") if trouble.startswith("early_") else ""
+    if trouble == "killed":
+        (folder / "model.safetensors").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trouble != "nothing":
+        save(folder / "model.safetensors", weights(config, [f"step {step}"], trouble))
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": -1}), encoding="utf-8")
+    (folder / "training_args.bin").write_bytes(b"")
 
 
 def weights(config: dict[str, Any], lines: list[str], trouble: str) -> Tensors:

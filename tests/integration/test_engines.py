@@ -32,7 +32,7 @@ from its.store import Store
 from its.store.stats import store_stats
 from its.study.serving import engine_model
 from its.study.study import Checkpoint, Study
-from its.training.run import train_checkpoint
+from its.training.run import Training, train_checkpoint
 from its.types import Query
 
 pytestmark = pytest.mark.integration
@@ -179,7 +179,7 @@ def test_adapters_are_served_over_their_base(
         turns = [{"role": turn.role, "content": turn.content} for turn in query.messages]
         rows.append([*turns, {"role": "assistant", "content": str(query.solution)}])
     lora = {"adapter": "lora", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "lora_target_linear": True}
-    trained = train_checkpoint(
+    training = Training(
         messages=rows,
         train=made.recipe.train.model_copy(
             update={"axolotl": lora, "save_every_steps": None, "learning_rate": 2e-3, "epochs": 1}
@@ -189,10 +189,8 @@ def test_adapters_are_served_over_their_base(
         base=base,
         seed=1,
         environment=find_environment("axolotl", made.project, made.home),
-        home=made.home,
-        say=print,
-        progress=lambda row: None,
     )
+    trained = train_checkpoint(training, home=made.home, say=print, progress=lambda row: None)
     assert trained.sound["kind"] == "adapter" and trained.sound["changed"]
     shutil.copytree(trained.folder, made.model_path(checkpoint))
     write_json(made.model_path(checkpoint) / SOUND_FILE, trained.sound)

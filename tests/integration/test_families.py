@@ -37,7 +37,7 @@ from its.recipe.schema import Model, Train
 from its.rows import write_json
 from its.store import Store
 from its.strategies.query import solution_turn
-from its.training.run import Trained, copy_model, train_checkpoint
+from its.training.run import Trained, Training, copy_model, train_checkpoint
 
 pytestmark = pytest.mark.integration
 
@@ -171,7 +171,7 @@ def train(case: Case, models: Path, environment: Environment, home: Path) -> tup
             "axolotl": {"dataset_num_proc": 1, "dataloader_num_workers": 0},
         }
     )
-    trained = train_checkpoint(
+    training = Training(
         messages=rows,
         train=settings,
         template=read_template(ROOT / "recipes" / settings.template),
@@ -179,10 +179,8 @@ def train(case: Case, models: Path, environment: Environment, home: Path) -> tup
         base=base,
         seed=1,
         environment=environment,
-        home=home,
-        say=print,
-        progress=lambda row: None,
     )
+    trained = train_checkpoint(training, home=home, say=print, progress=lambda row: None)
     return trained, model, base
 
 

@@ -32,7 +32,7 @@ def test_training_resumes_from_its_last_saved_step(clone: Clone, study: Facts) -
     """Steps after the last save are taken twice, those before it once."""
     redone = study.steps_taken - STEPS
     assert 1 <= redone <= study.steps_before_kill - SAVED
-    curve = (clone.path / "results" / "loss" / f"{NONE}.csv").read_text(encoding="utf-8").splitlines()[1:]
+    curve = (clone.path / "results" / "loss" / NONE / f"{NONE}.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [int(line.split(",")[0]) for line in curve] == list(range(1, STEPS + 1))
 
 

@@ -36,17 +36,23 @@ def test_show(its: Its, project: Path) -> None:
     assert json.loads(its("recipe", "show", "quickstart", "--json")[1])["recipe"]["seed"] == 17
 
 
+COUNTED = """  2 trainings, 3 checkpoints, 6 cells
+  responses: 1200
+  personas: at most 600, each in at most 3 requests
+"""
+
+
 def test_check(its: Its) -> None:
     assert its("recipe", "check", "quickstart", "params.yaml") == (
         0,
-        "recipes/quickstart.yaml: valid\nparams.yaml: valid\n",
+        f"recipes/quickstart.yaml: valid\n{COUNTED}params.yaml: valid\n{COUNTED}",
         "",
     )
-    assert json.loads(its("recipe", "check", "quickstart", "--json")[1]) == {
-        "version": 1,
-        "valid": ["recipes/quickstart.yaml"],
-        "errors": [],
-    }
+    document = json.loads(its("recipe", "check", "quickstart", "--json")[1])
+    counts = document.pop("counts")["recipes/quickstart.yaml"]
+    assert document == {"version": 1, "valid": ["recipes/quickstart.yaml"], "errors": []}
+    assert (counts["trainings"], counts["checkpoints"], counts["cells"]) == (2, 3, 6)
+    assert counts["responses"] == {"known": 1200, "per_problem": {}, "at_most": False}
 
 
 def test_check_lists_the_cells(its: Its) -> None:
@@ -55,7 +61,7 @@ def test_check_lists_the_cells(its: Its) -> None:
     told = "".join(f"    {cell}\n" for cell in cells)
     assert its("recipe", "check", "quickstart", "--cells") == (
         0,
-        f"recipes/quickstart.yaml: valid\n  6 cells:\n{told}",
+        f"recipes/quickstart.yaml: valid\n{COUNTED}  6 cells:\n{told}",
         "",
     )
     assert json.loads(its("recipe", "check", "quickstart", "--cells", "--json")[1])["cells"] == {
@@ -67,7 +73,7 @@ def test_check_without_names_checks_all(its: Its, project: Path) -> None:
     for path in (project / "recipes").glob("*.yaml"):
         if path.stem != "quickstart":
             path.unlink()
-    assert its("recipe", "check")[1] == "recipes/quickstart.yaml: valid\nparams.yaml: valid\n"
+    assert its("recipe", "check")[1] == f"recipes/quickstart.yaml: valid\n{COUNTED}params.yaml: valid\n{COUNTED}"
 
 
 def test_check_names_every_fault(its: Its, edit: Edit) -> None:
@@ -94,7 +100,7 @@ def test_use_and_diff(its: Its, edit: Edit, project: Path) -> None:
     assert "seed: 18" in (project / "params.yaml").read_text(encoding="utf-8")
     assert its("recipe", "use", "quickstart", "--force") == (
         0,
-        "params.yaml: quickstart; run it with `dvc repro`\n",
+        f"params.yaml: quickstart; run it with `dvc repro`\n{COUNTED}",
         "",
     )
     assert its("recipe", "diff")[1] == "params.yaml is recipe `quickstart`\n"
@@ -104,7 +110,7 @@ def test_fields(its: Its) -> None:
     code, out, err = its("recipe", "fields", "writer")
     assert (code, err) == (0, "") and out.index("\nmodel  ") < out.index("\nsampling  ") < out.index("\nattempts  ")
     fields = json.loads(its("recipe", "fields", "vote", "--json")[1])["fields"]
-    assert [field["name"] for field in fields] == ["members", "ensembles"]
+    assert [field["name"] for field in fields] == ["members", "ensembles", "strategies"]
 
 
 @pytest.mark.parametrize(

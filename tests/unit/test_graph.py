@@ -127,15 +127,25 @@ def _words(stage: str) -> list[str]:
 
 @pytest.fixture
 def small(project: Path, model_in_folder: Callable[[], None], edit: Edit, engines: Any) -> Path:
-    """The quickstart with 4 problems on each side and a judge, run whole over the fake engines."""
+    """The quickstart with 4 problems on each side, a judge and new solutions, run whole over the fake engines."""
     model_in_folder()
     sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
     judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
-    edit(("  draws: #", "  draws: 200"), ("  timeout_seconds: #", judge))
+    anew = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0, top_p: 1, max_tokens: 64}}\n"
+    none = "  none:\n    query: prompts/query_plain.j2\n"
+    edit(
+        ("  draws: #", "  draws: 200"),
+        ("  timeout_seconds: #", judge),
+        ("writer:\n", anew),
+        (none, f"{none}    solutions: regenerate\n"),
+    )
     path = project / "params.yaml"
     lines = ["      size: 4" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for stage in STAGES:
+        if stage == "solution":
+            problems = load_study(project).problems("arithmetic")
+            engines.tell(answers={problem.text: problem.reference for problem in problems})
         run_stage(*_words(stage))
         if stage == "train":
             run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
@@ -216,8 +226,8 @@ def test_a_stage_reads_no_other_file_of_the_project(small: Path, monkeypatch: py
     ("stage", "read", "named"),
     [
         ("query", lambda recipe: recipe.engine, "`engine`"),
-        ("query", lambda recipe: recipe.design.seeds, "`design.seeds`"),
-        ("query", lambda recipe: recipe.design.model_dump(), "`design`"),
+        ("prepare", lambda recipe: recipe.design.seeds, "`design`"),
+        ("persona", lambda recipe: recipe.train.of("smollm2_135m", "arithmetic"), "`train`"),
         ("query", lambda recipe: recipe.model_dump(), "the whole recipe"),
         ("persona", lambda recipe: recipe.train.learning_rate, "`train.learning_rate`"),
         ("measure", lambda recipe: recipe.prompt.user, "`prompt`"),
@@ -244,6 +254,29 @@ def test_a_field_that_a_recipe_may_leave_out_stops_persona_without_being_declare
     edit(("  sequence_length: #", "  sequence_length: 256\n  long_rows: drop"))
     with stage_study("persona") as study:
         assert (study.recipe.train.sequence_length, study.recipe.train.long_rows) == (256, "drop")
+
+
+def test_the_design_is_whole_for_every_stage_that_reads_it(project: Path, edit: Edit) -> None:
+    """`except`, which code calls otherwise; cells that are computed once; settings with their overlays."""
+    left_out = "  except: [{train: random, test: none}]\n"
+    edit(("  base: true\n", f"  base: true\n{left_out}"))
+    whole = load_study()
+    for stage in ("persona", "query", "generate", "grade", "judge", "measure", "report"):
+        with stage_study(*_words(stage)) as study:
+            assert study.recipe.design.except_ == whole.recipe.design.except_
+            assert study.cells() == whole.cells() and len(whole.cells()) == 5
+    with stage_study("query") as study:
+        assert study.recipe.train.of("smollm2_135m", "arithmetic", "default").epochs == 1
+        assert study.recipe.strategies["none"].members == []
+    text = (project / "dvc.yaml").read_text(encoding="utf-8")
+    for declared, message in (("design.except", None), ("design.only", "reads `design.except`, which it does not")):
+        begin = text.index("\n  query:\n")
+        at = text.index("      - design\n", begin)
+        lines = f"      - {declared}\n      - design.models\n"
+        (project / "dvc.yaml").write_text(text[:at] + lines + text[at + len("      - design\n") :], encoding="utf-8")
+        refused = pytest.raises(DataError, match=message) if message else contextlib.nullcontext()
+        with refused, stage_study("query") as study:
+            assert study.recipe.design.except_ == whole.recipe.design.except_
 
 
 def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:

@@ -203,7 +203,8 @@ def test_what_cannot_be_graded_is_left_out_by_a_declared_rule_and_counted(
     (study.project / "params.yaml").write_text(text.replace("tolerate: {rows: 2}", "tolerate: {rows: 3}"), "utf-8")
     told = "8 of 12 rows; out: cannot be read (1), filter no_figure (1), reference cannot be graded (2)"
     code, out, _ = its("recipe", "check", "params.yaml")
-    assert (code, out) == (0, f"params.yaml: valid\n  arithmetic_test: {told}\n")
+    assert code == 0 and out.startswith(f"params.yaml: valid\n  arithmetic_test: {told}\n  2 trainings, ")
+    assert "  responses: 48\n" in out  # of the 8 that stay, as was just found
     found = json.loads(its("recipe", "check", "params.yaml", "--json")[1])["benchmarks"]["params.yaml"]
     assert (found["arithmetic_test"]["read"], found["arithmetic_test"]["kept"]) == (12, 8)
     said = run_stage("prepare", "arithmetic_test")
@@ -237,7 +238,8 @@ def test_what_only_a_tokenizer_decides_is_left_to_the_stage(
     test[1] |= {"a": "a dozen", "q": "why " * 30}
     tokens = "    filters: [{name: tokens, of: problem, model: smollm2_135m, at_most: 20}]\n"
     of_files(_rows(5), test, benchmark=tokens)
-    assert its("recipe", "check", "params.yaml")[:2] == (0, "params.yaml: valid\n")
+    code, out, _ = its("recipe", "check", "params.yaml")
+    assert code == 0 and "  responses: 6 per problem of arithmetic_test\n" in out
     del test[2]["q"]
     _write(load_study(), test)
     code, _, err = its("recipe", "check", "params.yaml")
@@ -393,7 +395,7 @@ def test_rows_of_a_preset_that_break_a_rule_are_told_with_the_tolerance_to_write
     lines = (json.dumps(row) + "\n" for row in rows)
     (study.project / "data" / "sources" / "train.jsonl").write_text("".join(lines), encoding="utf-8")
     code, out, err = its("recipe", "check", "params.yaml")
-    assert (code, out) == (0, "params.yaml: valid\n")
+    assert code == 0 and out.startswith("params.yaml: valid\n  2 trainings, ")
     assert "note: datasets.arithmetic: known of the preset `s1k_1_1`: some thoughts quote `<think>`; " in err
     assert "`tolerate: {rows: N}`" in err
     with pytest.raises(FaultsError) as caught:

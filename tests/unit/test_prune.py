@@ -40,9 +40,15 @@ def _files(study: Path) -> dict[str, int]:
 def _checkpoint(study: Path, name: str) -> list[str]:
     """All that a training writes; the paths that prune names."""
     _model(study / "models" / name)
-    for path in (f"results/loss/{name}.csv", f"results/cost/train-{name}.json"):
-        (study / path).write_text("x")
-    return [f"models/{name}", f"results/cost/train-{name}.json", f"results/loss/{name}.csv"]
+    _losses(study, name)
+    (study / f"results/cost/train-{name}.json").write_text("x")
+    return [f"models/{name}", f"results/cost/train-{name}.json", f"results/loss/{name}"]
+
+
+def _losses(study: Path, name: str) -> Path:
+    (study / "results" / "loss" / name).mkdir()
+    (study / "results" / "loss" / name / f"{name}.csv").write_text("x")
+    return study / "results" / "loss" / name
 
 
 def test_what_left_the_design_goes(study: Path) -> None:
@@ -60,11 +66,11 @@ def test_what_left_the_design_goes(study: Path) -> None:
 
 
 def test_what_it_prints(study: Path, its: Its) -> None:
-    assert its("prune") == (0, "nothing to remove: every checkpoint is in the design\n", "")
+    assert its("prune") == (0, "nothing to remove: every training is in the design\n", "")
     _checkpoint(study, GONE)
     (_model(study / "models" / "my-own-model-1") / "axolotl.yaml").unlink()
     kept = "kept models/my-own-model-1: it has no `axolotl.yaml` and `its_parity.json`: `train` did not write it\n"
-    lines = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}.csv"]
+    lines = [f"models/{GONE}", f"results/cost/train-{GONE}.json", f"results/loss/{GONE}"]
     assert its("prune", "--dry-run") == (0, "".join(f"would remove {line}\n" for line in lines), kept)
     assert its("prune") == (0, "".join(f"removed {line}\n" for line in lines), kept)
     assert its("prune") == (0, "", kept)
@@ -84,11 +90,75 @@ def test_the_design_decides(study: Path, edit: Callable[..., None], change: tupl
     assert (study / "models" / none).is_dir() == ("train" in change[0])
 
 
+def test_loss_curves_of_former_versions_go_even_of_the_design(study: Path) -> None:
+    """They were single files; now each combination has a folder."""
+    _checkpoint(study, TRAINED)
+    old = [f"results/loss/{TRAINED}.csv", f"results/loss/{GONE}.csv"]
+    for path in old:
+        (study / path).touch()
+    assert prune(load_study(study), dry_run=False) == (sorted(old), {})
+
+
+def _parts(study: Path, name: str, *parts: str) -> Path:
+    for part in parts:
+        _model(study / "models" / name / part)
+    return study / "models" / name
+
+
+@pytest.mark.parametrize("parts", [["lora"], ["lora", "lora-1of3", "1of3"], ["2of3"]])
+def test_a_combination_goes_with_its_variants_and_earlier_checkpoints(study: Path, parts: list[str]) -> None:
+    for name in (GONE, "older-sums-none-2"):
+        folder = _parts(study, name, *parts)
+        if name == GONE:
+            for file in ("config.json", "axolotl.yaml", "its_parity.json"):
+                (folder / file).write_text("{}")
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (removed, left) == ([f"models/{GONE}", "models/older-sums-none-2"], {})
+
+
+@pytest.mark.parametrize("strange", ["notes.txt", "Lora", "lora-1of3-old", "a/lora"])
+def test_a_folder_with_something_else_beside_the_variants_stays(study: Path, strange: str) -> None:
+    folder = _parts(study, GONE, "lora")
+    if strange == "notes.txt":
+        (folder / strange).touch()
+    else:
+        _model(folder / strange)
+    removed, left = prune(load_study(study), dry_run=False)
+    assert (removed, list(left)) == ([], [f"models/{GONE}"])
+
+
+def test_a_loss_folder_with_something_else_stays(study: Path) -> None:
+    (_losses(study, GONE) / "notes.txt").touch()
+    assert prune(load_study(study), dry_run=False) == (
+        [],
+        {f"results/loss/{GONE}": "it is not a folder of loss curves"},
+    )
+
+
+def test_what_a_stage_writes_of_a_combination_that_is_left_out_stays(study: Path, edit: Callable[..., None]) -> None:
+    """The stage is in the graph all the same: DVC would run it again. A model that was trained before goes."""
+    out = "smollm2_135m-arithmetic-none-1"
+    edit(("  base: true\n", "  base: true\n  except: [{train: none}]\n"))
+    for path in (f"models/{out}", f"results/loss/{out}"):
+        (study / path).mkdir()
+    (study / "results" / "cost" / f"train-{out}.json").write_text("[]")
+    assert prune(load_study(study), dry_run=False) == ([], {})
+    (study / "models" / out).rmdir()
+    _model(study / "models" / out)
+    assert prune(load_study(study), dry_run=False) == ([f"models/{out}"], {})
+
+
+def test_models_of_a_combination_in_the_design_stay_whole(study: Path) -> None:
+    """`dvc repro` writes the folder of a stage anew where its variants change."""
+    _parts(study, TRAINED, "lora", "1of3")
+    assert prune(load_study(study), dry_run=False) == ([], {})
+
+
 class Killed(BaseException):
     """No handler of the code under test may catch it, as none catches SIGKILL."""
 
 
-@pytest.mark.parametrize("at", range(7))
+@pytest.mark.parametrize("at", range(10))
 def test_a_kill_in_the_middle_leaves_no_half_model(study: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Whatever was removed before the kill, the model is whole under its name or gone, and the next run ends it."""
     wanted = _checkpoint(study, GONE)
@@ -113,7 +183,7 @@ def test_a_kill_in_the_middle_leaves_no_half_model(study: Path, monkeypatch: pyt
         except Killed:
             pass
         else:
-            assert at == 6, "every step of a run was a place to die"
+            assert at == 9, "every step of a run was a place to die"
     model = study / "models" / GONE
     assert not model.exists() or sorted(path.name for path in model.iterdir()) == whole
     prune(load_study(study), dry_run=False)
@@ -136,7 +206,7 @@ def test_what_cannot_be_removed_is_named_and_the_rest_goes(study: Path, monkeypa
     wanted = _checkpoint(study, GONE)
 
     def refusing(path: Path) -> None:
-        if path.suffix == ".csv":
+        if path.parent.name == "loss":
             raise PermissionError(1, "Operation not permitted")
         remove(path)
 
@@ -166,8 +236,9 @@ def test_a_link_goes_and_what_it_names_stays(study: Path, tmp_path: Path) -> Non
     inner = _model(study / "models" / "inner-sums-none-1")
     (inner / "link").symlink_to(outside)
     (study / "results" / "loss" / f"{GONE}.csv").symlink_to(outside / "config.json")
+    (study / "results" / "loss" / GONE).symlink_to(outside)
     removed, left = prune(load_study(study), dry_run=False)
-    assert len(removed) == 5
+    assert len(removed) == 6
     assert not left
     assert not list((study / "models").iterdir())
     assert (outside / "config.json").read_text() == "{}"
@@ -181,10 +252,11 @@ def test_a_model_in_a_linked_folder_is_kept_and_named(study: Path, tmp_path: Pat
     _model(study / "models" / GONE)
     _model(study / "models" / f".{GONE}.prune.tmp")
     (study / "results" / "loss" / f"{GONE}.csv").touch()
+    _losses(study, GONE)
     removed, left = prune(load_study(study), dry_run=False)
     assert (study / "models" / f".{GONE}.prune.tmp").exists() == (place == "models")
     left.pop(f"models/.{GONE}.prune.tmp", None)
-    for path in (f"models/{GONE}", f"results/loss/{GONE}.csv"):
+    for path in (f"models/{GONE}", f"results/loss/{GONE}.csv", f"results/loss/{GONE}"):
         behind = path.startswith(place)
         assert (study / path).exists() == (path in left) == behind
         assert (path in removed) != behind

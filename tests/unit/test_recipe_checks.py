@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from its.checks.recipes import CheckedRecipe, Remarks, check_recipes, remark_lines
+from its.checks.recipes import CheckedRecipe, Remarks, check_recipes, recipe_counts, remark_lines
 from its.errors import MissingError
 from its.model_files import final_template
 from its.models import ready_model
@@ -27,8 +27,9 @@ def _silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
 def test_valid_recipes_in_the_order_of_their_names(project: Path) -> None:
     found = check_recipes(project, ["params.yaml", "quickstart"])
     assert found.faults == ()
+    counts = recipe_counts(project, load_study(project).recipe)
     assert found.recipes == [
-        CheckedRecipe(name, [], {}, Remarks([], [], [])) for name in ("params.yaml", "recipes/quickstart.yaml")
+        CheckedRecipe(name, [], {}, Remarks([], [], []), counts) for name in ("params.yaml", "recipes/quickstart.yaml")
     ]
 
 

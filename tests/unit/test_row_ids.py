@@ -46,6 +46,43 @@ def test_an_id_names_a_row(text: str, options: dict[str, Any], kind: str, full: 
     assert _find(target.id) == target
 
 
+UNION = {"train_set": SetIds("train", ["p1", "a/b"], ["none", "all+none", "all+near"])}
+
+
+@pytest.mark.parametrize("text", ["train_set/p1/all+near", "train_set/a/b/all+none"])
+def test_a_row_of_a_union_has_its_members_name(text: str) -> None:
+    target = find_target(text, sets=UNION, checkpoints=[], samples=lambda *_: 1)
+    assert (target.kind, target.side, target.id) == ("query", "train", text)
+
+
+def test_the_name_of_a_union_means_all_its_rows() -> None:
+    with pytest.raises(DataError, match=r"matches 2 rows: `train_set/p1/all[+]none`, `train_set/p1/all[+]near`"):
+        find_target("train_set/p1/all", sets=UNION, checkpoints=[], samples=lambda *_: 1)
+    with pytest.raises(DataError, match=r"no row of this study has the id `train_set/p1/all[+]`"):
+        find_target("train_set/p1/all+", sets=UNION, checkpoints=[], samples=lambda *_: 1)
+
+
+NAMES = ["m-base", "m-d-near-1", "m-d-near-1-lora-1of3"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checkpoints_of_variants_and_shares(name: str) -> None:
+    for text in (name, f"{name}/bench/p1/none/0"):
+        assert find_target(text, sets=SETS, checkpoints=NAMES, samples=lambda *_: 1).id == text
+
+
+def test_a_cell_that_is_not_in_the_design_has_no_responses() -> None:
+    cells = {("m-base", "bench", "none"), ("m-d-near-1", "bench", "random")}
+
+    def find(text: str, **options: Any) -> Target:
+        return find_target(text, sets=SETS, checkpoints=NAMES, samples=lambda *_: 1, cells=cells, **options)
+
+    assert find("bench/p1/none", sample=0).id == "m-base/bench/p1/none/0"
+    for text in ("m-base/bench/p1/random/0", "m-d-near-1-lora-1of3/bench/p1/none/0"):
+        with pytest.raises(DataError, match="no row of this study has the id"):
+            find(text)
+
+
 def test_the_side_is_the_sets() -> None:
     assert (_find("train_set/p1/none").side, _find("bench/p1/none").side) == ("train", "test")
 

@@ -81,6 +81,19 @@ def test_the_words_of_the_stage_do_as_well(study: Study, its: Its) -> None:
     assert its("train", "smollm2_135m", "arithmetic", "none", "1", "--show-row", "2") == one
 
 
+@pytest.mark.parametrize("variants", ["[default, lora]", "[lora]"])
+def test_variants_and_earlier_checkpoints_have_the_same_rows(study: Study, its: Its, variants: str) -> None:
+    path = study.project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("  base: true\n", f"  base: true\n  variants: {variants}\n  checkpoints: [last, 1/3]\n")
+    text = text.replace("train:\n  template", "train:\n  variants: {lora: {epochs: 2}}\n  template")
+    path.write_text(text, encoding="utf-8")
+    shown = [its("train", f"{CHECKPOINT}{part}", "--show-row", "1") for part in ("", "-lora", "-lora-1of3")]
+    assert shown[0] == shown[1] == shown[2] and shown[0][0] == 0
+    code, _, error = its("train", f"{CHECKPOINT}-lora-2of3", "--show-row", "1")
+    assert code == 3 and "the design has no checkpoint" in error and f"{CHECKPOINT}-lora-1of3" in error
+
+
 def test_control_characters_do_not_reach_the_terminal(study: Study, its: Its, monkeypatch: pytest.MonkeyPatch) -> None:
     _, out, _ = its("train", CHECKPOINT, "--show-row", "2")
     assert "\\x1b[31mit\\x1b[0m" in out and "\\u202e6 🙂." in out

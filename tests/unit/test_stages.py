@@ -110,7 +110,11 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
         folder = study.model_path(checkpoint)
         assert json.loads((folder / "its_parity.json").read_text(encoding="utf-8"))["faults"] == 0
         assert str(study.home) not in (folder / "axolotl.yaml").read_text(encoding="utf-8")
-        assert study.results("loss", f"{checkpoint.name}.csv").read_text(encoding="utf-8").startswith("step,loss")
+        assert (
+            study.results("loss", checkpoint.name, f"{checkpoint.name}.csv")
+            .read_text(encoding="utf-8")
+            .startswith("step,loss")
+        )
     page = study.results("report.html").read_text(encoding="utf-8")
     assert "arithmetic_test" in page
     assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []  # one file, offline

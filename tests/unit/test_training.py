@@ -8,9 +8,12 @@ import json
 import os
 import random
 import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,9 +28,18 @@ from its.errors import DataError, ItsError, RunError
 from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
-from its.training.checkpoint import expected_steps
 from its.training.config import axolotl_config, yaml_text
-from its.training.run import Trained, _base_folder, _check_stops, _was_folded, copy_model, train_checkpoint
+from its.training.run import (
+    Trained,
+    Training,
+    _base_folder,
+    _check_stops,
+    _was_folded,
+    copy_model,
+    replaced_folder,
+    train_checkpoint,
+)
+from its.training.steps import expected_steps, fraction_faults, saved_step
 
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -485,8 +497,14 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
     home = Path(os.environ["ITS_HOME"])
     environment: Environment = find_environment("axolotl", project, home)
 
-    def go(seed: int = 1, base: str = "base", say: Callable[[str], None] = lambda text: None, **change: Any) -> Trained:
-        return train_checkpoint(
+    def go(
+        seed: int = 1,
+        base: str = "base",
+        say: Callable[[str], None] = lambda text: None,
+        fractions: Sequence[str] = (),
+        **change: Any,
+    ) -> Trained:
+        training = Training(
             messages=[row["messages"] for row in ROWS],
             train=_train(**{"devices": 1, "global_batch_size": 2, **change}),
             template=TEMPLATE,
@@ -494,10 +512,8 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
             base=EngineModel("m", base, "sha256:0", "bfloat16", 64),
             seed=seed,
             environment=environment,
-            home=home,
-            say=say,
-            progress=lambda row: None,
         )
+        return train_checkpoint(training, home=home, say=say, progress=lambda row: None, fractions=fractions)
 
     return go
 
@@ -539,7 +555,8 @@ def test_only_what_a_loader_needs_is_copied_and_whole(run: Callable[..., Trained
     target = tmp_path / "models" / "m"
     target.mkdir(parents=True)
     (target / "stale.json").touch()
-    copy_model(run().folder, target)
+    with replaced_folder(target) as partial:
+        copy_model(run().folder, partial)
     kept = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {path.name for path in target.iterdir()} == kept
     assert [path.name for path in target.parent.iterdir()] == ["m"]
@@ -766,3 +783,252 @@ def test_a_step_holds_the_rows_that_the_recipe_says(
 ) -> None:
     made = SimpleNamespace(world_size=args[0], train_batch_size=args[1], gradient_accumulation_steps=args[2])
     assert (plugin.batch_fault(cfg, made, 32) is None) is good
+
+
+# Earlier checkpoints, saved by the real plugin.
+
+THIRDS = ("1/3", "2/3")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_earlier_checkpoints_change_neither_the_key_nor_the_last_one(run: Callable[..., Trained]) -> None:
+    """And beside the weights, which are their own, they have the files of the last one: an engine can serve both."""
+    last = run()
+    plain, config = _files(last.folder), (last.folder.parent / "axolotl.yaml").read_bytes()
+    shutil.rmtree(last.folder.parent)
+    trained = run(fractions=THIRDS)
+    assert trained.folder == last.folder
+    assert _files(trained.folder) == plain
+    assert (trained.folder.parent / "axolotl.yaml").read_bytes() == config
+    assert list(trained.earlier) == ["1/3", "2/3"]
+    weights = {(saved.folder / "model.safetensors").read_bytes() for saved in trained.earlier.values()}
+    assert len(weights | {plain["model.safetensors"]}) == 3
+    for fraction, step in (("1/3", 1), ("2/3", 2)):
+        folder, sound = trained.earlier[fraction].folder, trained.earlier[fraction].sound
+        assert folder == last.folder.parent / "at" / fraction.replace("/", "of")
+        assert sound["steps"] == {"done": step, "of": 3}
+        assert sound["files"]["model.safetensors"]["sha256"] == file_sha256(folder / "model.safetensors")
+        small = {name: text for name, text in plain.items() if name not in ("model.safetensors", "debug.log")}
+        own = _files(folder)
+        assert {name: own[name] for name in own if name not in ("model.safetensors", "its_saved.json")} == small
+    again = run(fractions=["2/3"])
+    assert (again.reused, again.earlier) == (True, {"2/3": trained.earlier["2/3"]})
+    assert run().reused
+
+
+def test_a_finished_training_without_a_checkpoint_is_left_as_it_is(run: Callable[..., Trained]) -> None:
+    """To train it again may take hours and would replace a model that other results are of: its owner decides."""
+    folder = run(fractions=["1/3"]).folder.parent
+    with pytest.raises(
+        DataError, match=r"`design.checkpoints`: this training is finished .*, and .* `2/3` was not"
+    ) as e:
+        run(fractions=THIRDS)
+    assert run(fractions=["1/3"]).reused
+    command = str(e.value.hint).split("`")[1]
+    assert command == f"rm -r {folder}"
+    subprocess.run(command, shell=True, check=True)
+    assert not run(fractions=THIRDS).reused
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        (["1/10"], "a training of 3 steps has no step before its last at `1/10`$"),
+        (["9/10", "1/3"], "a training of 3 steps has no step before its last at `9/10`$"),
+        (["3/3"], "has no step before its last at `3/3`"),
+        (["1/3", "2/6"], "in a training of 3 steps `1/3` and `2/6` are one checkpoint, step 1"),
+        (["1/2", "2/3", "1/10"], "at `1/10`; in a training of 3 steps `1/2` and `2/3` are one checkpoint, step 2"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fraction_needs_its_own_step(
+    run: Callable[..., Trained], fractions: list[str], message: str, packed: bool
+) -> None:
+    """Packed rows only the trainer can count: then it is the plugin that says so, before the first step."""
+    with pytest.raises(ItsError) as caught:
+        run(fractions=fractions, axolotl={"sample_packing": True} if packed else {})
+    assert re.search(message.split("; ")[0] if packed else message, caught.value.message)
+    assert "checkpoints" in str(caught.value.hint) or not packed
+    losses = list(Path(os.environ["ITS_HOME"]).rglob("progress.jsonl"))
+    assert not losses
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 1000])
+def test_the_plugin_counts_steps_as_the_stage_does(plugin: ModuleType, steps: int) -> None:
+    saving = importlib.import_module("its_checkpoints")
+    fractions = [f"{top}/{bottom}" for bottom in range(1, 13) for top in range(1, 13)]
+    for fraction in fractions:
+        step = saved_step(fraction, steps)
+        assert saving.saved_step(fraction, steps) == step
+        assert abs(step - Fraction(fraction) * steps) <= Fraction(1, 2)
+        assert saving.fraction_fault([fraction], steps) == next(iter(fraction_faults([fraction], steps)), None)
+        for other in fractions[:20]:
+            pair = list(dict.fromkeys([fraction, other]))
+            assert (saving.fraction_fault(pair, steps) is None) == (not fraction_faults(pair, steps))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("early_nothing", r"at/1of3: the training saved no weights"),
+        ("early_nan", r"at/1of3: the trained model contains values that are not finite"),
+        ("early_missing", r"at/1of3: the trained model is incomplete: `model.norm.weight` is missing"),
+        ("early_shape", r"`model.norm.weight` has the shape \[2, 2\], in the base \[2\]"),
+    ],
+)
+def test_an_earlier_checkpoint_is_checked_as_the_last_is(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str, message: str
+) -> None:
+    base = _base(tmp_path / "m")
+    monkeypatch.setenv("ITS_FAKE_TRAINING", trouble)
+    for _ in range(2):
+        with pytest.raises(ItsError, match=message):
+            run(base=base, fractions=["1/3"], save_every_steps=2)
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    trained = run(base=base, fractions=["1/3"], save_every_steps=2)
+    assert not trained.reused
+    assert trained.earlier["1/3"].sound["changed"] == "model.norm.weight"
+
+
+def test_a_checkpoint_before_anything_has_changed_is_one(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first step of a warmup has a learning rate of zero."""
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "early_unchanged")
+    sound = run(base=_base(tmp_path / "m"), fractions=["1/3"]).earlier["1/3"].sound
+    assert sound["changed"] is None and "no parameter has changed yet" in sound["compared"]
+
+
+@pytest.mark.parametrize("every", [None, 1, 2])
+@pytest.mark.parametrize("trouble", ["killed_1", "killed_2", "early_killed"])
+def test_a_killed_training_has_every_checkpoint_whole(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, every: int | None, trouble: str
+) -> None:
+    fresh = {name: _files(saved.folder) for name, saved in run(fractions=THIRDS, seed=2).earlier.items()}
+    monkeypatch.setenv("ITS_FAKE_TRAINING", trouble)
+    change: dict[str, Any] = {"fractions": THIRDS, "seed": 2, "save_every_steps": every, "weight_decay": 0.0}
+    with pytest.raises(RunError, match="axolotl failed"):
+        run(**change)
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    trained = run(**change)
+    assert {name: _files(saved.folder) for name, saved in trained.earlier.items()} == fresh
+    assert {path.name for path in (trained.folder.parent / "at").iterdir()} == {"1of3", "2of3"}
+    assert trained.sound["steps"]["done"] == 3
+
+
+def test_a_state_behind_a_checkpoint_that_was_not_saved_is_not_resumed(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint was declared after the kill; packed rows are counted by what the killed run logged."""
+    for packed in ({}, {"axolotl": {"sample_packing": True}}):
+        monkeypatch.setenv("ITS_FAKE_TRAINING", "killed_2")
+        with pytest.raises(RunError):
+            run(save_every_steps=1, fractions=["2/3"], **packed)
+        monkeypatch.delenv("ITS_FAKE_TRAINING")
+        told: list[str] = []
+        trained = run(save_every_steps=1, fractions=THIRDS, say=told.append, **packed)
+        assert "training from the start" in told[0] and "1/3" in told[0]
+        assert list(trained.earlier) == list(THIRDS)
+
+
+def test_a_checkpoint_of_a_run_that_was_not_resumed_is_not_used(
+    run: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was saved after the last state, so what follows that state is another run's."""
+    monkeypatch.setenv("ITS_FAKE_TRAINING", "killed_1")
+    with pytest.raises(RunError):
+        run(fractions=["1/3"])
+    monkeypatch.delenv("ITS_FAKE_TRAINING")
+    folder = run().folder.parent
+    assert not list(folder.glob("at/*"))
+    with pytest.raises(DataError, match="was not saved"):
+        run(fractions=["1/3"])
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_an_earlier_checkpoint_that_changed_in_the_home_is_trained_again(
+    run: Callable[..., Trained], damage: str
+) -> None:
+    first = run(fractions=THIRDS)
+    weights = first.earlier["1/3"].folder / "model.safetensors"
+    whole = weights.read_bytes()
+    if damage == "gone":
+        shutil.rmtree(weights.parent)
+    else:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert run(fractions=["2/3"]).reused  # which is as it was
+    told: list[str] = []
+    again = run(fractions=THIRDS, say=told.append)
+    assert not again.reused and again.earlier == first.earlier and weights.read_bytes() == whole
+    assert "at/1of3" in told[0] and "training again" in told[0]
+
+
+@pytest.mark.parametrize("earlier", [None, 5, {"1/3": None}, {"1/3": {}}, {"1/3": {"steps": {"done": 1, "of": "x"}}}])
+def test_an_account_of_another_form_is_of_no_saved_checkpoint(run: Callable[..., Trained], earlier: Any) -> None:
+    done = run(fractions=["1/3"]).folder.parent / "done.json"
+    record = json.loads(done.read_text(encoding="utf-8"))
+    if isinstance(earlier, dict) and earlier["1/3"]:
+        earlier = {"1/3": record["earlier"]["1/3"] | earlier["1/3"]}
+    done.write_text(json.dumps({**record, "earlier": earlier}), encoding="utf-8")
+    assert not run(fractions=["1/3"]).reused
+    assert run(fractions=["1/3"]).reused
+
+
+@pytest.mark.parametrize("setting", ["relora", "qat", "llmcompressor"])
+def test_a_model_that_is_another_one_at_the_end_has_no_earlier_checkpoints(
+    run: Callable[..., Trained], setting: str
+) -> None:
+    with pytest.raises(RunError, match=f"with `{setting}` a model is not saved before the end"):
+        run(fractions=["1/3"], axolotl={setting: True})
+    assert run(axolotl={setting: True}).earlier == {}
+
+
+def test_training_keys_are_those_of_former_versions(tmp_path: Path) -> None:
+    """A key that changes costs every user a training of every checkpoint."""
+    environment = Environment("axolotl", "cpu", tmp_path, tmp_path, "0" * 64, {})
+    training = Training(
+        messages=[[{"role": "user", "content": "What is 7 + 5?"}, {"role": "assistant", "content": "12"}]],
+        train=_train(devices=1, global_batch_size=2, axolotl={"lora_r": 8}),
+        template=TEMPLATE,
+        tokens=TOKENS,
+        base=EngineModel("m", "base", "sha256:0", "bfloat16", 64),
+        seed=1,
+        environment=environment,
+    )
+    assert training.identity["plugin"] == "7435be68f09dacf9760b31f5ea6416790054977682124c7c9273882b5e9c97db"
+    assert training.key == "b539ade3bd1c4336"
+
+
+def test_equal_trainings_have_one_key_whatever_they_are_called(tmp_path: Path) -> None:
+    environment = Environment("axolotl", "cpu", tmp_path, tmp_path, "0" * 64, {})
+    declared = _train(
+        devices=1,
+        global_batch_size=2,
+        epochs=3,
+        axolotl={"lora_r": 8, "adapter": "lora"},
+        datasets={"big": {"epochs": 5}, "small": {"epochs": 3.0}},
+        models={"m": {"learning_rate": 5e-6}},
+        variants={"same": {"axolotl": {"lora_r": 8}}, "other": {"axolotl": {"lora_r": 16}}, "long": {"epochs": 5}},
+    )
+
+    def key(train: Train) -> str:
+        again = Train.model_validate(json.loads(json.dumps(train.model_dump(exclude_defaults=True))))
+        assert again == train
+        return Training(
+            messages=[row["messages"] for row in ROWS],
+            train=again,
+            template=TEMPLATE,
+            tokens=TOKENS,
+            base=EngineModel("m", "base", "sha256:0", "bfloat16", 64),
+            seed=1,
+            environment=environment,
+        ).key
+
+    plain = key(declared.model_copy(update={"datasets": {}, "models": {}, "variants": {}}))
+    assert key(declared.of("m", "small")) == plain
+    assert key(declared.of("m", "small", "same")) == plain
+    assert key(declared.of("m", "small", "other")) != plain
+    assert key(declared.of("m", "big")) == key(declared.of("n", "small", "long")) != plain

@@ -62,7 +62,7 @@ from its.recipe.schema.problem_sets import (
     Split,
     TokensFilter,
 )
-from its.recipe.schema.strategies import COMBINED, DERIVED, Limits, PersonaRequest, Strategy
+from its.recipe.schema.strategies import COMBINED, DERIVED, Fixed, Limits, Mix, PersonaRequest, Strategy
 from its.recipe.schema.study import (
     AXES,
     BASE,
@@ -114,12 +114,14 @@ __all__ = [
     "Fields",
     "FilesSource",
     "Filter",
+    "Fixed",
     "FolderSource",
     "HubModelSource",
     "HubSource",
     "Judge",
     "LanguageFilter",
     "Limits",
+    "Mix",
     "Model",
     "OverlapRule",
     "PersonaCheck",

@@ -20,7 +20,7 @@ from its.recipe.schema.base import (
 )
 
 COMBINED = ("mix", "union")
-"""Strategies that have no personas of their own, but rows of several others."""
+"""Strategies that have rows of several others and no personas themselves."""
 DERIVED = {"noise": "like", "shuffled": "of"}
 """Control -> its field that names the strategy whose personas it starts from."""
 

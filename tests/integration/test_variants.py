@@ -1,0 +1,198 @@
+"""Earlier checkpoints and variants with real Axolotl and real vLLM, on a tiny model.
+
+One training with and without earlier checkpoints, one that is killed, and one study's worth of checkpoints, full ones
+and adapters, served by one session.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.clone import ROOT
+from integration.preloaded import preloaded
+from integration.test_families import OPTIONS, Case, declared
+from integration.tiny_models import make_models
+
+from its.engines.kinds import EngineSettings, open_session
+from its.engines.protocol import EngineModel, Request
+from its.environments import find_environment
+from its.files import file_sha256
+from its.home import its_home
+from its.models import SOUND_FILE, ready_model, trained_model
+from its.prompts.render import read_template
+from its.recipe.schema import Model, Train
+from its.rows import write_json
+from its.store import Store
+from its.training.run import Trained, Training, copy_model, train_checkpoint
+
+pytestmark = pytest.mark.integration
+
+CASE = Case("smollm2", "chatml")
+LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 32, "lora_dropout": 0.1, "lora_target_linear": True}
+CHATS = [[{"role": "user", "content": text}] for text in ("What is 7 + 5?", "If $x + 3 = 7$?", "Wait, 4 + 3?", "12")]
+STEPS = 6
+
+
+class KilledError(Exception):
+    """Raised where a test kills a training."""
+
+
+@dataclass
+class World:
+    """What tests share: the declared model, its base, and what trains it."""
+
+    home: Path
+    model: Model
+    base: EngineModel
+    train: Callable[..., Trained]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("variants")
+    home, models = folder / "home", folder / "models"
+    home.mkdir()
+    model = declared(CASE, models)
+    with preloaded(find_environment("axolotl", ROOT, its_home(ROOT)), home) as environment:
+        template = (ROOT / "recipes/prompts/chatml.jinja").read_text(encoding="utf-8")
+        make_models(["smollm2"], models, environment, {"smollm2": template})
+        base = ready_model("smollm2", model, ROOT, home, print)
+
+        def train(
+            *,
+            fractions: Sequence[str] = (),
+            kill_at: int | None = None,
+            axolotl: dict[str, Any] | None = None,
+            **change: Any,
+        ) -> Trained:
+            settings = Train.model_validate(
+                {
+                    **{"hardware": "cpu", "launcher": "python", "devices": 1, "template": "axolotl/full_cpu.yaml.j2"},
+                    **{"epochs": 2, "learning_rate": 5e-3, "lr_scheduler": "cosine", "warmup_ratio": 0},
+                    **{"global_batch_size": 2, "micro_batch_size": 2, "sequence_length": 256, "weight_decay": 0.01},
+                    "axolotl": {"dataset_num_proc": 1, "dataloader_num_workers": 0, **(axolotl or {})},
+                    **change,
+                }
+            )
+
+            def progress(row: dict[str, Any]) -> None:
+                if row["step"] == kill_at:
+                    raise KilledError  # the stage kills the process with SIGKILL, wherever it is by now
+
+            training = Training(
+                messages=[
+                    [{"role": "user", "content": f"What is {n} + 5?"}, {"role": "assistant", "content": f"{n + 5}"}]
+                    for n in range(6)
+                ],
+                train=settings,
+                template=read_template(ROOT / "recipes" / settings.template),
+                tokens=model.special_tokens,
+                base=base,
+                seed=1,
+                environment=environment,
+            )
+            return train_checkpoint(training, home=home, say=print, progress=progress, fractions=fractions)
+
+        yield World(home, model, base, train)
+
+
+def _hashes(trained: Trained) -> dict[str, str]:
+    """The SHA-256 of the weights of each checkpoint."""
+    folders = {"last": trained.folder} | {name: saved.folder for name, saved in trained.earlier.items()}
+    return {name: file_sha256(next(folder.glob("*.safetensors"))) for name, folder in folders.items()}
+
+
+@pytest.mark.parametrize("axolotl", [{}, LORA], ids=["full", "lora"])
+def test_the_last_weights_do_not_depend_on_earlier_checkpoints(world: World, axolotl: dict[str, Any]) -> None:
+    """Bit by bit; and every file but the weights is that of the last checkpoint, so that one engine serves both."""
+    plain = world.train(axolotl=axolotl)
+    last, config = _hashes(plain)["last"], (plain.folder.parent / "axolotl.yaml").read_bytes()
+    shutil.rmtree(plain.folder.parent)
+    trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
+    assert trained.folder == plain.folder and not trained.reused
+    assert _hashes(trained)["last"] == last
+    assert (trained.folder.parent / "axolotl.yaml").read_bytes() == config
+    assert len(set(_hashes(trained).values())) == 3
+    assert [saved.sound["steps"] for saved in trained.earlier.values()] == [{"done": 2, "of": 6}, {"done": 4, "of": 6}]
+    assert {saved.sound["kind"] for saved in trained.earlier.values()} == {"adapter" if axolotl else "model"}
+    for saved in trained.earlier.values():
+        assert saved.sound["changed"]
+        names = {path.name for path in saved.folder.iterdir()} - {"its_saved.json"}
+        kept = {path.name for path in trained.folder.iterdir() if path.suffix in (".json", ".jinja", ".safetensors")}
+        assert names == kept
+
+
+@pytest.mark.parametrize("every", [None, 3], ids=["from the start", "resumed"])
+@pytest.mark.parametrize("kill_at", [2, 5])
+def test_a_killed_training_ends_with_every_checkpoint_whole(world: World, every: int | None, kill_at: int) -> None:
+    """Killed by SIGKILL at a step or soon after it; what it saved before a state it resumes from is kept."""
+    change: dict[str, Any] = {"learning_rate": 4e-3, "save_every_steps": every, "fractions": ["1/3", "2/3"]}
+    fresh = _hashes(world.train(**change))
+    folder = world.train(**change).folder.parent
+    shutil.rmtree(folder)
+    with suppress(KilledError):  # the tiny model may be faster than the kill
+        world.train(**change, kill_at=kill_at)
+    (folder / "at" / ".1of3.partial").mkdir(parents=True, exist_ok=True)
+    trained = world.train(**change)
+    assert trained.sound["steps"]["done"] == STEPS
+    assert _hashes(trained).keys() == fresh.keys()
+    assert {path.name for path in (folder / "at").iterdir()} == {"1of3", "2of3"}
+    if every is None:
+        assert _hashes(trained) == fresh
+
+
+def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -> None:
+    """Each response is from its own weights: the same as from an engine that never saw others."""
+    kept = world.home / "kept"
+    models = [replace(world.base, name="base")]
+    for variant, axolotl in (("full", {}), ("lora", LORA)):
+        trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
+        folders = {"last": (trained.folder, trained.sound)}
+        folders |= {name: (saved.folder, saved.sound) for name, saved in trained.earlier.items()}
+        for name, (folder, sound) in folders.items():
+            target = kept / variant / name.replace("/", "of")
+            copy_model(folder, target)
+            write_json(target / SOUND_FILE, sound)
+            own = f"{variant}-{name.replace('/', 'of')}"
+            models.append(trained_model(own, target, lambda: world.base, world.model, world.home, ROOT))
+    assert len({model.fingerprint for model in models}) == 7
+    assert len({model.group for model in models if model.name.startswith("full")}) == 1
+    with preloaded(find_environment("vllm", ROOT, its_home(ROOT)), world.home):
+        texts, engines = _texts(world, models, world.home / "together.sqlite")
+        assert engines == 2  # one swaps the full ones, one has the adapters and their base
+        assert len({tuple(own) for own in texts.values()}) == 7
+        for model in models:
+            alone, _ = _texts(world, [model], world.home / f"{model.name}.sqlite")
+            assert alone[model.name] == texts[model.name], model.name
+
+
+def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tuple[dict[str, list[str]], int]:
+    """Greedy responses by model, requested as `generate` does; how many engines started."""
+    sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 24, "stop": []}
+    lines: list[str] = []
+    choice = EngineSettings("vllm", OPTIONS, {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    log = world.home / "logs" / "variants.log"
+    log.parent.mkdir(exist_ok=True)
+    with (
+        Store(store_file) as store,
+        open_session(store, models, choice, project=ROOT, home=world.home, log=log, say=lines.append) as session,
+    ):
+        # As in a design: the variants of one strategy, then those of the next.
+        mixed = sorted(models, key=lambda model: model.name.rpartition("-")[2])
+        order = sorted(mixed, key=lambda model: session.engine_index(model.name))
+        requests = [
+            Request(f"{model.name}/{n}", chat, sampling, seed=1, model=model.name)
+            for model in order
+            for n, chat in enumerate(CHATS)
+        ]
+        session.ensure(requests)
+        out: dict[str, list[str]] = {model.name: [] for model in models}
+        for request, _, completion in session.read(requests):
+            out[request.model].append(completion.text)
+    return out, sum(line.startswith("starting vLLM") for line in lines)
