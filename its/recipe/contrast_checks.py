@@ -124,7 +124,7 @@ def _pooled(grid: Grid, kept: int, members: Sequence[str]) -> int:
 class _Contrast:
     """A contrast of which nothing is refused.
 
-    `sides` are the bits of its cells, `named` the axes that a side names.
+    `sides` are the bits of its cells, `named` the axes on which the sides name different values.
     """
 
     name: str
@@ -166,7 +166,8 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
 
 def _contrast(entry: Mapping[str, Any], here: Location, sides: Sequence[Entry], grid: Grid, kept: int) -> _Contrast:
     bits = {side: kept & grid.matched(own) for side, own in zip(SIDES, sides, strict=True)}
-    named = [axis for axis in ORDER if any(axis in own for own in sides)]
+    of, against = sides
+    named = [axis for axis in ORDER if set(of.get(axis, ())) != set(against.get(axis, ()))]
     return _Contrast(str(entry.get("name")), here, bits, named, list_at(entry, "benchmarks") or None)
 
 
@@ -193,7 +194,7 @@ def _benchmarks(entry: Mapping[str, Any], here: Location, values: Mapping[str, A
             yield place, f"`{dotted((*here, 'benchmarks'))}` names `{name}` twice", "remove one"
         elif known is not None and name not in known and name not in pools:
             hint = known_names(name, [*known, *pools], "`design.benchmarks` and `measure.pool`")
-            yield place, f"`{dotted(place)}`: `{name}` is no benchmark of the design and no pool", hint
+            yield place, f"`{dotted(place)}`: `{name}` is neither a benchmark of the design nor a pool", hint
         before.add(name)
 
 

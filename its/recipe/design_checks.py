@@ -208,7 +208,7 @@ def selection_faults(entry: Any, here: Location, values: Mapping[str, Any], layo
     train = entry.get("train")
     trained = [axis for axis in named if axis in TRAINED_AXES and axis != "train"]
     if trained and (train == BASE or (isinstance(train, list) and BASE in train)):
-        own = f"give `train: {BASE}` an entry of its own"
+        own = f"give `train: {BASE}` a separate entry"
         yield (
             (*here, "train"),
             f"`{dotted(here)}` names `train: {BASE}` and a {WORDS[trained[0]]}: an untrained model has none",

@@ -31,8 +31,8 @@ HEADER = """\
 # Hardware: state here what it takes, with the hours. No number was measured with this recipe; those in the comments
 # below are of `{source}`.
 # To edit: description; models and writer; datasets and benchmarks; strategies (`its strategy new NAME` scaffolds one,
-# `its strategy preview NAME` shows what it does); design (which cells exist); train and generation. `its recipe fields`
-# explains every field, `its recipe check {name}` names every fault with its line.
+# `its strategy preview NAME` shows what it does); design (what the study varies, docs/designs.md); train and
+# generation. `its recipe fields` explains every field, `its recipe check {name}` names every fault with its line.
 """
 
 PERSONA = """\

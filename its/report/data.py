@@ -13,8 +13,11 @@ from its.results import (
     ChosenPair,
     Comparison,
     CostRow,
+    Curve,
     HeldOutChoice,
+    NotPossible,
     PairResult,
+    PoolResult,
     TokenComparison,
     VoteResult,
 )
@@ -165,9 +168,13 @@ class ReportData(_Data):
     cells: list[ReportedCell] = []
     blocks: list[BlockResult] = []
     pairs: list[PairResult] = []
+    curves: list[Curve] = []
+    pools: list[PoolResult] = []
     comparisons: list[Comparison] = []
     tests: list[CellTest] = []
     efficiency: list[TokenComparison] = []
+    not_possible: list[NotPossible] = []
+    """Comparisons and choices of a pair that the cells do not allow."""
     selection: list[ChosenPair] = []
     nested: list[HeldOutChoice] = []
     votes: list[VoteResult] = []

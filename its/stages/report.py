@@ -20,7 +20,7 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.schema.models import Writer
-from its.recipe.schema.study import Generation, Train
+from its.recipe.schema.study import DEFAULT_VARIANT, LAST, Design, Generation, Train
 from its.report.build import build_report
 from its.report.data import (
     Example,
@@ -88,18 +88,33 @@ def _summary(study: Study, counted: dict[str, dict[str, Any]]) -> ReportData:
     return ReportData(
         recipe=study.recipe.recipe,
         description=study.recipe.description,
-        design=study.recipe.design.model_dump(),
+        design=_design(study.recipe.design),
         confidence=0.95,
         cells=[_reported(cell, counted, sampled) for cell in cells.cells],
         blocks=cells.blocks,
         pairs=cells.pairs,
+        curves=cells.curves,
+        pools=cells.pools,
         comparisons=compared.comparisons,
         tests=compared.tests,
         efficiency=compared.efficiency,
+        not_possible=[*compared.not_possible, *chosen.not_possible],
         selection=chosen.selection,
         nested=chosen.nested,
         votes=votes.votes,
     )
+
+
+def _design(design: Design) -> dict[str, Any]:
+    """The design as the page lists it, without the axes that have only their usual value."""
+    values = design.model_dump(exclude={"only", "except_"})
+    usual = {"variants": [DEFAULT_VARIANT], "checkpoints": [LAST]}
+    out = {name: value for name, value in values.items() if value != usual.get(name)}
+    for name, entries in (("only", design.only), ("except", design.except_)):
+        if entries is not None:
+            said = [", ".join(f"{axis} {'/'.join(map(str, v))}" for axis, v in e.given().items()) for e in entries]
+            out[name] = ["; ".join(text or "all" for text in said)]
+    return out
 
 
 def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -125,7 +140,9 @@ def _reported(
     """A cell with the number of rows its problems were selected from, if the card is of these problems."""
     rows = counted.get(cell.benchmark)
     read = rows["read"] if rows is not None and rows["kept"] == cell.problems else None
-    return ReportedCell(**dict(cell), rows_read=read, sampling=sampled.get((cell.model, cell.benchmark)))
+    told = [sampled.get((cell.model, name)) for name in cell.pool or [cell.benchmark]]
+    sampling = "; ".join(dict.fromkeys(text for text in told if text is not None))
+    return ReportedCell(**dict(cell), rows_read=read, sampling=sampling or None)
 
 
 def _sampled(study: Study) -> dict[tuple[str, str], str]:
@@ -291,7 +308,7 @@ def _settings(study: Study) -> list[Setting]:
 
 
 def _training(train: Train) -> dict[str, Any]:
-    """The settings of training, those of overlays by their place: `datasets.ot_15k.epochs`."""
+    """The settings of training, those of overlays by their place: `variants.lora.learning_rate`."""
     out = train.model_dump(exclude={"models", "datasets", "variants"})
     for section, overlays in (("models", train.models), ("datasets", train.datasets), ("variants", train.variants)):
         for name, overlay in overlays.items():
@@ -413,6 +430,8 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[s
                 out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
     out += setting_warnings(found.comparisons, found.votes)
     for cell in found.cells:
+        if cell.pool is not None:  # its benchmarks have their own warnings
+            continue
         generation = study.recipe.generation.of(cell.model, cell.benchmark)
         out += cell_warnings(cell, max_tokens=generation.max_tokens, temperature=generation.temperature)
     return out

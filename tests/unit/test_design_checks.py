@@ -113,8 +113,8 @@ WRONG: list[tuple[Location, Any, Location, str, str]] = [
     (ONLY, [{"seed": [1, 3]}], (0, "seed", 1), "training seed `3` is not in `design.seeds`", "`1`, `2`"),
     (ONLY, [{"checkpoint": "2/6"}], (0, "checkpoint"), "checkpoint `2/6` is not in", "write `1/3`"),
     (EXCEPT, [{"dataset": ["sums", "sums"]}], (0, "dataset", 1), "names `sums` twice", "remove one"),
-    (ONLY, [{"train": "base", "seed": 1}], (0, "train"), "an untrained model has none", "an entry of its own"),
-    (EXCEPT, [{"train": ["none", "base"], "variant": "lora"}], (0, "train"), "`train: base` and a variant", "own"),
+    (ONLY, [{"train": "base", "seed": 1}], (0, "train"), "an untrained model has none", "a separate entry"),
+    (EXCEPT, [{"train": ["none", "base"], "variant": "lora"}], (0, "train"), "`train: base` and a variant", "separate"),
     (ONLY, [{"train": "none"}, {"test": "none"}, {"train": "none", "seed": 1}], (2,), "keeps no cell that", "take it"),
     (ONLY, [{"train": "none", "seed": 1}, {"test": "none"}, {"train": "none"}], (0,), "keeps no cell that", "take it"),
     (EXCEPT, [{"seed": 1, "train": "none"}] * 2, (1,), "`design.except.1` leaves out no cell that", "take it out"),
@@ -139,7 +139,7 @@ WRONG: list[tuple[Location, Any, Location, str, str]] = [
     ),
     (CONTRASTS, _contrast({"train": "base", "seed": 1}, {"train": "none"}), (0, "of", "train"), "has none", "`seed`"),
     (CONTRASTS, _contrast({"dataset": "smus"}, {"dataset": "more"}), (0, "of", "dataset"), "not in", "mean `sums`?"),
-    (CONTRASTS, _contrast(**SIDES, benchmarks=["hrad"]), (0, "benchmarks", 0), "no benchmark of the", "mean `hard`?"),
+    (CONTRASTS, _contrast(**SIDES, benchmarks=["hrad"]), (0, "benchmarks", 0), "neither a benchmark", "mean `hard`?"),
     (CONTRASTS, _contrast(**SIDES, benchmarks=["easy"] * 2), (0, "benchmarks", 1), "names `easy` twice", "remove one"),
     (CONTRASTS, [{"name": "xn", **SIDES}], (0, "name"), "a word of the planned comparisons and blocks", "for example"),
     (CONTRASTS, [{"name": "base", **SIDES}], (0, "name"), "a word of the planned comparisons and blocks", "example"),
@@ -379,6 +379,16 @@ def test_a_contrast_on_a_benchmark_that_has_no_pair_of_it() -> None:
     assert "`measure.contrasts.0.benchmarks.1`: no cell on `hard` has a partner" in fault.message
     (fault,) = _faults(rules, (CONTRASTS, _contrast(**SIDES, benchmarks=["all"])), (POOL, {"all": ["easy", "hard"]}))
     assert "no cell on `all` has a partner" in fault.message
+
+
+def test_what_both_sides_name_alike_still_pairs() -> None:
+    """As in the results: naming both seeds on both sides does not make one the partner of the other."""
+    rules = (ONLY, [{"dataset": "sums", "seed": 1}, {"dataset": "more", "seed": 2}])
+    both = {"seed": [1, 2]}
+    (fault,) = _faults(rules, (CONTRASTS, _contrast({"dataset": "sums", **both}, {"dataset": "more", **both})))
+    assert "no cell has a partner on the other side, with the same benchmark and" in fault.message
+    assert "`seed`" in fault.message
+    assert _faults(rules, (CONTRASTS, _contrast({"dataset": "sums", "seed": 1}, {"dataset": "more", "seed": 2}))) == []
 
 
 def test_a_side_whose_cells_are_left_out() -> None:

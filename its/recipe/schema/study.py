@@ -455,7 +455,10 @@ class VoteSection(Section):
 
 
 class ContrastSection(Section):
-    """Two groups of cells that are compared, paired by problem and by every axis that neither side names."""
+    """Two groups of cells that are compared, paired by problem and by every axis that neither side names.
+
+    A side that names no checkpoint is that of the last ones.
+    """
 
     name: Name
     """Its name in results; none of those of planned comparisons."""
