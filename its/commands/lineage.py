@@ -189,9 +189,9 @@ class _Trace:
         member = self._member(found[0], strategy)
         template = study.recipe.strategies[member].template
         text = read_template(study.template_path(template))
-        own = (found[0]["facts"].get("by_model") or {}).get((checkpoint or Checkpoint("")).model)
-        if own is not None:  # the frame of the model that answered
-            found[0]["facts"]["messages"] = own
+        frame = (found[0]["facts"].get("by_model") or {}).get((checkpoint or Checkpoint("")).model)
+        if frame is not None:  # of the model that answered
+            found[0]["facts"]["messages"] = frame
         if checkpoint is not None:
             found[0]["facts"].pop("by_model", None)
         found[0]["facts"] |= {

@@ -6,6 +6,7 @@ design uses, and a fault is where the recipe gives the value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,12 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from its.recipe.schema import DEFAULT_VARIANT, Design, Recipe, Train
+from its.recipe.cells import design_grid
+from its.recipe.schema import AXES, DEFAULT_VARIANT, Design, Recipe, Train
 from its.recipe.values import REFUSED, Location, dotted, list_at, table_at
 
 OVERLAYS = ("models", "datasets", "variants")
 """Tables of overlays in `train`; a later one wins."""
-MOST_CELLS = 100_000
+OVERLAID = ("model", "dataset", "variant")
+"""The axes that they are for."""
+MOST_CELLS = 1_000_000
 """Cells of which it is computed whether `design.only` and `design.except` keep them; in a larger design all count."""
 
 
@@ -123,9 +127,11 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     models, datasets, variants = ([name for name in names if isinstance(name, str)] for names in named)
     variants = variants or [DEFAULT_VARIANT]
     design = _design(section)
-    for combination in product(models, datasets, variants):
-        if design is None or _used(design, combination):
-            yield combination
+    if design is None:
+        yield from product(models, datasets, variants)
+        return
+    grid, bits = design_grid(design)
+    yield from grid.points(bits & ~grid.untrained, OVERLAID)
 
 
 def _design(section: Mapping[str, Any]) -> Design | None:
@@ -136,22 +142,4 @@ def _design(section: Mapping[str, Any]) -> Design | None:
         design = Design.model_validate(section)
     except ValidationError:
         return None
-    cells = len(design.models) * len(design.datasets) * len(design.variants) * _others(design)
-    return design if cells <= MOST_CELLS else None
-
-
-def _others(design: Design) -> int:
-    return (
-        len(design.train)
-        * len(design.seeds)
-        * len(design.checkpoints)
-        * len(design.benchmarks)
-        * len(design.test)
-        * (len(design.only or ()) + len(design.except_ or ()))
-    )
-
-
-def _used(design: Design, combination: tuple[str, str, str]) -> bool:
-    axes = ("model", "dataset", "variant", "train", "seed", "checkpoint", "benchmark", "test")
-    others = product(design.train, design.seeds, design.checkpoints, design.benchmarks, design.test)
-    return any(design.keeps(dict(zip(axes, (*combination, *rest), strict=True))) for rest in others)
+    return design if math.prod(len(getattr(design, key)) for key in AXES.values()) <= MOST_CELLS else None
