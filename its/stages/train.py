@@ -9,29 +9,49 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from its.control_tokens import ControlTokens
 from its.engines.protocol import EngineModel
 from its.environments import find_environment
-from its.errors import DataError
+from its.errors import DataError, Fault, FaultsError
 from its.files import atomic_file
 from its.model_files import final_template, model_control_tokens
 from its.models import SOUND_FILE, ready_model, require_opening
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
-from its.recipe.schema import LAST, Model, Train
+from its.recipe.schema import LAST, Model, Section, Train
+from its.recipe.schema.base import Name
+from its.recipe.schema.study import Fraction
+from its.recipe.trust import code_settings, refusal, refused
 from its.rows import read_json, read_rows, write_json
 from its.seeds import derive_seed
+from its.shown import shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.training.run import Trained, Training, copy_model, replaced_folder, train_checkpoint
+from its.training.run import Trained, Training, copy_model, kept_config, replaced_folder, train_checkpoint
 from its.training.steps import expected_steps
 from its.types import Query
+
+_AGAIN = "`dvc repro -f query` writes it again"
+
+
+class _Row(Section):
+    """A training in the file that `query` writes."""
+
+    variant: Name
+    checkpoints: Annotated[list[Fraction], Field(min_length=1)]
+    train: Train
+
+
+class _File(Section):
+    """That file."""
+
+    trainings: list[_Row]
 
 
 @dataclass(frozen=True)
@@ -67,8 +87,10 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
             trained = done[trainings[item.last.name].key]
             for checkpoint in item.checkpoints:
                 place = study.model_path(checkpoint).relative_to(study.model_path(combination))
-                _keep(trained, checkpoint, models / place, str(study.home))
-            _write_losses(losses / f"{item.last.name}.csv", trained)
+                _keep(trained, checkpoint, models / place, study.home)
+            _write_losses(losses / f"{item.last.name}.csv", trained.losses)
+        if not wanted:  # git keeps no empty folder, and a clone without it would not be up to date
+            _write_losses(losses / f"{combination.name}.csv", [])
     costs = [_cost(members[key], trained) for key, trained in done.items()]
     write_json(study.results("cost", f"train-{combination.name}.json"), costs)
     if not wanted:
@@ -79,21 +101,28 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
 def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
     """What `query` wrote of the trainings of a combination; none where the design leaves it out.
 
+    The file may come from someone else's remote, so it is checked as a recipe is: its names become folders, and its
+    settings may run code.
+
     Raises:
         DataError: if it wrote something else.
+        FaultsError: if a setting may run code, and the owner of the machine does not allow it.
     """
-    out = []
+    out, faults = [], []
     try:
-        for row in read_json(path)["trainings"]:
-            saved = [
-                replace(combination, variant=str(row["variant"]), saved_at=str(name)) for name in row["checkpoints"]
-            ]
-            out.append(_Wanted(saved[0].last, saved, Train.model_validate(row["train"])))
-    except (ValidationError, LookupError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: not what `query` writes ({reason})", "`dvc repro -f query` writes it again"
-        ) from error
+        for row in _File.model_validate(read_json(path)).trainings:
+            saved = [replace(combination, variant=row.variant, saved_at=name) for name in row.checkpoints]
+            out.append(_Wanted(saved[0].last, saved, row.train))
+            if not row.train.template.startswith("axolotl/") or ".." in row.train.template.split("/"):
+                faults.append(Fault(str(path), f"`{row.train.template}` is outside `recipes/axolotl/`", _AGAIN))
+            settings = {"train": row.train.model_dump()}
+            faults += [Fault(str(path), *refusal(item)) for item in refused(code_settings(settings))]
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+        raise DataError(f"{path}: not what `query` writes ({shown(reason)})", _AGAIN) from error
+    if faults:
+        raise FaultsError(faults)
     return out
 
 
@@ -156,23 +185,23 @@ def _train(study: Study, name: str, training: Training, fractions: list[str]) ->
         return train_checkpoint(training, home=study.home, say=say, progress=progress, fractions=fractions)
 
 
-def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: str) -> None:
+def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: Path) -> None:
     """Write one checkpoint with what `generate` and the report need beside it."""
     earlier = trained.earlier.get(checkpoint.saved_at)
     folder, sound = (trained.folder, trained.sound) if earlier is None else (earlier.folder, earlier.sound)
     copy_model(folder, target)
-    _keep_config(trained.folder.parent / "axolotl.yaml", target, home)
+    (target / "axolotl.yaml").write_text(kept_config(trained, home), encoding="utf-8")
     write_json(target / "its_parity.json", trained.parity)
     write_json(target / SOUND_FILE, sound)
 
 
-def _write_losses(path: Path, trained: Trained) -> None:
+def _write_losses(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_file(path) as out:
         writer = csv.DictWriter(
             out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows(trained.losses)
+        writer.writerows(rows)
 
 
 def _cost(same: Sequence[_Wanted], trained: Trained) -> dict[str, Any]:
@@ -214,9 +243,3 @@ def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTur
     require_opening(name, declared, template)
     closed = template is not None and closes_thought(template, marks or SOLUTION_MARKS)
     return SolutionTurns(name, marks, closed)
-
-
-def _keep_config(source: Path, target: Path, home: str) -> None:
-    """The rendered Axolotl config beside the model, without this machine's paths (same recipe, same bytes)."""
-    text = source.read_text(encoding="utf-8").replace(home, "$ITS_HOME")
-    (target / "axolotl.yaml").write_text(text, encoding="utf-8")

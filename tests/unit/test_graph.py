@@ -282,7 +282,9 @@ def test_the_design_is_whole_for_every_stage_that_reads_it(project: Path, edit: 
 def test_what_is_declared_is_the_recipe_itself(project: Path) -> None:
     whole = load_study().recipe
     with stage_study("train", "smollm2_135m", "arithmetic", "none", "1") as study:
-        assert study.recipe.train == whole.train and study.recipe.models["smollm2_135m"] == whole.models["smollm2_135m"]
+        assert (
+            study.recipe.prompt == whole.prompt and study.recipe.models["smollm2_135m"] == whole.models["smollm2_135m"]
+        )
         assert "smollm2_135m" in study.recipe.models and "nobody" not in study.recipe.models
         assert study.recipe.models.get("nobody") is None
     with stage_study("report") as study:
