@@ -6,24 +6,17 @@ design uses, and a fault is where the recipe gives the value.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from pydantic import ValidationError
-
-from its.recipe.cells import design_grid
-from its.recipe.schema import AXES, DEFAULT_VARIANT, Design, Recipe, Train
+from its.recipe.design_checks import laid_out
+from its.recipe.schema import DEFAULT_VARIANT, Recipe, Train
 from its.recipe.values import REFUSED, Location, dotted, list_at, table_at
 
 OVERLAYS = ("models", "datasets", "variants")
 """Tables of overlays in `train`; a later one wins."""
-OVERLAID = ("model", "dataset", "variant")
-"""The axes that they are for."""
-MOST_CELLS = 1_000_000
-"""Cells of which it is computed whether `design.only` and `design.except` keep them; in a larger design all count."""
 
 
 @dataclass(frozen=True)
@@ -121,25 +114,15 @@ def _training(train: Mapping[str, Any], combination: tuple[str, str, str]) -> Tr
 
 
 def _combinations(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(model, dataset, variant) of the design, without those of which `only` and `except` keep no cell."""
+    """(model, dataset, variant) of the design, without those of which `only` and `except` keep no cell.
+
+    All of them where the cells are not known.
+    """
+    layout = laid_out(values)
+    if layout.grid is not None and layout.kept is not None:
+        yield from layout.grid.points(layout.kept & ~layout.grid.untrained, ("model", "dataset", "variant"))
+        return
     section = table_at(values, "design")
     named = [list_at(section, key) for key in OVERLAYS]
     models, datasets, variants = ([name for name in names if isinstance(name, str)] for names in named)
-    variants = variants or [DEFAULT_VARIANT]
-    design = _design(section)
-    if design is None:
-        yield from product(models, datasets, variants)
-        return
-    grid, bits = design_grid(design)
-    yield from grid.points(bits & ~grid.untrained, OVERLAID)
-
-
-def _design(section: Mapping[str, Any]) -> Design | None:
-    """The design, if it is valid, leaves something out, and is small enough to see what."""
-    if not section.get("only") and not section.get("except"):
-        return None
-    try:
-        design = Design.model_validate(section)
-    except ValidationError:
-        return None
-    return design if math.prod(len(getattr(design, key)) for key in AXES.values()) <= MOST_CELLS else None
+    yield from product(models, datasets, variants or [DEFAULT_VARIANT])
