@@ -17,7 +17,7 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from math import lgamma, sqrt
 
 import numpy as np
@@ -27,7 +27,7 @@ from its.metrics.bootstrap import resampled_counts
 from its.metrics.cells import Cell, cell_rows
 from its.metrics.chosen_pair import nested_rows, selection_rows
 from its.metrics.compare import contrast, minimum_detectable_difference
-from its.metrics.comparisons import block_rows, efficiencies, pair_rows, planned_contrasts, table_tests
+from its.metrics.comparisons import Sides, block_rows, comparison_rows, efficiencies, pair_rows, table_tests
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.majority import maj_at_k
 from its.metrics.quantiles import normal_quantile, t_quantile
@@ -35,13 +35,19 @@ from its.metrics.selection import choose, nested_estimate
 from its.metrics.table import compare_cells
 from its.results import Block, Role
 from its.seeds import derive_seed
-from its.stages.measure import BLOCK_OF
 
 PROBLEMS = (30, 60, 500)
 SAMPLES = (1, 2, 4, 8, 16)
 RATES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9)
 SPREADS = {"equal": None, "beta 8": 8.0, "beta 2": 2.0, "beta 0.5": 0.5, "beta 0.1": 0.1}
 """How much problems differ: all of one rate, or rates from a beta distribution with this sum of parameters."""
+BLOCK_OF: dict[tuple[bool, bool], Block] = {
+    (False, False): "NN",
+    (False, True): "NX",
+    (True, False): "XN",
+    (True, True): "XX",
+}
+"""Whether the train and the test strategy use a persona -> the block."""
 Bounds = tuple[float, float]
 
 
@@ -291,6 +297,85 @@ def seeds(trials: int) -> dict[str, object]:
     return {"trials": trials, **out}
 
 
+SIDES = (("dataset", "d", "e"), ("variant", "lora", "default"), ("train", "none", "random"))
+"""The contrasts of equal cells: an axis and its two values."""
+
+
+def contrasts(trials: int) -> dict[str, object]:
+    """Planned comparisons and three contrasts of equal cells, in a full product and in designs with holes.
+
+    Strategies, datasets and variants are equal; models differ by 20 points, and in the design with holes the good one
+    has more of the cells with personas, so blocks that are not paired by model differ.
+    """
+    out: dict[str, object] = {}
+    for kind in ("full", "holes"):
+        for problems, n, spread in ((30, 1, 0.0), (30, 16, 0.0), (60, 4, 0.0), (60, 16, 0.03)):
+            generator = np.random.default_rng(9)
+            count = 3 if spread else 1
+            alarms = {"any of the family": 0, "XX - NN": 0, "XX - NN without pairing": 0}
+            covered = compared = 0
+            for trial in range(trials):
+                cells = _null_cells(generator, problems, n, count, spread, holes=kind == "holes")
+                sides = []
+                for axis, one, other in SIDES:
+                    of, against = ([cell for cell in cells if getattr(cell, axis) == value] for value in (one, other))
+                    sides.append(Sides(axis, of, against, {axis: [one]}, {axis: [other]}))
+                found, _ = comparison_rows("b", cells, sides, lambda *_, trial=trial: trial, 300)
+                alarms["any of the family"] += any(item.contrast.significant for item in found)
+                alarms["XX - NN"] += sum(i.contrast.significant for i in found if i.contrast.name == "XX - NN")
+                covered += sum(item.contrast.low <= 0 <= item.contrast.high for item in found)
+                compared += len(found)
+                means = [np.mean([c.means_P for c in cells if c.block == block], axis=0) for block in ("XX", "NN")]
+                alone = contrast("null", *means, seed=trial, draws=300)
+                alarms["XX - NN without pairing"] += alone.significant
+            out[f"{kind}, {problems} problems, n = {n}, {count} seeds, spread {100 * spread:g} points"] = {
+                "false alarms": {name: round(times / trials, 3) for name, times in alarms.items()},
+                "coverage of the intervals": round(covered / compared, 3),
+            }
+    return {"trials": trials, **out}
+
+
+def _null_cells(
+    generator: np.random.Generator, problems: int, n: int, seeds: int, spread: float, *, holes: bool
+) -> list[Cell]:
+    """Cells of two models, datasets, variants, train and test strategies, of which only the models differ."""
+    rates = generator.beta(2, 2, size=problems)
+    zeros = np.zeros(problems, dtype=np.int64)
+    cells = []
+    for model, dataset, variant, train, seed in product(
+        "gw", "de", ("default", "lora"), ("none", "random"), range(seeds)
+    ):
+        rate = np.clip(rates + (0.1 if model == "g" else -0.1) + generator.normal(0, spread), 0, 1)
+        for test in ("none", "random"):
+            if holes and generator.random() < (0.7 if (model == "g") == (train == "none") else 0.1):
+                continue
+            block = BLOCK_OF[train != "none", test != "none"]
+            name = "-".join((model, dataset, train, str(seed), variant))
+            ids = [str(i) for i in range(problems)]
+            correct = generator.binomial(n, rate)
+            cells.append(
+                Cell(
+                    name,
+                    model,
+                    dataset,
+                    train,
+                    seed,
+                    "b",
+                    "report",
+                    test,
+                    block,
+                    n,
+                    ids,
+                    correct,
+                    zeros,
+                    zeros,
+                    zeros,
+                    variant=variant,
+                )
+            )
+    return cells
+
+
 def speed(draws: int) -> dict[str, object]:
     """All statistics of 4 x 4 strategies and base on four benchmarks, n = 16, and how much memory that takes."""
     started, wall = time.process_time(), time.perf_counter()
@@ -341,9 +426,9 @@ def speed(draws: int) -> dict[str, object]:
         cell_rows(own, pass_k=[1, 4, 16], all_k=[4], seed=1, draws=draws)
         block_rows(own)
         pair_rows(own)
-        contrasts = planned_contrasts(own, seed_of, draws)
-        efficiencies(own, {item.name: item for item in contrasts}, seed_of, draws)
-        tests += len(table_tests(own, seed_of, draws))
+        compared, _ = comparison_rows(benchmark, own, [], seed_of, draws)
+        efficiencies(own, {item.contrast.name: item.contrast for item in compared}, seed_of, draws)
+        tests += len(table_tests(own, seed_of, draws)[0])
     selection_rows(cells)
     nested_rows(cells, seed_of, maximum=True)
     return {
@@ -371,6 +456,7 @@ def main() -> None:
         "table": table,
         "selection": selection,
         "seeds": seeds,
+        "contrasts": contrasts,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, help="simulated tables for each setting")

@@ -12,6 +12,7 @@ is generated from it (`python tests/results_reference.py`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
 from its.shown import shown, unshowable
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
 
 
@@ -57,7 +58,14 @@ def _text(value: str) -> str:
     return value
 
 
+def _checkpoint(value: str) -> str:
+    if not re.fullmatch("last|[1-9][0-9]?/[1-9][0-9]?", value):
+        raise PydanticCustomError("checkpoint", "`last` or a share of the steps such as `1/3` is expected")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_text)]
+SavedAt = Annotated[str, AfterValidator(_checkpoint)]
 Share = Annotated[float, AfterValidator(_share), Field(json_schema_extra={"format": "share"})]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -66,7 +74,7 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Bounds = Annotated[list[Share], Field(min_length=2, max_length=2)]
 IntervalMethod = Literal["nearest_coverage", "agresti_coull", "cluster_agresti_coull", "seeds_and_problems", "none"]
 Role = Literal["select", "report"]
-Block = Literal["base", "NN", "NX", "XN", "XX"]
+Block = Literal["base", "NN", "NX", "XN", "XX", "NC", "CN", "XC", "CX", "CC"]
 
 
 class _Model(BaseModel):
@@ -77,23 +85,31 @@ class CellResult(_Model):
     """One cell: a checkpoint on a benchmark under a test strategy."""
 
     checkpoint: Text
-    """`MODEL-DATASET-TRAIN-SEED`, or `MODEL-base` for the untrained model."""
+    """`MODEL-DATASET-TRAIN-SEED`, with `-VARIANT` and `-1of3` behind it where they are not the usual ones, or
+    `MODEL-base` for the untrained model."""
     model: Text
     """The model's name in the recipe."""
     dataset: Text | None
     """The dataset it was trained on. None: base, which was not trained."""
     train: Text | None
     """The train strategy. None: base."""
+    variant: Text | None
+    """The variant of the training; `default` is `train` without a variant's settings. None: base."""
     seed: int | None
     """The training seed. None: base."""
+    saved_at: SavedAt | None
+    """`last`, or the share of its steps after which an earlier checkpoint was saved (`1/3`). None: base."""
     benchmark: Text
-    """The benchmark's name in the recipe."""
+    """The benchmark's name in the recipe, or that of a pool."""
+    pool: list[Text] | None
+    """The benchmarks that are measured as one. None: a single benchmark."""
     role: Role
     """`select` benchmarks choose the pair of strategies, `report` benchmarks measure it."""
     test: Text
     """The test strategy."""
     block: Block
-    """Whether the train side (first letter) and the test side use a persona (X) or none (N); `base`: untrained."""
+    """Whether the train side (first letter) and the test side use a persona or other context (X), none (N) or a control
+    (C: `noise`, `shuffled`); `base`: untrained."""
     problems: Count
     """Problems of the benchmark, all of which are in the denominator."""
     n: Count
@@ -155,10 +171,15 @@ class CellResult(_Model):
 
 
 class BlockResult(_Model):
-    """A block of cells on one benchmark: the mean over its cells, with an interval over problems."""
+    """A block of cells on one benchmark: the mean over its cells, with an interval over problems.
+
+    Cells of earlier checkpoints are in no block.
+    """
 
     benchmark: Text
-    """The benchmark's name."""
+    """The benchmark's name, or that of a pool."""
+    pool: list[Text] | None
+    """The benchmarks of a pool. None: a single benchmark."""
     block: Block
     """See `block` of a cell."""
     avg: Share
@@ -175,8 +196,19 @@ class BlockResult(_Model):
     """Cells in the block."""
 
 
+class CheckpointSpread(_Model):
+    """How much a mean depends on where in the second half of a training its checkpoint was saved."""
+
+    checkpoints: list[Text]
+    """The checkpoints from half of the steps on, in the order of the training; the last one is `last`."""
+    lowest: Share
+    """The lowest of their means."""
+    highest: Share
+    """The highest of their means."""
+
+
 class PairResult(_Model):
-    """A pair of strategies on one benchmark: the mean over its training seeds."""
+    """A pair of strategies on one benchmark: the mean over its training seeds, at the last checkpoint."""
 
     model: Text
     """The model's name."""
@@ -184,10 +216,14 @@ class PairResult(_Model):
     """The dataset it was trained on."""
     train: Text
     """The train strategy."""
+    variant: Text
+    """The variant of the training."""
     test: Text
     """The test strategy."""
     benchmark: Text
-    """The benchmark's name."""
+    """The benchmark's name, or that of a pool."""
+    pool: list[Text] | None
+    """The benchmarks of a pool. None: a single benchmark."""
     role: Role
     """The benchmark's role."""
     block: Block
@@ -206,15 +242,106 @@ class PairResult(_Model):
     """Upper 95 % bound of `avg`."""
     interval_method: IntervalMethod
     """How `low` and `high` were computed; `seeds_and_problems` with several seeds that differ."""
+    over_checkpoints: CheckpointSpread | None
+    """The range of the mean over checkpoints near the end. None: no earlier one of the second half was evaluated."""
+
+
+class CurvePoint(_Model):
+    """One point of a learning curve."""
+
+    at: Amount
+    """The place on the axis: the share of the training's steps, the rows trained on, or k."""
+    label: Text
+    """The checkpoint, the dataset, or `maj@k`."""
+    avg: Share
+    """avg@n, or maj@k, over seeds and problems, as a share."""
+    low: Share
+    """Lower 95 % bound of `avg`, as that of a pair."""
+    high: Share
+    """Upper 95 % bound of `avg`."""
+    interval_method: IntervalMethod
+    """How `low` and `high` were computed."""
+    seeds: list[int]
+    """The training seeds that are averaged; empty for base."""
+
+
+class Curve(_Model):
+    """A learning curve of a pair of strategies on one benchmark: correctness along one ordered axis."""
+
+    benchmark: Text
+    """The benchmark's name, or that of a pool."""
+    axis: Literal["checkpoint", "rows", "k"]
+    """What changes along the curve: the `checkpoint` of a training, the `rows` of the dataset (also which rows they
+    are: datasets differ in more than size), or the number of responses that vote, `k`."""
+    model: Text
+    """The model's name."""
+    dataset: Text | None
+    """The dataset it was trained on. None: base, or the axis is `rows`."""
+    train: Text | None
+    """The train strategy. None: base."""
+    variant: Text | None
+    """The variant of the training. None: base."""
+    test: Text
+    """The test strategy."""
+    points: Annotated[list[CurvePoint], Field(min_length=2)]
+    """In the order of the axis."""
+
+
+class PoolResult(_Model):
+    """Benchmarks that are measured as one, in addition to each alone."""
+
+    name: Text
+    """The pool's name, which its rows have as `benchmark`."""
+    benchmarks: list[Text]
+    """The benchmarks whose problems are one set; a problem of it is named `BENCHMARK/PROBLEM`."""
+    problems: Count
+    """Their problems, in all."""
+    cells: Count
+    """Cells that were measured on all of them."""
+    left_out: list[Text]
+    """Cells (`CHECKPOINT/TEST`) that were measured on some of them only, which are not pooled."""
+
+
+class NotPossible(_Model):
+    """What the recipe asks for and the cells do not allow."""
+
+    kind: Literal["comparison", "cells", "choice"]
+    """A comparison of blocks or a contrast, a test of two pairs of strategies, or the choice of a pair."""
+    benchmark: Text | None
+    """The benchmark or pool. None: the choice of a pair, over several."""
+    name: Text
+    """The comparison (for two pairs of strategies `MODEL-DATASET: TRAIN/TEST - TRAIN/TEST`), or the table of a
+    choice."""
+    reason: Text
+    """Why there is no result."""
 
 
 class Comparison(_Model):
-    """A planned comparison of blocks on one benchmark: treated minus control, paired by problem."""
+    """A comparison on one benchmark, paired by problem: a planned one of blocks, or a contrast of the recipe.
+
+    Cells are paired by what both sides share, and a cell without a partner is left out. Planned comparisons pair by
+    model, dataset, variant and seed, `trained - base` by test strategy too; earlier checkpoints are in none. A contrast
+    pairs by every axis on which its sides do not differ; a side that names no checkpoint is that of the last ones.
+    """
 
     benchmark: Text
-    """The benchmark's name."""
+    """The benchmark's name, or that of a pool."""
+    pool: list[Text] | None
+    """The benchmarks of a pool. None: a single benchmark."""
     name: Text
-    """What is compared: `trained - base`, `XX - NN`, ..., `co-design: (XX - XN) - (NX - NN)`."""
+    """What is compared: `trained - base`, `XX - NN`, ..., `co-design: (XX - XN) - (NX - NN)`, or the name of a contrast
+    in `measure.contrasts`."""
+    of: dict[Text, list[Text | int]] | None
+    """Axis -> the values that the contrast names, of the side that is compared; `checkpoint` is `last` where only the
+    other side names it. None: a planned comparison."""
+    against: dict[Text, list[Text | int]] | None
+    """The same of the other side. None: a planned comparison."""
+    of_cells: Count
+    """Cells on the first side; of co-design XX and NN."""
+    against_cells: Count
+    """Cells on the other side; a base cell that is the partner of several counts once."""
+    unmatched_cells: Count
+    """Cells that were left out, since the other side has no partner for them."""
     difference: Annotated[Number, Field(ge=-2, le=2)]
     """Mean difference over problems, as a share: 0.03 is 3 points; in [-1, 1], for co-design in [-2, 2]."""
     low: Number
@@ -222,7 +349,7 @@ class Comparison(_Model):
     high: Number
     """Upper 95 % bound of `difference`, not corrected."""
     p_value: Share
-    """Two-sided p value, Holm-adjusted for the comparisons of the benchmark."""
+    """Two-sided p value, Holm-adjusted for the comparisons of the benchmark, contrasts among them."""
     problems: Count
     """Problems compared."""
     significant: bool
@@ -234,7 +361,8 @@ class Comparison(_Model):
     p_value_method: Literal["mcnemar", "sign_flip_exact", "sign_flip", "seeds"]
     """The test behind `p_value`: McNemar's exact, sign flips (all, or drawn), or the variance between seeds."""
     seeds: Count
-    """Training seeds; with one, the result applies to these checkpoints and may change with another seed."""
+    """Training seeds that are paired; with one, the result applies to these checkpoints and may change with another
+    seed. A contrast whose sides differ in seed has 1."""
     different_settings: dict[Text, list[Text]]
     """Setting of the engine -> its values, where the compared cells were generated differently; mostly empty."""
 
@@ -245,7 +373,7 @@ class Comparison(_Model):
 
 
 class CellTest(_Model):
-    """Two pairs of strategies of one table compared (means over seeds), paired by problem."""
+    """Two pairs of strategies of one table compared (means over the seeds that both have), paired by problem."""
 
     benchmark: Text
     """The benchmark's name."""
@@ -253,10 +381,14 @@ class CellTest(_Model):
     """The model's name."""
     dataset: Text | None
     """The dataset of the trained cells. None: no cell of the table is trained."""
+    variant: Text | None
+    """The variant of the trained cells. None: no cell of the table is trained."""
     first: Text
     """`TRAIN/TEST`."""
     second: Text
     """`TRAIN/TEST`, or `base/TEST` for the untrained model."""
+    seeds: list[int]
+    """The training seeds that are averaged: those of both."""
     difference: Difference
     """`first` minus `second`, mean over problems, as a share in [-1, 1]."""
     low: Number
@@ -281,7 +413,7 @@ class TokenComparison(_Model):
     benchmark: Text
     """The benchmark's name."""
     name: Text
-    """What is compared, as in `comparisons`."""
+    """What is compared, as in `comparisons`; planned comparisons only."""
     ratio: Number
     """Geometric mean over problems of treated / control completion tokens; 0.8 is 20 % fewer."""
     low: Number
@@ -319,16 +451,23 @@ class VoteResult(_Model):
     """The vote of several cells on one benchmark; every response is a ballot."""
 
     benchmark: Text
-    """The benchmark's name."""
+    """The benchmark's name, or that of a pool."""
+    pool: list[Text] | None
+    """The benchmarks of a pool. None: a single benchmark."""
     name: Text
-    """`ensemble@M, test STRATEGY`, or `ensemble@M, MODEL-DATASET, test STRATEGY` where the design has several models or
-    datasets; `NAME, ensemble@M` for a vote of `vote.ensembles`. M is the number of members."""
+    """`ensemble@M, test STRATEGY`, or `ensemble@M, MODEL-DATASET-VARIANT, test STRATEGY` where the design has several
+    models, datasets or variants (`default` is left out); `NAME, ensemble@M` for a vote of `vote.ensembles`, and
+    `NAME, strategies@M, CHECKPOINT` for one of `vote.strategies`. M is the number of members."""
     ensemble: Text | None
-    """Its name in `vote.ensembles`. None: the vote of the checkpoints of a model and dataset."""
+    """Its name in `vote.ensembles`. None: another vote."""
+    strategies: Text | None
+    """Its name in `vote.strategies`: one checkpoint under several test strategies. None: another vote."""
     model: Text | None
     """The model of the members. None: they have several."""
     dataset: Text | None
     """The dataset that the members were trained on, base aside. None: there are several, or all members are base."""
+    variant: Text | None
+    """The variant of the members, base aside. None: there are several, or all members are base."""
     test: Text | None
     """The test strategy of the members. None: they have several."""
     members: list[VoteMember]
@@ -368,7 +507,7 @@ class ChosenOn(_Model):
     """Where a pair was chosen."""
 
     benchmarks: Annotated[list[Text], Field(min_length=1)]
-    """The benchmarks with the role `select`; they weigh the same."""
+    """The benchmarks with the role `select`; they weigh the same. A pool stands for its benchmarks."""
     problems: Count
     """Their problems, in all."""
     avg: Share
@@ -381,7 +520,7 @@ class ReportedOn(_Model):
     """The chosen pair on one benchmark that did not choose it."""
 
     benchmark: Text
-    """A benchmark with the role `report`."""
+    """A benchmark with the role `report`, or a pool of such."""
     problems: Count
     """Its problems."""
     n: Count
@@ -403,18 +542,22 @@ class ReportedOn(_Model):
 
 
 class ChosenPair(_Model):
-    """The pair of strategies of one model and dataset that the `select` benchmarks choose."""
+    """The pair of strategies of one model, dataset and variant that the `select` benchmarks choose."""
 
     model: Text
     """The model's name."""
     dataset: Text
     """The dataset it was trained on."""
+    variant: Text
+    """The variant of the training."""
     train: Text
     """The train strategy of the pair."""
     test: Text
     """The test strategy of the pair."""
     pairs: Count
-    """Pairs it was chosen from."""
+    """Pairs it was chosen from: those that were measured on every `select` and `report` benchmark of the table."""
+    left_out: list[Text]
+    """Pairs (`TRAIN/TEST`) that were measured on some of these benchmarks only."""
     tied: list[Text]
     """Other pairs (`TRAIN/TEST`) with the same mean; the first of the design was taken."""
     select: ChosenOn
@@ -438,11 +581,13 @@ class HeldOutChoice(_Model):
     """What the best pair of a table scores on problems that did not choose it, by repeated splits of the problems."""
 
     benchmark: Text
-    """A benchmark with the role `report`."""
+    """A benchmark with the role `report`, or a pool of such; a benchmark of a pool has no row."""
     model: Text
     """The model's name."""
     dataset: Text
     """The dataset it was trained on."""
+    variant: Text
+    """The variant of the training."""
     pairs: Count
     """Pairs that were chosen from."""
     problems: Count
@@ -471,42 +616,52 @@ class _File(_Model):
 
 
 class Cells(_File):
-    """`results/cells.json`: every cell, grouped into blocks and into pairs over seeds."""
+    """`results/cells.json`: every cell, grouped into blocks, into pairs over seeds and into learning curves."""
 
     cells: list[CellResult]
-    """Checkpoint by checkpoint within each benchmark."""
+    """Checkpoint by checkpoint within each benchmark; those of pools come last."""
     blocks: list[BlockResult]
     """A row for each block that has cells, per benchmark."""
     pairs: list[PairResult]
-    """A row for each trained pair of strategies, per benchmark."""
+    """A row for each trained pair of strategies at the last checkpoint, per benchmark."""
+    curves: list[Curve]
+    """A row for each pair of strategies with at least two points on an axis, per benchmark."""
+    pools: list[PoolResult]
+    """The pools of `measure.pool`."""
 
 
 class Comparisons(_File):
     """`results/comparisons.json`: what differs, paired by problem and corrected for the number of comparisons."""
 
     comparisons: list[Comparison]
-    """Blocks, as planned; those without cells are left out."""
+    """By benchmark: blocks, as planned, without those that have no cells; then the contrasts of the recipe."""
     tests: list[CellTest]
     """All pairs of a table, and each against base under its test strategy."""
     efficiency: list[TokenComparison]
-    """Tokens against accuracy, for the comparisons of two blocks."""
+    """Tokens against accuracy, for the planned comparisons of two blocks."""
+    not_possible: list[NotPossible]
+    """Comparisons whose sides have cells but no partners, and contrasts of the recipe without cells."""
 
 
 class Votes(_File):
     """`results/votes.json`: votes of several checkpoints."""
 
     votes: list[VoteResult]
-    """By benchmark: a row for each model, dataset and test strategy with at least two members, then a row for each vote
-    of `vote.ensembles`."""
+    """By benchmark: a row for each model, dataset, variant and test strategy with at least two members, then a row for
+    each vote of `vote.ensembles`, then one for each vote of `vote.strategies` and each checkpoint that has all of its
+    test strategies. Earlier checkpoints vote only in the last two."""
 
 
 class Selection(_File):
     """`results/selection.json`: the pair to report, and what choosing on the same problems would overstate."""
 
     selection: list[ChosenPair]
-    """A row for each model and dataset; empty where no benchmark has the role `select`, or none has `report`."""
+    """A row for each model, dataset and variant; empty where no benchmark has the role `select`, or none has
+    `report`."""
     nested: list[HeldOutChoice]
     """A row for each table of a `report` benchmark with at least two pairs and two problems."""
+    not_possible: list[NotPossible]
+    """Tables of which no pair was measured on every `select` and `report` benchmark."""
 
 
 class BenchmarkMetrics(_Model):
@@ -519,12 +674,13 @@ class BenchmarkMetrics(_Model):
     difference: dict[Text, Number] = {}
     """Comparison -> difference."""
     ensemble: dict[Text, Number] = {}
-    """Vote -> its accuracy. The key is the test strategy, `MODEL-DATASET/STRATEGY` where the design has several models
-    or datasets, and the name in `vote.ensembles` for one of these."""
+    """Vote -> its accuracy. The key is the test strategy, `MODEL-DATASET-VARIANT/STRATEGY` where the design has several
+    models, datasets or variants (`default` is left out), the name in `vote.ensembles` for one of these, and
+    `NAME/CHECKPOINT` for one of `vote.strategies`."""
     selected: dict[Text, Number] = {}
-    """`MODEL-DATASET` -> held-out score of the chosen pair."""
+    """`MODEL-DATASET`, with `-VARIANT` for one that is not `default` -> held-out score of the chosen pair."""
     held_out_score: dict[Text, Number] = {}
-    """`MODEL-DATASET` -> held-out score of the choice on this benchmark's own problems."""
+    """The same -> held-out score of the choice on this benchmark's own problems."""
 
 
 class Metrics(RootModel[dict[Text, BenchmarkMetrics]]):

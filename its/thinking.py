@@ -67,6 +67,12 @@ SOLUTION_MARKS = PlainMarks("<think>", "</think>", "model")
 """Around the thinking in a solution, as `prepare` writes it, whatever marks its source had."""
 
 
+def written_thought(thought: str, answer: str) -> str:
+    """A solution in the one form that the project writes: the thought between `SOLUTION_MARKS`, then the answer."""
+    start, end, _ = SOLUTION_MARKS
+    return f"{start}\n{thought.strip()}\n{end}\n\n{answer.strip()}"
+
+
 class Cut(NamedTuple):
     """A text split into thinking and answer.
 

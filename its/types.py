@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 VerdictName = Literal["correct", "incorrect", "no_answer", "grader_error"]
+SolutionVerdict = Literal[VerdictName, "cut", "failed", "unfit"]
 FinishReason = Literal["stop", "length", "error"]
 FALLBACK_RULES = frozenset({"last_number", "last_math", "last_letter"})
 """The rules of a verdict whose answer the response does not say outright (docs/grading.md)."""
@@ -104,23 +105,26 @@ class Persona(Row):
 class Solution(Row):
     """The solution that the teacher wrote for one problem under one strategy (`solutions: regenerate`).
 
-    `text` is empty where no attempt was correct: `verdicts` has one for each attempt, in order, and the last one of a
-    kept solution is `correct`. `request_key` names the response in the store that was kept, `rejected_keys` the others.
-    A thought of the teacher is between `<think>` and `</think>`, as in `Problem.solution`.
+    `verdicts` has one for each attempt, in order; `text` is kept exactly if the last of them is `correct`, and empty
+    otherwise. Beside the grader's words it is `cut` (ended by the token limit, whatever its answer), `failed` (ended
+    neither by itself nor at the limit) or `unfit` (correct, but a model cannot be trained on it: data/solutions/
+    summary.json counts why). Without a verdict nothing was requested, since no row of the problem is short enough to
+    train on. `request_key` names the response in the store that was kept, `rejected_keys` the others. A thought of the
+    teacher is between `<think>` and `</think>`, as in `Problem.solution`.
     """
 
     problem_id: str
     strategy: str
     text: str
     answer: str | None = None
-    verdicts: list[VerdictName] = Field(min_length=1)
+    verdicts: list[SolutionVerdict] = Field(default_factory=list)
     request_key: str | None = None
     rejected_keys: list[str] = Field(default_factory=list)
     grader_version: str
 
     @model_validator(mode="after")
     def _text_or_lost(self) -> Solution:
-        if bool(self.text) != (self.verdicts[-1] == "correct") or "correct" in self.verdicts[:-1]:
+        if bool(self.text) != (self.verdicts[-1:] == ["correct"]) or "correct" in self.verdicts[:-1]:
             raise ValueError("`text` is kept exactly if the last attempt, and no earlier one, is correct")
         return self
 

@@ -94,7 +94,7 @@ def _kind(annotation: Any, metadata: Any = (), many: bool = False) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin is list:
-        return f"list of {_kind(arguments[0], many=True)}"
+        return f"list{'s' * many} of {_kind(arguments[0], many=True)}"
     if origin is dict:
         return f"object{'s' * many} of {_kind(arguments[1], many=True)}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

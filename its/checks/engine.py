@@ -33,7 +33,8 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
         if recipe.engine.kind != "vllm":
             continue
         options, variables = dict(recipe.engine.options), dict(recipe.engine.environment)
-        for name in dict.fromkeys([recipe.writer.model, *recipe.design.models]):
+        teacher = recipe.writer.solutions.model if recipe.writer.solutions is not None else None
+        for name in dict.fromkeys([recipe.writer.model, teacher or recipe.writer.model, *recipe.design.models]):
             declared = recipe.models[name]
             model = EngineModel(name, name, "", declared.dtype, declared.context_length)
             settings = worker_settings(model, options, variables, build="vllm")

@@ -91,18 +91,18 @@ def card(name: str, strategy: str | None, as_json: bool) -> None:
 @data.command("diff")
 @click.argument("old")
 @click.argument("new", default="workspace")
-@click.option("--set", "set_name", help="Only problems and personas of this set.")
-@click.option("--strategy", help="Only personas under this strategy.")
+@click.option("--set", "set_name", help="Only rows of this set.")
+@click.option("--strategy", help="Only personas and new solutions under this strategy.")
 @json_option
 def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json: bool) -> None:
-    """Compare problems and personas of two states.
+    """Compare problems, personas and new solutions of two states.
 
     A state is a git revision, a DVC experiment, the folder of a study (written with a `/`), or `workspace`, the current
     files. Two files of rows can be compared as well. Old states are read from DVC's cache or remote; nothing is checked
     out. Prints the first few rows that were added, removed or changed; --json prints all.
 
     \b
-    Reads   data/problems/ and data/personas/ of both states
+    Reads   data/problems/, data/personas/ and data/solutions/ of both states
     Writes  nothing
     Example its data diff HEAD~1 --set arithmetic
     """

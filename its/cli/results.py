@@ -40,8 +40,8 @@ def table(form: str, as_json: bool) -> None:
     study = load_study()
     found = summary(study)
     if as_json or form == "json":
-        kept = ("cells", "pairs", "blocks", "comparisons", "tests", "efficiency", "votes", "selection", "nested")
-        print_json(**found.model_dump(include=set(kept)))
+        kept = {"cells", "pairs", "blocks", "curves", "pools", "comparisons", "tests", "efficiency", "not_possible"}
+        print_json(**found.model_dump(include=kept | {"votes", "selection", "nested"}))
         return
     click.echo(TABLES[form](found), nl=form == "text")
     if form == "text":

@@ -53,11 +53,27 @@ def persona() -> None:
 
 
 @click.command()
+def solution() -> None:
+    """Have solutions written anew, where a strategy says so.
+
+    Without `solutions: regenerate` in the recipe no model is called.
+
+    \b
+    Reads   data/problems/, data/personas/
+    Writes  data/solutions/, results/cost/solution.json
+    Example python -m its solution
+    """
+    from its.stages import solution as stage
+
+    _run(stage)
+
+
+@click.command()
 def query() -> None:
     """Render train and test queries from problems and personas.
 
     \b
-    Reads   data/problems/, data/personas/
+    Reads   data/problems/, data/personas/, data/solutions/
     Writes  data/queries/
     Example python -m its query
     """
@@ -193,5 +209,6 @@ def report() -> None:
 
 
 STAGES: dict[str, click.Command] = {
-    command.name or "": command for command in (prepare, persona, query, train, generate, grade, judge, measure, report)
+    command.name or "": command
+    for command in (prepare, persona, solution, query, train, generate, grade, judge, measure, report)
 }

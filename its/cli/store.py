@@ -102,7 +102,7 @@ def export(file: Path, used: bool, as_json: bool) -> None:
     are left out and counted. An existing file is replaced.
 
     \b
-    Reads   .its/store.sqlite; with --used data/personas/, data/responses/
+    Reads   .its/store.sqlite; with --used data/personas/, data/solutions/, data/responses/
     Writes  FILE
     Example its store export responses.jsonl.zst
     """
@@ -171,7 +171,7 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
     that `dvc repro -f generate` requests them again.
 
     \b
-    Reads   .its/store.sqlite; with --unused data/personas/, data/responses/
+    Reads   .its/store.sqlite; with --unused data/personas/, data/solutions/, data/responses/
     Writes  .its/store.sqlite
     Example its store gc --dry-run
     """

@@ -9,14 +9,15 @@ from pathlib import Path
 from its.errors import Fault, FaultsError
 from its.rows import raise_faults, read_json, read_json_lines
 
-FOLDERS = ("data/personas", "data/responses")
+FOLDERS = ("data/personas", "data/solutions", "data/responses")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def cited_keys(project: Path) -> Iterator[str]:
-    """Yield every key that a persona or response row in the project names, or the judge's file, some of them twice.
+    """Yield every key that a persona, solution or response row in the project names, or the judge's file.
 
-    That is `request_key` and, of personas, `rejected_keys`: a replay goes through the rejected attempts again.
+    That is `request_key` and, of personas and solutions, `rejected_keys`: a replay goes through the rejected attempts
+    again. Some keys come twice.
 
     Rows that name none (a strategy without a persona) are passed over. What another branch or a queued experiment of
     the study cites is not seen.

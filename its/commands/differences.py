@@ -1,4 +1,4 @@
-"""Rows of problems and personas that were added, removed or changed between two states of a study."""
+"""Rows of problems, personas and new solutions that were added, removed or changed between two states of a study."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from its.values import exceeds
 
 MAX_BYTES = 2**30
 """Of a file, which is read into memory: 50,000 problems with reasoning traces as their solutions."""
-FOLDERS = ("data/problems", "data/personas")
+FOLDERS = ("data/problems", "data/personas", "data/solutions")
 Rows = dict[str, dict[str, Any]]
 
 
 def compare(old: str, new: str, set_name: str | None, strategy: str | None) -> list[dict[str, Any]]:
-    """Every file of problems or personas in either state, with the rows that differ.
+    """Every file of problems, personas or new solutions in either state, with the rows that differ.
 
     Rows are matched by problem_id, several of one problem by their order. All rows of a file that only one state has
     differ.
 
     Args:
         old, new: `workspace`, a folder or a revision as `open_files` takes it, or two files of rows.
-        set_name: only problems and personas of this set.
-        strategy: only personas under this strategy.
+        set_name: only rows of this set.
+        strategy: only personas and new solutions under this strategy.
 
     Returns:
         For each file {path, before, after, added, removed, changed}: `before` and `after` count rows (None: no such
@@ -72,8 +72,7 @@ def _paths(files: Files, set_name: str | None, strategy: str | None) -> Iterator
     for folder in FOLDERS:
         for path in files.find(folder, ".jsonl"):
             parts = Path(path).with_suffix("").parts
-            personas = folder == "data/personas"
-            own_set, own_strategy = (parts[2], parts[-1]) if personas else (parts[-1], None)
+            own_set, own_strategy = (parts[2], parts[-1]) if folder != "data/problems" else (parts[-1], None)
             if set_name not in (None, own_set) or (strategy is not None and own_strategy != strategy):
                 continue
             yield path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from statistics import fmean
 
 import numpy as np
@@ -13,10 +14,16 @@ from its.errors import DataError
 from its.metrics.bootstrap import ratio_bounds
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
-from its.results import Block, CellResult, PairResult, Role
+from its.results import Block, CellResult, CheckpointSpread, PairResult, Role
 
 TAUS = ("0.25", "0.5", "0.75")
 """The tau of G-pass@k; all@k is tau = 1."""
+DEFAULT = "default"
+"""The variant of a training without a variant's settings."""
+LAST = "last"
+"""The checkpoint at the end of a training."""
+NEAR_END = Fraction(1, 2)
+"""Checkpoints from this share of the steps on are near the end."""
 
 
 @dataclass
@@ -25,7 +32,7 @@ class Cell:
 
     Arrays are in the order of `problem_ids`. `*_tokens_P` are sums over a problem's n responses; `thinking` is part of
     `completion`. `maj_P` is maj@k of each problem, by k. All else counts responses, but for `equal_samples`, which
-    counts problems; `its.results.CellResult` says what.
+    counts problems; `its.results.CellResult` says what. `variant` and `saved_at` mean nothing for base.
     """
 
     checkpoint: str
@@ -52,6 +59,19 @@ class Cell:
     equal_samples: int = 0
     grader_errors: int = 0
     grader_version: str = ""
+    variant: str = DEFAULT
+    saved_at: str = LAST
+    pool: Sequence[str] | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is base or the end of its training; blocks, planned comparisons and the choice have only these."""
+        return self.train is None or self.saved_at == LAST
+
+    @property
+    def steps(self) -> Fraction:
+        """The share of its training's steps after which its checkpoint was saved; 1 for the last."""
+        return Fraction(1) if self.saved_at == LAST else Fraction(self.saved_at)
 
     @property
     def means_P(self) -> NDArray[np.float64]:
@@ -136,8 +156,11 @@ def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int], low: float, hi
         model=cell.model,
         dataset=cell.dataset,
         train=cell.train,
+        variant=None if cell.train is None else cell.variant,
         seed=cell.seed,
+        saved_at=None if cell.train is None else cell.saved_at,
         benchmark=cell.benchmark,
+        pool=None if cell.pool is None else list(cell.pool),
         role=cell.role,
         test=cell.test,
         block=cell.block,
@@ -173,11 +196,50 @@ def _row(cell: Cell, pass_k: Sequence[int], all_k: Sequence[int], low: float, hi
     )
 
 
-def pair_row(cells: Sequence[Cell]) -> PairResult:
+def pooled(name: str, cells: Sequence[Cell]) -> Cell:
+    """The cells of one checkpoint and test strategy as one cell, whose problems are those of all: `BENCHMARK/PROBLEM`.
+
+    Problems weigh the same, whichever benchmark they are from.
+
+    Args:
+        name: of the pool, the benchmark of the new cell.
+        cells: one for each benchmark of the pool, with one n.
+
+    Raises:
+        ValueError: if their n differ; a mean over problems would then have another meaning for each.
+    """
+    first = cells[0]
+    if len({cell.n for cell in cells}) != 1:
+        raise ValueError(f"the cells of pool `{name}` have n = {', '.join(str(cell.n) for cell in cells)}")
+    return replace(
+        first,
+        benchmark=name,
+        pool=[cell.benchmark for cell in cells],
+        problem_ids=[f"{cell.benchmark}/{problem_id}" for cell in cells for problem_id in cell.problem_ids],
+        correct_P=np.concatenate([cell.correct_P for cell in cells]),
+        prompt_tokens_P=np.concatenate([cell.prompt_tokens_P for cell in cells]),
+        thinking_tokens_P=np.concatenate([cell.thinking_tokens_P for cell in cells]),
+        completion_tokens_P=np.concatenate([cell.completion_tokens_P for cell in cells]),
+        maj_P={k: [value for cell in cells for value in cell.maj_P[k]] for k in first.maj_P},
+        no_answer=sum(cell.no_answer for cell in cells),
+        fallback=sum(cell.fallback for cell in cells),
+        truncated=sum(cell.truncated for cell in cells),
+        loops=sum(cell.loops for cell in cells),
+        errors=sum(cell.errors for cell in cells),
+        equal_samples=sum(cell.equal_samples for cell in cells),
+        grader_errors=sum(cell.grader_errors for cell in cells),
+        grader_version=", ".join(
+            dict.fromkeys(version for cell in cells for version in cell.grader_version.split(", ") if version)
+        ),
+    )
+
+
+def pair_row(cells: Sequence[Cell], earlier: Sequence[Cell] = ()) -> PairResult:
     """A pair of strategies over its training seeds: the mean, and an interval for other seeds and other problems.
 
     Args:
-        cells: trained ones of one model, dataset, pair and benchmark, one for each seed.
+        cells: trained ones of one model, dataset, variant, pair and benchmark, one for each seed.
+        earlier: cells of earlier checkpoints of the same trainings.
     """
     first = cells[0]
     interval = seeds_interval(np.stack([cell.means_P for cell in cells]), responses=first.n)
@@ -185,8 +247,10 @@ def pair_row(cells: Sequence[Cell]) -> PairResult:
         model=first.model,
         dataset=str(first.dataset),
         train=str(first.train),
+        variant=first.variant,
         test=first.test,
         benchmark=first.benchmark,
+        pool=None if first.pool is None else list(first.pool),
         role=first.role,
         block=first.block,
         seeds=[cell.seed for cell in cells if cell.seed is not None],
@@ -196,4 +260,19 @@ def pair_row(cells: Sequence[Cell]) -> PairResult:
         low=interval.low,
         high=interval.high,
         interval_method=interval.method,
+        over_checkpoints=_spread(cells, earlier),
     )
+
+
+def _spread(cells: Sequence[Cell], earlier: Sequence[Cell]) -> CheckpointSpread | None:
+    """The range of the mean over checkpoints near the end: those that every seed has."""
+    found: dict[str, list[Cell]] = {}
+    for cell in sorted(earlier, key=lambda cell: cell.steps):
+        if cell.steps >= NEAR_END:
+            found.setdefault(cell.saved_at, []).append(cell)
+    seeds = {cell.seed for cell in cells}
+    whole = {name: own for name, own in found.items() if {cell.seed for cell in own} == seeds}
+    if not whole:
+        return None
+    means = [float(np.mean([cell.means_P for cell in own])) for own in [*whole.values(), cells]]
+    return CheckpointSpread(checkpoints=[*whole, LAST], lowest=min(means), highest=max(means))

@@ -7,31 +7,41 @@ from statistics import fmean
 
 import numpy as np
 
-from its.metrics.cells import Cell, pair_row
-from its.metrics.comparisons import SeedOf, pairs_of, tables_of
+from its.metrics.cells import DEFAULT, Cell, pair_row
+from its.metrics.comparisons import SeedOf, pairs_of, table_name, tables_of
 from its.metrics.selection import choose, nested_estimate
-from its.results import ChosenOn, ChosenPair, HeldOutChoice, Maximum, ReportedOn
+from its.results import ChosenOn, ChosenPair, HeldOutChoice, Maximum, NotPossible, ReportedOn
 
 
-def selection_rows(cells: Sequence[Cell]) -> list[ChosenPair]:
-    """For each model and dataset the pair that is best on the select benchmarks, and its score on the others.
+def selection_rows(cells: Sequence[Cell]) -> tuple[list[ChosenPair], list[NotPossible]]:
+    """For each model, dataset and variant the pair that is best on the select benchmarks, and its score on the others.
 
-    Select benchmarks weigh the same. A gain is the pair's mean minus that of the table's pairs on the same benchmark:
-    benchmarks differ in difficulty, so gains can be compared and rates cannot. [] where no benchmark has the role
-    `select`, or none has `report`.
+    Select benchmarks weigh the same; a pool stands for its benchmarks. A gain is the pair's mean minus that of the
+    table's pairs on the same benchmark: benchmarks differ in difficulty, so gains can be compared and rates cannot.
+    Only pairs that were measured on all of these benchmarks are compared, the same ones everywhere; a table without
+    one is in the second list. [] where no benchmark has the role `select`, or none has `report`.
     """
-    roles = {role: _tables([cell for cell in cells if cell.role == role]) for role in ("select", "report")}
-    out = []
+    alone = _not_pooled(cells)
+    roles = {role: _tables([cell for cell in alone if cell.role == role]) for role in ("select", "report")}
+    out: list[ChosenPair] = []
+    not_possible: list[NotPossible] = []
     for key, tables in roles["select"].items():
         if key not in roles["report"]:
             continue
-        rates = [_rates(table) for table in tables]
+        several = [list(pairs_of(table)) for table in (*tables, *roles["report"][key])]
+        everywhere = [name for name in several[0] if all(name in names for names in several)]
+        others = [name for name in dict.fromkeys(name for names in several for name in names) if name not in everywhere]
+        if not everywhere:
+            reason = "no pair of strategies was measured on every `select` and `report` benchmark of the table"
+            not_possible.append(NotPossible(kind="choice", benchmark=None, name=table_name(*key), reason=reason))
+            continue
+        rates = [_rates(table, everywhere) for table in tables]
         choice = choose({name: fmean(rate[name] for rate in rates) for name in rates[0]})
         gain = choice.value - fmean(fmean(rate.values()) for rate in rates)
         reported = []
         for table in roles["report"][key]:
-            others = _rates(table)
-            here = others[choice.name] - fmean(others.values())
+            there = _rates(table, everywhere)
+            here = there[choice.name] - fmean(there.values())
             row = pair_row(pairs_of(table)[choice.name])
             kept = row.model_dump(include=set(ReportedOn.model_fields))
             reported.append(ReportedOn(**kept, gain=here, shrinkage=gain - here))
@@ -40,9 +50,11 @@ def selection_rows(cells: Sequence[Cell]) -> list[ChosenPair]:
             ChosenPair(
                 model=key[0],
                 dataset=str(key[1]),
+                variant=key[2],
                 train=train,
                 test=test,
                 pairs=len(rates[0]),
+                left_out=others,
                 tied=choice.tied[1:],
                 select=ChosenOn(
                     benchmarks=[table[0].benchmark for table in tables],
@@ -53,7 +65,7 @@ def selection_rows(cells: Sequence[Cell]) -> list[ChosenPair]:
                 report=reported,
             )
         )
-    return out
+    return out, not_possible
 
 
 def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> list[HeldOutChoice]:
@@ -63,14 +75,16 @@ def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> lis
         maximum: whether the largest pair and its mean are named, with a warning.
     """
     out = []
-    for (model, dataset), tables in _tables([cell for cell in cells if cell.role == "report"]).items():
+    alone = [cell for cell in _not_pooled(cells) if cell.role == "report"]
+    for (model, dataset, variant), tables in _tables(alone).items():
         for table in tables:
             own = pairs_of(table)
             if len(own) < 2 or len(table[0].problem_ids) < 2:
                 continue
             values = {name: np.mean([cell.means_P for cell in members], axis=0) for name, members in own.items()}
             responses = table[0].n * min(len(members) for members in own.values())
-            seed = seed_of("nested", table[0].benchmark, model, str(dataset))
+            parts = [] if variant == DEFAULT else [variant]
+            seed = seed_of("nested", table[0].benchmark, model, str(dataset), *parts)
             found = nested_estimate(values, responses=responses, seed=seed)
             largest = Maximum(
                 pair=choose({name: float(value.mean()) for name, value in values.items()}).name,
@@ -83,6 +97,7 @@ def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> lis
                     benchmark=table[0].benchmark,
                     model=model,
                     dataset=str(dataset),
+                    variant=variant,
                     pairs=len(own),
                     problems=len(table[0].problem_ids),
                     n=table[0].n,
@@ -97,16 +112,24 @@ def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> lis
     return out
 
 
-def _tables(cells: Sequence[Cell]) -> dict[tuple[str, str | None], list[list[Cell]]]:
-    """(model, dataset) -> its trained cells, a list for each benchmark."""
-    out: dict[tuple[str, str | None], list[list[Cell]]] = {}
+def _not_pooled(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without those of benchmarks that are in a pool, whose problems would count twice beside it."""
+    inside = {benchmark for cell in cells for benchmark in cell.pool or ()}
+    return [cell for cell in cells if cell.benchmark not in inside]
+
+
+def _tables(cells: Sequence[Cell]) -> dict[tuple[str, str | None, str], list[list[Cell]]]:
+    """(model, dataset, variant) -> its trained cells of last checkpoints, a list for each benchmark."""
+    out: dict[tuple[str, str | None, str], list[list[Cell]]] = {}
     for benchmark in dict.fromkeys(cell.benchmark for cell in cells):
         trained = [cell for cell in cells if cell.benchmark == benchmark and cell.train is not None]
         for table in tables_of(trained):
             if table:
-                out.setdefault((table[0].model, table[0].dataset), []).append(table)
+                out.setdefault((table[0].model, table[0].dataset, table[0].variant), []).append(table)
     return out
 
 
-def _rates(table: Sequence[Cell]) -> dict[str, float]:
-    return {name: float(np.mean([cell.means_P for cell in own])) for name, own in pairs_of(table).items()}
+def _rates(table: Sequence[Cell], names: Sequence[str]) -> dict[str, float]:
+    """The mean of each named pair."""
+    own = pairs_of(table)
+    return {name: float(np.mean([cell.means_P for cell in own[name]])) for name in names}

@@ -55,10 +55,27 @@ def compare_cells(
     """
     if not pairs:
         return []
-    sizes = {len(values) for values in values_P.values()}
+    return compare_pairs(pairs, [(values_P[one], values_P[other]) for one, other in pairs], seed=seed, draws=draws)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]],
+    values: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    seed: int,
+    draws: int,
+) -> list[PairTest]:
+    """As `compare_cells`, where a cell's values may differ from pair to pair: those over the seeds of both.
+
+    Args:
+        values: for each pair the mean correctness of both on each problem, the same problems throughout.
+    """
+    if not pairs:
+        return []
+    sizes = {len(side) for both in values for side in both}
     if len(sizes) != 1 or 0 in sizes or draws < 1:
         raise ValueError(f"cells have {sorted(sizes)} problems and {draws} draws; pair them first")
-    differences = np.stack([np.asarray(values_P[a], float) - np.asarray(values_P[b], float) for a, b in pairs])
+    differences = np.stack([np.asarray(one, float) - np.asarray(other, float) for one, other in values])
     size = differences.shape[1]
     spread = np.sqrt((differences**2).sum(axis=1))
     some = spread > 1e-9

@@ -12,6 +12,7 @@ from typing import Any
 
 from its.errors import did_you_mean, nearest
 from its.recipe.schema import Sampling
+from its.recipe.solution_checks import teacher_of
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.secrets import secrets_in
 
@@ -107,10 +108,13 @@ def generations(values: Mapping[str, Any]) -> list[Sampled]:
 
 
 def all_sampled(values: Mapping[str, Any]) -> list[Sampled]:
-    """Those of `generation`, of the writer and of the judge."""
+    """Those of `generation`, of the writer, of the teacher if there is one, and of the judge."""
     out = []
-    judge = table_at(table_at(values, "grading"), "judge")
-    for section, here in ((table_at(values, "writer"), ("writer",)), (judge, ("grading", "judge"))):
+    writer, judge = table_at(values, "writer"), table_at(table_at(values, "grading"), "judge")
+    asked: list[tuple[Mapping[str, Any], Location]] = [(writer, ("writer",)), (judge, ("grading", "judge"))]
+    if teacher := table_at(writer, "solutions"):
+        asked.insert(1, ({"model": writer.get("model"), **teacher}, ("writer", "solutions")))
+    for section, here in asked:
         name = section.get("model")
         made = Sampled((name,) if isinstance(name, str) else ())
         _give(made, table_at(section, "sampling"), (*here, "sampling"), Sampling.model_fields)
@@ -154,7 +158,10 @@ def _overlays(values: Mapping[str, Any]) -> Iterator[Found]:
     models, benchmarks = table_at(values, "models"), table_at(values, "benchmarks")
     generation, prompt = table_at(values, "generation"), table_at(values, "prompt")
     judge = table_at(table_at(values, "grading"), "judge").get("model")
-    others = {judge: "grading.judge.sampling", table_at(values, "writer").get("model"): "writer.sampling"}
+    teacher = table_at(table_at(values, "writer"), "solutions").get("model")
+    others = {judge: "grading.judge.sampling", teacher: "writer.solutions.sampling"}
+    others[table_at(values, "writer").get("model")] = "writer.sampling"
+    framed = teacher_of(values)  # solutions are written in the frame of who writes them
     design = list_at(table_at(values, "design"), "models")
     for section, table, registry, word in (
         ("generation", "models", models, "model"),
@@ -170,6 +177,8 @@ def _overlays(values: Mapping[str, Any]) -> Iterator[Found]:
                     hint = did_you_mean(nearest(name, known), f"declared: {', '.join(f'`{k}`' for k in known)}")
                     yield here, f"`{dotted(here)}`: {word} `{name}` is not declared", hint
             elif word == "model" and name not in design and name in others and REFUSED not in design:
+                if section == "prompt" and name == framed:
+                    continue
                 wrong = f"`{dotted(here)}`: `{name}` is not a model of the design, so it answers no test query"
                 hint = (
                     f"`{others[name]}` is how it is sampled"
@@ -288,6 +297,7 @@ def extras(values: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Locat
     judge = table_at(table_at(values, "grading"), "judge")
     found: list[tuple[Mapping[str, Any], Location]] = [
         (table_at(table_at(values, "writer"), "sampling"), ("writer", "sampling")),
+        (table_at(table_at(table_at(values, "writer"), "solutions"), "sampling"), ("writer", "solutions", "sampling")),
         (table_at(judge, "sampling"), ("grading", "judge", "sampling")),
         (generation, ("generation",)),
     ]

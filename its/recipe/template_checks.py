@@ -25,6 +25,7 @@ from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.schema import DERIVED, Recipe, Train
+from its.recipe.solution_checks import regenerating, teacher_of
 from its.recipe.strategy_checks import CONTEXTS, WAYS, members_at
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.thinking import PlainMarks
@@ -294,6 +295,15 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
                 starts += (
                     [persona["start"]] if isinstance(persona.get("start"), str) and persona["start"].strip() else []
                 )
+    anew = regenerating(values)
+    if name == teacher_of(values) and name not in list_at(design, "models"):
+        prompt = table_at(values, "prompt")
+        system = {**prompt, **table_at(table_at(prompt, "models"), name)}.get("system")
+        for item in anew:
+            strategy = table_at(strategies, item)
+            in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
+            asked |= {True} if system else {True, False} if in_system else {False}
+            of_system += [f"`strategies.{item}`, whose solutions it writes"] if system or in_system else []
     if table_at(table_at(values, "grading"), "judge").get("model") == name or not (trained or asked):
         asked.add(False)
     tokens = {
@@ -301,6 +311,9 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
     }
     sets = [table_at(table_at(values, "datasets"), str(item)) for item in list_at(design, "datasets")]
     thoughts = [_has_thoughts(entry) for entry in sets]
+    if anew:  # the teacher's solutions have thoughts if it thinks, and it may not always
+        thinks = bool(table_at(table_at(table_at(values, "models"), str(teacher_of(values))), "thinking"))
+        thoughts.append(None if thinks else False)
     return ChatUse(
         trained=tuple(sorted(trained)),
         asked=tuple(sorted(asked)),

@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from its.report.charts import loss_charts
+from its.report.charts import curve_charts, loss_charts
 from its.report.data import ReportData, ReportedCell
-from its.report.grouping import distinct, grouped
+from its.report.grouping import distinct, grouped, table_title
 from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
-from its.report.sentences import FEW_PROBLEMS, headline_sentences
+from its.report.sentences import FEW_PROBLEMS, contrast_text, headline_sentences, pool_text, unmatched_text
 from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
@@ -35,6 +35,11 @@ BLOCKS: dict[Block, str] = {
     "NX": "trained without a persona, tested with one",
     "XN": "trained with a persona, tested without",
     "XX": "a persona on both sides: the co-design cells",
+    "NC": "trained without a persona, tested under a control",
+    "CN": "trained under a control, tested without a persona",
+    "XC": "trained with a persona, tested under a control",
+    "CX": "trained under a control, tested with a persona",
+    "CC": "a control on both sides",
 }
 MOST_TESTS = 20
 """Pairs of cells that the page lists; comparisons.json has all."""
@@ -68,8 +73,10 @@ def build_report(study: ReportData) -> str:
 def page_values(study: ReportData) -> dict[str, Any]:
     """All that the template is given: texts, numbers, lists and mappings, nothing that can be called."""
     tables = matrices(study)
-    names = distinct(m.benchmark for m in tables)
-    scales = {name: _scale([m for m in tables if m.benchmark == name]) for name in names}
+    names = distinct([*(m.benchmark for m in tables), *(cell.benchmark for cell in study.cells)])
+    scales = {
+        name: _scale([m for m in tables if m.benchmark == name]) for name in distinct(m.benchmark for m in tables)
+    }
     cells = {name: [cell for cell in study.cells if cell.benchmark == name] for name in names}
     values = study.model_dump(exclude={"losses"})
     return dict(
@@ -86,6 +93,10 @@ def page_values(study: ReportData) -> dict[str, Any]:
         few=[(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS],
         explain=BLOCKS,
         bars=_bars(study.comparisons),
+        contrasts=[(contrast_text(row), unmatched_text(row)) for row in study.comparisons],
+        not_possible=_not_possible(study),
+        controls=any("C" in row.block for row in study.blocks),
+        curve_charts=curve_charts(study),
         test_groups=_test_groups(study.tests),
         charts=loss_charts(study),
         settings=grouped(values["settings"], lambda row: row["group"]),
@@ -105,8 +116,11 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         if entry is None:
             return None
         seeds = [f"seed {cell.seed}: {percent(cell.avg)}" for cell in entry.cells] if len(entry.cells) > 1 else []
+        if len(entry.cells) == 1 < len(matrix.seeds) and entry.cells[0].train is not None:
+            seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
-        return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds}
+        over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
+        return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
 
     return {
         "benchmark": matrix.benchmark,
@@ -114,6 +128,7 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         "title": matrix.title,
         "terms": terms(matrix.cells),
         "seeds": matrix.seeds,
+        "checkpoints": matrix.checkpoints,
         "rows": matrix.rows,
         "columns": matrix.columns,
         "entries": [[field(entry) for entry in row] for row in matrix.entries],
@@ -147,13 +162,13 @@ def metric_value(cell: Mapping[str, Any], name: str) -> float | None:
 def _test_groups(tests: Sequence[CellTest]) -> list[dict[str, Any]]:
     """The tests of pairs of cells, a group a table: how many, and the significant ones by p value."""
     out = []
-    for (benchmark, model, dataset), rows in grouped(tests, lambda t: (t.benchmark, t.model, t.dataset)):
+    for table, rows in grouped(tests, lambda t: (t.benchmark, t.model, t.dataset, t.variant)):
         significant = sorted((t for t in rows if t.significant), key=lambda t: (t.p_value, -abs(t.difference)))
         shown = [test.model_dump() for test in significant[:MOST_TESTS]]
         found = [t.minimum_detectable_difference for t in rows if t.minimum_detectable_difference is not None]
         out.append(
             {
-                "name": f"{benchmark}, {model}" + (f" trained on {dataset}" if dataset else ""),
+                "name": f"{table[0]}, {table_title(table[1], table[2], table[3], ' trained on ')}",
                 "tests": len(rows),
                 "significant": shown,
                 "more": len(significant) - len(shown),
@@ -162,6 +177,12 @@ def _test_groups(tests: Sequence[CellTest]) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _not_possible(study: ReportData) -> list[tuple[str, str, str]]:
+    """(benchmark, what, why) of what the recipe wants and the cells do not allow."""
+    pooled = [(pool.name, "the pool", f"it is without {pool_text(pool)}") for pool in study.pools if pool.left_out]
+    return [*pooled, *((row.benchmark or "choice of a pair", row.name, row.reason) for row in study.not_possible)]
 
 
 def _interval_name(study: ReportData) -> str:

@@ -1,20 +1,20 @@
-"""Loss curves as drawings: numbers in, coordinates of an SVG out."""
+"""Loss and learning curves as drawings: numbers in, coordinates of an SVG out."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from its.report.data import LossStep, ReportData, ReportedCell
-from its.report.grouping import distinct, grouped, mean
+from its.report.grouping import distinct, grouped, mean, table_title
+from its.report.numbers import ends, percent
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The drawing area of a loss chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
+    """The drawing area of a chart: steps from 0 to `last` across, losses from `least` to `most` upwards."""
 
     last: float
     least: float
@@ -33,7 +33,7 @@ class Frame:
 
 def loss_charts(study: ReportData) -> list[dict[str, Any]]:
     """Loss curves as drawings, one per (model, dataset): colour by train strategy and variant, dashes by seed."""
-    known = {_training(c.checkpoint): c for c in study.cells if c.train is not None}
+    known = {_training(c): c for c in study.cells if c.train is not None}
     losses = [(name, rows) for name, rows in study.losses.items() if rows]
 
     def group_of(item: tuple[str, Any]) -> tuple[Any, ...]:
@@ -80,17 +80,59 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
     return charts
 
 
-def _training(checkpoint: str) -> str:
-    """The name of a checkpoint's training: that of its last checkpoint, without `-1of3`."""
-    return re.sub(r"-[0-9]+of[0-9]+$", "", checkpoint)
+ACROSS = {"checkpoint": "share of the training's steps", "rows": "rows trained on", "k": "responses that vote"}
+"""Axis of a learning curve -> its name below the chart."""
+
+
+def curve_charts(study: ReportData) -> list[dict[str, Any]]:
+    """Learning curves as drawings, a chart for each axis of a table: colour by train strategy, dashes by test."""
+    charts = []
+    kinds = grouped(study.curves, lambda c: (c.benchmark, c.axis, c.model, c.dataset, c.variant))
+    for (benchmark, axis, model, dataset, variant), curves in kinds:
+        points = [point for curve in curves for point in curve.points]
+        x_ticks = _ticks(0.0, max(point.at for point in points))
+        y_ticks = _ticks(0.0, 100 * max(point.high for point in points))
+        frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
+        trains, tests = distinct(curve.train for curve in curves), distinct(curve.test for curve in curves)
+        series = [
+            {
+                "label": f"train {curve.train or 'base'}, test {curve.test}",
+                "colour": trains.index(curve.train) % 8,
+                "dash": tests.index(curve.test) % 4,
+                "points": " ".join(f"{frame.x(p.at)},{frame.y(100 * p.avg)}" for p in curve.points),
+                "dots": [
+                    (frame.x(p.at), frame.y(100 * p.avg), frame.y(100 * p.low), frame.y(100 * p.high))
+                    for p in curve.points
+                ],
+                "told": [(p.label, f"{p.at:g}", percent(p.avg), ends(p)) for p in curve.points],
+            }
+            for curve in curves
+        ]
+        table = table_title(model, "several datasets" if axis == "rows" else dataset, variant)
+        charts.append(
+            {
+                "title": f"{benchmark}, {table}: {ACROSS[axis]}",
+                "axis": axis,
+                "across": ACROSS[axis],
+                "series": series,
+                "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
+                "y_ticks": [(frame.y(t), f"{t:g} %") for t in y_ticks],
+                "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},
+            }
+        )
+    return charts
+
+
+def _training(cell: ReportedCell) -> str:
+    """The name of a cell's training: that of its last checkpoint, without `-1of3`."""
+    return cell.checkpoint.removesuffix("-" + str(cell.saved_at).replace("/", "of"))
 
 
 def _label(name: str, cell: ReportedCell | None) -> str:
     """The train strategy of a training, and its variant if it has one."""
     if cell is None:
         return name
-    variant = name.removeprefix(f"{cell.model}-{cell.dataset}-{cell.train}-{cell.seed}").removeprefix("-")
-    return f"{cell.train}, {variant}" if variant else str(cell.train)
+    return str(cell.train) if cell.variant in (None, "default") else f"{cell.train}, {cell.variant}"
 
 
 def _thin(rows: Sequence[LossStep], most: int = 300) -> tuple[list[tuple[float, float]], int]:

@@ -13,8 +13,11 @@ from its.results import (
     ChosenPair,
     Comparison,
     CostRow,
+    Curve,
     HeldOutChoice,
+    NotPossible,
     PairResult,
+    PoolResult,
     TokenComparison,
     VoteResult,
 )
@@ -106,6 +109,41 @@ class PersonaAccount(_Excerpt):
     examples: list[str] = []
 
 
+class MixAccount(_Excerpt):
+    """A mix of a set in `data/personas/summary.json`: the declared share and the problems of each member."""
+
+    set: str
+    strategy: str
+    shares: dict[str, float]
+    problems: dict[str, int]
+
+
+class SolutionAccount(_Excerpt):
+    """A row of `solutions` in `data/solutions/summary.json`."""
+
+    set: str
+    strategy: str
+    problems: int
+    not_asked: int = 0
+    kept: int
+    lost: int
+    attempts: int
+    attempts_per_kept: float | None = None
+    verdicts: dict[str, int] = {}
+    unfit: dict[str, int] = {}
+
+
+class TrainedAccount(_Excerpt):
+    """A row of `trained` in `data/solutions/summary.json`: what a train strategy lost without a solution."""
+
+    set: str
+    strategy: str
+    rows: int
+    rows_lost: int
+    problems: int
+    problems_lost: int
+
+
 class ParityAccount(_Excerpt):
     """The proof of parity of a checkpoint, `its_parity.json`."""
 
@@ -130,9 +168,13 @@ class ReportData(_Data):
     cells: list[ReportedCell] = []
     blocks: list[BlockResult] = []
     pairs: list[PairResult] = []
+    curves: list[Curve] = []
+    pools: list[PoolResult] = []
     comparisons: list[Comparison] = []
     tests: list[CellTest] = []
     efficiency: list[TokenComparison] = []
+    not_possible: list[NotPossible] = []
+    """Comparisons and choices of a pair that the cells do not allow."""
     selection: list[ChosenPair] = []
     nested: list[HeldOutChoice] = []
     votes: list[VoteResult] = []
@@ -140,6 +182,10 @@ class ReportData(_Data):
     losses: dict[str, list[LossStep]] = {}
     """Checkpoint -> its steps."""
     personas: list[PersonaAccount] = []
+    mixes: list[MixAccount] = []
+    solutions: list[SolutionAccount] = []
+    teacher: str | None = None
+    """The model that wrote them. None: none were written."""
     cards: list[SetCard] = []
     parity: list[ParityAccount] = []
     cost: list[CostRow] = []

@@ -12,6 +12,18 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(items) / len(items)
 
 
+def table_title(model: str, dataset: str | None, variant: str | None, between: str = " on ") -> str:
+    """`MODEL on DATASET, variant VARIANT`; the variant `default` is not named, nor a dataset where there is none."""
+    named = "" if variant in (None, "default") else f", variant {variant}"
+    return f"{model}{between}{dataset}{named}" if dataset is not None else model
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *first, last = names
+    return " and ".join(filter(None, [", ".join(first), last]))
+
+
 def distinct(items: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(items))
 

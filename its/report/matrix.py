@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from its.report.data import ReportData, ReportedCell
-from its.report.grouping import distinct, mean
+from its.report.grouping import distinct, listed, mean, table_title
 from its.report.numbers import percent
-from its.results import PairResult
+from its.results import CheckpointSpread, PairResult
+
+LAST = "last"
+"""The checkpoint at the end of a training."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,18 @@ class Entry:
     """One field of a table: one cell, or the mean over the training seeds of a pair of strategies.
 
     Over several seeds `low` and `high` are the interval for other seeds and problems where the study has it (`pair`),
-    else the outermost ends of the seeds' own intervals.
+    else the outermost ends of the seeds' own intervals. `spread` is the range over checkpoints near the end.
     """
 
     cells: Sequence[ReportedCell]
     pair: PairResult | None = None
+    spread: CheckpointSpread | None = None
+
+    @property
+    def over_checkpoints(self) -> str:
+        """`33 to 37`, in percent: the range over checkpoints near the end; empty where only the last was evaluated."""
+        found = self.spread
+        return "" if found is None else f"{100 * found.lowest:.0f} to {100 * found.highest:.0f}"
 
     @property
     def avg(self) -> float:
@@ -37,12 +48,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The train x test table of one (benchmark, model, dataset): `entries[row][column]`, None where not measured."""
+    """The train x test table of one (benchmark, model, dataset, variant), of last checkpoints and base.
+
+    `entries[row][column]` is None where not measured. `saved_at` is the latest checkpoint that was measured where no
+    last one was, else None.
+    """
 
     benchmark: str
     role: str
     model: str
     dataset: str | None
+    variant: str | None
+    saved_at: str | None
     rows: Sequence[str | None]
     columns: Sequence[str]
     entries: Sequence[Sequence[Entry | None]]
@@ -53,11 +70,20 @@ class Matrix:
 
     @property
     def title(self) -> str:
-        return f"{self.model} trained on {self.dataset}" if self.dataset else f"{self.model}, untrained"
+        if self.dataset is None:
+            return f"{self.model}, untrained"
+        title = table_title(self.model, self.dataset, self.variant, " trained on ")
+        return title if self.saved_at is None else f"{title}, checkpoint {self.saved_at}"
 
     @property
     def seeds(self) -> list[int]:
         return distinct(cell.seed for cell in self.cells if cell.train is not None)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The checkpoints that a range in the table is over; empty where there is none."""
+        spreads = [entry.spread for row in self.entries for entry in row if entry and entry.spread]
+        return distinct(name for spread in spreads for name in spread.checkpoints)
 
     @property
     def spans(self) -> bool:
@@ -66,7 +92,7 @@ class Matrix:
 
 
 def matrices(study: ReportData) -> list[Matrix]:
-    """One per (benchmark, model, dataset), in the order of the design; base is in each one of its model."""
+    """One per (benchmark, model, dataset, variant), in the order of the design; base is in each one of its model."""
     cells, design = study.cells, study.design
 
     def ordered(key: str, found: Sequence[str | None]) -> list[str | None]:
@@ -75,7 +101,7 @@ def matrices(study: ReportData) -> list[Matrix]:
     trains = ordered("train", [cell.train for cell in cells])
     tests = ordered("test", [cell.test for cell in cells])
     pairs: dict[tuple[str | None, ...], PairResult] = {
-        (p.benchmark, p.model, p.dataset, p.train, p.test): p for p in study.pairs if len(p.seeds) > 1
+        (p.benchmark, p.model, p.dataset, p.variant, p.train, p.test): p for p in study.pairs
     }
     out = []
     for benchmark in ordered("benchmarks", [cell.benchmark for cell in cells]):
@@ -83,39 +109,60 @@ def matrices(study: ReportData) -> list[Matrix]:
             here = [cell for cell in cells if (cell.benchmark, cell.model) == (benchmark, model)]
             trained = [cell for cell in here if cell.train is not None]
             base = [cell for cell in here if cell.train is None]
-            found = {cell.dataset for cell in trained}
-            datasets = [d for d in ordered("datasets", [cell.dataset for cell in trained]) if d in found]
-            for dataset in datasets or ([None] if base else []):
-                own = [cell for cell in trained if cell.dataset == dataset]
+            found = {(cell.dataset, cell.variant) for cell in trained}
+            tables = [
+                (dataset, variant)
+                for dataset in ordered("datasets", [cell.dataset for cell in trained])
+                for variant in ordered("variants", [cell.variant for cell in trained])
+                if (dataset, variant) in found
+            ]
+            for dataset, variant in tables or ([(None, None)] if base else []):
+                own, saved_at = _latest([c for c in trained if (c.dataset, c.variant) == (dataset, variant)])
                 rows = ([None] if base else []) + [t for t in trains if t and any(c.train == t for c in own)]
                 columns = [t for t in tests if t is not None and any(c.test == t for c in [*base, *own])]
                 entries = [
                     [
-                        _entry([*base, *own], row, column, pairs.get((benchmark, model, dataset, row, column)))
+                        _entry([*base, *own], row, column, pairs.get((benchmark, model, dataset, variant, row, column)))
                         for column in columns
                     ]
                     for row in rows
                 ]
                 first = here[0]
-                out.append(Matrix(first.benchmark, first.role, first.model, dataset, rows, columns, entries))
+                out.append(
+                    Matrix(first.benchmark, first.role, first.model, dataset, variant, saved_at, rows, columns, entries)
+                )
     return out
+
+
+def _latest(cells: Sequence[ReportedCell]) -> tuple[list[ReportedCell], str | None]:
+    """The cells of last checkpoints; where there is none, those of the latest one, and which it is."""
+    last = [cell for cell in cells if cell.saved_at in (None, LAST)]
+    if last or not cells:
+        return last, None
+    latest = max((str(cell.saved_at) for cell in cells), key=Fraction)
+    return [cell for cell in cells if cell.saved_at == latest], latest
 
 
 def _entry(cells: Sequence[ReportedCell], train: str | None, test: str, pair: PairResult | None) -> Entry | None:
     found = [cell for cell in cells if (cell.train, cell.test) == (train, test)]
     # Base may be listed once per dataset; it is one measurement, and the first entry is taken.
     found = found[:1] if train is None else found
-    return Entry(found, pair) if found else None
+    if not found:
+        return None
+    over_seeds = pair if pair is not None and len(pair.seeds) > 1 else None
+    return Entry(found, over_seeds, None if pair is None else pair.over_checkpoints)
 
 
 def terms(cells: Sequence[ReportedCell]) -> str:
     """`200 problems, n = 1, grader v1`; several values of one term are all listed.
 
-    Where rules removed rows of the benchmark, its denominator is stated: `269 problems of 272 rows`. Settings of
-    sampling are stated where the cells of the study differ in them.
+    Where rules removed rows of the benchmark, its denominator is stated: `269 problems of 272 rows`; a pool names its
+    benchmarks. Settings of sampling are stated where the cells of the study differ in them.
     """
     less = any(cell.rows_read is not None and cell.problems < cell.rows_read for cell in cells)
     rows = f" of {_listed([cell.rows_read for cell in cells])} rows" if less else ""
+    if pool := distinct(name for cell in cells for name in cell.pool or ()):
+        rows = f" of {listed(pool)}"
     grader = _listed([cell.grader_version or None for cell in cells])
     problems, n = _listed([cell.problems for cell in cells]), _listed([cell.n for cell in cells])
     sampling = "; ".join(distinct(cell.sampling for cell in cells if cell.sampling))

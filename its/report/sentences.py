@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from its.report.data import ReportData
-from its.report.grouping import distinct
+from its.report.grouping import distinct, grouped, listed, table_title
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
-from its.results import CellTest, ChosenPair, Comparison, HeldOutChoice, TokenComparison, VoteResult
+from its.results import (
+    CellTest,
+    ChosenPair,
+    Comparison,
+    HeldOutChoice,
+    NotPossible,
+    PoolResult,
+    TokenComparison,
+    VoteResult,
+)
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
 
+MOST_NAMED = 3
+"""Cells that a sentence names."""
+
 
 def headline_sentences(study: ReportData) -> list[str]:
-    """What training did against base, which pair is reported, comparisons of blocks, co-design, tokens, named votes.
+    """What training did against base, which pair is reported, comparisons of blocks and contrasts, tokens, named votes.
 
     Only benchmarks with the role `report` are included, or all of them where there is none. One sentence a string.
     """
@@ -24,12 +36,16 @@ def headline_sentences(study: ReportData) -> list[str]:
         return ["Nothing was measured: the study has no cells."]
     out = [_training(matrix, study) for matrix in included]
     out += _fallback(included)
+    out += [f"The pool {pool.name} is without {pool_text(pool)}." for pool in study.pools if pool.left_out]
     out += selection_sentences(study.selection, study.nested)
+    out += _not_possible([row for row in study.not_possible if row.benchmark is None])
     for benchmark in distinct(m.benchmark for m in included):
         out += _comparisons(benchmark, [row for row in study.comparisons if row.benchmark == benchmark])
+        out += _not_possible([row for row in study.not_possible if row.benchmark == benchmark])
         out += _tests(benchmark, [row for row in study.tests if row.benchmark == benchmark])
         out += _tokens(benchmark, [row for row in study.efficiency if row.benchmark == benchmark])
         out += [_vote(row) for row in study.votes if row.benchmark == benchmark and row.ensemble is not None]
+        out += _strategy_votes([row for row in study.votes if row.benchmark == benchmark])
         least = min(cell.problems for cell in study.cells if cell.benchmark == benchmark)
         if 0 < least < FEW_PROBLEMS:
             out.append(f"On the {least} problems of {benchmark} one problem is {100 / least:.1f} points.")
@@ -49,26 +65,37 @@ def selection_sentences(selection: Sequence[ChosenPair], nested: Sequence[HeldOu
             for row in choice.report
         )
         out.append(
-            f"Of the {choice.pairs} pairs of {choice.model} on {choice.dataset} train {choice.train}, test "
-            f"{choice.test} is best on {_listed(choice.select.benchmarks)} ({percent(choice.select.avg)}{tied}); its "
+            f"Of the {choice.pairs} pairs of {_table(choice)} {_but(choice)}train {choice.train}, test "
+            f"{choice.test} is best on {listed(choice.select.benchmarks)} ({percent(choice.select.avg)}{tied}); its "
             f"held-out score: {scores}."
         )
-    chosen = {(choice.model, choice.dataset) for choice in selection}
+    chosen = {_table(choice) for choice in selection}
     for row in nested:
         if row.maximum is not None:
             out.append(
-                f"On {row.benchmark} the largest cell of {row.model} on {row.dataset} is {row.maximum.pair} with "
+                f"On {row.benchmark} the largest cell of {_table(row)} is {row.maximum.pair} with "
                 f"{percent(row.maximum.avg)}: {row.maximum.warning}. The held-out score of the choice is "
                 f"{percent(row.held_out_score)} {ends(row)}."
             )
-        elif (row.model, row.dataset) not in chosen:
+        elif _table(row) not in chosen:
             out.append(
-                f"No benchmark has the role `select`, so no pair of {row.model} on {row.dataset} is named best: the "
+                f"No benchmark has the role `select`, so no pair of {_table(row)} is named best: the "
                 f"held-out score of choosing among its {row.pairs} on {row.benchmark} is {percent(row.held_out_score)} "
                 f"{ends(row)}; the mean of the largest cell is "
                 f"{points(max(0.0, row.optimism), signed=False)} points above that."
             )
     return out
+
+
+def _table(row: ChosenPair | HeldOutChoice) -> str:
+    return table_title(row.model, row.dataset, row.variant)
+
+
+def _but(choice: ChosenPair) -> str:
+    """Pairs that could not be chosen."""
+    if not choice.left_out:
+        return ""
+    return f"that every one of its benchmarks has (left out: {', '.join(choice.left_out)}) "
 
 
 def _fallback(tables: Sequence[Matrix]) -> list[str]:
@@ -98,7 +125,8 @@ def _training(matrix: Matrix, study: ReportData) -> str:
     tests = [
         test
         for test in study.tests
-        if (test.benchmark, test.model, test.dataset) == (matrix.benchmark, matrix.model, matrix.dataset)
+        if (test.benchmark, test.model, test.dataset, test.variant)
+        == (matrix.benchmark, matrix.model, matrix.dataset, matrix.variant)
         and test.second.startswith("base/")
     ]
     if not tests:
@@ -132,8 +160,8 @@ def _comparisons(benchmark: str, rows: Sequence[Comparison]) -> list[str]:
     if against:
         blocks = [row.name.removeprefix("XX - ") for row in against]
         below = [row.name.removeprefix("XX - ") for row in against if row.significant and row.difference > 0]
-        found = "found" if below == blocks else f"found against {_listed(below)} only" if below else "not found"
-        out.append(f"Co-design predicts XX significantly above {_listed(blocks)}; on {benchmark} this is {found}.")
+        found = "found" if below == blocks else f"found against {listed(below)} only" if below else "not found"
+        out.append(f"Co-design predicts XX significantly above {listed(blocks)}; on {benchmark} this is {found}.")
     return out
 
 
@@ -167,13 +195,67 @@ def _vote(row: VoteResult) -> str:
     return f"The vote {row.ensemble} of {voters} has {percent(row.accuracy)} {ends(row)} on {row.benchmark}{tied}."
 
 
+def _strategy_votes(rows: Sequence[VoteResult]) -> list[str]:
+    """Votes over test strategies, all checkpoints of a vote in one sentence."""
+    out = []
+    for name, votes in grouped([row for row in rows if row.strategies is not None], lambda row: row.strategies):
+        first = votes[0]
+        tests = ", ".join(member.test for member in first.members)
+        start = f"The vote {name} over the test strategies {tests} has on {first.benchmark}"
+        if len(votes) == 1:
+            out.append(f"{start} {percent(first.accuracy)} {ends(first)} ({first.members[0].checkpoint}).")
+            continue
+        least, most = (pick(votes, key=lambda row: row.accuracy) for pick in (min, max))
+        out.append(
+            f"{start} {percent(least.accuracy)} ({least.members[0].checkpoint}) to {percent(most.accuracy)} "
+            f"({most.members[0].checkpoint}), {len(votes)} checkpoints."
+        )
+    return out
+
+
+def _not_possible(rows: Sequence[NotPossible]) -> list[str]:
+    """What the recipe wants and the cells do not allow; comparisons of single pairs are counted."""
+    out = []
+    if named := [row for row in rows if row.kind != "cells"]:
+        where = f" on {named[0].benchmark}" if named[0].benchmark is not None else ""
+        out.append(f"Not possible{where}: {'; '.join(f'{row.name} ({row.reason})' for row in named)}.")
+    if more := len(rows) - len(named):
+        out.append(f"On {rows[0].benchmark} {more} pairs of cells share no training seed and are not compared.")
+    return out
+
+
 def _comparison(row: Comparison) -> str:
     interval = f"[{points(row.low)}, {points(row.high)}]"
-    return f"{row.name} = {points(row.difference)} points {interval}, {p_value(row.p_value)}"
+    said = [text for text in (contrast_text(row), unmatched_text(row)) if text]
+    told = f" ({'; '.join(said)})" if said else ""
+    return f"{row.name}{told} = {points(row.difference)} points {interval}, {p_value(row.p_value)}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+def contrast_text(row: Comparison) -> str:
+    """`dataset ot_1k against dataset ot_15k`: what a contrast of the recipe compares. Empty for a planned one."""
+    if row.of is None or row.against is None:
+        return ""
+    return f"{_side(row.of)} against {_side(row.against)}"
+
+
+def pool_text(pool: PoolResult) -> str:
+    """The cells that a pool does not have, as far as a line takes them."""
+    several, more = pool.left_out[:MOST_NAMED], len(pool.left_out) - MOST_NAMED
+    named = ", ".join(several) + (f" and {more} more" if more > 0 else "")
+    where = listed(pool.benchmarks)
+    return f"{len(pool.left_out)} cells that were not measured on all of {where} ({named})"
+
+
+def unmatched_text(row: Comparison) -> str:
+    """How many cells a comparison leaves out; empty where it has all."""
+    if not row.unmatched_cells:
+        return ""
+    what = "1 cell" if row.unmatched_cells == 1 else f"{row.unmatched_cells} cells"
+    return f"{what} without a partner left out"
+
+
+def _side(values: Mapping[str, Sequence[str | int]]) -> str:
+    return ", ".join(f"{axis} {'/'.join(map(str, several))}" for axis, several in values.items()) or "all others"
 
 
 def _detectable(rows: Sequence[Comparison | CellTest]) -> str:

@@ -10,7 +10,7 @@ from its.report.data import ReportData, ReportedCell
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import percent
 
-_NESTED = {"maj_at_k", "pass_at_k", "all_at_k", "g_pass_at_k", "intervals"}
+_NESTED = {"pool", "maj_at_k", "pass_at_k", "all_at_k", "g_pass_at_k", "intervals"}
 """Keys of a cell that are tables and do not fit a line of CSV."""
 _CSV = [name for name in ReportedCell.model_fields if name not in _NESTED]
 _LATEX = str.maketrans(
@@ -24,17 +24,19 @@ _LATEX = str.maketrans(
 
 
 def text_table(study: ReportData) -> str:
-    """The train x test tables for a terminal, one per benchmark, model and dataset; `-` where nothing was measured."""
+    """The train x test tables for a terminal, one per benchmark, model, dataset and variant; `-` is not measured."""
     tables = []
     for matrix in matrices(study):
         grid = [["train \\ test", *matrix.columns]]
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
-            shown = [f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]" if e else "-" for e in entries]
+            shown = [
+                f"{percent(e.avg)} [{100 * e.low:.0f}, {100 * e.high:.0f}]{_spread(e)}" if e else "-" for e in entries
+            ]
             grid.append([name or "base", *shown])
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
         lines = [f"{matrix.benchmark} ({matrix.role}), {matrix.title}: {terms(matrix.cells)}"]
         lines += ["  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip() for r in grid]
-        lines += [note for note in (_seeds_note(matrix), fallback_note(matrix)) if note]
+        lines += [note for note in (_seeds_note(matrix), _spread_note(matrix), fallback_note(matrix)) if note]
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
 
@@ -62,9 +64,11 @@ def markdown_table(study: ReportData) -> str:
         lines.append("| " + " | ".join(["train \\ test", *map(_markdown, matrix.columns)]) + " |")
         lines.append("|" + "---|" + "---:|" * len(matrix.columns))
         for name, entries in zip(matrix.rows, matrix.entries, strict=True):
-            shown = [f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]" if e else "" for e in entries]
+            shown = [
+                f"{100 * e.avg:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]{_spread(e)}" if e else "" for e in entries
+            ]
             lines.append("| " + " | ".join([_markdown(name or "base"), *shown]) + " |")
-        for note in (_seeds_note(matrix), fallback_note(matrix)):
+        for note in (_seeds_note(matrix), _spread_note(matrix), fallback_note(matrix)):
             lines += ["", note] if note else []
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
@@ -80,7 +84,7 @@ def latex_table(study: ReportData) -> str:
         caption = (
             f"{matrix.title}, {matrix.benchmark} ({matrix.role}): mean correctness in percent, {_interval(study)}; "
         )
-        caption += terms(matrix.cells) + (f"; {note}" if (note := _seeds_note(matrix)) else "") + "."
+        caption += "; ".join(filter(None, [terms(matrix.cells), _seeds_note(matrix), _spread_note(matrix)])) + "."
         rule = "l" + "c" * len(matrix.columns)
         lines = [
             r"\begin{table}",
@@ -115,7 +119,22 @@ def _seeds_note(matrix: Matrix) -> str:
         return ""
     seeds: Sequence[str] = [str(seed) for seed in matrix.seeds]
     what = "brackets span the intervals of all seeds" if matrix.spans else "intervals for other seeds and problems"
-    return f"mean over training seeds {', '.join(seeds)}; {what}"
+    some = " that a cell has" if any(_fewer(matrix, entry) for row in matrix.entries for entry in row) else ""
+    return f"mean over training seeds {', '.join(seeds)}{some}; {what}"
+
+
+def _fewer(matrix: Matrix, entry: Entry | None) -> bool:
+    """Whether a trained entry lacks a seed of the table."""
+    return entry is not None and entry.cells[0].train is not None and len(entry.cells) < len(matrix.seeds)
+
+
+def _spread(entry: Entry) -> str:
+    return f"; {entry.over_checkpoints}" if entry.spread else ""
+
+
+def _spread_note(matrix: Matrix) -> str:
+    names = matrix.checkpoints
+    return f"after the interval: range over the checkpoints {', '.join(names)}" if names else ""
 
 
 def _interval(study: ReportData) -> str:
@@ -135,4 +154,6 @@ def _latex_mean(entry: Entry | None) -> str:
 
 
 def _latex_bounds(entry: Entry | None) -> str:
-    return rf"{{\scriptsize [{100 * entry.low:.1f}, {100 * entry.high:.1f}]}}" if entry else ""
+    if entry is None:
+        return ""
+    return rf"{{\scriptsize [{100 * entry.low:.1f}, {100 * entry.high:.1f}]{_spread(entry)}}}"

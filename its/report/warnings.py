@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from its.report.data import TrainedAccount
 from its.results import CellResult, Comparison, VoteResult
 
 WARNED_RATE = 0.1  # of a cell's responses: from here on there is a warning
@@ -55,4 +56,18 @@ def cell_warnings(cell: CellResult, *, max_tokens: int, temperature: float) -> l
         )
     if cell.grader_errors:
         out.append(f"{name}: the grader failed on {cell.grader_errors} responses; they count as not correct")
+    return out
+
+
+def solution_warnings(trained: Sequence[TrainedAccount]) -> list[str]:
+    """Each dataset whose checkpoints were not all trained on the same problems, since some got no correct solution."""
+    out = []
+    for name in dict.fromkeys(row.set for row in trained):
+        own = [row for row in trained if row.set == name]
+        if any(row.rows_lost for row in own):
+            told = ", ".join(f"{row.rows - row.rows_lost} of {row.rows} under {row.strategy}" for row in own)
+            out.append(
+                f"{name}: no correct solution was written for some problems, which are not trained on there (rows: "
+                f"{told}): a difference between these checkpoints may come from the problems"
+            )
     return out

@@ -13,7 +13,7 @@ import re
 from typing import Literal, NamedTuple
 
 from its.sources.records import RowFault
-from its.thinking import SOLUTION_MARKS
+from its.thinking import SOLUTION_MARKS, written_thought
 
 ThoughtForm = Literal["think", "openthoughts", "fields"]
 
@@ -95,5 +95,5 @@ def _openthoughts(text: str) -> tuple[str, str | None] | None:
 
 def _joined(thought: str, solution: str | None) -> str:
     if solution is None:
-        return f"<think>\n{thought.strip()}"
-    return f"<think>\n{thought.strip()}\n</think>\n\n{solution.strip()}"
+        return f"{_OPEN}\n{thought.strip()}"
+    return written_thought(thought, solution)

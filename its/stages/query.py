@@ -18,6 +18,7 @@ from its.strategies.members import members_of, row_name
 from its.strategies.query import query_messages
 from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
+from its.study.solutions import TrainedSolutions
 from its.study.study import Study, join_query_id
 from its.types import Persona, Problem, Query
 
@@ -34,10 +35,11 @@ def run(study: Study) -> str:
     # The models that see problems and personas. `train` and `generate` search for all tokens of the tokenizers.
     seeing = {name: recipe.models[name] for name in [*recipe.design.models, recipe.writer.model]}
     control = ControlTokens(declared_control_tokens(seeing) if recipe.prompt.control_tokens is None else {})
+    solutions = TrainedSolutions(study)
     for side, name, strategies in study.sets():
         for strategy_name in strategies:
             path = study.queries_path(side, name, strategy_name)
-            written = write_rows(path, _queries(study, side, name, strategy_name, control))
+            written = write_rows(path, _queries(study, side, name, strategy_name, control, solutions))
             counts[side] += written
             sizes[name] = Size(written)
     control.refuse()
@@ -56,7 +58,8 @@ def run(study: Study) -> str:
     write_json(study.lengths_path(), account.document)
     _write_trainings(study)
     to_come = evaluation_counts(study, sizes)
-    return f"data/queries: {counts['train']} train, {counts['test']} test queries; {to_come}{account.summary}"
+    found = f"{account.summary}{solutions.summary}"
+    return f"data/queries: {counts['train']} train, {counts['test']} test queries; {to_come}{found}"
 
 
 def _without(rows: Iterator[Query], problem_ids: Set[str]) -> Iterator[Query]:
@@ -90,7 +93,9 @@ def _write_trainings(study: Study) -> None:
             write_json(study.trainings_path(model, dataset, strategy, seed), {"trainings": trainings})
 
 
-def _queries(study: Study, side: str, name: str, strategy_name: str, control: ControlTokens) -> Iterator[Query]:
+def _queries(
+    study: Study, side: str, name: str, strategy_name: str, control: ControlTokens, solutions: TrainedSolutions
+) -> Iterator[Query]:
     """The queries of a set under a strategy, problem by problem; a mix or union takes those of its members."""
     recipe, prompt = study.recipe, study.recipe.prompt
     combined = recipe.strategies[strategy_name]
@@ -107,6 +112,9 @@ def _queries(study: Study, side: str, name: str, strategy_name: str, control: Co
                     f"{study.personas_path(name, member)}: no persona row for problem_id `{problem.problem_id}`",
                     "`dvc repro -f persona`",
                 )
+            solution = solutions.of(name, strategy_name, member, problem) if side == "train" else None
+            if solution == "":  # none that was written anew can be trained on
+                continue
             own_name = row_name(strategy_name, member if combined.union is not None else None)
             query = Query(
                 query_id=join_query_id(name, problem.problem_id, own_name),
@@ -118,13 +126,13 @@ def _queries(study: Study, side: str, name: str, strategy_name: str, control: Co
                     for model, frame in frames.items()
                 }
                 or None,
-                solution=problem.solution if side == "train" else None,
+                solution=solution,
                 member=member if combined.members else None,
             )
             row = f"problem_id `{problem.problem_id}`"
             at = f"{study.problems_path(name).relative_to(study.project)}:{line}"
-            looked = [("the problem", problem.text), ("the solution", query.solution or "")]
-            found = control.look(at, row, looked)
+            found = control.look(at, row, [("the problem", problem.text)])
+            found |= control.look(solutions.place(name, member) or at, row, [("the solution", query.solution or "")])
             at = str(study.personas_path(name, member).relative_to(study.project))
             found |= control.look(at, row, [("the persona", text) for text in texts])
             if not found:  # the recipe's own text may contain one, or two parts together form one

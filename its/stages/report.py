@@ -19,11 +19,24 @@ from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
-from its.recipe.schema.study import Generation, Train
+from its.recipe.schema.models import Writer
+from its.recipe.schema.study import DEFAULT_VARIANT, LAST, Design, Generation, Train
 from its.report.build import build_report
-from its.report.data import Example, LossStep, ParityAccount, PersonaAccount, ReportData, ReportedCell, SetCard, Setting
+from its.report.data import (
+    Example,
+    LossStep,
+    MixAccount,
+    ParityAccount,
+    PersonaAccount,
+    ReportData,
+    ReportedCell,
+    SetCard,
+    Setting,
+    SolutionAccount,
+    TrainedAccount,
+)
 from its.report.sentences import selection_sentences
-from its.report.warnings import cell_warnings, setting_warnings
+from its.report.warnings import cell_warnings, setting_warnings, solution_warnings
 from its.results import (
     CellResult,
     Cells,
@@ -38,6 +51,7 @@ from its.results import (
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.strategies.solutions import regenerating
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import Persona, Query, Response, Verdict
@@ -74,18 +88,33 @@ def _summary(study: Study, counted: dict[str, dict[str, Any]]) -> ReportData:
     return ReportData(
         recipe=study.recipe.recipe,
         description=study.recipe.description,
-        design=study.recipe.design.model_dump(),
+        design=_design(study.recipe.design),
         confidence=0.95,
         cells=[_reported(cell, counted, sampled) for cell in cells.cells],
         blocks=cells.blocks,
         pairs=cells.pairs,
+        curves=cells.curves,
+        pools=cells.pools,
         comparisons=compared.comparisons,
         tests=compared.tests,
         efficiency=compared.efficiency,
+        not_possible=[*compared.not_possible, *chosen.not_possible],
         selection=chosen.selection,
         nested=chosen.nested,
         votes=votes.votes,
     )
+
+
+def _design(design: Design) -> dict[str, Any]:
+    """The design as the page lists it, without the axes that have only their usual value."""
+    values = design.model_dump(exclude={"only", "except_"})
+    usual = {"variants": [DEFAULT_VARIANT], "checkpoints": [LAST]}
+    out = {name: value for name, value in values.items() if value != usual.get(name)}
+    for name, entries in (("only", design.only), ("except", design.except_)):
+        if entries is not None:
+            said = [", ".join(f"{axis} {'/'.join(map(str, v))}" for axis, v in e.given().items()) for e in entries]
+            out[name] = ["; ".join(text or "all" for text in said)]
+    return out
 
 
 def _denominators(study: Study) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -111,7 +140,9 @@ def _reported(
     """A cell with the number of rows its problems were selected from, if the card is of these problems."""
     rows = counted.get(cell.benchmark)
     read = rows["read"] if rows is not None and rows["kept"] == cell.problems else None
-    return ReportedCell(**dict(cell), rows_read=read, sampling=sampled.get((cell.model, cell.benchmark)))
+    told = [sampled.get((cell.model, name)) for name in cell.pool or [cell.benchmark]]
+    sampling = "; ".join(dict.fromkeys(text for text in told if text is not None))
+    return ReportedCell(**dict(cell), rows_read=read, sampling=sampling or None)
 
 
 def _sampled(study: Study) -> dict[tuple[str, str], str]:
@@ -174,8 +205,9 @@ def collect(study: Study) -> ReportData:
     trained = [checkpoint for checkpoint in trained if checkpoint not in elsewhere]
     counted, unknown = _denominators(study)
     found = _summary(study, counted)
+    teacher, solutions, lost = _solutions(study)
     stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
-    costs = ["persona", *(f"train-{name}" for name in stages), "generate"]
+    costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
     commit, dirty, created = _git(study.project)
     return ReportData(
         **{
@@ -186,11 +218,14 @@ def collect(study: Study) -> ReportData:
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
             "personas": _personas(study),
+            "mixes": _mixes(study),
+            "solutions": solutions,
+            "teacher": teacher,
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
-            "warnings": _warnings(study, elsewhere, unknown, found),
+            "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -220,6 +255,28 @@ def _personas(study: Study) -> list[PersonaAccount]:
     return fitting(rows, list[PersonaAccount], path, "persona")
 
 
+def _mixes(study: Study) -> list[MixAccount]:
+    """How the problems of each mix were shared out; nothing where no strategy is a mix."""
+    path = study.project / "data" / "personas" / "summary.json"
+    with _written_by("persona", path):
+        rows = read_json(path).get("mixes", [])
+    return fitting(rows, list[MixAccount], path, "persona")
+
+
+def _solutions(study: Study) -> tuple[str | None, list[SolutionAccount], list[TrainedAccount]]:
+    """Who wrote solutions anew, the account of them, and what each train strategy lost; nothing where all are kept."""
+    if not regenerating(study.recipe.strategies, study.recipe.design.train):
+        return None, [], []
+    path = study.project / "data" / "solutions" / "summary.json"
+    with _written_by("solution", path):
+        found = read_json(path)
+        teacher, rows, trained = found["teacher"], found["solutions"], found["trained"]
+        if not isinstance(teacher, str | None):
+            raise TypeError("`teacher` is not a name")
+    accounts = fitting(rows, list[SolutionAccount], path, "solution")
+    return teacher, accounts, fitting(trained, list[TrainedAccount], path, "solution")
+
+
 def _parity(study: Study, checkpoint: Checkpoint) -> ParityAccount:
     path = study.model_path(checkpoint) / "its_parity.json"
     with _written_by("train", path):
@@ -235,6 +292,7 @@ def _settings(study: Study) -> list[Setting]:
             "attempts": recipe.writer.attempts,
             **recipe.writer.sampling.settings(),
         },
+        "solutions": {} if recipe.writer.solutions is None else _teacher(recipe.writer),
         "training": writable(_training(recipe.train)),
         "generation": writable(_generation(recipe.generation)),
         "engine": writable({"kind": recipe.engine.kind, **recipe.engine.options}),
@@ -250,12 +308,19 @@ def _settings(study: Study) -> list[Setting]:
 
 
 def _training(train: Train) -> dict[str, Any]:
-    """The settings of training, those of overlays by their place: `datasets.ot_15k.epochs`."""
+    """The settings of training, those of overlays by their place: `variants.lora.learning_rate`."""
     out = train.model_dump(exclude={"models", "datasets", "variants"})
     for section, overlays in (("models", train.models), ("datasets", train.datasets), ("variants", train.variants)):
         for name, overlay in overlays.items():
             out |= {f"{section}.{name}.{key}": value for key, value in overlay.model_dump(exclude_none=True).items()}
     return out
+
+
+def _teacher(writer: Writer) -> dict[str, Any]:
+    """Who writes solutions anew, and how."""
+    assert writer.solutions is not None
+    settings = writer.solutions.sampling.settings()
+    return {"teacher": writer.solutions.model or writer.model, "attempts": writer.solutions.attempts, **settings}
 
 
 def _generation(generation: Generation) -> dict[str, Any]:
@@ -321,7 +386,7 @@ def _examples(study: Study) -> list[Example]:
                 train=checkpoint.train,
                 test=test,
                 problem=problem.text,
-                persona=_persona(study, benchmark, test, problem.problem_id),
+                persona=_persona(study, benchmark, query.member or test, problem.problem_id),
                 query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
                 response=response.text,
                 reference=problem.reference,
@@ -365,6 +430,8 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[s
                 out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
     out += setting_warnings(found.comparisons, found.votes)
     for cell in found.cells:
+        if cell.pool is not None:  # its benchmarks have their own warnings
+            continue
         generation = study.recipe.generation.of(cell.model, cell.benchmark)
         out += cell_warnings(cell, max_tokens=generation.max_tokens, temperature=generation.temperature)
     return out

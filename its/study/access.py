@@ -41,6 +41,7 @@ _NEUTRAL_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 _NEUTRAL_FIELDS = {
     # DVC cannot declare a field that a recipe may leave out.
     ("persona", "train.long_rows"): "stops the stage; its rows are the same where it did not",
+    ("solution", "train.long_rows"): "stops the stage; its rows are the same where it did not",
     ("query", "generation"): "counts the responses to come in the line that the stage prints",
 }
 """(stage, field) that may be read without being declared, with the reason."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from its.study.study import Cell, Study
+from its.recipe.schema import DEFAULT_VARIANT, LAST
+from its.study.study import Cell, Checkpoint, Study
 
 Value = TypeVar("Value")
 
@@ -15,14 +16,16 @@ Value = TypeVar("Value")
 class Vote:
     """Cells of one benchmark, at least two, in the order in which ties name their first answer.
 
-    `ensemble` is the vote's name in the recipe, None for the vote of a model and dataset. `key` names it in
-    `results/metrics.json`: no two votes of a benchmark share one.
+    `ensemble` is the vote's name in `vote.ensembles`, `strategies` that in `vote.strategies`; both are None for the
+    vote of a model, dataset and variant. `key` names it in `results/metrics.json`: no two votes of a benchmark share
+    one.
     """
 
     name: str
     key: str
     ensemble: str | None
     cells: Sequence[Cell]
+    strategies: str | None = None
 
     @property
     def model(self) -> str | None:
@@ -35,48 +38,86 @@ class Vote:
         return _one([checkpoint.dataset for checkpoint, _, _ in self.cells if checkpoint.dataset is not None])
 
     @property
+    def variant(self) -> str | None:
+        """The variant of all trained members; None if they differ or none is trained."""
+        return _one([checkpoint.variant for checkpoint, _, _ in self.cells if checkpoint.dataset is not None])
+
+    @property
     def test(self) -> str | None:
         """The test strategy of all members; None if they differ."""
         return _one([test for _, _, test in self.cells])
 
 
 def benchmark_votes(study: Study, benchmark: str) -> list[Vote]:
-    """Every vote of a benchmark of the design: those of each model and dataset, then the named ones."""
-    return [*_default(study, benchmark), *_named(study, benchmark)]
+    """Every vote of a benchmark of the design: those of each model, dataset and variant, then the named ones.
+
+    Only cells of the design vote. A named vote that lacks one of them on this benchmark is left out.
+    """
+    return _votes(study, benchmark, study.cells(benchmark))
 
 
-def _default(study: Study, benchmark: str) -> Iterator[Vote]:
-    """The checkpoints of a model and dataset under each test strategy; none where only one would vote."""
+def pool_votes(study: Study, pool: str) -> list[Vote]:
+    """Every vote of a pool of benchmarks: of the cells that all of them have. Its members have a vote on each, too."""
+    first, *others = (
+        [(checkpoint, pool, test) for checkpoint, _, test in study.cells(name)]
+        for name in study.recipe.measure.pool[pool]
+    )
+    everywhere = set(first).intersection(*others)
+    return _votes(study, pool, [cell for cell in first if cell in everywhere])
+
+
+def _votes(study: Study, benchmark: str, here: Sequence[Cell]) -> list[Vote]:
+    return [*_default(study, here), *_named(study, benchmark, here), *_strategies(study, here)]
+
+
+def _default(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
+    """The last checkpoints of a model, dataset and variant under each test strategy; none where only one would vote."""
     design = study.recipe.design
     everyone = study.recipe.vote.members == "all"
-    only = len(design.models) * len(design.datasets) == 1
-    for model in design.models:
-        for dataset in design.datasets:
-            members = [
-                checkpoint
-                for checkpoint in study.checkpoints()
-                if checkpoint.model == model
-                and (checkpoint.dataset == dataset or (everyone and checkpoint.dataset is None))
-            ]
-            if len(members) < 2:
-                continue
-            for test in design.test:
-                whose, key = ("", test) if only else (f"{model}-{dataset}, ", f"{model}-{dataset}/{test}")
-                cells = [(checkpoint, benchmark, test) for checkpoint in members]
-                yield Vote(f"ensemble@{len(members)}, {whose}test {test}", key, None, cells)
+    only = len(design.models) * len(design.datasets) * len(design.variants) == 1
+    tables: dict[tuple[str, str, str], dict[str, list[Cell]]] = {}
+    base: dict[tuple[str, str], Cell] = {}
+    for cell in here:
+        checkpoint, _, test = cell
+        if checkpoint.dataset is None:
+            base[checkpoint.model, test] = cell
+        elif checkpoint.saved_at == LAST:
+            own = tables.setdefault((checkpoint.model, checkpoint.dataset, checkpoint.variant), {})
+            own.setdefault(test, []).append(cell)
+    for (model, dataset, variant), by_test in tables.items():
+        table = "-".join([model, dataset, *([] if variant == DEFAULT_VARIANT else [variant])])
+        for test in design.test:
+            trained = by_test.get(test, [])
+            cells = [*([base[model, test]] if everyone and trained and (model, test) in base else []), *trained]
+            if len(cells) > 1:
+                whose, key = ("", test) if only else (f"{table}, ", f"{table}/{test}")
+                yield Vote(f"ensemble@{len(cells)}, {whose}test {test}", key, None, cells)
 
 
-def _named(study: Study, benchmark: str) -> Iterator[Vote]:
+def _named(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]:
     """The votes of `vote.ensembles`; none for one whose members name other benchmarks."""
-    known = {checkpoint.name: checkpoint for checkpoint in study.checkpoints()}
+    known = {(checkpoint.name, test): (checkpoint, benchmark, test) for checkpoint, _, test in here}
     for name, members in study.recipe.vote.ensembles.items():
-        cells: list[Cell] = []
+        wanted = []
         for member in members:
             checkpoint, *only, test = member.split("/")
             if not only or only == [benchmark]:
-                cells.append((known[checkpoint], benchmark, test))
-        if cells:
-            yield Vote(f"{name}, ensemble@{len(cells)}", name, name, cells)
+                wanted.append((checkpoint, test))
+        if wanted and all(member in known for member in wanted):
+            yield Vote(f"{name}, ensemble@{len(wanted)}", name, name, [known[member] for member in wanted])
+
+
+def _strategies(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
+    """The votes of `vote.strategies`, for each checkpoint that was evaluated under all of them."""
+    found: dict[Checkpoint, dict[str, Cell]] = {}
+    for cell in here:
+        found.setdefault(cell[0], {})[cell[2]] = cell
+    for name, wanted in study.recipe.vote.strategies.items():
+        for checkpoint, own in found.items():
+            if own.keys() >= set(wanted):
+                cells = [own[test] for test in wanted]
+                title = f"{name}, strategies@{len(wanted)}, {checkpoint.name}"
+                yield Vote(title, f"{name}/{checkpoint.name}", None, cells, name)
 
 
 def _one(values: Sequence[Value]) -> Value | None:

@@ -26,6 +26,7 @@ from its.recipe.load import MAX_CHARACTERS, MAX_FAULTS, load_recipe, validate
 from its.recipe.scaffold import new_recipe, new_strategy
 from its.recipe.schema import Recipe
 from its.shown import shown
+from its.study.study import design_cells
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parent / "recipes"
@@ -224,8 +225,8 @@ EDITS = st.lists(
 )
 
 
-def _edited(edits: list[tuple[tuple[Any, ...], str, Any]]) -> dict[str, Any]:
-    values = copy.deepcopy(BASE)
+def _edited(edits: list[tuple[tuple[Any, ...], str, Any]], base: dict[str, Any] = BASE) -> dict[str, Any]:
+    values = copy.deepcopy(base)
     for place, what, value in edits:
         node: Any = values
         for part in place[:-1]:
@@ -273,6 +274,64 @@ def test_generated_values(tally: Tally, edits: list[Any]) -> None:
 
     def act() -> None:
         _survives(_judge(_document(ROOT / "params.yaml", values), ROOT))
+
+    tally("recipes, generated", act, SECONDS)
+
+
+def _varied() -> dict[str, Any]:
+    """The base with every way to vary a study."""
+    values = copy.deepcopy(BASE)
+    values["benchmarks"]["more_test"] = copy.deepcopy(values["benchmarks"]["sums_test"])
+    values["strategies"]["both"] = {"mix": {"shares": {"none": 0.5, "random": 0.5}}}
+    values["strategies"]["each"] = {"union": {"of": ["none", "random"]}}
+    values["design"] |= {"variants": ["default", "lora"], "checkpoints": ["last", "1/3"], "seeds": [1, 2]}
+    values["design"] |= {"benchmarks": ["sums_test", "more_test"], "train": ["none", "random", "both", "each"]}
+    values["design"]["only"] = [{"seed": 1}, {"seed": [2], "checkpoint": ["last"]}]
+    values["design"]["except"] = [{"model": "small", "train": "each", "variant": "lora"}]
+    values["train"]["datasets"] = {"sums": {"epochs": 2}}
+    values["train"]["variants"] = {"lora": {"learning_rate": 0.001, "axolotl": {"adapter": "lora"}}}
+    values["measure"]["pool"] = {"all": ["sums_test", "more_test"]}
+    values["measure"]["contrasts"] = [
+        {"name": "late", "of": {"checkpoint": "last"}, "against": {"checkpoint": "1/3"}, "benchmarks": ["all"]},
+        {"name": "training", "of": {"train": ["none", "random"], "seed": 1}, "against": {"train": "base"}},
+    ]
+    values["vote"]["strategies"] = {"two": ["none", "random"]}
+    members = ["small-sums-none-1-lora-1of3/none", "small-base/none", "small-sums-none-1/none"]
+    values["vote"]["ensembles"] = {"three": members}
+    return values
+
+
+VARIED = _varied()
+OF_VARIED = ["design", "train", "measure", "vote", "strategies", "benchmarks"]
+VALUES_OF_AXES = ["last", "1/3", "2/3", "2/4", "base", "default", "lora", "none", "random", "each", "all", 1, 2, "1of3"]
+VARIATIONS = st.lists(
+    st.tuples(
+        st.sampled_from([place for place in _places(VARIED) if place and place[0] in OF_VARIED]),
+        st.sampled_from(["put", "take", "add"]),
+        ODD | st.sampled_from(VALUES_OF_AXES) | st.lists(st.sampled_from(VALUES_OF_AXES), max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def test_what_is_varied_is_valid() -> None:
+    assert validate(_document(ROOT / "params.yaml", VARIED), ROOT)[1] == []
+
+
+@GENERATED
+@given(VARIATIONS)
+def test_generated_designs(tally: Tally, edits: list[Any]) -> None:
+    """A design that passes has cells, and what its votes name is among them."""
+    values = _edited(edits, VARIED)
+
+    def act() -> None:
+        recipe = _judge(_document(ROOT / "params.yaml", values), ROOT)
+        _survives(recipe)
+        cells = design_cells(recipe.design)
+        names = {(checkpoint.name, test) for checkpoint, _, test in cells}
+        members = [member.split("/") for several in recipe.vote.ensembles.values() for member in several]
+        assert cells and {(checkpoint, test) for checkpoint, *_, test in members} <= names
 
     tally("recipes, generated", act, SECONDS)
 
@@ -565,7 +624,7 @@ def test_many_checkpoints_are_refused(project: Path) -> None:
     values["design"]["seeds"] = list(range(1000))
     values["strategies"] |= {f"s{index}": values["strategies"]["none"] for index in range(20)}
     values["design"]["train"] = list(values["strategies"])
-    with pytest.raises(FaultsError, match="has 24000 checkpoints to train"):
+    with pytest.raises(FaultsError, match="has 24000 checkpoints: models x datasets"):
         _judge(_document(project / "params.yaml", values), project)
 
 

@@ -276,6 +276,7 @@ CHANGES = [
     code("grading/judge.py", after("judge_opinion", "'unclear'"), "judge"),
     code("metrics/loops.py", after("ends_in_loop", "True"), "measure"),
     code("metrics/cells.py", after("cell_rows", "[row.model_copy(update={'avg': 0.25}) for row in out]"), "measure"),
+    code("metrics/pairing.py", after("cell_means", "dict.fromkeys(out, 0.5)"), "measure"),
     code("metrics/votes.py", after("ballot_classes", "[None for _ in out]"), "measure"),
     code("engines/determinism.py", after("determinism_notes", "['never']"), "report"),
     code("report/sentences.py", after("headline_sentences", "['nothing']"), "report"),

@@ -21,8 +21,11 @@ def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[st
         "model": "smollm2_135m",
         "dataset": "arithmetic" if train else None,
         "train": train,
+        "variant": "default" if train else None,
         "seed": seed if train else None,
+        "saved_at": "last" if train else None,
         "benchmark": "sums",
+        "pool": None,
         "role": "report",
         "test": test,
         "block": ("X" if train != "none" else "N") + ("X" if test != "none" else "N") if train else "base",
@@ -62,7 +65,13 @@ def cell(train: str | None, test: str, seed: int = 1, **changes: Any) -> dict[st
 def comparison(name: str, difference: float, low: float, high: float, p: float, found: bool = False) -> dict[str, Any]:
     return {
         "benchmark": "sums",
+        "pool": None,
         "name": name,
+        "of": None,
+        "against": None,
+        "of_cells": 1,
+        "against_cells": 1,
+        "unmatched_cells": 0,
         "difference": difference,
         "low": low,
         "high": high,
@@ -82,8 +91,10 @@ def pair_test(first: str, second: str, difference: float, p: float, found: bool 
         "benchmark": "sums",
         "model": "smollm2_135m",
         "dataset": "arithmetic",
+        "variant": "default",
         "first": first,
         "second": second,
+        "seeds": [1],
     }
     row |= {"difference": difference, "low": difference - 0.1, "high": difference + 0.1, "p_value": p}
     return {**row, "raw_p_value": p, "problems": 200, "significant": found, "minimum_detectable_difference": 0.11}
@@ -93,6 +104,7 @@ def block(name: str, cells: int = 1) -> dict[str, Any]:
     avg, low, high = 0.27, 0.212, 0.335
     row: dict[str, Any] = {
         "benchmark": "sums",
+        "pool": None,
         "block": name,
         "avg": avg,
         "low": low,
@@ -110,7 +122,10 @@ def pair(train: str, test: str, seeds: list[int]) -> dict[str, Any]:
         "model": "smollm2_135m",
         "dataset": "arithmetic",
         "train": train,
+        "variant": "default",
         "test": test,
+        "pool": None,
+        "over_checkpoints": None,
     }
     row |= {"role": "report", "block": "NN", "seeds": seeds, "problems": 200, "n": 1}
     return {**row, "avg": avg, "low": low, "high": high, "interval_method": "seeds_and_problems"}
@@ -119,9 +134,11 @@ def pair(train: str, test: str, seeds: list[int]) -> dict[str, Any]:
 SELECTION: dict[str, Any] = {
     "model": "smollm2_135m",
     "dataset": "arithmetic",
+    "variant": "default",
     "train": "random",
     "test": "none",
     "pairs": 4,
+    "left_out": [],
     "tied": [],
     "select": {"benchmarks": ["tuning"], "problems": 200, "avg": 0.3, "gain": 0.045},
     "report": [
@@ -143,6 +160,7 @@ NESTED: dict[str, Any] = {
     "benchmark": "sums",
     "model": "smollm2_135m",
     "dataset": "arithmetic",
+    "variant": "default",
     "pairs": 4,
     "problems": 200,
     "n": 1,
@@ -170,12 +188,42 @@ EFFICIENCY: dict[str, Any] = {
 }
 
 
-VOTE: dict[str, Any] = {
+CURVE: dict[str, Any] = {
     "benchmark": "sums",
-    "name": "ensemble@2, test none",
-    "ensemble": None,
+    "axis": "checkpoint",
     "model": "smollm2_135m",
     "dataset": "arithmetic",
+    "train": "random",
+    "variant": "default",
+    "test": "none",
+    "points": [
+        {"at": at, "label": label, "avg": avg, "low": avg - 0.06, "high": avg + 0.06}
+        | {"interval_method": "nearest_coverage", "seeds": [1]}
+        for at, label, avg in ((0.5, "1/2", 0.22), (1.0, "last", 0.255))
+    ],
+}
+POOL: dict[str, Any] = {
+    "name": "both",
+    "benchmarks": ["sums", "more"],
+    "problems": 400,
+    "cells": 6,
+    "left_out": ["smollm2_135m-base/none"],
+}
+NOT_POSSIBLE: dict[str, Any] = {
+    "kind": "comparison",
+    "benchmark": "sums",
+    "name": "size",
+    "reason": "no cell matches `of`",
+}
+VOTE: dict[str, Any] = {
+    "benchmark": "sums",
+    "pool": None,
+    "name": "ensemble@2, test none",
+    "ensemble": None,
+    "strategies": None,
+    "model": "smollm2_135m",
+    "dataset": "arithmetic",
+    "variant": "default",
     "test": "none",
     "members": [
         {"checkpoint": "smollm2_135m-arithmetic-none-1", "test": "none"},

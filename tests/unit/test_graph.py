@@ -127,15 +127,25 @@ def _words(stage: str) -> list[str]:
 
 @pytest.fixture
 def small(project: Path, model_in_folder: Callable[[], None], edit: Edit, engines: Any) -> Path:
-    """The quickstart with 4 problems on each side and a judge, run whole over the fake engines."""
+    """The quickstart with 4 problems on each side, a judge and new solutions, run whole over the fake engines."""
     model_in_folder()
     sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
     judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
-    edit(("  draws: #", "  draws: 200"), ("  timeout_seconds: #", judge))
+    anew = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0, top_p: 1, max_tokens: 64}}\n"
+    none = "  none:\n    query: prompts/query_plain.j2\n"
+    edit(
+        ("  draws: #", "  draws: 200"),
+        ("  timeout_seconds: #", judge),
+        ("writer:\n", anew),
+        (none, f"{none}    solutions: regenerate\n"),
+    )
     path = project / "params.yaml"
     lines = ["      size: 4" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for stage in STAGES:
+        if stage == "solution":
+            problems = load_study(project).problems("arithmetic")
+            engines.tell(answers={problem.text: problem.reference for problem in problems})
         run_stage(*_words(stage))
         if stage == "train":
             run_stage("train", "smollm2_135m", "arithmetic", "none", "1")

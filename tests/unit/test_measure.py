@@ -21,7 +21,7 @@ from its.rows import write_json, write_rows
 from its.seeds import derive_random
 from its.stages.report import best_pair, summary
 from its.study.study import Checkpoint, Study, join_query_id, load_study
-from its.types import Problem, Response, Verdict
+from its.types import Message, Problem, Query, Response, Verdict
 
 Edit = Callable[..., None]
 Answer = tuple[str | None, str]
@@ -41,8 +41,25 @@ class Written:
                 Problem(problem_id=f"p{i}", text=f"problem {i}", reference="1", source=name) for i in range(problems)
             ]
             write_rows(self.study.problems_path(name), rows)
+        for side, name, strategies in self.study.sets():
+            for strategy in strategies if side == "train" else ():
+                write_rows(self.study.queries_path(side, name, strategy), self.queries(name, strategy))
         settings = {"model": "m", "session": "s", "arguments": {"dtype": "bfloat16"}}
         write_json(self.study.sessions_path(), {c.name: settings for c in self.study.checkpoints()})
+
+    def queries(self, name: str, strategy: str) -> list[Query]:
+        """The rows of a dataset under a train strategy: 10 of the first of the design, 20 of the second, ..."""
+        turns = [Message(role="user", content="x")]
+        return [
+            Query(
+                query_id=join_query_id(name, f"p{i}", strategy),
+                problem_id=f"p{i}",
+                strategy=strategy,
+                messages=turns,
+                solution="1",
+            )
+            for i in range(10 * (1 + self.study.recipe.design.datasets.index(name)))
+        ]
 
     def write(
         self,

@@ -108,6 +108,29 @@ def test_a_table_or_list_stands_for_what_it_contains(path: str, found: str) -> N
     assert [section.path for section in described(path)] == [found]
 
 
+@pytest.mark.parametrize(
+    ("path", "section", "field"),
+    [
+        ("vote.ensembles.NAME", "vote", "ensembles"),
+        ("vote.ensembles.mine.0", "vote", "ensembles"),
+        ("measure.pool.aime", "measure", "pool"),
+        ("design.train.0", "design", "train"),
+        ("design.except.0.seed.1", "design.except.0", "seed"),
+        ("strategies.NAME.mix.shares.none", "strategies.NAME.mix", "shares"),
+        ("generation.extra.min_tokens", "generation", "extra"),
+    ],
+)
+def test_what_is_in_a_field_without_sections_is_described_by_the_field(path: str, section: str, field: str) -> None:
+    (found,) = described(path)
+    assert (found.path, [item.name for item in found.fields]) == (section, [field])
+
+
+@pytest.mark.parametrize("path", ["design.train.none", "design.train.0.x", "generation.n.0", "vote.ensembles.a.b"])
+def test_what_a_field_cannot_contain_is_not_described(path: str) -> None:
+    with pytest.raises(MissingError, match="a recipe has no section or field"):
+        described(path)
+
+
 def test_one_field_is_printed_alone(its: Its) -> None:
     code, out, _ = its("recipe", "fields", "measure.draws")
     assert code == 0 and "\ndraws  integer" in out and "maj_k" not in out

@@ -136,6 +136,9 @@ RICH = {
         },
         "noise": {"noise": {"like": "written"}, "query": "x"},
         "shuffled": {"shuffled": {"of": "written"}, "query": "x"},
+        "fixed": {"fixed": {"texts": ["x"]}, "query": "x", "solutions": "regenerate"},
+        "mix": {"mix": {"shares": {"written": 0.5, "noise": 0.5}, "seed": 1}},
+        "union": {"union": {"of": ["written", "noise"]}},
     },
     "grading": {
         "timeout_seconds": 5,
@@ -161,7 +164,16 @@ def _shipped() -> list[dict[str, Any]]:
 def _rich() -> dict[str, Any]:
     rich = {**copy.deepcopy(next(values for values in _shipped() if values["recipe"] == "quickstart")), **RICH}
     rich["train"] |= {"launcher_args": ["-x"], "save_every_steps": 5, "axolotl": {"a": {"b": 1}}}
-    rich["measure"] |= {"pass_k": [1], "all_k": [1], "maximum": False}
+    overlay = {"epochs": 2, "launcher": "torchrun", "launcher_args": ["-x"], "axolotl": {"a": 1}}
+    rich["train"] |= {key: {"x": overlay} for key in ("models", "datasets", "variants")}
+    rich["measure"] |= {"pass_k": [1], "all_k": [1], "maximum": False, "pool": {"p": ["b", "c"]}}
+    sides = {"of": {"model": "hub", "seed": [1, 2]}, "against": {"checkpoint": ["1/3", "last"], "train": ["base"]}}
+    rich["measure"]["contrasts"] = [{"name": "between", "benchmarks": ["p"], **sides}]
+    rich["design"] |= {"variants": ["default", "x"], "checkpoints": ["last", "2/3"]}
+    rich["design"] |= {"only": [{"benchmark": "b", "test": ["none"]}], "except": [{"dataset": "made", "variant": "x"}]}
+    rich["vote"] |= {"ensembles": {"e": ["m-d-s-1/none", "m-base/b/none"]}, "strategies": {"v": ["none", "written"]}}
+    sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 5}
+    rich["writer"] |= {"solutions": {"model": "hub", "attempts": 4, "sampling": sampling}}
     return rich
 
 

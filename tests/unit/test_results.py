@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 import results_reference
-from unit.results_samples import EFFICIENCY, NESTED, SELECTION, VOTE, block, cell, comparison, pair, pair_test
+from unit.results_samples import (
+    CURVE,
+    EFFICIENCY,
+    NESTED,
+    NOT_POSSIBLE,
+    POOL,
+    SELECTION,
+    VOTE,
+    block,
+    cell,
+    comparison,
+    pair,
+    pair_test,
+)
 
 from its.errors import DataError, FaultsError, MissingError
 from its.report.build import build_report
@@ -39,6 +52,8 @@ FILES: dict[str, tuple[type[Any], dict[str, Any]]] = {
             "cells": [cell("none", "none"), cell("random", "none"), cell(None, "none")],
             "blocks": [block("NN")],
             "pairs": [pair("none", "none", [1])],
+            "curves": [CURVE],
+            "pools": [POOL],
         },
     ),
     "comparisons.json": (
@@ -48,10 +63,11 @@ FILES: dict[str, tuple[type[Any], dict[str, Any]]] = {
             "comparisons": [comparison("XX - NN", -0.02, -0.061, 0.02, 0.4)],
             "tests": [pair_test("none/none", "base/none", 0.22, 0.0001, found=True)],
             "efficiency": [EFFICIENCY],
+            "not_possible": [NOT_POSSIBLE],
         },
     ),
     "votes.json": (Votes, {**HEAD, "votes": [VOTE]}),
-    "selection.json": (Selection, {**HEAD, "selection": [SELECTION], "nested": [NESTED]}),
+    "selection.json": (Selection, {**HEAD, "selection": [SELECTION], "nested": [NESTED], "not_possible": []}),
 }
 
 
@@ -112,9 +128,15 @@ def test_every_value_that_does_not_fit_is_named_at_once(written: Any) -> None:
         ("cells.json", ("cells", 0, "avg"), float("nan"), "`cells[0].avg` is NaN: a share is between 0 and 1"),
         (
             "cells.json",
+            ("cells", 0, "saved_at"),
+            "1/0",
+            "`cells[0].saved_at` is '1/0': `last` or a share of the steps such as `1/3` is expected",
+        ),
+        (
+            "cells.json",
             ("cells", 0, "block"),
             "nn",
-            "`cells[0].block` is 'nn': input should be 'base', 'NN', 'NX', 'XN' or 'XX'",
+            "`cells[0].block` is 'nn': input should be 'base', 'NN', 'NX', 'XN', 'XX', 'NC', 'CN', 'XC', 'CX' or 'CC'",
         ),
         (
             "cells.json",

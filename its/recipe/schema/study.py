@@ -436,7 +436,8 @@ class VoteSection(Section):
     ] = Field(default_factory=dict)
     """Votes of named cells, by the name of the vote, also across models and datasets. A member is
     `CHECKPOINT/STRATEGY`, which votes on every benchmark, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the strategy is the
-    test strategy and a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`. Default: none."""
+    test strategy and a checkpoint is `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` and `-1of3` behind
+    it for a variant and an earlier checkpoint. Default: none."""
     strategies: Annotated[
         dict[Name, Annotated[list[Name], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
     ] = Field(default_factory=dict)
@@ -445,7 +446,10 @@ class VoteSection(Section):
 
 
 class ContrastSection(Section):
-    """Two groups of cells that are compared, paired by problem and by every axis that neither side names."""
+    """Two groups of cells that are compared, paired by problem and by every axis that neither side names.
+
+    A side that names no checkpoint is that of the last ones.
+    """
 
     name: Name
     """Its name in results; none of those of planned comparisons."""

@@ -2,6 +2,7 @@
 
 ITS_FAKE_SCRIPT names a JSON file:
     personas  text in the last user turn -> completions by attempt (the last one stays); `cut:` before one marks it cut
+    solutions the same of requests that begin no answer, with `cut::` or `failed::` before one
     answers   problem text -> what to put in the box
     right     only a model whose path holds this text gives these answers, and only to prompts that hold `persona`
     persona   see `right`
@@ -110,9 +111,7 @@ class LLM:
             os.kill(os.getpid(), 9)
         if "please raise" in prompt:
             raise RuntimeError("out of memory")
-        text, reason = (
-            self._persona(prompt) if continue_final_message else (self._answer(prompt, sampling.seed), "stop")
-        )
+        text, reason = self._persona(prompt) if continue_final_message else self._ended(prompt, sampling.seed)
         name = str(self.count)
         self.count += 1
         self.waiting.append(
@@ -157,6 +156,15 @@ class LLM:
         self.asked[prompt] = attempt + 1
         text = completions[min(attempt, len(completions) - 1)]
         return (text.removeprefix("cut:"), "length") if text.startswith("cut:") else (text, "stop")
+
+    def _ended(self, prompt: str, seed: int) -> tuple[str, str]:
+        for part, scripted in self.script.get("solutions", {}).items():
+            if part in prompt:
+                attempt = self.asked.get(prompt, 0)
+                self.asked[prompt] = attempt + 1
+                reason, _, text = scripted[min(attempt, len(scripted) - 1)].rpartition("::")
+                return text, {"cut": "length", "failed": "abort"}.get(reason, "stop")
+        return self._answer(prompt, seed), "stop"
 
     def _answer(self, prompt: str, seed: int) -> str:
         if self.script.get("varied"):
