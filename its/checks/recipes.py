@@ -20,6 +20,7 @@ from its.recipe.document import Document, read_document
 from its.recipe.load import validate
 from its.recipe.schema import Recipe
 from its.recipe.template_checks import template_notes
+from its.recipe.trainings import recipe_trainings
 from its.recipe.trust import allowances
 from its.study.counts import Counts, study_counts
 from its.study.study import Study, cell_name
@@ -118,7 +119,10 @@ def check_recipes(
         [
             CheckedRecipe(
                 _in_project(project, str(document.path)),
-                allowances(document.values, template_code(project, recipe.train)),
+                allowances(
+                    document.values,
+                    [code for _, _, train in recipe_trainings(recipe) for code in template_code(project, train)],
+                ),
                 data.denominators.get(document.path, {}),
                 recipe_remarks(project, recipe, data.notes.get(document.path, [])),
                 recipe_counts(project, recipe, data.sizes.get(document.path)),

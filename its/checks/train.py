@@ -14,63 +14,63 @@ from its.prompts.render import read_template
 from its.recipe.axolotl import SAMPLE_ROWS, line_of
 from its.recipe.axolotl_keys import FIELDS
 from its.recipe.document import Document
-from its.recipe.schema import Recipe
+from its.recipe.schema import Recipe, Train
+from its.recipe.trainings import Training, recipe_trainings
 from its.recipe.values import dotted
 from its.training.config import axolotl_config
 from its.training.schema import schema_faults
 
 
 def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
-    """The faults of the Axolotl configurations of those recipes, with each model of the design.
+    """The faults of the Axolotl configurations of those recipes: of each different training of the design.
 
-    The place of a fault is that of the setting: in `train.axolotl`, in a field of the recipe, else in the template.
+    The place of a fault is that of the setting: in `train.axolotl`, in a field of the recipe or in that of an overlay,
+    else in the template.
 
     Raises:
         MissingError: if Axolotl's environment is not installed.
         RunError: if the check itself fails.
     """
     home = its_home(project)
-    asked: list[tuple[Document, Recipe, str, dict[str, Any]]] = []
+    asked: list[tuple[Document, Training, Train, str, dict[str, Any]]] = []
     for document, recipe in recipes:
-        template = read_template(project / "recipes" / recipe.train.template)
-        for name in dict.fromkeys(recipe.design.models):
+        for training, model, train in recipe_trainings(recipe):
+            template = read_template(project / "recipes" / train.template)
             config = axolotl_config(
                 template=template,
-                train=recipe.train,
-                tokens=recipe.models[name].special_tokens,
-                base_model=name,
+                train=train,
+                tokens=recipe.models[model].special_tokens,
+                base_model=model,
                 revision=None,
                 rows=SAMPLE_ROWS,
                 work="training",
                 seed=1,
             )
-            asked.append((document, recipe, template, config))
+            asked.append((document, training, train, template, config))
     if not asked:
         return []
     found = schema_faults(
         find_environment("axolotl", project, home),
-        [(config, recipe.train.hardware == "gpu", recipe.train.devices) for _, recipe, _, config in asked],
+        [(config, train.hardware == "gpu", train.devices) for _, _, train, _, config in asked],
         home / "logs" / "check-axolotl.log",
     )
-    faults = [
-        _placed(fault, document, recipe, template, config)
-        for (document, recipe, template, config), several in zip(asked, found, strict=True)
-        for fault in several
-    ]
+    faults = [_placed(fault, *context) for context, several in zip(asked, found, strict=True) for fault in several]
     return list(dict.fromkeys(faults))
 
 
-def _placed(fault: SettingFault, document: Document, recipe: Recipe, template: str, config: dict[str, Any]) -> Fault:
-    path = fault.path or _mentioned(fault.message, recipe.train.axolotl, config)
+def _placed(
+    fault: SettingFault, document: Document, training: Training, train: Train, template: str, config: dict[str, Any]
+) -> Fault:
+    path = fault.path or _mentioned(fault.message, train.axolotl, config)
     said = re.sub(r"\s+", " ", fault.message).strip().removeprefix("Value error, ").rstrip(".")
     key = str(path[0]) if path else ""
     named = f"`{dotted(path)}`" if path else "the configuration"
     message = f"Axolotl refuses {named}: {said}"
-    if key in recipe.train.axolotl:
-        return Fault(document.where(["train", "axolotl", *path]), message)
+    if key in train.axolotl:
+        return Fault(document.where(training.setting(*path)), message)
     if not path or key in FIELDS or key not in _settings_of(template):
-        return Fault(document.where(["train", FIELDS.get(key, "template")]), message)
-    return Fault(line_of(template, f"recipes/{recipe.train.template}", path), message)
+        return Fault(document.where(training.place(FIELDS.get(key, "template"))), message)
+    return Fault(line_of(template, f"recipes/{train.template}", path), message)
 
 
 def _mentioned(message: str, own: dict[str, Any], config: dict[str, Any]) -> tuple[str | int, ...]:

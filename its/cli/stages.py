@@ -93,14 +93,16 @@ def query() -> None:
 )
 @json_option
 def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
-    """Fine-tune one checkpoint with Axolotl.
+    """Fine-tune the checkpoints of one combination with Axolotl.
+
+    All variants and earlier checkpoints of the design that the combination has, which `query` lists, are in one folder.
 
     With --show-row, CHECKPOINT is MODEL-DATASET-STRATEGY-SEED, and nothing is trained: the tokens are those of the
     model's own tokenizer and chat template. Without colours, lines name the masked and the trained part.
 
     \b
-    Reads   data/queries/train/DATASET/STRATEGY.jsonl
-    Writes  models/CHECKPOINT/, results/loss/CHECKPOINT.csv, results/cost/train-CHECKPOINT.json
+    Reads   data/queries/train/DATASET/STRATEGY.jsonl, data/queries/trainings/
+    Writes  models/MODEL-DATASET-STRATEGY-SEED/, and of that name results/loss/, results/cost/train-*.json
     Example python -m its train smollm2_135m arithmetic random 1
     """
     if row is not None and len(words) in (1, 4):

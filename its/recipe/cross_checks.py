@@ -24,6 +24,7 @@ from its.recipe.solution_checks import solution_faults, teacher_of
 from its.recipe.source_checks import source_faults
 from its.recipe.strategy_checks import strategy_faults
 from its.recipe.template_checks import Templates, named_template_faults
+from its.recipe.trainings import OVERLAYS, Training, overlays, trainings
 from its.recipe.trust import code_faults
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.recipe.vote_checks import vote_faults
@@ -50,7 +51,11 @@ def cross_check_faults(
         yield from of_design(values, layout)
     for check in (sampling_faults, _engine, _unseen, _secrets):
         yield from check(values)
-    unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
+    unfit = [
+        fault
+        for here, table in [(("train",), table_at(values, "train")), *overlays(values)]
+        for fault in key_faults(table_at(table, "axolotl"), (*here, "axolotl"))
+    ]
     yield from unfit
     yield from _two_templates(values)
     named = {location for location, _, _ in unfit}  # what has to be taken out anyway needs no allowance
@@ -60,11 +65,17 @@ def cross_check_faults(
 
 def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
     """A fault if training receives two chat templates, also where the recipe writes values or a date into one."""
-    settings = table_at(table_at(values, "train"), "axolotl")
-    keys = sorted(settings.keys() & {"chat_template", "chat_template_jinja"})
+    found = (fault for training in trainings(values) for fault in _template_settings(values, training))
+    yield from dict.fromkeys(found)
+
+
+def _template_settings(values: Mapping[str, Any], training: Training) -> Iterator[Found]:
     models = table_at(values, "models")
-    trained = list_at(table_at(values, "design"), "models")
     for name in models:
+        if name not in training.models:
+            continue
+        settings = table_at(training.values, "axolotl")
+        keys = sorted(settings.keys() & {"chat_template", "chat_template_jinja"})
         declared = table_at(models, name)
         given = [
             field for field in ("chat_template", "template_kwargs", "date") if declared.get(field) not in (None, {})
@@ -72,9 +83,9 @@ def _two_templates(values: Mapping[str, Any]) -> Iterator[Found]:
         # What is written into a wheel's model is its own template then.
         kind = table_at(declared, "source").get("kind")
         wheel = given and declared.get("chat_template") is not None and kind in ("wheel", "wheels")
-        for key in keys if given and name in trained else ():
+        for key in keys if given else ():
             if not (wheel and settings[key] == "tokenizer_default"):
-                yield ("train", "axolotl", key), f"`models.{name}.{given[0]}` sets it", "take one of them out"
+                yield training.setting(key), f"`models.{name}.{given[0]}` sets it", "take one of them out"
 
 
 def _names(values: Mapping[str, Any]) -> Iterator[Found]:
@@ -154,31 +165,39 @@ def _maps(entry: Mapping[str, Any], field: str) -> bool:
 
 
 def _train(values: Mapping[str, Any]) -> Iterator[Found]:
-    train = table_at(values, "train")
+    """Numbers of a training that do not fit each other, once for all trainings with the same fault."""
+    found = (fault for training in trainings(values) for fault in _sizes(training))
+    yield from dict.fromkeys(found)
+
+
+def _sizes(training: Training) -> Iterator[Found]:
+    train = training.values
     sizes = [train.get(key) for key in ("global_batch_size", "micro_batch_size", "devices")]
     if all(type(size) is int and size > 0 for size in sizes):
         whole, micro, devices = (int(str(size)) for size in sizes)
         shared = sharing(table_at(train, "axolotl"))
         if devices % shared:
             yield (
-                ("train", "devices"),
-                f"`train.devices` is `{devices}`: not a multiple of the {shared} that share a sequence",
+                training.place("devices"),
+                f"`{training.named('devices')}` is `{devices}`: not a multiple of the {shared} that share a sequence",
                 "fix `context_parallel_size` and `tensor_parallel_size` under `train.axolotl`",
             )
         elif whole % (least := micro * devices // shared):
             over = f" / {shared} that share a sequence" if shared > 1 else ""
+            fields = ("global_batch_size", "micro_batch_size", "devices")
             yield (
-                ("train", "global_batch_size"),
-                f"`train.global_batch_size` is `{whole}`: not a multiple of micro x devices{over} = {least}",
+                training.place(*fields),
+                f"`{training.named(*fields)}` is `{whole}`: not a multiple of micro x devices{over} = {least}",
                 f"for example {max(1, whole // least) * least}",
             )
     wanted = train.get("devices")
     if type(wanted) is int and wanted > 0:
-        yield from _devices(train, wanted)
+        yield from _devices(training, wanted)
 
 
-def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
+def _devices(training: Training, devices: int) -> Iterator[Found]:
     """A fault if the launcher starts more or fewer processes than there are devices."""
+    train = training.values
     launcher, arguments = train.get("launcher"), list_at(train, "launcher_args")
     if not isinstance(launcher, str) or not all(isinstance(item, str) for item in arguments):
         return
@@ -187,9 +206,10 @@ def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
         setting = f"`launcher: {launcher}`{' with these `launcher_args`' if launcher != 'python' and arguments else ''}"
         option = "--num_processes" if launcher == "accelerate" else "--nproc_per_node"
         several = f"`launcher: torchrun` and `launcher_args: [{option}={devices}]`"
+        fields = ("devices", "launcher", "launcher_args")
         yield (
-            ("train", "devices"),
-            f"`train.devices` is `{devices}`: {setting} starts {found} process{'es' if found != 1 else ''}",
+            training.place(*fields),
+            f"`{training.named(*fields)}` is `{devices}`: {setting} starts {found} process{'es' if found != 1 else ''}",
             f"`devices: {found}`, or {several if launcher == 'python' else f'`{option}={devices}`'}",
         )
 
@@ -243,7 +263,12 @@ def _secrets(values: Mapping[str, Any]) -> Iterator[Found]:
     found: dict[Location, str] = {}
     for section, content in values.items():
         # Elsewhere names are chosen by the recipe (a dataset, a field of rows), and values are texts of problems.
-        found |= dict(secrets_in(content, (section,), names=section in ("engine", "train")))
+        plain = content
+        if section == "train" and isinstance(content, Mapping):
+            plain = {key: item for key, item in content.items() if key not in OVERLAYS}
+        found |= dict(secrets_in(plain, (section,), names=section in ("engine", "train")))
+    for here, overlay in overlays(values):
+        found |= dict(secrets_in({here[-1]: {}}, here[:-1], names=False)) | dict(secrets_in(overlay, here))
     for location, why in (found | dict(extra_secrets(values))).items():
         yield (
             location,

@@ -27,6 +27,7 @@ from its.recipe.scalars import quoted
 from its.recipe.schema import DERIVED, Recipe, Train
 from its.recipe.solution_checks import regenerating, teacher_of
 from its.recipe.strategy_checks import CONTEXTS, WAYS, members_at
+from its.recipe.trainings import Training, trainings
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.thinking import PlainMarks
 from its.types import Problem
@@ -145,7 +146,14 @@ def named_template_faults(values: Mapping[str, Any], templates: Templates) -> It
     for name, model in table_at(values, "models").items():
         if isinstance(model, Mapping) and not (yield from _late(("models", name), begin)):
             yield from _chat(name, model, values, templates)
-    yield from _axolotl(table_at(values, "train"), templates)
+    named: set[Found] = set()
+    for number, training in enumerate(trainings(values)):
+        if number and (yield from _late(training.place("template"), begin)):
+            break
+        for fault in _axolotl(training, templates):
+            if fault not in named:
+                named.add(fault)
+                yield fault
     yield from _judge(table_at(table_at(values, "grading"), "judge").get("template"), templates)
 
 
@@ -356,19 +364,20 @@ def _has_thoughts(entry: Mapping[str, Any]) -> bool | None:
     return True if table_at(entry, "fields").get("thinking") else None
 
 
-def _axolotl(train: Mapping[str, Any], templates: Templates) -> Iterator[Found]:
-    """Faults of the template that Axolotl's settings come from; it renders only with a valid `train`."""
-    here: Location = ("train", "template")
-    text = yield from _read(train.get("template"), here, templates, "axolotl")
+def _axolotl(training: Training, templates: Templates) -> Iterator[Found]:
+    """Faults of the template that Axolotl's settings come from; it renders only with valid settings."""
+    here = training.place("template")
+    text = yield from _read(training.values.get("template"), here, templates, "axolotl")
     if text is None:
         return
     try:
-        section = Train.model_validate(train)
+        section = Train.model_validate(training.values)
     except ValidationError:
         return
     try:
         rendered = rendered_settings(text, f"recipes/{section.template}", section, SAMPLE_ROWS, 1)
-        yield from plugin_faults(section.axolotl, plugins_of(rendered, section), ("train", "axolotl"))
+        for where, message, hint in plugin_faults(section.axolotl, plugins_of(rendered, section), ()):
+            yield training.setting(*where), message, hint
     except FaultsError as error:
         for fault in error.faults:
             yield here, f"`{dotted(here)}`: {fault.where}: {fault.message}", fault.hint

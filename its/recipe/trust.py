@@ -29,6 +29,7 @@ from its.recipe.safe_settings import (
     Rule,
 )
 from its.recipe.sampling_checks import OWN, SETTINGS, UNREAD, extras
+from its.recipe.trainings import overlays
 from its.recipe.values import Found, Location, table_at
 
 VARIABLE = "ITS_ALLOW_CODE"
@@ -85,9 +86,17 @@ def code_settings(values: Mapping[str, Any]) -> list[Code]:
             out += _listed(settings, SAMPLING, here)
     if kind == "openai":
         out += _servers(table_at(engine, "openai").get("servers"))
-    out += _listed(table_at(train, "axolotl"), _axolotl_rules(None), ("train", "axolotl"))
-    out += _launcher(train.get("launcher_args"))
+    out += _training_code(train)
+    for here, overlay in overlays(values):
+        # An allowance names the setting, wherever a recipe sets it.
+        out += [item._replace(where=(*here, *item.where[1:])) for item in _training_code(overlay)]
     return out
+
+
+def _training_code(table: Mapping[str, Any]) -> Iterator[Code]:
+    """The same of `train`, or of an overlay as if it were `train`."""
+    yield from _listed(table_at(table, "axolotl"), _axolotl_rules(None), ("train", "axolotl"))
+    yield from _launcher(table.get("launcher_args"))
 
 
 def axolotl_code(config: Mapping[str, Any], rows: str | None = None) -> list[Code]:

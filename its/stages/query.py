@@ -5,14 +5,14 @@ What is known of the rows before a training, their lengths above all, is in `dat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import product
 from typing import NamedTuple
 
 from its.control_tokens import ControlTokens, declared_control_tokens
-from its.errors import DataError
+from its.errors import DataError, Fault, FaultsError
 from its.prompts.render import read_template
-from its.recipe.schema import Strategy
+from its.recipe.schema import LAST, Strategy
 from its.rows import count_lines, read_rows, write_json, write_rows
 from its.strategies.members import members_of, row_name
 from its.strategies.query import query_messages
@@ -20,6 +20,7 @@ from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
 from its.study.solutions import TrainedSolutions
 from its.study.study import Study, join_query_id
+from its.training.steps import expected_steps, fraction_faults
 from its.types import Persona, Problem, Query
 
 
@@ -77,20 +78,35 @@ def _write_trainings(study: Study) -> None:
     for pair in product(design.datasets, design.train):
         if pair not in used:
             write_rows(study.queries_path("train", *pair), ())
+    too_few: dict[str, list[str]] = {}
     for model, dataset, strategy in product(design.models, design.datasets, design.train):
+        rows = count_lines(study.queries_path("train", dataset, strategy))
         for seed in design.seeds:
-            trainings = [
-                {
-                    "variant": wanted[0].variant,
-                    "checkpoints": [item.saved_at for item in wanted],
-                    # `long_rows` has done its work: the rows to train on are those that are written here.
-                    "train": recipe.train.of(model, dataset, wanted[0].variant).model_dump(
-                        exclude_defaults=True, exclude={"long_rows"}
-                    ),
-                }
-                for wanted in study.trainings(model, dataset, strategy, seed)
-            ]
+            trainings = []
+            for wanted in study.trainings(model, dataset, strategy, seed):
+                train = recipe.train.of(model, dataset, wanted[0].variant)
+                saved = [item.saved_at for item in wanted]
+                trainings.append(
+                    {
+                        "variant": wanted[0].variant,
+                        "checkpoints": saved,
+                        # `long_rows` has done its work: the rows to train on are those that are written here.
+                        "train": train.model_dump(exclude_defaults=True, exclude={"long_rows"}),
+                    }
+                )
+                # Packed rows make fewer steps, which only the trainer can count: it checks them before its first.
+                steps = expected_steps(rows, train.global_batch_size, train.epochs)
+                for fault in fraction_faults([name for name in saved if name != LAST], steps):
+                    too_few.setdefault(fault, []).append(wanted[0].last.name)
             write_json(study.trainings_path(model, dataset, strategy, seed), {"trainings": trainings})
+    if too_few:
+        raise FaultsError([_too_few(fault, names) for fault, names in too_few.items()])
+
+
+def _too_few(fault: str, names: Sequence[str]) -> Fault:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    hint = "leave it out, or more rows, epochs or a smaller `global_batch_size`: more steps"
+    return Fault("params.yaml", f"`design.checkpoints`: {fault} ({names[0]}{more})", hint)
 
 
 def _queries(

@@ -29,7 +29,7 @@ from its.seeds import derive_seed
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.training.run import Trained, Training, copy_model, replaced_folder, train_checkpoint
+from its.training.run import Trained, Training, copy_model, kept_config, replaced_folder, train_checkpoint
 from its.training.steps import expected_steps
 from its.types import Query
 
@@ -67,8 +67,10 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
             trained = done[trainings[item.last.name].key]
             for checkpoint in item.checkpoints:
                 place = study.model_path(checkpoint).relative_to(study.model_path(combination))
-                _keep(trained, checkpoint, models / place, str(study.home))
-            _write_losses(losses / f"{item.last.name}.csv", trained)
+                _keep(trained, checkpoint, models / place, study.home)
+            _write_losses(losses / f"{item.last.name}.csv", trained.losses)
+        if not wanted:  # git keeps no empty folder, and a clone without it would not be up to date
+            _write_losses(losses / f"{combination.name}.csv", [])
     costs = [_cost(members[key], trained) for key, trained in done.items()]
     write_json(study.results("cost", f"train-{combination.name}.json"), costs)
     if not wanted:
@@ -156,23 +158,23 @@ def _train(study: Study, name: str, training: Training, fractions: list[str]) ->
         return train_checkpoint(training, home=study.home, say=say, progress=progress, fractions=fractions)
 
 
-def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: str) -> None:
+def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: Path) -> None:
     """Write one checkpoint with what `generate` and the report need beside it."""
     earlier = trained.earlier.get(checkpoint.saved_at)
     folder, sound = (trained.folder, trained.sound) if earlier is None else (earlier.folder, earlier.sound)
     copy_model(folder, target)
-    _keep_config(trained.folder.parent / "axolotl.yaml", target, home)
+    (target / "axolotl.yaml").write_text(kept_config(trained, home), encoding="utf-8")
     write_json(target / "its_parity.json", trained.parity)
     write_json(target / SOUND_FILE, sound)
 
 
-def _write_losses(path: Path, trained: Trained) -> None:
+def _write_losses(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_file(path) as out:
         writer = csv.DictWriter(
             out, ["step", "loss", "learning_rate", "grad_norm"], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows(trained.losses)
+        writer.writerows(rows)
 
 
 def _cost(same: Sequence[_Wanted], trained: Trained) -> dict[str, Any]:
@@ -214,9 +216,3 @@ def _trained_turns(name: str, declared: Model, base: EngineModel) -> SolutionTur
     require_opening(name, declared, template)
     closed = template is not None and closes_thought(template, marks or SOLUTION_MARKS)
     return SolutionTurns(name, marks, closed)
-
-
-def _keep_config(source: Path, target: Path, home: str) -> None:
-    """The rendered Axolotl config beside the model, without this machine's paths (same recipe, same bytes)."""
-    text = source.read_text(encoding="utf-8").replace(home, "$ITS_HOME")
-    (target / "axolotl.yaml").write_text(text, encoding="utf-8")

@@ -225,6 +225,15 @@ def _checked(
     return {"version": CHECK_VERSION, "steps": {"done": wanted, "of": steps}, **weights}
 
 
+def kept_config(trained: Trained, home: Path) -> str:
+    """The Axolotl config to keep beside a model: the same bytes from the same recipe, on any machine.
+
+    Without the paths of this one, and without the plugin that saves earlier checkpoints, which is not the model's.
+    """
+    text = (trained.folder.parent / "axolotl.yaml").read_text(encoding="utf-8")
+    return text.replace(str(home), "$ITS_HOME").replace(f"- {CHECKPOINTS_PLUGIN}\n", "")
+
+
 def _is_weights(path: Path) -> bool:
     return path.suffix == ".safetensors" or path.name.endswith(INDEX)
 
@@ -340,8 +349,10 @@ def _run(
     with atomic_file(folder / "rows.jsonl") as out:
         for turns in training.messages:
             out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
-    config, config_file = training.config(training.base.path, str(folder / "rows.jsonl"), str(folder)), "axolotl.yaml"
-    (folder / config_file).write_text(yaml_text(config), encoding="utf-8")
+    config = training.config(training.base.path, str(folder / "rows.jsonl"), str(folder))
+    if fractions:
+        config |= {"plugins": [*config["plugins"], CHECKPOINTS_PLUGIN]}
+    (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
     steps, parity, log = folder / "progress.jsonl", folder / "parity.json", folder / "axolotl.log"
     _keep_what_resumes(folder, training.steps, fractions, say)
     stopped, ended = folder / "stopped.json", folder / "ended.json"
@@ -361,10 +372,6 @@ def _run(
         "steps": expected,
     }
     if fractions:
-        # The config that is kept beside the model is the same with and without earlier checkpoints.
-        config_file = "axolotl_saving.yaml"
-        config |= {"plugins": [*config["plugins"], CHECKPOINTS_PLUGIN]}
-        (folder / config_file).write_text(yaml_text(config), encoding="utf-8")
         values["at"] = {"folder": str(folder / "at"), "fractions": {name: _folder_name(name) for name in fractions}}
     write_json(settings, values)
     variables = environment_variables("axolotl", environment) | {
@@ -378,7 +385,7 @@ def _run(
     command = [
         str(environment.path / "bin" / "axolotl"),
         "train",
-        str(folder / config_file),
+        str(folder / "axolotl.yaml"),
         "--launcher",
         train.launcher,
     ]

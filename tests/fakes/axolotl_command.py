@@ -1,13 +1,13 @@
 """A stand-in for the `axolotl` command: reads the config, runs the real ITS plugin on a tiny tokenizer, writes a model.
 
 The model is the base of the config, changed, or three tensors of its own where the base is no folder with weights.
-ITS_FAKE_TRAINING makes trouble: `fail` (exit 7), `cut` (the trainer cuts a row), `drop` (it leaves out a long one),
-`no_plugin` (parity is never proved), `endless` (the saved model has another end of turn), `processes` (it runs as two),
-`steps` (it announces one more), `short` (it ends well after one step), `killed_end` (it ends without the last hook),
-`nan_loss`, `nan_norm`, `skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no
-weights), `stub` (16 bytes), `nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`; these
-with `early_` in front trouble an earlier checkpoint alone. `killed_N` dies after step N, `early_killed` while it saves
-an earlier checkpoint.
+ITS_FAKE_TRAINING makes trouble: `fail` (exit 7; `fail_RATE` at that learning rate alone), `cut` (the trainer cuts a
+row), `drop` (it leaves out a long one), `no_plugin` (parity is never proved), `endless` (the saved model has another
+end of turn), `processes` (it runs as two), `steps` (it announces one more), `short` (it ends well after one step),
+`killed_end` (it ends without the last hook), `killed_N` (it is killed after step N), `nan_loss`, `nan_norm`,
+`skipped_norm` (at the second step; the last is what fp16's scaler does), `nothing` (no weights), `stub` (16 bytes),
+`nan` (values that are not finite), `unchanged`, `missing` (a parameter), `shape`. The last six with `early_` in front
+trouble an earlier checkpoint alone; `early_killed` is a kill while it is saved.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     assert sys.argv[1] == "train"
     config = YAML(typ="safe").load(Path(sys.argv[2]).read_text(encoding="utf-8"))
     print("axolotl was here", flush=True)
-    if trouble == "fail":
+    if trouble in ("fail", f"fail_{config['learning_rate']:g}"):
         sys.exit(7)
     lines = Path(config["datasets"][0]["path"]).read_text(encoding="utf-8").splitlines()
     tokenizer = load(Path(config["base_model"]))
@@ -121,8 +121,11 @@ def save_early(config: dict[str, Any], folder: Path, step: int, trouble: str) ->
     if trouble == "killed":
         (folder / "model.safetensors").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
-    if trouble != "nothing":
-        save(folder / "model.safetensors", weights(config, [f"step {step}"], trouble))
+    if trouble == "stub":
+        (folder / "model.safetensors").write_bytes(b"\x08" + b"\0" * 15)
+    elif trouble != "nothing":
+        lines = Path(config["datasets"][0]["path"]).read_text(encoding="utf-8").splitlines()
+        save(folder / "model.safetensors", weights(config, [*lines, f"step {step}"], trouble))
     (folder / "config.json").write_text(json.dumps({"eos_token_id": -1}), encoding="utf-8")
     (folder / "training_args.bin").write_bytes(b"")
 
@@ -142,7 +145,9 @@ def weights(config: dict[str, Any], lines: list[str], trouble: str) -> Tensors:
     last = list(out)[-1]
     if trouble != "unchanged":
         shape = out[last][1]
-        out[last] = values(shape, int(hash_of([str(config["seed"]), *lines])[:8], 16), out[last][0])
+        out[last] = values(
+            shape, int(hash_of([str(config["seed"]), str(config["learning_rate"]), *lines])[:8], 16), out[last][0]
+        )
     if trouble == "missing":
         del out[last]
     elif trouble == "shape":

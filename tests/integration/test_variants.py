@@ -29,13 +29,14 @@ from its.prompts.render import read_template
 from its.recipe.schema import Model, Train
 from its.rows import write_json
 from its.store import Store
-from its.training.run import Trained, Training, copy_model, train_checkpoint
+from its.training.run import Trained, Training, copy_model, kept_config, train_checkpoint
 
 pytestmark = pytest.mark.integration
 
 CASE = Case("smollm2", "chatml")
-LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 32, "lora_dropout": 0.1, "lora_target_linear": True}
+LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 64, "lora_dropout": 0.1, "lora_target_linear": True}
 CHATS = [[{"role": "user", "content": text}] for text in ("What is 7 + 5?", "If $x + 3 = 7$?", "Wait, 4 + 3?", "12")]
+SAMPLING = {"top_p": 1.0, "max_tokens": 48, "stop": [], "extra": {"ignore_eos": True}}
 STEPS = 6
 
 
@@ -112,12 +113,12 @@ def _hashes(trained: Trained) -> dict[str, str]:
 def test_the_last_weights_do_not_depend_on_earlier_checkpoints(world: World, axolotl: dict[str, Any]) -> None:
     """Bit by bit; and every file but the weights is that of the last checkpoint, so that one engine serves both."""
     plain = world.train(axolotl=axolotl)
-    last, config = _hashes(plain)["last"], (plain.folder.parent / "axolotl.yaml").read_bytes()
+    last, config = _hashes(plain)["last"], kept_config(plain, world.home)
     shutil.rmtree(plain.folder.parent)
     trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
     assert trained.folder == plain.folder and not trained.reused
     assert _hashes(trained)["last"] == last
-    assert (trained.folder.parent / "axolotl.yaml").read_bytes() == config
+    assert kept_config(trained, world.home) == config
     assert len(set(_hashes(trained).values())) == 3
     assert [saved.sound["steps"] for saved in trained.earlier.values()] == [{"done": 2, "of": 6}, {"done": 4, "of": 6}]
     assert {saved.sound["kind"] for saved in trained.earlier.values()} == {"adapter" if axolotl else "model"}
@@ -151,8 +152,9 @@ def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -
     """Each response is from its own weights: the same as from an engine that never saw others."""
     kept = world.home / "kept"
     models = [replace(world.base, name="base")]
-    for variant, axolotl in (("full", {}), ("lora", LORA)):
-        trained = world.train(axolotl=axolotl, fractions=["1/3", "2/3"])
+    for variant, rate, axolotl in (("full", 2e-3, {}), ("lora", 2e-2, LORA)):
+        change = {"axolotl": axolotl, "learning_rate": rate, "lr_scheduler": "constant"}
+        trained = world.train(**change, fractions=["1/3", "2/3"])
         folders = {"last": (trained.folder, trained.sound)}
         folders |= {name: (saved.folder, saved.sound) for name, saved in trained.earlier.items()}
         for name, (folder, sound) in folders.items():
@@ -166,15 +168,17 @@ def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -
     with preloaded(find_environment("vllm", ROOT, its_home(ROOT)), world.home):
         texts, engines = _texts(world, models, world.home / "together.sqlite")
         assert engines == 2  # one swaps the full ones, one has the adapters and their base
-        assert len({tuple(own) for own in texts.values()}) == 7
+        assert len({tuple(own) for own in texts.values()}) == 7, texts
         for model in models:
             alone, _ = _texts(world, [model], world.home / f"{model.name}.sqlite")
             assert alone[model.name] == texts[model.name], model.name
 
 
 def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tuple[dict[str, list[str]], int]:
-    """Greedy responses by model, requested as `generate` does; how many engines started."""
-    sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 24, "stop": []}
+    """Greedy and sampled responses by model, requested as `generate` does; how many engines started.
+
+    What the tiny models find most likely is often the same; what is sampled from two of them is not.
+    """
     lines: list[str] = []
     choice = EngineSettings("vllm", OPTIONS, {"VLLM_CPU_KVCACHE_SPACE": "1"})
     log = world.home / "logs" / "variants.log"
@@ -187,8 +191,11 @@ def _texts(world: World, models: Sequence[EngineModel], store_file: Path) -> tup
         mixed = sorted(models, key=lambda model: model.name.rpartition("-")[2])
         order = sorted(mixed, key=lambda model: session.engine_index(model.name))
         requests = [
-            Request(f"{model.name}/{n}", chat, sampling, seed=1, model=model.name)
+            Request(
+                f"{model.name}/{temperature}/{n}", chat, {**SAMPLING, "temperature": temperature}, 1, model=model.name
+            )
             for model in order
+            for temperature in (0.0, 2.0)
             for n, chat in enumerate(CHATS)
         ]
         session.ensure(requests)

@@ -36,6 +36,7 @@ from its.training.run import (
     _check_stops,
     _was_folded,
     copy_model,
+    kept_config,
     replaced_folder,
     train_checkpoint,
 )
@@ -797,12 +798,12 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_earlier_checkpoints_change_neither_the_key_nor_the_last_one(run: Callable[..., Trained]) -> None:
     """And beside the weights, which are their own, they have the files of the last one: an engine can serve both."""
     last = run()
-    plain, config = _files(last.folder), (last.folder.parent / "axolotl.yaml").read_bytes()
+    plain, config = _files(last.folder), kept_config(last, last.folder.parents[2])
     shutil.rmtree(last.folder.parent)
     trained = run(fractions=THIRDS)
     assert trained.folder == last.folder
     assert _files(trained.folder) == plain
-    assert (trained.folder.parent / "axolotl.yaml").read_bytes() == config
+    assert kept_config(trained, last.folder.parents[2]) == config and "$ITS_HOME/training" in config
     assert list(trained.earlier) == ["1/3", "2/3"]
     weights = {(saved.folder / "model.safetensors").read_bytes() for saved in trained.earlier.values()}
     assert len(weights | {plain["model.safetensors"]}) == 3
@@ -874,6 +875,7 @@ def test_the_plugin_counts_steps_as_the_stage_does(plugin: ModuleType, steps: in
     ("trouble", "message"),
     [
         ("early_nothing", r"at/1of3: the training saved no weights"),
+        ("early_stub", r"at/1of3/model\.safetensors: not a complete safetensors file"),
         ("early_nan", r"at/1of3: the trained model contains values that are not finite"),
         ("early_missing", r"at/1of3: the trained model is incomplete: `model.norm.weight` is missing"),
         ("early_shape", r"`model.norm.weight` has the shape \[2, 2\], in the base \[2\]"),

@@ -126,11 +126,41 @@ def test_a_recipe_that_axolotl_takes_is_valid(project: Path, engines: Any, its: 
     assert its("recipe", "check", "quickstart", "--train")[0] == 0
 
 
-def _answer(project: Path, faults: list[Any]) -> None:
-    """Let the environment's python tell these faults of every configuration."""
+def test_each_different_training_is_checked(project: Path, engines: Any, edit: Callable[..., None], its: Its) -> None:
+    """Equal ones once; and a fault of an overlay is placed in the overlay."""
+    overlays = (
+        "  datasets:\n    arithmetic: {epochs: 3}\n  variants:\n    lora:\n      axolotl:\n        lora_r: 7\n"
+        "    long:\n      epochs: 11\n    odd:\n      template: axolotl/odd.yaml.j2\n    unused: {epochs: 13}"
+    )
+    edit(
+        ("  sequence_length: #", f"  sequence_length: 256\n{overlays}"),
+        ("  seeds: [1]", "  seeds: [1]\n  variants: [default, lora, long, odd]"),
+    )
+    folder = project / "recipes" / "axolotl"
+    (folder / "odd.yaml.j2").write_text((folder / "full_cpu.yaml.j2").read_text(encoding="utf-8"), encoding="utf-8")
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "recipes" / "quickstart.yaml").write_text(text, encoding="utf-8")
+    faults = (
+        "[[['lora_r'], 'Odd']] if config.get('lora_r') else [[['num_epochs'], 'Long']] if config['num_epochs'] > 9 "
+        "else [[[], f'{len(asked)} asked']]"
+    )
+    _answer(project, faults)
+    code, _, told = its("recipe", "check", "quickstart", "--train")
+    lines = [line.strip() for line in text.splitlines()]
+    assert code == 3
+    assert f"quickstart.yaml:{1 + lines.index('lora_r: 7')}:9: Axolotl refuses `lora_r`: Odd" in told
+    assert f"quickstart.yaml:{1 + lines.index('epochs: 11')}:7: Axolotl refuses `num_epochs`: Long" in told
+    assert f"quickstart.yaml:{1 + lines.index('template: axolotl/odd.yaml.j2')}:7: Axolotl refuses the" in told
+    assert told.count(": 4 asked") == 2 and told.count("error: ") == 4
+
+
+def _answer(project: Path, faults: list[Any] | str) -> None:
+    """Let the environment's python tell these faults of every configuration, or those that an expression gives."""
     environment = find_environment("axolotl", project, Path(os.environ["ITS_HOME"]))
     program = project / "told.py"
     program.write_text(
-        f"import json, sys\nprint(json.dumps([{faults!r} for _ in json.load(sys.stdin)]))\n", encoding="utf-8"
+        "import json, sys\nasked = json.load(sys.stdin)\n"
+        f"print(json.dumps([{faults} for config in (item['config'] for item in asked)]))\n",
+        encoding="utf-8",
     )
     environment.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}"\n', encoding="utf-8")
