@@ -111,6 +111,7 @@ def build_strategy_card(
     files: Mapping[str, str],
     standing: Mapping[str, Any],
     examples: Sequence[Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The card of a problem set under a strategy: what a model is trained or measured on.
 
@@ -126,7 +127,9 @@ def build_strategy_card(
         rows: queries.
         files: SHA-256 by path in the project.
         standing: commit, changed files and stages.
-        examples: {problem_id, personas, domain, query}.
+        examples: {problem_id, personas, domain, query}, with `member` under a mix or union.
+        members: of a mix or union: each with its declared `share` (None in a union), `rows`, and counts of `personas`;
+            None for another strategy.
     """
     return {
         "card_version": CARD_VERSION,
@@ -140,6 +143,7 @@ def build_strategy_card(
         "writer": None if writer is None else dict(writer),
         "sessions": None if sessions is None else [dict(session) for session in sessions],
         "personas": None if personas is None else dict(personas),
+        **({} if members is None else {"members": [dict(member) for member in members]}),
         "files": dict(files),
         "standing": dict(standing),
         "problems": dict(problems),

@@ -119,17 +119,24 @@ def _files(files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"# {_inline(card['name'])} with strategy {_inline(card['strategy'])}", "")
     name, strategy = _code(card["name"]), _code(card["strategy"])
-    yield f"{card['rows']} queries: each problem of the {_inline(card['problems']['kind'])} {name} with its persona"
-    yield from (f"under the strategy {strategy}. The problems' own card is below.", "")
-    yield from _standing(card["standing"])
-    yield from ("## Personas", "")
-    if card["personas"] is None:
-        yield from ("These rows have no personas.", "")
+    members = card.get("members") or []
+    if members:
+        yield f"{card['rows']} queries: problems of the {_inline(card['problems']['kind'])} {name} under the strategy"
+        yield from (f"{strategy}, which combines others. The problems' own card is below.", "")
     else:
-        counts = {key: value for key, value in card["personas"].items() if key not in ("set", "strategy", "examples")}
-        yield from _table(("what", "value"), counts.items())
-    if card["writer"] is None and card["personas"] is not None:
-        yield from ("No model wrote them: they are a control, as declared below.", "")
+        yield f"{card['rows']} queries: each problem of the {_inline(card['problems']['kind'])} {name} with its persona"
+        yield from (f"under the strategy {strategy}. The problems' own card is below.", "")
+    yield from _standing(card["standing"])
+    if members:
+        yield from ("## Members", "")
+        heads = ("strategy", "share", "rows", "share_of_rows")
+        yield from _table(heads, [[member[head] for head in heads] for member in members])
+    for member in members:
+        if member["personas"] is not None:
+            yield from (f"## Personas of {_inline(member['strategy'])}", "")
+            yield from _counted(member["personas"])
+    if not members:
+        yield from _personas(card)
     if card["writer"] is not None:
         yield from ("## Writer", "")
         yield from _table(("what", "value"), card["writer"].items())
@@ -150,8 +157,25 @@ def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("file", "SHA-256"), card["files"].items())
     yield from ("## Samples", "")
     for example in card["examples"]:
-        yield from _example(example, _code(example["problem_id"]), ("domain", "personas", "query"))
+        yield from _example(example, _code(example["problem_id"]), ("member", "domain", "personas", "query"))
     yield from _problems(card["problems"], "##")
+
+
+def _personas(card: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("## Personas", "")
+    if card["personas"] is None:
+        yield from ("These rows have no personas.", "")
+        return
+    yield from _counted(card["personas"])
+    if card["writer"] is None:
+        fixed = card["declared"].get(card["strategy"], {}).get("fixed") is not None
+        what = "texts of the recipe" if fixed else "a control"
+        yield from (f"No model wrote them: they are {what}, as declared below.", "")
+
+
+def _counted(personas: Mapping[str, Any]) -> Iterator[str]:
+    counts = {key: value for key, value in personas.items() if key not in ("set", "strategy", "examples")}
+    yield from _table(("what", "value"), counts.items())
 
 
 def _standing(standing: Mapping[str, Any]) -> Iterator[str]:

@@ -37,7 +37,8 @@ def list_(recipe: str | None, as_json: bool) -> None:
     """List the strategies of a recipe.
 
     Prints where the persona comes from, in which turn it is, the share of the
-    problems that get one, and the sides of the design that use it.
+    problems that get one, and the sides of the design that use it; of a mix or
+    union its members.
 
     \b
     Reads   params.yaml, or recipes/NAME.yaml
@@ -54,7 +55,7 @@ def list_(recipe: str | None, as_json: bool) -> None:
     for item in found:
         sides = ", ".join(side for side in ("train", "test") if item[side]) or "not in the design"
         share = "" if item["share"] is None else f"  share {item['share']}"
-        click.echo(f"{item['name']:{names}}  {item['persona']:{ways}}  {item['place']:6}  {sides}{share}")
+        click.echo(f"{item['name']:{names}}  {item['persona']:{ways}}  {item['place'] or '-':6}  {sides}{share}")
 
 
 @strategy.command()
@@ -83,22 +84,40 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 @strategy.command()
 @click.argument("name")
 @click.option("--recipe", metavar="NAME", help="Add it to this recipe (a name or a file).")
-def new(name: str, recipe: str | None) -> None:
-    """Scaffold the two templates of a strategy.
+@click.option(
+    "--kind",
+    type=click.Choice(["written", "fixed", "mix", "union"]),
+    default="written",
+    show_default=True,
+    help="Where the persona comes from: the writer, texts of the recipe, other strategies.",
+)
+@click.option(
+    "--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union, given at least twice."
+)
+def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> None:
+    """Scaffold a strategy with its templates.
 
     Prints the lines that a recipe needs; with --recipe it adds them to it. Overwrites nothing.
 
     \b
     Reads   with --recipe recipes/NAME.yaml
-    Writes  recipes/prompts/persona_NAME.j2, recipes/prompts/query_NAME.j2; with --recipe that recipe
+    Writes  recipes/prompts/persona_NAME.j2 (written), recipes/prompts/query_NAME.j2 (written, fixed);
+            with --recipe that recipe
     Example its strategy new witness
     """
+    combines = kind in ("mix", "union")
+    if combines and len(members) < 2:
+        raise click.UsageError(f"a {kind} has at least 2 members: --of STRATEGY --of STRATEGY")
+    if len(set(members)) < len(members):
+        raise click.UsageError("--of names a strategy twice")
+    if members and not combines:
+        raise click.UsageError("--of is for --kind mix and --kind union")
     from its.checks.data import data_checked
     from its.recipe.scaffold import new_strategy
     from its.study.study import find_project
 
     project = find_project()
-    made = new_strategy(project, name, recipe, data_checked)
+    made = new_strategy(project, name, recipe, data_checked, kind, members)
     for path in made.templates:
         click.echo(f"wrote {path.relative_to(project)}")
     if made.recipe is not None:
@@ -129,7 +148,7 @@ def preview(
     Prints the chat that the writer receives for a problem and the chat that training and test use. Without --engine a
     placeholder stands for the persona and nothing is started. With it the persona is written as in the persona stage,
     with its seeds and its store; it is printed with each attempt, the rules it breaks, and its similarity to the
-    problem.
+    problem. Of a mix the member is shown that it draws for the problem, of a union each member.
 
     \b
     Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/; with --set data/problems/
@@ -155,6 +174,11 @@ def preview(
 
 
 def _print(found: dict[str, Any]) -> None:
+    if "rows" in found:
+        for row in found["rows"]:
+            echo(f"\n=== {found['strategy']}, a {found['persona']}: {row['strategy']}")
+            _print(row)
+        return
     for note in found["notes"]:
         echo(f"note: {note}")
     if found["taken_from"] is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from its.cards.build import EXAMPLES, build_strategy_card
 from its.cards.shape import checked_card
+from its.commands.strategy import declaration
 from its.errors import DataError, ItsError, MissingError
 from its.files import file_sha256, open_regular
 from its.home import STORE_FILE
@@ -19,6 +21,7 @@ from its.revisions import standing
 from its.rows import count_lines, read_json, read_rows
 from its.store import Store
 from its.store.stats import count_by_session
+from its.strategies.members import expanded
 from its.study.row_lengths import left_out
 from its.study.study import Study
 from its.types import Query
@@ -86,6 +89,8 @@ def problem_card(study: Study, name: str) -> dict[str, Any]:
 def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     """The card of a set under a strategy: its problems, the writer of the personas and its settings, the queries.
 
+    That of a mix or union says how many rows each member has.
+
     Raises:
         DataError: if params.yaml declares no such set or strategy.
         MissingError: if the output of a stage is missing.
@@ -95,17 +100,20 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     if strategy not in recipe.strategies:
         raise DataError(f"params.yaml declares no strategy `{strategy}`", f"declared: {', '.join(recipe.strategies)}")
     side = "train" if name in recipe.datasets else "test"
-    queries_path, personas_path = study.queries_path(side, name, strategy), study.personas_path(name, strategy)
+    queries_path = study.queries_path(side, name, strategy)
     queries = {row.query_id: row for row in read_rows(queries_path, Query, key=lambda row: row.query_id)}
-    personas = study.personas(name, strategy)
-    chain = list(_chain(study, strategy))
-    asked = _writing_strategy(study, strategy)
+    members = recipe.strategies[strategy].members
+    several = members or [strategy]
+    personas = {item: study.personas(name, item) for item in several}
+    chain = dict.fromkeys([strategy, *(item for member in several for item in _chain(study, member))])
+    written = [asked for item in several if (asked := _writing_strategy(study, item)) is not None]
     examples = []
     for query in list(queries.values())[:EXAMPLES]:
-        own = personas.get(query.problem_id, [])
+        own = personas.get(query.member or strategy, {}).get(query.problem_id, [])
         examples.append(
             {
                 "problem_id": query.problem_id,
+                **({"member": query.member} if members else {}),
                 "personas": [row.text for row in own if row.text],
                 "domain": next((row.domain for row in own), None),
                 "query": "\n\n".join(f"[{turn.role}]\n{turn.content}" for turn in query.messages),
@@ -114,16 +122,23 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     return build_strategy_card(
         problems=card,
         strategy=strategy,
-        declared={item: recipe.strategies[item].model_dump(exclude_none=True) for item in chain},
-        templates=list(_templates(study, recipe.strategies[strategy], asked)),
+        declared={item: declaration(recipe.strategies[item]) for item in chain},
+        templates=_templates(study, several),
         prompt=recipe.prompt.model_dump(exclude_none=True),
-        writer=None if asked is None else _writer(study),
-        sessions=_sessions(study, [row.request_key for rows in personas.values() for row in rows]),
-        personas=_summary(study, name, strategy),
+        writer=_writer(study) if written else None,
+        sessions=_sessions(
+            study, [row.request_key for by_problem in personas.values() for rows in by_problem.values() for row in rows]
+        ),
+        personas=None if members else _summary(study, name, strategy),
+        members=_members(study, name, strategy, queries.values()) if members else None,
         rows=len(queries),
         files={
             path.relative_to(study.project).as_posix(): file_sha256(path)
-            for path in (study.problems_path(name), personas_path, queries_path)
+            for path in (
+                study.problems_path(name),
+                *(study.personas_path(name, item) for item in several),
+                queries_path,
+            )
         },
         standing=standing(study.project, STAGES).as_json(),
         examples=examples,
@@ -158,7 +173,8 @@ def _files(study: Study, name: str) -> list[Path]:
     personas, queries = [], []
     for side, set_name, strategies in study.sets():
         if set_name == name:
-            personas += [study.personas_path(name, strategy) for strategy in strategies]
+            several = expanded(study.recipe.strategies, strategies)
+            personas += [study.personas_path(name, strategy) for strategy in several]
             queries += [study.queries_path(side, name, strategy) for strategy in strategies]
     return [*found, *personas, *queries]
 
@@ -214,10 +230,31 @@ def _writing_strategy(study: Study, strategy: str) -> Strategy | None:
     return entry if entry.persona is not None else None
 
 
-def _templates(study: Study, strategy: Strategy, asked: Strategy | None) -> Iterator[dict[str, str]]:
-    if asked is not None and asked.persona is not None:
-        yield _template(study, "persona", asked.persona.template)
-    yield _template(study, "query", strategy.template)
+def _members(study: Study, name: str, strategy: str, rows: Iterable[Query]) -> list[dict[str, Any]]:
+    """Each member of a mix or union: its share as declared, its rows as written, the counts of its personas."""
+    declared = study.recipe.strategies[strategy]
+    counts = Counter(row.member for row in rows)
+    shares = {} if declared.mix is None else declared.mix.shares
+    total = counts.total()
+    return [
+        {
+            "strategy": member,
+            "share": shares.get(member),
+            "rows": counts[member],
+            "share_of_rows": round(counts[member] / total, 4) if total else None,
+            "personas": _summary(study, name, member),
+        }
+        for member in declared.members
+    ]
+
+
+def _templates(study: Study, strategies: Sequence[str]) -> list[dict[str, str]]:
+    """The templates of some strategies, each once: the requests for personas, then the queries."""
+    asked = [_writing_strategy(study, name) for name in strategies]
+    personas = [item.persona.template for item in asked if item is not None and item.persona is not None]
+    queries = [study.recipe.strategies[name].template for name in strategies]
+    named = [("persona", path) for path in personas] + [("query", path) for path in queries]
+    return [_template(study, role, path) for role, path in dict.fromkeys(named)]
 
 
 def _template(study: Study, role: str, path: str) -> dict[str, str]:

@@ -7,15 +7,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from its.cards.markdown import card_markdown
 from its.commands.cards import set_card
 from its.errors import DataError, MissingError, RunError
 from its.rows import read_rows
+from its.strategies.members import members_of, row_name
 from its.study.row_lengths import left_out
 from its.study.solutions import lost_problems
 from its.study.study import Study, join_query_id
@@ -26,15 +27,15 @@ Side = Literal["train", "test"]
 BATCH_ROWS = 1000
 TOKEN_VARIABLE = "HF_TOKEN"
 PROBLEM_FIELDS = ("problem_id", "text", "reference", "solution", "source", "row")
-QUERY_FIELDS = ("query_id", "strategy", "domain")
 
 
 def export_dataset(study: Study, name: str, strategy: str | None, side: Side | None, out: Path) -> dict[str, Any]:
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
     With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. Where
-    the strategy has solutions written anew, that is the new one, and `solution` the dataset's own. `meta` is JSON text,
-    since its fields may differ between rows.
+    the strategy has solutions written anew, that is the new one, and `solution` the dataset's own. Under a mix or union
+    `member` is the strategy of the row's persona and template, and a problem has a row for each member of a union.
+    `meta` is JSON text, since its fields may differ between rows.
 
     Args:
         side: the split, and whether the solution is in `messages`; None: `train` for a dataset, `test` for a benchmark.
@@ -67,7 +68,9 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
         temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
         file = temporary / "data" / f"{split}-00000-of-00001.parquet"
         file.parent.mkdir()
-        count = _write_parquet(file, rows, with_messages=strategy is not None)
+        combined = strategy is not None and bool(study.recipe.strategies[strategy].members)
+        own_fields = ["query_id", "strategy", *(["member"] if combined else []), "domain"]
+        count = _write_parquet(file, rows, own_fields if strategy is not None else [])
         title = name if strategy is None else f"{name}, strategy {strategy}"
         readme = f"---\n{_front_matter(title, split, count, licence)}\n---\n\n{card_markdown(card)}"
         (temporary / "README.md").write_text(readme, encoding="utf-8")
@@ -133,39 +136,53 @@ def push_dataset(folder: Path, repo_id: str, token: str) -> str:
 
 
 def _query_rows(study: Study, name: str, strategy: str, own: Side, split: Side) -> Iterator[dict[str, Any]]:
-    personas = study.personas(name, strategy)
-    path = study.queries_path(own, name, strategy)
-    queries = {row.query_id: row for row in read_rows(path, Query, key=lambda row: row.query_id)}
+    """A row for each query; a problem has several under a union, side by side."""
+    declared, path = study.recipe.strategies, study.queries_path(own, name, strategy)
+    members = declared[strategy].members
+    personas = {member: study.personas(name, member) for member in members or [strategy]}
+    queries: dict[str, list[Query]] = {}
+    for query in read_rows(path, Query, key=lambda row: row.query_id):
+        queries.setdefault(query.problem_id, []).append(query)
     too_long = left_out(study, name) if own == "train" else None
     gone = set() if too_long is None else set(too_long.problem_ids)
-    lost = lost_problems(study, name, strategy) if own == "train" else set()
+    lost = {member: lost_problems(study, name, member) for member in personas} if own == "train" else {}
     for problem in _problems(study, name):
         if problem.problem_id in gone:
             continue
-        query = queries.get(join_query_id(name, problem.problem_id, strategy))
-        if query is None and problem.problem_id in lost:
-            continue
-        if query is None or problem.problem_id not in personas:
-            what = "query" if query is None else "persona"
-            raise DataError(f"{path}: no {what} of problem_id `{problem.problem_id}`", "`dvc repro query`")
-        written = personas[problem.problem_id]
-        messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
-        if split == "train":
-            solution = query.solution or problem.solution  # a benchmark's queries have none
-            if not solution:
-                raise DataError(
-                    f"{study.problems_path(name)}: `{problem.problem_id}` has no solution to end `messages` with",
-                    "export it with `--side test`",
-                )
-            messages.append({"role": "assistant", "content": solution})
-        yield {
-            "query_id": query.query_id,
-            "strategy": strategy,
-            "domain": written[0].domain,
-            "personas": [row.text for row in written if row.text],
-            "messages": messages,
-            **_problem_row(problem),
-        }
+        found = queries.get(problem.problem_id, [])
+        wanted = [
+            join_query_id(name, problem.problem_id, row_name(strategy, member if declared[strategy].union else None))
+            for member in members_of(declared, strategy, problem.problem_id, study.recipe.seed)
+            if problem.problem_id not in lost.get(member, ())
+        ]
+        if [query.query_id for query in found] != wanted:
+            _refuse(path, "query", problem)
+        for query in found:
+            written = personas.get(query.member or strategy, {}).get(problem.problem_id)
+            if written is None:
+                _refuse(path, "persona", problem)
+            messages = [{"role": turn.role, "content": turn.content} for turn in query.messages]
+            if split == "train":
+                solution = query.solution or problem.solution  # a benchmark's queries have none
+                if not solution:
+                    raise DataError(
+                        f"{study.problems_path(name)}: `{problem.problem_id}` has no solution to end `messages` with",
+                        "export it with `--side test`",
+                    )
+                messages.append({"role": "assistant", "content": solution})
+            yield {
+                "query_id": query.query_id,
+                "strategy": strategy,
+                **({"member": query.member} if members else {}),
+                "domain": written[0].domain,
+                "personas": [row.text for row in written if row.text],
+                "messages": messages,
+                **_problem_row(problem),
+            }
+
+
+def _refuse(path: Path, what: str, problem: Problem) -> NoReturn:
+    raise DataError(f"{path}: no {what} of problem_id `{problem.problem_id}`", "`dvc repro query`")
 
 
 def _problems(study: Study, name: str) -> Iterator[Problem]:
@@ -177,16 +194,17 @@ def _problem_row(problem: Problem) -> dict[str, Any]:
     return {name: getattr(problem, name) for name in PROBLEM_FIELDS} | {"meta": meta}
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], with_messages: bool) -> int:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], query_fields: Sequence[str]) -> int:
+    """Write rows of problems, or of queries if these have fields; return how many."""
     import pyarrow
     import pyarrow.parquet
 
     text = pyarrow.string()
     fields = [(name, text) for name in (*PROBLEM_FIELDS, "meta")]
-    if with_messages:
+    if query_fields:
         turns = pyarrow.list_(pyarrow.struct([("role", text), ("content", text)]))
         personas = pyarrow.list_(text)
-        fields = [*((name, text) for name in QUERY_FIELDS), ("personas", personas), ("messages", turns), *fields]
+        fields = [*((name, text) for name in query_fields), ("personas", personas), ("messages", turns), *fields]
     count = 0
     with pyarrow.parquet.ParquetWriter(path, pyarrow.schema(fields)) as writer:
         while batch := list(islice(rows, BATCH_ROWS)):

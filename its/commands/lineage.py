@@ -19,12 +19,13 @@ from its.errors import Fault, ItsError, MissingError
 from its.files import file_sha256, open_regular, read_regular
 from its.home import STORE_FILE
 from its.prompts.render import read_template
+from its.recipe.values import seen
 from its.revisions import standing
 from its.row_ids import SetIds, Target, find_target
 from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, raise_faults, read_json, read_json_lines
 from its.store import Store
 from its.store.records import Record, find_record
-from its.strategies.members import members_of
+from its.strategies.members import JOIN, members_of, row_names
 from its.study.solutions import lost_problems
 from its.study.study import Checkpoint, Study, join_query_id
 
@@ -69,7 +70,10 @@ def lineage(study: Study, row_id: str, checkpoint: str | None = None, sample: in
 def _sets(study: Study) -> dict[str, SetIds]:
     """The declared sets that are prepared; those outside the design have no queries."""
     recipe = study.recipe
-    strategies = {name: found for _, name, found in study.sets()}
+    strategies = {
+        name: [row for strategy in found for row in row_names(recipe.strategies, strategy)]
+        for _, name, found in study.sets()
+    }
     out = {}
     for name in (*recipe.datasets, *recipe.benchmarks):
         path = study.problems_path(name)
@@ -171,16 +175,19 @@ class _Trace:
 
     def _query(self, target: Target, checkpoint: Checkpoint | None) -> Iterator[Step]:
         study = self.study
-        set_name, strategy = str(target.set_name), str(target.strategy)
-        query_id = join_query_id(set_name, str(target.problem_id), strategy)
+        set_name, problem_id = str(target.set_name), str(target.problem_id)
+        strategy, _, of_union = str(target.strategy).partition(JOIN)
+        query_id = join_query_id(set_name, problem_id, str(target.strategy))
         path = study.queries_path(target.side, set_name, strategy)
-        if target.side == "train" and target.problem_id in lost_problems(study, set_name, strategy):
+        if target.side == "train":
             recipe = study.recipe
-            for member in members_of(recipe.strategies, strategy, str(target.problem_id), recipe.seed):
-                yield from self._solution(set_name, str(target.problem_id), member)
-            return
+            own = of_union or members_of(recipe.strategies, strategy, problem_id, recipe.seed)[0]
+            if problem_id in lost_problems(study, set_name, own):  # it has no row
+                yield from self._solution(set_name, problem_id, own)
+                return
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
-        template = study.recipe.strategies[strategy].template
+        member = self._member(found[0], strategy)
+        template = study.recipe.strategies[member].template
         text = read_template(study.template_path(template))
         own = (found[0]["facts"].get("by_model") or {}).get((checkpoint or Checkpoint("")).model)
         if own is not None:  # the frame of the model that answered
@@ -196,8 +203,19 @@ class _Trace:
             found[0]["facts"]["trains"] = used
         yield from found
         if target.side == "train":
-            yield from self._solution(set_name, str(target.problem_id), found[0]["facts"].get("member") or strategy)
-        yield from self._personas(set_name, str(target.problem_id), strategy)
+            yield from self._solution(set_name, problem_id, member)
+        yield from self._personas(set_name, problem_id, member)
+
+    def _member(self, query: Step, strategy: str) -> str:
+        """The strategy whose template and persona a query has: one of a mix or union, else that of the design."""
+        members = self.study.recipe.strategies[strategy].members
+        if not members:
+            return strategy
+        member = query["facts"].get("member")
+        if member not in members:
+            message = f"`member` is {seen(member)}, and `{strategy}` has {', '.join(f'`{name}`' for name in members)}"
+            raise_faults([Fault(str(query["where"]), message, "`dvc repro query`")])
+        return str(member)
 
     def _solution(self, set_name: str, problem_id: str, strategy: str) -> Iterator[Step]:
         """The solution that was written anew for a problem under a strategy, and the request for it."""
@@ -218,6 +236,8 @@ class _Trace:
             facts = step["facts"]
             if facts.get("index") is not None:  # one of several
                 step["id"] = f"{name} ({facts['index']})"
+            if declared.fixed is not None and facts.get("text"):
+                facts["taken_from"] = f"params.yaml: strategies.{strategy}.fixed.texts"
             yield step
             basis = declared.derived_from
             taken = facts.get("taken_from")

@@ -12,7 +12,8 @@ from its.errors import DataError, did_you_mean, nearest
 from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
 from its.strategies.controls import noise_text, shuffled_owners, with_sources
-from its.strategies.persona import draw_domain, has_persona, persona_indices, persona_messages
+from its.strategies.members import members_of
+from its.strategies.persona import draw_domain, fixed_text, has_persona, persona_indices, persona_messages
 from its.strategies.query import query_messages
 from its.strategies.rules import persona_flags
 from its.strategies.similarity import SimilarityIndex
@@ -27,12 +28,15 @@ TEXT_ID = "preview"
 
 
 def describe(recipe: Recipe) -> list[dict[str, Any]]:
-    """A row for each declared strategy: the source and place of its persona, its share, its sides of the design."""
+    """A row for each declared strategy: the source and place of its persona, its share, its sides of the design.
+
+    A mix or union has no place and query template: `persona` names its members.
+    """
     return [
         {
             "name": name,
             "persona": _way(strategy),
-            "place": strategy.place,
+            "place": None if strategy.members else strategy.place,
             "share": strategy.share,
             "query": strategy.query,
             "train": name in recipe.design.train,
@@ -55,12 +59,26 @@ def declared(recipe: Recipe, name: str) -> Strategy:
     return recipe.strategies[name]
 
 
+def declaration(strategy: Strategy) -> dict[str, Any]:
+    """The fields of a strategy as the recipe gives them, with the place of the persona, which has a default."""
+    out = strategy.model_dump(exclude_none=True)
+    if strategy.solutions == "keep":
+        del out["solutions"]
+    if strategy.members:
+        del out["place"]
+    return out
+
+
 def show(study: Study, name: str) -> dict[str, Any]:
-    """The declaration of a strategy, and its templates by path."""
+    """The declaration of a strategy, of the members of a mix or union too, and their templates by path."""
     strategy = declared(study.recipe, name)
-    paths = [strategy.template] if strategy.persona is None else [strategy.persona.template, strategy.template]
+    several = {item: study.recipe.strategies[item] for item in strategy.members or [name]}
+    paths: dict[str, None] = {}
+    for item in several.values():
+        paths |= {} if item.persona is None else {item.persona.template: None}
+        paths[item.template] = None
     return {
-        "strategy": {name: strategy.model_dump(exclude_none=True)},
+        "strategy": {item: declaration(entry) for item, entry in {name: strategy, **several}.items()},
         "templates": {f"recipes/{path}": read_template(study.template_path(path)) for path in paths},
     }
 
@@ -115,6 +133,9 @@ def preview(
 ) -> dict[str, Any]:
     """The chats and personas of one problem, as one document.
 
+    Of a mix or union it has `rows` instead: the same for the member that the mix draws for the problem, or for each
+    member of the union, in order, with its name as `strategy`.
+
     `requests` are the writer's chats, `personas` its responses (None without `engine`), `query` the chat of training
     and test, with a placeholder for a persona that was not written. `share` is not applied; `notes` say where it would
     leave the problem without a persona.
@@ -128,10 +149,21 @@ def preview(
     """
     recipe = study.recipe
     strategy = declared(recipe, name)
+    if strategy.members:
+        members = members_of(recipe.strategies, name, problem.problem_id, recipe.seed)
+        return {
+            "strategy": name,
+            "persona": _way(strategy),
+            "problem": {"set": set_name, "problem_id": problem.problem_id, "text": problem.text},
+            "rows": [preview(study, member, problem, set_name, problems, engine) for member in members],
+        }
     chain = with_sources([name], recipe.strategies)
     owners = _owners(recipe, chain, problem, problems)
     root, owner = chain[0], owners[chain[0]]
     requests, personas, texts = _requests(study, root, owner), None, []
+    fixed = recipe.strategies[root].fixed
+    if fixed is not None:
+        texts = [_derived_text(recipe, chain, owners, fixed_text(fixed, root, owner.problem_id, recipe.seed), None)]
     if recipe.strategies[root].persona is not None and not engine:
         texts = [_mark(recipe, request["index"]) for request in requests]
         if root != name:
@@ -167,6 +199,13 @@ def _way(strategy: Strategy) -> str:
         return f"noise like {strategy.noise.like}"
     if strategy.shuffled is not None:
         return f"shuffled of {strategy.shuffled.of}"
+    if strategy.fixed is not None:
+        count = len(strategy.fixed.texts)
+        return "fixed" if count == 1 else f"fixed, one of {count} texts"
+    if strategy.mix is not None:
+        return f"mix of {', '.join(f'{member} {share:g}' for member, share in strategy.mix.shares.items())}"
+    if strategy.union is not None:
+        return f"union of {', '.join(strategy.union.of)}"
     if strategy.persona is None:
         return "none"
     return "written" if strategy.persona.count is None else f"written, {strategy.persona.count} of them"
@@ -218,13 +257,10 @@ def _personas(
 ) -> list[dict[str, Any]]:
     out = []
     for item in written:
-        text, flags = item.persona.text, item.persona.flags
-        for name in chain[1:]:
-            strategy, problem = recipe.strategies[name], owners[name]
-            if strategy.noise is not None:
-                place = [] if item.persona.index is None else [item.persona.index]
-                text = noise_text(text, recipe.seed, name, problem.problem_id, *place)
-            flags = persona_flags(text, "stop", strategy.limits, problem) if strategy.limits is not None else []
+        text, flags = _derived_text(recipe, chain, owners, item.persona.text, item.persona.index), item.persona.flags
+        if len(chain) > 1:
+            limits, problem = recipe.strategies[chain[-1]].limits, owners[chain[-1]]
+            flags = persona_flags(text, "stop", limits, problem) if limits is not None else []
         tries = [{"text": tried, "flags": broken} for tried, broken in item.tries]
         out.append(
             {
@@ -236,6 +272,17 @@ def _personas(
             }
         )
     return out
+
+
+def _derived_text(
+    recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem], text: str, index: int | None
+) -> str:
+    """What the last strategy of a chain makes of the text of the first."""
+    for name in chain[1:]:
+        if recipe.strategies[name].noise is not None:
+            place = [] if index is None else [index]
+            text = noise_text(text, recipe.seed, name, owners[name].problem_id, *place)
+    return text
 
 
 def _notes(recipe: Recipe, chain: Sequence[str], owners: dict[str, Problem]) -> list[str]:

@@ -7,15 +7,17 @@ puts in place of what the schema refuses.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
+from its.recipe.contrast_checks import contrast_faults, pool_faults
+from its.recipe.design_checks import design_faults, laid_out
 from its.recipe.launcher import started_processes
 from its.recipe.names import undeclared
+from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
 from its.recipe.solution_checks import solution_faults, teacher_of
@@ -29,10 +31,6 @@ from its.secrets import secrets_in
 
 UNSEEN_KEYS = ("size", "nfiles")
 """Keys that DVC 3.67 leaves out of the key of its run cache, at any depth (`dvc/stage/cache.py`)."""
-MAX_CHECKPOINTS = 10_000
-"""Trained in one study; lists of a thousand names each would fill the memory with their product."""
-MAX_CELLS = 1_000_000
-"""Checkpoints x benchmarks x test strategies of one study; stages list them."""
 
 
 def cross_check_faults(
@@ -47,7 +45,10 @@ def cross_check_faults(
         yield from check(values)
     yield from source_faults(values, project)
     yield from solution_faults(values, _maps)
-    for check in (_numbers, sampling_faults, vote_faults, _engine, _unseen, _secrets):
+    layout = laid_out(values)
+    for of_design in (design_faults, overlay_faults, pool_faults, contrast_faults, vote_faults):
+        yield from of_design(values, layout)
+    for check in (sampling_faults, _engine, _unseen, _secrets):
         yield from check(values)
     unfit = list(key_faults(table_at(table_at(values, "train"), "axolotl"), ("train", "axolotl")))
     yield from unfit
@@ -190,25 +191,6 @@ def _devices(train: Mapping[str, Any], devices: int) -> Iterator[Found]:
             ("train", "devices"),
             f"`train.devices` is `{devices}`: {setting} starts {found} process{'es' if found != 1 else ''}",
             f"`devices: {found}`, or {several if launcher == 'python' else f'`{option}={devices}`'}",
-        )
-
-
-def _numbers(values: Mapping[str, Any]) -> Iterator[Found]:
-    design = table_at(values, "design")
-    checkpoints = math.prod(len(list_at(design, key)) for key in ("models", "datasets", "train", "seeds"))
-    if checkpoints > MAX_CHECKPOINTS:
-        yield (
-            ("design",),
-            f"`design` has {checkpoints} checkpoints to train: models x datasets x train strategies x seeds",
-            f"at most {MAX_CHECKPOINTS}; each takes minutes to hours",
-        )
-    evaluated = checkpoints + (len(list_at(design, "models")) if design.get("base") is True else 0)
-    cells = evaluated * len(list_at(design, "benchmarks")) * len(list_at(design, "test"))
-    if checkpoints <= MAX_CHECKPOINTS and cells > MAX_CELLS:
-        yield (
-            ("design",),
-            f"`design` has {cells} cells: checkpoints x benchmarks x test strategies",
-            f"at most {MAX_CELLS}",
         )
 
 

@@ -64,7 +64,8 @@ def described(path: str) -> list[SectionFields]:
 
     Args:
         path: dotted, with a declared name, any other word or an index in place of a free name; a table of sections
-            stands for one of them (`strategies`, `strategies.NAME`). Empty for the top.
+            stands for one of them (`strategies`, `strategies.NAME`), and what is in a field without sections for the
+            field (`vote.ensembles.NAME`, `design.train.0`). Empty for the top.
 
     Raises:
         MissingError: if there is no such section; the hint has the nearest.
@@ -80,16 +81,18 @@ def described(path: str) -> list[SectionFields]:
         at += inner
     if models:
         return [_section(".".join(at), model) for model in models]
-    owners = _models(_annotations(location[:-1]))
-    owned = [_section(".".join(location[:-1]), model) for model in owners if location[-1] in fields_of(model)]
-    if not owned:
-        raise MissingError(f"a recipe has no section or field `{path}`", _guess(location))
-    return [
-        SectionFields(section.path, section.tag, section.meaning, [field])
-        for section in owned
-        for field in section.fields
-        if field.name == location[-1]
-    ]
+    inside = len(location) if _annotations(location) else 1
+    for end in range(len(location), max(len(location) - inside, 0), -1):
+        *above, name = location[:end]
+        owned = [_section(".".join(above), model) for model in _models(_annotations(above)) if name in fields_of(model)]
+        if owned:
+            return [
+                SectionFields(section.path, section.tag, section.meaning, [field])
+                for section in owned
+                for field in section.fields
+                if field.name == name
+            ]
+    raise MissingError(f"a recipe has no section or field `{path}`", _guess(location))
 
 
 def sections() -> Iterator[tuple[list[str], SectionFields]]:

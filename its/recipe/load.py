@@ -24,6 +24,7 @@ from its.recipe.schema import (
     PlainFilter,
     Recipe,
 )
+from its.recipe.strategy_checks import STRATEGY_EXAMPLES
 from its.recipe.values import REFUSED, Found, Location, dotted, seen, value_faults
 
 __all__ = ["Document", "load_recipe", "read_document", "validate"]
@@ -174,6 +175,21 @@ _MAPPED_FILTERS = {
 }
 
 
+_AXES_OF_CELLS = {"model", "train", "test"}
+"""Fields of every section that chooses cells, and of no other."""
+_UNKNOWN_AXES = {
+    "benchmark": "a contrast is computed within each benchmark; `benchmarks` beside `of` says on which",
+    "strategy": "`train` is the strategy that a checkpoint was trained with, `test` the one that it is tested under",
+    "pool": "name the benchmarks of the pool: `benchmark: [NAME, NAME]`",
+}
+"""Words that readers take for an axis of cells -> what is meant."""
+_ONE_OR_SEVERAL = {
+    "string_type": "a text or a list of texts is expected",
+    "int_type": "an integer or a list of integers is expected",
+}
+"""Type of an error -> what is expected where a value is one or a list."""
+
+
 def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     name = dotted(location)
     parent, last = location[:-1], str(location[-1]) if location else ""
@@ -181,7 +197,11 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     listing = f"`its recipe fields {shown}` explains the fields" if shown else "`its recipe fields` explains the fields"
     kind, given = item["type"], item["input"]
     if kind == "extra_forbidden":
-        return location, f"unknown field `{name}`", did_you_mean(nearest(last, section_fields(parent)), listing)
+        known = section_fields(parent)
+        remedy = _UNKNOWN_AXES.get(last) if set(known) >= _AXES_OF_CELLS else None
+        if parent[:1] == ("train",) and len(parent) == 3 and last in section_fields(("train",)):
+            remedy = f"`train.{last}` is the same for all trainings of a study"
+        return location, f"unknown field `{name}`", remedy or did_you_mean(nearest(last, known), listing)
     if kind == "missing":
         return location, f"missing field `{name}`", f"add `{last}:`; {listing}"
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
@@ -208,13 +228,23 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     wrong = f"{item['msg'][0].lower()}{item['msg'][1:]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         wrong = "input should be a mapping"
+        if isinstance(given, str | list) and set(section_fields(location)) >= _AXES_OF_CELLS:
+            hint = "name an axis and its values, for example `{dataset: NAME, seed: [1, 2]}`"
+    elif kind == "int_type" and isinstance(given, str) and given.isascii() and given.isdigit():
+        hint = f"without quotes: `{given}`"
+    elif kind in _ONE_OR_SEVERAL and item["loc"][-1] == ONE:
+        wrong = _ONE_OR_SEVERAL[kind]
     elif kind == "list_type" and isinstance(given, str) and len(given) <= MAX_NAME:
         hint = f"a list of one is `{last}: [{given}]`"
+    elif kind == "list_type" and isinstance(given, Mapping) and section_fields((*location, 0)):
+        hint = "`- ` before its first key makes it a list of one"
     elif kind == "union_tag_not_found":
         wrong = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
         wrong = wrong if parent[-1:] == ("filters",) else "its `kind` is missing"
     elif kind == "string_pattern_mismatch":
         wrong = PATTERN_MESSAGES.get(item["ctx"]["pattern"], wrong)
+    if location[:1] == ("strategies",) and len(location) > 2 and (hint is None or last == "of"):
+        hint = STRATEGY_EXAMPLES.get(str(location[2]), hint)
     return location, f"`{name}` is {seen(given)}: {wrong}", hint
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
+from typing import Literal
 
 from its.errors import DataError, FaultsError
 from its.files import atomic_file
@@ -15,6 +17,7 @@ from its.recipe.document import Document, parse_document, read_document
 from its.recipe.load import checked
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, name_fault
+from its.recipe.strategy_checks import RESERVED
 
 MODELINE = "# yaml-language-server: $schema=recipe.schema.json"
 """Editors find the JSON schema by it: beside the recipe, and beside params.yaml by a link."""
@@ -62,6 +65,19 @@ STRATEGY = """\
 """
 
 
+FIXED = """\
+  {name}:
+    fixed:
+      texts:
+        - Check each step before the next.
+    query: prompts/query_{name}.j2
+"""
+
+Kind = Literal["written", "fixed", "mix", "union"]
+TEMPLATES: dict[Kind, tuple[str, ...]] = {"written": ("persona", "query"), "fixed": ("query",), "mix": (), "union": ()}
+"""Kind of strategy -> the templates that a new one has."""
+
+
 def new_recipe(project: Path, name: str, source: str, check: Check = checked) -> Path:
     """Write `recipes/NAME.yaml`, a copy of a valid recipe under a new name, with a header that says what to edit.
 
@@ -105,8 +121,17 @@ class NewStrategy:
     recipe: Path | None
 
 
-def new_strategy(project: Path, name: str, recipe: str | None, check: Check = checked) -> NewStrategy:
-    """Write the two templates of a strategy and, if a recipe is named, add its lines to the end of `strategies`.
+def new_strategy(
+    project: Path,
+    name: str,
+    recipe: str | None,
+    check: Check = checked,
+    kind: Kind = "written",
+    members: Sequence[str] = (),
+) -> NewStrategy:
+    """Write the templates of a strategy and, if a recipe is named, add its lines to the end of `strategies`.
+
+    `written` has two templates, `fixed` that of the query, `mix` and `union` none.
 
     The lines are inserted as text, at the place of the section, so that every other line of the recipe stays as it is;
     a round trip through ruamel moves blank lines and comments that follow the section.
@@ -114,20 +139,24 @@ def new_strategy(project: Path, name: str, recipe: str | None, check: Check = ch
     Args:
         recipe: a name or a path.
         check: run on the recipe with the strategy before anything is written.
+        members: at least two strategies for a mix, with equal shares, or for a union.
 
     Raises:
-        DataError: if the name is invalid, or a template or the strategy already exists.
+        DataError: if the name is invalid, a member is none, or a template or the strategy already exists.
         MissingError: if there is no such recipe.
         FaultsError: if the recipe is not YAML, or has faults with the strategy in it.
     """
     _check_name(name, "strategy")
+    for member in members:
+        _check_name(member, "strategy")
     templates = {
-        project / "recipes" / "prompts" / f"persona_{name}.j2": PERSONA.format(),
-        project / "recipes" / "prompts" / f"query_{name}.j2": QUERY.format(),
+        project / "recipes" / "prompts" / f"{role}_{name}.j2": text.format()
+        for role, text in (("persona", PERSONA), ("query", QUERY))
+        if role in TEMPLATES[kind]
     }
     for path in templates:
         _check_free(path, project)
-    lines = STRATEGY.format(name=name)
+    lines = _strategy_lines(name, kind, members)
     if recipe is None:
         _write_all(templates)
         return NewStrategy(list(templates), lines, None)
@@ -141,6 +170,20 @@ def new_strategy(project: Path, name: str, recipe: str | None, check: Check = ch
         raise DataError(f"{target}: cannot be changed line by line", "add the strategy by hand")
     _write_all(templates | {target: text})
     return NewStrategy(list(templates), lines, target)
+
+
+def _strategy_lines(name: str, kind: Kind, members: Sequence[str]) -> str:
+    if kind == "union":
+        return f"  {name}:\n    union:\n      of: [{', '.join(members)}]\n"
+    if kind == "mix":
+        part = Decimal(1) / len(members)
+        shares = [part.quantize(Decimal("0.0001"), ROUND_DOWN)] * (len(members) - 1)
+        shares.append(1 - sum(shares, Decimal(0)))
+        listed = "".join(
+            f"        {member}: {share.normalize():f}\n" for member, share in zip(members, shares, strict=True)
+        )
+        return f"  {name}:\n    mix:\n      shares:\n{listed}"
+    return (FIXED if kind == "fixed" else STRATEGY).format(name=name)
 
 
 def _with_strategy(document: Document, name: str, lines: str) -> str:
@@ -185,8 +228,8 @@ def _check_name(name: str, word: str) -> None:
         )
     if fault := name_fault(name):
         raise DataError(f"{quoted(name)} {fault}", f"for example `{f'a_{name}'[:MAX_NAME]}`")
-    if word == "strategy" and name == "base":
-        raise DataError("`base` is the untrained model in tables", "give the strategy another name")
+    if word == "strategy" and name in RESERVED:
+        raise DataError(f"`{name}` {RESERVED[name]}", "give the strategy another name")
 
 
 def _check_free(path: Path, project: Path) -> None:

@@ -25,6 +25,12 @@ RESERVED = {
 }
 OF_MEMBERS = ("query", "place", "domains", "share", "limits", "solutions")
 """Fields that a mix or union leaves to its members."""
+STRATEGY_EXAMPLES = {
+    "fixed": "for example `fixed: {texts: [Check each step.]}`",
+    "mix": "for example `mix: {shares: {none: 0.5, random: 0.5}}`: each share is a part of 1",
+    "union": "for example `union: {of: [none, random]}`: two strategies or more",
+}
+"""Way -> what to write where the schema refuses it."""
 SHARES_OFF = 1e-9
 """By how much the sum of a mix's shares may differ from 1; floats that are written with 10 digits differ by less."""
 _VARIABLE = re.compile(r"\{\{-?\s*(?:problem|persona|personas|domain|query)\b")
@@ -49,7 +55,8 @@ def strategy_faults(values: Mapping[str, Any]) -> Iterator[Found]:
         else:
             yield from _derived(name, strategy, strategies, bases)
         if not combined and strategy.get("query") is None:
-            hint = "add `query:`, the template that joins problem and persona, for example `prompts/query_plain.j2`"
+            example = f"prompts/query_{'persona_first' if ways else 'plain'}.j2"
+            hint = f"add `query:`, the template that joins problem and persona, for example `{example}`"
             yield here, f"missing field `strategies.{name}.query`", hint
         yield from _fixed(name, strategy)
         yield from _written(name, strategy, table_at(table_at(values, "writer"), "sampling"))
@@ -61,7 +68,7 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
     here: Location = ("strategies", name)
     for field in OF_MEMBERS:
         if strategy.get(field) is not None:
-            message = f"`strategies.{name}.{field}`: its members have one each, the {way} has none"
+            message = f"`strategies.{name}.{field}`: a {way} has no `{field}`, only its members do"
             yield (*here, field), message, f"take it out; `{field}` of each member holds for its problems"
     section = table_at(strategy, way)
     if way == "mix":
@@ -70,20 +77,31 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
         yield from _shares(name, section)
     else:
         places = [(member, (*here, way, "of", index)) for index, member in enumerate(list_at(section, "of"))]
-    before: set[Any] = set()
+    before: dict[str, Mapping[str, Any]] = {}
     for member, place in places:
         if not isinstance(member, str):  # the schema refuses it
             continue
         if member in before:
             yield place, f"`{dotted(place)}`: `{member}` is already a member", "take one of them out"
-        before.add(member)
+        declared = table_at(strategies, member)
+        twin = next((other for other, known in before.items() if other != member and _same(known, declared)), None)
+        if twin is not None:
+            message = f"`{dotted(place)}`: `{member}` is the same as `{twin}`, and every problem has the same row there"
+            yield place, message, "take one of them out"
+        before[member] = declared
         if member == name:
             yield place, f"`{dotted(place)}`: `{name}` is a member of itself", "name other strategies"
             continue
         yield from undeclared(member, place, strategies, "strategy")
-        nested = next((kind for kind in COMBINED if table_at(strategies, member).get(kind) is not None), None)
+        nested = next((kind for kind in COMBINED if declared.get(kind) is not None), None)
         if nested is not None:
             yield place, f"`{dotted(place)}`: `{member}` is itself a {nested}", f"name the members of `{member}`"
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two strategies differ in nothing but their names, and nothing is drawn or written by these."""
+    drawn = any(one.get(way) is not None for way in ("persona", *DERIVED)) or one.get("share") is not None
+    return bool(one) and not drawn and len(list_at(table_at(one, "fixed"), "texts")) < 2 and dict(one) == dict(other)
 
 
 def _shares(name: str, mix: Mapping[str, Any]) -> Iterator[Found]:

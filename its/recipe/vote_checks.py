@@ -1,52 +1,75 @@
-"""Checks of `vote.ensembles`: every member is a cell of the design, and what votes together has one n."""
+"""Checks of `vote`: every member is a cell of the design, what votes together has one n, and no two votes are one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 from its.errors import did_you_mean, nearest
-from its.recipe.values import REFUSED, Found, Location, list_at, table_at
+from its.recipe.cells import Wanted
+from its.recipe.design_checks import FRACTION_IN_NAMES, Layout, not_in_design
+from its.recipe.names import LISTED
+from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST
+from its.recipe.values import Found, Location, dotted, table_at
 
-LISTED = 100
-"""Names of the design that a hint lists."""
-WORDS = {
-    "models": "model",
-    "datasets": "dataset",
-    "train": "train strategy",
-    "seeds": "training seed",
-    "benchmarks": "benchmark",
-    "test": "test strategy",
-}
-"""Lists of the design, those of a checkpoint's name first and in its order -> what one item is."""
+NAMED = ("model", "dataset", "train", "seed")
+"""Axes of the name of a checkpoint, in its order; a variant and an earlier checkpoint may follow."""
 Parts = tuple[str, str | None, str]
 """Checkpoint, benchmark (None: every one), test strategy."""
-Known = Mapping[str, Mapping[str, None] | None]
-"""List of the design -> its names; None if the schema refuses some of it."""
 
 
-def vote_faults(values: Mapping[str, Any]) -> Iterator[Found]:
+def vote_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     """Every fault of the named votes, as (location, message, hint)."""
-    design = table_at(values, "design")
-    known: dict[str, Mapping[str, None] | None] = {}
-    for key in WORDS:
-        items = design.get(key)
-        sound = isinstance(items, list) and not any(item is REFUSED for item in items)
-        known[key] = dict.fromkeys(map(str, list_at(design, key))) if sound else None
-    for name, members in table_at(table_at(values, "vote"), "ensembles").items():
-        here: Location = ("vote", "ensembles", name)
-        if name in (known["test"] or {}):
-            yield (
-                here,
-                f"`vote.ensembles` names a vote `{name}`, like a test strategy: results name the design's votes by it",
-                f"for example `{name}_vote`",
-            )
+    vote = table_at(values, "vote")
+    for key in ("ensembles", "strategies"):
+        for name in table_at(vote, key):
+            if name in (layout.axes["test"] or ()):
+                yield (
+                    ("vote", key, name),
+                    f"`vote.{key}` names a vote `{name}`, like a test strategy: results name the design's votes by it",
+                    f"for example `{name}_vote`",
+                )
+            if key == "strategies" and name in table_at(vote, "ensembles"):
+                wrong = f"`vote.strategies` names a vote `{name}`, like `vote.ensembles`"
+                yield ("vote", key, name), wrong, "another name for one of them"
+    for name, members in table_at(vote, "ensembles").items():
         if isinstance(members, list):
-            yield from _members(members, here, values, known)
+            yield from _members(members, ("vote", "ensembles", name), values, layout)
+    before: dict[frozenset[str], str] = {}
+    for name, members in table_at(vote, "strategies").items():
+        if isinstance(members, list) and all(isinstance(member, str) for member in members):
+            yield from _strategies(members, ("vote", "strategies", name), values, layout)
+            other = before.setdefault(frozenset(members), name)
+            if other != name:
+                wrong = f"`vote.strategies.{name}` has the test strategies of `vote.strategies.{other}`"
+                yield ("vote", "strategies", name), wrong, "remove one: the order changes no vote"
 
 
-def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], known: Known) -> Iterator[Found]:
+def _strategies(members: Sequence[str], here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
+    """Faults of a vote over test strategies: each is in the design, once, and a checkpoint has cells under all."""
+    sound = True
+    for index, member in enumerate(members):
+        found = list(not_in_design(member, "test", (*here, index), layout))
+        union = table_at(table_at(values, "strategies"), member).get("union")
+        if found and isinstance(union, Mapping):
+            wrong = f"`{dotted((*here, index))}`: `{member}` is a union, which nothing is tested under"
+            found = [((*here, index), wrong, "name the strategies that it unites")]
+        if member in members[:index]:
+            found.append(((*here, index), f"`{dotted(here)}` names `{member}` twice", "remove one"))
+        yield from found
+        sound = sound and not found
+    grid, kept = layout.grid, layout.kept
+    if sound and grid is not None and kept is not None:
+        bits = -1
+        for member in members:
+            bits &= grid.without(kept & grid.matched({"test": [member]}), ["test"])
+        if not bits:
+            wrong = f"`{dotted(here)}`: `only` and `except` leave no checkpoint that is tested under all of them"
+            yield here, wrong, "let strategies vote that have the same cells"
+
+
+def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     before: set[str] = set()
     votes: dict[str | None, list[Parts]] = {}
     sound = True
@@ -56,7 +79,7 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], 
             continue
         checkpoint, *only, test = member.split("/")
         parts = checkpoint, only[0] if only else None, test
-        found = list(_unknown(parts, (*here, index), values, known))
+        found = list(_unknown(parts, (*here, index), layout))
         if member in before:
             found.append(((*here, index), f"`vote.ensembles.{here[2]}` names `{member}` twice", "remove one"))
         yield from found
@@ -74,52 +97,83 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], 
             if benchmark is not None and len(voting) < 2:
                 wrong = f"`vote.ensembles.{here[2]}` has one member on `{benchmark}`: `{voting[0][0]}`"
                 yield here, wrong, "a vote has at least two members on each of its benchmarks"
-            measured = known["benchmarks"] or {} if benchmark is None else {benchmark: None}
+            measured = layout.axes["benchmark"] or {} if benchmark is None else {benchmark: None}
             yield from _counts(voting, measured, here, values)
 
 
-def _unknown(parts: Parts, here: Location, values: Mapping[str, Any], known: Known) -> Iterator[Found]:
-    """A fault for each part of a member that is not in the design."""
+def _unknown(parts: Parts, here: Location, layout: Layout) -> Iterator[Found]:
+    """A fault for each part of a member that is not in the design, or for cells that it leaves out."""
     checkpoint, benchmark, test = parts
-    names = checkpoint.split("-")
     place = f"vote.ensembles.{here[2]}.{here[3]}"
-    if len(names) == 2 and names[1] == "base":
-        yield from _not_in(names[0], "models", place, here, known)
-        if table_at(values, "design").get("base") is False:
-            yield here, f"`{place}`: `{checkpoint}` is not evaluated, since `design.base` is false", "`base: true`"
-    elif len(names) == 4:
-        for name, key in zip(names, WORDS, strict=False):
-            yield from _not_in(name, key, place, here, known)
+    wanted = _axes_of(checkpoint)
+    found: list[Found] = []
+    if wanted is None:
+        listed = list(islice(_checkpoints(layout), LISTED))
+        known = "a checkpoint is `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` and `-1of3` behind it, or `MODEL-base`"
+        hint = did_you_mean(nearest(checkpoint, listed), known)
+        for word in (DEFAULT_VARIANT, LAST):
+            if word in checkpoint.split("-")[4:]:
+                hint = f"`{word}` adds nothing to the name of a checkpoint: leave it out"
+        found.append((here, f"`{place}`: `{checkpoint}` is not the name of a checkpoint", hint))
+    elif wanted["train"] == BASE:
+        found += not_in_design(wanted["model"], "model", here, layout)
+        if layout.base is False:
+            wrong = f"`{place}`: `{checkpoint}` is not evaluated, since `design.base` is false"
+            found.append((here, wrong, "`base: true`"))
     else:
-        listed = list(islice(_checkpoints(values, known), LISTED))
-        hint = did_you_mean(
-            nearest(checkpoint, listed), "a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`"
-        )
-        yield here, f"`{place}`: `{checkpoint}` is not the name of a checkpoint", hint
+        for axis, name in wanted.items():
+            found += not_in_design(name, axis, here, layout)
     if benchmark is not None:
-        yield from _not_in(benchmark, "benchmarks", place, here, known)
-    yield from _not_in(test, "test", place, here, known)
+        found += not_in_design(benchmark, "benchmark", here, layout)
+    found += not_in_design(test, "test", here, layout)
+    yield from found
+    if not found and wanted is not None:
+        yield from _left_out(parts, {axis: [value] for axis, value in wanted.items()}, here, layout)
 
 
-def _not_in(name: str, key: str, place: str, here: Location, known: Known) -> Iterator[Found]:
-    names = known[key]
-    if names is not None and name not in names:
-        listed = list(islice(names, LISTED))
-        told = ", ".join(f"`{item}`" for item in listed)
-        told += f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        hint = did_you_mean(nearest(name, listed), f"`design.{key}`: {told or 'none'}")
-        yield here, f"`{place}`: {WORDS[key]} `{name}` is not in `design.{key}`", hint
+def _axes_of(checkpoint: str) -> dict[str, Any] | None:
+    """Axis -> value for the name of a checkpoint; None if it is none."""
+    names = checkpoint.split("-")
+    if len(names) == 2 and names[1] == BASE:
+        return {"model": names[0], "train": BASE}
+    if not len(NAMED) <= len(names) <= len(NAMED) + 2 or "" in names:
+        return None
+    named, rest = dict(zip(NAMED, names, strict=False)), names[len(NAMED) :]
+    share = rest.pop() if rest and FRACTION_IN_NAMES.fullmatch(rest[-1]) else None
+    if len(rest) > 1 or rest in ([DEFAULT_VARIANT], [LAST]):
+        return None
+    variant = rest[0] if rest else DEFAULT_VARIANT
+    seed = named["seed"]
+    number = int(seed) if seed.isascii() and seed.isdigit() and str(int(seed)) == seed else seed
+    return {**named, "seed": number, "variant": variant, "checkpoint": share.replace("of", "/") if share else LAST}
 
 
-def _checkpoints(values: Mapping[str, Any], known: Known) -> Iterator[str]:
-    """Names of checkpoints, for a hint."""
-    for model in known["models"] or ():
-        if table_at(values, "design").get("base") is True:
-            yield f"{model}-base"
-        for dataset in known["datasets"] or ():
-            for strategy in known["train"] or ():
-                for seed in known["seeds"] or ():
-                    yield f"{model}-{dataset}-{strategy}-{seed}"
+def _left_out(parts: Parts, wanted: Wanted, here: Location, layout: Layout) -> Iterator[Found]:
+    """A fault if `only` or `except` leave out a cell of a member."""
+    checkpoint, benchmark, test = parts
+    grid, kept = layout.grid, layout.kept
+    if grid is None or kept is None:
+        return
+    for name in grid.values["benchmark"] if benchmark is None else [benchmark]:
+        if not kept & grid.matched({**wanted, "benchmark": [name], "test": [test]}):
+            yield (
+                here,
+                f"`vote.ensembles.{here[2]}.{here[3]}`: `only` and `except` leave out `{checkpoint}/{name}/{test}`",
+                "keep that cell, or let others vote"
+                + ("; `CHECKPOINT/BENCHMARK/STRATEGY` votes on one benchmark alone" if benchmark is None else ""),
+            )
+            return
+
+
+def _checkpoints(layout: Layout) -> Iterator[str]:
+    """Names of checkpoints of the whole product, for a hint."""
+    for model in layout.axes["model"] or ():
+        if layout.base:
+            yield f"{model}-{BASE}"
+        several = [layout.axes[axis] or () for axis in ("dataset", "train", "seed", "variant", "checkpoint")]
+        for dataset, strategy, seed, variant, share in product(*several):
+            rest = [item for item, usual in ((variant, DEFAULT_VARIANT), (share, LAST)) if item != usual]
+            yield "-".join(map(str, (model, dataset, strategy, seed, *rest))).replace("/", "of")
 
 
 def _counts(

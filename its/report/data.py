@@ -106,6 +106,15 @@ class PersonaAccount(_Excerpt):
     examples: list[str] = []
 
 
+class MixAccount(_Excerpt):
+    """A mix of a set in `data/personas/summary.json`: the declared share and the problems of each member."""
+
+    set: str
+    strategy: str
+    shares: dict[str, float]
+    problems: dict[str, int]
+
+
 class SolutionAccount(_Excerpt):
     """A row of `solutions` in `data/solutions/summary.json`."""
 
@@ -166,6 +175,7 @@ class ReportData(_Data):
     losses: dict[str, list[LossStep]] = {}
     """Checkpoint -> its steps."""
     personas: list[PersonaAccount] = []
+    mixes: list[MixAccount] = []
     solutions: list[SolutionAccount] = []
     teacher: str | None = None
     """The model that wrote them. None: none were written."""

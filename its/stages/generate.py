@@ -132,6 +132,7 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
     for query in _queries(study, benchmark, strategy):
         messages = query.turns(checkpoint.model)
         for index in range(generation.n):
+            # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
             yield Request(
                 request_id=f"{checkpoint.name}/{query.query_id}/{index}",
                 messages=messages,

@@ -219,7 +219,7 @@ def _rows(study: Study, made: _Set, name: str) -> list[Persona]:
 
 
 def _fixed(study: Study, name: str, problem: Problem) -> Persona:
-    """The row of a text of the recipe, unchanged; `limits`, if any, flag what breaks a rule."""
+    """The row of a text of the recipe; `limits`, if any, flag what breaks a rule."""
     strategy = study.recipe.strategies[name]
     assert strategy.fixed is not None
     text = fixed_text(strategy.fixed, name, problem.problem_id, study.recipe.seed)

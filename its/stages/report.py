@@ -25,6 +25,7 @@ from its.report.build import build_report
 from its.report.data import (
     Example,
     LossStep,
+    MixAccount,
     ParityAccount,
     PersonaAccount,
     ReportData,
@@ -200,6 +201,7 @@ def collect(study: Study) -> ReportData:
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
             "personas": _personas(study),
+            "mixes": _mixes(study),
             "solutions": solutions,
             "teacher": teacher,
             "cards": _cards(study, counted),
@@ -234,6 +236,14 @@ def _personas(study: Study) -> list[PersonaAccount]:
     with _written_by("persona", path):
         rows = read_json(path)["personas"]
     return fitting(rows, list[PersonaAccount], path, "persona")
+
+
+def _mixes(study: Study) -> list[MixAccount]:
+    """How the problems of each mix were shared out; nothing where no strategy is a mix."""
+    path = study.project / "data" / "personas" / "summary.json"
+    with _written_by("persona", path):
+        rows = read_json(path).get("mixes", [])
+    return fitting(rows, list[MixAccount], path, "persona")
 
 
 def _solutions(study: Study) -> tuple[str | None, list[SolutionAccount], list[TrainedAccount]]:
@@ -359,7 +369,7 @@ def _examples(study: Study) -> list[Example]:
                 train=checkpoint.train,
                 test=test,
                 problem=problem.text,
-                persona=_persona(study, benchmark, test, problem.problem_id),
+                persona=_persona(study, benchmark, query.member or test, problem.problem_id),
                 query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
                 response=response.text,
                 reference=problem.reference,

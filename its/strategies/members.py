@@ -105,6 +105,13 @@ def letter(strategies: Strategies, name: str) -> Letter:
     return "X" if any(strategy.has_context for strategy in several) else "N"
 
 
+def row_names(strategies: Strategies, name: str) -> list[str]:
+    """The last parts of the query_ids of a problem under a strategy, one for each of its rows."""
+    if strategies[name].union is None:
+        return [name]
+    return [row_name(name, member) for member in strategies[name].members]
+
+
 def row_name(name: str, member: str | None) -> str:
     """The last part of a query_id: the strategy, with the member behind it where a problem has a row for each.
 

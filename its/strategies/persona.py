@@ -35,8 +35,11 @@ def draw_domain(strategy: Strategy, name: str, problem_id: str, seed: int, index
 
 
 def fixed_text(fixed: Fixed, name: str, problem_id: str, seed: int) -> str:
-    """The text of the recipe that a problem gets, uniform over `texts`, from (seed, strategy, problem_id) alone."""
-    return derive_random(seed, "fixed", name, problem_id).choice(fixed.texts)
+    """The text of the recipe that a problem gets, uniform over `texts`, from (seed, strategy, problem_id) alone.
+
+    Its lines stay as they are; white space around the whole is removed: a block of YAML ends with a line end.
+    """
+    return derive_random(seed, "fixed", name, problem_id).choice(fixed.texts).strip()
 
 
 def has_persona(strategy: Strategy, name: str, problem_id: str, seed: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,9 +12,10 @@ from typing import Any
 
 from its.errors import Fault, FaultsError, MissingError
 from its.home import find_above, is_study, its_home
+from its.recipe.cells import design_grid
 from its.recipe.document import Document, read_document
 from its.recipe.load import checked
-from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, CellSelection, Design, Recipe
+from its.recipe.schema import BASE, DEFAULT_VARIANT, LAST, Design, Recipe
 from its.rows import read_rows
 from its.sources.declared import mapping_faults
 from its.types import Persona, Problem
@@ -209,59 +210,17 @@ class Study:
 
 def design_cells(design: Design) -> list[Cell]:
     """The cells of a design, checkpoint by checkpoint, base first."""
-    base = [Checkpoint(model) for model in design.models] if design.base else []
-    trained = [
-        Checkpoint(model, dataset, strategy, seed, variant, saved_at)
-        for model in design.models
-        for dataset in design.datasets
-        for strategy in design.train
-        for variant in design.variants
-        for seed in design.seeds
-        for saved_at in design.checkpoints
-    ]
-    only, left_out = _Entries(design.only or ()), _Entries(design.except_ or ())
-    places = [(benchmark, test) for benchmark in design.benchmarks for test in design.test]
-    out: list[Cell] = []
-    for checkpoint in [*base, *trained]:
-        axes = checkpoint.axes()
-        of_only, gone = only.matching(axes), left_out.matching(axes)
-        all_kept = design.only is None or (checkpoint.train is None and not only.reaching_base)
-        for benchmark, test in places:
-            at = {"benchmark": benchmark, "test": test}
-            if (all_kept or only.matching(at, of_only)) and not left_out.matching(at, gone):
-                out.append((checkpoint, benchmark, test))
+    grid, bits = design_grid(design)
+    made: dict[tuple[Any, ...], Checkpoint] = {}
+    out = []
+    for *axes, benchmark, test in grid.cells(bits):
+        model, dataset, train, variant, seed, saved_at = key = tuple(axes)
+        if key not in made and train == BASE:
+            made[key] = Checkpoint(model)
+        elif key not in made:
+            made[key] = Checkpoint(model, dataset, train, seed, variant, saved_at)
+        out.append((made[key], benchmark, test))
     return out
-
-
-class _Entries:
-    """The entries of `only` or `except`, each a bit of a number: a million cells meet a thousand entries in a second.
-
-    `reaching_base` are those that can match a base cell.
-    """
-
-    def __init__(self, entries: Sequence[CellSelection]) -> None:
-        self._given = [{axis: frozenset(values) for axis, values in entry.given().items()} for entry in entries]
-        self._all = (1 << len(entries)) - 1
-        self._by_value: dict[tuple[str, Any], int] = {}
-        self.reaching_base = sum(1 << place for place, entry in enumerate(entries) if entry.reaches_base)
-
-    def matching(self, values: Mapping[str, Any], among: int | None = None) -> int:
-        """The bits of the entries that match on these axes, as `Selection.matches` says."""
-        found = self._all if among is None else among
-        if values.get("train") == BASE:
-            found &= self.reaching_base
-        for axis, value in values.items():
-            if not found:
-                break
-            found &= self._allowing(axis, value)
-        return found
-
-    def _allowing(self, axis: str, value: Any) -> int:
-        """The bits of the entries that do not name the axis, or name this value."""
-        if (axis, value) not in self._by_value:
-            bits = (1 << place for place, given in enumerate(self._given) if axis not in given or value in given[axis])
-            self._by_value[axis, value] = sum(bits)
-        return self._by_value[axis, value]
 
 
 def _own_order(checkpoint: Checkpoint) -> tuple[bool, str, Fraction]:

@@ -565,7 +565,7 @@ def test_many_checkpoints_are_refused(project: Path) -> None:
     values["design"]["seeds"] = list(range(1000))
     values["strategies"] |= {f"s{index}": values["strategies"]["none"] for index in range(20)}
     values["design"]["train"] = list(values["strategies"])
-    with pytest.raises(FaultsError, match="has 24000 checkpoints to train"):
+    with pytest.raises(FaultsError, match="has 24000 checkpoints: models x datasets"):
         _judge(_document(project / "params.yaml", values), project)
 
 

@@ -587,7 +587,7 @@ def test_procedural_steps_are_in_range(project: Path, edit: Edit, steps: str) ->
 
 
 def test_fields_of_a_section() -> None:
-    assert section_fields(["vote"]) == ["ensembles", "members"]
+    assert section_fields(["vote"]) == ["ensembles", "members", "strategies"]
     assert {"sha256", "revision", "path", "kind"} <= set(section_fields(["models", "any", "source"]))
     assert section_fields(["strategies", "any", "persona", "examples", 0]) == ["domain", "persona", "problem"]
     assert section_fields(["strategies"]) == []

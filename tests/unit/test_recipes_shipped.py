@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = (
     "arithmetic_4x4",
     "arithmetic_gemma3",
+    "instructions",
     "limo_qwen2_5_32b",
     "ot1k_qwen2_5_32b",
     "paper",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from running import run_stage
 
 from its.cli.recipe import recipe
 from its.cli.strategy import strategy
-from its.errors import DataError, MissingError
+from its.errors import DataError, FaultsError, MissingError
 from its.rows import read_rows, write_rows
+from its.strategies.members import members_of
 from its.strategies.persona import has_persona
 from its.study.study import Study, load_study
 from its.types import Persona, Problem
@@ -118,7 +120,8 @@ def test_preview_of_each_shipped_strategy(its: Its, study: Study) -> None:
     """Where the persona stands, and what stands for it, for each kind."""
     shown = {}
     for name in study.recipe.strategies:
-        shown[name] = json.loads(its("preview", name, "--set", "arithmetic_test", "--json"))
+        if not study.recipe.strategies[name].members:
+            shown[name] = json.loads(its("preview", name, "--set", "arithmetic_test", "--json"))
     text = study.problems("arithmetic_test")[0].text
     contents = {name: [turn["content"] for turn in found["query"]] for name, found in shown.items()}
     assert contents["none"] == [text]
@@ -200,3 +203,100 @@ def test_a_problem_that_the_set_lacks(its: Its, study: Study) -> None:
     with pytest.raises(DataError, match="no problem `arithmetic_test` among 8") as caught:
         its("preview", "similar", "--set", "arithmetic_test", "--problem-id", "arithmetic_test")
     assert "`arithmetic_test_" in str(caught.value.hint)
+
+
+def test_preview_of_a_mix_is_that_of_the_member_it_draws(its: Its, study: Study) -> None:
+    for problem in study.problems("arithmetic_test"):
+        words = ("--set", "arithmetic_test", "--problem-id", problem.problem_id)
+        found = json.loads(its("preview", "mixed", *words, "--json"))
+        (member,) = members_of(study.recipe.strategies, "mixed", problem.problem_id, study.recipe.seed)
+        plain = json.loads(its("preview", member, *words, "--json"))
+        (row,) = found["rows"]
+        assert row == {key: value for key, value in plain.items() if key != "version"}
+    assert f"=== mixed, a mix of similar 0.5, background 0.5: {member}\n" in its("preview", "mixed", *words)
+
+
+def test_preview_of_a_union_has_each_member_in_order(its: Its, study: Study, engines: Any) -> None:
+    words = ("preview", "both", "--set", "arithmetic_test")
+    assert [row["strategy"] for row in json.loads(its(*words, "--json"))["rows"]] == ["none", "similar"]
+    shown = its(*words, "--engine")
+    assert shown.index("--- the query, none") < shown.index("--- from the writer") < shown.index("the query, similar")
+    assert len(engines.asked()) == 1
+
+
+def test_preview_of_a_fixed_text_is_what_the_stage_writes(its: Its, study: Study, edit: Edit) -> None:
+    control = "  like_reminder:\n    noise: {like: reminder}\n    query: prompts/query_persona_first.j2\n"
+    edit(("\ndesign:\n", f"\n{control}\ndesign:\n"), ("  test: [none, similar,", "  test: [like_reminder, reminder,"))
+    run_stage("persona")
+    for name in ("reminder", "like_reminder"):
+        for row in read_rows(study.personas_path("arithmetic_test", name), Persona):
+            words = ("preview", name, "--set", "arithmetic_test", "--problem-id", row.problem_id, "--json")
+            found = json.loads(its(*words))
+            assert found["query"][0]["content"].startswith(f"{row.text}\n\n") and found["requests"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "written"),
+    [
+        (["--kind", "fixed"], "    fixed:\n      texts:\n", ["query_mine.j2"]),
+        (["--kind", "union", "--of", "none", "--of", "similar"], "    union:\n      of: [none, similar]\n", []),
+        (
+            ["--kind", "mix", "--of", "none", "--of", "similar", "--of", "random"],
+            "    mix:\n      shares:\n        none: 0.3333\n        similar: 0.3333\n        random: 0.3334\n",
+            [],
+        ),
+    ],
+)
+def test_new_scaffolds_each_kind(its: Its, project: Path, options: list[str], lines: str, written: list[str]) -> None:
+    its("new", "mine", "--recipe", "params.yaml", *options)
+    assert f"  mine:\n{lines}" in (project / "params.yaml").read_text(encoding="utf-8")
+    load_study(project)  # valid
+    found = sorted(path.name for path in (project / "recipes" / "prompts").glob("*_mine.j2"))
+    assert found == written
+    assert its("preview", "mine", "--problem", TEX).endswith(f"  {TEX}\n")
+    assert f"  other:\n{lines}" in its("new", "other", *options)
+
+
+@pytest.mark.parametrize("count", range(2, 40))
+def test_equal_shares_add_up(its: Its, project: Path, count: int) -> None:
+    of = [word for number in range(count) for word in ("--of", f"s{number}")]
+    said = its("new", "mine", "--kind", "mix", *of)
+    shares = [float(line.split(": ")[1]) for line in said.splitlines() if line.startswith("        s")]
+    assert len(shares) == count and abs(math.fsum(shares) - 1) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["mine", "--kind", "mix"], click.UsageError, "at least 2 members"),
+        (["mine", "--kind", "union", "--of", "none"], click.UsageError, "at least 2 members"),
+        (["mine", "--kind", "union", "--of", "none", "--of", "none"], click.UsageError, "names a strategy twice"),
+        (["mine", "--of", "none", "--of", "similar"], click.UsageError, "--of is for --kind mix and --kind union"),
+        (["mine", "--kind", "mix", "--of", "No", "--of", "none"], DataError, "`No` is not a name of a strategy"),
+        (["last"], DataError, "`last` is the checkpoint at the end of a training"),
+        (["default"], DataError, "`default` is the training without a variant's settings"),
+    ],
+)
+def test_what_cannot_be_scaffolded(its: Its, words: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        its("new", *words)
+
+
+def test_an_undeclared_member_writes_nothing(its: Its, project: Path) -> None:
+    before = (project / "params.yaml").read_bytes()
+    with pytest.raises(FaultsError) as caught:
+        its("new", "mine", "--recipe", "params.yaml", "--kind", "mix", "--of", "none", "--of", "simlar")
+    assert "strategy `simlar` is not declared" in caught.value.faults[0].message
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_show_and_list_of_what_combines(its: Its) -> None:
+    found = json.loads(its("show", "mixed", "--recipe", "strategies", "--json"))
+    assert list(found["strategy"]) == ["mixed", "similar", "background"]
+    assert found["strategy"]["mixed"] == {"mix": {"shares": {"similar": 0.5, "background": 0.5}}}
+    assert len(found["templates"]) == 4
+    listed = {item["name"]: item for item in json.loads(its("list", "--recipe", "strategies", "--json"))["strategies"]}
+    assert (listed["both"]["persona"], listed["both"]["place"]) == ("union of none, similar", None)
+    assert listed["reminder"]["persona"] == "fixed, one of 2 texts"
+    (line,) = [line for line in its("list", "--recipe", "strategies").splitlines() if line.startswith("both ")]
+    assert line.split("  ")[-1].strip() == "not in the design" and " -  " in line

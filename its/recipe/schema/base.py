@@ -89,7 +89,7 @@ PATTERN_MESSAGES = {
     _HUB_SPLIT: "the name of a split is expected",
     r"\S": "a text that is not empty is expected",
     MEMBER: "`CHECKPOINT/STRATEGY` or `CHECKPOINT/BENCHMARK/STRATEGY` is expected",
-    FRACTION: "`last`, or a share of the training's steps such as `1/3`",
+    FRACTION: "`last` is expected, or a share of the training's steps such as `1/3`, of numbers from 1 to 99",
     TEMPLATE_KEY: "the name of a variable of a chat template is expected, such as `enable_thinking`",
     _PART: "the name of a part has letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or `_`",
 }

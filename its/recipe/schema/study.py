@@ -436,7 +436,8 @@ class VoteSection(Section):
     ] = Field(default_factory=dict)
     """Votes of named cells, by the name of the vote, also across models and datasets. A member is
     `CHECKPOINT/STRATEGY`, which votes on every benchmark, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the strategy is the
-    test strategy and a checkpoint is `MODEL-DATASET-STRATEGY-SEED` or `MODEL-base`. Default: none."""
+    test strategy and a checkpoint is `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` and `-1of3` behind
+    it for a variant and an earlier checkpoint. Default: none."""
     strategies: Annotated[
         dict[Name, Annotated[list[Name], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
     ] = Field(default_factory=dict)
