@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -386,6 +387,9 @@ def test_an_export_has_the_solution_that_is_trained_on(study: Study, engines: An
     out = study.project.parent / "out"
     code, _, err = its("data", "export", "arithmetic", str(out), "--strategy", "anew")
     assert code == 0, err
+    card = (out / "README.md").read_text(encoding="utf-8")
+    own_part = card[card.index("## Solutions written anew under anew") :].partition("\n## ")[0]
+    assert re.search(r"\| *kept *\| *7 *\|", own_part) and "smollm2" in own_part and "0.8" in own_part
     rows = read_table(out / "data" / "train-00000-of-00001.parquet").to_pylist()
     assert [row["messages"][-1]["content"] for row in rows] == [
         own for index, own in enumerate(right.values()) if index != 3
