@@ -421,3 +421,25 @@ def test_the_report_shows_what_was_kept_and_warns_of_unequal_problems(study: Stu
     path.write_text(path.read_text("utf-8").replace('"kept"', '"held"'), encoding="utf-8")
     with pytest.raises(DataError, match=r"summary\.json.*`kept`|summary\.json"):
         run_stage("report")
+
+
+def test_of_a_model_that_is_not_here_the_declared_tokens_and_marks_are_checked(
+    study: Study, engines: Any, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    away = text[text.index("  smollm2_135m:") : text.index("\nwriter:")]
+    away = (
+        away.replace("smollm2_135m", "away")
+        .replace("path: base", "path: elsewhere")
+        .replace("unk: <|endoftext|>", "unk: <|odd|>")
+    )
+    edit(("models:\n", f"models:\n{away}"), ("  models: [smollm2_135m]", "  models: [smollm2_135m, away]"))
+    right = _right(study)
+    told = {text: [own] for text, own in right.items()}
+    first, second = list(right)[:2]
+    told[first].insert(0, f"<|odd|> {right[first]}")
+    told[second].insert(0, f"<|vision_start|> {right[second]}")  # of the tokenizer that is here
+    engines.tell(solutions=told)
+    run_stage("persona")
+    run_stage("solution")
+    assert [row.verdicts for row in _rows(study)] == [["unfit", "correct"]] * 2 + [["correct"]] * 6
