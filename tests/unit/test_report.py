@@ -477,11 +477,11 @@ def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> Non
     study["cells"].append(cell("none", "none", seed=2, avg=0.31, low=0.25, high=0.377))
     table = text_table(data(study))
     assert "none          29.0 % [21, 38]  24.5 % [19, 31]\n" in table
-    assert table.endswith("mean over training seeds 1, 2; brackets span the intervals of all seeds\n")
+    assert table.endswith("mean over training seeds 1, 2 that a cell has; brackets span the intervals of all seeds\n")
     study["pairs"] = [{**pair("none", "none", [1, 2]), "avg": 0.29, "low": 0.15, "high": 0.45}]
     table = text_table(data(study))
     assert "none          29.0 % [15, 45]  24.5 % [19, 31]\n" in table
-    assert table.endswith("mean over training seeds 1, 2; intervals for other seeds and problems\n")
+    assert table.endswith("mean over training seeds 1, 2 that a cell has; intervals for other seeds and problems\n")
     del study["pairs"]
     assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(data(study))).words
 
