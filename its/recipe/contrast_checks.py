@@ -10,6 +10,7 @@ from typing import Any
 from its.recipe.cells import ORDER, Grid
 from its.recipe.design_checks import RESERVED, Entry, Layout, given, not_in_design, selection_faults
 from its.recipe.names import known_names, undeclared
+from its.recipe.schema import BASE, LAST
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 
 BLOCK_NAME = re.compile(r"[ncx]{2}")
@@ -150,8 +151,8 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
         sides = {side: given(entry.get(side)) for side in SIDES}
         if found or layout.grid is None or layout.kept is None or entry.get("benchmarks") is REFUSED:
             continue
-        entries = [side for side in sides.values() if side]
-        if len(entries) < len(SIDES):
+        entries = _with_checkpoints([side for side in sides.values() if side])
+        if len(entries) < len(SIDES) or LAST not in (layout.axes["checkpoint"] or ()):
             continue
         contrast = _contrast(entry, here, entries, layout.grid, layout.kept)
         faults = list(_sides(contrast, entries, layout.grid))
@@ -164,7 +165,16 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
             yield here, wrong, "remove one: each comparison makes the correction of the others stricter"
 
 
+def _with_checkpoints(sides: Sequence[Entry]) -> list[Entry]:
+    """The sides, `last` on one that names no checkpoint where the other does; base has none."""
+    if not any("checkpoint" in side for side in sides):
+        return list(sides)
+    return [side if side.get("train") == [BASE] else {"checkpoint": [LAST], **side} for side in sides]
+
+
 def _contrast(entry: Mapping[str, Any], here: Location, sides: Sequence[Entry], grid: Grid, kept: int) -> _Contrast:
+    if not any("checkpoint" in side for side in sides):
+        kept &= grid.matched({"checkpoint": [LAST]}) | grid.untrained
     bits = {side: kept & grid.matched(own) for side, own in zip(SIDES, sides, strict=True)}
     of, against = sides
     named = [axis for axis in ORDER if set(of.get(axis, ())) != set(against.get(axis, ()))]

@@ -11,15 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from pydantic import ValidationError
-
-from its.recipe.schema import DEFAULT_VARIANT, Design, Recipe, Train
+from its.recipe.design_checks import laid_out
+from its.recipe.schema import DEFAULT_VARIANT, Recipe, Train
 from its.recipe.values import REFUSED, Location, dotted, list_at, table_at
 
 OVERLAYS = ("models", "datasets", "variants")
 """Tables of overlays in `train`; a later one wins."""
-MOST_CELLS = 100_000
-"""Cells of which it is computed whether `design.only` and `design.except` keep them; in a larger design all count."""
 
 
 @dataclass(frozen=True)
@@ -117,41 +114,15 @@ def _training(train: Mapping[str, Any], combination: tuple[str, str, str]) -> Tr
 
 
 def _combinations(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(model, dataset, variant) of the design, without those of which `only` and `except` keep no cell."""
+    """(model, dataset, variant) of the design, without those of which `only` and `except` keep no cell.
+
+    All of them where the cells are not known.
+    """
+    layout = laid_out(values)
+    if layout.grid is not None and layout.kept is not None:
+        yield from layout.grid.points(layout.kept & ~layout.grid.untrained, ("model", "dataset", "variant"))
+        return
     section = table_at(values, "design")
     named = [list_at(section, key) for key in OVERLAYS]
     models, datasets, variants = ([name for name in names if isinstance(name, str)] for names in named)
-    variants = variants or [DEFAULT_VARIANT]
-    design = _design(section)
-    for combination in product(models, datasets, variants):
-        if design is None or _used(design, combination):
-            yield combination
-
-
-def _design(section: Mapping[str, Any]) -> Design | None:
-    """The design, if it is valid, leaves something out, and is small enough to see what."""
-    if not section.get("only") and not section.get("except"):
-        return None
-    try:
-        design = Design.model_validate(section)
-    except ValidationError:
-        return None
-    cells = len(design.models) * len(design.datasets) * len(design.variants) * _others(design)
-    return design if cells <= MOST_CELLS else None
-
-
-def _others(design: Design) -> int:
-    return (
-        len(design.train)
-        * len(design.seeds)
-        * len(design.checkpoints)
-        * len(design.benchmarks)
-        * len(design.test)
-        * (len(design.only or ()) + len(design.except_ or ()))
-    )
-
-
-def _used(design: Design, combination: tuple[str, str, str]) -> bool:
-    axes = ("model", "dataset", "variant", "train", "seed", "checkpoint", "benchmark", "test")
-    others = product(design.train, design.seeds, design.checkpoints, design.benchmarks, design.test)
-    return any(design.keeps(dict(zip(axes, (*combination, *rest), strict=True))) for rest in others)
+    yield from product(models, datasets, variants or [DEFAULT_VARIANT])

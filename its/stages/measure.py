@@ -237,11 +237,17 @@ def _comparison(read: _Measured, item: Compared) -> Comparison:
 
 
 def _sides(contrast: ContrastSection, cells: Sequence[Cell]) -> Sides:
-    """The cells that a contrast of the recipe selects; a side that names no checkpoint is that of the last ones."""
+    """The cells that a contrast of the recipe selects; a side that names no checkpoint is that of the last ones.
+
+    Base has none: a side of base alone stays as it is.
+    """
     sides = [contrast.of, contrast.against]
     if any(side.checkpoint is not None for side in sides):
         sides = [
-            side if side.checkpoint is not None else side.model_copy(update={"checkpoint": LAST}) for side in sides
+            side
+            if side.checkpoint is not None or side.given().get("train") == [BASE]
+            else side.model_copy(update={"checkpoint": LAST})
+            for side in sides
         ]
     else:
         cells = [cell for cell in cells if cell.is_last]

@@ -9,29 +9,49 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from its.control_tokens import ControlTokens
 from its.engines.protocol import EngineModel
 from its.environments import find_environment
-from its.errors import DataError
+from its.errors import DataError, Fault, FaultsError
 from its.files import atomic_file
 from its.model_files import final_template, model_control_tokens
 from its.models import SOUND_FILE, ready_model, require_opening
 from its.progress import Progress, say
 from its.prompts.chat import closes_thought
 from its.prompts.render import read_template
-from its.recipe.schema import LAST, Model, Train
+from its.recipe.schema import LAST, Model, Section, Train
+from its.recipe.schema.base import Name
+from its.recipe.schema.study import Fraction
+from its.recipe.trust import code_settings, refusal, refused
 from its.rows import read_json, read_rows, write_json
 from its.seeds import derive_seed
+from its.shown import shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
 from its.training.run import Trained, Training, copy_model, kept_config, replaced_folder, train_checkpoint
 from its.training.steps import expected_steps
 from its.types import Query
+
+_AGAIN = "`dvc repro -f query` writes it again"
+
+
+class _Row(Section):
+    """A training in the file that `query` writes."""
+
+    variant: Name
+    checkpoints: Annotated[list[Fraction], Field(min_length=1)]
+    train: Train
+
+
+class _File(Section):
+    """That file."""
+
+    trainings: list[_Row]
 
 
 @dataclass(frozen=True)
@@ -81,21 +101,28 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
 def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
     """What `query` wrote of the trainings of a combination; none where the design leaves it out.
 
+    The file may come from someone else's remote, so it is checked as a recipe is: its names become folders, and its
+    settings may run code.
+
     Raises:
         DataError: if it wrote something else.
+        FaultsError: if a setting may run code, and the owner of the machine does not allow it.
     """
-    out = []
+    out, faults = [], []
     try:
-        for row in read_json(path)["trainings"]:
-            saved = [
-                replace(combination, variant=str(row["variant"]), saved_at=str(name)) for name in row["checkpoints"]
-            ]
-            out.append(_Wanted(saved[0].last, saved, Train.model_validate(row["train"])))
-    except (ValidationError, LookupError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: not what `query` writes ({reason})", "`dvc repro -f query` writes it again"
-        ) from error
+        for row in _File.model_validate(read_json(path)).trainings:
+            saved = [replace(combination, variant=row.variant, saved_at=name) for name in row.checkpoints]
+            out.append(_Wanted(saved[0].last, saved, row.train))
+            if not row.train.template.startswith("axolotl/") or ".." in row.train.template.split("/"):
+                faults.append(Fault(str(path), f"`{row.train.template}` is outside `recipes/axolotl/`", _AGAIN))
+            settings = {"train": row.train.model_dump()}
+            faults += [Fault(str(path), *refusal(item)) for item in refused(code_settings(settings))]
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+        raise DataError(f"{path}: not what `query` writes ({shown(reason)})", _AGAIN) from error
+    if faults:
+        raise FaultsError(faults)
     return out
 
 

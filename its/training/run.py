@@ -315,7 +315,7 @@ def _sound_files(sound: Mapping[str, Any], counts: Sequence[str]) -> dict[str, s
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `target` at the end, whole, and leaves it as it was after an error."""
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}.partial.tmp")  # which DVC does not see (.dvcignore)
     remove(partial)
     partial.mkdir(parents=True)
     yield partial

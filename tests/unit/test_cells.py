@@ -57,7 +57,8 @@ def _entry(rng: random.Random, declared: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _drawn(rng: random.Random) -> Design:
+def drawn_design(rng: random.Random) -> Design:
+    """A design of up to two or three values an axis, with entries that need not be sensible."""
     declared: dict[str, Any] = {key: own[: rng.randint(1, len(own))] for key, own in VALUES.items()}
     rules = {key: [_entry(rng, declared) for _ in range(rng.randint(1, 3))] for key in ("only", "except")}
     kept = {key: entries for key, entries in rules.items() if rng.random() < 0.6}
@@ -68,7 +69,7 @@ def _drawn(rng: random.Random) -> Design:
 def test_the_cells_are_those_that_the_entries_match_one_by_one(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(100):
-        design = _drawn(rng)
+        design = drawn_design(rng)
         wanted = _by_hand(design)
         assert design_cells(design) == wanted, design
         grid, bits = design_grid(design)

@@ -391,6 +391,16 @@ def test_what_both_sides_name_alike_still_pairs() -> None:
     assert _faults(rules, (CONTRASTS, _contrast({"dataset": "sums", "seed": 1}, {"dataset": "more", "seed": 2}))) == []
 
 
+def test_a_contrast_is_of_last_checkpoints_unless_a_side_names_others() -> None:
+    assert _faults((CONTRASTS, _contrast({"seed": 1, "checkpoint": "1/3"}, {"seed": 1}))) == []
+    assert _faults((CONTRASTS, _contrast({"checkpoint": "1/3"}, {"train": "base"}))) == []
+    ends = (EXCEPT, [{"checkpoint": "last", "dataset": "more"}])
+    (fault,) = _faults(ends, (CONTRASTS, _contrast(**SIDES)))
+    assert "`measure.contrasts.0.against` matches no cell of the design" in fault.message
+    early = {side: {**own, "checkpoint": "1/3"} for side, own in SIDES.items()}
+    assert _faults(ends, (CONTRASTS, _contrast(**early))) == []
+
+
 def test_a_side_whose_cells_are_left_out() -> None:
     rules = (EXCEPT, [{"variant": "lora", "dataset": "more"}])
     (fault,) = _faults(rules, (CONTRASTS, _contrast({"variant": "lora", "dataset": "more"}, {"variant": "default"})))

@@ -336,6 +336,20 @@ def test_a_design_without_anything_new_has_rows_with_the_usual_values(project: P
     )
 
 
+def test_base_is_the_partner_of_earlier_checkpoints(project: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        _varied(values)
+        values["measure"]["contrasts"] = [{"name": "early", "of": {"checkpoint": "1/3"}, "against": {"train": "base"}}]
+
+    _recipe(project, change)
+    made = Written(project, problems=6)
+    made.write(_drawn)
+    run_stage("measure")
+    rows = [row for row in made.results("comparisons")["comparisons"] if row["name"] == "early"]
+    assert {row["benchmark"] for row in rows} >= {"easy", "hard"}
+    assert all(row["of_cells"] > row["against_cells"] > 0 == row["unmatched_cells"] for row in rows)
+
+
 def test_a_training_without_its_last_checkpoint_has_a_table_of_its_latest(project: Path) -> None:
     def change(values: dict[str, Any]) -> None:
         _varied(values)

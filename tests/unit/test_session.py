@@ -261,6 +261,17 @@ def test_models_of_two_groups_have_an_engine_after_another(store: Store) -> None
     assert (engine.started, engine.closed) == ([["m"], ["o"]], 2)
 
 
+def test_requests_in_the_order_of_the_engines_start_each_once(store: Store) -> None:
+    """Full checkpoints and adapters alternate in a design: variant by variant, then the next strategy."""
+    engine, models = Recorded(), [replace(MODEL, name=name) for name in ("full1", "lora1", "full2", "lora2")]
+    session = _session(store, engine, models)
+    session._groups = [[models[0], models[2]], [models[1], models[3]]]
+    requests = [request for model in models for request in _requests(f"to {model.name}", model=model.name)]
+    assert [session.engine_index(request.model) for request in requests] == [0, 1, 0, 1]
+    _ask(session, sorted(requests, key=lambda request: session.engine_index(request.model)))
+    assert engine.started == [["full1", "full2"], ["lora1", "lora2"]]
+
+
 def test_weights_that_cannot_be_swapped_get_an_engine_each(store: Store) -> None:
     engine = Recorded(window=64, swaps=False)
     requests = [*_requests("a", "b", "c"), *_requests("d", "e", "f", model="o")]

@@ -779,6 +779,37 @@ def test_a_training_that_was_finished_before_another_failed_is_reused(
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variant": "../../../evil"}, "not what `query` writes"),
+        ({"variant": "/tmp/evil"}, "not what `query` writes"),
+        ({"checkpoints": ["../1/2"]}, "not what `query` writes"),
+        ({"checkpoints": []}, "not what `query` writes"),
+        ({"axolotl": {"trainer_cls": "evil.Trainer"}}, "`train.axolotl.trainer_cls` imports and runs what it names"),
+        ({"launcher_args": ["--module"]}, "`train.launcher_args.--module` runs something other than the training"),
+        ({"template": "../params.yaml"}, "`../params.yaml` is outside `recipes/axolotl/`"),
+        ({"epochs": -1}, "not what `query` writes"),
+    ],
+)
+def test_trainings_of_someone_else_run_no_code_and_stay_in_their_folder(
+    study: Study, engines: Any, edit: Edit, change: dict[str, Any], message: str
+) -> None:
+    """The file may have been pulled from someone else's remote; what params.yaml says of `train` is not in it."""
+    study = _varied(edit)
+    path = study.trainings_path("smollm2_135m", "arithmetic", "none", 1)
+    row = json.loads(path.read_text(encoding="utf-8"))["trainings"][0]
+    if set(change) <= {"variant", "checkpoints"}:
+        row |= change
+    else:
+        row["train"] |= change
+    path.write_text(json.dumps({"trainings": [row]}), encoding="utf-8")
+    with pytest.raises(ItsError) as caught:
+        run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
+    assert message in str(caught.value) and path.name in str(caught.value)
+    assert not (study.project / "models").exists()
+
+
+@pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"trainings": 5}', '{"trainings": [{}]}', '{"trainings": [{"variant": "a"}]}', "{"]
 )
 def test_trainings_that_query_did_not_write_are_named(study: Study, engines: Any, edit: Edit, text: str) -> None:

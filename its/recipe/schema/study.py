@@ -165,15 +165,6 @@ class Design(Section):
     """Cells to leave out: those that an entry matches; base cells only by an entry that names no axis of a training, or
     `train: base`. Absent: none."""
 
-    def keeps(self, values: Mapping[str, Any]) -> bool:
-        """Whether `only` and `except` leave a cell in the design; `values` as for `Selection.matches`."""
-        if any(entry.matches(values) for entry in self.except_ or ()):
-            return False
-        only = self.only
-        if only is not None and values["train"] == BASE:
-            only = [entry for entry in only if entry.reaches_base] or None
-        return only is None or any(entry.matches(values) for entry in only)
-
 
 class ModelPrompt(Section):
     """What one model's frame has in place of `prompt`'s; what is not given stays."""
