@@ -196,8 +196,8 @@ def test_a_mix_adds_no_request_to_those_of_its_members(declare: Callable[..., St
     page = study.results("report.html").read_text(encoding="utf-8")
     counts = next(item for item in _summary(study)["mixes"] if item["set"] == "arithmetic_test")["problems"]
     for member, share in (("similar", "50.0 %"), ("beside", "25.0 %"), ("none", "25.0 %")):
-        row = f'<td>{member}</td><td class="num">{share}</td><td class="num">{counts[member]}</td>'
-        assert row in page
+        cells = f'<td>{member}</td><td class="num">{share}</td><td class="num">{counts[member]}</td>'
+        assert cells in page
 
 
 def test_a_response_of_a_mix_and_its_member_is_one_request(declare: Callable[..., Study], engines: Any) -> None:
@@ -272,9 +272,8 @@ def test_a_row_is_traced_to_the_persona_of_its_member(declare: Callable[..., Stu
         "You are careful.",
         "params.yaml: strategies.beside.fixed.texts",
     )
-    with pytest.raises(DataError, match="no row of this study has the id") as caught:
+    with pytest.raises(DataError, match=rf"matches 3 rows: `arithmetic/{problem_id}/both\+beside`"):
         lineage(study, f"arithmetic/{problem_id}/both")
-    assert f"arithmetic/{problem_id}/both+" in str(caught.value.hint)
     run_stage("train", "smollm2_135m", "arithmetic", "both", "1")
     run_stage("generate")
     for test in study.problems("arithmetic_test"):
@@ -341,3 +340,57 @@ def test_an_export_refuses_a_union_with_a_row_missing(declare: Callable[..., Stu
     with pytest.raises(DataError, match=f"no query of problem_id `{rows[4].problem_id}`"):
         export_dataset(study, "arithmetic", "both", None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+ANEW = """
+  anew:
+    fixed:
+      texts: [Go on.]
+    query: prompts/query_persona_first.j2
+    solutions: regenerate
+  pair:
+    union:
+      of: [none, anew]
+  part:
+    mix:
+      shares: {none: 0.5, anew: 0.5}
+"""
+TEACHER = "writer:\n  solutions: {sampling: {temperature: 0.8, top_p: 1, max_tokens: 64}, attempts: 1}\n"
+
+
+def test_a_lost_solution_takes_out_the_row_of_its_member_alone(
+    declare: Callable[..., Study], engines: Any, edit: Edit, tmp_path: Path
+) -> None:
+    edit(("writer:\n", TEACHER), ("strategies:\n", f"strategies:{ANEW}"))
+    study = declare("pair, part", "none")
+    problems = study.problems("arithmetic")
+    lost = problems[4]
+    answers = {item.text: [f"Anew. The final answer is \\boxed{{{item.reference}}}."] for item in problems}
+    engines.tell(solutions=answers | {lost.text: ["The final answer is \\boxed{-7}."]})
+    for stage in ("persona", "solution", "query"):
+        run_stage(stage)
+    assert len(engines.asked()) == 24, "the union's and the mix's are the same"
+    pair = [(row.problem_id, row.member) for row in _queries(study, "train", "pair")]
+    assert pair == [
+        (item.problem_id, member)
+        for item in problems
+        for member in ("none", "anew")
+        if (item, member) != (lost, "anew")
+    ]
+    solutions = {problem.problem_id: problem.solution for problem in problems}
+    for row in _queries(study, "train", "pair"):
+        assert (row.solution == solutions[row.problem_id]) == (row.member == "none")
+    missing = {lost.problem_id} if _member(study, "part", lost.problem_id) == "anew" else set()
+    assert {row.problem_id for row in _queries(study, "train", "part")} == set(solutions) - missing
+    for name, count in (("pair", 47), ("part", 24 - len(missing))):
+        assert export_dataset(study, "arithmetic", name, None, tmp_path / name)["rows"] == count
+    assert {row["strategy"]: row["rows"] for row in strategy_card(study, "arithmetic", "pair")["members"]} == {
+        "none": 24,
+        "anew": 23,
+    }
+    steps = lineage(study, f"arithmetic/{problems[3].problem_id}/pair+anew")["steps"]
+    assert [step["what"] for step in steps][:4] == ["query", "solution", "solution request", "persona"]
+    (solution, *_) = lineage(study, f"arithmetic/{lost.problem_id}/pair+anew")["steps"]
+    assert (solution["what"], solution["facts"]["verdicts"]) == ("solution", ["incorrect"])
+    kept = lineage(study, f"arithmetic/{lost.problem_id}/pair+none")["steps"]
+    assert [step["what"] for step in kept] == ["query", "persona", "problem", "source row"]
