@@ -112,6 +112,7 @@ def build_strategy_card(
     standing: Mapping[str, Any],
     examples: Sequence[Mapping[str, Any]],
     members: Sequence[Mapping[str, Any]] | None = None,
+    solutions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The card of a problem set under a strategy: what a model is trained or measured on.
 
@@ -127,6 +128,8 @@ def build_strategy_card(
         rows: queries.
         files: SHA-256 by path in the project.
         standing: commit, changed files and stages.
+        solutions: {strategy, teacher, source, dtype, sampling, attempts, problems, kept, lost} of each strategy of its
+            rows whose solutions a model wrote; none where they are those of the dataset.
         examples: {problem_id, personas, domain, query}, with `member` under a mix or union.
         members: of a mix or union: each with its declared `share` (None in a union), `rows`, and counts of `personas`;
             None for another strategy.
@@ -144,6 +147,7 @@ def build_strategy_card(
         "sessions": None if sessions is None else [dict(session) for session in sessions],
         "personas": None if personas is None else dict(personas),
         **({} if members is None else {"members": [dict(member) for member in members]}),
+        **({"solutions": [dict(item) for item in solutions]} if solutions else {}),
         "files": dict(files),
         "standing": dict(standing),
         "problems": dict(problems),

@@ -22,11 +22,12 @@ from its.rows import count_lines, read_json, read_rows
 from its.store import Store
 from its.store.stats import count_by_session
 from its.strategies.members import expanded
+from its.strategies.solutions import regenerating
 from its.study.row_lengths import left_out
 from its.study.study import Study
 from its.types import Query
 
-STAGES = ("prepare", "prepare_benchmark", "persona", "query")
+STAGES = ("prepare", "prepare_benchmark", "persona", "solution", "query")
 """The stages of dvc.yaml that write what a card describes."""
 LOCK_BYTES = 64 * 1024 * 1024
 """Of dvc.lock: some KiB a stage, and a study has a stage for every training."""
@@ -142,6 +143,7 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
         },
         standing=standing(study.project, STAGES).as_json(),
         examples=examples,
+        solutions=_solutions(study, name, several) if side == "train" else [],
     )
 
 
@@ -304,6 +306,29 @@ def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
     found = read_json(study.project / "data" / "personas" / "summary.json")
     own = [row for row in found["personas"] if (row["set"], row["strategy"]) == (name, strategy)]
     return {**own[0], "rules_version": found.get("rules_version")} if own else None
+
+
+def _solutions(study: Study, name: str, strategies: Sequence[str]) -> list[dict[str, Any]]:
+    """Who wrote the solutions of some strategies anew and how many were kept; none where all are the dataset's."""
+    anew, writer = regenerating(study.recipe.strategies, strategies), study.recipe.writer
+    if not anew or writer.solutions is None:
+        return []
+    teacher = writer.solutions.model or writer.model
+    model = study.recipe.models[teacher]
+    rows = read_json(study.project / "data" / "solutions" / "summary.json")["solutions"]
+    return [
+        {
+            "strategy": row["strategy"],
+            "teacher": teacher,
+            "source": model.source.model_dump(exclude_none=True),
+            "dtype": model.dtype,
+            "sampling": writer.solutions.sampling.settings(),
+            "attempts": writer.solutions.attempts,
+            **{key: row[key] for key in ("problems", "kept", "lost")},
+        }
+        for row in rows
+        if row["set"] == name and row["strategy"] in anew
+    ]
 
 
 def _md5(path: Path) -> str:

@@ -181,9 +181,9 @@ class _Trace:
         path = study.queries_path(target.side, set_name, strategy)
         if target.side == "train":
             recipe = study.recipe
-            own = of_union or members_of(recipe.strategies, strategy, problem_id, recipe.seed)[0]
-            if problem_id in lost_problems(study, set_name, own):  # it has no row
-                yield from self._solution(set_name, problem_id, own)
+            under = of_union or members_of(recipe.strategies, strategy, problem_id, recipe.seed)[0]
+            if problem_id in lost_problems(study, set_name, under):  # it has no row
+                yield from self._solution(set_name, problem_id, under)
                 return
         found = list(self._row("query", query_id, path, lambda row: row["query_id"] == query_id, drop=("query_id",)))
         member = self._member(found[0], strategy)

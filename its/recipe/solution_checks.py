@@ -64,6 +64,7 @@ def solution_faults(values: Mapping[str, Any], maps: Maps) -> Iterator[Found]:
         )
     if regenerating(values) and solutions:
         yield from _references(values, maps)
+        yield from _thoughts(values)
 
 
 def _teacher(values: Mapping[str, Any], solutions: Mapping[str, Any]) -> Iterator[Found]:
@@ -77,6 +78,27 @@ def _teacher(values: Mapping[str, Any], solutions: Mapping[str, Any]) -> Iterato
     if type(length) is int and type(tokens) is int and tokens >= length:
         where = ("writer", "solutions", "sampling", "max_tokens")
         yield where, f"`{dotted(where)}` is {tokens}: `{teacher}` has a context of {length}", "leave room for the query"
+
+
+def _thoughts(values: Mapping[str, Any]) -> Iterator[Found]:
+    """Models whose prompt begins a thought, where the teacher has none: no new solution could be trained on.
+
+    A server may return thoughts apart from the text, whatever the recipe says. Where `only` or `except` choose, the
+    stage finds those that do not fit.
+    """
+    models, design, teacher = table_at(values, "models"), table_at(values, "design"), teacher_of(values)
+    thinks = teacher is None or table_at(models, teacher).get("thinking") is not None
+    served = table_at(values, "engine").get("kind") not in ("vllm", "transformers")
+    if thinks or served or not table_at(models, str(teacher)) or any(design.get(key) for key in ("only", "except")):
+        return
+    for name in dict.fromkeys(item for item in list_at(design, "models") if isinstance(item, str)):
+        if table_at(table_at(models, name), "thinking").get("opened_by") == "prompt":
+            yield (
+                ("writer", "solutions"),
+                f"`{teacher}` declares no `thinking`, and the prompt of `{name}` begins a thought: it cannot be "
+                "trained on solutions without one",
+                f"another `model`, or `models.{teacher}.thinking` if it thinks",
+            )
 
 
 def _references(values: Mapping[str, Any], maps: Maps) -> Iterator[Found]:

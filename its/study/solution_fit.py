@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from its.control_tokens import ControlTokens
+from its.control_tokens import ControlTokens, declared_control_tokens
 from its.errors import DataError
 from its.model_files import model_control_tokens
 from its.models import ready_model
@@ -36,7 +36,9 @@ class NewSolution:
 
 
 class SolutionFit:
-    """Checks solutions against the models of the design whose files are on this machine.
+    """Checks solutions against the models of the design.
+
+    Of one whose tokenizer is not on this machine only what the recipe says is known: its special tokens and marks.
 
     Args:
         tokens: further control tokens that a solution must not contain, each with its origin.
@@ -45,7 +47,9 @@ class SolutionFit:
     def __init__(self, study: Study, tokens: Mapping[str, str]) -> None:
         recipe = study.recipe
         self._limit = recipe.train.sequence_length
-        self._readers = row_readers(study)[0]
+        self._readers, away = row_readers(study)
+        self._away = [(recipe.models[name].thinking, _trained_pairs(study, [name])) for name in away]
+        declared_tokens = declared_control_tokens({name: recipe.models[name] for name in away})
         models = []
         self._pairs = [_trained_pairs(study, reader.models) for reader in self._readers]
         for reader in self._readers:
@@ -54,7 +58,9 @@ class SolutionFit:
                 declared = recipe.models[name]
                 found = ready_model(name, declared, study.project, study.home, say, make=False)
                 models.append((found, declared))
-        self._control = ControlTokens(model_control_tokens(models, recipe.prompt) | dict(tokens))
+        allowed = recipe.prompt.control_tokens == "allow"
+        found_tokens = model_control_tokens(models, recipe.prompt) | dict(tokens)
+        self._control = ControlTokens(found_tokens | ({} if allowed else declared_tokens))
 
     def reasons(self, solutions: Sequence[NewSolution]) -> list[str | None]:
         """For each why it does not fit, by its name in `its.strategies.solutions.UNFIT`; None if it does."""
@@ -70,10 +76,13 @@ class SolutionFit:
             return "marks"
         if self._control.look("", "", [("", item.text)]):
             return "control_token"
-        for reader, pairs in zip(self._readers, self._pairs, strict=True):
+        here = zip(self._readers, self._pairs, strict=True)
+        kinds = [(reader.declared.thinking, reader.closed, pairs) for reader, pairs in here]
+        kinds += [(marks, False, pairs) for marks, pairs in self._away]
+        for marks, closed, pairs in kinds:
             try:
                 if item.pair in pairs:
-                    solution_turn(item.text, reader.declared.thinking, reader.closed)
+                    solution_turn(item.text, marks, closed)
             except UnfitSolution:
                 return "thought"
         return None

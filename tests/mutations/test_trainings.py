@@ -110,7 +110,11 @@ CHANGES = [
     change(
         "one combination left out", design("  except: [{dataset: more, train: none}]\n"), stages={"train@m-more-none-1"}
     ),
-    change("one dataset kept", design("  only: [{dataset: arithmetic}]\n"), stages=MORE),
+    change(
+        "one dataset kept, and one combination of the other",
+        design("  only: [{dataset: arithmetic}, {dataset: more, train: none}]\n"),
+        stages={"train@m-more-random-1"},
+    ),
     change("one cell left out", design("  except: [{dataset: more, train: none, test: random}]\n")),
     change("only base under a test strategy", design("  only: [{train: base}, {test: none}]\n")),
     change("the test strategies", ("  test: [none, random]", "  test: [none]")),

@@ -128,26 +128,24 @@ def test_a_design_with_holes_runs_and_writes_its_cells_alone(
     sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
     judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
     left_out = "  except: [{train: base, test: random}, {train: random, test: none}, {train: none, test: none}]\n"
-    more = "  twin:\n    query: prompts/query_plain.j2\n"
     edit(
         ("  timeout_seconds: #", judge),
         ("  base: true\n", f"  base: true\n{left_out}"),
-        ("strategies:\n", f"strategies:\n{more}"),
-        ("  train: [none, random]", "  train: [none, random, twin]"),
         ("      size: 400", "      size: 4"),
         ("      size: 200", "      size: 4"),
-        ("  seeds: [1]", "  seeds: [1]\n  only: [{train: [random, none]}]"),
+        ("  seeds: [1]", "  seeds: [1, 2]\n  only: [{train: random, seed: 1}, {train: none, seed: 2}]"),
     )
     for words in (["prepare", "arithmetic"], ["prepare", "arithmetic_test"], ["persona"], ["query"]):
         run_stage(*words)
-    for strategy in ("none", "random", "twin"):
-        said = run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
-        assert ("not in the design" in said) == (strategy == "twin")
+    trained = {("random", "1"), ("none", "2")}
+    for strategy, seed in product(("none", "random"), ("1", "2")):
+        said = run_stage("train", "smollm2_135m", "arithmetic", strategy, seed)
+        assert ("not in the design" in said) == ((strategy, seed) not in trained)
     said = run_stage("generate")
     study = load_study()
     names = {
         "smollm2_135m-base/arithmetic_test/none",
-        *(f"smollm2_135m-arithmetic-{strategy}-1/arithmetic_test/random" for strategy in ("none", "random")),
+        *(f"smollm2_135m-arithmetic-{strategy}-{seed}/arithmetic_test/random" for strategy, seed in trained),
     }
     assert {cell_name(cell) for cell in study.cells()} == names
     assert said.startswith("data/responses: 12 responses of 3 checkpoints (12 generated")
@@ -156,7 +154,7 @@ def test_a_design_with_holes_runs_and_writes_its_cells_alone(
     for kind in ("responses", "verdicts"):
         written = (project / "data" / kind).rglob("*.jsonl")
         assert {path.relative_to(project / "data" / kind).with_suffix("").as_posix() for path in written} == names
-    assert not list((project / "models" / "smollm2_135m-arithmetic-twin-1").iterdir())
+    assert not list((project / "models" / "smollm2_135m-arithmetic-none-1").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from unit.data_samples import TRAINED
 
 from its.commands.prune import _remove, prune
 from its.home import remove
-from its.study.study import load_study
+from its.recipe.schema import CellSelection
+from its.study.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
 
@@ -135,17 +136,19 @@ def test_a_loss_folder_with_something_else_stays(study: Path) -> None:
     )
 
 
-def test_what_a_stage_writes_of_a_combination_that_is_left_out_stays(study: Path, edit: Callable[..., None]) -> None:
+def test_what_a_stage_writes_of_a_combination_that_is_left_out_stays(study: Path) -> None:
     """The stage is in the graph all the same: DVC would run it again. A model that was trained before goes."""
     out = "smollm2_135m-arithmetic-none-1"
-    edit(("  base: true\n", "  base: true\n  except: [{train: none}]\n"))
+    recipe = load_study(study).recipe
+    design = recipe.design.model_copy(update={"except_": [CellSelection(train="none")]})
+    left = Study(study, recipe.model_copy(update={"design": design}))
     for path in (f"models/{out}", f"results/loss/{out}"):
         (study / path).mkdir()
     (study / "results" / "cost" / f"train-{out}.json").write_text("[]")
-    assert prune(load_study(study), dry_run=False) == ([], {})
+    assert prune(left, dry_run=False) == ([], {})
     (study / "models" / out).rmdir()
     _model(study / "models" / out)
-    assert prune(load_study(study), dry_run=False) == ([f"models/{out}"], {})
+    assert prune(left, dry_run=False) == ([f"models/{out}"], {})
 
 
 def test_models_of_a_combination_in_the_design_stay_whole(study: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -386,6 +387,9 @@ def test_an_export_has_the_solution_that_is_trained_on(study: Study, engines: An
     out = study.project.parent / "out"
     code, _, err = its("data", "export", "arithmetic", str(out), "--strategy", "anew")
     assert code == 0, err
+    card = (out / "README.md").read_text(encoding="utf-8")
+    own_part = card[card.index("## Solutions written anew under anew") :].partition("\n## ")[0]
+    assert re.search(r"\| *kept *\| *7 *\|", own_part) and "smollm2" in own_part and "0.8" in own_part
     rows = read_table(out / "data" / "train-00000-of-00001.parquet").to_pylist()
     assert [row["messages"][-1]["content"] for row in rows] == [
         own for index, own in enumerate(right.values()) if index != 3
@@ -417,3 +421,25 @@ def test_the_report_shows_what_was_kept_and_warns_of_unequal_problems(study: Stu
     path.write_text(path.read_text("utf-8").replace('"kept"', '"held"'), encoding="utf-8")
     with pytest.raises(DataError, match=r"summary\.json.*`kept`|summary\.json"):
         run_stage("report")
+
+
+def test_of_a_model_that_is_not_here_the_declared_tokens_and_marks_are_checked(
+    study: Study, engines: Any, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (study.project / "params.yaml").read_text(encoding="utf-8")
+    away = text[text.index("  smollm2_135m:") : text.index("\nwriter:")]
+    away = (
+        away.replace("smollm2_135m", "away")
+        .replace("path: base", "path: elsewhere")
+        .replace("unk: <|endoftext|>", "unk: <|odd|>")
+    )
+    edit(("models:\n", f"models:\n{away}"), ("  models: [smollm2_135m]", "  models: [smollm2_135m, away]"))
+    right = _right(study)
+    told = {text: [own] for text, own in right.items()}
+    first, second = list(right)[:2]
+    told[first].insert(0, f"<|odd|> {right[first]}")
+    told[second].insert(0, f"<|vision_start|> {right[second]}")  # of the tokenizer that is here
+    engines.tell(solutions=told)
+    run_stage("persona")
+    run_stage("solution")
+    assert [row.verdicts for row in _rows(study)] == [["unfit", "correct"]] * 2 + [["correct"]] * 6

@@ -297,6 +297,24 @@ def test_a_dataset_without_a_reference_is_named(project: Path, edit: Edit) -> No
     assert _faults(project) == []
 
 
+def test_a_teacher_without_thoughts_cannot_teach_a_model_that_begins_with_one(project: Path, edit: Edit) -> None:
+    plain = "    dtype: bfloat16\n    context_length: 1024\n"
+    thinking = f"    thinking: {{start: <think>, end: </think>, opened_by: prompt}}\n{plain}"
+    edit(*BOTH)
+    edit((plain, thinking))
+    assert not [
+        message for _, message, _ in _faults(project) if "declares no `thinking`" in message
+    ]  # it is the teacher
+    edit(("models:\n", TEACHER), (SAMPLING, f"model: teacher, {SAMPLING}"))
+    own = [(line, hint) for line, message, hint in _faults(project) if "declares no `thinking`" in message]
+    assert own == [
+        (
+            f"solutions: {{model: teacher, {SAMPLING}, attempts: 3}}",
+            "another `model`, or `models.teacher.thinking` if it thinks",
+        )
+    ]
+
+
 def test_a_teacher_may_have_its_own_frame_but_answers_no_test_query(project: Path, edit: Edit) -> None:
     edit(*BOTH)
     edit(

@@ -20,6 +20,9 @@ QUERY = "    query: prompts/query_persona_first.j2\n"
 PLAIN = "    query: prompts/query_plain.j2\n"
 
 
+TEACHER = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0.5, top_p: 1.0, max_tokens: 64}}\n"
+
+
 def _faults(project: Path) -> list[tuple[str, str, str]]:
     """(the line in params.yaml, message, hint) of each fault."""
     path = project / "params.yaml"
@@ -217,8 +220,10 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_each_fault_has_its_line_and_remedy(declare: Callable[..., Any], case: str) -> None:
+def test_each_fault_has_its_line_and_remedy(declare: Callable[..., Any], edit: Edit, case: str) -> None:
     lines, place, message, hint = WRONG[case]
+    if "regenerate" in lines:
+        edit(("writer:\n", TEACHER))
     ((at, said, remedy),) = declare(lines)
     assert at == place
     assert message in said
@@ -259,8 +264,7 @@ def test_a_union_is_no_test_strategy(declare: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("made", [_mix("none: 0.5, written: 0.5"), _union("none, written"), ""])
 def test_a_solution_is_written_for_members_too(declare: Callable[..., Any], edit: Edit, made: str) -> None:
     own = f"  written:\n{PLAIN}    solutions: regenerate\n"
-    teacher = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0.5, top_p: 1.0, max_tokens: 64}}\n"
-    edit(("writer:\n", teacher))
+    edit(("writer:\n", TEACHER))
     assert declare(own + made, train="none, mine" if made else "none, written") == []
 
 
