@@ -97,12 +97,12 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> None:
     """Scaffold a strategy with its templates.
 
-    Prints the lines that a recipe needs; with --recipe it adds them to it. Overwrites nothing.
+    Prints the lines that a recipe needs; with --recipe it adds them to it. A written strategy has two templates,
+    persona_NAME.j2 and query_NAME.j2, a fixed one that of the query, a mix or union none. Overwrites nothing.
 
     \b
     Reads   with --recipe recipes/NAME.yaml
-    Writes  recipes/prompts/persona_NAME.j2 (written), recipes/prompts/query_NAME.j2 (written, fixed);
-            with --recipe that recipe
+    Writes  recipes/prompts/; with --recipe that recipe
     Example its strategy new witness
     """
     combines = kind in ("mix", "union")
