@@ -99,7 +99,7 @@ def run(study: Study) -> str:
     """Have solutions written anew: the first attempt that the grader finds correct, and that fits, is kept.
 
     Raises:
-        FaultsError: before a model is asked, if a problem has no reference that an answer can be graded against, or a
+        FaultsError: before any request, if a problem has no reference that an answer can be graded against, or a
             query contains a control token of the teacher.
         DataError: if no solution of a dataset under a strategy can be kept.
     """
@@ -141,7 +141,7 @@ def _teacher(study: Study) -> str:
 
 
 def _parts(study: Study, trained: Mapping[str, Sequence[str]]) -> list[_Part]:
-    """The datasets and strategies whose solutions are written anew, with a job for each problem that is asked for."""
+    """The datasets and strategies whose solutions are written anew, with a job for each problem sent to the teacher."""
     recipe = study.recipe
     wanted: list[tuple[str, str, list[Problem]]] = []
     faults: list[Fault] = []

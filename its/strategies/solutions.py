@@ -20,7 +20,7 @@ UNFIT = {
     "template": "the chat template of a model does not render it",
     "too_long": "its row is longer than `train.sequence_length`",
 }
-"""Why a correct solution is not kept -> what that means; each stands under its name in data/solutions/summary.json."""
+"""Why a correct solution is not kept -> what that means; each is under its name in data/solutions/summary.json."""
 
 
 def regenerating(strategies: Strategies, names: Iterable[str]) -> list[str]:
