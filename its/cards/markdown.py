@@ -149,7 +149,7 @@ def _strategy(card: Mapping[str, Any]) -> Iterator[str]:
         else:
             yield from ("The store holds none of the responses behind these personas.", "")
     for item in card.get("solutions") or []:
-        yield from (f"## Solutions written anew under {_inline(item['strategy'])}", "")
+        yield from (f"## Regenerated solutions under {_inline(item['strategy'])}", "")
         yield "A model wrote these solutions; those of the dataset are not in the rows. Kept are the ones that ITS"
         yield from ("graded as correct, which is not a check of their reasoning.", "")
         yield from _table(("what", "value"), [(key, value) for key, value in item.items() if key != "strategy"])

@@ -54,7 +54,7 @@ def persona() -> None:
 
 @click.command()
 def solution() -> None:
-    """Have solutions written anew, where a strategy says so.
+    """Regenerate solutions; keep those graded as correct.
 
     Without `solutions: regenerate` in the recipe no model is called.
 

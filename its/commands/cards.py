@@ -309,9 +309,9 @@ def _summary(study: Study, name: str, strategy: str) -> dict[str, Any] | None:
 
 
 def _solutions(study: Study, name: str, strategies: Sequence[str]) -> list[dict[str, Any]]:
-    """Who wrote the solutions of some strategies anew and how many were kept; none where all are the dataset's."""
-    anew, writer = regenerating(study.recipe.strategies, strategies), study.recipe.writer
-    if not anew or writer.solutions is None:
+    """Who regenerated the solutions of some strategies and how many were kept; none where all are the dataset's."""
+    regenerated, writer = regenerating(study.recipe.strategies, strategies), study.recipe.writer
+    if not regenerated or writer.solutions is None:
         return []
     teacher = writer.solutions.model or writer.model
     model = study.recipe.models[teacher]
@@ -327,7 +327,7 @@ def _solutions(study: Study, name: str, strategies: Sequence[str]) -> list[dict[
             **{key: row[key] for key in ("problems", "kept", "lost")},
         }
         for row in rows
-        if row["set"] == name and row["strategy"] in anew
+        if row["set"] == name and row["strategy"] in regenerated
     ]
 
 

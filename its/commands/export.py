@@ -33,7 +33,7 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
     """Write a set as a Hugging Face dataset: one Parquet file of one split, and the card as README.md.
 
     With a strategy a row has `messages`: the query, and on the train side the solution as the assistant's turn. Where
-    the strategy has solutions written anew, that is the new one, and `solution` the dataset's own. Under a mix or union
+    the strategy has regenerated solutions, that is the new one, and `solution` the dataset's own. Under a mix or union
     `member` is the strategy of the row's persona and template, and a problem has a row for each member of a union.
     `meta` is JSON text, since its fields may differ between rows.
 

@@ -218,7 +218,7 @@ class _Trace:
         return str(member)
 
     def _solution(self, set_name: str, problem_id: str, strategy: str) -> Iterator[Step]:
-        """The solution that was written anew for a problem under a strategy, and the request for it."""
+        """The solution that was regenerated for a problem under a strategy, and the request for it."""
         if self.study.recipe.strategies[strategy].solutions == "keep":
             return
         name, path = join_query_id(set_name, problem_id, strategy), self.study.solutions_path(set_name, strategy)

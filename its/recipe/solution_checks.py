@@ -1,4 +1,4 @@
-"""Checks of solutions written anew: who writes them, for whom, and against what they are graded.
+"""Checks of regenerated solutions: who writes them, for whom, and against what they are graded.
 
 As `its.recipe.cross_checks`, on plain values.
 """
@@ -19,7 +19,7 @@ EXAMPLE = "solutions: {sampling: {temperature: 0.7, top_p: 1, max_tokens: 4096},
 
 
 def teacher_of(values: Mapping[str, Any]) -> str | None:
-    """The model that writes solutions anew; None if the recipe has none, or its name is refused."""
+    """The model that regenerates solutions; None if the recipe has none, or its name is refused."""
     writer = table_at(values, "writer")
     if not table_at(writer, "solutions"):
         return None
@@ -28,7 +28,7 @@ def teacher_of(values: Mapping[str, Any]) -> str | None:
 
 
 def regenerating(values: Mapping[str, Any]) -> list[str]:
-    """The strategies with solutions written anew that the design trains under, as they are or in another one."""
+    """The strategies with regenerated solutions that the design trains under, as they are or in another one."""
     strategies = table_at(values, "strategies")
     trained = [name for name in list_at(table_at(values, "design"), "train") if isinstance(name, str)]
     names = dict.fromkeys(member for name in trained for member in members_at(strategies, name))
@@ -44,15 +44,15 @@ def solution_faults(values: Mapping[str, Any], maps: Maps) -> Iterator[Found]:
     writer, strategies = table_at(values, "writer"), table_at(values, "strategies")
     solutions = table_at(writer, "solutions")
     here: Location = ("writer", "solutions")
-    anew = [name for name in strategies if table_at(strategies, name).get("solutions") == REGENERATE]
+    regenerated = [name for name in strategies if table_at(strategies, name).get("solutions") == REGENERATE]
     if values.get("strategies") is not REFUSED:
         if writer.get("solutions") is None and values.get("writer") is not REFUSED:
-            for name in anew:
+            for name in regenerated:
                 where = ("strategies", name, "solutions")
-                message = f"`strategies.{name}` has its solutions written anew, and no `writer.solutions` says by whom"
+                message = f"`strategies.{name}` has its regenerated solutions, and no `writer.solutions` says by whom"
                 yield where, message, f"under `writer`: `{EXAMPLE}`"
-        elif solutions and not anew:
-            message = "`writer.solutions` is declared, and no strategy has its solutions written anew"
+        elif solutions and not regenerated:
+            message = "`writer.solutions` is declared, and no strategy has its regenerated solutions"
             yield here, message, "`solutions: regenerate` in a strategy, or remove it"
     yield from _teacher(values, solutions)
     attempts = solutions.get("attempts")

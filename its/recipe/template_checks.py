@@ -303,11 +303,11 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
                 starts += (
                     [persona["start"]] if isinstance(persona.get("start"), str) and persona["start"].strip() else []
                 )
-    anew = regenerating(values)
+    regenerated = regenerating(values)
     if name == teacher_of(values) and name not in list_at(design, "models"):
         prompt = table_at(values, "prompt")
         system = {**prompt, **table_at(table_at(prompt, "models"), name)}.get("system")
-        for item in anew:
+        for item in regenerated:
             strategy = table_at(strategies, item)
             in_system = strategy.get("place") == "system" and _gets_personas(strategy, strategies)
             asked |= {True} if system else {True, False} if in_system else {False}
@@ -319,7 +319,7 @@ def _use(name: str, model: Mapping[str, Any], values: Mapping[str, Any], marks: 
     }
     sets = [table_at(table_at(values, "datasets"), str(item)) for item in list_at(design, "datasets")]
     thoughts = [_has_thoughts(entry) for entry in sets]
-    if anew:  # the teacher's solutions have thoughts if it thinks, and it may not always
+    if regenerated:  # the teacher's solutions have thoughts if it thinks, and it may not always
         thinks = bool(table_at(table_at(table_at(values, "models"), str(teacher_of(values))), "thinking"))
         thoughts.append(None if thinks else False)
     return ChatUse(

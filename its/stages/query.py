@@ -129,7 +129,7 @@ def _queries(
                     "`dvc repro -f persona`",
                 )
             solution = solutions.of(name, strategy_name, member, problem) if side == "train" else None
-            if solution == "":  # none that was written anew can be trained on
+            if solution == "":  # none that was regenerated can be trained on
                 continue
             own_name = row_name(strategy_name, member if combined.union is not None else None)
             query = Query(

@@ -264,7 +264,7 @@ def _mixes(study: Study) -> list[MixAccount]:
 
 
 def _solutions(study: Study) -> tuple[str | None, list[SolutionAccount], list[TrainedAccount]]:
-    """Who wrote solutions anew, the account of them, and what each train strategy lost; nothing where all are kept."""
+    """Who regenerated solutions, the account of them, and what each train strategy lost; nothing where all are kept."""
     if not regenerating(study.recipe.strategies, study.recipe.design.train):
         return None, [], []
     path = study.project / "data" / "solutions" / "summary.json"
@@ -317,7 +317,7 @@ def _training(train: Train) -> dict[str, Any]:
 
 
 def _teacher(writer: Writer) -> dict[str, Any]:
-    """Who writes solutions anew, and how."""
+    """Who regenerates solutions, and how."""
     assert writer.solutions is not None
     settings = writer.solutions.sampling.settings()
     return {"teacher": writer.solutions.model or writer.model, "attempts": writer.solutions.attempts, **settings}

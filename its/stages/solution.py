@@ -96,7 +96,7 @@ class _Candidate:
 
 
 def run(study: Study) -> str:
-    """Have solutions written anew: the first attempt that the grader finds correct, and that fits, is kept.
+    """Regenerate solutions: the first attempt that the grader finds correct, and that fits, is kept.
 
     Raises:
         FaultsError: before any request, if a problem has no reference that an answer can be graded against, or a
@@ -126,7 +126,7 @@ def run(study: Study) -> str:
     )
     write_json(study.results("cost", "solution.json"), cost)
     if not parts:
-        return "data/solutions: none is written anew; every strategy trains on the solutions of its dataset"
+        return "data/solutions: none is regenerated; every strategy trains on the solutions of its dataset"
     told = [
         f"{item['kept']} of {item['problems'] - item['not_asked']} of {item['set']} kept under `{item['strategy']}` "
         f"({item['attempts']} requests, {item['lost']} lost)"
@@ -141,7 +141,7 @@ def _teacher(study: Study) -> str:
 
 
 def _parts(study: Study, trained: Mapping[str, Sequence[str]]) -> list[_Part]:
-    """The datasets and strategies whose solutions are written anew, with a job for each problem sent to the teacher."""
+    """The datasets and strategies whose solutions are regenerated, with a job for each problem sent to the teacher."""
     recipe = study.recipe
     wanted: list[tuple[str, str, list[Problem]]] = []
     faults: list[Fault] = []
@@ -394,7 +394,7 @@ def _rows(asking: _Asking, part: _Part) -> Iterator[Solution]:
 
 
 def _trained(study: Study, trained: Mapping[str, Sequence[str]], parts: Sequence[_Part]) -> list[dict[str, Any]]:
-    """What each train strategy of a dataset lost, where solutions of the dataset are written anew."""
+    """What each train strategy of a dataset lost, where solutions of the dataset are regenerated."""
     out = []
     for name, names in trained.items():
         own = [part for part in parts if part.set_name == name]

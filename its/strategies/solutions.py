@@ -1,4 +1,4 @@
-"""Solutions written anew: who needs one, what a teacher's response looks like as a solution, what is counted."""
+"""Regenerated solutions: who needs one, what a teacher's response looks like as a solution, what is counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNFIT = {
 
 
 def regenerating(strategies: Strategies, names: Iterable[str]) -> list[str]:
-    """The strategies whose solutions are written anew, among those named and their members, each once, in order."""
+    """The strategies whose solutions are regenerated, among those named and their members, each once, in order."""
     found = (member for name in names for member in strategies[name].members or [name])
     return [name for name in dict.fromkeys(found) if strategies[name].solutions == "regenerate"]
 
@@ -32,7 +32,7 @@ def regenerating(strategies: Strategies, names: Iterable[str]) -> list[str]:
 def solutions_needed(
     strategies: Strategies, names: Iterable[str], problem_ids: Sequence[str], seed: int
 ) -> dict[str, Set[str]]:
-    """Strategy with solutions written anew -> the problems that need one under it.
+    """Strategy with regenerated solutions -> the problems that need one under it.
 
     Args:
         names: the train strategies of the design for one dataset; a mix needs its members for the problems that it
@@ -130,7 +130,7 @@ def trained_summary(
     """For each train strategy of a dataset, how many of its rows, and of its problems, have no solution.
 
     Args:
-        lost: by strategy with solutions written anew, the problems without a correct one.
+        lost: by strategy with regenerated solutions, the problems without a correct one.
         seed: of the study.
     """
     out = []

@@ -60,7 +60,7 @@ class Counts:
         requests: those behind the responses. Equal trainings share theirs, and a mix has those of its members where the
             same cell has them too; a store that has some already needs fewer.
         personas: personas to write, in at most `attempts` requests each.
-        solutions: solutions to write anew, in at most `solution_attempts` requests each.
+        solutions: solutions to regenerate, in at most `solution_attempts` requests each.
         judged: whether a judge is asked, about each distinct answer once, so at most once for each response.
     """
 
@@ -244,14 +244,14 @@ def _count(strategy: Strategy) -> int:
 
 
 def _regenerated(strategies: Mapping[str, Strategy], names: Sequence[str]) -> int:
-    """How many solutions are written anew for a problem at most; one under each strategy, of a mix under one."""
+    """How many solutions are regenerated for a problem at most; one under each strategy, of a mix under one."""
     whole: set[str] = set()
     drawn: list[set[str]] = []
     for name in names:
-        anew = {member for member in expanded(strategies, [name]) if strategies[member].solutions == "regenerate"}
+        own = {member for member in expanded(strategies, [name]) if strategies[member].solutions == "regenerate"}
         if strategies[name].mix is None:
-            whole |= anew
-        elif anew:
-            drawn.append(anew)
-    drawn = [left for anew in drawn if (left := anew - whole)]
-    return len(whole) + min(len(drawn), len({name for anew in drawn for name in anew}))
+            whole |= own
+        elif own:
+            drawn.append(own)
+    drawn = [left for own in drawn if (left := own - whole)]
+    return len(whole) + min(len(drawn), len({name for own in drawn for name in own}))

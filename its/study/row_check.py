@@ -593,7 +593,7 @@ def long_without_persona(study: Study) -> dict[str, set[str]]:
 def _alike(study: Study, trained: Sequence[str]) -> list[list[str]]:
     """The strategies of the rows of a dataset, in groups whose shortest rows are the same.
 
-    Of a strategy whose solutions are written anew nothing is known before they are written: `query` counts its rows.
+    Of a strategy whose solutions are regenerated nothing is known before they are written: `query` counts its rows.
     """
     recipe = study.recipe
     groups: dict[tuple[str, str, bool], list[str]] = {}

@@ -1,4 +1,4 @@
-"""The solution that each problem is trained on under a strategy: the dataset's own, or one written anew."""
+"""The solution that each problem is trained on under a strategy: the dataset's own, or one regenerated."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TrainedSolutions:
         return found.text
 
     def place(self, name: str, member: str) -> str | None:
-        """The file of the solutions written anew under a strategy; None where those of the dataset are kept."""
+        """The file of the regenerated solutions under a strategy; None where those of the dataset are kept."""
         kept = self._study.recipe.strategies[member].solutions == "keep"
         return None if kept else str(self._study.solutions_path(name, member).relative_to(self._study.project))
 

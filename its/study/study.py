@@ -173,7 +173,7 @@ class Study:
         return self.project / "data" / "queries" / "trainings" / f"{combination}.json"
 
     def solutions_path(self, name: str, strategy: str) -> Path:
-        """The solutions that were written anew for a dataset under a strategy."""
+        """The solutions that were regenerated for a dataset under a strategy."""
         return self.project / "data" / "solutions" / name / f"{strategy}.jsonl"
 
     def responses_path(self, checkpoint: Checkpoint, benchmark: str, strategy: str) -> Path:

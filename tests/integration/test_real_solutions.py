@@ -1,4 +1,4 @@
-"""Solutions written anew by a real model on vLLM: SmolLM2-135M solves few of its problems, and only those are kept."""
+"""Regenerated solutions by a real model on vLLM: SmolLM2-135M solves few of its problems, and only those are kept."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ pytestmark = pytest.mark.integration
 
 ATTEMPTS = 6
 CHANGES = (
-    ("strategies:\n", "strategies:\n  anew:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"),
+    ("strategies:\n", "strategies:\n  fresh:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"),
     (
         "writer:\n",
         "writer:\n  solutions:\n    sampling: {temperature: 0.8, top_p: 0.95, max_tokens: 128}\n"
         f"    attempts: {ATTEMPTS}\n",
     ),
-    ("  train: [none, random]", "  train: [none, anew]"),
+    ("  train: [none, random]", "  train: [none, fresh]"),
     ("  test: [none, random]", "  test: [none]"),
     ("      split: train\n      steps: [2, 4]", "      split: train\n      steps: [2, 2]"),
 )
 
 
 @pytest.fixture(scope="module")
-def anew(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    path: Path = tmp_path_factory.mktemp("anew") / "study"
+def fresh(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    path: Path = tmp_path_factory.mktemp("fresh") / "study"
     clone.run("git", "clone", "-q", str(clone.path), str(path))
     params = path / "params.yaml"
     text = params.read_text(encoding="utf-8")
@@ -41,9 +41,9 @@ def anew(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return made
 
 
-def test_what_is_kept_is_correct_and_what_is_lost_is_left_out(anew: Clone) -> None:
-    data = anew.path / "data"
-    rows = lines(data / "solutions" / "arithmetic" / "anew.jsonl")
+def test_what_is_kept_is_correct_and_what_is_lost_is_left_out(fresh: Clone) -> None:
+    data = fresh.path / "data"
+    rows = lines(data / "solutions" / "arithmetic" / "fresh.jsonl")
     problems = {row["problem_id"]: row for row in lines(data / "problems" / "arithmetic.jsonl")}
     kept = [row for row in rows if row["text"]]
     assert [row["problem_id"] for row in rows] == list(problems) and 0 < len(kept) < len(rows)
@@ -53,7 +53,7 @@ def test_what_is_kept_is_correct_and_what_is_lost_is_left_out(anew: Clone) -> No
             item = Item(row["problem_id"], 0, row["text"], reference, "math", SOLUTION_MARKS)
             assert grader.grade_one(item).verdict == "correct"
     assert all(len(row["verdicts"]) == ATTEMPTS for row in rows if not row["text"])
-    trained = lines(data / "queries" / "train" / "arithmetic" / "anew.jsonl")
+    trained = lines(data / "queries" / "train" / "arithmetic" / "fresh.jsonl")
     assert [(row["problem_id"], row["solution"]) for row in trained] == [
         (row["problem_id"], row["text"]) for row in kept
     ]
@@ -63,8 +63,11 @@ def test_what_is_kept_is_correct_and_what_is_lost_is_left_out(anew: Clone) -> No
     print(account)
 
 
-def test_a_second_run_asks_nothing(anew: Clone) -> None:
-    before, stored = (anew.path / "data" / "solutions" / "arithmetic" / "anew.jsonl").read_bytes(), anew.stored()
-    text = anew.run("dvc", "repro", "-f", "-s", "solution")
-    assert "starting vLLM" not in text and anew.stored() == stored
-    assert (anew.path / "data" / "solutions" / "arithmetic" / "anew.jsonl").read_bytes() == before
+def test_a_second_run_asks_nothing(fresh: Clone) -> None:
+    before, stored = (
+        (fresh.path / "data" / "solutions" / "arithmetic" / "fresh.jsonl").read_bytes(),
+        fresh.stored(),
+    )
+    text = fresh.run("dvc", "repro", "-f", "-s", "solution")
+    assert "starting vLLM" not in text and fresh.stored() == stored
+    assert (fresh.path / "data" / "solutions" / "arithmetic" / "fresh.jsonl").read_bytes() == before

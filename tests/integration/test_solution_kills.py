@@ -28,7 +28,7 @@ from its.types import Solution
 pytestmark = pytest.mark.integration
 
 PROBLEMS, ATTEMPTS, WINDOW, KILLS = 200, 3, 32, 12
-ANEW = "strategies:\n  anew:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"
+FRESH = "strategies:\n  fresh:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"
 WRITER = f"writer:\n  solutions: {{sampling: {{temperature: 0.8, top_p: 1, max_tokens: 64}}, attempts: {ATTEMPTS}}}\n"
 
 
@@ -37,9 +37,9 @@ def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
     """A study whose next stage is `solution`; a third of the responses are wrong, each seed has its own text."""
     model_in_folder()
     edit(
-        ("strategies:\n", ANEW),
+        ("strategies:\n", FRESH),
         ("writer:\n", WRITER),
-        ("  train: [none, random]", "  train: [anew]"),
+        ("  train: [none, random]", "  train: [fresh]"),
         ("  test: [none, random]", "  test: [none]"),
     )
     path = project / "params.yaml"
@@ -78,7 +78,7 @@ def _asked(engines: Any) -> Counter[tuple[str, int]]:
 def _checked(project: Path) -> list[Solution]:
     """The rows, which must be those of a run without a kill: each attempt follows from its seed alone."""
     study = load_study(project)
-    rows = list(read_rows(study.solutions_path("arithmetic", "anew"), Solution))
+    rows = list(read_rows(study.solutions_path("arithmetic", "fresh"), Solution))
     assert [row.problem_id for row in rows] == [problem.problem_id for problem in study.problems("arithmetic")]
     for row in rows:
         assert row.verdicts in (

@@ -1,4 +1,4 @@
-"""As `test_status`, where solutions are written anew: the stage `solution`, and `query` behind it."""
+"""As `test_status`, where solutions are regenerated: the stage `solution`, and `query` behind it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mutations.test_status import Change, Ran, after, changed, code, param
 
 assert changed  # a fixture
 
-ANEW = """strategies:
-  anew:
+FRESH = """strategies:
+  fresh:
     fixed: {texts: [Think first.]}
     query: prompts/query_persona_first.j2
     solutions: regenerate
@@ -44,8 +44,8 @@ CHANGES = [
     Change("recipes/prompts/query_persona_first.j2", "\nThink.", stages=(STAGE, "query")),
     Change("data/problems/arithmetic.jsonl", '"text":"Bob has', '"text":"Ann has', (STAGE, "query")),
     Change("data/problems/arithmetic.jsonl", '"reference":"77', '"reference":"', (STAGE,)),
-    Change("data/personas/arithmetic/anew.jsonl", '"text":"Ponder', '"text":"Think', (STAGE, "query")),
-    Change("data/solutions/arithmetic/anew.jsonl", '"text":"Old', '"text":"New', ("query",)),
+    Change("data/personas/arithmetic/fresh.jsonl", '"text":"Ponder', '"text":"Think', (STAGE, "query")),
+    Change("data/solutions/arithmetic/fresh.jsonl", '"text":"Old', '"text":"New', ("query",)),
     # parameters
     param("attempts: 2, sampling", "attempts: 1, sampling", STAGE),
     param("temperature: 0.8, top_p: 1, max_tokens: 64", "temperature: 0.7, top_p: 1, max_tokens: 64", STAGE),
@@ -69,7 +69,7 @@ NOTHING = [
 ]
 
 
-class Anew(Ran):
+class Fresh(Ran):
     """One correct at once, one at the second attempt, one unfit before that, one found by the fallback, one lost."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,9 +99,9 @@ class Anew(Ran):
         path = self.project / "params.yaml"
         text = path.read_text(encoding="utf-8")
         for old, new in (
-            ("strategies:\n", ANEW),
+            ("strategies:\n", FRESH),
             ("writer:\n", WRITER),
-            ("  train: [none, random]", "  train: [none, random, anew]"),
+            ("  train: [none, random]", "  train: [none, random, fresh]"),
         ):
             assert text.count(old) == 1, old
             text = text.replace(old, new)
@@ -121,13 +121,13 @@ class Anew(Ran):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return Anew(tmp_path_factory.mktemp("graph"))
+    return Fresh(tmp_path_factory.mktemp("graph"))
 
 
 def test_the_stage_makes_the_same_bytes_again(ran: Ran) -> None:
     rows = [
         json.loads(line)
-        for line in (ran.project / "data" / "solutions" / "arithmetic" / "anew.jsonl").read_text("utf-8").splitlines()
+        for line in (ran.project / "data" / "solutions" / "arithmetic" / "fresh.jsonl").read_text("utf-8").splitlines()
     ]
     verdicts = [["correct"], ["incorrect", "correct"], ["unfit", "correct"], ["correct"], ["incorrect", "incorrect"]]
     assert [row["verdicts"] for row in rows] == verdicts

@@ -156,7 +156,7 @@ def test_personas_of_members(recipe: Recipe, train: list[str], each: int) -> Non
     assert _counts(recipe).personas == Amount(400 * each, at_most=True)
 
 
-def test_solutions_written_anew(recipe: Recipe) -> None:
+def test_solutions_regenerated(recipe: Recipe) -> None:
     sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 64}
     recipe = _with(recipe, "writer.solutions", {"sampling": sampling, "attempts": 4})
     recipe = _with(recipe, "strategies.random.solutions", "regenerate")

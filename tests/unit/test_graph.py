@@ -131,12 +131,12 @@ def small(project: Path, model_in_folder: Callable[[], None], edit: Edit, engine
     model_in_folder()
     sampling = "sampling: {temperature: 0, top_p: 1, max_tokens: 9}"
     judge = f"  timeout_seconds: 5\n  judge: {{model: smollm2_135m, template: prompts/judge.j2, {sampling}}}"
-    anew = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0, top_p: 1, max_tokens: 64}}\n"
+    fresh = "writer:\n  solutions: {attempts: 1, sampling: {temperature: 0, top_p: 1, max_tokens: 64}}\n"
     none = "  none:\n    query: prompts/query_plain.j2\n"
     edit(
         ("  draws: #", "  draws: 200"),
         ("  timeout_seconds: #", judge),
-        ("writer:\n", anew),
+        ("writer:\n", fresh),
         (none, f"{none}    solutions: regenerate\n"),
     )
     path = project / "params.yaml"

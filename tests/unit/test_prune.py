@@ -152,7 +152,7 @@ def test_what_a_stage_writes_of_a_combination_that_is_left_out_stays(study: Path
 
 
 def test_models_of_a_combination_in_the_design_stay_whole(study: Path) -> None:
-    """`dvc repro` writes the folder of a stage anew where its variants change."""
+    """`dvc repro` writes the folder of a stage regenerated where its variants change."""
     _parts(study, TRAINED, "lora", "1of3")
     assert prune(load_study(study), dry_run=False) == ([], {})
 

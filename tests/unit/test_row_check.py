@@ -218,7 +218,7 @@ def test_a_problem_is_measured_under_the_member_that_a_mix_draws_for_it(study: S
     assert long_without_persona(load_study(study.project)) == {"arithmetic": {f"p{at}" for at in range(12)}}
 
 
-def test_a_solution_that_will_be_written_anew_is_not_measured(study: Study, edit: Edit) -> None:
+def test_a_solution_that_will_be_regenerated_is_not_measured(study: Study, edit: Edit) -> None:
     _write(study, ["a" * 400])
     solutions = "  solutions: {attempts: 2, sampling: {temperature: 0.8, top_p: 1, max_tokens: 9}}\n"
     edit(

@@ -23,8 +23,8 @@ from its.study.study import Study, load_study
 from its.types import Query, Solution
 
 Edit = Callable[..., None]
-ANEW = """strategies:
-  anew:
+FRESH = """strategies:
+  fresh:
     query: prompts/query_plain.j2
     solutions: regenerate
 """
@@ -36,7 +36,7 @@ def study(project: Path, model_in_folder: Callable[[], None], edit: Edit, engine
     """The quickstart with 8 problems on each side, a model in a folder, and a strategy with new solutions."""
     model_in_folder()
     edit(
-        ("strategies:\n", ANEW), ("writer:\n", WRITER), ("  train: [none, random]", "  train: [none, anew]"),
+        ("strategies:\n", FRESH), ("writer:\n", WRITER), ("  train: [none, random]", "  train: [none, fresh]"),
         ("  test: [none, random]", "  test: [none]"), ("  draws: #", "  draws: 200"),
     )  # fmt: skip
     path = project / "params.yaml"
@@ -55,7 +55,7 @@ def _right(study: Study) -> dict[str, str]:
     }
 
 
-def _rows(study: Study, strategy: str = "anew") -> list[Solution]:
+def _rows(study: Study, strategy: str = "fresh") -> list[Solution]:
     return list(read_rows(study.solutions_path("arithmetic", strategy), Solution))
 
 
@@ -90,7 +90,7 @@ def test_the_first_correct_solution_that_fits_is_kept_and_the_others_are_counted
     engines.tell(solutions=told)
     assert run_stage("persona").startswith("data/personas: 0 personas written")
     said = run_stage("solution")
-    assert said == "data/solutions: 7 of 8 of arithmetic kept under `anew` (17 requests, 1 lost)"
+    assert said == "data/solutions: 7 of 8 of arithmetic kept under `fresh` (17 requests, 1 lost)"
     problems, rows = study.problems("arithmetic"), _rows(study)
     assert [row.problem_id for row in rows] == [problem.problem_id for problem in problems]
     assert [row.verdicts for row in rows] == [case[1] for case in CASES]
@@ -103,7 +103,7 @@ def test_the_first_correct_solution_that_fits_is_kept_and_the_others_are_counted
         assert len(row.rejected_keys) + (row.request_key is not None) == len(row.verdicts)
     asked = engines.asked()
     assert {item["seed"] for item in asked} == {
-        derive_seed(study.recipe.seed, "solution", "arithmetic", row.problem_id, "anew", attempt)
+        derive_seed(study.recipe.seed, "solution", "arithmetic", row.problem_id, "fresh", attempt)
         for row in rows
         for attempt in range(len(row.verdicts))
     }
@@ -118,15 +118,15 @@ def test_the_first_correct_solution_that_fits_is_kept_and_the_others_are_counted
     assert own["lost_problems"] == [problems[3].problem_id]
     assert [(item["strategy"], item["problems"], item["problems_lost"]) for item in found["trained"]] == [
         ("none", 8, 0),
-        ("anew", 8, 1),
+        ("fresh", 8, 1),
     ]
     (cost,) = read_cost(study.results("cost", "solution.json"))
     assert (cost.what, cost.responses, cost.generated, cost.from_store) == ("solutions", 17, 17, 0)
 
     said = run_stage("query")
     assert said.startswith("data/queries: 15 train, 8 test queries")
-    assert "; left out without a correct solution: 1 of arithmetic under `anew`" in said
-    new, old = _queries(study, "anew"), _queries(study, "none")
+    assert "; left out without a correct solution: 1 of arithmetic under `fresh`" in said
+    new, old = _queries(study, "fresh"), _queries(study, "none")
     assert [(row.problem_id, row.solution) for row in new] == [(row.problem_id, row.text) for row in rows if row.text]
     assert [row.solution for row in old] == [problem.solution for problem in problems]
     assert [row.messages for row in new] == [row.messages for row in old if row.problem_id != problems[3].problem_id]
@@ -140,7 +140,7 @@ def test_what_is_stored_is_not_asked_again_and_replay_gives_the_same_rows(
     engines.tell(solutions={text: [WRONG, own] for text, own in _right(study).items()})
     run_stage("persona")
     run_stage("solution")
-    before = study.solutions_path("arithmetic", "anew").read_bytes()
+    before = study.solutions_path("arithmetic", "fresh").read_bytes()
     asked = len(engines.asked())
     assert asked == 16
     engines.tell(solutions={"": ["another"]})
@@ -149,7 +149,7 @@ def test_what_is_stored_is_not_asked_again_and_replay_gives_the_same_rows(
     edit(("  kind: vllm", "  kind: replay"))
     shutil.rmtree(study.project / "data" / "solutions")
     run_stage("solution")
-    assert study.solutions_path("arithmetic", "anew").read_bytes() == before and len(engines.asked()) == asked
+    assert study.solutions_path("arithmetic", "fresh").read_bytes() == before and len(engines.asked()) == asked
     (cost,) = read_cost(study.results("cost", "solution.json"))
     assert (cost.generated, cost.from_store) == (0, 16)
     edit(("attempts: 3}", "attempts: 1}"))
@@ -169,13 +169,13 @@ def test_replay_says_what_it_lacks(study: Study, engines: Any, edit: Edit) -> No
         run_stage("solution")
 
 
-def test_where_nothing_is_written_anew_no_model_is_asked_and_the_rows_stay(
+def test_where_nothing_is_regenerated_no_model_is_asked_and_the_rows_stay(
     study: Study, engines: Any, edit: Edit
 ) -> None:
-    edit(("  train: [none, anew]", "  train: [none]"), (ANEW, "strategies:\n"), (WRITER, "writer:\n"))
+    edit(("  train: [none, fresh]", "  train: [none]"), (FRESH, "strategies:\n"), (WRITER, "writer:\n"))
     run_stage("persona")
     said = run_stage("solution")
-    assert said.startswith("data/solutions: none is written anew")
+    assert said.startswith("data/solutions: none is regenerated")
     assert not engines.asked() and not study.solutions_path("arithmetic", "none").exists()
     assert _summary(study)["solutions"] == _summary(study)["trained"] == []
     assert read_cost(study.results("cost", "solution.json")) == []
@@ -189,10 +189,10 @@ def test_a_dataset_under_a_strategy_without_any_solution_ends_the_stage(study: S
     with pytest.raises(FaultsError) as caught:
         run_stage("solution")
     assert str(caught.value).startswith(
-        "data/solutions/arithmetic/anew.jsonl: none of 24 responses of `smollm2_135m` is a solution to keep: "
+        "data/solutions/arithmetic/fresh.jsonl: none of 24 responses of `smollm2_135m` is a solution to keep: "
         "8 incorrect, 8 no_answer, 8 cut"
     )
-    assert not study.solutions_path("arithmetic", "anew").exists()
+    assert not study.solutions_path("arithmetic", "fresh").exists()
 
 
 @pytest.mark.parametrize(
@@ -218,17 +218,17 @@ def test_problems_without_a_usable_reference_are_named_before_a_model_is_asked(
 
 COMBINED = """strategies:
   mixed:
-    mix: {shares: {anew: 0.5, none: 0.5}}
+    mix: {shares: {fresh: 0.5, none: 0.5}}
   both:
-    union: {of: [none, anew]}
+    union: {of: [none, fresh]}
 """
 
 
-@pytest.mark.parametrize("train", ["mixed", "both", "mixed, both", "both, anew"])
+@pytest.mark.parametrize("train", ["mixed", "both", "mixed, both", "both, fresh"])
 def test_members_have_their_own_solutions_for_the_problems_that_need_them(
     train: str, study: Study, engines: Any, edit: Edit
 ) -> None:
-    edit(("strategies:\n", COMBINED), ("  train: [none, anew]", f"  train: [{train}]"))
+    edit(("strategies:\n", COMBINED), ("  train: [none, fresh]", f"  train: [{train}]"))
     right = _right(study)
     engines.tell(solutions={text: [WRONG if index == 3 else own] for index, (text, own) in enumerate(right.items())})
     run_stage("persona")
@@ -239,7 +239,7 @@ def test_members_have_their_own_solutions_for_the_problems_that_need_them(
     rows = {row.problem_id: row for row in _rows(study)}
     if train == "mixed":
         assert 0 < len(rows) < 8
-        drawn = {row.problem_id for row in _queries(study, "mixed") if row.member == "anew"}
+        drawn = {row.problem_id for row in _queries(study, "mixed") if row.member == "fresh"}
         assert drawn == set(rows) - {fourth}
         assert len(_queries(study, "mixed")) == 8 - (fourth in rows)
     else:
@@ -251,8 +251,8 @@ def test_members_have_their_own_solutions_for_the_problems_that_need_them(
     for name in train.split(", "):
         for query in _queries(study, name):
             problem = problems[query.problem_id]
-            anew = (query.member or name) == "anew"
-            assert query.solution == (right[problem.text] if anew else problem.solution)
+            fresh = (query.member or name) == "fresh"
+            assert query.solution == (right[problem.text] if fresh else problem.solution)
 
 
 def test_a_thought_is_between_the_marks_of_solutions(study: Study, engines: Any, edit: Edit) -> None:
@@ -266,8 +266,8 @@ def test_a_thought_is_between_the_marks_of_solutions(study: Study, engines: Any,
     texts = [f"<think>\nHm.\n</think>\n\n{own}" for own in right.values()]
     assert [row.text for row in _rows(study)] == texts
     run_stage("query")
-    assert [row.solution for row in _queries(study, "anew")] == texts
-    run_stage("train", "smollm2_135m", "arithmetic", "anew", "1")
+    assert [row.solution for row in _queries(study, "fresh")] == texts
+    run_stage("train", "smollm2_135m", "arithmetic", "fresh", "1")
 
 
 def test_a_solution_that_makes_its_row_too_long_is_not_kept(study: Study, engines: Any, edit: Edit) -> None:
@@ -298,11 +298,14 @@ def test_a_problem_that_is_left_out_everywhere_is_not_asked_for(study: Study, en
     assert _summary(study)["solutions"][0]["not_asked"] == 1
     said = run_stage("query")
     assert "problems left out since a row is longer: 1 of arithmetic" in said and "correct solution" not in said
-    assert len(_queries(study, "none")) == len(_queries(study, "anew")) == 7
+    assert len(_queries(study, "none")) == len(_queries(study, "fresh")) == 7
 
 
 def test_the_length_of_a_solution_that_is_replaced_does_not_matter(study: Study, engines: Any, edit: Edit) -> None:
-    edit(("  sequence_length: 4096", "  sequence_length: 900"), ("  train: [none, anew]", "  train: [anew]"))
+    edit(
+        ("  sequence_length: 4096", "  sequence_length: 900"),
+        ("  train: [none, fresh]", "  train: [fresh]"),
+    )
     path = study.problems_path("arithmetic")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows[2]["solution"] = "Well, " * 300
@@ -311,7 +314,7 @@ def test_the_length_of_a_solution_that_is_replaced_does_not_matter(study: Study,
     run_stage("persona")
     run_stage("solution")
     run_stage("query")
-    assert len(_queries(study, "anew")) == 8
+    assert len(_queries(study, "fresh")) == 8
 
 
 def test_another_teacher_writes_in_its_own_frame(study: Study, engines: Any, edit: Edit) -> None:
@@ -327,7 +330,7 @@ def test_another_teacher_writes_in_its_own_frame(study: Study, engines: Any, edi
     assert [item["prompt"] for item in engines.asked()] == [f"Teach: {problem.text}" for problem in problems]
     assert _summary(study)["teacher"] == "teacher"
     run_stage("query")
-    assert [row.messages[-1].content for row in _queries(study, "anew")] == [problem.text for problem in problems]
+    assert [row.messages[-1].content for row in _queries(study, "fresh")] == [problem.text for problem in problems]
 
 
 def _declared(study: Study) -> str:
@@ -349,14 +352,14 @@ def test_a_missing_row_stops_the_queries(study: Study, engines: Any) -> None:
     engines.tell(solutions={text: [own] for text, own in _right(study).items()})
     run_stage("persona")
     run_stage("solution")
-    path = study.solutions_path("arithmetic", "anew")
+    path = study.solutions_path("arithmetic", "fresh")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:4] + lines[5:]), encoding="utf-8")
-    with pytest.raises(DataError, match=r"anew\.jsonl: no solution row for problem_id `train_00004`") as caught:
+    with pytest.raises(DataError, match=r"fresh\.jsonl: no solution row for problem_id `train_00004`") as caught:
         run_stage("query")
     assert caught.value.hint == "`dvc repro -f solution`"
     path.write_text(lines[0].replace('"correct"', '"incorrect"'), encoding="utf-8")
-    with pytest.raises(FaultsError, match=r"anew\.jsonl:1: .*`text` is kept exactly if"):
+    with pytest.raises(FaultsError, match=r"fresh\.jsonl:1: .*`text` is kept exactly if"):
         run_stage("query")
 
 
@@ -367,11 +370,11 @@ def test_lineage_leads_to_the_request_for_a_new_solution_and_says_what_was_lost(
     run_stage("solution")
     run_stage("query")
     kept, lost = (study.problems("arithmetic")[index].problem_id for index in (2, 3))
-    steps = {step["what"]: step for step in lineage(study, f"arithmetic/{kept}/anew")["steps"]}
+    steps = {step["what"]: step for step in lineage(study, f"arithmetic/{kept}/fresh")["steps"]}
     assert list(steps)[:3] == ["query", "solution", "solution request"]
-    assert steps["solution"]["where"] == "data/solutions/arithmetic/anew.jsonl:3"
+    assert steps["solution"]["where"] == "data/solutions/arithmetic/fresh.jsonl:3"
     assert steps["solution request"]["facts"]["completion"] == steps["query"]["facts"]["solution"]
-    steps = {step["what"]: step for step in lineage(study, f"arithmetic/{lost}/anew")["steps"]}
+    steps = {step["what"]: step for step in lineage(study, f"arithmetic/{lost}/fresh")["steps"]}
     assert list(steps)[:2] == ["solution", "problem"] and steps["solution"]["facts"]["verdicts"] == ["incorrect"] * 3
     assert "solution" not in {step["what"] for step in lineage(study, f"arithmetic/{kept}/none")["steps"]}
 
@@ -385,10 +388,10 @@ def test_an_export_has_the_solution_that_is_trained_on(study: Study, engines: An
     run_stage("solution")
     run_stage("query")
     out = study.project.parent / "out"
-    code, _, err = its("data", "export", "arithmetic", str(out), "--strategy", "anew")
+    code, _, err = its("data", "export", "arithmetic", str(out), "--strategy", "fresh")
     assert code == 0, err
     card = (out / "README.md").read_text(encoding="utf-8")
-    own_part = card[card.index("## Solutions written anew under anew") :].partition("\n## ")[0]
+    own_part = card[card.index("## Regenerated solutions under fresh") :].partition("\n## ")[0]
     assert re.search(r"\| *kept *\| *7 *\|", own_part) and "smollm2" in own_part and "0.8" in own_part
     rows = read_table(out / "data" / "train-00000-of-00001.parquet").to_pylist()
     assert [row["messages"][-1]["content"] for row in rows] == [
@@ -405,17 +408,17 @@ def test_the_report_shows_what_was_kept_and_warns_of_unequal_problems(study: Stu
     run_stage("persona")
     run_stage("solution")
     run_stage("query")
-    for strategy in ("none", "anew"):
+    for strategy in ("none", "fresh"):
         run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
     for stage in ("generate", "grade", "measure", "report"):
         run_stage(stage)
     page = study.results("report.html").read_text(encoding="utf-8")
-    begin = page.index('<h2 id="solutions">Solutions written anew</h2>')
+    begin = page.index('<h2 id="solutions">Regenerated solutions</h2>')
     shown = page[begin : page.index("</section>", begin)]
     assert "Written by smollm2_135m" in shown
-    assert '<th scope="row">anew</th><td class="num">8</td><td class="num">7</td><td class="num">1</td>' in shown
+    assert '<th scope="row">fresh</th><td class="num">8</td><td class="num">7</td><td class="num">1</td>' in shown
     assert "correct 7" in shown and "incorrect 3" in shown
-    assert "(rows: 8 of 8 under none, 7 of 8 under anew): a difference between these checkpoints" in page
+    assert "(rows: 8 of 8 under none, 7 of 8 under fresh): a difference between these checkpoints" in page
     assert "solutions" in page[page.index('<h2 id="cost">Cost</h2>') :]
     path = study.project / "data" / "solutions" / "summary.json"
     path.write_text(path.read_text("utf-8").replace('"kept"', '"held"'), encoding="utf-8")

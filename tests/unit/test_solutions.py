@@ -1,4 +1,4 @@
-"""Solutions written anew, as values: the text of a response, who needs one, the counts; and the checks of a recipe."""
+"""Regenerated solutions, as values: the text of a response, who needs one, the counts; and the checks of a recipe."""
 
 from __future__ import annotations
 
@@ -108,32 +108,32 @@ def test_whatever_is_kept_can_be_written_cut_and_graded_as_a_solution_of_a_datas
 
 STRATEGIES = {
     "none": Strategy(query="prompts/q.j2"),
-    "anew": Strategy(query="prompts/q.j2", solutions="regenerate"),
+    "fresh": Strategy(query="prompts/q.j2", solutions="regenerate"),
     "other": Strategy(query="prompts/q.j2", solutions="regenerate"),
-    "mixed": Strategy(mix=Mix(shares={"anew": 0.3, "none": 0.7})),
-    "both": Strategy(union=Union(of=["none", "anew", "other"])),
+    "mixed": Strategy(mix=Mix(shares={"fresh": 0.3, "none": 0.7})),
+    "both": Strategy(union=Union(of=["none", "fresh", "other"])),
 }
 IDS = [f"p{number}" for number in range(200)]
 
 
 def test_a_mix_needs_its_members_for_the_problems_that_it_draws() -> None:
     needed = solutions_needed(STRATEGIES, ["mixed"], IDS, 7)
-    assert needed == {"anew": {item for item in IDS if members_of(STRATEGIES, "mixed", item, 7) == ["anew"]}}
-    assert 30 < len(needed["anew"]) < 90
-    assert solutions_needed(STRATEGIES, ["both"], IDS, 7) == {"anew": set(IDS), "other": set(IDS)}
-    assert solutions_needed(STRATEGIES, ["mixed", "anew"], IDS, 7) == {"anew": set(IDS)}
-    assert solutions_needed(STRATEGIES, ["none"], IDS, 7) == solutions_needed(STRATEGIES, ["anew"], [], 7) == {}
+    assert needed == {"fresh": {item for item in IDS if members_of(STRATEGIES, "mixed", item, 7) == ["fresh"]}}
+    assert 30 < len(needed["fresh"]) < 90
+    assert solutions_needed(STRATEGIES, ["both"], IDS, 7) == {"fresh": set(IDS), "other": set(IDS)}
+    assert solutions_needed(STRATEGIES, ["mixed", "fresh"], IDS, 7) == {"fresh": set(IDS)}
+    assert solutions_needed(STRATEGIES, ["none"], IDS, 7) == solutions_needed(STRATEGIES, ["fresh"], [], 7) == {}
     assert solutions_needed(STRATEGIES, [], IDS, 7) == {}
 
 
 def test_what_a_train_strategy_lost() -> None:
-    lost = {"anew": {"p1", "p2"}, "other": {"p2"}}
+    lost = {"fresh": {"p1", "p2"}, "other": {"p2"}}
     found = {row["strategy"]: row for row in trained_summary(STRATEGIES, "s", list(STRATEGIES), IDS, lost, 7)}
-    drawn = sum(members_of(STRATEGIES, "mixed", item, 7) == ["anew"] for item in lost["anew"])
+    drawn = sum(members_of(STRATEGIES, "mixed", item, 7) == ["fresh"] for item in lost["fresh"])
     counts = {name: (row["rows"], row["rows_lost"], row["problems_lost"]) for name, row in found.items()}
     assert counts == {
         "none": (200, 0, 0),
-        "anew": (200, 2, 2),
+        "fresh": (200, 2, 2),
         "other": (200, 1, 1),
         "mixed": (200, drawn, drawn),
         "both": (600, 3, 0),
@@ -141,7 +141,7 @@ def test_what_a_train_strategy_lost() -> None:
     rows = [TrainedAccount.model_validate(row) for row in found.values()]
     (warning,) = solution_warnings(rows)
     assert warning.startswith("s: no correct solution was written for some problems")
-    assert "198 of 200 under anew" in warning and "597 of 600 under both" in warning
+    assert "198 of 200 under fresh" in warning and "597 of 600 under both" in warning
     assert solution_warnings([rows[0]]) == []
 
 
@@ -152,12 +152,12 @@ def test_the_account_adds_up() -> None:
         ("c", ["incorrect", "grader_error", "unfit"]),
         ("d", []),
     ]
-    found = solution_summary("s", "anew", tried, {"too_long": 1, "marks": 1}, 99)
+    found = solution_summary("s", "fresh", tried, {"too_long": 1, "marks": 1}, 99)
     counts = ("problems", "not_asked", "kept", "lost", "attempts", "attempts_per_kept", "tokens")
     assert [found[name] for name in counts] == [4, 1, 2, 1, 7, 2.0, 99]
     assert sum(found["verdicts"].values()) == found["attempts"] and found["lost_problems"] == ["c"]
     assert found["unfit"] == {"marks": 1, "too_long": 1}
-    assert solution_summary("s", "anew", [("a", ["cut"])], {}, 1)["attempts_per_kept"] is None
+    assert solution_summary("s", "fresh", [("a", ["cut"])], {}, 1)["attempts_per_kept"] is None
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,18 @@ def test_the_account_adds_up() -> None:
 )
 def test_a_row_with_a_text_ends_with_the_one_correct_attempt(text: str, verdicts: list[Any]) -> None:
     with pytest.raises(ValidationError):
-        Solution(problem_id="p", strategy="anew", text=text, verdicts=verdicts, grader_version="5")
+        Solution(problem_id="p", strategy="fresh", text=text, verdicts=verdicts, grader_version="5")
 
 
 # --- the recipe
-ANEW = "strategies:\n  anew:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"
+FRESH = "strategies:\n  fresh:\n    query: prompts/query_plain.j2\n    solutions: regenerate\n"
 SAMPLING = "sampling: {temperature: 0.8, top_p: 1, max_tokens: 64}"
 WRITER = f"writer:\n  solutions: {{{SAMPLING}, attempts: 3}}\n"
-BOTH = [("strategies:\n", ANEW), ("writer:\n", WRITER), ("  train: [none, random]", "  train: [none, anew]")]
+BOTH = [
+    ("strategies:\n", FRESH),
+    ("writer:\n", WRITER),
+    ("  train: [none, random]", "  train: [none, fresh]"),
+]
 FILES = "    source: {kind: files, path: data/sources/x.jsonl}\n    fields: {problem: question, solution: answer}\n"
 TEACHER = """models:
   teacher:
@@ -205,7 +209,7 @@ def _faults(project: Path) -> list[tuple[str, str, str]]:
     return []
 
 
-def test_a_recipe_with_solutions_written_anew_is_sound(project: Path, edit: Edit) -> None:
+def test_a_recipe_with_solutions_regenerated_is_sound(project: Path, edit: Edit) -> None:
     edit(*BOTH)
     assert _faults(project) == []
     values = {"writer": {"model": "m", "sampling": {}, "solutions": {"sampling": {"max_tokens": 7}}}}
@@ -219,13 +223,13 @@ def test_a_recipe_with_solutions_written_anew_is_sound(project: Path, edit: Edit
         (
             [(WRITER, "writer:\n")],
             "solutions: regenerate",
-            "`strategies.anew` has its solutions written anew, and no `writer.solutions` says by whom",
+            "`strategies.fresh` has its regenerated solutions, and no `writer.solutions` says by whom",
             "under `writer`",
         ),
         (
-            [("    solutions: regenerate\n", ""), ("  train: [none, anew]", "  train: [none]")],
+            [("    solutions: regenerate\n", ""), ("  train: [none, fresh]", "  train: [none]")],
             "solutions: {",
-            "`writer.solutions` is declared, and no strategy has its solutions written anew",
+            "`writer.solutions` is declared, and no strategy has its regenerated solutions",
             "or remove it",
         ),
         (
@@ -333,8 +337,8 @@ def test_the_chat_template_of_a_teacher_is_tried_with_what_it_is_sent() -> None:
     values: dict[str, Any] = {
         "models": {"student": {}, "teacher": {"thinking": {"start": "<think>", "end": "</think>"}}},
         "writer": {"model": "student", "sampling": {}, "solutions": {"model": "teacher", "sampling": {}}},
-        "strategies": {"anew": {"query": "q", "solutions": "regenerate"}},
-        "design": {"models": ["student"], "datasets": ["d"], "train": ["anew"], "test": ["anew"]},
+        "strategies": {"fresh": {"query": "q", "solutions": "regenerate"}},
+        "design": {"models": ["student"], "datasets": ["d"], "train": ["fresh"], "test": ["fresh"]},
         "datasets": {"d": {"source": {"kind": "procedural"}}},
         "prompt": {"user": "{{ query }}", "models": {"teacher": {"system": "Be brief."}}},
     }

@@ -70,7 +70,7 @@ def declare(project: Path, model_in_folder: Callable[[], None], edit: Edit, engi
         run_stage("prepare", "arithmetic")
         run_stage("prepare", "arithmetic_test")
         study = load_study(project)
-        words = "calm quiet old young glad proud tall shy bold keen kind loud"
+        words = "calm quiet old young glad proud tall shy bold keen kind fast"
         told = {
             problem.text: [f" {word} potter."] * 3
             for name in ("arithmetic", "arithmetic_test")

@@ -273,7 +273,7 @@ class Sampling(Section):
 
 
 class SolutionWriter(Section):
-    """Who writes solutions anew, for strategies with `solutions: regenerate`: the teacher."""
+    """Who regenerates solutions, for strategies with `solutions: regenerate`: the teacher."""
 
     model: Name | None = None
     """Name under `models`. Absent: the model of the writer."""
@@ -295,4 +295,4 @@ class Writer(Section):
     """Maximum number of requests for one persona, including the first; a persona that breaks a rule of `limits` is
     requested again, then the one that breaks the fewest is kept and flagged."""
     solutions: SolutionWriter | None = None
-    """Who writes solutions anew; required if a strategy has `solutions: regenerate`. Absent: nobody."""
+    """Who regenerates solutions; required if a strategy has `solutions: regenerate`. Absent: nobody."""
