@@ -44,11 +44,17 @@ check: setup
 graph: setup
 	@python tests/graph.py
 
+# Files side by side where a test takes one core; the engines of the integration tests take all.
+SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: engines
-	pytest
+	@status=0; \
+	$(SIDE_BY_SIDE) tests/unit tests/hostile tests/mutations || status=$$?; \
+	pytest tests/integration || status=$$?; \
+	exit $$status
 
 test-unit: setup
-	pytest -m "not integration" tests/unit tests/hostile
+	$(SIDE_BY_SIDE) -m "not integration" tests/unit tests/hostile
 
 coverage: setup
 	pytest -m "not integration" tests/unit --cov

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,6 +13,20 @@ from hostile.outcomes import TALLY, Tally
 def tally() -> Tally:
     """Runs a case and counts its end; see `outcomes.py`."""
     return TALLY
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: send the counts to the process that prints them."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["hostile"] = {kind: dict(ends) for kind, ends in TALLY.ends.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add the counts of a worker that has ended."""
+    for kind, ends in getattr(node, "workeroutput", {}).get("hostile", {}).items():
+        TALLY.ends.setdefault(kind, Counter()).update(ends)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

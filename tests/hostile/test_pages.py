@@ -199,7 +199,7 @@ FIXED = {
     "set",
 }
 """Words by which rows are matched: changed alike, not replaced."""
-CHOICES = {"kind", "verdict", "role", "block", "interval_method", "p_value_method", "tokens", "accuracy"}
+CHOICES = {"kind", "verdict", "role", "block", "interval_method", "p_value_method", "tokens", "accuracy", "saved_at"}
 """Words of a closed list, which nobody else writes."""
 
 

@@ -50,12 +50,11 @@ CHANGES = [
     param("attempts: 2, sampling", "attempts: 1, sampling", STAGE),
     param("temperature: 0.8, top_p: 1, max_tokens: 64", "temperature: 0.7, top_p: 1, max_tokens: 64", STAGE),
     param("top_p: 1, max_tokens: 64}}", "top_p: 1, max_tokens: 63}}", STAGE),
-    param("  timeout_seconds: 5\n", "  timeout_seconds: 5\n  fallback: false\n", STAGE),
+    param("fallback: true", "fallback: false", STAGE),
     param('user: "{{ query }}"', 'user: "Now {{ query }}"', STAGE, "query"),
     param("seed: 17", "seed: 18", STAGE),
     param("dtype: bfloat16", "dtype: float16", STAGE),
     param("texts: [Think first.]", "texts: [Think twice.]", "persona"),
-    param("sequence_length: 4096", "sequence_length: 150\n  long_rows: drop", STAGE),
 ]
 NOTHING = [
     param("learning_rate: 1.0e-4", "learning_rate: 2.0e-4"),
