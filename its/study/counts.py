@@ -184,8 +184,10 @@ def _requests(
     for (own, benchmark, test), item in by_place.items():
         members = recipe.strategies[test].members
         asked = sum((own, benchmark, member) in by_place for member in members)
+        others = [name for name in recipe.design.test if name != test and (own, benchmark, name) in by_place]
+        shared_with = any(set(members) & set(recipe.strategies[name].members) for name in others)
         if not members or asked < len(members):
-            parts.append((benchmark, of(item.model, benchmark).n, bool(asked)))
+            parts.append((benchmark, of(item.model, benchmark).n, bool(asked) or shared_with))
     return _amount(parts, sizes)
 
 

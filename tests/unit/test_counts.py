@@ -139,6 +139,15 @@ def test_a_mix_asks_nothing_twice(recipe: Recipe, test: list[str], requests: Amo
     assert _counts(recipe).responses == Amount(600 * len(test))
 
 
+def test_two_mixes_share_what_both_draw_for_a_problem(recipe: Recipe) -> None:
+    recipe = _mixed(recipe, none=0.5, random=0.5)
+    recipe = _with(recipe, "strategies.other", {"mix": {"shares": {"random": 0.3, "similar": 0.7}}})
+    recipe = _with(recipe, "strategies.apart", {"mix": {"shares": {"unsimilar": 0.3, "similar": 0.7}}})
+    for test, at_most in ((["mixed", "other"], True), (["mixed", "apart"], False)):
+        found = _counts(_with(recipe, "design.test", test))
+        assert found.requests == Amount(1200, at_most=at_most)
+
+
 @pytest.mark.parametrize(
     ("train", "each"),
     [

@@ -268,6 +268,21 @@ def test_a_solution_is_written_for_members_too(declare: Callable[..., Any], edit
     assert declare(own + made, train="none, mine" if made else "none, written") == []
 
 
+def test_a_refused_word_is_not_taken_for_no_solution(declare: Callable[..., Any], edit: Edit) -> None:
+    """Whether solutions are regenerated is not known then."""
+    edit(("writer:\n", TEACHER))
+    ((line, _, hint),) = declare(
+        f"  mine:\n    fixed: {{texts: [Go on.]}}\n    solutions: regenerated\n{QUERY}", train="none, mine"
+    )
+    assert (line, hint) == ("solutions: regenerated", "did you mean `regenerate`?")
+
+
+def test_members_that_cannot_be_one_are_not_offered(declare: Callable[..., Any]) -> None:
+    ((_, message, hint),) = declare(f"{_union('none, random').replace('mine', 'both')}{_mix('nosuch: 0.5, none: 0.5')}")
+    assert "strategy `nosuch` is not declared" in message
+    assert hint == "declared: `none`, `similar`, `unsimilar`, `random`"
+
+
 def test_every_fault_is_named_at_once(declare: Callable[..., Any]) -> None:
     lines = (
         _mix("none: 0.5, rndom: 0.4", "    place: system\n    share: 0.5\n")
