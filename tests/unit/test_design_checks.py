@@ -454,6 +454,25 @@ def test_a_contrast_is_of_last_checkpoints_unless_a_side_names_others() -> None:
     assert _faults(ends, (CONTRASTS, _contrast(**early))) == []
 
 
+def test_the_same_comparison_on_one_benchmark_is_one_twice() -> None:
+    """A contrast that names no benchmarks is on all of them and on all pools."""
+
+    def faults(*benchmarks: list[str] | None) -> list[str]:
+        several = [
+            {"name": f"mine_{place}", **SIDES} | ({} if names is None else {"benchmarks": names})
+            for place, names in enumerate(benchmarks)
+        ]
+        return [fault.message for fault in _faults((POOL, {"all": ["easy", "hard"]}), (CONTRASTS, several))]
+
+    assert faults(["easy"], ["hard"], ["all"]) == []
+    assert faults(["easy", "hard"], ["dev", "hard"]) == [
+        "`measure.contrasts.1` compares on `hard` what `mine_0` compares"
+    ]
+    for several in ((["hard"], None), (["all"], None)):
+        assert faults(*several) == [f"`measure.contrasts.1` compares on `{several[0][0]}` what `mine_0` compares"]
+    assert faults(None, None) == ["`measure.contrasts.1` compares what `mine_0` compares"]
+
+
 def test_a_side_whose_cells_are_left_out() -> None:
     rules = (EXCEPT, [{"variant": "lora", "dataset": "more"}])
     (fault,) = _faults(rules, (CONTRASTS, _contrast({"variant": "lora", "dataset": "more"}, {"variant": "default"})))
