@@ -97,7 +97,8 @@ def laid_out(values: Mapping[str, Any]) -> Layout:
     for axis, key in AXES.items():
         items = design.get(key, ABSENT.get(key))
         sound = isinstance(items, list) and not any(item is REFUSED for item in items)
-        axes[axis] = dict.fromkeys(item for item in items if item != BASE) if sound else None
+        refused = BASE if axis in ("train", "test") else None  # no strategy is called so, other things may be
+        axes[axis] = dict.fromkeys(item for item in items if item != refused) if sound else None
     entries = {key: [given(entry) for entry in list_at(design, key)] for key in ("only", "except")}
     sound = all(entry is not None for several in entries.values() for entry in several)
     sound = sound and not any(design.get(key) is REFUSED for key in entries)

@@ -329,6 +329,20 @@ def test_base_is_no_strategy() -> None:
             assert str(fault.hint) == f"take it out of `{side}`" + ("" if evaluated else ", and set `base: true`")
 
 
+def test_a_set_or_model_may_be_called_base() -> None:
+    """It is reserved among strategies, where it is the untrained model."""
+    changes: list[tuple[Location, Any]] = [
+        (("models", "base"), BASE["models"]["small"]),
+        (("datasets", "base"), BASE["datasets"]["sums"]),
+        (("benchmarks", "last"), BASE["benchmarks"]["easy"]),
+    ]
+    changes += [(("design", "models"), ["base"]), (("design", "datasets"), ["sums", "base"])]
+    changes += [(("design", "benchmarks"), ["easy", "last"]), (POOL, {"all": ["easy", "last"]})]
+    changes += [(CONTRASTS, _contrast({"dataset": "sums"}, {"dataset": "base"}))]
+    changes += [(("vote", "ensembles"), {"mine": ["base-base/none", "base-base-none-1/none"]})]
+    assert _faults(*changes) == []
+
+
 def test_an_unknown_field_is_nothing_to_rename() -> None:
     (fault,) = _faults((CONTRASTS, _contrast({"size": "sums"}, {"dataset": "more"})))
     assert "unknown field `measure.contrasts.0.of.size`" in fault.message
