@@ -108,6 +108,7 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two strategies differ in nothing but their names, and nothing is drawn or written by these."""
     drawn = any(one.get(way) is not None for way in ("persona", *DERIVED)) or one.get("share") is not None
+    drawn = drawn or one.get("solutions") == "regenerate"
     return bool(one) and not drawn and len(list_at(table_at(one, "fixed"), "texts")) < 2 and dict(one) == dict(other)
 
 

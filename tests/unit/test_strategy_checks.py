@@ -230,6 +230,15 @@ def test_each_fault_has_its_line_and_remedy(declare: Callable[..., Any], edit: E
     assert hint in remedy
 
 
+def test_several_solutions_of_a_problem_in_a_union(declare: Callable[..., Any], edit: Edit) -> None:
+    """The rows differ: a solution is drawn by the name of its strategy, whatever else is the same."""
+    edit(("writer:\n", TEACHER))
+    twice = "".join(
+        f"  {name}:\n    fixed: {{texts: [Go on.]}}\n    solutions: regenerate\n{QUERY}" for name in ("once", "again")
+    )
+    assert declare(twice + _union("once, again"), train="none, mine") == []
+
+
 @pytest.mark.parametrize("field", OF_MEMBERS)
 @pytest.mark.parametrize("made", [_mix("none: 0.5, random: 0.5"), _union("none, random")])
 def test_what_combines_has_no_field_of_its_members(declare: Callable[..., Any], field: str, made: str) -> None:
