@@ -237,7 +237,8 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         remedy = remedy or (None if similar else _elsewhere(last, parent))
         return location, f"unknown field `{name}`", remedy or did_you_mean(similar, listing)
     if kind == "missing":
-        return location, f"missing field `{name}`", f"add `{last}:`; {listing}"
+        way = str(parent[2]) if parent[:1] == ("strategies",) and len(parent) == 3 else ""
+        return location, f"missing field `{name}`", STRATEGY_EXAMPLES.get(way, f"add `{last}:`; {listing}")
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
         near = "".join(c if c.isalnum() and c.isascii() else "_" for c in given[:MAX_NAME].lower())
         return (

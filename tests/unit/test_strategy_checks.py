@@ -230,6 +230,13 @@ def test_each_fault_has_its_line_and_remedy(declare: Callable[..., Any], edit: E
     assert hint in remedy
 
 
+@pytest.mark.parametrize("way", ["mix: {none: 0.5, random: 0.5}", "union: {none: 1}", "fixed: {text: [Go on.]}"])
+def test_a_way_without_its_field_has_an_example(declare: Callable[..., Any], way: str) -> None:
+    query = QUERY if way.startswith("fixed") else ""
+    hints = [hint for _, message, hint in declare(f"  mine:\n    {way}\n{query}") if "missing field" in message]
+    assert len(hints) == 1 and hints[0].startswith(f"for example `{way.partition(' ')[0]} {{")
+
+
 def test_several_solutions_of_a_problem_in_a_union(declare: Callable[..., Any], edit: Edit) -> None:
     """The rows differ: a solution is drawn by the name of its strategy, whatever else is the same."""
     edit(("writer:\n", TEACHER))
