@@ -11,6 +11,7 @@ them with the training environment if that is installed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from its.errors import did_you_mean, nearest
 from its.files import read_regular
 from its.recipe.safe_axolotl_settings import SHIPPED_PLUGINS
 from its.recipe.scalars import quoted
+from its.recipe.schema import TrainOverlay
 from its.recipe.values import Found, Location
 
 KEYS = Path(__file__).with_name("axolotl_keys.json")
@@ -64,6 +66,7 @@ NESTED = {
     ("accelerator_config", "gradient_accumulation_kwargs", "num_steps"): "gradient_accumulation_steps",
 }
 """Nested setting that the optimizer, DeepSpeed or Accelerate prefers to Axolotl's own -> the latter."""
+_FIELD = re.compile(r"`train\.(\w+)`")
 _MOST = 100
 """Settings of one table that are checked; there are 400 in all."""
 
@@ -93,12 +96,20 @@ def key_faults(settings: Mapping[str, Any], here: Location, same: Mapping[str, A
     for key in list(settings)[:_MOST]:
         word, where = str(key), (*here, str(key))
         if word in SET_ELSEWHERE and (same is None or word not in same or same[word] != settings[key]):
-            yield where, f"{quoted(word)} does not belong here: {SET_ELSEWHERE[word]}", "take it out"
+            yield where, f"{quoted(word)} does not belong here: {SET_ELSEWHERE[word]}", _instead(word, here)
         elif word in lists[""]:
             yield from _below(settings[key], lists[""][word], where, word)
         elif word not in added and not foreign:
             yield where, *_unknown(word, added | lists[""].keys())
     yield from _overriding(settings, here, same or {})
+
+
+def _instead(word: str, here: Location) -> str:
+    """The remedy for a setting that a field sets: in an overlay that field of the overlay, if it has it."""
+    found = _FIELD.match(SET_ELSEWHERE[word])
+    if found is None or len(here) != 4 or found.group(1) not in TrainOverlay.model_fields:
+        return "take it out"
+    return f"write {quoted('.'.join(map(str, (*here[:3], found.group(1)))))}"
 
 
 def plugin_faults(settings: Mapping[str, Any], plugins: Any, here: Location) -> Iterator[Found]:

@@ -139,6 +139,7 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
     """Every fault of the contrasts, as (location, message, hint)."""
     names: set[str] = set()
     before: dict[Any, str] = {}
+    every = [*(layout.axes["benchmark"] or ()), *table_at(table_at(values, "measure"), "pool")]
     for index, entry in enumerate(list_at(table_at(values, "measure"), "contrasts")):
         if not isinstance(entry, Mapping):
             continue
@@ -157,12 +158,27 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
         contrast = _contrast(entry, here, entries, layout.grid, layout.kept)
         faults = list(_sides(contrast, entries, layout.grid))
         yield from faults or _partners(contrast, values, layout.grid)
-        # Also with the sides exchanged: it is the same comparison.
-        key = (frozenset(contrast.sides.values()), contrast.benchmarks and frozenset(contrast.benchmarks))
-        other = before.setdefault(key, contrast.name)
-        if other != contrast.name and not faults:
-            wrong = f"`{dotted(here)}` compares what `{other}` compares"
-            yield here, wrong, "remove one: each comparison makes the correction of the others stricter"
+        if not faults:
+            yield from _repeated(contrast, contrast.benchmarks or every, before)
+
+
+def _repeated(contrast: _Contrast, measured: Sequence[str], before: dict[Any, str]) -> Iterator[Found]:
+    """A fault if an earlier contrast compares the same cells on one of the benchmarks or pools.
+
+    Args:
+        measured: all benchmarks and pools on which it is computed.
+        before: (sides, benchmark) -> the first contrast of it.
+    """
+    sides = frozenset(contrast.sides.values())  # exchanged, it is the same comparison
+    first = {name: before.setdefault((sides, name), contrast.name) for name in measured}
+    shared = [name for name, other in first.items() if other != contrast.name]
+    if not shared:
+        return
+    where = "" if len(shared) == len(measured) else f" on `{shared[0]}`"
+    where += f" and {len(shared) - 1} more" if where and len(shared) > 1 else ""
+    wrong = f"`{dotted(contrast.here)}` compares{where} what `{first[shared[0]]}` compares"
+    remedy = "name no benchmark in both" if where else "remove one"
+    yield contrast.here, wrong, f"{remedy}: each comparison makes the correction of the others stricter"
 
 
 def _with_checkpoints(sides: Sequence[Entry]) -> list[Entry]:

@@ -20,6 +20,7 @@ from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
+from its.recipe.schema import BASE
 from its.recipe.solution_checks import solution_faults, teacher_of
 from its.recipe.source_checks import source_faults
 from its.recipe.strategy_checks import strategy_faults
@@ -99,7 +100,11 @@ def _names(values: Mapping[str, Any]) -> Iterator[Found]:
     ):
         declared, before = table_at(values, registry), set()
         for index, name in enumerate(list_at(design, key)):
-            if values.get(registry) is not REFUSED:
+            if name == BASE and registry == "strategies":
+                also = ", and set `base: true`" if design.get("base") is False else ""
+                wrong = f"`design.{key}.{index}`: `{BASE}` is the untrained model, which `design.base` evaluates"
+                yield ("design", key, index), wrong, f"take it out of `{key}`{also}"
+            elif values.get(registry) is not REFUSED:
                 yield from undeclared(name, ("design", key, index), declared, word)
             if name in before and isinstance(name, str):
                 yield ("design", key, index), f"`design.{key}` names `{name}` twice", "remove one"
@@ -252,7 +257,7 @@ def _unseen(values: Mapping[str, Any]) -> Iterator[Found]:
             waiting += [((*where, index), item) for index, item in enumerate(value)]
         elif isinstance(value, Mapping):
             for key, item in value.items():
-                if key in UNSEEN_KEYS:
+                if key in UNSEEN_KEYS and item is not REFUSED:
                     wrong = "DVC's run cache does not see keys of that name, and would restore results of another value"
                     yield (*where, key), f"`{dotted((*where, key))}`: {wrong}", "choose another name"
                 if len(where) != 1 or where[0] not in ("datasets", "benchmarks"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,7 +51,7 @@ class Layout:
         base: whether base is evaluated; None if that is refused.
         only: entries of `design.only`, None if there are none.
         leave_out: entries of `design.except`.
-        sound: whether all entries are what the schema demands.
+        sound: whether no entry of either has a fault; else it is not known what they keep.
     """
 
     axes: Mapping[str, Mapping[Any, None] | None]
@@ -97,13 +97,25 @@ def laid_out(values: Mapping[str, Any]) -> Layout:
     for axis, key in AXES.items():
         items = design.get(key, ABSENT.get(key))
         sound = isinstance(items, list) and not any(item is REFUSED for item in items)
-        axes[axis] = dict.fromkeys(item for item in items if item != BASE) if sound else None
+        refused = BASE if axis in ("train", "test") else None  # no strategy is called so, other things may be
+        axes[axis] = dict.fromkeys(item for item in items if item != refused) if sound else None
     entries = {key: [given(entry) for entry in list_at(design, key)] for key in ("only", "except")}
     sound = all(entry is not None for several in entries.values() for entry in several)
     sound = sound and not any(design.get(key) is REFUSED for key in entries)
     found = {key: [entry for entry in several if entry is not None] for key, several in entries.items()}
     base = design.get("base")
-    return Layout(axes, base if isinstance(base, bool) else None, found["only"] or None, found["except"], sound)
+    layout = Layout(axes, base if isinstance(base, bool) else None, found["only"] or None, found["except"], sound)
+    return replace(layout, sound=sound and not _has_faulty_entry(values, layout))
+
+
+def _has_faulty_entry(values: Mapping[str, Any], layout: Layout) -> bool:
+    for key in ("only", "except"):
+        for entry in list_at(table_at(values, "design"), key):
+            if not isinstance(entry, Mapping) or entry.keys() - set(ORDER):
+                return True
+            if next(selection_faults(entry, ("design", key), values, layout), None) is not None:
+                return True
+    return False
 
 
 def given(entry: Any) -> Entry | None:

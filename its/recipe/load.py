@@ -24,7 +24,9 @@ from its.recipe.schema import (
     PlainFilter,
     Recipe,
 )
+from its.recipe.solution_checks import EXAMPLE as SOLUTIONS
 from its.recipe.strategy_checks import STRATEGY_EXAMPLES
+from its.recipe.trainings import OVERLAYS
 from its.recipe.values import REFUSED, Found, Location, dotted, seen, value_faults
 
 __all__ = ["Document", "load_recipe", "read_document", "validate"]
@@ -190,6 +192,35 @@ _ONE_OR_SEVERAL = {
 """Type of an error -> what is expected where a value is one or a list."""
 
 
+_NOT_OF_ONE = {
+    ("design", "seeds"): "for example `seeds: [1, 2]`",
+    ("measure", "contrasts"): "for example `- {name: size_15k_1k, of: {dataset: ot_15k}, against: {dataset: ot_1k}}`",
+    ("measure", "pool"): "a name and its benchmarks, for example `aime: [aime_2024, aime_2025]`",
+    ("vote", "ensembles"): "a name and its cells, for example `pair: [CHECKPOINT/STRATEGY, CHECKPOINT/STRATEGY]`",
+    ("vote", "strategies"): "a name and its test strategies, for example `both: [none, random]`",
+}
+"""Place -> what to write where the schema refuses it or an item of it; a list of the one value would be wrong too."""
+_EXAMPLES = {
+    **_NOT_OF_ONE,
+    ("design", "checkpoints"): "for example `checkpoints: [last, 1/3]`",
+    ("design", "variants"): "for example `variants: [default, NAME]`; the settings are in `train.variants`",
+    **dict.fromkeys((("train", key) for key in OVERLAYS), "a name and its settings, for example `NAME: {epochs: 5}`"),
+}
+
+
+def _example(location: Location) -> str | None:
+    """What to write where the schema refuses a table or list that a study varies, or an item of it."""
+    if location == ("writer", "solutions"):
+        return f"for example `{SOLUTIONS}`"
+    return _EXAMPLES.get(location[:2]) if len(location) in (2, 3) else None  # type: ignore[arg-type]
+
+
+def _elsewhere(field: str, parent: Location) -> str | None:
+    """The hint that names the one other section of the recipe that has a field."""
+    others = [name for name in Recipe.model_fields if (name,) != parent and field in section_fields((name,))]
+    return f"`{others[0]}` has `{field}`: put it there" if len(parent) == 1 and len(others) == 1 else None
+
+
 def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
     name = dotted(location)
     parent, last = location[:-1], str(location[-1]) if location else ""
@@ -200,10 +231,14 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         known = section_fields(parent)
         remedy = _UNKNOWN_AXES.get(last) if set(known) >= _AXES_OF_CELLS else None
         if parent[:1] == ("train",) and len(parent) == 3 and last in section_fields(("train",)):
-            remedy = f"`train.{last}` is the same for all trainings of a study"
-        return location, f"unknown field `{name}`", remedy or did_you_mean(nearest(last, known), listing)
+            within = f"`train.{last}` is beside it: overlays are not within overlays"
+            remedy = within if last in OVERLAYS else f"`train.{last}` is the same for all trainings of a study"
+        similar = nearest(last, known)
+        remedy = remedy or (None if similar else _elsewhere(last, parent))
+        return location, f"unknown field `{name}`", remedy or did_you_mean(similar, listing)
     if kind == "missing":
-        return location, f"missing field `{name}`", f"add `{last}:`; {listing}"
+        way = str(parent[2]) if parent[:1] == ("strategies",) and len(parent) == 3 else ""
+        return location, f"missing field `{name}`", STRATEGY_EXAMPLES.get(way, f"add `{last}:`; {listing}")
     if kind == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
         near = "".join(c if c.isalnum() and c.isascii() else "_" for c in given[:MAX_NAME].lower())
         return (
@@ -234,9 +269,9 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         hint = f"without quotes: `{given}`"
     elif kind in _ONE_OR_SEVERAL and item["loc"][-1] == ONE:
         wrong = _ONE_OR_SEVERAL[kind]
-    elif kind == "list_type" and isinstance(given, str) and len(given) <= MAX_NAME:
+    elif kind == "list_type" and isinstance(given, str) and len(given) <= MAX_NAME and location[:2] not in _NOT_OF_ONE:
         hint = f"a list of one is `{last}: [{given}]`"
-    elif kind == "list_type" and isinstance(given, Mapping) and section_fields((*location, 0)):
+    elif kind == "list_type" and isinstance(given, Mapping) and given.keys() & set(section_fields((*location, 0))):
         hint = "`- ` before its first key makes it a list of one"
     elif kind == "union_tag_not_found":
         wrong = "a filter is a word, or a mapping with `name: tokens`, `name: language` or `name: column`"
@@ -245,6 +280,7 @@ def _schema_fault(location: Location, item: dict[str, Any]) -> Found:
         wrong = PATTERN_MESSAGES.get(item["ctx"]["pattern"], wrong)
     if location[:1] == ("strategies",) and len(location) > 2 and (hint is None or last == "of"):
         hint = STRATEGY_EXAMPLES.get(str(location[2]), hint)
+    hint = hint or _example(location)
     return location, f"`{name}` is {seen(given)}: {wrong}", hint
 
 

@@ -45,13 +45,14 @@ def solution_faults(values: Mapping[str, Any], maps: Maps) -> Iterator[Found]:
     solutions = table_at(writer, "solutions")
     here: Location = ("writer", "solutions")
     regenerated = [name for name in strategies if table_at(strategies, name).get("solutions") == REGENERATE]
+    unknown = any(REFUSED in (item, table_at(strategies, name).get("solutions")) for name, item in strategies.items())
     if values.get("strategies") is not REFUSED:
         if writer.get("solutions") is None and values.get("writer") is not REFUSED:
             for name in regenerated:
                 where = ("strategies", name, "solutions")
                 message = f"`strategies.{name}` has its regenerated solutions, and no `writer.solutions` says by whom"
                 yield where, message, f"under `writer`: `{EXAMPLE}`"
-        elif solutions and not regenerated:
+        elif solutions and not regenerated and not unknown:
             message = "`writer.solutions` is declared, and no strategy has its regenerated solutions"
             yield here, message, "`solutions: regenerate` in a strategy, or remove it"
     yield from _teacher(values, solutions)

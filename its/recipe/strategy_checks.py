@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from its.recipe.names import undeclared
+from its.recipe.names import known_names, undeclared
 from its.recipe.schema import BASE, COMBINED, DEFAULT_VARIANT, DERIVED, LAST
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 
@@ -92,7 +92,14 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
         if member == name:
             yield place, f"`{dotted(place)}`: `{name}` is a member of itself", "name other strategies"
             continue
-        yield from undeclared(member, place, strategies, "strategy")
+        if member not in strategies:
+            known = [
+                other
+                for other in strategies
+                if other != name and all(table_at(strategies, other).get(kind) is None for kind in COMBINED)
+            ]
+            message = f"`{dotted(place)}`: strategy `{member}` is not declared"
+            yield place, message, known_names(member, known, "declared")
         nested = next((kind for kind in COMBINED if declared.get(kind) is not None), None)
         if nested is not None:
             yield place, f"`{dotted(place)}`: `{member}` is itself a {nested}", f"name the members of `{member}`"
@@ -101,6 +108,7 @@ def _combined(name: str, way: str, strategy: Mapping[str, Any], strategies: Mapp
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two strategies differ in nothing but their names, and nothing is drawn or written by these."""
     drawn = any(one.get(way) is not None for way in ("persona", *DERIVED)) or one.get("share") is not None
+    drawn = drawn or one.get("solutions") == "regenerate"
     return bool(one) and not drawn and len(list_at(table_at(one, "fixed"), "texts")) < 2 and dict(one) == dict(other)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
@@ -15,6 +16,8 @@ from its.recipe.values import Found, Location, dotted, table_at
 
 NAMED = ("model", "dataset", "train", "seed")
 """Axes of the name of a checkpoint, in its order; a variant and an earlier checkpoint may follow."""
+WITH_SLASH = re.compile(r"(?P<name>[^/]+-[^/]+)-(?P<part>[0-9]+)/(?P<whole>[0-9]+)(?=/)")
+"""An earlier checkpoint as `design.checkpoints` writes it, in the name of a checkpoint."""
 Parts = tuple[str, str | None, str]
 """Checkpoint, benchmark (None: every one), test strategy."""
 
@@ -77,9 +80,15 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], 
         if not isinstance(member, str):  # the schema refuses it
             sound = False
             continue
+        if share := WITH_SLASH.match(member):
+            name = f"{share['name']}-{share['part']}of{share['whole']}"
+            wrong = f"`{dotted((*here, index))}`: `{share.group()}` is not the name of a checkpoint"
+            yield (*here, index), wrong, f"write `{name}`"
+            sound = False
+            continue
         checkpoint, *only, test = member.split("/")
         parts = checkpoint, only[0] if only else None, test
-        found = list(_unknown(parts, (*here, index), layout))
+        found = list(_unknown(parts, (*here, index), values, layout))
         if member in before:
             found.append(((*here, index), f"`vote.ensembles.{here[2]}` names `{member}` twice", "remove one"))
         yield from found
@@ -101,7 +110,7 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], 
             yield from _counts(voting, measured, here, values)
 
 
-def _unknown(parts: Parts, here: Location, layout: Layout) -> Iterator[Found]:
+def _unknown(parts: Parts, here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     """A fault for each part of a member that is not in the design, or for cells that it leaves out."""
     checkpoint, benchmark, test = parts
     place = f"vote.ensembles.{here[2]}.{here[3]}"
@@ -124,7 +133,11 @@ def _unknown(parts: Parts, here: Location, layout: Layout) -> Iterator[Found]:
         for axis, name in wanted.items():
             found += not_in_design(name, axis, here, layout)
     if benchmark is not None:
-        found += not_in_design(benchmark, "benchmark", here, layout)
+        off = list(not_in_design(benchmark, "benchmark", here, layout))
+        if benchmark in table_at(table_at(values, "measure"), "pool"):
+            pooled = "it is a pool: `CHECKPOINT/STRATEGY` votes on every benchmark and pool"
+            off = [(location, message, pooled) for location, message, _ in off]
+        found += off
     found += not_in_design(test, "test", here, layout)
     yield from found
     if not found and wanted is not None:

@@ -177,15 +177,25 @@ def _responses(recipe: Recipe, cells: Sequence[Cell], sizes: Mapping[str, Size])
 def _requests(
     recipe: Recipe, cells: Sequence[Cell], identity: Mapping[Checkpoint, Any], sizes: Mapping[str, Size]
 ) -> Amount:
-    """Those of each cell once; of equal checkpoints those of one. A server names its models, so there all are apart."""
-    shared = recipe.engine.kind != "openai"
-    by_place = {(identity[item] if shared else item, benchmark, test): item for item, benchmark, test in cells}
-    of, parts = recipe.generation.of, []
-    for (own, benchmark, test), item in by_place.items():
+    """Those of each cell once; of equal checkpoints that are sampled alike those of the one with the largest n.
+
+    A server names its models, so there all are apart.
+    """
+    shared, parts = recipe.engine.kind != "openai", []
+    sampled = {pair: recipe.generation.of(*pair) for pair in {(item.model, benchmark) for item, benchmark, _ in cells}}
+    settings = {pair: sampling.model_dump_json(exclude={"n"}) for pair, sampling in sampled.items()}
+    by_place: dict[tuple[Any, str, str], int] = {}
+    for item, benchmark, test in cells:
+        pair = (item.model, benchmark)
+        place = ((identity[item], settings[pair]) if shared else item, benchmark, test)
+        by_place[place] = max(by_place.get(place, 0), sampled[pair].n)
+    for (own, benchmark, test), n in by_place.items():
         members = recipe.strategies[test].members
         asked = sum((own, benchmark, member) in by_place for member in members)
+        others = [name for name in recipe.design.test if name != test and (own, benchmark, name) in by_place]
+        shared_with = any(set(members) & set(recipe.strategies[name].members) for name in others)
         if not members or asked < len(members):
-            parts.append((benchmark, of(item.model, benchmark).n, bool(asked)))
+            parts.append((benchmark, n, bool(asked) or shared_with))
     return _amount(parts, sizes)
 
 

@@ -121,6 +121,23 @@ def test_two_names_of_one_model_are_one(recipe: Recipe) -> None:
     assert _counts(served).requests == Amount(2400)  # a server answers by name
 
 
+@pytest.mark.parametrize("larger", ["smollm2_135m", "again"])
+def test_equal_checkpoints_of_unlike_n_share_the_requests_of_the_smaller(recipe: Recipe, larger: str) -> None:
+    twice = _with(recipe, "models.again", recipe.models["smollm2_135m"].model_dump(exclude_none=True))
+    twice = _with(twice, "design.models", ["smollm2_135m", "again"])
+    twice = _with(_with(twice, "generation.temperature", 0.5), "generation.models", {larger: {"n": 4}})
+    found = _counts(twice)
+    assert (found.responses, found.requests) == (Amount(1200 * 5), Amount(1200 * 4))
+
+
+def test_equal_checkpoints_that_are_sampled_differently_share_no_request(recipe: Recipe) -> None:
+    twice = _with(recipe, "models.again", recipe.models["smollm2_135m"].model_dump(exclude_none=True))
+    twice = _with(twice, "design.models", ["smollm2_135m", "again"])
+    found = _counts(_with(twice, "generation.models", {"again": {"temperature": 0.5}}))
+    assert found.trainings == 2
+    assert found.responses == found.requests == Amount(2400)
+
+
 def _mixed(recipe: Recipe, **shares: float) -> Recipe:
     return _with(recipe, "strategies.mixed", {"mix": {"shares": shares}})
 
@@ -137,6 +154,15 @@ def test_a_mix_asks_nothing_twice(recipe: Recipe, test: list[str], requests: Amo
     recipe = _with(_mixed(recipe, none=0.5, random=0.5), "design.test", test)
     assert _counts(recipe).requests == requests
     assert _counts(recipe).responses == Amount(600 * len(test))
+
+
+def test_two_mixes_share_what_both_draw_for_a_problem(recipe: Recipe) -> None:
+    recipe = _mixed(recipe, none=0.5, random=0.5)
+    recipe = _with(recipe, "strategies.other", {"mix": {"shares": {"random": 0.3, "similar": 0.7}}})
+    recipe = _with(recipe, "strategies.apart", {"mix": {"shares": {"unsimilar": 0.3, "similar": 0.7}}})
+    for test, at_most in ((["mixed", "other"], True), (["mixed", "apart"], False)):
+        found = _counts(_with(recipe, "design.test", test))
+        assert found.requests == Amount(1200, at_most=at_most)
 
 
 @pytest.mark.parametrize(

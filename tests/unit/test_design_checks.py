@@ -248,7 +248,9 @@ def test_one_word_is_both_a_strategy_and_an_axis() -> None:
 
 SHAPES: list[tuple[Location, Any, str, str]] = [
     (ONLY, {"dataset": "sums"}, "input should be a valid list", "makes it a list of one"),
-    (CONTRASTS, {"mine": SIDES}, "input should be a valid list", "makes it a list of one"),
+    (CONTRASTS, {"name": "mine", **SIDES}, "input should be a valid list", "makes it a list of one"),
+    (CONTRASTS, {"mine": SIDES}, "input should be a valid list", "`- {name: size_15k_1k, of: "),
+    (CONTRASTS, ["sums"], "input should be a mapping", "`- {name: size_15k_1k, of: "),
     (ONLY, ["sums"], "input should be a mapping", "`{dataset: NAME, seed: [1, 2]}`"),
     (ONLY, [["sums"]], "input should be a mapping", "`{dataset: NAME, seed: [1, 2]}`"),
     (CONTRASTS, _contrast("sums", {"dataset": "more"}), "input should be a mapping", "`{dataset: NAME,"),
@@ -271,15 +273,22 @@ SHAPES: list[tuple[Location, Any, str, str]] = [
         for text in ("last ", "", "Last", "\uff11/\uff13")
     ),
     (CHECKPOINTS, "last", "input should be a valid list", "`checkpoints: [last]`"),
-    (CHECKPOINTS, ["last", 0.5], "input should be a valid string", ""),
+    (CHECKPOINTS, ["last", 0.5], "input should be a valid string", "`checkpoints: [last, 1/3]`"),
+    (CHECKPOINTS, ["last", "50%"], "`last` is expected, or a share", "`checkpoints: [last, 1/3]`"),
+    (VARIANTS, {"lora": LORA}, "input should be a valid list", "`variants: [default, NAME]`"),
+    (("design", "seeds"), "1-2", "input should be a valid list", "`seeds: [1, 2]`"),
     (("train", "variants"), {"lora": {"sequence_length": 64}}, "unknown field", "the same for all trainings"),
-    (("train", "variants"), {"lora": {"variants": {}}}, "unknown field", "the same for all trainings"),
+    (("train", "variants"), {"lora": {"variants": {}}}, "unknown field", "`train.variants` is beside it"),
+    (("train", "models"), {"small": {"datasets": {}}}, "unknown field", "`train.datasets` is beside it"),
     (("train", "variants"), {"lora": {"epoch": 2}}, "unknown field", "did you mean `epochs`?"),
-    (("train", "variants"), {"lora": None}, "is `null`: input should be a mapping", ""),
-    (("train", "models"), [], "is a list: input should be a mapping", ""),
-    (POOL, {"all": "easy"}, "input should be a valid list", "`all: [easy]`"),
-    (POOL, {"all": ["easy"]}, "at least 2 items", ""),
-    (POOL, [["easy", "hard"]], "is a list: input should be a mapping", ""),
+    (("train", "variants"), {"lora": None}, "is `null`: input should be a mapping", "`NAME: {epochs: 5}`"),
+    (("train", "models"), [], "is a list: input should be a mapping", "`NAME: {epochs: 5}`"),
+    (POOL, {"all": "easy"}, "input should be a valid list", "`aime: [aime_2024, aime_2025]`"),
+    (POOL, {"all": ["easy"]}, "at least 2 items", "`aime: [aime_2024, aime_2025]`"),
+    (POOL, [["easy", "hard"]], "is a list: input should be a mapping", "`aime: [aime_2024, aime_2025]`"),
+    (("design", "pool"), {"all": ["easy", "hard"]}, "unknown field `design.pool`", "`measure` has `pool`"),
+    (("design", "contrasts"), [], "unknown field `design.contrasts`", "`measure` has `contrasts`"),
+    (("measure", "strategies"), {}, "unknown field `measure.strategies`", "`vote` has `strategies`"),
     (
         CONTRASTS,
         [{"of": {"seed": 1}, "against": {"seed": 2}}],
@@ -287,8 +296,9 @@ SHAPES: list[tuple[Location, Any, str, str]] = [
         "add `name:`",
     ),
     (CONTRASTS, [{"name": "XX - NN", **SIDES}], "`XX - NN` is not a name", ""),
-    (("vote", "strategies"), ["none", "random"], "is a list: input should be a mapping", ""),
-    (("vote", "strategies"), {"v": "none"}, "input should be a valid list", "`v: [none]`"),
+    (("vote", "strategies"), ["none", "random"], "is a list: input should be a mapping", "`both: [none, random]`"),
+    (("vote", "strategies"), {"v": "none"}, "input should be a valid list", "`both: [none, random]`"),
+    (("writer", "solutions"), "small", "is `small`: input should be a mapping", "`solutions: {sampling: "),
 ]
 
 
@@ -296,6 +306,63 @@ SHAPES: list[tuple[Location, Any, str, str]] = [
 def test_a_wrong_shape(path: Location, value: Any, message: str, hint: str) -> None:
     faults = _faults((path, value))
     assert [message in fault.message and hint in str(fault.hint) for fault in faults] == [True], faults
+
+
+def test_an_entry_with_a_fault_leaves_nothing_out() -> None:
+    """What it keeps is not known, so nothing is said about the cells that are left."""
+    uses = [(CONTRASTS, _contrast(**SIDES)), (POOL, {"all": ["easy", "hard"]})]
+    uses += [(("vote", "strategies"), {"v": ["none", "random"]})]
+    uses += [(("vote", "ensembles"), {"e": ["small-sums-none-1/none", "small-sums-none-1/random"]})]
+    for entry, place in (({"dataset": "smus"}, "dataset"), ({"tset": "none"}, "tset"), ({"train": []}, "train")):
+        for key in (ONLY, EXCEPT):
+            (fault,) = _faults((key, [entry]), *uses)
+            assert f"`{'.'.join(key)}.0.{place}`" in fault.message
+    (fault,) = _faults((ONLY, [{"train": "base"}]), (("design", "base"), False), *uses)
+    assert "since `design.base` is false" in fault.message
+
+
+def test_base_is_no_strategy() -> None:
+    for side in ("train", "test"):
+        for evaluated in (True, False):
+            (fault,) = _faults((("design", side), ["none", "base"]), (("design", "base"), evaluated))
+            assert f"`design.{side}.1`: `base` is the untrained model" in fault.message
+            assert str(fault.hint) == f"take it out of `{side}`" + ("" if evaluated else ", and set `base: true`")
+
+
+def test_a_set_or_model_may_be_called_base() -> None:
+    """It is reserved among strategies, where it is the untrained model."""
+    changes: list[tuple[Location, Any]] = [
+        (("models", "base"), BASE["models"]["small"]),
+        (("datasets", "base"), BASE["datasets"]["sums"]),
+        (("benchmarks", "last"), BASE["benchmarks"]["easy"]),
+    ]
+    changes += [(("design", "models"), ["base"]), (("design", "datasets"), ["sums", "base"])]
+    changes += [(("design", "benchmarks"), ["easy", "last"]), (POOL, {"all": ["easy", "last"]})]
+    changes += [(CONTRASTS, _contrast({"dataset": "sums"}, {"dataset": "base"}))]
+    changes += [(("vote", "ensembles"), {"mine": ["base-base/none", "base-base-none-1/none"]})]
+    assert _faults(*changes) == []
+
+
+def test_an_unknown_field_is_nothing_to_rename() -> None:
+    (fault,) = _faults((CONTRASTS, _contrast({"size": "sums"}, {"dataset": "more"})))
+    assert "unknown field `measure.contrasts.0.of.size`" in fault.message
+    (fault,) = _faults((("vote", "strategies"), {"size": ["none", "random"]}))
+    assert "DVC's run cache does not see keys of that name" in fault.message
+
+
+def test_a_pool_in_a_vote() -> None:
+    members = ["small-sums-none-1/all/none", "small-base/all/none"]
+    faults = _faults((POOL, {"all": ["easy", "hard"]}), (("vote", "ensembles"), {"mine": members}))
+    assert [str(fault.hint) for fault in faults] == [
+        "it is a pool: `CHECKPOINT/STRATEGY` votes on every benchmark and pool"
+    ] * 2
+    members = ["small-sums-none-1/none", "small-base/none"]
+    assert _faults((POOL, {"all": ["easy", "hard"]}), (("vote", "ensembles"), {"mine": members})) == []
+
+
+def test_a_share_with_a_slash_in_the_name_of_a_checkpoint() -> None:
+    faults = _faults((("vote", "ensembles"), {"mine": ["small-sums-none-1-lora-1/3/none", "small-base/none"]}))
+    assert [fault.hint for fault in faults] == ["write `small-sums-none-1-lora-1of3`"]
 
 
 def test_values_that_no_cell_is_left_for_are_named_one_by_one() -> None:
@@ -399,6 +466,25 @@ def test_a_contrast_is_of_last_checkpoints_unless_a_side_names_others() -> None:
     assert "`measure.contrasts.0.against` matches no cell of the design" in fault.message
     early = {side: {**own, "checkpoint": "1/3"} for side, own in SIDES.items()}
     assert _faults(ends, (CONTRASTS, _contrast(**early))) == []
+
+
+def test_the_same_comparison_on_one_benchmark_is_one_twice() -> None:
+    """A contrast that names no benchmarks is on all of them and on all pools."""
+
+    def faults(*benchmarks: list[str] | None) -> list[str]:
+        several = [
+            {"name": f"mine_{place}", **SIDES} | ({} if names is None else {"benchmarks": names})
+            for place, names in enumerate(benchmarks)
+        ]
+        return [fault.message for fault in _faults((POOL, {"all": ["easy", "hard"]}), (CONTRASTS, several))]
+
+    assert faults(["easy"], ["hard"], ["all"]) == []
+    assert faults(["easy", "hard"], ["dev", "hard"]) == [
+        "`measure.contrasts.1` compares on `hard` what `mine_0` compares"
+    ]
+    for several in ((["hard"], None), (["all"], None)):
+        assert faults(*several) == [f"`measure.contrasts.1` compares on `{several[0][0]}` what `mine_0` compares"]
+    assert faults(None, None) == ["`measure.contrasts.1` compares what `mine_0` compares"]
 
 
 def test_a_side_whose_cells_are_left_out() -> None:

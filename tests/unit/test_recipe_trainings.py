@@ -124,6 +124,16 @@ def test_names_of_overlays_are_no_settings(project: Path, overlaid: Callable[...
     assert not [fault for fault in _faults(project) if "secret" in fault]
 
 
+def test_a_setting_of_a_field_is_that_field_of_the_overlay(project: Path, overlaid: Callable[..., None]) -> None:
+    overlaid("variants:", "  wide:", "    axolotl: {num_epochs: 3, sequence_len: 64, gradient_accumulation_steps: 2}")
+    _, faults = validate(read_document(project / "params.yaml"), project)
+    assert [fault.hint for fault in faults] == [
+        "write `train.variants.wide.epochs`",
+        "take it out",
+        "write `train.variants.wide.global_batch_size`",
+    ]
+
+
 def test_each_fault_is_named_once(project: Path, overlaid: Callable[..., None], edit: Edit) -> None:
     overlaid("variants: {a: {epochs: 2}, b: {epochs: 3}}", variants="[default, a, b]")
     edit(("  micro_batch_size: 8", "  micro_batch_size: 3"))

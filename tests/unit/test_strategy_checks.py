@@ -230,6 +230,22 @@ def test_each_fault_has_its_line_and_remedy(declare: Callable[..., Any], edit: E
     assert hint in remedy
 
 
+@pytest.mark.parametrize("way", ["mix: {none: 0.5, random: 0.5}", "union: {none: 1}", "fixed: {text: [Go on.]}"])
+def test_a_way_without_its_field_has_an_example(declare: Callable[..., Any], way: str) -> None:
+    query = QUERY if way.startswith("fixed") else ""
+    hints = [hint for _, message, hint in declare(f"  mine:\n    {way}\n{query}") if "missing field" in message]
+    assert len(hints) == 1 and hints[0].startswith(f"for example `{way.partition(' ')[0]} {{")
+
+
+def test_several_solutions_of_a_problem_in_a_union(declare: Callable[..., Any], edit: Edit) -> None:
+    """The rows differ: a solution is drawn by the name of its strategy, whatever else is the same."""
+    edit(("writer:\n", TEACHER))
+    twice = "".join(
+        f"  {name}:\n    fixed: {{texts: [Go on.]}}\n    solutions: regenerate\n{QUERY}" for name in ("once", "again")
+    )
+    assert declare(twice + _union("once, again"), train="none, mine") == []
+
+
 @pytest.mark.parametrize("field", OF_MEMBERS)
 @pytest.mark.parametrize("made", [_mix("none: 0.5, random: 0.5"), _union("none, random")])
 def test_what_combines_has_no_field_of_its_members(declare: Callable[..., Any], field: str, made: str) -> None:
@@ -266,6 +282,21 @@ def test_a_solution_is_written_for_members_too(declare: Callable[..., Any], edit
     own = f"  written:\n{PLAIN}    solutions: regenerate\n"
     edit(("writer:\n", TEACHER))
     assert declare(own + made, train="none, mine" if made else "none, written") == []
+
+
+def test_a_refused_word_is_not_taken_for_no_solution(declare: Callable[..., Any], edit: Edit) -> None:
+    """Whether solutions are regenerated is not known then."""
+    edit(("writer:\n", TEACHER))
+    ((line, _, hint),) = declare(
+        f"  mine:\n    fixed: {{texts: [Go on.]}}\n    solutions: regenerated\n{QUERY}", train="none, mine"
+    )
+    assert (line, hint) == ("solutions: regenerated", "did you mean `regenerate`?")
+
+
+def test_members_that_cannot_be_one_are_not_offered(declare: Callable[..., Any]) -> None:
+    ((_, message, hint),) = declare(f"{_union('none, random').replace('mine', 'both')}{_mix('nosuch: 0.5, none: 0.5')}")
+    assert "strategy `nosuch` is not declared" in message
+    assert hint == "declared: `none`, `similar`, `unsimilar`, `random`"
 
 
 def test_every_fault_is_named_at_once(declare: Callable[..., Any]) -> None:

@@ -171,7 +171,7 @@ class Recipe(Section):
     benchmarks: Annotated[dict[Name, Benchmark], Field(max_length=MANY)]
     """Problems to evaluate on, by name."""
     strategies: Annotated[dict[Name, Strategy], Field(max_length=MANY)]
-    """How problems get personas, by name; the name `base` is reserved for the untrained model."""
+    """How problems get personas, by name; `base`, `default` and `last` are reserved words."""
     design: Design
     """Which checkpoints, benchmarks and strategies make up the study."""
     prompt: Prompt

@@ -92,7 +92,7 @@ class Selection(Section):
     seed: Seeds | None = None
     """Training seeds. Absent: any."""
     checkpoint: Fractions | None = None
-    """Checkpoints of a training, as in `design.checkpoints`. Absent: any."""
+    """Checkpoints of a training, as in `design.checkpoints`. Absent: any; in a contrast, the last ones."""
     test: Names | None = None
     """Test strategies. Absent: any."""
 
@@ -131,8 +131,8 @@ class CellSelection(Selection):
 
 
 class Design(Section):
-    """Which cells exist: every checkpoint (model, dataset, train strategy, variant, seed) under every test strategy,
-    but for those that `only` and `except` leave out."""
+    """Which cells exist: every checkpoint (model, dataset, train strategy, variant, seed, share of the training) on
+    every benchmark under every test strategy, but for those that `only` and `except` leave out."""
 
     models: Annotated[list[Name], Field(min_length=1, max_length=MANY)]
     """Models to train, names under `models`."""
@@ -427,17 +427,17 @@ EnsembleMember = Annotated[str, Field(max_length=6 * MAX_NAME, pattern=MEMBER)]
 
 
 class VoteSection(Section):
-    """Which checkpoints vote together. Those of one model and dataset vote under each test strategy."""
+    """Which checkpoints vote together. The last of one model, dataset and variant vote under each test strategy."""
 
     members: Literal["trained", "all"]
-    """`trained`: all trained checkpoints of a model and dataset; `all`: its base too."""
+    """`trained`: the last checkpoints of a model, dataset and variant; `all`: base of the model too."""
     ensembles: Annotated[
         dict[Name, Annotated[list[EnsembleMember], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
     ] = Field(default_factory=dict)
     """Votes of named cells, by the name of the vote, also across models and datasets. A member is
-    `CHECKPOINT/STRATEGY`, which votes on every benchmark, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the strategy is the
-    test strategy and a checkpoint is `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` and `-1of3` behind
-    it for a variant and an earlier checkpoint. Default: none."""
+    `CHECKPOINT/STRATEGY`, which votes on every benchmark and pool, or `CHECKPOINT/BENCHMARK/STRATEGY`, where the
+    strategy is the test strategy and a checkpoint is `MODEL-base` or `MODEL-DATASET-STRATEGY-SEED`, with `-VARIANT` and
+    `-1of3` behind it for a variant and an earlier checkpoint. Default: none."""
     strategies: Annotated[
         dict[Name, Annotated[list[Name], Field(min_length=2, max_length=FEW)]], Field(max_length=MANY)
     ] = Field(default_factory=dict)
@@ -446,7 +446,7 @@ class VoteSection(Section):
 
 
 class ContrastSection(Section):
-    """Two groups of cells that are compared, paired by problem and by every axis that neither side names.
+    """Two groups of cells that are compared, paired by problem and by each axis on which they name no different values.
 
     A side that names no checkpoint is that of the last ones.
     """
