@@ -138,7 +138,8 @@ class _Contrast:
 def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
     """Every fault of the contrasts, as (location, message, hint)."""
     names: set[str] = set()
-    before: dict[Any, str] = {}
+    before: dict[frozenset[int], list[_Contrast]] = {}
+    everywhere = [*(layout.axes["benchmark"] or ()), *table_at(table_at(values, "measure"), "pool")]
     for index, entry in enumerate(list_at(table_at(values, "measure"), "contrasts")):
         if not isinstance(entry, Mapping):
             continue
@@ -158,11 +159,23 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
         faults = list(_sides(contrast, entries, layout.grid))
         yield from faults or _partners(contrast, values, layout.grid)
         # Also with the sides exchanged: it is the same comparison.
-        key = (frozenset(contrast.sides.values()), contrast.benchmarks and frozenset(contrast.benchmarks))
-        other = before.setdefault(key, contrast.name)
-        if other != contrast.name and not faults:
-            wrong = f"`{dotted(here)}` compares what `{other}` compares"
-            yield here, wrong, "remove one: each comparison makes the correction of the others stricter"
+        several = before.setdefault(frozenset(contrast.sides.values()), [])
+        yield from () if faults else _repeated(contrast, several, everywhere)
+        several.append(contrast)
+
+
+def _repeated(contrast: _Contrast, before: Sequence[_Contrast], everywhere: Sequence[Any]) -> Iterator[Found]:
+    """A fault of a contrast that compares on some benchmark what one of those before it compares."""
+    here = contrast.benchmarks or everywhere
+    for other in before:
+        there = other.benchmarks or everywhere
+        both = [name for name in here if name in there]
+        if both:
+            all_of_both = len(both) == len(here) == len(there)
+            where = "" if all_of_both else f" on {', '.join(f'`{name}`' for name in both)}"
+            wrong = f"`{dotted(contrast.here)}` compares what `{other.name}` compares{where}"
+            yield contrast.here, wrong, "remove one: each comparison makes the correction of the others stricter"
+            return
 
 
 def _with_checkpoints(sides: Sequence[Entry]) -> list[Entry]:

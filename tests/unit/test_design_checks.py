@@ -68,6 +68,7 @@ def test_the_base_is_valid() -> None:
 
 
 VALID: list[tuple[Location, Any]] = [
+    (CONTRASTS, [*_contrast(**SIDES, benchmarks=["easy"]), {"name": "other", **SIDES, "benchmarks": ["hard"]}]),
     (ONLY, [{"test": "none"}, {"train": "none"}]),
     (ONLY, [{"benchmark": "dev"}, {"train": "none"}, {"train": "base"}]),
     (ONLY, [{"seed": [1], "dataset": "sums"}, {"seed": 2, "dataset": ["more"]}]),
@@ -150,6 +151,14 @@ WRONG: list[tuple[Location, Any, Location, str, str]] = [
     (
         *(CONTRASTS, [*_contrast(**SIDES), {"name": "swapped", "of": SIDES["against"], "against": SIDES["of"]}], (1,)),
         *("compares what `mine` compares", "remove one"),
+    ),
+    (
+        *(CONTRASTS, [*_contrast(**SIDES), {"name": "there", **SIDES, "benchmarks": ["easy"]}], (1,)),
+        *("compares what `mine` compares on `easy`", "remove one"),
+    ),
+    (
+        *(CONTRASTS, [*_contrast(**SIDES, benchmarks=["easy"]), {"name": "all", **SIDES}], (1,)),
+        *("compares what `mine` compares on `easy`", "remove one"),
     ),
     # Votes.
     (("vote", "strategies"), {"v": ["none", "none"]}, ("v", 1), "names `none` twice", "remove one"),
