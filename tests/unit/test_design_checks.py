@@ -184,6 +184,32 @@ WRONG += [
 ]
 
 
+MIXES = {"half": {"none": 0.5, "random": 0.5}, "third": {"none": 0.4, "similar": 0.6}}
+
+
+@pytest.mark.parametrize(
+    ("key", "voting", "wrong"),
+    [
+        ("strategies", ["none", "half"], "lets `none` and the mix `half` vote: where a mix draws `none`, the same"),
+        ("strategies", ["half", "random"], "lets `random` and the mix `half` vote: where a mix draws `random`"),
+        ("strategies", ["half", "third"], "lets `half` and `third` vote: where a mix draws `none`, the same response"),
+        ("strategies", ["third", "random"], None),
+        ("ensembles", ["small-base/none", "small-base/half"], "lets `none` and the mix `half` vote"),
+        ("ensembles", ["small-base/easy/half", "small-base/easy/none"], "lets `none` and the mix `half` vote"),
+        ("ensembles", ["small-base/none", "small-sums-none-1/half"], None),
+    ],
+)
+def test_a_response_votes_once(key: str, voting: list[str], wrong: str | None) -> None:
+    mixes: list[tuple[Location, Any]] = [
+        (("strategies", name), {"mix": {"shares": shares}}) for name, shares in MIXES.items()
+    ]
+    found = _faults(*mixes, (("design", "test"), ["none", "random", *MIXES]), (("vote", key), {"mine": voting}))
+    assert [fault.message.startswith(f"`vote.{key}.mine` {wrong}") for fault in found] == (
+        [] if wrong is None else [True]
+    )
+    assert all(fault.hint == "leave one of them out" for fault in found)
+
+
 @pytest.mark.parametrize(("path", "value", "below", "message", "hint"), WRONG, ids=lambda part: str(part)[:60])
 def test_what_may_not(path: Location, value: Any, below: Location, message: str, hint: str) -> None:
     (fault,) = _faults((path, value))
