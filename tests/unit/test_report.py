@@ -184,7 +184,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         "ensemble@2, test none 28.0 % [22.2, 34.6] [25.0, 31.0] 200 12 0",
         "overlong 2 solves 1",
         "You are a botanist",
-        "a persona on both sides",
+        "a context on both sides",
         "train smollm2_135m-arithmetic-none-1 — — — — 2 min 30 s",
         "personas 600 450 150 12,345 1 min 1 s",
         "total recorded 600 450 150 12,345 3 min 31 s",
@@ -363,10 +363,10 @@ def test_every_block_is_explained_as_what_it_is(study: dict[str, Any]) -> None:
     words = Page(build_report(data(study))).words
     for row in (
         "sums base 27.0 % [21.2, 33.5] 1 the untrained model",
-        "sums NN 27.0 % [21.2, 33.5] 2 trained without a persona, tested without",
-        "sums NX 27.0 % [21.2, 33.5] 3 trained without a persona, tested with one",
-        "sums XN 27.0 % [21.2, 33.5] 4 trained with a persona, tested without",
-        "sums XX 27.0 % [21.2, 33.5] 5 a persona on both sides",
+        "sums NN 27.0 % [21.2, 33.5] 2 trained without a context, tested without",
+        "sums NX 27.0 % [21.2, 33.5] 3 trained without a context, tested with one",
+        "sums XN 27.0 % [21.2, 33.5] 4 trained with a context, tested without",
+        "sums XX 27.0 % [21.2, 33.5] 5 a context on both sides",
     ):
         assert row in words, row
 
