@@ -473,6 +473,24 @@ def test_latex_table_escapes_and_marks_no_maximum(study: dict[str, Any]) -> None
     assert all(format_table(ReportData()) for format_table in TABLES.values())
 
 
+def test_the_effect_of_training_is_under_the_same_test_strategies(study: dict[str, Any]) -> None:
+    """A table with a hole: the trained cells are more often under `none` than base is."""
+    study["cells"] = [row for row in study["cells"] if (row["train"], row["test"]) != ("none", "random")]
+    rates = {(row["train"], row["test"]): row["avg"] for row in study["cells"]}
+    gains = [rate - rates[None, test] for (train, test), rate in rates.items() if train is not None]
+    assert len(gains) == 3
+    said = headline_sentences(data(study))[0]
+    assert f": {100 * sum(gains) / 3:+.1f} points under the same test strategies; " in said
+    study["cells"] = [row for row in study["cells"] if (row["train"] is None) == (row["test"] == "random")]
+    said = headline_sentences(data(study))[0]
+    assert "base was not measured under a test strategy of theirs, so the effect of training is unknown" in said
+
+
+def test_the_seeds_of_a_table_are_in_order(study: dict[str, Any]) -> None:
+    study["cells"] += [cell("random", "none", seed=0)]
+    assert "mean over training seeds 0, 1 that a cell has" in text_table(data(study))
+
+
 def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> None:
     study["cells"].append(cell("none", "none", seed=2, avg=0.31, low=0.25, high=0.377))
     table = text_table(data(study))
