@@ -93,7 +93,7 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     That of a mix or union says how many rows each member has.
 
     Raises:
-        DataError: if params.yaml declares no such set or strategy.
+        DataError: if params.yaml declares no such set or strategy, or its design does not combine them.
         MissingError: if the output of a stage is missing.
     """
     recipe = study.recipe
@@ -101,6 +101,13 @@ def strategy_card(study: Study, name: str, strategy: str) -> dict[str, Any]:
     if strategy not in recipe.strategies:
         raise DataError(f"params.yaml declares no strategy `{strategy}`", f"declared: {', '.join(recipe.strategies)}")
     side = "train" if name in recipe.datasets else "test"
+    having = [item for of_set, item in study.pairs(side) if of_set == name]
+    if strategy not in having:
+        within = [
+            f"; `{strategy}` is a member of `{item}`" for item in having if strategy in recipe.strategies[item].members
+        ]
+        wrong = f"the design of params.yaml has no cell of `{name}` under {side} strategy `{strategy}`"
+        raise DataError(wrong, f"the {side} strategies of `{name}`: {', '.join(having) or 'none'}{''.join(within)}")
     queries_path = study.queries_path(side, name, strategy)
     queries = {row.query_id: row for row in read_rows(queries_path, Query, key=lambda row: row.query_id)}
     members = recipe.strategies[strategy].members

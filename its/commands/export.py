@@ -45,8 +45,8 @@ def export_dataset(study: Study, name: str, strategy: str | None, side: Side | N
         {folder, split, rows, file, licence}; `licence` is None where the source does not state one.
 
     Raises:
-        DataError: if params.yaml declares no such set or strategy, `out` exists or is in a folder of git, DVC or ITS,
-            or a row of the train side has no solution.
+        DataError: if params.yaml declares no such set or strategy, its design does not combine them, `out` exists or is
+            in a folder of git, DVC or ITS, or a row of the train side has no solution.
         MissingError: if the output of a stage is missing.
         RunError: if the disk is full.
     """

@@ -164,6 +164,8 @@ class _Trace:
             "dataset": checkpoint.dataset,
             "train_strategy": checkpoint.train,
             "training_seed": checkpoint.seed,
+            "variant": checkpoint.variant,
+            "saved_at": checkpoint.saved_at,
         }
         if key is None:
             facts["missing"] = "the model is not available: `dvc pull`, or `dvc repro train`"

@@ -62,6 +62,8 @@ def _strategies(members: Sequence[str], here: Location, values: Mapping[str, Any
             found.append(((*here, index), f"`{dotted(here)}` names `{member}` twice", "remove one"))
         yield from found
         sound = sound and not found
+    if sound:
+        yield from _repeated([("", None, member) for member in members], here, values)
     grid, kept = layout.grid, layout.kept
     if sound and grid is not None and kept is not None:
         bits = -1
@@ -70,6 +72,22 @@ def _strategies(members: Sequence[str], here: Location, values: Mapping[str, Any
         if not bits:
             wrong = f"`{dotted(here)}`: `only` and `except` leave no checkpoint that is tested under all of them"
             yield here, wrong, "let strategies vote that have the same cells"
+
+
+def _repeated(voting: Sequence[Parts], here: Location, values: Mapping[str, Any]) -> Iterator[Found]:
+    """A fault for a mix that votes beside a strategy it draws: a mix has the responses of its members."""
+    declared = table_at(values, "strategies")
+    before: dict[tuple[str, str | None, str], str] = {}
+    for checkpoint, benchmark, test in voting:
+        drawn = list(table_at(table_at(table_at(declared, test), "mix"), "shares")) or [test]
+        for member in drawn:
+            other = before.setdefault((checkpoint, benchmark, member), test)
+            if other != test:
+                mix = test if member != test else other
+                both = f"`{other}` and `{test}`" if member not in (other, test) else f"`{member}` and the mix `{mix}`"
+                why = f"where a mix draws `{member}`, the same response would vote twice"
+                yield here, f"`{dotted(here)}` lets {both} vote: {why}", "leave one of them out"
+                return
 
 
 def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:
@@ -102,6 +120,7 @@ def _members(members: Sequence[Any], here: Location, values: Mapping[str, Any], 
             "name one in each, or in none: then the members vote on every benchmark",
         )
     elif sound:
+        yield from _repeated([parts for several in votes.values() for parts in several], here, values)
         for benchmark, voting in votes.items():
             if benchmark is not None and len(voting) < 2:
                 wrong = f"`vote.ensembles.{here[2]}` has one member on `{benchmark}`: `{voting[0][0]}`"

@@ -31,14 +31,14 @@ INTERVALS: dict[IntervalMethod, str] = {
 }
 BLOCKS: dict[Block, str] = {
     "base": "the untrained model",
-    "NN": "trained without a persona, tested without",
-    "NX": "trained without a persona, tested with one",
-    "XN": "trained with a persona, tested without",
-    "XX": "a persona on both sides: the co-design cells",
-    "NC": "trained without a persona, tested under a control",
-    "CN": "trained under a control, tested without a persona",
-    "XC": "trained with a persona, tested under a control",
-    "CX": "trained under a control, tested with a persona",
+    "NN": "trained without a context, tested without",
+    "NX": "trained without a context, tested with one",
+    "XN": "trained with a context, tested without",
+    "XX": "a context on both sides: the co-design cells",
+    "NC": "trained without a context, tested under a control",
+    "CN": "trained under a control, tested without a context",
+    "XC": "trained with a context, tested under a control",
+    "CX": "trained under a control, tested with a context",
     "CC": "a control on both sides",
 }
 MOST_TESTS = 20

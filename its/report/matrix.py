@@ -77,7 +77,7 @@ class Matrix:
 
     @property
     def seeds(self) -> list[int]:
-        return distinct(cell.seed for cell in self.cells if cell.train is not None)
+        return sorted({cell.seed for cell in self.cells if cell.seed is not None})
 
     @property
     def checkpoints(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from its.report.data import ReportData
-from its.report.grouping import distinct, grouped, listed, table_title
+from its.report.grouping import distinct, grouped, listed, mean, table_title
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
 from its.results import (
@@ -20,6 +20,9 @@ from its.results import (
 )
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
+
+ROUNDING = 1e-9
+"""Means that differ by less are equal but for the order in which they were added."""
 
 MOST_NAMED = 3
 """Cells that a sentence names."""
@@ -121,7 +124,14 @@ def _training(matrix: Matrix, study: ReportData) -> str:
     if not base:
         return f"{start}; base was not measured, so the effect of training is unknown."
     before = Entry(list(base.values()))
-    out = f"{start}, base {_average(before, len(base), 'test strategy')}: {points(entry.avg - before.avg)} points"
+    start += f", base {_average(before, len(base), 'test strategy')}"
+    gains = [cell.avg - base[cell.test].avg for cell in trained if cell.test in base]
+    if not gains:
+        return f"{start}; base was not measured under a test strategy of theirs, so the effect of training is unknown."
+    out = f"{start}: {points(mean(gains))} points"
+    # In a table with holes the two means are of other test strategies, and their difference is not the effect.
+    if abs(mean(gains) - (entry.avg - before.avg)) > ROUNDING:
+        out += " under the same test strategies"
     tests = [
         test
         for test in study.tests

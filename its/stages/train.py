@@ -33,7 +33,15 @@ from its.shown import shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.training.run import Trained, Training, copy_model, kept_config, replaced_folder, train_checkpoint
+from its.training.run import (
+    Trained,
+    Training,
+    copy_model,
+    kept_config,
+    replaced_folder,
+    train_checkpoint,
+    unsaved_checkpoints,
+)
 from its.training.steps import expected_steps
 from its.types import Query
 
@@ -64,7 +72,11 @@ class _Wanted:
 
 
 def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
-    """Run the trainings of one combination, or reuse those in the ITS home that were finished before."""
+    """Run the trainings of one combination, or reuse those in the ITS home that were finished before.
+
+    Raises:
+        FaultsError: before the first training, naming each that is finished without a checkpoint that is wanted of it.
+    """
     combination = Checkpoint(model, dataset, strategy, seed)
     wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
     trainings = _trainings(study, combination, seed, wanted) if wanted else {}
@@ -72,6 +84,10 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     for item in wanted:
         key = trainings[item.last.name].key
         fractions.setdefault(key, {}).update(dict.fromkeys(c.saved_at for c in item.checkpoints if c.saved_at != LAST))
+    # Before the first training: the next error may otherwise come hours later.
+    unsaved = [unsaved_checkpoints(study.home, key, [*names]) for key, names in fractions.items()]
+    if faults := [fault for fault in unsaved if fault is not None]:
+        raise FaultsError(faults)
     done: dict[str, Trained] = {}
     members: dict[str, list[_Wanted]] = {}
     for item in wanted:

@@ -24,7 +24,7 @@ from typing import Any
 from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
 from its.environments import Environment, environment_variables
-from its.errors import DataError, ItsError, RunError
+from its.errors import DataError, Fault, ItsError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
@@ -247,16 +247,29 @@ def _was_folded(value: Any) -> bool:
     return isinstance(value, str) and len(value) > 60 and " " in value
 
 
-def _finished(done: Path, fractions: Sequence[str], say: Say) -> dict[str, Any] | None:
-    """The record of a finished training; None if there is none, or it has no valid results of its check.
+def unsaved_checkpoints(home: Path, key: str, fractions: Sequence[str]) -> Fault | None:
+    """A fault if the training with this key is finished, and did not save a checkpoint at one of the fractions."""
+    done = home / "training" / key / "done.json"
+    found = _recorded(done)
+    return None if found is None else _unsaved(done, found[0], fractions)
 
-    A model whose weights differ from those that were checked is reported and removed, with the saved states that the
-    next run would resume from.
 
-    Raises:
-        DataError: if it is finished, and one of the fractions was not saved: to train it again may take hours, and
-            would replace a model that other results are of, so that is left to its owner.
-    """
+def _unsaved(done: Path, record: Mapping[str, Any], fractions: Sequence[str]) -> Fault | None:
+    lacking = [f"`{name}`" for name in fractions if name not in record.get("earlier", {})]
+    if not lacking:
+        return None
+    names = " and ".join(filter(None, [", ".join(lacking[:-1]), lacking[-1]]))
+    what = f"checkpoint at {names} was" if len(lacking) == 1 else f"checkpoints at {names} were"
+    return Fault(
+        "params.yaml",
+        f"`design.checkpoints`: this training is finished ({done.parent}), and its {what} not saved",
+        f"`rm -r {shlex.quote(str(done.parent))}`, then `dvc repro train` trains it again and saves "
+        f"{'it' if len(lacking) == 1 else 'them'}; or leave {names} out",
+    )
+
+
+def _recorded(done: Path) -> tuple[dict[str, Any], dict[str, dict[str, str]]] | None:
+    """The record of a finished training, and by folder the hashes of its weights; None without valid results."""
     if not done.is_file():
         return None
     try:
@@ -269,14 +282,25 @@ def _finished(done: Path, fractions: Sequence[str], say: Say) -> dict[str, Any] 
         return None
     if not all(wanted.values()) or not all(type(number) in (int, float) for number in numbers):
         return None
-    if lacking := [name for name in fractions if name not in earlier]:
-        names = " and ".join(f"`{name}`" for name in lacking)
-        raise DataError(
-            f"params.yaml: `design.checkpoints`: this training is finished ({done.parent}), and its checkpoint at "
-            f"{names} was not saved",
-            f"`rm -r {shlex.quote(str(done.parent))}`, then `dvc repro train` trains it again and saves it; or leave "
-            f"{names} out",
-        )
+    return record, wanted
+
+
+def _finished(done: Path, fractions: Sequence[str], say: Say) -> dict[str, Any] | None:
+    """The record of a finished training; None if there is none, or it has no valid results of its check.
+
+    A model whose weights differ from those that were checked is reported and removed, with the saved states that the
+    next run would resume from.
+
+    Raises:
+        DataError: if it is finished, and one of the fractions was not saved: to train it again may take hours, and
+            would replace a model that other results are of, so that is left to its owner.
+    """
+    found = _recorded(done)
+    if found is None:
+        return None
+    record, wanted = found
+    if fault := _unsaved(done, record, fractions):
+        raise DataError(f"{fault.where}: {fault.message}", fault.hint)
     for name in ["model", *(f"at/{_folder_name(name)}" for name in fractions)]:
         folder, hashes = done.parent / name, wanted[name]
         there = {path.name: path for path in folder.glob("*") if path.suffix == ".safetensors" and path.is_file()}

@@ -118,7 +118,7 @@ def test_a_card_without_a_store_says_so(its: Its, study: Study) -> None:
         (["show", "other"], 3, "params.yaml declares no dataset or benchmark `other`"),
         (["card", "other"], 3, "params.yaml declares no dataset or benchmark `other`"),
         (["card", "arithmetic", "--strategy", "odd"], 3, "params.yaml declares no strategy `odd`"),
-        (["card", "arithmetic", "--strategy", "similar"], 4, "similar.jsonl: no such file"),
+        (["card", "arithmetic", "--strategy", "similar"], 3, "no cell of `arithmetic` under train strategy `similar`"),
         (["lineage", "nothing"], 3, "no row of this study has the id `nothing`"),
         (["diff", "./data", "params.yaml"], 3, "`data` is not a file, `params.yaml` is one"),
         (["diff", "HEAD"], 4, "not in a DVC repository"),

@@ -68,6 +68,7 @@ def test_the_base_is_valid() -> None:
 
 
 VALID: list[tuple[Location, Any]] = [
+    (CONTRASTS, [*_contrast(**SIDES, benchmarks=["easy"]), {"name": "other", **SIDES, "benchmarks": ["hard"]}]),
     (ONLY, [{"test": "none"}, {"train": "none"}]),
     (ONLY, [{"benchmark": "dev"}, {"train": "none"}, {"train": "base"}]),
     (ONLY, [{"seed": [1], "dataset": "sums"}, {"seed": 2, "dataset": ["more"]}]),
@@ -151,6 +152,14 @@ WRONG: list[tuple[Location, Any, Location, str, str]] = [
         *(CONTRASTS, [*_contrast(**SIDES), {"name": "swapped", "of": SIDES["against"], "against": SIDES["of"]}], (1,)),
         *("compares what `mine` compares", "remove one"),
     ),
+    (
+        *(CONTRASTS, [*_contrast(**SIDES), {"name": "there", **SIDES, "benchmarks": ["easy"]}], (1,)),
+        *("compares what `mine` compares on `easy`", "remove one"),
+    ),
+    (
+        *(CONTRASTS, [*_contrast(**SIDES, benchmarks=["easy"]), {"name": "all", **SIDES}], (1,)),
+        *("compares what `mine` compares on `easy`", "remove one"),
+    ),
     # Votes.
     (("vote", "strategies"), {"v": ["none", "none"]}, ("v", 1), "names `none` twice", "remove one"),
     (("vote", "strategies"), {"v": ["none", "both"]}, ("v", 1), "`both` is a union", "the strategies that it unites"),
@@ -173,6 +182,32 @@ WRONG += [
         ("small-base-lora/none", "is not the name of a checkpoint", "did you mean `small-base`?"),
     )
 ]
+
+
+MIXES = {"half": {"none": 0.5, "random": 0.5}, "third": {"none": 0.4, "similar": 0.6}}
+
+
+@pytest.mark.parametrize(
+    ("key", "voting", "wrong"),
+    [
+        ("strategies", ["none", "half"], "lets `none` and the mix `half` vote: where a mix draws `none`, the same"),
+        ("strategies", ["half", "random"], "lets `random` and the mix `half` vote: where a mix draws `random`"),
+        ("strategies", ["half", "third"], "lets `half` and `third` vote: where a mix draws `none`, the same response"),
+        ("strategies", ["third", "random"], None),
+        ("ensembles", ["small-base/none", "small-base/half"], "lets `none` and the mix `half` vote"),
+        ("ensembles", ["small-base/easy/half", "small-base/easy/none"], "lets `none` and the mix `half` vote"),
+        ("ensembles", ["small-base/none", "small-sums-none-1/half"], None),
+    ],
+)
+def test_a_response_votes_once(key: str, voting: list[str], wrong: str | None) -> None:
+    mixes: list[tuple[Location, Any]] = [
+        (("strategies", name), {"mix": {"shares": shares}}) for name, shares in MIXES.items()
+    ]
+    found = _faults(*mixes, (("design", "test"), ["none", "random", *MIXES]), (("vote", key), {"mine": voting}))
+    assert [fault.message.startswith(f"`vote.{key}.mine` {wrong}") for fault in found] == (
+        [] if wrong is None else [True]
+    )
+    assert all(fault.hint == "leave one of them out" for fault in found)
 
 
 @pytest.mark.parametrize(("path", "value", "below", "message", "hint"), WRONG, ids=lambda part: str(part)[:60])

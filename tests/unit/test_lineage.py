@@ -118,6 +118,25 @@ def test_a_checkpoint_is_a_row_too(study: Study, keys: Keys) -> None:
     (step,) = _steps(study, TRAINED)
     assert step["facts"]["training_key"] == TRAINING_KEY
     assert len(step["facts"]["train_queries_sha256"]) == 64
+    assert (step["facts"]["variant"], step["facts"]["saved_at"]) == ("default", "last")
+
+
+def test_a_checkpoint_of_a_variant_names_it_and_when_it_was_saved(
+    project: Path, edit: Callable[..., None], study: Study, keys: Keys
+) -> None:
+    edit(
+        ("  base: true\n", "  base: true\n  variants: [default, fast]\n  checkpoints: [last, 1/2]\n"),
+        ("  sequence_length: #\n", "  sequence_length: 256\n  variants: {fast: {learning_rate: 1.0}}\n"),
+    )
+    study = load_study(project)
+    facts = {
+        name: _steps(study, name)[0]["facts"] for name in (f"{TRAINED}-1of2", f"{TRAINED}-fast", f"{TRAINED}-fast-1of2")
+    }
+    assert [(fact["variant"], fact["saved_at"]) for fact in facts.values()] == [
+        ("default", "1/2"),
+        ("fast", "last"),
+        ("fast", "1/2"),
+    ]
 
 
 def test_a_source_that_changed_or_is_missing_is_reported(study: Study, keys: Keys) -> None:

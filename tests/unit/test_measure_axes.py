@@ -287,7 +287,7 @@ def test_the_page_shows_what_was_varied(written: Written) -> None:
     for words in (
         "large trained on sums, variant slow",
         "seed 1 only",
-        "trained with a persona, tested under a control",
+        "trained with a context, tested under a control",
         "dataset more against dataset sums",
         "15 cells without a partner left out",
         "<li>hard: advised: no cell matches `of`</li>",

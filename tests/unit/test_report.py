@@ -184,7 +184,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
         "ensemble@2, test none 28.0 % [22.2, 34.6] [25.0, 31.0] 200 12 0",
         "overlong 2 solves 1",
         "You are a botanist",
-        "a persona on both sides",
+        "a context on both sides",
         "train smollm2_135m-arithmetic-none-1 — — — — 2 min 30 s",
         "personas 600 450 150 12,345 1 min 1 s",
         "total recorded 600 450 150 12,345 3 min 31 s",
@@ -363,10 +363,10 @@ def test_every_block_is_explained_as_what_it_is(study: dict[str, Any]) -> None:
     words = Page(build_report(data(study))).words
     for row in (
         "sums base 27.0 % [21.2, 33.5] 1 the untrained model",
-        "sums NN 27.0 % [21.2, 33.5] 2 trained without a persona, tested without",
-        "sums NX 27.0 % [21.2, 33.5] 3 trained without a persona, tested with one",
-        "sums XN 27.0 % [21.2, 33.5] 4 trained with a persona, tested without",
-        "sums XX 27.0 % [21.2, 33.5] 5 a persona on both sides",
+        "sums NN 27.0 % [21.2, 33.5] 2 trained without a context, tested without",
+        "sums NX 27.0 % [21.2, 33.5] 3 trained without a context, tested with one",
+        "sums XN 27.0 % [21.2, 33.5] 4 trained with a context, tested without",
+        "sums XX 27.0 % [21.2, 33.5] 5 a context on both sides",
     ):
         assert row in words, row
 
@@ -471,6 +471,24 @@ def test_latex_table_escapes_and_marks_no_maximum(study: dict[str, Any]) -> None
     assert "random & 25.5 & -- \\\\\n" in table
     assert "\\toprule" in table and "\\end{table}\n" in table and "textbf" not in table
     assert all(format_table(ReportData()) for format_table in TABLES.values())
+
+
+def test_the_effect_of_training_is_under_the_same_test_strategies(study: dict[str, Any]) -> None:
+    """A table with a hole: the trained cells are more often under `none` than base is."""
+    study["cells"] = [row for row in study["cells"] if (row["train"], row["test"]) != ("none", "random")]
+    rates = {(row["train"], row["test"]): row["avg"] for row in study["cells"]}
+    gains = [rate - rates[None, test] for (train, test), rate in rates.items() if train is not None]
+    assert len(gains) == 3
+    said = headline_sentences(data(study))[0]
+    assert f": {100 * sum(gains) / 3:+.1f} points under the same test strategies; " in said
+    study["cells"] = [row for row in study["cells"] if (row["train"] is None) == (row["test"] == "random")]
+    said = headline_sentences(data(study))[0]
+    assert "base was not measured under a test strategy of theirs, so the effect of training is unknown" in said
+
+
+def test_the_seeds_of_a_table_are_in_order(study: dict[str, Any]) -> None:
+    study["cells"] += [cell("random", "none", seed=0)]
+    assert "mean over training seeds 0, 1 that a cell has" in text_table(data(study))
 
 
 def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> None:

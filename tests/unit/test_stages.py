@@ -820,6 +820,24 @@ def test_trainings_that_query_did_not_write_are_named(study: Study, engines: Any
         run_stage("train", "smollm2_135m", "arithmetic", "none", "1")
 
 
+def test_finished_trainings_without_a_checkpoint_are_named_at_once(study: Study, engines: Any, edit: Edit) -> None:
+    study = _varied(edit)
+    words = ("train", "smollm2_135m", "arithmetic", "none", "1")
+    run_stage(*words)
+    edit(("  checkpoints: [last, 1/2]\n", "  checkpoints: [last, 1/4, 1/2, 3/4]\n"))
+    run_stage("query")
+    with pytest.raises(FaultsError) as caught:
+        run_stage(*words)
+    folders = sorted((study.home / "training").iterdir())
+    assert len(folders) == len(caught.value.faults) == 2
+    for folder in folders:
+        (fault,) = [fault for fault in caught.value.faults if str(folder) in fault.message]
+        assert fault.where == "params.yaml" and "its checkpoints at `1/4` and `3/4` were not saved" in fault.message
+        assert fault.hint is not None and f"`rm -r {folder}`" in fault.hint
+        shutil.rmtree(folder)
+    run_stage(*words)
+
+
 def test_a_checkpoint_without_its_own_step_is_named_before_any_training(study: Study, engines: Any, edit: Edit) -> None:
     """With every fault at once, and the trainings that have it."""
     edit(

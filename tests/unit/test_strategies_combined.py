@@ -330,6 +330,27 @@ def test_card_and_export_say_the_shares_as_realized(declare: Callable[..., Study
     assert "member" not in pyarrow.parquet.read_schema(tmp_path / "plain" / plain["file"]).names
 
 
+def test_a_set_has_no_card_or_export_under_a_strategy_that_its_cells_do_not_have(
+    declare: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = declare("none, both", "none, mixed")
+    for stage in ("persona", "query"):
+        run_stage(stage)
+    for name, strategy, side, hint in (
+        ("arithmetic", "similar", "train", "none, both; `similar` is a member of `both`"),
+        ("arithmetic", "mixed", "train", "none, both"),
+        ("arithmetic_test", "both", "test", "none, mixed"),
+        ("arithmetic_test", "beside", "test", "none, mixed; `beside` is a member of `mixed`"),
+    ):
+        wrong = f"has no cell of `{name}` under {side} strategy `{strategy}`"
+        with pytest.raises(DataError, match=wrong) as caught:
+            strategy_card(study, name, strategy)
+        assert caught.value.hint == f"the {side} strategies of `{name}`: {hint}"
+        with pytest.raises(DataError, match=wrong):
+            export_dataset(study, name, strategy, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_export_refuses_a_union_with_a_row_missing(declare: Callable[..., Study], tmp_path: Path) -> None:
     study = declare("both", "none")
     for stage in ("persona", "query"):
