@@ -177,7 +177,7 @@ def _repeated(contrast: _Contrast, measured: Sequence[str], before: dict[Any, st
     where = "" if len(shared) == len(measured) else f" on `{shared[0]}`"
     where += f" and {len(shared) - 1} more" if where and len(shared) > 1 else ""
     wrong = f"`{dotted(contrast.here)}` compares{where} what `{first[shared[0]]}` compares"
-    remedy = "name no benchmark in both" if where else "remove one"
+    remedy = "name different benchmarks, or remove one" if where else "remove one"
     yield contrast.here, wrong, f"{remedy}: each comparison makes the correction of the others stricter"
 
 

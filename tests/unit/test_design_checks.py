@@ -154,11 +154,11 @@ WRONG: list[tuple[Location, Any, Location, str, str]] = [
     ),
     (
         *(CONTRASTS, [*_contrast(**SIDES), {"name": "there", **SIDES, "benchmarks": ["easy"]}], (1,)),
-        *("compares what `mine` compares on `easy`", "remove one"),
+        *("compares what `mine` compares", "remove one"),
     ),
     (
         *(CONTRASTS, [*_contrast(**SIDES, benchmarks=["easy"]), {"name": "all", **SIDES}], (1,)),
-        *("compares what `mine` compares on `easy`", "remove one"),
+        *("compares on `easy` what `mine` compares", "name different benchmarks"),
     ),
     # Votes.
     (("vote", "strategies"), {"v": ["none", "none"]}, ("v", 1), "names `none` twice", "remove one"),
