@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,9 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
         if not isinstance(entry, Mapping):
             continue
         here: Location = ("measure", "contrasts", index)
-        found = list(_contrast_name(entry.get("name"), here, names))
+        name = entry.get("name")
+        found = list(_contrast_name(name, here, names))
+        names |= {name} if isinstance(name, str) else set()
         for side in SIDES:
             found += selection_faults(entry.get(side), (*here, side), values, layout)
         found += _benchmarks(entry, here, values, layout)
@@ -162,7 +164,7 @@ def contrast_faults(values: Mapping[str, Any], layout: Layout) -> Iterator[Found
             yield from _repeated(contrast, contrast.benchmarks or every, before)
 
 
-def _repeated(contrast: _Contrast, measured: Sequence[str], before: dict[Any, str]) -> Iterator[Found]:
+def _repeated(contrast: _Contrast, measured: Sequence[str], before: dict[Any, str]) -> list[Found]:
     """A fault if an earlier contrast compares the same cells on one of the benchmarks or pools.
 
     Args:
@@ -173,12 +175,12 @@ def _repeated(contrast: _Contrast, measured: Sequence[str], before: dict[Any, st
     first = {name: before.setdefault((sides, name), contrast.name) for name in measured}
     shared = [name for name, other in first.items() if other != contrast.name]
     if not shared:
-        return
+        return []
     where = "" if len(shared) == len(measured) else f" on `{shared[0]}`"
     where += f" and {len(shared) - 1} more" if where and len(shared) > 1 else ""
     wrong = f"`{dotted(contrast.here)}` compares{where} what `{first[shared[0]]}` compares"
     remedy = "name different benchmarks, or remove one" if where else "remove one"
-    yield contrast.here, wrong, f"{remedy}: each comparison makes the correction of the others stricter"
+    return [(contrast.here, wrong, f"{remedy}: each comparison makes the correction of the others stricter")]
 
 
 def _with_checkpoints(sides: Sequence[Entry]) -> list[Entry]:
@@ -197,7 +199,7 @@ def _contrast(entry: Mapping[str, Any], here: Location, sides: Sequence[Entry], 
     return _Contrast(str(entry.get("name")), here, bits, named, list_at(entry, "benchmarks") or None)
 
 
-def _contrast_name(name: Any, here: Location, names: set[str]) -> Iterator[Found]:
+def _contrast_name(name: Any, here: Location, names: Set[str]) -> Iterator[Found]:
     if not isinstance(name, str):
         return
     if name in (*RESERVED, *PLANNED) or BLOCK_NAME.fullmatch(name):
@@ -205,7 +207,6 @@ def _contrast_name(name: Any, here: Location, names: set[str]) -> Iterator[Found
         yield (*here, "name"), wrong, "name what differs, for example `size_15k_1k`"
     if name in names:
         yield (*here, "name"), f"`measure.contrasts` names two contrasts `{name}`", "another name for one of them"
-    names.add(name)
 
 
 def _benchmarks(entry: Mapping[str, Any], here: Location, values: Mapping[str, Any], layout: Layout) -> Iterator[Found]:

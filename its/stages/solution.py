@@ -6,10 +6,11 @@ them. Where there is none, only an empty account is written.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import tee
 from typing import Any
 
 from its.control_tokens import ControlTokens
@@ -317,28 +318,26 @@ def _ended(asking: _Asking, waiting: Mapping[str, _Job], attempt: int) -> Iterat
 
 def _correct(grader: Grader, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
     """The correct ones, with their answers; the attempts of all others get their verdicts."""
-    graded: deque[_Candidate] = deque()
-
-    def items() -> Iterator[Item]:
-        for candidate in candidates:
-            graded.append(candidate)
-            problem = candidate.job.problem
-            yield Item(
-                query_id=candidate.job.name,
-                sample_index=0,
-                text=candidate.text,
-                reference=problem.reference or "",
-                kind="math",
-                thinking=SOLUTION_MARKS,
-                question=problem.text,
-            )
-
-    for verdict in grader.grade(items()):
-        candidate = graded.popleft()
+    graded, asked = tee(candidates)
+    for candidate, verdict in zip(graded, grader.grade(map(_item, asked)), strict=True):
         if verdict.verdict == "correct":
             yield replace(candidate, answer=verdict.answer)
         else:
             candidate.job.verdicts.append(verdict.verdict)
+
+
+def _item(candidate: _Candidate) -> Item:
+    """A solution as the grader reads it, with the reference of its problem."""
+    problem = candidate.job.problem
+    return Item(
+        query_id=candidate.job.name,
+        sample_index=0,
+        text=candidate.text,
+        reference=problem.reference or "",
+        kind="math",
+        thinking=SOLUTION_MARKS,
+        question=problem.text,
+    )
 
 
 def _account(part: _Part) -> dict[str, Any]:

@@ -271,9 +271,9 @@ def test_a_row_is_traced_to_the_persona_of_its_member(declare: Callable[..., Stu
         "You are careful.",
         "params.yaml: strategies.beside.fixed.texts",
     )
-    with pytest.raises(DataError, match="no row of this study has the id") as caught:
+    with pytest.raises(DataError, match="matches 3 rows") as caught:
         lineage(study, f"arithmetic/{problem_id}/both")
-    assert f"arithmetic/{problem_id}/both+" in str(caught.value.hint)
+    assert f"`arithmetic/{problem_id}/both+similar`" in str(caught.value)
     run_stage("train", "smollm2_135m", "arithmetic", "both", "1")
     run_stage("generate")
     for test in study.problems("arithmetic_test"):
