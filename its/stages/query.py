@@ -21,7 +21,7 @@ from its.study.row_check import check_rows
 from its.study.solutions import TrainedSolutions
 from its.study.study import Study, join_query_id
 from its.training.steps import expected_steps, fraction_faults
-from its.types import Persona, Problem, Query
+from its.types import Problem, Query
 
 
 def run(study: Study) -> str:
@@ -169,15 +169,4 @@ class _Part(NamedTuple):
 def _part(study: Study, name: str, strategy_name: str) -> _Part:
     strategy = study.recipe.strategies[strategy_name]
     template = read_template(study.template_path(strategy.template))
-    return _Part(strategy, template, _texts(study, name, strategy_name))
-
-
-def _texts(study: Study, name: str, strategy_name: str) -> dict[str, list[str]]:
-    """The personas of each problem in order; [] if it has none."""
-    out: dict[str, list[str]] = {}
-    path = study.personas_path(name, strategy_name)
-    for row in read_rows(path, Persona, key=lambda row: (row.problem_id, row.index)):
-        texts = out.setdefault(row.problem_id, [])
-        if row.text:
-            texts.append(row.text)
-    return out
+    return _Part(strategy, template, study.persona_texts(name, strategy_name))

@@ -25,7 +25,7 @@ from its.progress import Progress, say
 from its.prompts.render import read_template
 from its.prompts.token_ids import batches
 from its.recipe.schema import SolutionWriter
-from its.rows import read_rows, write_json, write_rows
+from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.store import Store
 from its.strategies.query import query_messages
@@ -42,7 +42,7 @@ from its.study.serving import OURS, cost_rows, open_serving, request_sampling
 from its.study.solution_fit import NewSolution, SolutionFit
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.types import Persona, Problem, Solution, SolutionVerdict
+from its.types import Problem, Solution, SolutionVerdict
 
 SHOWN = 20
 """Problems without a usable reference that an error names."""
@@ -161,7 +161,7 @@ def _parts(study: Study, trained: Mapping[str, Sequence[str]]) -> list[_Part]:
     too_long = long_without_persona(study) if wanted else {}
     out = []
     for name, strategy, own in wanted:
-        personas = _personas(study, name, strategy)
+        personas = study.persona_texts(name, strategy)
         jobs = []
         for problem in own:
             if problem.problem_id not in personas:
@@ -192,17 +192,6 @@ def _reference_faults(study: Study, name: str, problems: Sequence[Problem]) -> l
         rest = f"and {len(faults) - SHOWN} more of {len(problems)} problems whose new solution cannot be graded"
         faults = [*faults[:SHOWN], Fault(str(path), rest, hint)]
     return faults
-
-
-def _personas(study: Study, name: str, strategy: str) -> dict[str, list[str]]:
-    """The personas of each problem in order; [] if it has none."""
-    out: dict[str, list[str]] = {}
-    path = study.personas_path(name, strategy)
-    for row in read_rows(path, Persona, key=lambda row: (row.problem_id, row.index)):
-        texts = out.setdefault(row.problem_id, [])
-        if row.text:
-            texts.append(row.text)
-    return out
 
 
 def _write(

@@ -203,6 +203,15 @@ class Study:
             out.setdefault(row.problem_id, []).append(row)
         return out
 
+    def persona_texts(self, name: str, strategy: str) -> dict[str, list[str]]:
+        """The texts of the personas of a set under a strategy, in order, by problem_id; [] for one without."""
+        out: dict[str, list[str]] = {}
+        for row in read_rows(self.personas_path(name, strategy), Persona, key=lambda row: (row.problem_id, row.index)):
+            texts = out.setdefault(row.problem_id, [])
+            if row.text:
+                texts.append(row.text)
+        return out
+
     def template_path(self, path: str) -> Path:
         """A template file of the recipe; `its.prompts.render.read_template` reads it."""
         return self.project / "recipes" / path

@@ -44,6 +44,12 @@ CELL = "smollm2_135m-arithmetic-random-1/arithmetic_test/none.jsonl"
 """The first that the report shows a response of."""
 
 
+NO_PERSONAS = """
+_kept = Study.persona_texts
+Study.persona_texts = lambda *args: dict.fromkeys(_kept(*args), [])
+"""
+
+
 def after(name: str, result: str) -> str:
     """Code at the end of a module, which gives a function of it another result; `out` is the former one."""
     call = f"out = _kept_{name}(*args, **kwargs)"
@@ -267,7 +273,7 @@ CHANGES = [
     code("study/study.py", after("join_query_id", "out + '/'"), "query"),
     code("study/votes.py", after("benchmark_votes", "out[1:]"), "measure"),
     code("study/row_check.py", after("_document", "out | {'more': 1}"), "query"),
-    code("stages/query.py", after("_texts", "dict.fromkeys(out, [])"), "query"),
+    code("study/study.py", NO_PERSONAS, "query"),
     code("training/config.py", after("axolotl_config", "out | {'learning_rate': 0.5}"), TRAINED),
     code("training/run.py", '\nKEPT = (*KEPT, ".log")\n', TRAINED),
     code("grading/extract.py", after("extract_answer", "None"), "grade"),
@@ -383,21 +389,26 @@ NOTHING = [
 ]
 
 
+def copy_project(target: Path) -> None:
+    """Copy the files of the project that git knows, or would know, without results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=graph.ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (graph.ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("results/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(graph.ROOT / name, target / name)
+
+
 class Ran:
     """A copy of the project in which every stage ran; `digests` are those of each stage's outs."""
 
     def __init__(self, folder: Path) -> None:
         self.project, self.home, self.kept = folder / "study", folder / "home", folder / "kept"
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=graph.ROOT,
-            capture_output=True,
-            check=True,
-        )
-        for name in listed.stdout.decode().split("\0"):
-            if name and (graph.ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("results/"):
-                (self.project / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(graph.ROOT / name, self.project / name)
+        copy_project(self.project)
         self.script = folder / "script.json"
         self.engines = FakeEngines(self.project, self.home, self.script, folder / "asked.jsonl")
         self._declare()

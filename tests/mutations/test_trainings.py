@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import graph
 import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
+from mutations.test_status import copy_project
 from running import run_stage, user_environment
 
 ARITHMETIC = {f"train@m-arithmetic-{strategy}-1" for strategy in ("none", "random")}
@@ -137,16 +137,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.project, self.home, self.kept = folder / "study", folder / "home", folder / "kept"
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=graph.ROOT,
-            capture_output=True,
-            check=True,
-        )
-        for name in listed.stdout.decode().split("\0"):
-            if name and (graph.ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("results/"):
-                (self.project / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(graph.ROOT / name, self.project / name)
+        copy_project(self.project)
         self.script = folder / "script.json"
         FakeEngines(self.project, self.home, self.script, folder / "asked.jsonl").tell()
         self.params = self.project / "params.yaml"
