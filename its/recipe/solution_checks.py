@@ -50,10 +50,10 @@ def solution_faults(values: Mapping[str, Any], maps: Maps) -> Iterator[Found]:
         if writer.get("solutions") is None and values.get("writer") is not REFUSED:
             for name in regenerated:
                 where = ("strategies", name, "solutions")
-                message = f"`strategies.{name}` has its regenerated solutions, and no `writer.solutions` says by whom"
+                message = f"`strategies.{name}` regenerates its solutions, and no `writer.solutions` says by whom"
                 yield where, message, f"under `writer`: `{EXAMPLE}`"
         elif solutions and not regenerated and not unknown:
-            message = "`writer.solutions` is declared, and no strategy has its regenerated solutions"
+            message = "`writer.solutions` is declared, and no strategy regenerates its solutions"
             yield here, message, "`solutions: regenerate` in a strategy, or remove it"
     yield from _teacher(values, solutions)
     attempts = solutions.get("attempts")

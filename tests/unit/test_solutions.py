@@ -223,13 +223,13 @@ def test_a_recipe_with_solutions_regenerated_is_sound(project: Path, edit: Edit)
         (
             [(WRITER, "writer:\n")],
             "solutions: regenerate",
-            "`strategies.fresh` has its regenerated solutions, and no `writer.solutions` says by whom",
+            "`strategies.fresh` regenerates its solutions, and no `writer.solutions` says by whom",
             "under `writer`",
         ),
         (
             [("    solutions: regenerate\n", ""), ("  train: [none, fresh]", "  train: [none]")],
             "solutions: {",
-            "`writer.solutions` is declared, and no strategy has its regenerated solutions",
+            "`writer.solutions` is declared, and no strategy regenerates its solutions",
             "or remove it",
         ),
         (
