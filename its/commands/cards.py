@@ -320,7 +320,7 @@ def _solutions(study: Study, name: str, strategies: Sequence[str]) -> list[dict[
     regenerated, writer = regenerating(study.recipe.strategies, strategies), study.recipe.writer
     if not regenerated or writer.solutions is None:
         return []
-    teacher = writer.solutions.model or writer.model
+    teacher = writer.teacher
     model = study.recipe.models[teacher]
     rows = read_json(study.project / "data" / "solutions" / "summary.json")["solutions"]
     return [

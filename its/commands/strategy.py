@@ -12,7 +12,7 @@ from its.errors import DataError, did_you_mean, nearest
 from its.prompts.render import read_template
 from its.recipe.schema import Recipe, Strategy
 from its.strategies.controls import noise_text, shuffled_owners, with_sources
-from its.strategies.members import members_of
+from its.strategies.members import expanded, members_of
 from its.strategies.persona import draw_domain, fixed_text, has_persona, persona_indices, persona_messages
 from its.strategies.query import query_messages
 from its.strategies.rules import persona_flags
@@ -72,7 +72,7 @@ def declaration(strategy: Strategy) -> dict[str, Any]:
 def show(study: Study, name: str) -> dict[str, Any]:
     """The declaration of a strategy, of the members of a mix or union too, and their templates by path."""
     strategy = declared(study.recipe, name)
-    several = {item: study.recipe.strategies[item] for item in strategy.members or [name]}
+    several = {item: study.recipe.strategies[item] for item in expanded(study.recipe.strategies, [name])}
     paths: dict[str, None] = {}
     for item in several.values():
         paths |= {} if item.persona is None else {item.persona.template: None}

@@ -14,7 +14,7 @@ from its.errors import DataError, Fault, FaultsError
 from its.prompts.render import read_template
 from its.recipe.schema import LAST, Strategy
 from its.rows import count_lines, read_rows, write_json, write_rows
-from its.strategies.members import members_of, row_name
+from its.strategies.members import expanded, members_of, row_name
 from its.strategies.query import query_messages
 from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
@@ -117,7 +117,7 @@ def _queries(
     combined = recipe.strategies[strategy_name]
     frames = {model: prompt.of(model) for model in recipe.design.models if model in prompt.models}
     frames = {model: frame for model, frame in frames.items() if frame != prompt.model_copy(update={"models": {}})}
-    parts = {item: _part(study, name, item) for item in combined.members or [strategy_name]}
+    parts = {item: _part(study, name, item) for item in expanded(recipe.strategies, [strategy_name])}
     rows = read_rows(study.problems_path(name), Problem, key=lambda row: row.problem_id)
     for line, problem in enumerate(rows, 1):
         for member in members_of(recipe.strategies, strategy_name, problem.problem_id, recipe.seed):

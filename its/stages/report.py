@@ -320,7 +320,7 @@ def _teacher(writer: Writer) -> dict[str, Any]:
     """Who regenerates solutions, and how."""
     assert writer.solutions is not None
     settings = writer.solutions.sampling.settings()
-    return {"teacher": writer.solutions.model or writer.model, "attempts": writer.solutions.attempts, **settings}
+    return {"teacher": writer.teacher, "attempts": writer.solutions.attempts, **settings}
 
 
 def _generation(generation: Generation) -> dict[str, Any]:

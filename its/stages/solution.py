@@ -118,7 +118,7 @@ def run(study: Study) -> str:
         {
             "solutions_version": SOLUTIONS_VERSION,
             "grader_version": GRADER_VERSION,
-            "teacher": _teacher(study) if parts else None,
+            "teacher": recipe.writer.teacher if parts else None,
             "attempts": writer.attempts if writer is not None and parts else None,
             "reasons": UNFIT,
             "solutions": accounts,
@@ -134,11 +134,6 @@ def run(study: Study) -> str:
         for item in accounts
     ]
     return f"data/solutions: {'; '.join(told)}"
-
-
-def _teacher(study: Study) -> str:
-    writer = study.recipe.writer
-    return (writer.solutions.model if writer.solutions is not None else None) or writer.model
 
 
 def _parts(study: Study, trained: Mapping[str, Sequence[str]]) -> list[_Part]:
@@ -198,7 +193,7 @@ def _write(
     study: Study, writer: SolutionWriter, parts: Sequence[_Part]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Have the solutions written and write their rows; the cost, and the accounts of data/solutions/summary.json."""
-    grading, teacher = study.recipe.grading, Checkpoint(_teacher(study))
+    grading, teacher = study.recipe.grading, Checkpoint(study.recipe.writer.teacher)
     jobs = [job for part in parts for job in part.jobs]
     with (
         Store(study.home / STORE_FILE) as store,

@@ -26,7 +26,12 @@ def members_of(strategies: Strategies, name: str, problem_id: str, seed: int) ->
     strategy = strategies[name]
     if strategy.mix is not None:
         return [drawn_member(strategy.mix, name, problem_id, seed)]
-    return strategy.members or [name]
+    return _own(strategies, name)
+
+
+def _own(strategies: Strategies, name: str) -> list[str]:
+    """The members of a mix or union; any other strategy is its only one."""
+    return strategies[name].members or [name]
 
 
 def drawn_member(mix: Mix, name: str, problem_id: str, seed: int) -> str:
@@ -51,7 +56,7 @@ def drawn_member(mix: Mix, name: str, problem_id: str, seed: int) -> str:
 
 def expanded(strategies: Strategies, names: Iterable[str]) -> list[str]:
     """The strategies with the members of mixes and unions in their place, each once, in order."""
-    return list(dict.fromkeys(member for name in names for member in strategies[name].members or [name]))
+    return list(dict.fromkeys(member for name in names for member in _own(strategies, name)))
 
 
 def problems_needed(
@@ -73,7 +78,7 @@ def problems_needed(
     for name in names:
         mix = strategies[name].mix
         if mix is None:
-            waiting += [(member, everything) for member in strategies[name].members or [name]]
+            waiting += [(member, everything) for member in _own(strategies, name)]
             continue
         drawn: dict[str, set[str]] = {member: set() for member in mix.shares}
         for problem_id in everything:
@@ -99,7 +104,7 @@ def letter(strategies: Strategies, name: str) -> Letter:
 
     A mix or union is C if one of its members is a control, else X if one has a context.
     """
-    several = [strategies[member] for member in strategies[name].members or [name]]
+    several = [strategies[member] for member in _own(strategies, name)]
     if any(strategy.is_control for strategy in several):
         return "C"
     return "X" if any(strategy.has_context for strategy in several) else "N"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from its.strategies.members import Strategies, members_of
+from its.strategies.members import Strategies, expanded, members_of
 from its.thinking import SOLUTION_MARKS, Marks, cut_thinking, written_thought
 from its.types import SolutionVerdict
 
@@ -25,8 +25,7 @@ UNFIT = {
 
 def regenerating(strategies: Strategies, names: Iterable[str]) -> list[str]:
     """The strategies whose solutions are regenerated, among those named and their members, each once, in order."""
-    found = (member for name in names for member in strategies[name].members or [name])
-    return [name for name in dict.fromkeys(found) if strategies[name].solutions == "regenerate"]
+    return [name for name in expanded(strategies, names) if strategies[name].solutions == "regenerate"]
 
 
 def solutions_needed(

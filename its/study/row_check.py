@@ -285,7 +285,7 @@ def check_rows(study: Study) -> RowAccount:
     if drop and why:  # `persona` could count tokens and asked for no persona
         strategies = study.recipe.strategies
         for dataset, strategy in paths:
-            for name in strategies[strategy].members or [strategy]:
+            for name in expanded(strategies, [strategy]):
                 personas = read_rows(study.personas_path(dataset, name), Persona)
                 gone[dataset] |= {row.problem_id for row in personas if ROW_TOO_LONG in row.flags}
     dropped = {dataset: sorted(problem_ids) for dataset, problem_ids in gone.items() if problem_ids}

@@ -287,6 +287,11 @@ class SolutionWriter(Section):
 class Writer(Section):
     """The model that writes the personas."""
 
+    @property
+    def teacher(self) -> str:
+        """The model that regenerates solutions, if any are: its own or that of `solutions`."""
+        return (self.solutions.model if self.solutions is not None else None) or self.model
+
     model: Name
     """Name under `models`."""
     sampling: Sampling
