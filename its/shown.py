@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters other than tab and line ends, and lone surrogates, which UTF-8 cannot encode: not allowed in
@@ -68,3 +69,9 @@ def _escape_json(found: re.Match[str]) -> str:
     """As a surrogate pair where that is needed; a lone surrogate is escaped by itself."""
     units = found.group().encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`; at least one."""
+    *first, last = names
+    return " and ".join(filter(None, [", ".join(first), last]))

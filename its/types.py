@@ -16,6 +16,10 @@ SolutionVerdict = Literal[VerdictName, "cut", "failed", "unfit"]
 FinishReason = Literal["stop", "length", "error"]
 FALLBACK_RULES = frozenset({"last_number", "last_math", "last_letter"})
 """The rules of a verdict whose answer the response does not say outright (docs/grading.md)."""
+DEFAULT_VARIANT = "default"
+"""The settings of `train` without a variant's."""
+LAST = "last"
+"""The checkpoint at the end of a training."""
 CUT_WORDS = frozenset({"length", "max_tokens", "max_output_tokens"})
 """Names of the end at the token limit, in any case: OpenAI, Anthropic, Gemini (`MAX_TOKENS`), OpenAI's Responses, and
 gateways to them."""

@@ -15,13 +15,10 @@ from its.metrics.bootstrap import ratio_bounds
 from its.metrics.intervals import mean_interval, seeds_interval
 from its.metrics.rates import all_at_k, g_pass_at_k, pass_at_k
 from its.results import Block, CellResult, CheckpointSpread, PairResult, Role
+from its.types import DEFAULT_VARIANT, LAST
 
 TAUS = ("0.25", "0.5", "0.75")
 """The tau of G-pass@k; all@k is tau = 1."""
-DEFAULT = "default"
-"""The variant of a training without a variant's settings."""
-LAST = "last"
-"""The checkpoint at the end of a training."""
 NEAR_END = Fraction(1, 2)
 """Checkpoints from this share of the steps on are near the end."""
 
@@ -59,7 +56,7 @@ class Cell:
     equal_samples: int = 0
     grader_errors: int = 0
     grader_version: str = ""
-    variant: str = DEFAULT
+    variant: str = DEFAULT_VARIANT
     saved_at: str = LAST
     pool: Sequence[str] | None = None
 

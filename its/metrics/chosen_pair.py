@@ -7,10 +7,11 @@ from statistics import fmean
 
 import numpy as np
 
-from its.metrics.cells import DEFAULT, Cell, pair_row
+from its.metrics.cells import Cell, pair_row
 from its.metrics.comparisons import SeedOf, pairs_of, table_name, tables_of
 from its.metrics.selection import choose, nested_estimate
 from its.results import ChosenOn, ChosenPair, HeldOutChoice, Maximum, NotPossible, ReportedOn
+from its.types import DEFAULT_VARIANT
 
 
 def selection_rows(cells: Sequence[Cell]) -> tuple[list[ChosenPair], list[NotPossible]]:
@@ -83,7 +84,7 @@ def nested_rows(cells: Sequence[Cell], seed_of: SeedOf, *, maximum: bool) -> lis
                 continue
             values = {name: np.mean([cell.means_P for cell in members], axis=0) for name, members in own.items()}
             responses = table[0].n * min(len(members) for members in own.values())
-            parts = [] if variant == DEFAULT else [variant]
+            parts = [] if variant == DEFAULT_VARIANT else [variant]
             seed = seed_of("nested", table[0].benchmark, model, str(dataset), *parts)
             found = nested_estimate(values, responses=responses, seed=seed)
             largest = Maximum(

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from its.metrics.cells import DEFAULT, Cell, pair_row
+from its.metrics.cells import Cell, pair_row
 from its.metrics.compare import Contrast, contrast, holm, paired
 from its.metrics.efficiency import efficiency, token_contrast
 from its.metrics.intervals import mean_interval
 from its.metrics.pairing import Match, cell_means, match, paired_axes, unique
 from its.metrics.table import compare_pairs
 from its.results import Block, BlockResult, CellTest, NotPossible, PairResult, TokenComparison
+from its.shown import listed
+from its.types import DEFAULT_VARIANT
 
 BLOCKS: tuple[Block, ...] = ("NN", "NX", "XN", "XX")
 CONTROLS: tuple[Block, ...] = ("NC", "CN", "XC", "CX", "CC")
@@ -210,7 +212,7 @@ def tables_of(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 def table_name(model: str, dataset: str | None, variant: str | None) -> str:
     """`MODEL-DATASET`, with `-VARIANT` for one that is not `default`."""
-    return "-".join([model, str(dataset), *([] if variant in (None, DEFAULT) else [str(variant)])])
+    return "-".join([model, str(dataset), *([] if variant in (None, DEFAULT_VARIANT) else [str(variant)])])
 
 
 def pair_rows(cells: Sequence[Cell]) -> list[PairResult]:
@@ -265,7 +267,7 @@ def table_tests(cells: Sequence[Cell], seed_of: SeedOf, draws: int) -> tuple[lis
             (means[one, tuple(shared)], means[other, tuple(shared)])
             for (one, other), shared in zip(compared, seeds, strict=True)
         ]
-        parts = [] if variant in (None, DEFAULT) else [str(variant)]
+        parts = [] if variant in (None, DEFAULT_VARIANT) else [str(variant)]
         seed = seed_of("table", first.benchmark, first.model, str(dataset), *parts)
         tests = compare_pairs(compared, values, seed=seed, draws=draws)
         out += [
@@ -309,7 +311,7 @@ def _planned(benchmark: str, cells: Sequence[Cell]) -> tuple[list[_Prepared], li
         if found.groups:
             prepared.append(_Prepared(plan.name, found, treated, tuple(range(len(treated), len(names)))))
         else:
-            reason = f"no cells of {_listed(names)} have the same {_listed(_differing(plan.axes, names))}"
+            reason = f"no cells of {listed(names)} have the same {listed(_differing(plan.axes, names))}"
             not_possible.append(NotPossible(kind="comparison", benchmark=benchmark, name=plan.name, reason=reason))
     return prepared, not_possible
 
@@ -325,7 +327,7 @@ def _contrasted(benchmark: str, sides: Sides) -> _Prepared | NotPossible:
     reason = None
     empty = [f"`{name}`" for name, cells in (("of", of), ("against", against)) if not cells]
     if empty:
-        reason = f"no cell matches {_listed(empty)}"
+        reason = f"no cell matches {listed(empty)}"
     axes = paired_axes(sides.of_values, sides.against_values)
     both = {id(cell) for cell in of} & {id(cell) for cell in against}
     if both and reason is None:
@@ -339,9 +341,5 @@ def _contrasted(benchmark: str, sides: Sides) -> _Prepared | NotPossible:
         found = match([of, against], axes)
         if found.groups:
             return _Prepared(sides.name, found, (0,), (1,), sides)
-        reason = f"no cell of `of` has a partner in `against` with the same {_listed(axes)}"
+        reason = f"no cell of `of` has a partner in `against` with the same {listed(axes)}"
     return NotPossible(kind="comparison", benchmark=benchmark, name=sides.name, reason=reason)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -10,6 +10,7 @@ from typing import Any
 from its.report.data import LossStep, ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.numbers import ends, percent
+from its.types import DEFAULT_VARIANT
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _label(name: str, cell: ReportedCell | None) -> str:
     """The train strategy of a training, and its variant if it has one."""
     if cell is None:
         return name
-    return str(cell.train) if cell.variant in (None, "default") else f"{cell.train}, {cell.variant}"
+    return str(cell.train) if cell.variant in (None, DEFAULT_VARIANT) else f"{cell.train}, {cell.variant}"
 
 
 def _thin(rows: Sequence[LossStep], most: int = 300) -> tuple[list[tuple[float, float]], int]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from its.types import DEFAULT_VARIANT
+
 
 def mean(values: Iterable[float]) -> float:
     items = list(values)
@@ -14,14 +16,8 @@ def mean(values: Iterable[float]) -> float:
 
 def table_title(model: str, dataset: str | None, variant: str | None, between: str = " on ") -> str:
     """`MODEL on DATASET, variant VARIANT`; the variant `default` is not named, nor a dataset where there is none."""
-    named = "" if variant in (None, "default") else f", variant {variant}"
+    named = "" if variant in (None, DEFAULT_VARIANT) else f", variant {variant}"
     return f"{model}{between}{dataset}{named}" if dataset is not None else model
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *first, last = names
-    return " and ".join(filter(None, [", ".join(first), last]))
 
 
 def distinct(items: Iterable[Any]) -> list[Any]:

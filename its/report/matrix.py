@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from its.report.data import ReportData, ReportedCell
-from its.report.grouping import distinct, listed, mean, table_title
+from its.report.grouping import distinct, mean, table_title
 from its.report.numbers import percent
 from its.results import CheckpointSpread, PairResult
-
-LAST = "last"
-"""The checkpoint at the end of a training."""
+from its.shown import listed
+from its.types import LAST
 
 
 @dataclass(frozen=True)

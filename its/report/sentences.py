@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from its.report.data import ReportData
-from its.report.grouping import distinct, grouped, listed, mean, table_title
+from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
 from its.results import (
@@ -18,6 +18,7 @@ from its.results import (
     TokenComparison,
     VoteResult,
 )
+from its.shown import listed
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
 

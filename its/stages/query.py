@@ -20,7 +20,7 @@ from its.study.counts import Size, evaluation_counts
 from its.study.row_check import check_rows
 from its.study.solutions import TrainedSolutions
 from its.study.study import Study, join_query_id
-from its.training.steps import expected_steps, fraction_faults
+from its.training.steps import MORE_STEPS, expected_steps, fraction_faults
 from its.types import Problem, Query
 
 
@@ -75,12 +75,12 @@ def _write_trainings(study: Study) -> None:
     """
     recipe, design = study.recipe, study.recipe.design
     used = set(study.pairs("train"))
+    rows: dict[tuple[str, str], int] = {}
     for pair in product(design.datasets, design.train):
-        if pair not in used:
-            write_rows(study.queries_path("train", *pair), ())
+        path = study.queries_path("train", *pair)
+        rows[pair] = count_lines(path) if pair in used else write_rows(path, ())
     too_few: dict[str, list[str]] = {}
     for model, dataset, strategy in product(design.models, design.datasets, design.train):
-        rows = count_lines(study.queries_path("train", dataset, strategy))
         for seed in design.seeds:
             trainings = []
             for wanted in study.trainings(model, dataset, strategy, seed):
@@ -95,7 +95,7 @@ def _write_trainings(study: Study) -> None:
                     }
                 )
                 # Packed rows make fewer steps, which only the trainer can count: it checks them before its first.
-                steps = expected_steps(rows, train.global_batch_size, train.epochs)
+                steps = expected_steps(rows[dataset, strategy], train.global_batch_size, train.epochs)
                 for fault in fraction_faults([name for name in saved if name != LAST], steps):
                     too_few.setdefault(fault, []).append(wanted[0].last.name)
             write_json(study.trainings_path(model, dataset, strategy, seed), {"trainings": trainings})
@@ -105,8 +105,7 @@ def _write_trainings(study: Study) -> None:
 
 def _too_few(fault: str, names: Sequence[str]) -> Fault:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    hint = "leave it out, or more rows, epochs or a smaller `global_batch_size`: more steps"
-    return Fault("params.yaml", f"`design.checkpoints`: {fault} ({names[0]}{more})", hint)
+    return Fault("params.yaml", f"`design.checkpoints`: {fault} ({names[0]}{more})", MORE_STEPS)
 
 
 def _queries(

@@ -20,7 +20,7 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.schema.models import Writer
-from its.recipe.schema.study import DEFAULT_VARIANT, LAST, Design, Generation, Train
+from its.recipe.schema.study import Design, Generation, Train
 from its.report.build import build_report
 from its.report.data import (
     Example,
@@ -54,7 +54,7 @@ from its.shown import shown
 from its.strategies.solutions import regenerating
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
-from its.types import Persona, Query, Response, Verdict
+from its.types import DEFAULT_VARIANT, LAST, Persona, Query, Response, Verdict
 
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 QueryRow = TypeVar("QueryRow", Query, Response, Verdict)

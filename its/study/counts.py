@@ -83,10 +83,7 @@ class Counts:
         """The counts in words: what is trained and evaluated, then a line for each kind of request."""
         equal = self.named_trainings - self.trainings
         same = f" ({self.named_trainings} named, {equal} equal to another)" if equal else ""
-        parts = [
-            f"{_several(self.trainings, 'training')}{same}, {_several(self.checkpoints, 'checkpoint')}, "
-            f"{_several(self.cells, 'cell')}"
-        ]
+        parts = [_evaluated(f"{_several(self.trainings, 'training')}{same}", self.checkpoints, self.cells)]
         fewer = "" if self.requests == self.responses else f" from {self.requests.text()} requests"
         parts.append(f"responses: {self.responses.text()}{fewer}")
         for name, amount, attempts in (
@@ -143,10 +140,11 @@ def evaluation_counts(study: Study, sizes: Mapping[str, Size]) -> str:
     cells, checkpoints = study.cells(), study.checkpoints()
     named = {item.last for item in checkpoints if item.train is not None}
     responses = _responses(study.recipe, cells, sizes).text()
-    return (
-        f"{_several(len(named), 'training')}, {_several(len(checkpoints), 'checkpoint')}, "
-        f"{_several(len(cells), 'cell')}, responses: {responses}"
-    )
+    return f"{_evaluated(_several(len(named), 'training'), len(checkpoints), len(cells))}, responses: {responses}"
+
+
+def _evaluated(trained: str, checkpoints: int, cells: int) -> str:
+    return f"{trained}, {_several(checkpoints, 'checkpoint')}, {_several(cells, 'cell')}"
 
 
 def _several(count: int, what: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from its.recipe.schema import DEFAULT_VARIANT, LAST
+from its.metrics.comparisons import table_name
+from its.recipe.schema import LAST
 from its.study.study import Cell, Checkpoint, Study
 
 Value = TypeVar("Value")
@@ -85,7 +86,7 @@ def _default(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
             own = tables.setdefault((checkpoint.model, checkpoint.dataset, checkpoint.variant), {})
             own.setdefault(test, []).append(cell)
     for (model, dataset, variant), by_test in tables.items():
-        table = "-".join([model, dataset, *([] if variant == DEFAULT_VARIANT else [variant])])
+        table = table_name(model, dataset, variant)
         for test in design.test:
             trained = by_test.get(test, [])
             cells = [*([base[model, test]] if everyone and trained and (model, test) in base else []), *trained]

@@ -30,9 +30,10 @@ from its.home import key_lock, remove
 from its.recipe.schema import SpecialTokens, Train
 from its.rows import read_json, write_json
 from its.secrets import writable
+from its.shown import listed
 from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
 from its.training.config import CHECKPOINTS_PLUGIN, axolotl_config, yaml_text
-from its.training.steps import expected_steps, fraction_faults, saved_step
+from its.training.steps import MORE_STEPS, expected_steps, fraction_faults, saved_step
 from its.training.weights import INDEX, called
 
 PLUGIN_FOLDER = Path(__file__).parent / "workers"
@@ -154,8 +155,7 @@ def train_checkpoint(
         reused = record is not None
         if record is None:
             if training.steps is not None and (faults := fraction_faults(fractions, training.steps)):
-                hint = "leave them out, or more rows, epochs or a smaller `global_batch_size`: more steps"
-                raise DataError(f"params.yaml: `design.checkpoints`: {'; '.join(faults)}", hint)
+                raise DataError(f"params.yaml: `design.checkpoints`: {'; '.join(faults)}", MORE_STEPS)
             folder.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
             base_tensors(*_base_folder(base))  # a broken base is reported before hours of training
@@ -258,7 +258,7 @@ def _unsaved(done: Path, record: Mapping[str, Any], fractions: Sequence[str]) ->
     lacking = [f"`{name}`" for name in fractions if name not in record.get("earlier", {})]
     if not lacking:
         return None
-    names = " and ".join(filter(None, [", ".join(lacking[:-1]), lacking[-1]]))
+    names = listed(lacking)
     what = f"checkpoint at {names} was" if len(lacking) == 1 else f"checkpoints at {names} were"
     return Fault(
         "params.yaml",

@@ -6,6 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Collection
 
+MORE_STEPS = "leave it out, or more rows, epochs or a smaller `global_batch_size`: more steps"
+"""What to do where a training has no step for a fraction."""
+
 
 def expected_steps(rows: int, batch: int, epochs: float) -> int:
     """Steps of a training whose rows are not packed, as Axolotl 0.19 counts them for the trainer.

@@ -66,8 +66,6 @@ from its.recipe.schema.strategies import COMBINED, DERIVED, Fixed, Limits, Mix, 
 from its.recipe.schema.study import (
     AXES,
     BASE,
-    DEFAULT_VARIANT,
-    LAST,
     TRAINED_AXES,
     CellSelection,
     ContrastSection,
@@ -84,6 +82,7 @@ from its.recipe.schema.study import (
     TrainOverlay,
     VoteSection,
 )
+from its.types import DEFAULT_VARIANT, LAST
 
 __all__ = [
     "AXES",

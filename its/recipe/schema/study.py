@@ -41,11 +41,8 @@ from its.recipe.schema.base import (
     ordered,
 )
 from its.recipe.schema.models import Sampling
+from its.types import DEFAULT_VARIANT, LAST
 
-DEFAULT_VARIANT = "default"
-"""The settings of `train` without a variant's."""
-LAST = "last"
-"""The checkpoint at the end of a training."""
 AXES = {
     "model": "models",
     "dataset": "datasets",
