@@ -44,17 +44,17 @@ check: setup
 graph: setup
 	@python tests/graph.py
 
-# Files side by side where a test takes one core; the engines of the integration tests take all.
-SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile
+# Files side by side, the longest first, where a test takes one core; the engines of the integration tests take all.
+SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: engines
 	@status=0; \
-	$(SIDE_BY_SIDE) tests/unit tests/hostile tests/mutations || status=$$?; \
+	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
 	pytest tests/integration || status=$$?; \
 	exit $$status
 
 test-unit: setup
-	$(SIDE_BY_SIDE) -m "not integration" tests/unit tests/hostile
+	$(SIDE_BY_SIDE) -m "not integration" tests/hostile tests/unit
 
 coverage: setup
 	pytest -m "not integration" tests/unit --cov

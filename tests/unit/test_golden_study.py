@@ -81,7 +81,7 @@ def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
     (project / "answers.jsonl").write_text(json.dumps(row), encoding="utf-8")
     (project / "train.json").write_text(json.dumps({"data": [row]}), encoding="utf-8")
     for path, context in COMMANDS.items():
-        if path != "its data diff":  # of commits: tests/integration/test_data_versions.py
+        if path != "its data diff":  # of commits: tests/studies/test_data_versions.py
             words = example_words(context.command)
             code, _, err = its(*words)
             assert code == 0, f"its {' '.join(words)}: {err}"

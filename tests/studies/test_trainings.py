@@ -16,7 +16,7 @@ import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
-from mutations.test_status import copy_project
+from studies.test_status import copy_project
 from running import run_stage, user_environment
 
 ARITHMETIC = {f"train@m-arithmetic-{strategy}-1" for strategy in ("none", "random")}

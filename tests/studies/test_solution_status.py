@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutations import test_status as status
-from mutations.test_status import Change, Ran, after, changed, code, param
+from studies import test_status as status
+from studies.test_status import Change, Ran, after, changed, code, param
 
 assert changed  # a fixture
 
