@@ -24,6 +24,7 @@ from its.types import Problem
 ROOT = Path(__file__).parents[2]
 SHIPPED = (
     "arithmetic_4x4",
+    "arithmetic_axes",
     "arithmetic_gemma3",
     "instructions",
     "limo_qwen2_5_32b",
