@@ -44,7 +44,7 @@ check: setup
 graph: setup
 	@python tests/graph.py
 
-# Files side by side, the longest first, where a test takes one core; the engines of the integration tests take all.
+# Files side by side where a test takes one core, whole studies first, which take longest; the engines of the integration tests take all.
 SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: engines

@@ -1,14 +1,32 @@
-"""Stages in this process as dvc.yaml runs them, guarded by what it declares; the shell of a user."""
+"""Stages in this process as dvc.yaml runs them, guarded by what it declares; the shell and the clone of a user."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from its.study.access import stage_study
+
+ROOT = Path(__file__).parents[1]
+
+
+def copy_project(target: Path) -> None:
+    """Copy the files of the project that git knows, or would know, without results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("results/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
 
 
 def user_environment(home: Path) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from integration.clone import NONE, ROOT, SAVED, Clone, Facts
+from running import copy_project
 
 from its.environments import find_environment
 from its.home import its_home
@@ -20,17 +20,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     for name in ("vllm", "axolotl"):
         find_environment(name, ROOT, real)  # raises with the hint `its env sync` where one is missing
     path = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        source = ROOT / name
-        if name and source.is_file() and not name.startswith("results/") and name != "dvc.lock":
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, path / name)
+    copy_project(path)
     home = tmp_path_factory.mktemp("home")
     for folder in ("envs", "models", "wheels"):
         (real / folder).mkdir(parents=True, exist_ok=True)

@@ -157,10 +157,11 @@ def test_queued_sweep(clone: Clone, study: Facts) -> None:
     clone.run("dvc", "queue", "start", "-j", "2")
     limit = time.monotonic() + 300
     while True:  # DVC lists what runs before what waits: one that starts in between is in neither list
-        ended = re.findall(r"^\w{7}\s+(\S+) .*(Success|Failed)\s*$", clone.run("dvc", "queue", "status"), re.MULTILINE)
+        shown = clone.run("dvc", "queue", "status")
+        ended = re.findall(r"^\w{7}\s+(\S+) .*(Success|Failed)\s*$", shown, re.MULTILINE)
         if len(ended) == 2:
             break
-        assert time.monotonic() < limit, ended
+        assert time.monotonic() < limit, shown
         time.sleep(2)
     for name, status in ended:
         assert status == "Success", clone.run("dvc", "queue", "logs", name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from integration.clone import ROOT, Clone, lines
 from ruamel.yaml import YAML
+from running import copy_project
 
 pytestmark = pytest.mark.integration
 
@@ -136,17 +136,7 @@ def clean_clone(tmp_path: Path) -> Callable[[str], Clone]:
 
     def make(name: str) -> Clone:
         made = Clone(tmp_path / name, tmp_path / f"home_{name}")
-        made.path.mkdir()
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        for entry in listed.stdout.decode().split("\0"):
-            if entry and (ROOT / entry).is_file() and not entry.startswith("results/") and entry != "dvc.lock":
-                (made.path / entry).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / entry, made.path / entry)
+        copy_project(made.path)
         shutil.copy2(ROOT / "recipes" / "quickstart.yaml", made.path / "params.yaml")
         _add_file_source(made.path)
         made.run("git", "init", "-q")

@@ -7,19 +7,16 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import run_stage
+from studies.killing import set_sizes, start_stage, stored_keys
 
 from its.store import Store
 from its.study.study import load_study
@@ -35,10 +32,7 @@ def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
     """A study whose next stage is `generate`; its engine takes 4 ms for a response."""
     model_in_folder()
     edit(("  n: #\n  temperature: #\n", f"  n: {SAMPLES}\n  temperature: 0.7\n"))
-    path = project / "params.yaml"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    lines = [f"      size: {PROBLEMS}" if line.startswith("      size: ") else line for line in lines]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    set_sizes(project, PROBLEMS)
     run_stage("prepare", "arithmetic")
     run_stage("prepare", "arithmetic_test")
     run_stage("persona")
@@ -47,26 +41,6 @@ def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
         run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
     engines.tell(seconds=0.004)
     return project
-
-
-def _start(project: Path, home: Path | None = None) -> subprocess.Popen[str]:
-    variables = {"PYTHONPATH": str(Path(__file__).parents[2])} | ({"ITS_HOME": str(home)} if home else {})
-    return subprocess.Popen(
-        [sys.executable, "-m", "its", "generate"],
-        cwd=project,
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A shell has its background jobs ignore Ctrl-C, and a test run in one would hand that on.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def _keys(home: Path) -> set[bytes]:
-    with closing(sqlite3.connect(home / "store.sqlite", timeout=30)) as db:
-        return {key for (key,) in db.execute("SELECT key FROM responses")}
 
 
 def _asked(engines: Any) -> Counter[tuple[str, str, int]]:
@@ -80,23 +54,23 @@ def _rows(project: Path) -> list[dict[str, Any]]:
 
 def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) -> None:
     home, chance = load_study(ready).home, random.Random(7)
-    before, first = _keys(home), _asked(engines)
+    before, first = stored_keys(home), _asked(engines)
     stored, lost_most = set(before), 0
     for _ in range(KILLS):
         began = sum(_asked(engines).values())
-        process = _start(ready)
+        process = start_stage("generate", ready)
         time.sleep(chance.uniform(0.6, 1.8))
-        seen = _keys(home)  # what a reader was told is finished
+        seen = stored_keys(home)  # what a reader was told is finished
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        now = _keys(home)
+        now = stored_keys(home)
         assert stored <= now and seen <= now
         in_flight = (sum(_asked(engines).values()) - began) - (len(now) - len(stored))
         assert 0 <= in_flight <= WINDOW
         lost_most = max(lost_most, in_flight)
         stored = now
     assert len(before) < len(stored)
-    process = _start(ready)
+    process = start_stage("generate", ready)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     rows = _rows(ready)
@@ -107,28 +81,28 @@ def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) ->
     assert len(asked) == WANTED  # all were requested, and those in flight at a kill again
     assert sum(asked.values()) - WANTED <= KILLS * lost_most
     with Store(home / "store.sqlite") as store:
-        assert len(store.contains([key.hex() for key in _keys(home)])) == len(before) + WANTED
+        assert len(store.contains([key.hex() for key in stored_keys(home)])) == len(before) + WANTED
         assert store.damaged == 0
 
 
 def test_ctrl_c_ends_at_once_and_keeps_what_was_stored(ready: Path, engines: Any) -> None:
     home = load_study(ready).home
-    before = len(_keys(home))
-    process = _start(ready)
-    while len(_keys(home)) < before + 5:
+    before = len(stored_keys(home))
+    process = start_stage("generate", ready)
+    while len(stored_keys(home)) < before + 5:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "error: interrupted; run the same command again to continue" in said and "Traceback" not in said
-    assert len(_keys(home)) >= before + 5
+    assert len(stored_keys(home)) >= before + 5
 
 
 def test_two_processes_at_once_ask_each_request_once(ready: Path, engines: Any, tmp_path: Path) -> None:
     first = _asked(engines)
     shutil.copytree(ready, tmp_path / "other", symlinks=True)
-    processes = [_start(ready), _start(tmp_path / "other")]
+    processes = [start_stage("generate", ready), start_stage("generate", tmp_path / "other")]
     said = [process.communicate(timeout=180)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     asked = _asked(engines) - first
@@ -146,16 +120,19 @@ def test_a_disk_that_fills_up_loses_nothing_and_goes_on(ready: Path, engines: An
     try:
         (small / "envs").symlink_to(home / "envs")
         shutil.copy2(home / "store.sqlite", small / "store.sqlite")
-        process = _start(ready, small)
+        process = start_stage("generate", ready, small)
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 1, said
         assert "no space left on the disk" in said and "Traceback" not in said
-        kept = len(_keys(small))
+        kept = len(stored_keys(small))
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
-        process = _start(ready, small)
+        process = start_stage("generate", ready, small)
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
         assert len(_rows(ready)) == WANTED
-        assert f"({WANTED - kept + len(_keys(home))} generated, {kept - len(_keys(home))} from the store)" in said
+        assert (
+            f"({WANTED - kept + len(stored_keys(home))} generated, {kept - len(stored_keys(home))} from the store)"
+            in said
+        )
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False)

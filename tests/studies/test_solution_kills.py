@@ -7,18 +7,15 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import run_stage
+from studies.killing import set_sizes, start_stage, stored_keys
 
 from its.rows import read_rows
 from its.store import Store
@@ -42,33 +39,13 @@ def ready(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
         ("  train: [none, random]", "  train: [fresh]"),
         ("  test: [none, random]", "  test: [none]"),
     )
-    path = project / "params.yaml"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    lines = [f"      size: {PROBLEMS}" if line.startswith("      size: ") else line for line in lines]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    set_sizes(project, PROBLEMS)
     run_stage("prepare", "arithmetic")
     run_stage("prepare", "arithmetic_test")
     run_stage("persona")
     problems = load_study(project).problems("arithmetic")
     engines.tell(answers={item.text: item.reference for item in problems}, varied=True, seconds=0.004)
     return project
-
-
-def _start(project: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "its", "solution"],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def _keys(home: Path) -> set[bytes]:
-    with closing(sqlite3.connect(home / "store.sqlite", timeout=30)) as db:
-        return {key for (key,) in db.execute("SELECT key FROM responses")}
 
 
 def _asked(engines: Any) -> Counter[tuple[str, int]]:
@@ -95,17 +72,17 @@ def test_kills_lose_nothing_that_was_stored_and_change_no_row(ready: Path, engin
     stored, lost_most = set[bytes](), 0
     for _ in range(KILLS):
         began, before = sum(_asked(engines).values()), len(stored)
-        process = _start(ready)
+        process = start_stage("solution", ready)
         time.sleep(chance.uniform(0.7, 2.2))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        now = _keys(home) if (home / "store.sqlite").exists() else set()
+        now = stored_keys(home) if (home / "store.sqlite").exists() else set()
         assert stored <= now
         in_flight = (sum(_asked(engines).values()) - began) - (len(now) - before)
         assert 0 <= in_flight <= WINDOW
         lost_most, stored = max(lost_most, in_flight), now
         assert not list((ready / "data" / "solutions").glob("*/*.jsonl.*"))  # no half-written file
-    process = _start(ready)
+    process = start_stage("solution", ready)
     said, _ = process.communicate(timeout=180)
     assert process.returncode == 0, said
     rows = _checked(ready)
@@ -116,7 +93,7 @@ def test_kills_lose_nothing_that_was_stored_and_change_no_row(ready: Path, engin
     asked = _asked(engines)
     assert len(asked) == len(keys) and sum(asked.values()) - len(keys) <= KILLS * lost_most
     before_again = (ready / "data" / "solutions" / "summary.json").read_bytes()
-    process = _start(ready)
+    process = start_stage("solution", ready)
     process.communicate(timeout=180)
     assert (ready / "data" / "solutions" / "summary.json").read_bytes() == before_again
     assert _asked(engines) == asked
@@ -124,7 +101,7 @@ def test_kills_lose_nothing_that_was_stored_and_change_no_row(ready: Path, engin
 
 def test_two_processes_at_once_ask_each_request_once(ready: Path, engines: Any, tmp_path: Path) -> None:
     shutil.copytree(ready, tmp_path / "other", symlinks=True)
-    processes = [_start(ready), _start(tmp_path / "other")]
+    processes = [start_stage("solution", ready), start_stage("solution", tmp_path / "other")]
     said = [process.communicate(timeout=180)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert set(_asked(engines).values()) == {1}

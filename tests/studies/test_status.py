@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import graph
 import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
-from running import user_environment
+from running import copy_project, user_environment
 
 from its.recipe.document import read_document
 
@@ -387,20 +386,6 @@ NOTHING = [
     param("examples: 6", "examples: 5"),
     Change("params.yaml", COMMENT),
 ]
-
-
-def copy_project(target: Path) -> None:
-    """Copy the files of the project that git knows, or would know, without results."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=graph.ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (graph.ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("results/"):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(graph.ROOT / name, target / name)
 
 
 class Ran:

@@ -16,8 +16,7 @@ import pytest
 from dvc.repo import Repo
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
-from running import run_stage, user_environment
-from studies.test_status import copy_project
+from running import copy_project, run_stage, user_environment
 
 ARITHMETIC = {f"train@m-arithmetic-{strategy}-1" for strategy in ("none", "random")}
 MORE = {f"train@m-more-{strategy}-1" for strategy in ("none", "random")}
