@@ -171,6 +171,8 @@ def _matching(project: Path, path: str, told: Callable[[str], str]) -> DataFiles
         raise DataError(f"{label}: a pattern must not contain `**`", "name each level: `data/sources/set/*/*.parquet`")
     first = next(index for index, part in enumerate(parts) if _WILD.search(part))
     base = "".join(f"{part}/" for part in parts[:first])
+    if os.path.realpath(os.path.join(project, base)) == "/":  # what else this machine has would decide
+        raise DataError(f"{label}: the pattern searches the whole disk", "name the folder that contains the data files")
     places, names, ignored, looked = [base], [], [], 0
     tells = _lies_within(project, base)
     for index, part in enumerate(parts[first:], start=first):

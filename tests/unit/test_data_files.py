@@ -473,6 +473,15 @@ def test_the_number_of_files_and_of_entries_is_bounded(tmp_path: Path, monkeypat
         load(tmp_path, "*/" * 400 + "x.jsonl")
 
 
+@pytest.mark.parametrize("path", ["/*/*/*/*", "/*", "//*/x.jsonl", "/./*/*", "{up}*/*.jsonl", "/[a-z]*/*/?.jsonl"])
+def test_a_pattern_over_the_whole_disk_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(os, "scandir", lambda folder: pytest.fail(f"{folder} was read"))
+    with pytest.raises(DataError, match="the pattern searches the whole disk"):
+        load(tmp_path, path.format(up="../" * len(tmp_path.parts)))
+
+
 @pytest.mark.parametrize(
     "path", ["/", "//", ".", "./", "..", "*", "/*", "[", "]", "[!a]*", "*" * 200, "*?" * 100, "a/*/.."]
 )
