@@ -10,6 +10,7 @@ from typing import Any
 
 from its.checks.data import check_data, preset_notes
 from its.checks.engine import engine_faults
+from its.checks.precision import precision_notes
 from its.checks.sizes import set_sizes
 from its.checks.train import train_faults
 from its.checks.untracked import untracked_files, unwatched_models
@@ -139,7 +140,7 @@ def recipe_remarks(project: Path, recipe: Recipe, notes: Sequence[str] = ()) -> 
     Args:
         notes: of rows that were read; they come first.
     """
-    lines = [*notes, *preset_notes(recipe), *template_notes(recipe)]
+    lines = [*notes, *preset_notes(recipe), *template_notes(recipe), *precision_notes(recipe)]
     return Remarks(lines, untracked_files(project, recipe), unwatched_models(recipe))
 
 

@@ -12,6 +12,7 @@ from its.recipe.schema import SpecialTokens, Train
 
 PLUGIN = "its_axolotl.ItsPlugin"
 CHECKPOINTS_PLUGIN = "its_checkpoints.EarlierCheckpoints"
+FLOAT32_PLUGIN = "its_float32.NoAutocast"
 
 
 def axolotl_config(

@@ -32,7 +32,7 @@ from its.rows import read_json, write_json
 from its.secrets import writable
 from its.shown import listed
 from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
-from its.training.config import CHECKPOINTS_PLUGIN, axolotl_config, yaml_text
+from its.training.config import CHECKPOINTS_PLUGIN, FLOAT32_PLUGIN, axolotl_config, yaml_text
 from its.training.steps import MORE_STEPS, expected_steps, fraction_faults, saved_step
 from its.training.weights import INDEX, called
 
@@ -74,7 +74,14 @@ class Training:
         }
         if _was_folded(config):
             identity["config_text"] = 2
+        if self.float32:
+            identity["float32_plugin"] = hashlib.sha256((PLUGIN_FOLDER / "its_float32.py").read_bytes()).hexdigest()
         return identity
+
+    @property
+    def float32(self) -> bool:
+        """Whether it runs in float32 throughout; else on a CPU with bf16 autocast, on a GPU as its config says."""
+        return self.train.hardware == "cpu" and self.base.dtype != "bfloat16"
 
     @cached_property
     def key(self) -> str:
@@ -90,7 +97,7 @@ class Training:
 
     def config(self, base_model: str, rows: str, work: str) -> dict[str, Any]:
         """Its Axolotl config, as `axolotl_config` renders it."""
-        return axolotl_config(
+        config = axolotl_config(
             template=self.template,
             train=self.train,
             tokens=self.tokens,
@@ -101,6 +108,7 @@ class Training:
             seed=self.seed,
             chat_template=self.base.chat_template,
         )
+        return config | {"plugins": [*config["plugins"], FLOAT32_PLUGIN]} if self.float32 else config
 
 
 @dataclass(frozen=True)

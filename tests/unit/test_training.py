@@ -1002,6 +1002,27 @@ def test_training_keys_are_those_of_former_versions(tmp_path: Path) -> None:
     )
     assert training.identity["plugin"] == "7435be68f09dacf9760b31f5ea6416790054977682124c7c9273882b5e9c97db"
     assert training.key == "b539ade3bd1c4336"
+    gpu = replace(training, train=_train(devices=1, global_batch_size=2, hardware="gpu"))
+    for dtype in ("float16", "float32"):  # on a GPU the config decides, whatever engines load
+        assert replace(gpu, base=replace(training.base, dtype=dtype)).key == gpu.key
+
+
+@pytest.mark.parametrize(
+    ("dtype", "last"), [("bfloat16", "its_axolotl.ItsPlugin"), ("float32", "its_float32.NoAutocast")]
+)
+def test_on_a_cpu_the_dtype_of_the_model_decides_about_autocast(tmp_path: Path, dtype: str, last: str) -> None:
+    training = Training(
+        messages=[row["messages"] for row in ROWS],
+        train=_train(),
+        template=TEMPLATE,
+        tokens=TOKENS,
+        base=EngineModel("m", "base", "sha256:0", dtype, 64),
+        seed=1,
+        environment=Environment("axolotl", "cpu", tmp_path, tmp_path, "0" * 64, {}),
+    )
+    assert training.config("base", "rows.jsonl", ".")["plugins"][-1] == last
+    assert training.identity["config"]["plugins"][-1] == last
+    assert ("float32_plugin" in training.identity) is (dtype == "float32")
 
 
 def test_equal_trainings_have_one_key_whatever_they_are_called(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ class Train(Section):
     template: FilePath
     """Path, relative to `recipes/`, of a Jinja2 template in `axolotl/`: the Axolotl configuration."""
     hardware: Literal["cpu", "gpu"]
-    """What the training runs on; on `cpu` ITS requests bf16 autocast over float32 weights."""
+    """What the training runs on; on `cpu` in float32, with bf16 autocast if the model's `dtype` is `bfloat16`."""
     launcher: Literal["python", "accelerate", "torchrun"]
     """Program that starts the training processes; `python` starts one."""
     launcher_args: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
