@@ -18,6 +18,7 @@ from its.cli.output import print_json
 from its.cli.prune import prune
 from its.cli.recipe import recipe
 from its.cli.results import results
+from its.cli.run import run
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
@@ -29,7 +30,7 @@ DISK_HINTS = {
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
-ORDER = ["recipe", "strategy", *STAGES, "regrade", "results", "data", "store", "prune", "env", "doctor"]
+ORDER = ["run", "recipe", "strategy", *STAGES, "regrade", "results", "data", "store", "prune", "env", "doctor"]
 
 
 class _Ordered(click.Group):
@@ -50,7 +51,7 @@ def cli(traceback: bool) -> None:
     """
 
 
-for command in (recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
+for command in (run, recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
     cli.add_command(command)
 
 
