@@ -16,22 +16,21 @@ def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str)
     return _names(recipe_names(), incomplete)
 
 
-def complete_strategy(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the strategies that params.yaml declares."""
-    from its.commands.names import section_names
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script with which a shell completes `its`.
 
-    return _names(section_names("strategies"), incomplete)
+    Tab then completes commands, options and the names of recipes.
 
+    \b
+    Reads   nothing
+    Writes  nothing
+    Example its completion bash > ~/.its-completion.bash
+    """
+    from click.shell_completion import get_completion_class
 
-def complete_set(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the datasets and benchmarks that params.yaml declares."""
-    from its.commands.names import section_names
-
-    return _names(section_names("datasets", "benchmarks"), incomplete)
-
-
-def complete_checkpoint(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of the folders in models/."""
-    from its.commands.names import checkpoint_names
-
-    return _names(checkpoint_names(), incomplete)
+    found = get_completion_class(shell)
+    if found is not None:
+        click.echo(found(ctx.find_root().command, {}, "its", "_ITS_COMPLETE").source())

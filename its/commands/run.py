@@ -48,7 +48,7 @@ class StageFailed(ItsError):
 
 
 def reproduce(project: Path, words: Sequence[str], view: View) -> None:
-    """Run `dvc repro WORDS` in the project and show it; on any exception, its processes are ended first.
+    """Run `dvc repro` with more words in the project and show it; on any exception, its processes are ended first.
 
     Raises:
         MissingError: without params.yaml, or outside a DVC repository.

@@ -46,7 +46,7 @@ class View:
         print(bounded(shown(text)), file=self._stream, flush=True)
 
     def redraw(self) -> None:
-        """Draw the status line anew; elsewhere than on a terminal nothing is drawn."""
+        """Replace the status line; without a terminal nothing is drawn."""
         if not self._live or not self.ran:
             return
         width = shutil.get_terminal_size().columns
