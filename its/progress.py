@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +14,9 @@ from typing import Any, TypeVar
 from its.shown import shown as visible
 
 PLAIN_INTERVAL_SECONDS = 30.0
+FILE_INTERVAL_SECONDS = 0.5
+FILE_VARIABLE = "ITS_PROGRESS"
+"""Names the file that receives the latest counts, for the view of `its run`; nothing else reads them."""
 Item = TypeVar("Item")
 
 
@@ -22,6 +28,7 @@ class Progress:
         self._done = self._tokens = self._first = 0
         self._began: float | None = None  # the clock starts with the first item: loading an engine is not work done
         self._said = time.monotonic()
+        self._written = 0.0
         self._bar: Any = None
         if sys.stderr.isatty() and total:
             from tqdm import tqdm
@@ -57,6 +64,7 @@ class Progress:
         seconds = time.monotonic() - (self._began or time.monotonic())
         rate = f"{self._tokens / seconds:.0f} tokens/s" if self._tokens and seconds > 1 else ""
         shown = ", ".join(part for part in (rate, note) if part)
+        self._write(seconds, note)
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(items)
@@ -68,6 +76,27 @@ class Progress:
                 f"{self._what}: "
                 + ", ".join(filter(None, [f"{self._done} of {self._total} {self._unit}", shown, left]))
             )
+
+    def _write(self, seconds: float, note: str) -> None:
+        """Replace the file of `FILE_VARIABLE`; a failure is ignored: the work must not end because of its view."""
+        path, now = os.environ.get(FILE_VARIABLE), time.monotonic()
+        if not path or (now - self._written < FILE_INTERVAL_SECONDS and self._done < self._total):
+            return
+        self._written = now
+        since = self._done - self._first
+        counts = {
+            "what": self._what,
+            "done": self._done,
+            "total": self._total,
+            "unit": self._unit,
+            "note": note,
+            "tokens_per_second": self._tokens / seconds if self._tokens and seconds > 1 else None,
+            "seconds_left": (self._total - self._done) * seconds / since if since else None,
+        }
+        with contextlib.suppress(OSError):
+            with open(f"{path}.new", "w", encoding="utf-8") as out:
+                json.dump(counts, out)
+            os.replace(f"{path}.new", path)
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from its.cli.complete import complete_recipe
 from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
@@ -48,7 +49,7 @@ def list_(as_json: bool) -> None:
 
 
 @recipe.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_recipe)
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Print a recipe without secrets.
@@ -72,7 +73,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @recipe.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_recipe)
 @click.option("--engine", is_flag=True, help="Check against vLLM's argument classes too (10 s).")
 @click.option("--train", is_flag=True, help="Check against Axolotl's schema too (20 s).")
 @click.option("--cells", is_flag=True, help="List the cells of each recipe.")
@@ -136,10 +137,13 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
 
 
 @recipe.command()
-@click.argument("name")
+@click.argument("name", required=False, shell_complete=complete_recipe)
 @click.option("--force", is_flag=True, help="Overwrite a modified params.yaml.")
-def use(name: str, force: bool) -> None:
+def use(name: str | None, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
+
+    Without NAME, the recipe that params.yaml names is written again, after an
+    edit of its file, and every value that changes is printed.
 
     Refuses if changes made in params.yaml would be lost (editing the recipe's
     file is not such a change). Records what it wrote, to detect later changes.
@@ -150,12 +154,27 @@ def use(name: str, force: bool) -> None:
     Writes  params.yaml, .its/used.yaml
     Example its recipe use quickstart
     """
+    from its.recipe.apply import differing, name_in_use, own_path
+    from its.recipe.shareable import shareable_at, shareable_path
+
+    project = _project()
+    again = name is None
+    chosen = name_in_use(project) if name is None else name
+    changed = differing(project, own_path(project, chosen)) if again else []
+    write_params(project, chosen, force)
+    for path, old, new in changed:
+        echo(f"{shareable_path(path)}: {shareable_at(path, old)} -> {shareable_at(path, new)}")
+    if again and not changed:
+        click.echo("params.yaml had these values already")
+
+
+def write_params(project: Path, name: str, force: bool) -> None:
+    """Write a recipe to params.yaml, as `its recipe use` does, and print what the study takes."""
     from its.checks.committed import recipe_committed_with_params
     from its.checks.data import data_checked
     from its.checks.recipes import recipe_counts, recipe_remarks, remark_lines
     from its.recipe.apply import recipe_path, use_recipe
 
-    project = _project()
     path = recipe_path(project, name)
     chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
@@ -170,7 +189,7 @@ def _echo_notes(notes: list[str]) -> None:
 
 
 @recipe.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_recipe)
 @click.option("--used", is_flag=True, help="Compare with what `its recipe use` last wrote.")
 @json_option
 def diff(name: str | None, used: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, Fault, FaultsError, ItsError, MissingError
+from its.errors import DataError, Fault, FaultsError, ItsError, MissingError, did_you_mean, nearest
 from its.files import atomic_file
 from its.recipe.document import Document, parse_document
 from its.recipe.last_used import last_used, note_used
@@ -57,7 +57,8 @@ def own_path(project: Path, name: str) -> Path:
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
         known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
-        raise MissingError(f"no recipe {quoted(name)} under recipes/", f"available: {known}")
+        likely = nearest(name, [item.stem for item in recipe_paths(project)])
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", did_you_mean(likely, f"available: {known}"))
     require_own(path, project)
     return path
 
@@ -92,6 +93,31 @@ def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(dotted path, value in the recipe, value in params.yaml) of every difference; None if absent."""
     return list(_differ(recipe, params, ""))
+
+
+def name_in_use(project: Path) -> str:
+    """The recipe that params.yaml names.
+
+    Raises:
+        DataError: if it names none.
+        MissingError: without params.yaml.
+    """
+    name = read_document(project / "params.yaml").values.get("recipe")
+    if not isinstance(name, str):
+        raise DataError("params.yaml names no recipe (`recipe:`)", "`its recipe use NAME`")
+    return name
+
+
+def differing(project: Path, path: Path) -> list[tuple[str, Any, Any]]:
+    """(dotted path, value in params.yaml, value in the recipe's file) of every difference.
+
+    Without params.yaml one entry, of `recipe`.
+    """
+    values = read_document(path).values
+    target = project / "params.yaml"
+    if not target.is_file():
+        return [("recipe", None, values.get("recipe"))]
+    return departures(read_document(target).values, values)
 
 
 def use_recipe(
