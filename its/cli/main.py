@@ -21,6 +21,7 @@ from its.cli.results import results
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
+from its.cli.sweep import sweep
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError
 from its.interrupts import LINE, Signalled, Signals
 
@@ -29,7 +30,7 @@ DISK_HINTS = {
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
-ORDER = ["recipe", "strategy", *STAGES, "regrade", "results", "data", "store", "prune", "env", "doctor"]
+ORDER = ["recipe", "strategy", *STAGES, "sweep", "regrade", "results", "data", "store", "prune", "env", "doctor"]
 
 
 class _Ordered(click.Group):
@@ -45,12 +46,12 @@ class _Ordered(click.Group):
 def cli(traceback: bool) -> None:
     """Run Input-Time Scaling studies from a declaration.
 
-    Choose a study with `its recipe use NAME`, run it with `dvc repro`, sweep it with `dvc exp run -S`. The commands
-    from `prepare` to `report` are the stages that dvc.yaml calls; DVC decides which of them must run.
+    Choose a study with `its recipe use NAME`, run it with `dvc repro`, vary it with `its sweep FILE` or `dvc exp run
+    -S`. The commands from `prepare` to `report` are the stages that dvc.yaml calls; DVC decides which of them must run.
     """
 
 
-for command in (recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor):
+for command in (recipe, strategy, *STAGES.values(), sweep, regrade, results, data, store, prune, env, doctor):
     cli.add_command(command)
 
 
