@@ -151,7 +151,8 @@ def _shape_faults(document: Document) -> Iterator[Fault]:
         else:
             for index, values in enumerate(points):
                 if not isinstance(values, Mapping) or not values:
-                    message = f"point {index + 1} is {seen(values) if values != {} else 'empty'}: expected fields of the recipe with values"
+                    what = "empty" if values == {} else seen(values)
+                    message = f"point {index + 1} is {what}: expected fields of the recipe with values"
                     yield Fault(document.where(("points", index)), message, _POINTS)
             count += len(points)
     if count > MAX_POINTS:
