@@ -35,7 +35,7 @@ from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
 from its.shown import shown, unshowable
 
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
 
 
@@ -665,26 +665,28 @@ class Selection(_File):
 
 
 class BenchmarkMetrics(_Model):
-    """One benchmark for `dvc metrics show`: shares rounded to 4 digits; a table without entries is left out."""
+    """One benchmark for `dvc metrics show` and `dvc exp show`: shares rounded to 4 digits, None where there is none.
 
-    avg: dict[Text, dict[Text, Number]] = {}
-    """Checkpoint -> test strategy -> avg@n."""
-    block: dict[Text, Number] = {}
-    """Block -> mean correctness."""
-    difference: dict[Text, Number] = {}
-    """Comparison -> difference."""
-    ensemble: dict[Text, Number] = {}
-    """Vote -> its accuracy. The key is the test strategy, `MODEL-DATASET-VARIANT/STRATEGY` where the design has several
-    models, datasets or variants (`default` is left out), the name in `vote.ensembles` for one of these, and
-    `NAME/CHECKPOINT` for one of `vote.strategies`."""
-    selected: dict[Text, Number] = {}
-    """`MODEL-DATASET`, with `-VARIANT` for one that is not `default` -> held-out score of the chosen pair."""
-    held_out_score: dict[Text, Number] = {}
-    """The same -> held-out score of the choice on this benchmark's own problems."""
+    A contrast of the recipe may have any of these names: it is in `comparisons.json` alone.
+    """
+
+    base: Number | None = None
+    """Mean correctness of block `base`. None: the design has no base."""
+    NN: Number | None = None
+    """Mean correctness of block `NN`. None: no such cell."""
+    XX: Number | None = None
+    """Mean correctness of block `XX`. None: no such cell."""
+    XX_NN: Number | None = None
+    """Difference of the planned comparison `XX - NN`, of paired cells. None: not compared."""
+    codesign: Number | None = None
+    """Difference of the planned comparison `co-design: (XX - XN) - (NX - NN)`. None: not compared."""
 
 
 class Metrics(RootModel[dict[Text, BenchmarkMetrics]]):
-    """`results/metrics.json`: benchmark -> its metrics, nested as DVC flattens them to columns."""
+    """`results/metrics.json`: benchmark or pool -> its metrics, which DVC flattens to columns such as `NAME.XX`.
+
+    The benchmarks of a pool are left out, and those with the role `select` unless there is no other.
+    """
 
 
 class CostRow(_Model):
@@ -753,7 +755,7 @@ def read_cost(path: Path | str) -> list[CostRow]:
 
 def write_results(path: Path, value: BaseModel) -> None:
     """Write one of the files of `measure`, atomically."""
-    write_json(path, value.model_dump(exclude_defaults=isinstance(value, Metrics)))
+    write_json(path, value.model_dump())
 
 
 def _again(stage: str) -> str:

@@ -23,6 +23,7 @@ from its.cli.run import run
 from its.cli.stages import STAGES
 from its.cli.store import store
 from its.cli.strategy import strategy
+from its.cli.sweep import sweep
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError, did_you_mean, nearest
 from its.interrupts import LINE, Signalled, Signals
 from its.shown import shown
@@ -33,7 +34,7 @@ DISK_HINTS = {
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
 GROUPS = {
-    "Study": ["run", "recipe", "strategy", "results"],
+    "Study": ["run", "recipe", "strategy", "sweep", "results"],
     "Stages, which dvc.yaml calls": [*STAGES],
     "Data and store": ["regrade", "data", "store", "prune"],
     "Machine": ["env", "doctor", "completion"],
@@ -74,12 +75,27 @@ class _Ordered(click.Group):
 def cli(traceback: bool) -> None:
     """Run Input-Time Scaling studies from a declaration.
 
-    Run a study with `its run NAME`: `its recipe use NAME`, `dvc repro` and `its results table`. Sweep it with
-    `dvc exp run -S`. DVC decides which stages must run.
+    Run a study with `its run NAME`: `its recipe use NAME`, `dvc repro` and `its results table`. Vary it with
+    `its sweep FILE` or `dvc exp run -S`. DVC decides which stages must run.
     """
 
 
-for command in (run, recipe, strategy, *STAGES.values(), regrade, results, data, store, prune, env, doctor, completion):
+COMMANDS = (
+    run,
+    recipe,
+    strategy,
+    sweep,
+    results,
+    *STAGES.values(),
+    regrade,
+    data,
+    store,
+    prune,
+    env,
+    doctor,
+    completion,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -20,6 +20,7 @@ from its.files import atomic_file
 from its.metrics.cells import Cell, cell_rows, check_k, pooled
 from its.metrics.chosen_pair import nested_rows, selection_rows
 from its.metrics.comparisons import (
+    CO_DESIGN,
     Compared,
     SeedOf,
     Sides,
@@ -47,11 +48,9 @@ from its.results import (
     CellResult,
     Cells,
     CellTest,
-    ChosenPair,
     Comparison,
     Comparisons,
     Curve,
-    HeldOutChoice,
     Metrics,
     NotPossible,
     PairResult,
@@ -91,7 +90,6 @@ class _Found:
     efficiency: list[TokenComparison] = field(default_factory=list)
     not_possible: list[NotPossible] = field(default_factory=list)
     votes: list[VoteResult] = field(default_factory=list)
-    ensemble: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def run(study: Study) -> str:
         _add(found, study, read, seed_of, rows_of)
     selection, not_chosen = selection_rows(found.counted)
     nested = nested_rows(found.counted, seed_of, maximum=measure.maximum)
-    metrics = _metrics(found, selection, nested)
+    metrics = _metrics(found)
     file: dict[str, Any] = {"version": RESULTS_VERSION, "recipe": recipe.recipe}
     write_results(
         study.results("cells.json"),
@@ -215,9 +213,7 @@ def _add(found: _Found, study: Study, read: _Measured, seed_of: SeedOf, rows_of:
     tests, not_possible = table_tests(own, seed_of, measure.draws)
     found.tests += tests
     found.not_possible += not_possible
-    counts = {vote.key: _vote(study, read, vote) for vote in read.votes}
-    found.votes += counts.values()
-    found.ensemble[read.name] = {key: round(row.accuracy, 4) for key, row in counts.items()}
+    found.votes += [_vote(study, read, vote) for vote in read.votes]
 
 
 def _comparison(read: _Measured, item: Compared) -> Comparison:
@@ -503,29 +499,24 @@ def _write_plot(study: Study, cells: Sequence[CellResult]) -> None:
             writer.writerow([cell.benchmark, name, cell.test, cell.avg, cell.low, cell.high])
 
 
-def _metrics(found: _Found, selection: Sequence[ChosenPair], nested: Sequence[HeldOutChoice]) -> Metrics:
-    """The small view that `dvc metrics show` and `dvc exp show` flatten to columns."""
+def _metrics(found: _Found) -> Metrics:
+    """The few numbers that `dvc metrics show` and `dvc exp show` flatten to columns.
+
+    A benchmark that is in a pool is left out, and so is one that only selects, unless there is no other.
+    """
+    pooled_names = {name for row in found.pools for name in row.benchmarks}
+    shown = {cell.benchmark: cell.role for cell in found.cells if cell.benchmark not in pooled_names}
+    reported = [name for name, role in shown.items() if role == "report"] or list(shown)
     out: dict[str, BenchmarkMetrics] = {}
-    for benchmark in dict.fromkeys(cell.benchmark for cell in found.cells):
-        avg: dict[str, dict[str, float]] = {}
-        for cell in found.cells:
-            if cell.benchmark == benchmark:
-                avg.setdefault(cell.checkpoint, {})[cell.test] = round(cell.avg, 4)
-        out[benchmark] = BenchmarkMetrics(
-            avg=avg,
-            block={row.block: round(row.avg, 4) for row in found.blocks if row.benchmark == benchmark},
-            difference={row.name: round(row.difference, 4) for row in found.comparisons if row.benchmark == benchmark},
-            ensemble=found.ensemble[benchmark],
-            selected={
-                table_name(choice.model, choice.dataset, choice.variant): round(row.avg, 4)
-                for choice in selection
-                for row in choice.report
-                if row.benchmark == benchmark
-            },
-            held_out_score={
-                table_name(row.model, row.dataset, row.variant): round(row.held_out_score, 4)
-                for row in nested
-                if row.benchmark == benchmark
-            },
+    for name in reported:
+        block = {row.block: round(row.avg, 4) for row in found.blocks if row.benchmark == name}
+        planned = [row for row in found.comparisons if row.benchmark == name and row.of is None]
+        difference = {row.name: round(row.difference, 4) for row in planned}
+        out[name] = BenchmarkMetrics(
+            base=block.get("base"),
+            NN=block.get("NN"),
+            XX=block.get("XX"),
+            XX_NN=difference.get("XX - NN"),
+            codesign=difference.get(CO_DESIGN),
         )
     return Metrics(out)

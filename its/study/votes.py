@@ -18,8 +18,7 @@ class Vote:
     """Cells of one benchmark, at least two, in the order in which ties name their first answer.
 
     `ensemble` is the vote's name in `vote.ensembles`, `strategies` that in `vote.strategies`; both are None for the
-    vote of a model, dataset and variant. `key` names it in `results/metrics.json`: no two votes of a benchmark share
-    one.
+    vote of a model, dataset and variant. No two votes of a benchmark share a `key`.
     """
 
     name: str

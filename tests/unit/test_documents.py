@@ -18,6 +18,7 @@ from running import run_stage
 from unit.test_wording import strings
 
 from its.cli.main import cli
+from its.commands.sweep_file import read_sweep
 from its.recipe.document import read_document
 from its.recipe.schema import Dataset, Fields, Recipe
 from its.recipe.schema.study import OpenAISection
@@ -374,7 +375,15 @@ def test_the_commands_in_messages_exist() -> None:
     assert found > 100 and not faults, "\n".join(faults)
 
 
-YAML = [block for block in BLOCKS if is_yaml(block)]
+SWEEPS = [block for block in BLOCKS if is_yaml(block) and "\ngrid:" in block.text]
+YAML = [block for block in BLOCKS if is_yaml(block) and block not in SWEEPS]
+
+
+def test_a_written_sweep_is_valid(project: Path) -> None:
+    assert SWEEPS
+    for block in SWEEPS:
+        (project / "sweep.yaml").write_text(block.text, encoding="utf-8")
+        assert read_sweep(project, project / "sweep.yaml").points, block.where
 
 
 @pytest.mark.parametrize("block", YAML, ids=[block.where for block in YAML])
