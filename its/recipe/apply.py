@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from its.errors import DataError, Fault, FaultsError, ItsError, MissingError
+from its.errors import DataError, Fault, FaultsError, ItsError, MissingError, did_you_mean, nearest
 from its.files import atomic_file
 from its.recipe.document import Document, parse_document
 from its.recipe.last_used import last_used, note_used
@@ -56,8 +56,10 @@ def own_path(project: Path, name: str) -> Path:
     """
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
-        known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
-        raise MissingError(f"no recipe {quoted(name)} under recipes/", f"available: {known}")
+        names = [item.stem for item in recipe_paths(project)[:100]]
+        known = ", ".join(f"`{item}`" for item in names) or "none"
+        hint = did_you_mean(nearest(name, names), f"available: {known}")
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", hint)
     require_own(path, project)
     return path
 
