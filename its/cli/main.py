@@ -95,7 +95,7 @@ COMMANDS = (
     doctor,
     completion,
 )
-for command in COMMANDS:
+for command in (*STUDY, *STAGES.values(), *REST):
     cli.add_command(command)
 
 

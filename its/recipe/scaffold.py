@@ -40,7 +40,8 @@ PERSONA = """\
 if the strategy has `domains`, `domain`. #}}
 Problem: {{{{ problem.text }}}}
 
-In one sentence that begins with "You are", describe a person to think of. Do not solve the problem and use no numbers.
+In one sentence of at most 20 words that begins with "You are", describe a person to think of. Do not solve the
+problem and use no numbers.
 """
 
 QUERY = """\
@@ -59,7 +60,7 @@ STRATEGY = """\
       template: prompts/persona_{name}.j2
     query: prompts/query_{name}.j2
     limits:
-      max_words: 40
+      max_words: 30
       min_words: 3
       checks: [empty, brief, overlong, refuses, solves, leaks, digits, copies]
 """

@@ -221,7 +221,7 @@ def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]
         yield (
             here,
             f"`strategies.{name}` writes personas but has no `limits`",
-            "add `limits: {max_words: 40, checks: [empty, overlong]}`",
+            "add `limits: {max_words: 30, checks: [empty, overlong]}`",
         )
     elif isinstance(limits, Mapping):
         for check, field in (("brief", "min_words"), ("language", "language")):
@@ -238,6 +238,15 @@ def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]
                 (*here, "limits", "min_words"),
                 f"`{place}` is {least}, above `max_words`, {most}",
                 "no persona meets both: lower `min_words` or raise `max_words`",
+            )
+        tokens = sampling.get("max_tokens")
+        # A word is one token at least, most often more: the writer is cut before it reaches the limit.
+        if type(tokens) is int and type(most) is int and tokens < most:
+            place = f"strategies.{name}.limits.max_words"
+            yield (
+                (*here, "limits", "max_words"),
+                f"`{place}` is {most}: with `writer.sampling.max_tokens` of {tokens} a persona is cut before",
+                f"a word is one token or more: use at most {tokens} words, or {2 * most} tokens",
             )
 
 

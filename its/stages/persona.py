@@ -13,7 +13,7 @@ from its.engines.protocol import Completion, Request
 from its.home import STORE_FILE
 from its.progress import Progress, say
 from its.prompts.render import read_template
-from its.recipe.schema import PersonaRequest, Strategy
+from its.recipe.schema import PersonaRequest, Recipe, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
 from its.store import Store
@@ -131,7 +131,22 @@ def run(study: Study) -> str:
         text += (
             f"; none for {left_out} {'problem' if left_out == 1 else 'problems'}, whose rows are too long without one"
         )
-    return "; ".join([text, *map(_told, mixes)])
+    broken = [_broken(recipe, item) for item in summary if item["asked"] and item["flagged"]]
+    return "; ".join([text, *broken, *map(_told, mixes)])
+
+
+def _broken(recipe: Recipe, item: dict[str, Any]) -> str:
+    """The rules that the kept personas of one strategy break, how many break each, and what to change."""
+    name = item["strategy"]
+    counts = ", ".join(f"{rule} {found['kept']}" for rule, found in item["rules"].items() if found["kept"])
+    text = f"`{name}` of {item['set']}: {item['flagged']} of {item['personas']} break a rule ({counts})"
+    limits, tokens = recipe.strategies[name].limits, recipe.writer.sampling.max_tokens
+    if limits is None or not item["rules"].get("overlong", {}).get("kept"):
+        return text
+    return (
+        f"{text}: ask for fewer than {limits.max_words} words in the template, or raise "
+        f"`strategies.{name}.limits.max_words` ({limits.max_words}) and `writer.sampling.max_tokens` ({tokens})"
+    )
 
 
 def _set(study: Study, name: str, strategies: Sequence[str], left_out: Set[str]) -> _Set:

@@ -448,7 +448,7 @@ def _run(
     report = read_json(parity) if parity.is_file() else None
     if report is not None and report["faults"]:
         raise RunError(
-            f"prompt parity failed ({report['faults']} faults): {report['examples'][0]}",
+            f"prompt parity failed ({report['faults']} fault{'s' * (report['faults'] != 1)}): {report['examples'][0]}",
             "the engine must receive the prompts of training, with nothing between prompt and solution: see "
             "`chat_template` and `special_tokens` of the model",
         )

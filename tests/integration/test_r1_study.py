@@ -76,7 +76,7 @@ strategies:
     persona: {{template: prompts/persona_random.j2, start: You are a}}
     domains: [botany, chess]
     query: prompts/query_persona_first.j2
-    limits: {{max_words: 30, checks: [empty]}}
+    limits: {{max_words: 8, checks: [empty]}}
 design:
   models: [{MODEL}]
   datasets: [apples]

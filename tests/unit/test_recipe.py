@@ -553,6 +553,20 @@ def test_no_persona_can_be_longer_than_its_limit_and_shorter(project: Path) -> N
     assert hint == "no persona meets both: lower `min_words` or raise `max_words`"
 
 
+@pytest.mark.parametrize(("words", "refused"), [(32, False), (33, True), (40, True)])
+def test_a_limit_that_the_writer_is_cut_before_is_refused(project: Path, words: int, refused: bool) -> None:
+    """The writer of the quickstart has 32 tokens, and a word is one token at least."""
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("      max_words: 30\n", f"      max_words: {words}\n", 1), encoding="utf-8")
+    message = (
+        f"`strategies.similar.limits.max_words` is {words}: with `writer.sampling.max_tokens` of 32 a persona is "
+        "cut before"
+    )
+    hint = f"a word is one token or more: use at most 32 words, or {2 * words} tokens"
+    assert _faults(project) == ([("max_words", message, hint)] if refused else [])
+
+
 @pytest.mark.parametrize(("check", "field"), [("brief", "min_words"), ("language", "language")])
 def test_a_check_needs_its_bound(project: Path, check: str, field: str) -> None:
     path = project / "params.yaml"
@@ -644,7 +658,7 @@ def test_a_faulty_recipe_leaves_params_alone(project: Path, edit: Edit) -> None:
 def test_an_unknown_recipe_lists_the_known(project: Path) -> None:
     with pytest.raises(MissingError, match="no recipe `quickstrat` under recipes/") as caught:
         recipe_path(project, "quickstrat")
-    assert "`quickstart`" in str(caught.value.hint)
+    assert str(caught.value.hint).startswith("did you mean `quickstart`? available: ")
     with pytest.raises(MissingError, match=r"none\.yaml: no such file"):
         load_recipe(recipe_path(project, "none.yaml"), project)
 
