@@ -39,7 +39,7 @@ def _training(benchmark: str, tables: Sequence[Matrix], rows: Sequence[Compariso
     trained = [cell for cell in cells if cell.train is not None]
     base = {(cell.model, cell.test): cell for cell in cells if cell.train is None}
     if not any(cell.correct for cell in cells):
-        return f"No response is correct on {benchmark}, of base or trained: the cells cannot be told apart."
+        return f"No response is correct on {benchmark}, of base or trained: the cells do not differ."
     if all(cell.correct == cell.problems * cell.n for cell in cells):
         return f"Every response is correct on {benchmark}: the problems are too easy to tell the cells apart."
     if not trained:
@@ -77,12 +77,12 @@ def _co_design(benchmark: str, study: ReportData, rows: Sequence[Comparison]) ->
         )
         above = all(row.significant and row.difference > 0 for row in against)
         found = "above every block that was measured" if above else "not above every block that was measured"
-        return f"Co-design: cannot be told without all four blocks; a context on both sides is {found} ({least})."
+        return f"Co-design: not known without all four blocks; a context on both sides is {found} ({least})."
     reason = next(
         (row.reason for row in study.not_possible if row.benchmark == benchmark and row.name.startswith(INTERACTION)),
         "the design has no cells with a context on one side, both sides and neither to compare",
     )
-    return f"Co-design: cannot be told on {benchmark}, {reason}."
+    return f"Co-design: not known on {benchmark}, {reason}."
 
 
 def _least(row: Comparison) -> str:

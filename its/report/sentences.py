@@ -228,7 +228,7 @@ def _tokens(benchmark: str, rows: Sequence[TokenComparison], cells: Sequence[Rep
     elif clear:
         out.append(f"{claim} is not shown on {benchmark} by any of {len(clear)} comparisons.")
     if unclear:
-        out.append(f"Whether fewer tokens are needed on {benchmark} cannot be told from {'; '.join(unclear)}.")
+        out.append(f"Whether fewer tokens are needed on {benchmark} is not known from {'; '.join(unclear)}.")
     return out
 
 

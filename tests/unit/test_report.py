@@ -368,10 +368,10 @@ def test_no_efficiency_is_claimed_where_responses_were_cut(study: dict[str, Any]
     for row in study["cells"]:
         row["truncated_rate"] = 0.47 if row["block"] == "NN" else 0.0
     said = " ".join(headline_sentences(data(study)))
-    assert "Whether fewer tokens are needed on sums cannot be told from XX - NN (0.0 % of XX and 47.0 % of NN" in said
+    assert "Whether fewer tokens are needed on sums is not known from XX - NN (0.0 % of XX and 47.0 % of NN" in said
     assert "is shown on sums" not in said and "-20 %" not in said
     words = Page(build_report(data(study))).words
-    assert "cannot be told" in words and "-2.0 fewer tokens" not in words
+    assert "not known" in words and "-2.0 fewer tokens" not in words
 
 
 def test_the_first_screen_says_what_training_does_and_whether_co_design_is_found(study: dict[str, Any]) -> None:
@@ -401,7 +401,7 @@ def test_the_first_screen_says_what_training_does_and_whether_co_design_is_found
     assert "base is not compared with it, so the effect of training is unknown" in lead()[0]
     assert lead()[1].startswith("Co-design: significant in the opposite direction, -10.0 points")
     study["comparisons"] = []
-    assert lead()[1].startswith("Co-design: cannot be told on sums, the design has no cells")
+    assert lead()[1].startswith("Co-design: not known on sums, the design has no cells")
     for row in study["cells"]:
         row.update(correct=0)
     assert lead()[0].startswith("No response is correct on sums")
