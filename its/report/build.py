@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from its.report.charts import curve_charts, loss_charts
+from its.report.charts import curve_charts, loss_charts, token_charts
 from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, table_title
+from its.report.lead import TRAINED, lead_matrix, lead_sentences
 from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
-from its.report.sentences import FEW_PROBLEMS, contrast_text, headline_sentences, pool_text, unmatched_text
+from its.report.sentences import FEW_PROBLEMS, contrast_text, cut_text, headline_sentences, pool_text, unmatched_text
 from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
@@ -41,6 +42,29 @@ BLOCKS: dict[Block, str] = {
     "CX": "trained under a control, tested with a context",
     "CC": "a control on both sides",
 }
+MOST_WORDS = 240
+"""Characters of a description that the first screen shows."""
+CONTENTS = {
+    "headline": "What the study shows",
+    "matrix": "Train by test",
+    "selection": "The pair to report",
+    "blocks": "Blocks",
+    "comparisons": "Comparisons",
+    "tests": "Cells against each other",
+    "curves": "Learning curves",
+    "efficiency": "Tokens against accuracy",
+    "lengths": "Length and truncation",
+    "votes": "Votes",
+    "cells": "Every cell",
+    "personas": "Personas",
+    "solutions": "Solutions",
+    "losses": "Training loss",
+    "cost": "Cost",
+    "parity": "Prompt parity",
+    "examples": "Cases to read",
+    "run": "What was run",
+}
+"""Section -> its name in the contents, in the order of the page."""
 MOST_TESTS = 20
 """Pairs of cells that the page lists; comparisons.json has all."""
 
@@ -79,18 +103,26 @@ def page_values(study: ReportData) -> dict[str, Any]:
     }
     cells = {name: [cell for cell in study.cells if cell.benchmark == name] for name in names}
     values = study.model_dump(exclude={"losses"})
-    return dict(
+    first = lead_matrix(tables)
+    few = [(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS]
+    found: dict[str, Any] = dict(
         css=Markup(files("its.report").joinpath("style.css").read_text(encoding="utf-8")),
         study=values,
         headline=headline_sentences(study),
-        matrices=[_plain(matrix, scales[matrix.benchmark]) for matrix in tables],
+        matrices=[{**_plain(matrix, scales[matrix.benchmark]), "lead": matrix is first} for matrix in tables],
         scales=scales,
         swatches=[heat_style(i / 10, 0.0, 1.0) for i in range(11)],
         terms={name: terms(rows) for name, rows in cells.items()},
         cell_groups=grouped(values["cells"], lambda cell: cell["benchmark"]),
         metrics={name: _metrics(rows) for name, rows in cells.items()},
         intervals=_interval_name(study),
-        few=[(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS],
+        few=few,
+        lead=lead_sentences(study, tables),
+        question=_question(study.description),
+        alerts=_alerts(len(study.warnings), len(study.caveats) + len(few)),
+        axes=_axes(study.comparisons),
+        cut=[cut_text(row, study.cells) for row in study.efficiency],
+        scatter=token_charts(study),
         explain=BLOCKS,
         bars=_bars(study.comparisons),
         contrasts=[(contrast_text(row), unmatched_text(row)) for row in study.comparisons],
@@ -107,6 +139,41 @@ def page_values(study: ReportData) -> dict[str, Any]:
         },
         provenance=_provenance(study.provenance),
     )
+    return {**found, "contents": _contents(found)}
+
+
+def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The sections that the page has, as (id, name)."""
+    study = found["study"]
+    shown = {
+        **study,
+        **found,
+        "headline": True,
+        "matrix": found["matrices"],
+        "selection": study["selection"] or study["nested"],
+        "tests": found["test_groups"],
+        "curves": found["curve_charts"],
+        "lengths": found["scatter"],
+        "cells": found["cell_groups"],
+        "losses": found["charts"],
+        "examples": found["problems"],
+        "run": True,
+    }
+    return [(place, title) for place, title in CONTENTS.items() if shown[place]]
+
+
+def _question(description: str | None) -> str:
+    """A description as far as the first screen has room; the rest is in the section below it."""
+    text = description or ""
+    if len(text) <= MOST_WORDS:
+        return text
+    return text[:MOST_WORDS].rsplit(maxsplit=1)[0].rstrip(",;:") + " …"
+
+
+def _alerts(warnings: int, caveats: int) -> str:
+    """`2 warnings, 1 caveat`; empty where there is none."""
+    counts = ((warnings, "warning"), (caveats, "caveat"))
+    return ", ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
 
 
 def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
@@ -135,16 +202,30 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
     }
 
 
+STOPS = [(239, 246, 252), (158, 202, 225), (49, 130, 189), (8, 48, 107)]
+DARK_STOPS = [(22, 32, 46), (18, 60, 112), (49, 130, 189), (190, 224, 245)]
+"""The dark ramp is inverted: in both schemes a low value is near the page and a high one far from it."""
+
+
 def heat_style(value: float, low: float, high: float) -> str:
-    """Background for a value on the scale [low, high] and the text colour with the better contrast (at least 4.5)."""
-    stops = [(239, 246, 252), (158, 202, 225), (49, 130, 189), (8, 48, 107)]
-    place = min(max((value - low) / (high - low), 0.0), 1.0) * (len(stops) - 1)
+    """Background for a value on the scale [low, high] and the text colour with the better contrast (at least 4.5).
+
+    A light and a dark pair; browsers without `light-dark()` take the light one.
+    """
+    place = min(max((value - low) / (high - low), 0.0), 1.0)
+    (back, ink), (dark_back, dark_ink) = (_colours(place, stops) for stops in (STOPS, DARK_STOPS))
+    both = f"background:light-dark({back},{dark_back});color:light-dark({ink},{dark_ink})"
+    return f"background:{back};color:{ink};{both}"
+
+
+def _colours(share: float, stops: Sequence[tuple[int, int, int]]) -> tuple[str, str]:
+    place = share * (len(stops) - 1)
     index = min(int(place), len(stops) - 2)
     rgb = [round(a + (b - a) * (place - index)) for a, b in zip(stops[index], stops[index + 1], strict=True)]
     linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     ink = "#000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#fff"
-    return f"background:#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x};color:{ink}"
+    return f"#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x}", ink
 
 
 def _metrics(cells: Sequence[ReportedCell]) -> list[str]:
@@ -201,14 +282,32 @@ def _scale(matrices: Sequence[Matrix]) -> tuple[float, float]:
     return low + shift, high + shift
 
 
+def _axes(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The comparisons by the axis that they share: the effect of training would flatten all others on its own axis.
+
+    `places` are indices into the comparisons, `scale` the ends of the axis.
+    """
+    groups = grouped(range(len(rows)), lambda place: rows[place].name == TRAINED)
+    return [
+        {"places": places, "scale": f"± {100 * _axis_end([rows[place] for place in places]):.1f} points"}
+        for _, places in groups
+    ]
+
+
+def _axis_end(rows: Sequence[Comparison]) -> float:
+    return 1.05 * max([0.01, *(abs(end) for row in rows for end in (row.low, row.high, row.difference))])
+
+
 def _bars(rows: Sequence[Comparison]) -> list[dict[str, float]]:
-    """Per comparison its interval on one shared axis of 160 units with zero at 80."""
-    scale = 1.05 * max([0.01, *(abs(end) for row in rows for end in (row.low, row.high, row.difference))])
+    """Per comparison its interval on the axis of its group, 160 units with zero at 80."""
+    ends_of = {trained: _axis_end(several) for trained, several in grouped(rows, lambda row: row.name == TRAINED)}
 
-    def place(value: float) -> float:
-        return round(80 + 80 * value / scale, 1)
+    def place(row: Comparison, value: float) -> float:
+        return round(80 + 80 * value / ends_of[row.name == TRAINED], 1)
 
-    return [{"low": place(row.low), "high": place(row.high), "at": place(row.difference)} for row in rows]
+    return [
+        {"low": place(row, row.low), "high": place(row, row.high), "at": place(row, row.difference)} for row in rows
+    ]
 
 
 def _provenance(value: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from its.report.data import LossStep, ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.numbers import ends, percent
+from its.report.sentences import CUT
 from its.types import DEFAULT_VARIANT
 
 
@@ -116,6 +117,44 @@ def curve_charts(study: ReportData) -> list[dict[str, Any]]:
                 "axis": axis,
                 "across": ACROSS[axis],
                 "series": series,
+                "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
+                "y_ticks": [(frame.y(t), f"{t:g} %") for t in y_ticks],
+                "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},
+            }
+        )
+    return charts
+
+
+def token_charts(study: ReportData) -> list[dict[str, Any]]:
+    """Accuracy against completion tokens, a chart for each benchmark, a dot for each cell: colour by train strategy.
+
+    `cut` marks a cell of which at least 5 % of the responses were truncated.
+    """
+    charts = []
+    for benchmark, cells in grouped(study.cells, lambda cell: cell.benchmark):
+        if len(cells) < 2 or not any(cell.completion_tokens for cell in cells):
+            continue
+        x_ticks = _ticks(0.0, max(cell.completion_tokens for cell in cells))
+        y_ticks = _ticks(0.0, 100 * max(cell.high for cell in cells))
+        frame = Frame(x_ticks[-1], y_ticks[0], y_ticks[-1])
+        trains = distinct(cell.train for cell in cells)
+        charts.append(
+            {
+                "title": f"{benchmark}: accuracy against tokens",
+                "dots": [
+                    {
+                        "x": frame.x(cell.completion_tokens),
+                        "y": frame.y(100 * cell.avg),
+                        "low": frame.y(100 * cell.low),
+                        "high": frame.y(100 * cell.high),
+                        "colour": trains.index(cell.train) % 8,
+                        "cut": cell.truncated_rate >= CUT,
+                        "told": f"{cell.checkpoint}, test {cell.test}: {percent(cell.avg)} {ends(cell)}, "
+                        f"{cell.completion_tokens:.1f} tokens, {percent(cell.truncated_rate)} truncated",
+                    }
+                    for cell in cells
+                ],
+                "legend": [(f"train {train or 'base'}", place % 8) for place, train in enumerate(trains)],
                 "x_ticks": [(frame.x(t), f"{t:g}") for t in x_ticks],
                 "y_ticks": [(frame.y(t), f"{t:g} %") for t in y_ticks],
                 "box": {key: getattr(frame, key) for key in ("left", "right", "top", "bottom")},

@@ -161,7 +161,13 @@ class ReportData(_Data):
     description: str | None = None
     commit: str | None = None
     dirty: bool = False
+    """Whether code, recipes or environments differ from the commit; what ITS writes does not count."""
+    changed: list[str] = []
+    """The files that differ, as far as a line takes them."""
     created: str | None = None
+    """The commit's date."""
+    built: str | None = None
+    """The date of the report. None: the page does not name it."""
     design: dict[str, Any] = {}
     confidence: float | None = None
     """Of the intervals: 0.95. None: the page does not name it."""
@@ -179,6 +185,8 @@ class ReportData(_Data):
     nested: list[HeldOutChoice] = []
     votes: list[VoteResult] = []
     settings: list[Setting] = []
+    parameters: str = ""
+    """The recipe as YAML, without secrets. Empty: the page lists `settings`."""
     losses: dict[str, list[LossStep]] = {}
     """Checkpoint -> its steps."""
     personas: list[PersonaAccount] = []

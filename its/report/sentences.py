@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from its.report.data import ReportData
+from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.matrix import Entry, Matrix, fallback_note, matrices, terms
 from its.report.numbers import ends, p_value, percent, points
@@ -19,6 +19,7 @@ from its.results import (
     VoteResult,
 )
 from its.shown import listed
+from its.types import LAST
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
 
@@ -47,7 +48,7 @@ def headline_sentences(study: ReportData) -> list[str]:
         out += _comparisons(benchmark, [row for row in study.comparisons if row.benchmark == benchmark])
         out += _not_possible([row for row in study.not_possible if row.benchmark == benchmark])
         out += _tests(benchmark, [row for row in study.tests if row.benchmark == benchmark])
-        out += _tokens(benchmark, [row for row in study.efficiency if row.benchmark == benchmark])
+        out += _tokens(benchmark, [row for row in study.efficiency if row.benchmark == benchmark], study.cells)
         out += [_vote(row) for row in study.votes if row.benchmark == benchmark and row.ensemble is not None]
         out += _strategy_votes([row for row in study.votes if row.benchmark == benchmark])
         least = min(cell.problems for cell in study.cells if cell.benchmark == benchmark)
@@ -189,14 +190,46 @@ def _tests(benchmark: str, tests: Sequence[CellTest]) -> list[str]:
     return [f"Of {len(pairs)} pairs of trained cells of {benchmark} {significant} differ significantly."]
 
 
-def _tokens(benchmark: str, rows: Sequence[TokenComparison]) -> list[str]:
+CUT = 0.05
+"""Share of truncated responses from which lengths say more about the limit than about the model."""
+
+
+def cut_text(row: TokenComparison, cells: Sequence[ReportedCell]) -> str:
+    """`47.0 % of base and 1.0 % of trained responses were cut at the limit`; empty below 5 % on both sides."""
+    shares = {side: _cut(side, row.benchmark, cells) for side in row.name.split(" - ")}
+    if all(share < CUT for share in shares.values()):
+        return ""
+    return " and ".join(f"{percent(share)} of {side}" for side, share in shares.items()) + " responses were cut"
+
+
+def _cut(side: str, benchmark: str, cells: Sequence[ReportedCell]) -> float:
+    """The share of the responses of a block, or of all trained cells, that were cut at the limit of tokens."""
+    found = [
+        (cell.truncated_rate, cell.problems * cell.n)
+        for cell in cells
+        if cell.benchmark == benchmark
+        and cell.saved_at in (None, LAST)
+        and (cell.train is not None if side == "trained" else cell.block == side)
+    ]
+    total = sum(count for _, count in found)
+    return sum(share * count for share, count in found) / total if total else 0.0
+
+
+def _tokens(benchmark: str, rows: Sequence[TokenComparison], cells: Sequence[ReportedCell]) -> list[str]:
     if not any(row.name.startswith("XX - ") for row in rows):
         return []
     claim = "Fewer tokens at equal or better accuracy"
-    shown = [f"{row.name} ({100 * (row.ratio - 1):+.0f} %, {row.claim})" for row in rows if row.shown]
-    if not shown:
-        return [f"{claim} is not shown on {benchmark} by any of {len(rows)} comparisons."]
-    return [f"{claim} is shown on {benchmark} by {'; '.join(shown)}."]
+    unclear = [f"{row.name} ({text})" for row in rows if (text := cut_text(row, cells))]
+    clear = [row for row in rows if not cut_text(row, cells)]
+    shown = [f"{row.name} ({100 * (row.ratio - 1):+.0f} %, {row.claim})" for row in clear if row.shown]
+    out = []
+    if shown:
+        out.append(f"{claim} is shown on {benchmark} by {'; '.join(shown)}.")
+    elif clear:
+        out.append(f"{claim} is not shown on {benchmark} by any of {len(clear)} comparisons.")
+    if unclear:
+        out.append(f"Whether fewer tokens are needed on {benchmark} is not known from {'; '.join(unclear)}.")
+    return out
 
 
 def _vote(row: VoteResult) -> str:

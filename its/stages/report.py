@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +21,10 @@ from its.engines.determinism import determinism_notes
 from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
+from its.recipe.document import read_document
 from its.recipe.schema.models import Writer
 from its.recipe.schema.study import Design, Generation, Train
+from its.recipe.shareable import shareable_text
 from its.report.build import build_report
 from its.report.data import (
     Example,
@@ -57,6 +61,8 @@ from its.study.study import Checkpoint, Study, join_query_id
 from its.types import DEFAULT_VARIANT, LAST, Persona, Query, Response, Verdict
 
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
+MOST_CHANGED = 4
+"""Changed files that the page names."""
 QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
 
 
@@ -208,13 +214,16 @@ def collect(study: Study) -> ReportData:
     teacher, solutions, lost = _solutions(study)
     stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
     costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
-    commit, dirty, created = _git(study.project)
+    commit, changed, created = _git(study.project)
     return ReportData(
         **{
             **dict(found),
             "commit": commit,
-            "dirty": dirty,
+            "dirty": bool(changed),
+            "changed": changed[:MOST_CHANGED] + ([f"{more} more"] if (more := len(changed) - MOST_CHANGED) > 0 else []),
             "created": created,
+            "built": _today(),
+            "parameters": shareable_text(read_document(study.project / "params.yaml")),
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
             "personas": _personas(study),
@@ -484,28 +493,37 @@ def _provenance(study: Study) -> dict[str, Any]:
     }
 
 
-def _git(project: Path) -> tuple[str | None, bool, str]:
-    """(short commit or None, whether tracked files differ from it, its date; not today's, so that bytes are stable)."""
+def _today() -> str:
+    """The date in UTC; SOURCE_DATE_EPOCH, which builds that are to be repeated set, takes its place.
+
+    Raises:
+        DataError: where SOURCE_DATE_EPOCH is not a count of seconds that a date has.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if not given:
+        return datetime.now(UTC).date().isoformat()
+    try:
+        return datetime.fromtimestamp(int(given), UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError) as error:
+        raise DataError(
+            f"SOURCE_DATE_EPOCH is `{shown(given)}`, not a count of seconds since 1970", "`unset SOURCE_DATE_EPOCH`"
+        ) from error
+
+
+WRITTEN_BY_PEOPLE = ("its", "recipes", "envs", "dvc.yaml")
+"""What a person changes. `its recipe use` writes params.yaml, which the page shows, and DVC writes dvc.lock."""
+
+
+def _git(project: Path) -> tuple[str | None, list[str], str]:
+    """(short commit or None, tracked files of people that differ from it, the date of the commit)."""
 
     def output(*words: str) -> str | None:
         done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.rstrip() if done.returncode == 0 else None
 
     try:
         commit = output("rev-parse", "--short", "HEAD")
-        dirty = bool(
-            output(
-                "status",
-                "--porcelain",
-                "--untracked-files=no",
-                "--",
-                "its",
-                "recipes",
-                "envs",
-                "params.yaml",
-                "dvc.yaml",
-            )
-        )
-        return commit, dirty, output("show", "-s", "--format=%cs", "HEAD") or ""
+        changed = output("diff", "--relative", "--name-only", "HEAD", "--", *WRITTEN_BY_PEOPLE) or ""
+        return commit, changed.splitlines(), output("show", "-s", "--format=%cs", "HEAD") or ""
     except FileNotFoundError:
-        return None, False, ""
+        return None, [], ""

@@ -27,7 +27,14 @@ Golden = Callable[[str, str], None]
 
 
 @pytest.fixture
-def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Study:
+def study(
+    project: Path,
+    model_in_folder: Callable[[], None],
+    edit: Callable[..., None],
+    engines: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Study:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")  # the page names the day on which it was built
     model_in_folder()
     edit(("  draws: #", "  draws: 200\n  maximum: true"), ("  test: [none, random]", "  test: [none, similar, random]"))
     edit(("  n: #\n  temperature: #\n  top_p: #", "  n: 2\n  temperature: 0.6\n  top_p: 0.9"))

@@ -41,6 +41,7 @@ def study() -> dict[str, Any]:
         "description": "A small model, the full train x test matrix, on a laptop.",
         "commit": "abc1234",
         "dirty": True,
+        "changed": ["its/cells.py"],
         "created": "2026-01-01T00:00:00Z",
         "design": {
             "models": ["smollm2_135m"],
@@ -177,7 +178,7 @@ def test_page_is_balanced_and_holds_every_cell(study: dict[str, Any]) -> None:
     for words in (
         "quickstart",
         "random NX 24.5 % [19.0, 30.9] 49 of 200 1.0 % 0.0 % 0.5 % 0 52.1 43.2 5.67",
-        "commit abc1234 , with uncommitted changes",
+        "with uncommitted changes : its/cells.py",
         "sums, 200 problems, n = 1, grader v1",
         "a 135M model shows the machinery, not the paper's effect",
         "2 personas are overlong",
@@ -211,7 +212,11 @@ def test_page_loads_nothing(study: dict[str, Any]) -> None:
     text = build_report(data(study))
     page = Page(text)
     loading = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
-    assert [a for a in page.attributes if a[1] in loading] == [("link", "href", "data:,")]
+    found = [a for a in page.attributes if a[1] in loading]
+    places = [a[2] for a in found if a[0] == "a"]
+    assert [a for a in found if a[0] != "a"] == [("link", "href", "data:,")]
+    assert {f"#{value}" for _, name, value in page.attributes if name == "id"} >= set(places), "each leads to a section"
+    assert len(places) == len(set(places)) > 5
     assert not re.search(r"https?://|@import|url\(|<script", text)
 
 
@@ -356,6 +361,61 @@ def test_efficiency_needs_both_tests(study: dict[str, Any]) -> None:
     assert (
         "XX - NN 0.80 [0.70, 0.92] p = 0.004 -2.0 fewer tokens, equal accuracy" in Page(build_report(data(study))).words
     )
+
+
+def test_no_efficiency_is_claimed_where_responses_were_cut(study: dict[str, Any]) -> None:
+    study["efficiency"] = [{**EFFICIENCY, "claim": "fewer tokens, equal accuracy", "shown": True}]
+    for row in study["cells"]:
+        row["truncated_rate"] = 0.47 if row["block"] == "NN" else 0.0
+    said = " ".join(headline_sentences(data(study)))
+    assert "Whether fewer tokens are needed on sums is not known from XX - NN (0.0 % of XX and 47.0 % of NN" in said
+    assert "is shown on sums" not in said and "-20 %" not in said
+    words = Page(build_report(data(study))).words
+    assert "not known" in words and "-2.0 fewer tokens" not in words
+
+
+def test_the_first_screen_says_what_training_does_and_whether_co_design_is_found(study: dict[str, Any]) -> None:
+    effect = sum(cell_["avg"] for cell_ in study["cells"][:4]) / 4 - 0.0275
+    trained = comparison("trained - base", effect, 0.18, 0.28, 0.0001, found=True)
+    both = comparison("co-design: (XX - XN) - (NX - NN)", 0.015, -0.045, 0.075, 0.6)
+
+    def lead() -> list[str]:
+        return list(page_values(data(study))["lead"])
+
+    study["comparisons"] += [trained, both]
+    assert lead() == [
+        "Training raises accuracy on sums from 2.8 % to 25.5 % (+22.8 points, 95 % CI 18.0 to 28.0).",
+        "Co-design: not significant, +1.5 points [-4.5, +7.5], minimum detectable 8.0 points.",
+    ]
+    words = Page(build_report(data(study))).words
+    order = ("Training raises", "Co-design: not significant", "1 warning, 1 caveat", "What the study shows")
+    places = [words.index(text) for text in order]
+    assert places == sorted(places), "the sentence, the verdict, and then the contents"
+    assert words.index("Training raises") < words.index("27.0 % [21.2, 33.5]") < words.index("Co-design: not")
+    study["comparisons"][-2] = {**trained, "difference": 0.1}
+    assert lead()[0] == "Training raises accuracy on sums (+10.0 points, 95 % CI 18.0 to 28.0).", "no means of others"
+    study["comparisons"][-2] = {**trained, "significant": False, "minimum_detectable_difference": None}
+    assert lead()[0].startswith("No significant effect of training on sums")
+    assert lead()[0].endswith("with so few problems no difference can be significant.")
+    study["comparisons"] = [{**both, "difference": -0.1, "significant": True}]
+    assert "base is not compared with it, so the effect of training is unknown" in lead()[0]
+    assert lead()[1].startswith("Co-design: significant in the opposite direction, -10.0 points")
+    study["comparisons"] = []
+    assert lead()[1].startswith("Co-design: not known on sums, the design has no cells")
+    for row in study["cells"]:
+        row.update(correct=0)
+    assert lead()[0].startswith("No response is correct on sums")
+    for row in study["cells"]:
+        row.update(correct=200)
+    assert lead()[0].startswith("Every response is correct on sums")
+
+
+def test_the_effect_of_training_does_not_flatten_the_other_comparisons(study: dict[str, Any]) -> None:
+    before = page_values(data(study))["bars"]
+    study["comparisons"].append(comparison("trained - base", 0.9, 0.8, 1.0, 0.0001, found=True))
+    values = page_values(data(study))
+    assert values["bars"][:3] == before
+    assert [axis["scale"] for axis in values["axes"]] == ["± 6.4 points", "± 105.0 points"]
 
 
 def test_every_block_is_explained_as_what_it_is(study: dict[str, Any]) -> None:
@@ -660,10 +720,15 @@ def test_heat_text_is_readable_on_every_colour() -> None:
 
     for step in range(-5, 106):
         style = heat_style(step / 100, 0.0, 1.0)
-        match = re.fullmatch(r"background:#([0-9a-f]{6});color:#(000|fff)", style)
-        assert match, style
-        light, dark = sorted([luminance(match[1]), 1.0 if match[2] == "fff" else 0.0], reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5
+        match = re.fullmatch(
+            r"background:#(.{6});color:#(000|fff);"
+            r"background:light-dark\(#(.{6}),#(.{6})\);color:light-dark\(#(000|fff),#(000|fff)\)",
+            style,
+        )
+        assert match and match.group(1, 2) == match.group(3, 5), style
+        for back, ink in (match.group(1, 2), match.group(4, 6)):
+            light, dark = sorted([luminance(back), 1.0 if ink == "fff" else 0.0], reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_numbers() -> None:
