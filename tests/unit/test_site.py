@@ -14,6 +14,7 @@ import click
 import pytest
 
 from its.cli.main import cli
+from its.recipe.document import read_document
 
 ROOT = Path(__file__).parents[2]
 LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href"), ("img", "srcset")}
@@ -143,3 +144,11 @@ def test_a_dead_link_fails_the_build(tmp_path: Path, text: str, fault: str) -> N
     (tmp_path / "mkdocs.yml").write_text(settings, encoding="utf-8")
     done = _build(tmp_path, tmp_path / "site")
     assert done.returncode != 0 and fault in done.stderr
+
+
+def test_the_citation_names_the_software_and_the_paper() -> None:
+    citation = read_document(ROOT / "CITATION.cff").values
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert (citation["cff-version"], citation["type"], citation["license"]) == ("1.2.0", "software", "Apache-2.0")
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= set(paper) and paper["identifiers"][0]["value"] == "arXiv:2508.13654"
