@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from its.recipe.document import read_document
 ROOT = Path(__file__).parents[2]
 LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href"), ("img", "srcset")}
 """Attributes whose address a browser loads by itself; a link is followed by the reader alone."""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ADDRESS = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
 
 
@@ -109,6 +111,22 @@ def test_the_search_has_the_pages_and_needs_no_worker_from_a_server(site: Path) 
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert index.startswith("var __index = ") and "minimum detectable difference" in index
     assert "iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_the_search_finds_a_word_in_pages_opened_as_files(site: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    no_network = ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom"]
+    done = subprocess.run(
+        [CHROMIUM, *options, *no_network, f"{(site / 'index.html').as_uri()}?q=quarantine"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    found = re.findall(r'href="([^"?#]+)[^"]*" class="md-search-result__link"', done.stdout)
+    assert any(link.endswith("/glossary.html") for link in found), found
 
 
 def test_the_page_of_commands_has_every_command(site: Path) -> None:
