@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Stages and tests find the project's own python and dvc first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: quickstart test test-unit coverage check graph setup engines clean
+.PHONY: quickstart test test-unit coverage check graph docs setup engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make check       ruff, mypy --strict, typos, import rules"
 	@echo "make test-unit   the tests that start no engine"
 	@echo "make coverage    the unit tests, with the share of lines that they run; fails below the floor"
+	@echo "make docs        build the documents as a site that needs no network: site/index.html"
 	@echo "make graph       write the code that each stage depends on into dvc.yaml"
 	@echo "make clean       remove .venv and the engine environments (not the store of responses)"
 
@@ -43,6 +44,10 @@ check: setup
 
 graph: setup
 	@python tests/graph.py
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "open site/index.html"
 
 # Files side by side where a test takes one core, whole studies first, which take longest; the engines of the integration tests take all.
 SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

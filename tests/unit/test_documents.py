@@ -30,7 +30,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "recipes" / "README.md",
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
 ]
 
 OUTPUT = {
@@ -45,13 +45,20 @@ OUTPUT = {
 }
 """Blocks that are neither YAML nor commands: how they begin -> what they are."""
 
+PRINTED = ("```text", "```jinja")
+"""Fences of what a command printed, and of templates; tests/studies/test_tutorial.py compares and renders them."""
+
 FOREIGN = {
+    *("head", "source"),
     *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "pre-commit", "sha256sum", "(cd"),
     *("vllm", "ray", "srun", "scontrol", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }
 """Programs of others: not installed where tests run, or of the shell."""
 
-UNPARSED = {"$ITS_HOME/envs/axolotl-.../bin/axolotl": "a program of an engine environment"}
+UNPARSED = {
+    "python make_problems.py": "the script that the tutorial shows",
+    "$ITS_HOME/envs/axolotl-.../bin/axolotl": "a program of an engine environment",
+}
 
 RUN_IN_A_CLONE = [
     "its recipe list",
@@ -106,7 +113,8 @@ def blocks(path: Path) -> Iterator[Block]:
         line = lines[at]
         if line.startswith("```"):
             end = next(n for n in range(at + 1, len(lines)) if lines[n].startswith("```"))
-            yield Block(path, at + 2, "\n".join(lines[at + 1 : end]))
+            if line not in PRINTED:
+                yield Block(path, at + 2, "\n".join(lines[at + 1 : end]))
             at = end + 1
         elif line.startswith("    ") and (at == 0 or not lines[at - 1].strip()):
             end = at

@@ -87,7 +87,7 @@ def strings(tree: ast.Module, whole: bool) -> Iterator[tuple[int, str]]:
 
 
 def _texts() -> Iterator[tuple[Path, int, str]]:
-    for path in sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[er]*/README.md"))):
+    for path in sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("[er]*/README.md"))):
         yield path, 1, _without_wording_rules(path.read_text(encoding="utf-8"))
     for path in (ROOT / "dvc.yaml", *sorted(ROOT.glob("recipes/*.yaml")), ROOT / "its" / "report" / "report.html.j2"):
         yield path, 1, path.read_text(encoding="utf-8")
