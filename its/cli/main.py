@@ -95,7 +95,7 @@ COMMANDS = (
     doctor,
     completion,
 )
-for command in (*STUDY, *STAGES.values(), *REST):
+for command in COMMANDS:
     cli.add_command(command)
 
 
