@@ -147,3 +147,30 @@ def cases(
         return
     for line in case_lines(found, limit):
         echo(line)
+
+
+@results.command()
+@click.argument("problem")
+@click.option("--cell", "cells", multiple=True, help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.")
+@click.option("--sample", type=click.IntRange(min=0), help="Only the response with this index, from 0.")
+@json_option
+def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool) -> None:
+    """Show a problem and its responses in every cell.
+
+    For each cell: persona, query, and of each response its verdict, answer, rule, thinking and text. A problem of
+    several benchmarks is BENCHMARK/PROBLEM.
+
+    \b
+    Reads   data/problems/, data/personas/, data/queries/, data/responses/, data/verdicts/
+    Writes  nothing
+    Example its results show test_00000
+    """
+    from its.commands.show_problem import problem_lines, show_problem
+    from its.study.study import load_study
+
+    found = show_problem(load_study(), problem, cells, sample)
+    if as_json:
+        print_json(**found)
+        return
+    for line in problem_lines(found):
+        echo(line)

@@ -251,3 +251,21 @@ def test_hostile_texts_are_shown_and_do_nothing(written: Written, its: Its) -> N
     write_rows(written.study.problems_path("arithmetic_test"), rows)
     code, out, _ = its("results", "cases", "--right", TRAINED, "--wrong", BASE)
     assert code == 0 and "\x1b" not in out and "\u202e" not in out and "\\x1b[2J" in out
+
+
+def test_show_a_problem(written: Written, its: Its) -> None:
+    found = _json(its, "show", "p4", "--cell", BASE, "--cell", TRAINED)
+    assert (found["text"], found["reference"], found["benchmark"]) == ("problem 4", "1", "arithmetic_test")
+    assert [row["responses"][0]["verdict"] for row in found["cells"]] == ["no_answer", "correct"]
+    code, out, _ = its("results", "show", "p4")
+    assert code == 0 and out.count("\n== ") == len(written.study.cells()) and "no answer, 40 tokens, truncated" in out
+
+
+def test_show_refuses_what_is_not_there(written: Written, its: Its) -> None:
+    for words, wanted, exit_code in (
+        (["p44"], "did you mean `p4`?", 3),
+        (["p4", "--cell", BASE.replace("-base", "-basis")], f"did you mean `{BASE}`?", 3),
+        (["p4", "--sample", "7"], "no response with the index 7", 3),
+    ):
+        code, out, err = its("results", "show", *words)
+        assert code == exit_code and wanted in err and not out
