@@ -1,10 +1,13 @@
-"""Read the results of a study: the table, the headline."""
+"""Read the results of a study: the table, the pair to report, comparisons, the responses behind them."""
 
 from __future__ import annotations
 
 import click
 
-from its.cli.output import json_option, print_json
+from its.cli.output import echo, json_option, print_json
+
+FILTER = click.option("--filter", "filter_name", help="The filter, where an lm-eval file has several.")
+METRIC = click.option("--metric", help="The metric of lm-eval or scorer of Inspect, where a file has several.")
 
 
 @click.group()
@@ -56,7 +59,8 @@ def best(as_json: bool) -> None:
     """Print the pair to report and its held-out score.
 
     The pair is chosen on the benchmarks with the role `select`. Without one, the largest cell of a table is named only
-    if `measure.maximum` is true, with the amount by which it overstates the score.
+    if `measure.maximum` is true, with the amount by which it overstates the score. Where no pair is named, the output
+    gives the reason (`reason` with --json).
 
     \b
     Reads   results/ of the last `dvc repro`
@@ -72,3 +76,101 @@ def best(as_json: bool) -> None:
         return
     for sentence in sentences:
         click.echo(sentence)
+
+
+@results.command()
+@click.argument("a")
+@click.argument("b")
+@FILTER
+@METRIC
+@json_option
+def compare(a: str, b: str, filter_name: str | None, metric: str | None, as_json: bool) -> None:
+    """Compare two cells, revisions or evaluation logs.
+
+    A and B each are a cell (CHECKPOINT/BENCHMARK/STRATEGY, as `its recipe check --cells` lists them), `workspace`, a
+    git revision, a DVC experiment, one cell of these (HEAD~1:CELL), or a file: samples of `lm-eval --log_samples`, a
+    log of Inspect (.json, .eval), or a file that `its grade` wrote. Two revisions are compared in every cell that both
+    have.
+
+    Problems are paired by id, otherwise by text; those without a partner are counted. The output is A - B in points
+    with its 95 % interval, p value and minimum detectable difference, and what differs between the sides.
+
+    \b
+    Reads   data/verdicts/, data/problems/, params.yaml; or a file
+    Writes  nothing
+    Example its results compare workspace workspace
+    """
+    from its.commands.compare import compare as compared
+    from its.commands.compare import compare_lines
+
+    found = compared(a, b, filter_name, metric)
+    if as_json:
+        print_json(**found.as_json())
+        return
+    for line in compare_lines(found):
+        echo(line)
+
+
+@results.command()
+@click.option("--right", required=True, metavar="A", help="The side that is right: a cell, REVISION:CELL or a file.")
+@click.option("--wrong", required=True, metavar="B", help="The side that is wrong.")
+@click.option("--rule", help="Only where this rule found an answer of B, for example `last_number`.")
+@click.option("--truncated", is_flag=True, help="Only where a response of B ended at the token limit.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Problems to print.")
+@FILTER
+@METRIC
+@json_option
+def cases(
+    right: str,
+    wrong: str,
+    rule: str | None,
+    truncated: bool,
+    limit: int,
+    filter_name: str | None,
+    metric: str | None,
+    as_json: bool,
+) -> None:
+    """List the problems that are right in A and wrong in B.
+
+    With several responses a problem is right if more than half of them are correct, and wrong if less than half are.
+
+    \b
+    Reads   data/verdicts/, data/responses/, data/problems/; or a file
+    Writes  nothing
+    Example its results cases --right smollm2_135m-base/arithmetic_test/random --wrong smollm2_135m-base/arithmetic_test/none
+    """  # noqa: E501
+    from its.commands.cases import case_lines, find_cases
+
+    found = find_cases(right, wrong, rule, truncated, filter_name, metric)
+    if as_json:
+        print_json(**found.as_json(limit))
+        return
+    for line in case_lines(found, limit):
+        echo(line)
+
+
+@results.command()
+@click.argument("problem")
+@click.option("--cell", "cells", multiple=True, help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.")
+@click.option("--sample", type=click.IntRange(min=0), help="Only the response with this index, from 0.")
+@json_option
+def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool) -> None:
+    """Show a problem and its responses in every cell.
+
+    For each cell: persona, query, and of each response its verdict, answer, rule, thinking and text. A problem of
+    several benchmarks is BENCHMARK/PROBLEM.
+
+    \b
+    Reads   data/problems/, data/personas/, data/queries/, data/responses/, data/verdicts/
+    Writes  nothing
+    Example its results show test_00000
+    """
+    from its.commands.show_problem import problem_lines, show_problem
+    from its.study.study import load_study
+
+    found = show_problem(load_study(), problem, cells, sample)
+    if as_json:
+        print_json(**found)
+        return
+    for line in problem_lines(found):
+        echo(line)

@@ -178,30 +178,34 @@ def _results(study: Study, name: str, kind: type[File]) -> File:
 def best_pair(study: Study) -> tuple[dict[str, Any], list[str]]:
     """The pair to report, as values and in sentences.
 
-    Raises:
-        DataError: if no benchmark chose a pair and the recipe does not allow the maximum of a table to be named.
+    Where none is named, both lists are empty and `reason` and the sentences say why: that is a property of the study,
+    not a fault. Otherwise `reason` is None.
     """
     found = summary(study)
     named = [row for row in found.nested if row.maximum is not None]
-    if not found.selection and not named:
-        roles = {study.recipe.benchmarks[name].role for name in study.recipe.design.benchmarks}
-        if roles == {"select"}:
-            raise DataError(
-                "every benchmark has the role `select`: no benchmark is left to measure the chosen pair on",
-                "give a benchmark `role: report`",
-            )
-        if not found.nested:
-            raise DataError("there is nothing to choose from: no table has two trained cells and two problems")
-        pairs = max(row.pairs for row in found.nested)
-        raise DataError(
-            f"no benchmark has the role `select`; the largest of {pairs} cells is not named: it is partly the luckiest",
-            "give a benchmark `role: select`, or set `measure.maximum: true` and see by how much it overstates",
-        )
-    values = {
+    values: dict[str, Any] = {
         "selection": [choice.model_dump() for choice in found.selection],
         "maximum": [row.model_dump() for row in named],
     }
-    return values, selection_sentences(found.selection, named)
+    if found.selection or named:
+        return {**values, "reason": None}, selection_sentences(found.selection, named)
+    reason, remedy = _why_none(study, found)
+    return {**values, "reason": reason}, [f"no pair is named: {reason}", f"hint: {remedy}"]
+
+
+def _why_none(study: Study, found: ReportData) -> tuple[str, str]:
+    """Why no pair is named, and what would change that."""
+    if {study.recipe.benchmarks[name].role for name in study.recipe.design.benchmarks} == {"select"}:
+        reason = "every benchmark has the role `select`, so none is left to measure the chosen pair on"
+        return reason, "give a benchmark `role: report`"
+    if found.not_possible and any(row.kind == "choice" for row in found.not_possible):
+        return next(row.reason for row in found.not_possible if row.kind == "choice"), "add the missing cells"
+    if not found.nested:
+        reason = "there is nothing to choose from: no table has two trained cells and two problems"
+        return reason, "add a strategy to `design.train` or `design.test`, or problems"
+    pairs = max(row.pairs for row in found.nested)
+    reason = f"no benchmark has the role `select`; the largest of {pairs} cells is not named: it is partly the luckiest"
+    return reason, "give a benchmark `role: select`, or set `measure.maximum: true` and see by how much it overstates"
 
 
 def collect(study: Study) -> ReportData:
