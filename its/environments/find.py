@@ -115,13 +115,17 @@ def read_record(path: Path) -> dict[str, Any] | None:
 def environment_variables(name: EngineName, environment: Environment | None = None) -> dict[str, str]:
     """The variables for a process of an engine environment: ours without those of another Python, and no telemetry.
 
+    Compiled modules are kept, whatever PYTHONDONTWRITEBYTECODE says (images of containers set it): pip does not compile
+    these packages, and vLLM's imports take 28 s without and 14 s with them (2 cores of 2021).
+
     `HF_HUB_OFFLINE` is unchanged: the caller knows whether a model is on this machine.
 
     Args:
         environment: its `bin` comes first on `PATH` (it contains ninja and the like).
     """
     variables = dict(os.environ)
-    for variable in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"):  # DVC sets or passes on three
+    others = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")  # DVC sets or passes on three
+    for variable in (*others, "PYTHONDONTWRITEBYTECODE"):
         variables.pop(variable, None)
     if environment is not None:
         variables["PATH"] = os.pathsep.join([str(environment.python.parent), variables.get("PATH", os.defpath)])

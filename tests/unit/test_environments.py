@@ -308,6 +308,7 @@ def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> Non
 
 def test_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     taken_out = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"}  # workers import what is beside them
+    taken_out.add("PYTHONDONTWRITEBYTECODE")  # pip does not compile their packages
     for name in taken_out:
         monkeypatch.setenv(name, "/somewhere")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
