@@ -56,10 +56,9 @@ def own_path(project: Path, name: str) -> Path:
     """
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
-        names = [item.stem for item in recipe_paths(project)[:100]]
-        known = ", ".join(f"`{item}`" for item in names) or "none"
-        hint = did_you_mean(nearest(name, names), f"available: {known}")
-        raise MissingError(f"no recipe {quoted(name)} under recipes/", hint)
+        known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
+        likely = nearest(name, [item.stem for item in recipe_paths(project)])
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", did_you_mean(likely, f"available: {known}"))
     require_own(path, project)
     return path
 
@@ -94,6 +93,31 @@ def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """(dotted path, value in the recipe, value in params.yaml) of every difference; None if absent."""
     return list(_differ(recipe, params, ""))
+
+
+def name_in_use(project: Path) -> str:
+    """The recipe that params.yaml names.
+
+    Raises:
+        DataError: if it names none.
+        MissingError: without params.yaml.
+    """
+    name = read_document(project / "params.yaml").values.get("recipe")
+    if not isinstance(name, str):
+        raise DataError("params.yaml names no recipe (`recipe:`)", "`its recipe use NAME`")
+    return name
+
+
+def differing(project: Path, path: Path) -> list[tuple[str, Any, Any]]:
+    """(dotted path, value in params.yaml, value in the recipe's file) of every difference.
+
+    Without params.yaml one entry, of `recipe`.
+    """
+    values = read_document(path).values
+    target = project / "params.yaml"
+    if not target.is_file():
+        return [("recipe", None, values.get("recipe"))]
+    return departures(read_document(target).values, values)
 
 
 def use_recipe(

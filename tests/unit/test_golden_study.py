@@ -62,6 +62,13 @@ def study(
     return study
 
 
+ELSEWHERE = {
+    "its data diff": "of commits: tests/studies/test_data_versions.py",
+    "its run": "under DVC: tests/studies/test_run.py",
+    "its sweep": "under DVC: tests/unit/test_sweep.py",
+}
+
+
 def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> None:
     queries = list(_queries(study))
     golden("study/queries.txt", "".join(_chat(query.query_id, query.messages, query.solution) for query in queries))
@@ -88,7 +95,7 @@ def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
     (project / "answers.jsonl").write_text(json.dumps(row), encoding="utf-8")
     (project / "train.json").write_text(json.dumps({"data": [row]}), encoding="utf-8")
     for path, context in COMMANDS.items():
-        if path != "its data diff":  # of commits: tests/studies/test_data_versions.py
+        if path not in ELSEWHERE:
             words = example_words(context.command)
             code, _, err = its(*words)
             assert code == 0, f"its {' '.join(words)}: {err}"
