@@ -32,7 +32,7 @@ class View:
         self._drawn = ""
 
     def begin(self, stage: str) -> None:
-        """A stage begins: a line of its own, with the cost so far."""
+        """A stage begins: a separate line, with the cost so far."""
         self.ran.append(stage)
         if self.progress is not None:
             self.progress.unlink(missing_ok=True)  # the counts of the stage before
