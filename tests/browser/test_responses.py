@@ -110,7 +110,7 @@ def test_a_problem_opens_side_by_side_and_its_link_survives_a_reload(tab: sync_a
     given = page(tmp_path / "report.html", samples=3)
     opened(tab, tmp_path / "report.html")
     tab.click("#x-table tbody tr:nth-child(5) td:nth-child(3) button")
-    tab.select_option("#x-sample", value="2")
+    tab.select_option("#x-sample", index=2)
     cards = tab.locator("#x-case .cards .card")
     said = cards.all_inner_texts()
     for at, text in enumerate(said):
