@@ -6,6 +6,8 @@ Values in, a string out: no file of the study is opened here. Shares are shown i
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -62,6 +64,7 @@ CONTENTS = {
     "cost": "Cost",
     "parity": "Prompt parity",
     "examples": "Cases to read",
+    "responses": "Responses behind the cells",
     "run": "What was run",
 }
 """Section -> its name in the contents, in the order of the page."""
@@ -70,7 +73,7 @@ MOST_TESTS = 20
 
 
 def build_report(study: ReportData) -> str:
-    """The study as one HTML page that loads nothing: styles and drawings are inside, there is no script."""
+    """The study as one HTML page that loads nothing: styles, drawings and the one script are inside."""
     environment = Environment(
         loader=PackageLoader("its.report", "."),
         autoescape=True,
@@ -103,10 +106,13 @@ def page_values(study: ReportData) -> dict[str, Any]:
     }
     cells = {name: [cell for cell in study.cells if cell.benchmark == name] for name in names}
     values = study.model_dump(exclude={"losses"})
+    script = _own("explorer/explorer.js")
     first = lead_matrix(tables)
     few = [(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS]
     found: dict[str, Any] = dict(
-        css=Markup(files("its.report").joinpath("style.css").read_text(encoding="utf-8")),
+        css=Markup(_own("style.css") + _own("explorer/explorer.css")),
+        explorer_js=Markup(script),
+        explorer_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         study=values,
         headline=headline_sentences(study),
         matrices=[{**_plain(matrix, scales[matrix.benchmark]), "lead": matrix is first} for matrix in tables],
@@ -157,6 +163,7 @@ def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "cells": found["cell_groups"],
         "losses": found["charts"],
         "examples": found["problems"],
+        "responses": study["explorer"],
         "run": True,
     }
     return [(place, title) for place, title in CONTENTS.items() if shown[place]]
@@ -176,6 +183,11 @@ def _alerts(warnings: int, caveats: int) -> str:
     return ", ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
 
 
+def _own(name: str) -> str:
+    """A file of the page beside this one."""
+    return files("its.report").joinpath(name).read_text(encoding="utf-8")
+
+
 def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
     """A table as the template reads it: values alone."""
 
@@ -187,7 +199,10 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
-        return {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
+        cell = entry.cells[0]
+        link = "/".join((cell.checkpoint, cell.benchmark, cell.test)) if cell.pool is None else None
+        found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
+        return {**found, "link": link}
 
     return {
         "benchmark": matrix.benchmark,

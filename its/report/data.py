@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from its.report.explorer.pack import Explored
 from its.results import (
     BlockResult,
     CellResult,
@@ -198,6 +199,8 @@ class ReportData(_Data):
     parity: list[ParityAccount] = []
     cost: list[CostRow] = []
     examples: list[Example] = []
+    explorer: Explored | None = None
+    """The responses behind the cells. None: the page has no section of them."""
     warnings: list[str] = []
     caveats: list[str] = []
     provenance: dict[str, Any] = {}

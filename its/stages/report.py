@@ -56,6 +56,7 @@ from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
 from its.strategies.solutions import regenerating
+from its.study.explored import explored
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study, join_query_id
 from its.types import DEFAULT_VARIANT, LAST, Persona, Query, Response, Verdict
@@ -238,6 +239,7 @@ def collect(study: Study) -> ReportData:
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
+            "explorer": explored(study),
             "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
