@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_counted_and_its_verdicts_stay(tab: sync_api.Page, 
     given = page(tmp_path / "report.html", words=words, length=60, most_bytes=3_000)
     opened(tab, tmp_path / "report.html")
     assert listed(tab) == expected(given)
-    assert "of them are in this page" in tab.inner_text("#responses")
+    assert "of them are in this page" in tab.inner_text("section[aria-labelledby=responses]")
     tab.click("#x-table tbody tr:last-child td button")
     assert "The text is not in this page: data/responses/0.jsonl" in tab.inner_text("#x-case")
     tab.fill("#x-search", "token3x19x0.")
