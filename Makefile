@@ -55,7 +55,7 @@ SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-r
 test: engines
 	@status=0; \
 	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
-	pytest tests/integration || status=$$?; \
+	pytest tests/browser tests/integration || status=$$?; \
 	exit $$status
 
 test-unit: setup
