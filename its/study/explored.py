@@ -77,7 +77,7 @@ def _cell(study: Study, cell: Cell, problems: Mapping[str, Problem], places: Cou
 def _known(at: Mapping[str, tuple[int, str]], query_id: str, path: str) -> tuple[int, str]:
     found = at.get(query_id)
     if found is None:
-        what = f"{path}: `{query_id}` is no query of a problem of this benchmark under this strategy"
+        what = f"{path}: `{query_id}` is not a query of a problem of this benchmark under this strategy"
         raise DataError(what, "`dvc repro` makes both again")
     return found
 

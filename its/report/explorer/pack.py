@@ -174,7 +174,7 @@ def _line(text: Text, said: dict[tuple[Any, ...], int]) -> bytes:
 
 
 def _parted(content: str, parts: Sequence[str]) -> list[str | int]:
-    """A query as texts, and as the number of the part (the problem 0, personas from 1) where one stands in it."""
+    """A query as texts, and as the number of the part (the problem 0, personas from 1) where one is in it."""
     pieces: list[str | int] = [content]
     for number, part in enumerate(parts):
         if not part:
