@@ -29,7 +29,8 @@ def explored(study: Study) -> Explored:
     cells = [_cell(study, cell, problems[cell[1]], places) for cell in study.cells()]
     samples = max((cell.samples for cell in cells), default=1)
     keys = [(name, each) for name, rows in problems.items() for each in rows]
-    candidates, characters = {}, 0
+    candidates: dict[Place, int] = {}
+    characters = 0
     for order, place in enumerate(kept_order(keys, samples, study.recipe.seed)):
         characters += places[place]
         if candidates and characters > MOST_CHARACTERS:

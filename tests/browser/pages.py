@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from its.report.build import build_report
 from its.report.data import ReportData
@@ -64,7 +64,7 @@ def page(
                 cut = draw.random() < 0.3
                 text = " ".join(draw.choices(words, k=length)) + f" token{at}x{number}x{sample}."
                 text += hostile[number] if number < len(hostile) else ""
-                common = {"query_id": "q", "sample_index": sample}
+                common: dict[str, Any] = {"query_id": "q", "sample_index": sample}
                 cell.answered(
                     number,
                     Response(

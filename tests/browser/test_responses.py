@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from browser.pages import FLAGS, Given, page
+from playwright import sync_api
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: `make setup` installs it")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.integration,
@@ -42,9 +42,14 @@ def tab(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
     tab = context.new_page()
     faults: list[str] = []
     tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
-    tab.on("dialog", lambda dialog: (faults.append("dialog"), dialog.dismiss()))
-    tab.on("request", lambda made: None if made.url.startswith(("file:", "data:,")) else faults.append(made.url))
+    tab.on("console", lambda line: faults.extend([line.text] if line.type == "error" else []))
+    tab.on("request", lambda made: faults.extend([] if made.url.startswith(("file:", "data:,")) else [made.url]))
+
+    def refused(dialog: sync_api.Dialog) -> None:
+        faults.append("dialog")
+        dialog.dismiss()
+
+    tab.on("dialog", refused)
     yield tab
     context.close()
     assert faults == []
