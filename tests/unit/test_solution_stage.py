@@ -257,8 +257,8 @@ def test_members_have_their_own_solutions_for_the_problems_that_need_them(
 
 def test_a_thought_is_between_the_marks_of_solutions(study: Study, engines: Any, edit: Edit) -> None:
     """The teacher's prompt opens the thought, so the response only closes it; the model's own marks are others."""
-    thinking = '    thinking: {start: "<t>", end: "</t>", opened_by: model}\n    dtype: bfloat16\n'
-    edit(("    dtype: bfloat16\n", thinking))
+    thinking = '    thinking: {start: "<t>", end: "</t>", opened_by: model}\n    dtype: float32'
+    edit(("    dtype: float32", thinking))
     right = _right(study)
     engines.tell(solutions={text: [f"<t>\nHm.\n</t>\n\n{own}"] for text, own in right.items()})
     run_stage("persona")
