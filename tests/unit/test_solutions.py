@@ -302,7 +302,7 @@ def test_a_dataset_without_a_reference_is_named(project: Path, edit: Edit) -> No
 
 
 def test_a_teacher_without_thoughts_cannot_teach_a_model_that_begins_with_one(project: Path, edit: Edit) -> None:
-    plain = "    dtype: bfloat16\n    context_length: 1024\n"
+    plain = "    context_length: 1024\n"
     thinking = f"    thinking: {{start: <think>, end: </think>, opened_by: prompt}}\n{plain}"
     edit(*BOTH)
     edit((plain, thinking))
