@@ -94,7 +94,15 @@ def _held(folder: str) -> frozenset[str]:
 
 @cache
 def _uses(path: str) -> tuple[str, ...]:
-    """What a file imports of the package, and the files beside it or below it that it names in a text."""
+    """What a file imports of the package, and the files beside it or below it that it names in a text.
+
+    A template names those that it includes.
+    """
+    if path.endswith(".j2"):
+        included = re.findall(
+            r"{%-?\s*(?:include|extends|import|from)\s+[\"']([^\"']+)", (ROOT / path).read_text(encoding="utf-8")
+        )
+        return tuple(sorted(set().union(*(_named(name, path) for name in included))))
     if not path.endswith(".py"):
         return ()
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))

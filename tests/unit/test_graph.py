@@ -55,6 +55,10 @@ def test_no_dependency_is_an_empty_file() -> None:
     assert not [entry for entry in listed if (path := graph.ROOT / entry).is_file() and not path.stat().st_size]
 
 
+def test_a_template_depends_on_those_it_includes() -> None:
+    assert "its/report/explorer/explorer.html.j2" in graph.code_of("its/stages/report.py")
+
+
 def test_make_graph_has_nothing_to_write() -> None:
     assert graph.with_code(TEXT) == TEXT
 
