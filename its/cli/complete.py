@@ -1,4 +1,4 @@
-"""What Tab completes: names of recipes, strategies, sets and checkpoints. Quiet where the project cannot be read."""
+"""What Tab completes: commands, options and the names of recipes. Quiet where the project cannot be read."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ DISK_HINTS = {
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
-GROUPS = {
-    "Study": ["run", "recipe", "strategy", "sweep", "results"],
-    "Stages, which dvc.yaml calls": [*STAGES],
-    "Data and store": ["regrade", "data", "store", "prune"],
-    "Machine": ["env", "doctor", "completion"],
+GROUPS: dict[str, list[click.Command]] = {
+    "Study": [run, recipe, strategy, sweep, results],
+    "Stages, which dvc.yaml calls": [*STAGES.values()],
+    "Data and store": [regrade, data, store, prune],
+    "Machine": [env, doctor, completion],
 }
 """Commands by what they are for, in the order of the work."""
-ORDER = [name for names in GROUPS.values() for name in names]
+ORDER = [str(command.name) for commands in GROUPS.values() for command in commands]
 DESTRUCTIVE = {"prune"}
 """Never suggested for a mistyped command."""
 
@@ -54,8 +54,8 @@ class _Ordered(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, ORDER))
         limit = formatter.width - 6 - width
-        for title, names in GROUPS.items():
-            rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit)) for name in names]
+        for title, commands in GROUPS.items():
+            rows = [(str(command.name).ljust(width), command.get_short_help_str(limit)) for command in commands]
             with formatter.section(title):
                 formatter.write_dl(rows)
 
@@ -80,23 +80,9 @@ def cli(traceback: bool) -> None:
     """
 
 
-COMMANDS = (
-    run,
-    recipe,
-    strategy,
-    sweep,
-    results,
-    *STAGES.values(),
-    regrade,
-    data,
-    store,
-    prune,
-    env,
-    doctor,
-    completion,
-)
-for command in COMMANDS:
-    cli.add_command(command)
+for commands in GROUPS.values():
+    for command in commands:
+        cli.add_command(command)
 
 
 def _run(words: list[str]) -> None:

@@ -37,7 +37,7 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
     Example its run quickstart
     """
     from its.cli.results import table
-    from its.commands.run import reproduce, require_study
+    from its.commands.run import reproduce
     from its.commands.run_view import View
     from its.recipe.apply import differing, recipe_path
     from its.study.study import find_project
@@ -51,7 +51,6 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
             return
         if changed:
             write_params(project, name, force=False)
-    require_study(project)
     view = View(project / "results" / "cost")
     reproduce(project, [*words, "--dry"] if dry else words, view)
     if not view.ran and not view.more:

@@ -15,6 +15,7 @@ from its.errors import DataError, FaultsError, MissingError
 from its.files import atomic_file, read_regular
 from its.recipe.apply import departures
 from its.recipe.document import MAX_BYTES, parse_document, read_document
+from its.revisions import committed_content
 from its.shown import shown
 
 RESULTS = ("results/metrics.json", "results/cells.json")
@@ -150,11 +151,11 @@ def _experiments(project: Path) -> dict[str, list[str]]:
 
 def _is_of(project: Path, reference: str, point: Point) -> bool:
     """Whether an experiment has results, and exactly the parameters of a point."""
-    content = _git(project, "show", f"{reference}:./params.yaml")
+    content = committed_content(project, "params.yaml", reference, MAX_BYTES)
     if content is None or any(_git(project, "cat-file", "-e", f"{reference}:./{name}") is None for name in RESULTS):
         return False
     try:
-        return not departures(point.params, parse_document(Path(reference), content).values)
+        return not departures(point.params, parse_document(Path(reference), content.decode("utf-8", "replace")).values)
     except FaultsError:
         return False
 

@@ -56,9 +56,10 @@ def own_path(project: Path, name: str) -> Path:
     """
     path = project / "recipes" / f"{name}.yaml"
     if len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name) or not os.path.lexists(path):
-        known = ", ".join(f"`{item.stem}`" for item in recipe_paths(project)[:100]) or "none"
-        likely = nearest(name, [item.stem for item in recipe_paths(project)])
-        raise MissingError(f"no recipe {quoted(name)} under recipes/", did_you_mean(likely, f"available: {known}"))
+        names = [item.stem for item in recipe_paths(project)]
+        known = ", ".join(f"`{item}`" for item in names[:100]) or "none"
+        hint = did_you_mean(nearest(name, names), f"available: {known}")
+        raise MissingError(f"no recipe {quoted(name)} under recipes/", hint)
     require_own(path, project)
     return path
 
