@@ -112,7 +112,7 @@ def test_time_goes_by_the_length_of_a_text(reader: str, size: int, tally: Any) -
     for mark in MARKS:
         text = mark * (size // len(mark))
         for hostile in (f"{text}1",) if size == SIZE else (text, f"{text}1", f"1{text}x"):
-            tally("text", partial(_read, read, hostile), seconds=1.0 if size == SIZE else 60.0)
+            tally("text", partial(_read, read, hostile), seconds=2.0 if size == SIZE else 60.0)
 
 
 def _read(read: Callable[[str], Any], text: str) -> None:

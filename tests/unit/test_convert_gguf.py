@@ -290,7 +290,8 @@ def test_a_converter_that_dies_is_an_error_with_its_log(monkeypatch: pytest.Monk
 
 def test_what_is_converted_stays_where_it_was_for_the_shipped_model(tmp_path: Path) -> None:
     """Its folder has the name that version 1 gave it: the same bytes, so nothing is converted again."""
-    model = load_recipe(ROOT / "recipes" / "quickstart.yaml", ROOT).models["smollm2_135m"]
+    shipped = load_recipe(ROOT / "recipes" / "quickstart.yaml", ROOT).models["smollm2_135m"]
+    model = shipped.model_copy(update={"dtype": "bfloat16"})
     folder = tmp_path / "home" / "models" / "smollm2_135m-b36d31d3e1b11794"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")

@@ -507,16 +507,16 @@ def test_cells_generated_with_different_settings_are_flagged(study: Study, engin
     assert sessions[CHECKPOINTS[1]]["model"].startswith("sha256:")
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
     assert [item["different_settings"] for item in comparisons] == [{}] * len(comparisons)
-    sessions[CHECKPOINTS[1]]["arguments"]["dtype"] = "float32"
+    sessions[CHECKPOINTS[1]]["arguments"]["dtype"] = "bfloat16"
     path.write_text(json.dumps(sessions), encoding="utf-8")
     run_stage("measure")
     comparisons = json.loads(study.results("comparisons.json").read_text(encoding="utf-8"))["comparisons"]
     flagged = {item["name"] for item in comparisons if item["different_settings"]}
     assert flagged == {"trained - base", "XX - NN", "XX - NX", "co-design: (XX - XN) - (NX - NN)"}
-    assert comparisons[0]["different_settings"] == {"arguments.dtype": ["float32", "bfloat16"]}
+    assert comparisons[0]["different_settings"] == {"arguments.dtype": ["bfloat16", "float32"]}
     run_stage("report")
     page = study.results("report.html").read_text(encoding="utf-8")
-    assert "cells generated with different settings are compared" in page and "float32 / bfloat16" in page
+    assert "cells generated with different settings are compared" in page and "bfloat16 / float32" in page
     assert "vLLM on a CPU: the same requests in the same order give the same texts" in page
 
 

@@ -205,6 +205,9 @@ def test_the_choices_of_the_large_recipes_are_those_that_are_listed(name: str) -
 ELSEWHERE = {
     "recipes/prompts/persona_rival.j2": "a template to be written",
     "recipes/mine.yaml": "a recipe to be written",
+    "recipes/shop.yaml": "written in the tutorial",
+    "recipes/prompts/persona_shopper.j2": "written in the tutorial",
+    "recipes/prompts/query_shopper.j2": "written in the tutorial",
     "tests/unit/metrics/test_cases/": "of lighteval",
 }
 
