@@ -13,6 +13,14 @@ from its.environments import find_environment
 from its.home import its_home
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side: one worker makes the study that two files look at, others take whole files (`--dist loadgroup`)."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent.name in ("integration", "browser"):
+            shared = {"clone", "study"} & set(item.fixturenames)
+            item.add_marker(pytest.mark.xdist_group("study" if shared else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The project as committed or edited, without what git ignores, as a fresh git repository."""
