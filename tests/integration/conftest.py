@@ -13,6 +13,7 @@ from its.environments import find_environment
 from its.home import its_home
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side: one worker makes the study that two files look at, others take whole files (`--dist loadgroup`)."""
     for item in items:
