@@ -57,7 +57,7 @@ SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-r
 test: engines
 	@status=0; \
 	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/browser || status=$$?; \
+	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/browser || status=$$?; \
 	exit $$status
 
 test-unit: setup

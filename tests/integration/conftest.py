@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.clone import NONE, ROOT, SAVED, Clone, Facts
 from running import copy_project
+from xdist.scheduler import LoadFileScheduling
 
 from its.environments import find_environment
 from its.home import its_home
 
+STUDY = {"test_study.py", "test_engines.py"}
+"""Files that look at one study, made in minutes: side by side, one worker has both, and begins with them."""
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side: one worker makes the study that two files look at, others take whole files (`--dist loadgroup`)."""
-    for item in items:
-        if isinstance(item, pytest.Function) and item.path.parent.name in ("integration", "browser"):
-            shared = {"clone", "study"} & set(item.fixturenames)
-            item.add_marker(pytest.mark.xdist_group("study" if shared else item.path.stem))
+    items.sort(key=lambda item: item.path.name not in STUDY)
+
+
+class _FilesOfAStudyTogether(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "study" if Path(file).name in STUDY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return _FilesOfAStudyTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
