@@ -9,7 +9,6 @@ from types import ModuleType
 
 import click
 
-from its.cli.grade import grade
 from its.cli.output import json_option, print_json
 from its.shown import shown
 
@@ -208,9 +207,3 @@ def report() -> None:
     from its.stages import report as stage
 
     _run(stage)
-
-
-STAGES: dict[str, click.Command] = {
-    command.name or "": command
-    for command in (prepare, persona, solution, query, train, generate, grade, judge, measure, report)
-}
