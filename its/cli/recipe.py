@@ -138,20 +138,21 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
 
 @recipe.command()
 @click.argument("name", required=False, shell_complete=complete_recipe)
-@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml.")
+@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml; a copy stays in .its/replaced/.")
 def use(name: str | None, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
     Without NAME, the recipe that params.yaml names is written again, after an
     edit of its file, and every value that changes is printed.
 
-    Refuses if changes made in params.yaml would be lost (editing the recipe's
-    file is not such a change). Records what it wrote, to detect later changes.
+    Refuses if changes made in params.yaml would be lost. Editing the recipe's
+    file is not such a change, and the values of `dvc exp run -S` are not lost:
+    its experiment has them. Records what it wrote, to detect later changes.
     Prints how many trainings, cells and requests to models the study takes.
 
     \b
     Reads   recipes/NAME.yaml
-    Writes  params.yaml, .its/used.yaml
+    Writes  params.yaml, .its/used.yaml; with --force .its/replaced/
     Example its recipe use quickstart
     """
     from its.recipe.apply import differing, name_in_use, own_path
@@ -170,13 +171,21 @@ def use(name: str | None, force: bool) -> None:
 
 def write_params(project: Path, name: str, force: bool) -> None:
     """Write a recipe to params.yaml, as `its recipe use` does, and print what the study takes."""
-    from its.checks.committed import recipe_committed_with_params
+    from its.checks.committed import experiment_with_params, recipe_committed_with_params
     from its.checks.data import data_checked
     from its.checks.recipes import recipe_counts, recipe_remarks, remark_lines
     from its.recipe.apply import recipe_path, use_recipe
 
     path = recipe_path(project, name)
-    chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
+    chosen = use_recipe(
+        project,
+        path,
+        force,
+        data_checked,
+        recipe_committed_with_params,
+        experiment_with_params,
+        lambda line: click.echo(line, err=True),
+    )
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
     for line in recipe_counts(project, chosen).lines():
         echo(f"  {line}")
