@@ -269,6 +269,11 @@ def experiments(project: Path) -> dict[str, str]:
     return {reference: found[-1] for reference, found in parts.items() if len(found) == 5}
 
 
+def is_commit(project: Path, revision: str) -> bool:
+    """Whether git has a revision; it contains no white space."""
+    return b" commit " in _batch(project, "--batch-check", [f"{revision}^{{commit}}"])
+
+
 def commits_of(project: Path, path: str, count: int) -> list[str]:
     """The newest commits behind HEAD that changed a file, at most `count`; [] without git.
 
@@ -287,8 +292,13 @@ def blobs(project: Path, path: str, revisions: Sequence[str]) -> dict[str, tuple
         revisions: hashes or full references, which contain no white space.
     """
     lines = _batch(project, "--batch-check", [f"{revision}:./{path}" for revision in revisions]).decode().splitlines()
-    found = {revision: line.split() for revision, line in zip(revisions, lines, strict=False)}
-    return {revision: (each[0], int(each[2])) for revision, each in found.items() if each[1:2] == ["blob"]}
+    # `ID blob SIZE`, or `NAME missing`, whose name may have any words.
+    found = {revision: line.rsplit(" ", 2) for revision, line in zip(revisions, lines, strict=False)}
+    return {
+        revision: (each[0], int(each[2]))
+        for revision, each in found.items()
+        if len(each) == 3 and each[1] == "blob" and each[2].isdecimal()
+    }
 
 
 def blob_contents(project: Path, ids: Sequence[str]) -> dict[str, bytes]:

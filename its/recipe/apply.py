@@ -78,21 +78,24 @@ def require_own(path: Path, project: Path) -> None:
         raise DataError(f"{path}: a link leads out of recipes/", "copy the file there")
 
 
-def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]:
-    """(name, description) of every readable recipe, and the faults of the others."""
+def readable(project: Path) -> tuple[list[tuple[str, Document]], FaultsError | None]:
+    """(name, document) of every readable recipe, and the faults of the others."""
     found, faults = [], []
     for path in recipe_paths(project):
         try:
             require_own(path, project)
-            text = read_document(path).values.get("description", "")
-            found.append(
-                (path.stem, shown(redacted(str(text)) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED])
-            )
+            found.append((path.stem, read_document(path)))
         except FaultsError as error:
             faults += error.faults
         except ItsError as error:
             faults.append(Fault(f"{path}:1:1", error.message, error.hint))
     return found, FaultsError(faults) if faults else None
+
+
+def description(document: Document) -> str:
+    """What a recipe says of itself, on one line, without secrets."""
+    text = document.values.get("description", "")
+    return shown(redacted(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]
 
 
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
