@@ -80,7 +80,8 @@ class Index(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does; an unknown command gets no suggestion that deletes."""
-        if args and not args[0].startswith("-") and args[0] not in _MODULES:
+        mistyped = args and not args[0].startswith("-") and args[0] not in _MODULES
+        if mistyped and not ctx.resilient_parsing:  # a shell that completes gets no error
             from its.errors import did_you_mean, nearest
             from its.shown import shown
 

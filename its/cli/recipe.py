@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from its.cli.complete import complete_recipe
+from its.cli.complete import complete_recipe, complete_side
 from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
@@ -209,8 +209,8 @@ def _echo_notes(notes: list[str]) -> None:
 
 
 @recipe.command()
-@click.argument("a", required=False, shell_complete=complete_recipe)
-@click.argument("b", required=False, shell_complete=complete_recipe)
+@click.argument("a", required=False, shell_complete=complete_side)
+@click.argument("b", required=False, shell_complete=complete_side)
 @click.option("--used", is_flag=True, help="Compare with what `its recipe use` last wrote.")
 @json_option
 def diff(a: str | None, b: str | None, used: bool, as_json: bool) -> None:
@@ -269,7 +269,15 @@ def diff(a: str | None, b: str | None, used: bool, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("name")
-@click.option("--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Recipe to copy.")
+@click.option(
+    "--from",
+    "source",
+    metavar="RECIPE",
+    default="quickstart",
+    show_default=True,
+    shell_complete=complete_recipe,
+    help="Recipe to copy.",
+)
 def new(name: str, source: str) -> None:
     """Scaffold a recipe from another one.
 
