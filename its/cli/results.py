@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from its.cli.complete import complete_cell
 from its.cli.output import echo, json_option, print_json
 
 FILTER = click.option("--filter", "filter_name", help="The filter, where an lm-eval file has several.")
@@ -79,8 +80,8 @@ def best(as_json: bool) -> None:
 
 
 @results.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_cell)
+@click.argument("b", shell_complete=complete_cell)
 @FILTER
 @METRIC
 @json_option
@@ -112,8 +113,14 @@ def compare(a: str, b: str, filter_name: str | None, metric: str | None, as_json
 
 
 @results.command()
-@click.option("--right", required=True, metavar="A", help="The side that is right: a cell, REVISION:CELL or a file.")
-@click.option("--wrong", required=True, metavar="B", help="The side that is wrong.")
+@click.option(
+    "--right",
+    required=True,
+    metavar="A",
+    shell_complete=complete_cell,
+    help="The side that is right: a cell, REVISION:CELL or a file.",
+)
+@click.option("--wrong", required=True, metavar="B", shell_complete=complete_cell, help="The side that is wrong.")
 @click.option("--rule", help="Only where this rule found an answer of B, for example `last_number`.")
 @click.option("--truncated", is_flag=True, help="Only where a response of B ended at the token limit.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Problems to print.")
@@ -151,7 +158,13 @@ def cases(
 
 @results.command()
 @click.argument("problem")
-@click.option("--cell", "cells", multiple=True, help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.")
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    shell_complete=complete_cell,
+    help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.",
+)
 @click.option("--sample", type=click.IntRange(min=0), help="Only the response with this index, from 0.")
 @json_option
 def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool) -> None:

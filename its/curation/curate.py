@@ -16,18 +16,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from its.curation.columns import Column
 from its.curation.duplicates import Agree, Groups, Repeats, without_exact, without_near
 from its.curation.filters import Check, Tools, check_of, name_of
-from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
 from its.curation.split import one_side
 from its.errors import DataError, Fault, FaultsError, FaultyRowsError
 from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
 from its.streams import Stream, streamed
 from its.types import Problem, Rejected
+
+if TYPE_CHECKING:
+    from its.curation.overlaps import Overlap
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,8 @@ def _deduplicated(declared: Duplicates, agree: Agree, rows: Iterator[Problem]) -
 def _decontaminated(
     declared: Decontamination, benchmarks: Mapping[str, Sequence[Problem]], name: str, rows: Iterator[Problem]
 ) -> _Step:
+    from its.curation.overlaps import Benchmarks  # here: it brings numpy, a sixth of what a check imports
+
     rules: Counter[str] = Counter()
     overlaps: list[Overlap] = []
     failed: list[str] = []
