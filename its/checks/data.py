@@ -9,6 +9,8 @@ from typing import Any
 
 from its.cards.denominator import denominator
 from its.checks.filters import filtered
+from its.checks.sizes import set_sizes
+from its.checks.steps import step_faults
 from its.curation.curate import StepCount, curate
 from its.curation.thin import remedy, thin_steps
 from its.errors import Fault, FaultsError, ItsError, SettingFault
@@ -51,7 +53,7 @@ def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str
 
 def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> DataCheck:
     """The faults of `fields`, of benchmarks in local files what stage `prepare` would refuse, and of datasets in local
-    files the filters that leave nothing.
+    files the filters that leave nothing, and of trainings of known size checkpoints without a step.
 
     Nothing is fetched: rows on the hub are checked by stage `prepare`, before any response is drawn, and so is what a
     tokenizer decides: behind a filter by tokens only rows that cannot be read are faults here.
@@ -67,6 +69,8 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
                     out.sizes.setdefault(document.path, {})[name] = found.size
                 if found.denominator is not None:
                     out.denominators.setdefault(document.path, {})[name] = found.denominator
+        sizes = set_sizes(project, recipe, out.sizes.get(document.path))
+        out.faults += step_faults(document, recipe, sizes, project)
     return out
 
 

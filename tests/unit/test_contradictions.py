@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from its.checks.personas import persona_notes
+from its.checks.recipes import check_recipes
+from its.checks.steps import step_faults, step_notes
 from its.curation.columns import Column
 from its.recipe.context_checks import context_faults
 from its.recipe.document import read_document
@@ -18,6 +21,8 @@ from its.recipe.filter_checks import contradicting_filters
 from its.recipe.load import validate
 from its.recipe.schema import ColumnFilter
 from its.recipe.values import REFUSED, dotted
+from its.study.counts import Size
+from its.study.study import load_study
 from its.types import Problem
 
 Edit = Callable[..., None]
@@ -225,3 +230,73 @@ def test_each_contradiction_has_its_two_places() -> None:
     assert told(english, {"name": "language", "keep": ["de", "en"]}) == []
     assert told({"name": "column", "of": "x", "keep": [REFUSED]}, {"name": "column", "of": "x", "drop": [1]}) == []
     assert told(None, 3, {"name": "tokens"}, {}, [], REFUSED) == []
+
+
+# What fits, but seldom well.
+
+
+@pytest.mark.parametrize(("words", "tokens", "told"), [(20, 30, None), (21, 31, "give 32 tokens, or at most 20 words")])
+def test_a_limit_with_few_tokens_is_noted(project: Path, words: int, tokens: int, told: str | None) -> None:
+    text = (project / "params.yaml").read_text(encoding="utf-8").replace("max_words: 30", f"max_words: {words}")
+    (project / "params.yaml").write_text(
+        text.replace("    max_tokens: 32", f"    max_tokens: {tokens}"), encoding="utf-8"
+    )
+    notes = persona_notes(load_study(project).recipe, {})
+    assert len(notes) == (told is not None)
+    if told is not None:
+        assert notes[0].startswith(f"`limits.max_words` is {words} and `writer.sampling.max_tokens` {tokens}: ")
+        assert notes[0].endswith(f"; {told}")
+
+
+def test_attempts_at_temperature_0_and_small_shares_are_noted(project: Path, edit: Edit) -> None:
+    mix = "  mine:\n    mix: {shares: {none: 0.99, random: 0.01}}\n"
+    edit(
+        ("    temperature: 0.7\n", "    temperature: 0\n"),
+        ("    max_tokens: 32\n", "    max_tokens: 99\n"),
+        ("\ndesign:\n", f"\n{mix}\ndesign:\n"),
+        ("  test: [none, random]", "  test: [mine]"),
+    )
+    recipe = load_study(project).recipe
+    notes = persona_notes(recipe, {"arithmetic": Size(5), "arithmetic_test": Size(99)})
+    assert [note.partition(":")[0] for note in notes] == [
+        "`writer.attempts` is 3 at temperature 0",
+        "`strategies.mine.mix.shares.random` is 0.01",
+    ]
+    assert "of the 99 problems of `arithmetic_test` less than one on average" in notes[1]
+    assert len(persona_notes(recipe, {"arithmetic_test": Size(100)})) == 1
+
+
+def test_checkpoints_need_steps_of_their_own(project: Path, edit: Edit) -> None:
+    """`query` would refuse them too, once the personas are written."""
+    edit(
+        ("  test: [none, random]", "  test: [none, random]\n  checkpoints: [last, 1/2, 98/99]"),
+        ("  global_batch_size: #", "  global_batch_size: 8"),
+        ("  epochs: #", "  epochs: 1"),
+    )
+    document = read_document(project / "params.yaml")
+    recipe = load_study(project).recipe
+    assert step_faults(document, recipe, {"arithmetic": Size(8 * 50)}, project) == []
+    (fault,) = step_faults(document, recipe, {"arithmetic": Size(8 * 49)}, project)
+    assert fault.message == (
+        "`design.checkpoints`: a training of 49 steps has no step before its last at `98/99` "
+        "(smollm2_135m-arithmetic-none-1 and 1 more)"
+    )
+    assert fault.hint and "`global_batch_size`" in fault.hint
+    assert step_faults(document, recipe, {}, project) == []
+    edit(("      size: #\n      split: train", "      size: 16\n      split: train"))
+    assert (
+        "a training of 2 steps has no step before its last at `98/99`"
+        in check_recipes(project, ["params.yaml"]).faults[0].message
+    )
+
+
+def test_states_that_are_never_saved_are_noted(project: Path, edit: Edit) -> None:
+    edit(
+        ("  global_batch_size: #", "  global_batch_size: 8\n  save_every_steps: 3"),
+        ("  epochs: #", "  epochs: 1"),
+    )
+    recipe = load_study(project).recipe
+    assert step_notes(recipe, {"arithmetic": Size(24)}, project) == []
+    (note,) = step_notes(recipe, {"arithmetic": Size(16)}, project)
+    assert note.startswith("`train.save_every_steps` is 3: a training of at most 2 steps saves no state (smollm2")
+    assert len(step_notes(recipe, {"arithmetic": Size(8)}, project)) == 2
