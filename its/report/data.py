@@ -104,6 +104,7 @@ class PersonaAccount(_Excerpt):
     personas: int
     asked: int | None = None
     retried: int | None = None
+    flagged: int | None = None
     distinct: int | None = None
     similarity: Similarity | None = None
     flags: dict[str, int] = {}

@@ -8,9 +8,10 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.document import read_document
+from its.recipe.schema import Recipe
 from its.recipe.schema.models import Writer
 from its.recipe.schema.study import Design, Generation, Train
 from its.recipe.shareable import shareable_text
@@ -40,7 +42,7 @@ from its.report.data import (
     TrainedAccount,
 )
 from its.report.sentences import selection_sentences
-from its.report.warnings import cell_warnings, setting_warnings, solution_warnings
+from its.report.warnings import cell_warnings, persona_warnings, setting_warnings, solution_warnings
 from its.results import (
     CellResult,
     Cells,
@@ -55,6 +57,7 @@ from its.results import (
 from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.solutions import regenerating
 from its.study.explored import explored
 from its.study.row_lengths import left_out
@@ -240,7 +243,11 @@ def collect(study: Study) -> ReportData:
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
             "examples": _examples(study),
             "explorer": explored(study),
-            "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
+            "warnings": [
+                *_warnings(study, elsewhere, unknown, found),
+                *persona_warnings(_personas(study), partial(_flagged, study.recipe)),
+                *solution_warnings(lost),
+            ],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -268,6 +275,10 @@ def _personas(study: Study) -> list[PersonaAccount]:
     with _written_by("persona", path):
         rows = read_json(path)["personas"]
     return fitting(rows, list[PersonaAccount], path, "persona")
+
+
+def _flagged(recipe: Recipe, name: str, item: Mapping[str, Any]) -> str:
+    return flagged_text(item, rule_remedies(recipe, name) if name in recipe.strategies else {})
 
 
 def _mixes(study: Study) -> list[MixAccount]:

@@ -7,8 +7,10 @@ import csv
 import io
 import math
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +18,15 @@ from pydantic import ValidationError
 from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
 from its.report.build import build_report, heat_style, page_values
-from its.report.data import ReportData
+from its.report.data import PersonaAccount, ReportData
 from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
-from its.report.warnings import cell_warnings
+from its.report.warnings import cell_warnings, persona_warnings
 from its.results import CellResult
+from its.strategies.remedies import flagged_text, rule_remedies
+from its.strategies.rules import RULES
+from its.study.study import load_study
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 
@@ -802,3 +807,34 @@ def test_each_unusual_rate_of_a_cell_has_its_warning(changes: dict[str, Any], wa
 
 def _result(changes: dict[str, Any]) -> CellResult:
     return CellResult.model_validate(cell("none", "random", **changes))
+
+
+def test_a_strategy_with_many_flagged_personas_has_one_warning() -> None:
+    def account(name: str, of: str, flagged: int, **flags: int) -> PersonaAccount:
+        own = {"set": of, "strategy": name, "personas": 50, "asked": 60, "flagged": flagged, "flags": flags}
+        return PersonaAccount.model_validate(own)
+
+    def told(name: str, item: Mapping[str, Any]) -> str:
+        return flagged_text(item, {"overlong": f"shorten {name}"})
+
+    rows = [
+        account("similar", "sums", 20, overlong=15, digits=5),
+        account("similar", "tests", 1, digits=1, not_in_share=49),
+        account("random", "sums", 10, overlong=10),
+        account("random", "tests", 10, overlong=10),
+        account("other", "sums", 0),
+    ]
+    assert persona_warnings(rows, told) == [
+        "personas of similar that were kept after the last attempt: 21 of 100 break a rule (overlong 15, digits 6): "
+        "shorten similar"
+    ]
+    assert persona_warnings([rows[0].model_copy(update={"asked": 0})], told) == [], "a control has no writer"
+
+
+def test_every_rule_has_a_remedy(project: Path) -> None:
+    recipe = load_study(project).recipe
+    assert list(rule_remedies(recipe, "similar")) == list(RULES)
+    assert rule_remedies(recipe, "none") == {}
+    one = {"flagged": 1, "personas": 8, "flags": {"digits": 1, "not_in_share": 3}}
+    said = flagged_text(one, rule_remedies(recipe, "similar"))
+    assert said.startswith("1 of 8 breaks a rule (digits 1): ask for no numbers in the template")
