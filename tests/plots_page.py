@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from dvc_render.vega import VegaRenderer
+from dvc_render.vega import VegaRenderer  # type: ignore[import-untyped]
 
 PAGE = Path(__file__).parents[1] / ".dvc" / "plots" / "page.html"
 HEAD = """<!DOCTYPE html>

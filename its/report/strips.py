@@ -149,7 +149,7 @@ def length_strips(study: ReportData) -> list[dict[str, Any]]:
         thought = any(cell.thinking_tokens for cell in cells)
         rows = [_lengths(cell, thought) for cell in kept]
         axes = [_axis("completion tokens", _values(rows, 0), ""), _axis("truncated", [0.0, 100.0], " %")]
-        title = f"{benchmark}: length and truncation" + (", thinking in the darker part" if thought else "")
+        title = f"{benchmark}: length and truncation" + (", thinking in the stronger colour" if thought else "")
         chart = _chart(title, rows, axes)
         if chart is not None:
             which = "those with the most truncated responses"
@@ -176,6 +176,7 @@ def _values(rows: Sequence[Row], place: int) -> list[float]:
 def _axis(name: str, values: Sequence[float], unit: str, zero: float | None = None) -> dict[str, Any]:
     """An axis from zero, or from the least value below it, to the largest; `zero` is where a line crosses all rows."""
     ticks = round_ticks(min(0.0, *values), max(0.0, *values)) if values else [0.0, 1.0]
+    ticks = [0.0, 50.0, 100.0] if (ticks[0], ticks[-1], unit) == (0.0, 100.0, " %") else ticks
     return {"name": name, "ticks": ticks, "unit": unit, "zero": zero}
 
 
@@ -185,14 +186,15 @@ def _chart(title: str, rows: Sequence[Row], axes: Sequence[dict[str, Any]]) -> d
     drawn = rows[:MOST_ROWS]
 
     def place(axis: dict[str, Any], value: float) -> float:
-        low, high = axis["ticks"][0], axis["ticks"][-1]
+        low, high = float(axis["ticks"][0]), float(axis["ticks"][-1])
         return round(100 * (value - low) / (high - low), 2)
 
     def placed(axis: dict[str, Any], mark: Mark) -> dict[str, Any]:
         dot, ring = (None if value is None else place(axis, value) for value in (mark.dot, mark.ring))
         span = (dot, ring) if mark.to_ring else mark.span and tuple(place(axis, value) for value in mark.span)
         bars = [place(axis, value) for value in mark.bars]
-        return {"words": mark.words, "dot": dot, "ring": ring, "span": span, "bars": bars, "alert": mark.alert}
+        words = mark.words.replace(" %", "\u00a0%")  # a narrow column breaks between words only
+        return {"words": words, "dot": dot, "ring": ring, "span": span, "bars": bars, "alert": mark.alert}
 
     groups = [
         {
@@ -220,6 +222,6 @@ def _chart(title: str, rows: Sequence[Row], axes: Sequence[dict[str, Any]]) -> d
 
 
 def _few(ticks: Sequence[float]) -> list[float]:
-    """The ends of an axis and what is halfway, if a tick is there: a phone has room for three."""
-    middle = ticks[len(ticks) // 2 : len(ticks) // 2 + 1] if len(ticks) % 2 else []
+    """The ends of an axis with zero, or with what is halfway if a tick is there: a phone has room for three."""
+    middle = [0.0] if 0.0 in ticks[1:-1] else [ticks[len(ticks) // 2]] if len(ticks) % 2 else []
     return distinct([ticks[0], *middle, ticks[-1]])

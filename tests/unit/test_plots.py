@@ -22,6 +22,7 @@ def test_the_page_has_the_libraries_of_the_installed_dvc_inside() -> None:
     versions = plots_page.libraries()
     assert set(versions) == {"vega", "vega-lite", "vega-embed"}
     assert all(f"/* {name} {version}\n" in page for name, version in versions.items())
+    assert f"Vega {versions['vega']}" in (PLOTS.parents[1] / "docs" / "dvc.md").read_text(encoding="utf-8")
     assert page.count("{plot_divs}") == 1
     assert "{scripts}" not in page
     assert "default-src 'none'" in page
