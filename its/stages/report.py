@@ -1,9 +1,10 @@
-"""Stage `report`: all results -> `results/report.html`, one self-contained offline page."""
+"""Stage `report`: all results -> `results/report.html`, one self-contained offline page; all losses -> one table."""
 
 from __future__ import annotations
 
 import csv
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -74,6 +75,7 @@ def run(study: Study) -> str:
     """Build the report; return a line with its path."""
     collected = collect(study)
     write_json(study.results("provenance.json"), collected.provenance)
+    _write_losses(study.results("plots", "loss.csv"), collected.losses)
     path = study.results("report.html")
     with atomic_file(path) as out:
         out.write(build_report(collected))
@@ -381,6 +383,17 @@ def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
         return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
+
+
+def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
+    """The losses of all trainings as one table that DVC plots; a loss that is not finite is an empty field."""
+    with atomic_file(path) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["training", "step", "loss"])
+        for name, rows in losses.items():
+            for row in rows:
+                finite = row.loss is not None and math.isfinite(row.loss)
+                writer.writerow([name, row.step, row.loss if finite else ""])
 
 
 def _examples(study: Study) -> list[Example]:

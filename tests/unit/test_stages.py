@@ -113,6 +113,10 @@ def test_a_whole_run(study: Study, engines: Any) -> None:
             .read_text(encoding="utf-8")
             .startswith("step,loss")
         )
+    with study.results("plots", "loss.csv").open(encoding="utf-8") as lines:
+        losses = list(csv.DictReader(lines))
+    assert {row["training"] for row in losses} == {checkpoint.name for checkpoint in study.checkpoints()[1:]}
+    assert all(float(row["loss"]) > 0 and int(row["step"]) > 0 for row in losses)
     page = study.results("report.html").read_text(encoding="utf-8")
     assert "arithmetic_test" in page
     assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []  # one file, offline
