@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -63,7 +64,6 @@ CONTENTS = {
     "losses": "Training loss",
     "cost": "Cost",
     "parity": "Prompt parity",
-    "examples": "Cases to read",
     "responses": "Responses behind the cells",
     "run": "What was run",
 }
@@ -138,7 +138,6 @@ def page_values(study: ReportData) -> dict[str, Any]:
         test_groups=_test_groups(study.tests),
         charts=loss_charts(study),
         settings=grouped(values["settings"], lambda row: row["group"]),
-        problems=grouped(values["examples"], lambda row: (row["benchmark"], row["problem_id"])),
         cost_total={
             key: sum(row[key] for row in values["cost"] if row[key] is not None)
             for key in ("responses", "generated", "from_store", "tokens", "seconds")
@@ -162,7 +161,6 @@ def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "lengths": found["scatter"],
         "cells": found["cell_groups"],
         "losses": found["charts"],
-        "examples": found["problems"],
         "responses": study["explorer"],
         "run": True,
     }
@@ -199,8 +197,8 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
-        cell = entry.cells[0]
-        link = "/".join((cell.checkpoint, cell.benchmark, cell.test)) if cell.pool is None else None
+        own = [cell for cell in entry.cells if cell.pool is None]
+        link = urlencode([("cell", f"{cell.checkpoint}/{cell.benchmark}/{cell.test}") for cell in own], safe="/")
         found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
         return {**found, "link": link}
 

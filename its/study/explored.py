@@ -42,7 +42,7 @@ def explored(study: Study) -> Explored:
         for problem_id, text in _texts(study, cell, number, problems[cell[1]], candidates)
     ]
     found.sort(key=lambda item: item[:2])
-    return packed(cells, (text for _, _, text in found))
+    return packed(cells, [text for _, _, text in found], study.recipe.report.examples)
 
 
 def _cell(study: Study, cell: Cell, problems: Mapping[str, Problem], places: Counter[Place]) -> ExploredCell:

@@ -167,15 +167,15 @@
     if (drawn !== here) prepare();
     const pages = Math.max(1, Math.ceil(shown.length / PAGE));
     page = Math.min(Math.max(page, 0), pages - 1);
-    lines.forEach(({ row, name, buttons }, place) => {
-      const entry = shown[page * PAGE + place];
-      put(row, "hidden", !entry);
-      if (!entry) return;
+    const entries = shown.slice(page * PAGE, (page + 1) * PAGE), body = $("table").tBodies[0];
+    if (body.rows.length !== entries.length) body.replaceChildren(...lines.slice(0, entries.length).map((line) => line.row));
+    entries.forEach((entry, place) => {
+      const { name, buttons } = lines[place];
       put(name, "textContent", problems[benchmark()][entry.problem]);
       here.forEach((number, column) => tell(buttons[column], number, entry));
     });
     for (const each of $("table").querySelectorAll("[tabindex='0']")) each.tabIndex = -1;
-    if (shown.length && here.length) lines[0].buttons[0].tabIndex = 0;
+    if (entries.length && here.length) lines[0].buttons[0].tabIndex = 0;
     $("page").textContent = "page " + (page + 1) + " of " + pages;
     $("before").disabled = page === 0;
     $("after").disabled = page === pages - 1;
@@ -311,7 +311,7 @@
   };
 
   const move = (rows, across) => {
-    const buttons = [...$("table").querySelectorAll("tbody tr:not([hidden]) button")];
+    const buttons = [...$("table").querySelectorAll("tbody button")];
     if (!buttons.length) return;
     const at = buttons.indexOf(document.activeElement);
     const next = at < 0 ? 0 : at + rows * here.length + across;
