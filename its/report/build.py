@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -197,10 +196,9 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
-        own = [cell for cell in entry.cells if cell.pool is None]
-        link = urlencode([("cell", f"{cell.checkpoint}/{cell.benchmark}/{cell.test}") for cell in own], safe="/")
+        links = [f"{each.checkpoint}/{each.benchmark}/{each.test}" for each in entry.cells if each.pool is None]
         found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
-        return {**found, "link": link}
+        return {**found, "links": links}
 
     return {
         "benchmark": matrix.benchmark,

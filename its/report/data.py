@@ -151,6 +151,8 @@ class ReportData(_Data):
     """The commit's date."""
     built: str | None = None
     """The date of the report. None: the page does not name it."""
+    departures: list[str] = []
+    """How params.yaml differs from the committed recipe that it names, a line a value."""
     design: dict[str, Any] = {}
     confidence: float | None = None
     """Of the intervals: 0.95. None: the page does not name it."""

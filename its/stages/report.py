@@ -56,6 +56,7 @@ from its.secrets import writable
 from its.shown import shown
 from its.strategies.solutions import regenerating
 from its.study.explored import explored
+from its.study.origin import recipe_departures
 from its.study.row_lengths import left_out
 from its.study.study import Checkpoint, Study
 from its.types import DEFAULT_VARIANT, LAST
@@ -226,6 +227,7 @@ def collect(study: Study) -> ReportData:
             "changed": changed[:MOST_CHANGED] + ([f"{more} more"] if (more := len(changed) - MOST_CHANGED) > 0 else []),
             "created": created,
             "built": _today(),
+            "departures": recipe_departures(study.project) if commit else [],
             "parameters": shareable_text(read_document(study.project / "params.yaml")),
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},

@@ -202,7 +202,7 @@
     if (!parts.has("cell") && !parts.has("benchmark")) return false;
     const cell = cells.find((each) => nameOf(each) === parts.get("cell"));
     const name = cell ? cell.benchmark : parts.get("benchmark");
-    if (!(name in problems)) return false;
+    if (name === null || !Object.hasOwn(problems, name)) return false;
     $("benchmark").value = name;
     columns();
     const several = numbersOf(parts.getAll("cell").join(" ")).map((number) => nameOf(cells[number])).join(" ");

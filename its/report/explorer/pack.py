@@ -71,6 +71,8 @@ class Explored(_Value):
     responses: int
     kept: int
     """Responses whose text is in the page."""
+    generated: str | None = None
+    """The day in UTC on which the responses were generated, or `FIRST to LAST`. None: not known."""
     cases: list[Case] = []
     """Problems to read without the script, the first in the order in which texts are kept."""
 
@@ -92,6 +94,8 @@ class ExploredCell:
     rules: list[str | None] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    """Of the store, of the responses noted."""
 
     def __post_init__(self) -> None:
         places = len(self.problems) * self.samples
@@ -104,6 +108,7 @@ class ExploredCell:
         """Note a response to the problem at a place of `problems`; one without a verdict keeps the mark `?`."""
         at = problem * self.samples + response.sample_index
         self.marks[at] = "?" if self.marks[at] == "." else self.marks[at]
+        self.keys.add(response.request_key)
         self.ends[at] = response.finish_reason[0]
         self.tokens[at] = response.completion_tokens
 
@@ -142,7 +147,11 @@ def kept_order(problems: Iterable[tuple[str, str]], samples: int, seed: int) -> 
 
 
 def packed(
-    cells: Sequence[ExploredCell], texts: Sequence[Text], cases: int = 0, most_bytes: int = MOST_TEXT_BYTES
+    cells: Sequence[ExploredCell],
+    texts: Sequence[Text],
+    cases: int = 0,
+    generated: str | None = None,
+    most_bytes: int = MOST_TEXT_BYTES,
 ) -> Explored:
     """Pack all marks, and texts in the order given until the next would make more than `most_bytes` bytes.
 
@@ -150,6 +159,7 @@ def packed(
         cells: of the study, with their marks.
         texts: the first response to a problem in all cells one after the other.
         cases: problems that are shown without the script as well, at most.
+        generated: the day on which the responses were generated, if it is known.
         most_bytes: of the compressed texts.
     """
     block, kept = _packed_texts(texts, most_bytes)
@@ -159,6 +169,7 @@ def packed(
         texts=_base64(block),
         responses=responses,
         kept=kept,
+        generated=generated,
         cases=_cases(cells, texts, cases),
     )
 
