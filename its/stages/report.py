@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import its
 from its.cards.denominator import denominator, told_denominator
@@ -30,7 +30,6 @@ from its.recipe.schema.study import Design, Generation, Train
 from its.recipe.shareable import shareable_text
 from its.report.build import build_report
 from its.report.data import (
-    Example,
     LossStep,
     MixAccount,
     ParityAccount,
@@ -55,20 +54,20 @@ from its.results import (
     read_cost,
     read_results,
 )
-from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
+from its.rows import MAX_DOCUMENT_BYTES, read_json, write_json
 from its.secrets import writable
 from its.shown import shown
 from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.solutions import regenerating
 from its.study.explored import explored
+from its.study.origin import recipe_departures
 from its.study.row_lengths import left_out
-from its.study.study import Checkpoint, Study, join_query_id
-from its.types import DEFAULT_VARIANT, LAST, Persona, Query, Response, Verdict
+from its.study.study import Checkpoint, Study
+from its.types import DEFAULT_VARIANT, LAST
 
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 MOST_CHANGED = 4
 """Changed files that the page names."""
-QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
 
 
 def run(study: Study) -> str:
@@ -233,6 +232,7 @@ def collect(study: Study) -> ReportData:
             "changed": changed[:MOST_CHANGED] + ([f"{more} more"] if (more := len(changed) - MOST_CHANGED) > 0 else []),
             "created": created,
             "built": _today(),
+            "departures": recipe_departures(study.project) if commit else [],
             "parameters": shareable_text(read_document(study.project / "params.yaml")),
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
@@ -243,7 +243,6 @@ def collect(study: Study) -> ReportData:
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
-            "examples": _examples(study),
             "explorer": explored(study),
             "warnings": [
                 *_warnings(study, elsewhere, unknown, found),
@@ -394,56 +393,6 @@ def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
             for row in rows:
                 finite = row.loss is not None and math.isfinite(row.loss)
                 writer.writerow([name, row.step, row.loss if finite else ""])
-
-
-def _examples(study: Study) -> list[Example]:
-    """The first problems of each benchmark under rotating cells, so that every kind of cell is shown; none twice."""
-    benchmarks = study.recipe.design.benchmarks
-    order = {checkpoint: -place for place, checkpoint in enumerate(study.checkpoints())}  # what was trained last first
-    cells = sorted(study.cells(), key=lambda cell: (benchmarks.index(cell[1]), order[cell[0]]))
-    out = []
-    taken: set[tuple[int, int]] = set()
-    for index in range(min(study.recipe.report.examples, 4 * len(cells))):
-        place = index % len(cells)
-        checkpoint, benchmark, test = cells[place]
-        problems = study.problems(benchmark)
-        turns = ((index + more) % len(problems) for more in range(len(problems)))
-        number = next((turn for turn in turns if (place, turn) not in taken), None)
-        if number is None:  # all problems of this cell are shown
-            continue
-        taken.add((place, number))
-        problem = problems[number]
-        query_id = join_query_id(benchmark, problem.problem_id, test)
-        response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
-        verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
-        query = _find(study.queries_path("test", benchmark, test), Query, query_id)
-        out.append(
-            Example(
-                problem_id=problem.problem_id,
-                benchmark=benchmark,
-                checkpoint=checkpoint.name,
-                train=checkpoint.train,
-                test=test,
-                problem=problem.text,
-                persona=_persona(study, benchmark, query.member or test, problem.problem_id),
-                query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
-                response=response.text,
-                reference=problem.reference,
-                answer=verdict.answer,
-                verdict=verdict.verdict,
-            )
-        )
-    return out
-
-
-def _persona(study: Study, benchmark: str, test: str, problem_id: str) -> str:
-    """The personas of a problem under a strategy, one below the other; empty without one."""
-    rows = read_rows(study.personas_path(benchmark, test), Persona)
-    return "\n\n".join(row.text for row in rows if row.problem_id == problem_id and row.text)
-
-
-def _find(path: Path, row_type: type[QueryRow], query_id: str) -> QueryRow:
-    return next(row for row in read_rows(path, row_type) if row.query_id == query_id)
 
 
 def _trained_elsewhere(study: Study, trained: list[Checkpoint]) -> list[Checkpoint]:
