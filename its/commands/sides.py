@@ -54,7 +54,7 @@ class Side:
         where = path if self.files.name == WORKSPACE else f"{self.files.name}:{path}"
         content = io.BytesIO(self.files.read(path, MAX_BYTES))
         label = cell if self.files.name == WORKSPACE else f"{self.files.name}:{cell}"
-        found = verdict_scores(json_lines(content, where), label, "cell", where)
+        found = verdict_scores(json_lines(content, where), label, "cell", lambda number: f"{where}:{number}")
         if not found.scores:
             raise DataError(f"{where}: has no verdicts", "`dvc repro` writes them")
         found.settings = _settings(self.files)
