@@ -8,12 +8,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from its.errors import DataError, Fault
-from its.rows import MAX_DOCUMENT_BYTES, MAX_DOCUMENT_VALUES, MAX_LINE_BYTES, Line, unrepeated
+from its.rows import MAX_DOCUMENT_BYTES, MAX_LINE_BYTES, Line, unrepeated
 from its.shown import quoted
 from its.sources.arrays import elements
 from its.sources.lines import bounded_lines, opened
 from its.values import MAX_VALUES, exceeds
 
+MAX_DOCUMENT_VALUES = 4_000_000
+"""Of a log that is one document: some hundred for each of 10,000 responses."""
 _START = 8192
 _HINT = "fix or remove this line"
 
@@ -71,23 +73,25 @@ def foreign_document(path: Path) -> Any:
     """The one value of a JSON document.
 
     Raises:
-        DataError: if it has more than MAX_DOCUMENT_BYTES bytes, or as `opened` and `json_of`.
+        DataError: if it has more than MAX_DOCUMENT_BYTES bytes or MAX_DOCUMENT_VALUES values, or as `opened` and
+            `json_of`.
     """
     with opened(path, str(path)) as source:
         content = source.read(MAX_DOCUMENT_BYTES + 1)
     if len(content) > MAX_DOCUMENT_BYTES:
         raise DataError(f"{path}: has more than {MAX_DOCUMENT_BYTES} bytes", "is it the right file?")
-    return json_of(content, str(path))
+    return json_of(content, str(path), MAX_DOCUMENT_VALUES)
 
 
-def json_of(content: bytes, where: str) -> Any:
+def json_of(content: bytes, where: str, most: int = MAX_VALUES) -> Any:
     """The value of a JSON document.
 
     Raises:
-        DataError: if it is not JSON in UTF-8, has more than MAX_DOCUMENT_VALUES values, or an object has a key twice.
+        DataError: if it is not JSON in UTF-8, has more than `most` values, or an object has a key twice.
     """
-    if exceeds(content, MAX_DOCUMENT_VALUES):
-        raise DataError(f"{where}: has more than {MAX_DOCUMENT_VALUES} values", "is it the right file?")
+    if exceeds(content, most):
+        hint = "is it the right file? Of an Inspect log the `.eval` file has no such limit for the whole"
+        raise DataError(f"{where}: has more than {most} values", hint)
     try:
         return _decoded(content)
     except ValueError as error:
