@@ -18,7 +18,7 @@ from its.checks.data import data_checked
 from its.errors import Fault, FaultsError, did_you_mean, nearest
 from its.recipe.apply import own_path
 from its.recipe.document import Document, parse_document, read_document
-from its.recipe.schema import NAME_PATTERN
+from its.recipe.schema import NAME_PATTERN, Recipe
 from its.recipe.values import seen
 
 MAX_POINTS = 256
@@ -43,6 +43,7 @@ class Point:
     """All parameters of the study."""
     text: str
     """params.yaml of the study."""
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -202,10 +203,12 @@ def _point(
     try:
         text = _text(recipe, planned.values)
         written = parse_document(project / "params.yaml", text)
-        data_checked(_PointDocument(recipe.path, written.values, recipe.node, text, places=places), project, {})
+        document = _PointDocument(recipe.path, written.values, recipe.node, text, places=places)
+        checked = data_checked(document, project, {})
     except FaultsError as error:
         return None, error.faults
-    return Point(_name(path, planned.values, written.values), planned.values, written.values, text), []
+    name = _name(path, planned.values, written.values)
+    return Point(name, planned.values, written.values, text, checked), []
 
 
 def _set(values: Any, path: Sequence[str], value: Any) -> bool:
