@@ -225,7 +225,7 @@ def _finish(project: Path, snapshot: Snapshot, job: _Job) -> str | None:
         _close(project, job)
     if found and code == 0:
         return None
-    return job.last or f"dvc ended with exit status {code}"
+    return job.last or f"dvc ended with exit status {code}; the log of the point says why"
 
 
 def _close(project: Path, job: _Job) -> None:

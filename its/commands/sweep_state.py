@@ -68,6 +68,7 @@ def sweep_state(project: Path, sweep: Sweep) -> State:
 
     Raises:
         MissingError: if git is not installed, or without dvc.yaml.
+        FaultsError: if dvc.yaml is not YAML.
     """
     found, failed, watched = experiments(project), read_failed(project), _watched(project)
     return State({point.name: _state_of(project, point, found, failed, watched) for point in sweep.points})
@@ -150,7 +151,9 @@ def _changes(project: Path, reference: str, watched: Sequence[str]) -> list[str]
 
 def _watched(project: Path) -> list[str]:
     """The dependencies of all stages that no stage writes: code, templates, data. A folder for what a matrix names."""
-    stages = _graph(read_regular(project / _GRAPH, _GRAPH_BYTES)).get("stages")
+    content = read_regular(project / _GRAPH, _GRAPH_BYTES)
+    parse_document(project / _GRAPH, content.decode("utf-8", "replace"), _GRAPH_BYTES)
+    stages = _graph(content).get("stages")
     bodies = [body.get("do", body) for body in (stages or {}).values() if isinstance(body, dict)]
     written = {_fixed(path) for body in bodies for key in ("outs", "metrics") for path in _paths(body.get(key))}
     read = {_fixed(path) for body in bodies for path in _paths(body.get("deps"))}
@@ -172,7 +175,7 @@ def _fixed(path: str) -> str:
 
 @cache
 def _graph(content: bytes) -> dict[str, Any]:
-    """dvc.yaml without what changes no run; {} if it cannot be read, which DVC reports."""
+    """dvc.yaml without what changes no run; {} if it is not YAML."""
     try:
         values = parse_document(Path(_GRAPH), content.decode("utf-8", "replace"), _GRAPH_BYTES).values
     except FaultsError:

@@ -110,7 +110,16 @@ def test_a_faulty_file_is_refused_whole(
 
 def test_no_such_recipe_and_no_such_file(its: Its, sweep_file: Callable[[str], str]) -> None:
     assert its("sweep", sweep_file("recipe: absent\ngrid: {seed: [1]}\n"), "--dry")[0] == 4
-    assert its("sweep", "absent.yaml", "--dry")[0] == 4
+    code, _, error = its("sweep", "absent.yaml", "--dry")
+    assert code == 4 and "absent.yaml: no such file" in error and "recipe list" not in error
+
+
+def test_a_graph_that_is_not_yaml_is_refused_before_a_point_runs(
+    its: Its, sweep_file: Callable[[str], str], project: Path
+) -> None:
+    (project / "dvc.yaml").write_text("stages: [", encoding="utf-8")
+    code, _, error = its("sweep", sweep_file(GRID), "--dry")
+    assert code == 3 and "dvc.yaml:1" in error
 
 
 def _commit(project: Path) -> None:
