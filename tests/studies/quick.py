@@ -1,8 +1,8 @@
 """`its` and `dvc status` over a copy of the project, without what they do again and again.
 
-A process that imports the libraries takes a second of processor time, and DVC needs two more to parse dvc.lock, dvc.yaml
-and, once for each stage, params.yaml. Here one process has imported all modules and forks for each command, and a text is
-parsed once.
+A process that imports the libraries takes a second of processor time, and DVC needs two more to parse dvc.lock,
+dvc.yaml and, once for each stage, params.yaml. Here one process has imported all modules and forks for each command,
+and a text is parsed once.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,7 +60,7 @@ class Forks:
     """
 
     def __init__(self, project: Path, environment: dict[str, str], said: Path) -> None:
-        self._said = said
+        self._project, self._said = project, said
         # By the hash of the source, since a test may change a module twice within a second.
         compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "its"]
         subprocess.run(compiled, cwd=project, check=True)
@@ -78,6 +79,23 @@ class Forks:
         print(json.dumps([words, str(self._said)]), file=self._process.stdin, flush=True)
         code = self._process.stdout.readline().strip()
         assert code == "0", f"its {' '.join(words)}: {code}\n{self._said.read_text(encoding='utf-8')}"
+
+    def reproduce(self, *targets: str) -> None:
+        """Do what `dvc repro TARGETS` does."""
+
+        def run(_executable: str, command: str, **_: object) -> None:
+            before, words = command.split()[:3], command.split()[3:]
+            assert before == ["python", "-m", "its"], command
+            self.run(*words)
+
+        with (
+            chdir(self._project),  # or DVC 3.67 does not find a target
+            opened(self._project) as repo,
+            patch("dvc.stage.run._run", run),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", DeprecationWarning)  # pygtrie's, of which DVC 3.67 makes use
+            repo.reproduce(list(targets) or None)
 
     def close(self) -> None:
         self._process.communicate()
@@ -100,6 +118,7 @@ def opened(project: Path) -> Iterator[Repo]:
     """The DVC repository of the project, whose YAML is parsed once a text."""
     with (
         patch("dvc.utils.serialize._yaml.parse_yaml", _parse_once),
+        patch("dvc.utils.serialize._yaml.parse_yaml_for_update", _parse_once),  # of dvc.lock, which has no comments
         patch("dvc.utils.strictyaml.parse_yaml", _parse_once),
         Repo(os.fspath(project)) as repo,
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,11 +76,11 @@ class Fresh(Ran):
         for out in self.outs[STAGE]:
             self._copy(self.project / out, self.kept / STAGE / out)
 
-    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        if words == ("dvc", "repro", "-q"):  # the benchmark is prepared, and its answers are told
-            super().run("dvc", "repro", "-q", "prepare")
+    def reproduce(self, *targets: str) -> None:
+        if not targets:  # the benchmark is prepared, and its answers are told
+            super().reproduce("prepare")
             self._tell()
-        return super().run(*words, check=check)
+        super().reproduce(*targets)
 
     def _tell(self) -> None:
         path = self.project / "data" / "problems" / "arithmetic.jsonl"
