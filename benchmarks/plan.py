@@ -1,0 +1,103 @@
+"""The formulas of `its recipe plan` against what torch allocates, and against published trainings.
+
+    python benchmarks/plan.py
+
+Small models of the shapes in use, on the CPU, float32 and bf16, with checkpointing and without; needs the training
+environment, no GPU, about a minute. A case where what is computed and what is measured differ by more than 20 % fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from its.environments import environment_variables, find_environment
+from its.home import its_home
+from its.plan.architecture import Architecture, read_architecture
+from its.plan.settings import Memory
+from its.plan.training import training_memory
+
+MEASURE = Path(__file__).parent / "plan_torch.py"
+TOLERANCE = 0.2
+# (what dominates, config, length): shapes where layers, logits or the states have most of the memory.
+MODELS: list[tuple[str, dict[str, Any], int]] = [
+    ("layers", {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "vocab_size": 512}, 512),
+    ("deep", {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 16, "vocab_size": 256}, 384),
+    ("logits", {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 16384}, 256),
+    ("states", {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "vocab_size": 4096}, 64),
+]
+
+
+def cases() -> list[dict[str, Any]]:
+    """Every model in both number formats, with checkpointing and without."""
+    return [
+        {
+            "what": what,
+            "config": {
+                "model_type": kind,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "tie_word_embeddings": kind == "llama",
+                **sizes,
+            },
+            "rows": 1,
+            "length": length,
+            "dtype": dtype,
+            "checkpointing": checkpointing,
+        }
+        for (what, sizes, length), kind, dtype, checkpointing in itertools.product(
+            MODELS, ("qwen2", "llama"), ("float32", "bfloat16"), (False, True)
+        )
+    ]
+
+
+def computed(case: dict[str, Any]) -> int:
+    """Bytes by the formulas."""
+    model = read_architecture(case["config"], "benchmark")
+    assert isinstance(model, Architecture), model
+    settings = Memory(
+        devices=1,
+        rows=case["rows"],
+        length=case["length"],
+        number=2 if case["dtype"] == "bfloat16" else 4,
+        checkpointing=case["checkpointing"],
+    )
+    return training_memory(model, settings, gpu=False).total
+
+
+def main() -> int:
+    """Print a line for each case, then the extremes; 1 if one is off by more than the tolerance."""
+    project = Path(__file__).parents[1]
+    environment = find_environment("axolotl", project, its_home(project))
+    asked = cases()
+    done = subprocess.run(
+        [str(environment.python), str(MEASURE)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment_variables("axolotl", environment), "HF_HUB_OFFLINE": "1"},
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if len(lines) != len(asked):
+        print(done.stderr[-2000:], file=sys.stderr)
+        return 1
+    ratios = []
+    print("| model | shape | numbers | checkpointing | measured MB | computed / measured |\n|---|---|---|---|---|---|")
+    for case, found in zip(asked, lines, strict=True):
+        ratios.append(computed(case) / found["bytes"])
+        on = "on" if case["checkpointing"] else "off"
+        print(
+            f"| {case['config']['model_type']} | {case['what']} | {case['dtype']} | {on} | {found['bytes'] / 1e6:.1f} |"
+            f" {ratios[-1]:.2f} |"
+        )
+    print(f"\n{len(ratios)} cases, computed / measured from {min(ratios):.2f} to {max(ratios):.2f}")
+    return int(max(abs(ratio - 1) for ratio in ratios) > TOLERANCE)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
