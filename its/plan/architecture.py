@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
+
+from its.shown import quoted
 
 GATED = frozenset(
     ("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gemma", "gemma2", "gemma3_text", "olmo2", "granite")
@@ -85,12 +87,12 @@ def read_architecture(config: Any, source: str) -> Architecture | str:
     if not isinstance(config, Mapping):
         return "its config.json is not an object"
     kind = config.get("model_type")
-    if kind not in GATED:
-        return f"there are no formulas for `model_type` {str(kind)[:40]!r}"
+    if not isinstance(kind, str) or kind not in GATED:
+        return f"there are no formulas for `model_type: {quoted(kind, 40)}`"
     if any("expert" in key for key in map(str, config) if config[key]):
         return "there are no formulas for a mixture of experts"
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
-    derived = hidden // heads if _size(hidden) and _size(heads) and heads else None
+    derived = hidden // heads if _size(hidden) and _size(heads) else None
     sizes = {
         "num_hidden_layers": config.get("num_hidden_layers"),
         "hidden_size": hidden,
@@ -100,14 +102,14 @@ def read_architecture(config: Any, source: str) -> Architecture | str:
         "head_dim": config.get("head_dim") or derived,
         "vocab_size": config.get("vocab_size"),
     }
-    wrong = [name for name, value in sizes.items() if not _size(value)]
-    if wrong:
+    if wrong := [name for name, value in sizes.items() if not _size(value)]:
         return f"its config.json has no whole number from 1 to {LARGEST:,} as `{wrong[0]}`"
     tied = config.get("tie_word_embeddings", kind.startswith("gemma"))
     if type(tied) is not bool:
         return "`tie_word_embeddings` in its config.json is neither true nor false"
-    return Architecture(*(int(value) for value in sizes.values() if value is not None), tied=tied, source=source)
+    layers, width, intermediate, queries, keys, dimension, vocabulary = (int(value or 0) for value in sizes.values())
+    return Architecture(layers, width, intermediate, queries, keys, dimension, vocabulary, tied, source)
 
 
-def _size(value: Any) -> bool:
+def _size(value: Any) -> TypeGuard[int]:
     return type(value) is int and 1 <= value <= LARGEST

@@ -1,4 +1,4 @@
-"""Which settings make a training fit: the fewest changes first, none that changes what is learned before one that does."""
+"""Which settings make a training fit: the cheapest first, those that change what is learned last."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from its.plan.training import Parts, training_memory
 
 @dataclass(frozen=True)
 class Change:
-    """A change of settings that has an effect on a training: `text` is what to write."""
+    """A change of settings.
+
+    Args:
+        text: what to write.
+        cost: how much slower the training becomes, as a rank: 0 not at all, 1 a recomputation, more for traffic with
+            the host.
+        settings: fields of `Memory` with their new values.
+    """
 
     text: str
+    cost: int
     settings: dict[str, object]
 
 
@@ -27,27 +35,27 @@ class Fit:
     parts: Parts
 
 
-FUSED = Change("a fused loss (`cut_cross_entropy: true` with its plugin)", {"loss": "fused"})
-CHECKPOINTING = Change("`gradient_checkpointing: true`", {"checkpointing": True})
+FUSED = Change("a fused loss (`liger_fused_linear_cross_entropy: true` with its plugin)", 0, {"loss": "fused"})
+CHECKPOINTING = Change("`gradient_checkpointing: true`", 1, {"checkpointing": True})
 ACTIVATIONS = Change(
-    "`activation_offloading: hidden_states` with checkpointing", {"offload_activations": True, "checkpointing": True}
+    "`activation_offloading: hidden_states` with checkpointing", 2, {"offload_activations": True, "checkpointing": True}
 )
 OPTIMIZER = Change(
-    "the optimizer's states on the host (ZeRO `offload_optimizer: {device: cpu}`)", {"offload_optimizer": True}
+    "the optimizer's states on the host (ZeRO `offload_optimizer: {device: cpu}`)", 6, {"offload_optimizer": True}
 )
-ZERO = Change("ZeRO stage 3", {"stage": 3})
-ONE_ROW = Change("`train.micro_batch_size: 1`", {"rows": 1})
-EIGHT = Change("`optimizer: adamw_torch_8bit` (changes the numbers)", {"optimizer": "8bit"})
-ADAPTER = Change("`adapter: lora`, rank 32 (another kind of training)", {"adapter": 32})
-FOUR_BITS = Change("`load_in_4bit: true` under the adapter (another kind of training)", {"quantized": 4})
+ZERO = Change("ZeRO stage 3", 1, {"stage": 3})
+ONE_ROW = Change("`train.micro_batch_size: 1`", 0, {"rows": 1})
+EIGHT = Change("`optimizer: adamw_torch_8bit` (changes the numbers)", 0, {"optimizer": "8bit"})
+ADAPTER = Change("`adapter: lora`, rank 32 (another kind of training)", 0, {"adapter": 32})
+FOUR_BITS = Change("`load_in_4bit: true` under the adapter (another kind of training)", 0, {"quantized": 4})
 SAME = (FUSED, CHECKPOINTING, ONE_ROW, ZERO, ACTIVATIONS, OPTIMIZER)
 """Changes that leave what is learned as it is, up to the order of sums; the cheaper ones first."""
 
 
 def fitting(model: Architecture, settings: Memory, room: int, *, gpu: bool = True) -> Fit | None:
-    """The fewest changes after which a training needs at most `room` bytes of a GPU; None if no set of them is enough.
+    """The cheapest changes after which a training needs at most `room` bytes of a GPU; None if no set is enough.
 
-    Of as many changes the cheaper ones; those that change what is learned only where the others are not enough.
+    Of equally cheap sets the smallest; changes of what is learned only where the others are not enough.
     """
     for several in _sets(settings):
         changed = settings
@@ -74,10 +82,9 @@ def _sets(settings: Memory) -> Iterator[tuple[Change, ...]]:
     useful = [change for change in SAME if _changes(settings, change)]
     # ZeRO divides nothing on one GPU; states on the host are a setting of ZeRO.
     useful = [change for change in useful if change is not ZERO or settings.devices > 1]
-    for count in range(len(useful) + 1):
-        for several in combinations(useful, count):
-            if OPTIMIZER not in several or settings.stage or ZERO in several:
-                yield several
+    several = [each for count in range(len(useful) + 1) for each in combinations(useful, count)]
+    allowed = [each for each in several if OPTIMIZER not in each or settings.stage or ZERO in each]
+    yield from sorted(allowed, key=lambda each: (sum(change.cost for change in each), len(each)))
     cheap = tuple(change for change in (FUSED, CHECKPOINTING) if change in useful)
     offloaded = (*cheap, *(change for change in (ACTIVATIONS,) if change in useful))
     if settings.adapter is None:

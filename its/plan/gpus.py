@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from its.errors import DataError
+from its.shown import quoted
 
 FORM = re.compile(r"(?:([0-9]{1,4})x)?([0-9]{1,4})x([0-9]{1,4})(?:GB)?", re.IGNORECASE)
 SPEEDS = {
@@ -67,7 +68,8 @@ def parse_gpus(text: str, tflops: float | None = None, terabytes: float | None =
     numbers = [int(number) if number else 1 for number in found.groups()] if found else [0]
     if not all(numbers):
         raise DataError(
-            f"`{text[:40]}` does not name GPUs: expected is [MACHINES x] GPUS x GIGABYTES", "such as 8x80 or 2x8x141"
+            f"`{quoted(text, 40)}` does not name GPUs: expected is [MACHINES x] GPUS x GIGABYTES",
+            "such as 8x80 or 2x8x141",
         )
     machines, each, gigabytes = numbers
     name, peak, bandwidth = SPEEDS.get(gigabytes, (None, None, None))

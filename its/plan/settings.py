@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SHARDED_FROM = {"weights": 3, "gradients": 2, "states": 1}
-"""Part of the states -> the lowest ZeRO stage that divides it among the processes."""
+from its.shown import quoted
+
 FUSED = {
     "liger_fused_linear_cross_entropy": "axolotl.integrations.liger.LigerPlugin",
     "cut_cross_entropy": "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin",
@@ -61,7 +61,7 @@ class Memory:
 def memory_settings(
     config: Mapping[str, Any], *, devices: int, batch: int, hardware: str, shared: int
 ) -> tuple[Memory, list[str]]:
-    """The settings of a configuration as `its.training.config` renders it, and notes on what is counted as something else.
+    """The settings of a rendered configuration, and notes on what is counted as something else.
 
     Args:
         devices: processes.
@@ -81,10 +81,10 @@ def memory_settings(
         )
     optimizer = str(config.get("optimizer", "adamw_torch"))
     if optimizer not in ADAM | EIGHT_BITS:
-        notes.append(f"unknown: the states of `optimizer: {optimizer[:40]}`; counted as those of AdamW")
+        notes.append(f"unknown: the states of `optimizer: {quoted(optimizer, 40)}`; counted as those of AdamW")
     adapter = config.get("adapter")
     if adapter not in (None, "", "lora", "qlora"):
-        notes.append(f"unknown: `adapter: {str(adapter)[:40]}`; counted as LoRA")
+        notes.append(f"unknown: `adapter: {quoted(adapter, 40)}`; counted as LoRA")
     rows = _whole(config.get("micro_batch_size"), 1, 10**6, 1)
     quantized = 4 if config.get("load_in_4bit") else 8 if config.get("load_in_8bit") else 16
     fsdp_config = config.get("fsdp_config")

@@ -10,7 +10,7 @@ from its.plan.settings import Memory
 CONTEXT = 1_500_000_000
 """Bytes of CUDA's context, its libraries' workspaces and NCCL's buffers on a GPU; an assumption."""
 LOGIT_BYTES = 12
-"""Bytes of a logit at the peak of a plain loss: log-probabilities, their gradient and that of the logits, in float32."""
+"""Bytes of a logit at the peak of a plain loss: log-probabilities, their gradient, that of the logits, in float32."""
 ADAPTER_BYTES = 16
 """Bytes of a parameter of an adapter: weight, gradient and both states in float32."""
 
@@ -88,9 +88,9 @@ def layer_input(model: Architecture, settings: Memory, tokens: int) -> int:
 def layer_bytes(model: Architecture, number: int, *, eager_length: int = 0) -> int:
     """Bytes that one layer keeps of each token for its backward pass.
 
-    Both norms keep what they normalise in float32, its normalised form and their result; attention its queries, keys and
-    values, its result twice (as the kernel and as the projection read it) and a float32 sum; the MLP both projections,
-    the activation and the product.
+    Both norms keep what they normalise in float32, its normalised form and their result; attention its queries, keys
+    and values, its result twice (as the kernel and as the projection read it) and a float32 sum; the MLP both
+    projections, the activation and the product.
 
     Args:
         eager_length: length of the row if the attention matrix is kept; 0 for a flash kernel.
@@ -140,7 +140,7 @@ def _activations(model: Architecture, settings: Memory, tokens: int) -> tuple[in
 
 
 def _loss(model: Architecture, settings: Memory, tokens: int) -> int:
-    """Logits with their gradients; a fused loss keeps the gradient of its input and one block of logits of that size."""
+    """Logits with their gradients; a fused loss keeps its input's gradient and one block of logits of that size."""
     if settings.loss == "plain":
         return tokens * model.vocabulary * LOGIT_BYTES
     return 3 * layer_input(model, settings, tokens)
