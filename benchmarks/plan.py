@@ -17,12 +17,20 @@ from typing import Any
 
 from its.environments import environment_variables, find_environment
 from its.home import its_home
-from its.plan.architecture import Architecture, read_architecture
+from its.plan.architecture import Architecture, known_architecture, read_architecture
+from its.plan.compute import TRAINING_USE, gpu_hours, training_operations
 from its.plan.settings import Memory
 from its.plan.training import training_memory
 
 MEASURE = Path(__file__).parent / "plan_torch.py"
 TOLERANCE = 0.2
+# (training of Qwen2.5-32B, rows, epochs, tokens of a row, published GPU hours); the tokens are ours, see docs/plan.md.
+PUBLISHED = [
+    ("s1-32B, 16 H100", 1000, 5, 5000, 26 / 60 * 16),
+    ("s1-32B, 8 H100", 1000, 5, 5000, 5268.8 / 3600 * 8),
+    ("OpenThinker-32B, 32 H100", 114000, 3, 6000, 90 * 32),
+    ("OpenThinker-32B, if every row was padded", 114000, 3, 16384, 90 * 32),
+]
 # (what dominates, config, length): shapes where layers, logits or the states have most of the memory.
 MODELS: list[tuple[str, dict[str, Any], int]] = [
     ("layers", {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "vocab_size": 512}, 512),
@@ -69,8 +77,22 @@ def computed(case: dict[str, Any]) -> int:
     return training_memory(model, settings, gpu=False).total
 
 
+def published() -> None:
+    """Print the computed hours of published trainings, and the share of the peak that they reached by the formula."""
+    model = known_architecture("Qwen/Qwen2.5-32B-Instruct")
+    assert model is not None
+    print("| training | computed GPU hours | published | computed / published | share of the peak reached |")
+    print("|---|---|---|---|---|")
+    for what, rows, epochs, tokens, hours in PUBLISHED:
+        operations = training_operations(model, rows * epochs * tokens, tokens, checkpointing=True)
+        found = gpu_hours(operations, 989, TRAINING_USE)
+        print(f"| {what} | {found:,.1f} | {hours:,.1f} | {found / hours:.2f} | {TRAINING_USE * found / hours:.2f} |")
+
+
 def main() -> int:
     """Print a line for each case, then the extremes; 1 if one is off by more than the tolerance."""
+    published()
+    print()
     project = Path(__file__).parents[1]
     environment = find_environment("axolotl", project, its_home(project))
     asked = cases()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from its.plan.architecture import Architecture
 
-TRAINING_USE = 0.35
-"""Share of the GPU's peak that a training reaches, recomputation counted as work; an assumption."""
+TRAINING_USE = 0.2
+"""Share of the GPU's peak that a training reaches, recomputation counted as work; an assumption. Published trainings of
+this kind reached 0.05 to 0.27 (docs/plan.md)."""
 GENERATION_USE = 0.3
 """Share of the memory's bandwidth that generation reaches; an assumption."""
 SEQUENCES = 256
