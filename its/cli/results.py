@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -68,12 +66,11 @@ STEPS = ((195, 16), (153, 16), (111, 16), (75, 16), (26, 231), (18, 231))
 
 def _terminal_table(found: ReportData) -> str:
     """The text table; on a terminal within its width and, unless NO_COLOR is set, with a ground by the mean."""
+    from its.commands.problem_text import terminal_width
     from its.report.tables import text_table
 
-    if not sys.stdout.isatty():
-        return text_table(found)
-    width = shutil.get_terminal_size().columns
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    width = terminal_width()
+    plain = width is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text_table(found, width, None if plain else _styled)
 
 
@@ -194,7 +191,7 @@ def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool
     Writes  nothing
     Example its results show test_00000
     """
-    from its.commands.problem_text import problem_lines
+    from its.commands.problem_text import problem_lines, terminal_width
     from its.commands.show_problem import show_problem
     from its.study.study import load_study
 
@@ -202,5 +199,5 @@ def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool
     if as_json:
         print_json(**found)
         return
-    for line in problem_lines(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
+    for line in problem_lines(found, terminal_width()):
         echo(line)
