@@ -114,12 +114,13 @@ def compare(a: str, b: str, filter_name: str | None, metric: str | None, as_json
     """Compare two cells, revisions or evaluation logs.
 
     A and B each are a cell (CHECKPOINT/BENCHMARK/STRATEGY, as `its recipe check --cells` lists them), `workspace`, a
-    git revision, a DVC experiment, one cell of these (HEAD~1:CELL), or a file: samples of `lm-eval --log_samples`, a
-    log of Inspect (.json, .eval), or a file that `its grade` wrote. Two revisions are compared in every cell that both
-    have.
+    git revision, a DVC experiment, a folder with a study, one cell of these (HEAD~1:CELL), or a file: samples of
+    `lm-eval --log_samples`, a log of Inspect (.json, .eval), or a file that `its grade` wrote, also packed as .gz or
+    .zst. Two revisions are compared in every cell that both have.
 
     Problems are paired by id, otherwise by text; those without a partner are counted. The output is A - B in points
-    with its 95 % interval, p value and minimum detectable difference, and what differs between the sides.
+    with its 95 % interval, p value and minimum detectable difference, what differs between the sides, and whether
+    verdicts are outdated by dvc.lock.
 
     \b
     Reads   data/verdicts/, data/problems/, params.yaml; or a file

@@ -118,6 +118,8 @@ def test_a_cell_without_verdicts_and_a_mistyped_one(written: Written, its: Its) 
     checkpoint, benchmark, test = written.study.cells()[0]
     written.study.verdicts_path(checkpoint, benchmark, test).unlink()
     gone = f"{checkpoint.name}/{benchmark}/{test}"
+    code, _, err = its("results", "show", "p4", "--cell", gone)
+    assert code == 4 and f"no graded responses in `{gone}` yet" in err
     code, _, err = its("results", "compare", gone, TRAINED)
     assert code == 4 and "has no verdicts yet" in err
     assert "1 cell of the design" in _json(its, "compare", "workspace", "workspace")["notes"][0]
