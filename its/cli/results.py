@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -69,12 +67,11 @@ STEPS = ((195, 16), (153, 16), (111, 16), (75, 16), (26, 231), (18, 231))
 
 def _terminal_table(found: ReportData) -> str:
     """The text table; on a terminal within its width and, unless NO_COLOR is set, with a ground by the mean."""
+    from its.commands.problem_text import terminal_width
     from its.report.tables import text_table
 
-    if not sys.stdout.isatty():
-        return text_table(found)
-    width = shutil.get_terminal_size().columns
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    width = terminal_width()
+    plain = width is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return text_table(found, width, None if plain else _styled)
 
 
@@ -118,12 +115,13 @@ def compare(a: str, b: str, filter_name: str | None, metric: str | None, as_json
     """Compare two cells, revisions or evaluation logs.
 
     A and B each are a cell (CHECKPOINT/BENCHMARK/STRATEGY, as `its recipe check --cells` lists them), `workspace`, a
-    git revision, a DVC experiment, one cell of these (HEAD~1:CELL), or a file: samples of `lm-eval --log_samples`, a
-    log of Inspect (.json, .eval), or a file that `its grade` wrote. Two revisions are compared in every cell that both
-    have.
+    git revision, a DVC experiment, a folder with a study, one cell of these (HEAD~1:CELL), or a file: samples of
+    `lm-eval --log_samples`, a log of Inspect (.json, .eval), or a file that `its grade` wrote, also packed as .gz or
+    .zst. Two revisions are compared in every cell that both have.
 
     Problems are paired by id, otherwise by text; those without a partner are counted. The output is A - B in points
-    with its 95 % interval, p value and minimum detectable difference, and what differs between the sides.
+    with its 95 % interval, p value and minimum detectable difference, what differs between the sides, and whether
+    verdicts are outdated by dvc.lock.
 
     \b
     Reads   data/verdicts/, data/problems/, params.yaml; or a file
@@ -207,7 +205,7 @@ def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool
     Writes  nothing
     Example its results show test_00000
     """
-    from its.commands.problem_text import problem_lines
+    from its.commands.problem_text import problem_lines, terminal_width
     from its.commands.show_problem import show_problem
     from its.study.study import load_study
 
@@ -215,5 +213,5 @@ def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool
     if as_json:
         print_json(**found)
         return
-    for line in problem_lines(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
+    for line in problem_lines(found, terminal_width()):
         echo(line)

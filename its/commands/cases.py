@@ -174,7 +174,8 @@ def _truncated(side: Side, scores: Scores, needed: bool) -> Counter[str] | None:
 def case_lines(found: Cases, limit: int) -> list[str]:
     """The cases as text for a terminal."""
     out = [f"right in  {found.right}", f"wrong in  {found.wrong}"]
-    what = f"{len(found.rows)} of {found.problems} problems" if found.rows else f"none of {found.problems} problems"
+    all_of = f"{found.problems} {'problem' if found.problems == 1 else 'problems'}"
+    what = f"{len(found.rows) or 'none'} of {all_of}"
     left = f"; left out, without a partner: {found.unpaired[0]} and {found.unpaired[1]}" if any(found.unpaired) else ""
     tied = f"; {found.tied} with half of the responses right on a side are neither" if found.tied else ""
     out.append(f"{what}{tied}{left}")

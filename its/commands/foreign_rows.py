@@ -29,7 +29,7 @@ DECODER = json.JSONDecoder(object_pairs_hook=_unrepeated)
 
 
 def opening(path: Path) -> bytes:
-    """The first character of a file that is no space, unpacked where its name ends in `.gz` or `.zst`; b"" if none.
+    """The first character of a file other than white space, unpacked if its name ends in `.gz` or `.zst`; or b"".
 
     Raises:
         DataError: if its first bytes are those of something else (a web page, a spreadsheet), as `opened`.

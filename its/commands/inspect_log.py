@@ -117,7 +117,7 @@ def inspect_scores(document: Mapping[str, Any], name: str, scorer: str | None) -
 
 
 def _describe(out: Scores, document: Mapping[str, Any], name: str) -> None:
-    """Add the log's status, what is said of its epochs, and its settings."""
+    """Add the log's status and settings, and how Inspect reduces its epochs."""
     status = document.get("status")
     if status != "success":
         out.notes.append(f"{name}: the evaluation is unfinished, its status is {quoted(status)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
@@ -14,6 +16,11 @@ COLUMN = 40
 """Characters of the narrowest column."""
 BETWEEN = " | "
 _WORDS = re.compile(r"\S+\s*|\s+")
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that shows what is printed; None if it goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def problem_lines(found: Mapping[str, Any], width: int | None = None) -> Iterator[str]:

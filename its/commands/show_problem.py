@@ -36,7 +36,8 @@ def show_problem(study: Study, name: str, cells: tuple[str, ...], sample: int | 
         else:
             missing.append(cell)
     if not found:
-        raise MissingError(f"`{name}` has no graded responses yet", "`dvc repro` generates and grades them")
+        where = f" in {', '.join(f'`{cell}`' for cell in cells)}" if cells else ""
+        raise MissingError(f"`{name}` has no graded responses{where} yet", "`dvc repro` generates and grades them")
     if sample is not None and not any(row["responses"] for row in found):
         raise DataError(f"`{name}` has no response with the index {sample}", "leave out `--sample`: it shows all")
     return {

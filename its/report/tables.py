@@ -40,10 +40,8 @@ def text_table(study: ReportData, width: int | None = None, style: Style | None 
             ]
             grid.append([name or "base", *shown])
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-        means: list[list[float | None]] = [
-            [None] * len(matrix.columns),
-            *([e.avg if e else None for e in entries] for entries in matrix.entries),
-        ]
+        means: list[list[float | None]] = [[None] * len(matrix.columns)]
+        means += [[e.avg if e else None for e in entries] for entries in matrix.entries]
         lines = [f"{matrix.benchmark} ({matrix.role}), {matrix.title}: {terms(matrix.cells)}"]
         blocks = _blocks(widths, width)
         for place, block in enumerate(blocks):

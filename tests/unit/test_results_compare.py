@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run_stage
 from unit.test_measure import BLANK, RIGHT, WRONG, Answer, Written
 
 from its.rows import write_rows
@@ -118,6 +120,8 @@ def test_a_cell_without_verdicts_and_a_mistyped_one(written: Written, its: Its) 
     checkpoint, benchmark, test = written.study.cells()[0]
     written.study.verdicts_path(checkpoint, benchmark, test).unlink()
     gone = f"{checkpoint.name}/{benchmark}/{test}"
+    code, _, err = its("results", "show", "p4", "--cell", gone)
+    assert code == 4 and f"no graded responses in `{gone}` yet" in err
     code, _, err = its("results", "compare", gone, TRAINED)
     assert code == 4 and "has no verdicts yet" in err
     assert "1 cell of the design" in _json(its, "compare", "workspace", "workspace")["notes"][0]
@@ -278,3 +282,22 @@ def test_show_refuses_what_is_not_there(written: Written, its: Its) -> None:
     ):
         code, out, err = its("results", "show", *words)
         assert code == exit_code and wanted in err and not out
+
+
+@pytest.mark.parametrize("problems", [1, 12])
+def test_every_command_reads_a_study_in_which_nothing_is_correct(
+    project: Path, edit: Edit, its: Its, problems: int
+) -> None:
+    edit(("  n: #", "  n: 1"), ("  draws: #", "  draws: 200"))
+    Written(project, problems).write(lambda *_: WRONG)
+    run_stage("measure")
+    for words, wanted in (
+        (["table"], "0.0 %"),
+        (["best"], "no pair is named: "),
+        (["compare", TRAINED, BASE], "in both 0, in neither"),
+        (["cases", "--right", TRAINED, "--wrong", BASE], f"none of {problems} problem"),
+        (["show", "p0"], "incorrect, answer 2"),
+    ):
+        code, out, err = its("results", *words)
+        assert code == 0 and wanted in out, (words, out, err)
+        assert not re.search(r"\b(nan|inf|None)\b", out), (words, out)
