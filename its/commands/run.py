@@ -30,7 +30,10 @@ _NOISE = re.compile(
 )
 _BEGINS = re.compile(r"Running stage '(?P<stage>[^']+)'")
 _KEPT = re.compile(r"Stage '(?P<stage>[^']+)' (?:didn't change, skipping|is cached)")
-_FAILED = re.compile(r"ERROR: failed to reproduce '(?P<stage>[^']+)'.*?(?:exited with (?P<code>-?\d+))?$")
+_FAILED = re.compile(
+    r"ERROR: failed to reproduce '(?P<stage>[^']+)'"
+    r"(?:: (?:failed to run: .*? exited with (?P<code>-?\d+)|(?P<cause>.*)))?$"
+)
 _BUSY = re.compile(r"(?:ERROR: )?.*(?:Unable to acquire lock|is busy, it is being blocked by)")
 _WITHOUT_INPUT = re.compile(r"ERROR: failed to reproduce .*No such file or directory")
 _DVC_FAULT = re.compile(r"ERROR: (?P<text>.+)")
@@ -38,11 +41,16 @@ _OUR_CODES = (1, 2, 3, 4, 129, 130, 143)
 
 
 class StageFailed(ItsError):
-    """A stage ended with an error, which it printed itself; the exit code is the stage's."""
+    """A stage ended with an error; the exit code is the stage's.
 
-    def __init__(self, stage: str, code: int) -> None:
+    Args:
+        cause: of a failure of DVC, such as a full disk; None if the stage printed its own error.
+    """
+
+    def __init__(self, stage: str, code: int, cause: str | None = None) -> None:
         super().__init__(
-            f"stage `{stage}` failed", "after the cause is removed, `its run` resumes; finished work is kept"
+            f"stage `{stage}` failed{f': {cause}' if cause else ''}",
+            "after the cause is removed, `its run` resumes; finished work is kept",
         )
         self.exit_code = code if code in _OUR_CODES else EXIT_RUN_FAILED
 
@@ -122,7 +130,7 @@ def _follow(child: subprocess.Popen[bytes], view: View, dry: bool) -> ItsError |
         elif dry and _WITHOUT_INPUT.match(line):  # of `--dry` alone: an earlier stage would write it
             view.more = True
         elif found := _FAILED.match(line):
-            failure = StageFailed(found["stage"], int(found["code"] or EXIT_RUN_FAILED))
+            failure = StageFailed(found["stage"], int(found["code"] or EXIT_RUN_FAILED), found["cause"])
         elif (found := _DVC_FAULT.match(line)) and failure is None:
             failure = RunError(f"DVC: {found['text']}", "`dvc repro -v` shows more")
         elif line == "Data and pipelines are up to date.":

@@ -87,6 +87,12 @@ def test_a_failed_stage_says_its_own_error_once_and_gives_its_code(graph: Path, 
     assert said.getvalue() == "stage second\n", "the finished stage is kept"
 
 
+def test_a_fault_of_dvc_within_a_stage_is_named(graph: Path) -> None:
+    (graph / "dvc.yaml").write_text(GRAPH.replace("echo made > first.txt", "'true'"), encoding="utf-8")
+    with pytest.raises(StageFailed, match=r"stage `first` failed: .*first\.txt"):
+        reproduce(graph, [], _view(graph)[0])
+
+
 def test_a_fault_of_dvc_yaml_is_an_error_of_dvc(graph: Path) -> None:
     (graph / "dvc.yaml").write_text("stages: [", encoding="utf-8")
     with pytest.raises(RunError, match=r"DVC: |ended with exit code"):
