@@ -403,7 +403,7 @@ def _lengths(study: Study) -> dict[tuple[str, str], float]:
         return {}  # `query` replaces it
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for row in found:
-        if row.median is not None and row.rows > 0:
+        if row.median is not None and 0 < row.median < 1e9 and row.rows > 0:  # not a NaN
             total, rows = sums.get((row.model, row.dataset), (0.0, 0))
             sums[row.model, row.dataset] = (total + row.median * row.rows, rows + row.rows)
     return {pair: total / rows for pair, (total, rows) in sums.items()}
@@ -433,7 +433,7 @@ def _serving(
     share = given.get("gpu_memory_utilization", USED)
     used = float(share) if type(share) in (int, float) and 0 < share <= 1 else USED
     out = []
-    for name in dict.fromkeys([*recipe.design.models, recipe.writer.model]):
+    for name in found:
         model, notes, memory, least, rate = found[name], list[str](), None, None, None
         responses, per_problem, tokens = _responses(study, name, sizes, options)
         number = 4 if recipe.models[name].dtype == "float32" else 2

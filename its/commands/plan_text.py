@@ -35,6 +35,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield ""
         yield from _serving(served, plan)
     yield ""
+    if plan.gpus is not None and not plan.serving:
+        yield "generation: not planned, as the recipe's engine is not vLLM on these GPUs"
     yield from _costs(plan)
     if plan.assumed:
         rows = ", ".join(f"{name} {count}" for name, count in plan.assumed.items())
