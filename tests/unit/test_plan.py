@@ -252,6 +252,12 @@ def test_the_plan_as_json_says_what_fits_and_what_is_assumed(project: Path, its:
     assert found["fits"] is True and "limo" not in found["assumed"] and found["trainings"][0]["rows"] == 800
 
 
+def test_an_engine_on_more_gpus_than_there_are_does_not_fit(project: Path, its: Its) -> None:
+    code, out, _ = its("recipe", "plan", "limo_qwen2_5_32b", "--gpus", "1x141", "--json")
+    serving = json.loads(out)["serving"][0]
+    assert code == 0 and serving["fits"] is False and serving["fits_with"] == 1 and serving["hours"] is None
+
+
 def test_a_model_that_is_not_known_is_said_and_can_be_given(
     project: Path, its: Its, model_in_folder: Callable[[], None], tmp_path: Path
 ) -> None:
