@@ -121,7 +121,8 @@ class ServingPlan:
 
     Args:
         split: GPUs of one engine.
-        fits_with: the fewest GPUs with which it fits; None if no number up to a machine's does.
+        fits: whether it does, on the GPUs that there are; None if the architecture is not known.
+        fits_with: the fewest GPUs with which it fits; None if no number of them does.
         responses: responses of known sets, by the model and its checkpoints.
         tokens: of these responses.
         hours: GPU hours to generate them; None if not known.
@@ -130,6 +131,7 @@ class ServingPlan:
     model: str
     split: int
     memory: Served | None
+    fits: bool | None
     fits_with: int | None
     responses: int
     per_problem: dict[str, int]
@@ -178,7 +180,7 @@ class Plan:
     def fits(self) -> bool | None:
         """Whether all trainings and engines fit; None if that is not known of one and none is too large."""
         found = [item.fits for item in self.trainings]
-        found += [None if item.memory is None else item.memory.fits for item in self.serving]
+        found += [item.fits for item in self.serving]
         return False if False in found else None if None in found else True
 
 
@@ -295,7 +297,7 @@ def _training(
     )
     copies = max(1, devices // shared)
     if gpus is not None and devices != train.devices:
-        notes.append(f"the recipe has `train.devices: {train.devices}`; {devices} are counted here")
+        notes.append(f"the recipe has `train.devices: {train.devices}`; the plan counts {devices}")
     if train.global_batch_size % (train.micro_batch_size * copies):
         product = f"{train.micro_batch_size} x {copies}"
         notes.append(f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}")
@@ -403,7 +405,7 @@ def _lengths(study: Study) -> dict[tuple[str, str], float]:
         return {}  # `query` replaces it
     sums: dict[tuple[str, str], tuple[float, int]] = {}
     for row in found:
-        if row.median is not None and row.rows > 0:
+        if row.median is not None and 0 < row.median < 1e9 and row.rows > 0:  # not a NaN
             total, rows = sums.get((row.model, row.dataset), (0.0, 0))
             sums[row.model, row.dataset] = (total + row.median * row.rows, rows + row.rows)
     return {pair: total / rows for pair, (total, rows) in sums.items()}
@@ -433,21 +435,22 @@ def _serving(
     share = given.get("gpu_memory_utilization", USED)
     used = float(share) if type(share) in (int, float) and 0 < share <= 1 else USED
     out = []
-    for name in dict.fromkeys([*recipe.design.models, recipe.writer.model]):
-        model, notes, memory, least, rate = found[name], list[str](), None, None, None
+    for name in found:
+        model, notes, memory, fits, least, rate = found[name], list[str](), None, None, None, None
         responses, per_problem, tokens = _responses(study, name, sizes, options)
         number = 4 if recipe.models[name].dtype == "float32" else 2
         window = recipe.models[name].context_length
         if split > gpus.count:
-            notes.append(f"an engine of {split} GPUs does not fit on {gpus.count}")
+            notes.append(f"the recipe's engine takes {split} GPUs, of {gpus.count}")
         if isinstance(model, Architecture):
 
             def engine(count: int, model: Architecture = model, window: int = window, number: int = number) -> Served:
                 return served(model, gpu_bytes=gpus.bytes, split=count, window=window, number=number, used=used)
 
             memory = engine(split)
+            fits = memory.fits and split <= gpus.count
             least = next((count for count in (1, 2, 4, 8, 16) if count <= gpus.count and engine(count).fits), None)
-            if memory.fits and gpus.terabytes is not None and responses:
+            if fits and gpus.terabytes is not None and responses:
                 mean = tokens / responses
                 held = int(memory.cache // (memory.token * max(1.0, mean)))
                 rate = generated_per_second(
@@ -460,7 +463,7 @@ def _serving(
                     number=number,
                 )
         hours = None if not rate else tokens / rate / 3600 * split
-        out.append(ServingPlan(name, split, memory, least, responses, per_problem, tokens, hours, notes))
+        out.append(ServingPlan(name, split, memory, fits, least, responses, per_problem, tokens, hours, notes))
     return out
 
 

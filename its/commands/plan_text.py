@@ -35,6 +35,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield ""
         yield from _serving(served, plan)
     yield ""
+    if plan.gpus is not None and not plan.serving:
+        yield "generation: not planned, as the recipe's engine is not vLLM on these GPUs"
     yield from _costs(plan)
     if plan.assumed:
         rows = ", ".join(f"{name} {count}" for name, count in plan.assumed.items())
@@ -50,7 +52,7 @@ def _machine(plan: Plan) -> str:
     if gpus is None:
         return "on a CPU; `--gpus 8x80` plans it for GPUs"
     machines = "1 machine" if gpus.machines == 1 else f"{gpus.machines} machines"
-    head = f"{gpus.count} GPUs of {gpus.gigabytes} GB on {machines}"
+    head = f"{_gpus(gpus.count)} of {gpus.gigabytes} GB on {machines}"
     if gpus.model is not None:
         head += f", as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
     elif gpus.tflops is not None and gpus.terabytes is not None:
@@ -117,21 +119,20 @@ def _parts(parts: Parts) -> str:
 
 def _serving(item: ServingPlan, plan: Plan) -> Iterator[str]:
     gpus = plan.gpus
-    split = "1 GPU" if item.split == 1 else f"{item.split} GPUs"
-    yield f"serve {item.model}: an engine on {split}"
+    yield f"serve {item.model}: an engine on {_gpus(item.split)}"
     if item.memory is None or gpus is None:
         yield "  memory: unknown, see the end"
     else:
         memory = item.memory
-        verdict = "fits" if memory.fits else "does not fit"
+        verdict = "fits" if item.fits else "does not fit"
         yield (
             f"  of a GPU: weights {_gb(memory.weights)} GB, left for the cache {_gb(max(0, memory.cache))} GB:"
             f" {memory.sequences} sequences of {memory.window:,} tokens at once: {verdict}"
         )
         if item.fits_with is None:
-            yield "  fits with: no number of GPUs of one machine; several machines: docs/scale.md"
-        elif not memory.fits or item.fits_with < item.split:
-            how = "fits with" if not memory.fits else "the fewest GPUs that it fits on"
+            yield "  fits with: no number of these GPUs; several machines: docs/scale.md"
+        elif not item.fits or item.fits_with < item.split:
+            how = "fits with" if not item.fits else "the fewest GPUs that it fits on"
             yield f"  {how}: `engine.options.tensor_parallel_size: {item.fits_with}`"
     mean = "" if not item.responses else f" of {item.tokens / item.responses:,.0f} tokens"
     what = "given" if plan.options.response_tokens is not None else "assumed; `--response-tokens` gives it"
@@ -156,7 +157,7 @@ def _costs(plan: Plan) -> Iterator[str]:
             total = sum(known)
             price = "" if options.price is None else f"; at {options.price:g} an hour: {total * options.price:,.0f}"
             whole = "" if len(known) == len(training) + len(serving) and not any(partly) else " known"
-            yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {gpus.count} GPUs{price}"
+            yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {_gpus(gpus.count)}{price}"
     disk = plan.disk
     states = f" + a saved state {_gb(disk.states)}" if disk.states else ""
     yield (
@@ -170,6 +171,10 @@ def _sum(hours: list[float | None], partly: bool = False) -> str:
     if hours and not known:
         return "unknown"
     return f"{sum(known):,.1f}{' and an unknown rest' if partly or len(known) < len(hours) else ''}"
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def _gb(count: float) -> str:

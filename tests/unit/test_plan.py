@@ -227,6 +227,12 @@ def test_the_hours_of_a_training_are_those_of_the_readme_of_the_recipes() -> Non
     assert 22 < gpu_hours(training_operations(QWEN, 1.05e8, 7000, checkpointing=True), 989, 0.35) < 26
 
 
+def test_an_engine_elsewhere_is_not_planned(project: Path, its: Its, edit: Callable[..., None]) -> None:
+    edit(("  kind: vllm\n", "  kind: replay\n"))
+    code, out, err = its("recipe", "plan", "--gpus", "1x24")
+    assert code == 0 and "generation: not planned" in out, err
+
+
 def test_the_plan_of_a_study_on_a_cpu_writes_nothing(project: Path, its: Its, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     code, out, _ = its("recipe", "plan")
@@ -246,6 +252,12 @@ def test_the_plan_as_json_says_what_fits_and_what_is_assumed(project: Path, its:
     assert found["fits"] is True and "limo" not in found["assumed"] and found["trainings"][0]["rows"] == 800
 
 
+def test_an_engine_on_more_gpus_than_there_are_does_not_fit(project: Path, its: Its) -> None:
+    code, out, _ = its("recipe", "plan", "limo_qwen2_5_32b", "--gpus", "1x141", "--json")
+    serving = json.loads(out)["serving"][0]
+    assert code == 0 and serving["fits"] is False and serving["fits_with"] == 1 and serving["hours"] is None
+
+
 def test_a_model_that_is_not_known_is_said_and_can_be_given(
     project: Path, its: Its, model_in_folder: Callable[[], None], tmp_path: Path
 ) -> None:
@@ -259,6 +271,28 @@ def test_a_model_that_is_not_known_is_said_and_can_be_given(
     given.write_text(json.dumps(config), encoding="utf-8")
     code, out, _ = its("recipe", "plan", "--gpus", "1x80", "--config", f"smollm2_135m={given}")
     assert code == 0 and "unknown:" not in out and out.endswith("fits\n")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "source"),
+    [
+        ('{"rows": [{"model": "smollm2_135m", "dataset": "arithmetic", "rows": 3, "median": 90.0}]}', "median"),
+        ('{"rows": [{"model": "smollm2_135m", "dataset": "arithmetic", "rows": 3, "median": 1e400}]}', "assumed"),
+        ('{"rows": [{"model": "smollm2_135m", "dataset": "arithmetic", "rows": 3, "median": -1.0}]}', "assumed"),
+        ('{"rows": {}}', "assumed"),
+        ("{", "assumed"),
+    ],
+)
+def test_rows_and_their_tokens_come_from_prepared_queries(project: Path, its: Its, lengths: str, source: str) -> None:
+    queries = project / "data" / "queries"
+    (queries / "train" / "arithmetic").mkdir(parents=True)
+    (queries / "lengths.json").write_text(lengths, encoding="utf-8")
+    for strategy in ("none", "random"):
+        (queries / "train" / "arithmetic" / f"{strategy}.jsonl").write_text("{}\n" * 3, encoding="utf-8")
+    code, out, _ = its("recipe", "plan", "--json")
+    training = json.loads(out)["trainings"][0]
+    assert code == 0 and training["rows"] == 3 and training["row_source"].startswith(source)
+    assert training["row_tokens"] == (90 if source == "median" else 128)
 
 
 @pytest.mark.parametrize(
