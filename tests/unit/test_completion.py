@@ -83,7 +83,7 @@ def test_what_a_command_takes_completes(
     assert (code, out.split(), err) == (0, [f"plain,{name}" for name in found], "")
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "a folder": Path.mkdir,
     "a pipe": os.mkfifo,
@@ -103,7 +103,7 @@ HOSTILE = {
 def test_no_file_breaks_completion(project: Path, kind: str) -> None:
     path = project / "params.yaml"
     path.unlink()
-    HOSTILE[kind](path)  # type: ignore[operator]
+    HOSTILE[kind](path)
     assert names.declared_names(["strategies"]) == names.declared_names(["strategies"], "\0") == []
     assert names.cell_names() == names.checkpoint_names() == names.training_names() == []
 

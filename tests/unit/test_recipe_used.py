@@ -84,7 +84,9 @@ def test_a_hand_edit_is_told_alone_and_kept(project: Path, edit: Edit, its: Its)
     assert "params.yaml was changed since `its recipe use` wrote `quickstart` there (`generation.max_tokens`)" in err
     assert "`its recipe diff --used` shows all" in err and "seed" not in err
     code, out, _ = its("recipe", "diff", "--used")
-    assert code == 0 and out.startswith("generation.max_tokens: ") and out.endswith(" -> 97\n") and out.count("\n") == 1
+    change, stages = out.splitlines()
+    assert code == 0 and change.startswith("generation.max_tokens: ") and change.endswith(" -> 97")
+    assert stages.startswith("stages that read this: ") and "generate" in stages and "persona" not in stages
     assert "seed: 18 -> 17\n" in its("recipe", "diff")[1]
     assert (project / "params.yaml").read_bytes() == before
     _use(project, force=True)
