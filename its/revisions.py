@@ -177,6 +177,27 @@ def _remotes(root: Path) -> dict[str, Any]:
         return {"core": {"remote": name} if name else {}, "remote": dict(repo.config["remote"])}
 
 
+def share_cache(project: Path, copy: Path) -> None:
+    """Have a copy of a study's repository use the study's cache and its own settings (`.dvc/config.local`).
+
+    Args:
+        copy: the root of the DVC repository in the copy; `.dvc` is created if git does not track it.
+
+    Raises:
+        MissingError: if the study is not in a DVC repository, or DVC cannot read its settings.
+    """
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    root = repository_root(project)
+    (copy / ".dvc").mkdir(exist_ok=True)
+    with _explained(WORKSPACE), Repo(str(root)) as repo:
+        own = repo.config.load_one("local")  # relative paths become absolute, which a copy elsewhere needs
+        own["cache"]["dir"] = repo.cache.local_cache_dir
+        with Config(dvc_dir=str(copy / ".dvc"), validate=False).edit("local", validate=False) as settings:
+            settings.update(own)
+
+
 def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]]:
     from dvc.repo import Repo
 

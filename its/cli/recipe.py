@@ -9,6 +9,7 @@ import click
 
 from its.cli.complete import complete_recipe, complete_side
 from its.cli.output import echo, json_option, print_json
+from its.cli.plan import plan
 from its.shown import shown
 
 
@@ -344,3 +345,6 @@ def schema() -> None:
     from its.recipe.json_schema import schema_text
 
     click.echo(schema_text(), nl=False)
+
+
+recipe.add_command(plan)

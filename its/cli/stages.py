@@ -208,7 +208,7 @@ def report() -> None:
 
     \b
     Reads   results/ and the rows behind it
-    Writes  results/report.html, results/provenance.json
+    Writes  results/report.html, results/provenance.json, results/plots/loss.csv
     Example python -m its report
     """
     from its.stages import report as stage

@@ -23,6 +23,7 @@ from its.curation.duplicates import Agree, Groups, Repeats, without_exact, witho
 from its.curation.filters import Check, Tools, check_of, name_of
 from its.curation.sample import sampled
 from its.curation.split import one_side
+from its.curation.thin import remedy
 from its.errors import DataError, Fault, FaultsError, FaultyRowsError
 from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
 from its.streams import Stream, streamed
@@ -114,7 +115,9 @@ def curate(
             counts.append(StepCount(step, counts[-1].after, stream.taken, stream.result.note))
     if not last.taken:
         told = ", ".join(f"{count.step}: {count.after}" for count in counts)
-        raise DataError(f"`{name}` has no problem left ({told})", "loosen the step that took the last ones")
+        last_ones = next((count for count in counts if not count.after), counts[-1])
+        why = f"; {last_ones.note}" if last_ones.note else ""
+        raise DataError(f"`{name}` has no problem left ({told}){why}", remedy(last_ones.step))
     found = [stream.result for _, stream in steps]
     return Curated(
         steps=counts,

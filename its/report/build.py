@@ -15,13 +15,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from its.report.charts import curve_charts, loss_charts, token_charts
+from its.report.charts import curve_charts, token_charts
 from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, table_title
 from its.report.lead import TRAINED, lead_matrix, lead_sentences
+from its.report.loss_chart import loss_chart
 from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, contrast_text, cut_text, headline_sentences, pool_text, unmatched_text
+from its.report.strips import choice_strip, held_out_strip, length_strips, similarity_strip, vote_strip
 from its.results import Block, CellTest, Comparison, IntervalMethod
 from its.shown import shown
 
@@ -63,7 +65,6 @@ CONTENTS = {
     "losses": "Training loss",
     "cost": "Cost",
     "parity": "Prompt parity",
-    "examples": "Cases to read",
     "responses": "Responses behind the cells",
     "run": "What was run",
 }
@@ -136,9 +137,15 @@ def page_values(study: ReportData) -> dict[str, Any]:
         controls=any("C" in row.block for row in study.blocks),
         curve_charts=curve_charts(study),
         test_groups=_test_groups(study.tests),
-        charts=loss_charts(study),
+        loss=loss_chart(study),
+        strips={
+            "similarity": similarity_strip(study),
+            "choice": choice_strip(study),
+            "held_out": held_out_strip(study),
+            "votes": vote_strip(study),
+            "lengths": length_strips(study),
+        },
         settings=grouped(values["settings"], lambda row: row["group"]),
-        problems=grouped(values["examples"], lambda row: (row["benchmark"], row["problem_id"])),
         cost_total={
             key: sum(row[key] for row in values["cost"] if row[key] is not None)
             for key in ("responses", "generated", "from_store", "tokens", "seconds")
@@ -161,8 +168,7 @@ def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "curves": found["curve_charts"],
         "lengths": found["scatter"],
         "cells": found["cell_groups"],
-        "losses": found["charts"],
-        "examples": found["problems"],
+        "losses": found["loss"],
         "responses": study["explorer"],
         "run": True,
     }
@@ -199,10 +205,9 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
-        cell = entry.cells[0]
-        link = "/".join((cell.checkpoint, cell.benchmark, cell.test)) if cell.pool is None else None
+        links = [f"{each.checkpoint}/{each.benchmark}/{each.test}" for each in entry.cells if each.pool is None]
         found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
-        return {**found, "link": link}
+        return {**found, "links": links}
 
     return {
         "benchmark": matrix.benchmark,

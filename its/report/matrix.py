@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from its.report.data import ReportData, ReportedCell
-from its.report.grouping import distinct, mean, table_title
+from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.numbers import percent
 from its.results import CheckpointSpread, PairResult
 from its.shown import listed
@@ -63,7 +64,7 @@ class Matrix:
     columns: Sequence[str]
     entries: Sequence[Sequence[Entry | None]]
 
-    @property
+    @cached_property
     def cells(self) -> list[ReportedCell]:
         return [cell for row in self.entries for entry in row if entry for cell in entry.cells]
 
@@ -74,7 +75,7 @@ class Matrix:
         title = table_title(self.model, self.dataset, self.variant, " trained on ")
         return title if self.saved_at is None else f"{title}, checkpoint {self.saved_at}"
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         return sorted({cell.seed for cell in self.cells if cell.seed is not None})
 
@@ -119,11 +120,10 @@ def matrices(study: ReportData) -> list[Matrix]:
                 own, saved_at = _latest([c for c in trained if (c.dataset, c.variant) == (dataset, variant)])
                 rows = ([None] if base else []) + [t for t in trains if t and any(c.train == t for c in own)]
                 columns = [t for t in tests if t is not None and any(c.test == t for c in [*base, *own])]
+                at = dict(grouped([*base, *own], lambda cell: (cell.train, cell.test)))
+                table = (benchmark, model, dataset, variant)
                 entries = [
-                    [
-                        _entry([*base, *own], row, column, pairs.get((benchmark, model, dataset, variant, row, column)))
-                        for column in columns
-                    ]
+                    [_entry(at.get((row, test), []), row, pairs.get((*table, row, test))) for test in columns]
                     for row in rows
                 ]
                 first = here[0]
@@ -142,10 +142,9 @@ def _latest(cells: Sequence[ReportedCell]) -> tuple[list[ReportedCell], str | No
     return [cell for cell in cells if cell.saved_at == latest], latest
 
 
-def _entry(cells: Sequence[ReportedCell], train: str | None, test: str, pair: PairResult | None) -> Entry | None:
-    found = [cell for cell in cells if (cell.train, cell.test) == (train, test)]
+def _entry(cells: Sequence[ReportedCell], train: str | None, pair: PairResult | None) -> Entry | None:
     # Base may be listed once per dataset; it is one measurement, and the first entry is taken.
-    found = found[:1] if train is None else found
+    found = cells[:1] if train is None else cells
     if not found:
         return None
     over_seeds = pair if pair is not None and len(pair.seeds) > 1 else None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_what_a_command_takes_completes(
     assert (code, out.split(), err) == (0, [f"plain,{name}" for name in found], "")
 
 
-HOSTILE: dict[str, Callable[[Path], object]] = {
+HOSTILE: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: None,
     "a folder": Path.mkdir,
     "a pipe": os.mkfifo,

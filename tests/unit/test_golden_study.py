@@ -80,11 +80,13 @@ def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> 
     golden("study/report.txt", _page_text(study.results("report.html").read_text(encoding="utf-8")))
 
 
-def test_no_example_of_the_report_is_shown_twice(study: Study, edit: Callable[..., None]) -> None:
-    """Nine cells and three problems have a common divisor, so taking turns in both alone would repeat itself."""
+def test_every_case_of_the_report_is_shown_once_with_all_cells(study: Study, edit: Callable[..., None]) -> None:
     edit(("report:\n  examples: #", "report:\n  examples: 100"))
-    shown = [(row.checkpoint, row.test, row.problem_id) for row in collect(load_study(study.project)).examples]
-    assert len(shown) == len(set(shown)) == 27
+    explorer = collect(load_study(study.project)).explorer
+    assert explorer is not None
+    cases = explorer.cases
+    assert len({(case.benchmark, case.problem_id) for case in cases}) == len(cases) == 3
+    assert {len({(cell.checkpoint, cell.test) for cell in case.cells}) for case in cases} == {9}
 
 
 def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
@@ -127,9 +129,10 @@ def _requests(asked: list[dict[str, Any]], queries: list[Query]) -> Iterator[str
 
 
 def _page_text(page: str) -> str:
-    """What a reader sees above the parameters, a line for each block, without the seconds of this run."""
+    """What a reader sees above the parameters, a line for each block, without the day and the seconds of this run."""
     page = re.sub(r"(?s)<(style|script|svg|head)\b.*?</\1>", "", page)
     page = re.sub(r"</?(?:p|div|tr|li|h\d|table|section|pre|details|summary|dt|dd|br)\b[^>]*>", "\n", page)
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     text = "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)
-    return re.sub(r" [\d.]+ s$", " # s", text.partition("\nWhat was run\n")[0], flags=re.MULTILINE) + "\n"
+    text = re.sub(r"\brun \d{4}-\d\d-\d\d( to \d{4}-\d\d-\d\d)?", "run DAY", text.rpartition("\nWhat was run\n")[0])
+    return re.sub(r" [\d.]+ s$", " # s", text, flags=re.MULTILINE) + "\n"

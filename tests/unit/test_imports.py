@@ -59,6 +59,7 @@ ALLOWED = {
     "metrics": {*BASE, "results"},  # they give and take the rows of results/
     "report": {*BASE, "results"},
     "cards": BASE,
+    "plan": {"errors", "shown"},  # formulas: sizes and settings in, bytes and hours out
     "row_ids": {"errors"},
     "revisions": {"errors", "files", "home"},  # the one room that imports DVC
 }
