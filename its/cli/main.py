@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 import its
+from its.cli.help_page import HelpPage
 from its.cli.index import Index
 from its.cli.output import print_json
 from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError
@@ -21,6 +22,9 @@ DISK_HINTS = {
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
+
+
+click.Context.formatter_class = HelpPage  # of all commands; a command has no setting for it, and a group hands none on
 
 
 @click.group(cls=Index, context_settings={"help_option_names": ["-h", "--help"]})

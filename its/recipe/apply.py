@@ -165,7 +165,7 @@ def use_recipe(
         except DataError:
             if not force:
                 raise
-            tell(f"the former params.yaml is kept as {keep_copy(project, target)}")
+            tell(keep_copy(project, target))
     note_used(project, document)
     if not same:
         with atomic_file(target) as out:

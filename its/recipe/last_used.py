@@ -7,11 +7,14 @@ clone has none; it may be removed at any time, and then params.yaml is compared 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from pathlib import Path
 
 from its.errors import ItsError
 from its.files import atomic_binary_file, atomic_file, read_regular
 from its.recipe.document import Document, read_document
+from its.shown import quoted
 
 USED = Path(".its") / "used.yaml"
 REPLACED = Path(".its") / "replaced"
@@ -41,17 +44,22 @@ def note_used(project: Path, document: Document) -> None:
             out.write(text)
 
 
-def keep_copy(project: Path, path: Path) -> Path:
-    """Copy a file that is about to be overwritten to `.its/replaced/`.
+def keep_copy(project: Path, path: Path) -> str:
+    """Keep a file that is about to be overwritten: as a copy in `.its/replaced/`, with its permissions.
+
+    What a link leads to is not overwritten, so a link is not copied.
 
     Returns:
-        The copy, relative to the project.
+        Where the content is, as a sentence.
 
     Raises:
         DataError, RunError: if it cannot be read or the copy not be written; then it must not be overwritten.
     """
+    if path.is_symlink():
+        return f"the former {path.name} was a link to {quoted(os.readlink(path), 200)}, which stays as it is"
     content = read_regular(path, _MOST)
     copy = REPLACED / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
     with atomic_binary_file(project / copy) as out:
         out.write(content)
-    return copy
+    (project / copy).chmod(stat.S_IMODE(path.stat().st_mode))
+    return f"the former {path.name} is kept as {copy}"

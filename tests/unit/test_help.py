@@ -14,6 +14,7 @@ import click
 import pytest
 
 import its.cli
+from its.cli.help_page import wrapped
 from its.cli.index import GROUPS, ORDER
 from its.cli.main import cli
 
@@ -104,3 +105,38 @@ def test_every_option_has_a_help_text(path: str) -> None:
     for parameter in CONTEXTS[path].command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help and parameter.help.endswith("."), f"{path} {parameter.name}"
+
+
+@pytest.mark.parametrize("width", [50, 53, 61, 80, 100, 143])
+def test_no_word_and_no_code_is_broken(width: int) -> None:
+    """At any width, every word is whole, and so is all code that fits on a line."""
+    broken = 0
+    for path, known in CONTEXTS.items():
+        context = click.Context(known.command, known.parent, known.info_name, terminal_width=width)
+        page = known.command.get_help(context)
+        texts = [str(known.command.help), *(str(getattr(item, "help", "") or "") for item in known.command.params)]
+        assert set(" ".join(texts).replace("\b", " ").split()) <= set(page.split()), path
+        for code in re.findall("`[^`]+`", " ".join(" ".join(texts).split())):
+            if code not in page:
+                broken += 1
+                assert len(code) > width - 40, f"{path}: {code}"
+        assert not any(line != line.rstrip() for line in page.splitlines()), path
+    assert broken < 40
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("one `two three` four", ["one", "`two three`", "four"]),
+        ("co-design well-known", ["co-design", "well-known"]),
+        ("a `code that is longer than a line` b", ["a `code that", "is longer", "than a line`", "b"]),
+        ("a-word-that-is-longer a", ["a-word-that-is-longer", "a"]),
+        ("one\ntwo\n\nthree", ["one two", "", "three"]),
+        ("one\n\n\b\nReads   x\nWrites  y", ["one", "", "Reads   x", "Writes  y"]),
+        ("an open ` one two", ["an open ` one", "two"]),
+    ],
+)
+def test_wrapped(text: str, lines: list[str]) -> None:
+    assert wrapped(text, 13) == lines

@@ -84,7 +84,9 @@ def test_a_hand_edit_is_told_alone_and_kept(project: Path, edit: Edit, its: Its)
     assert "params.yaml was changed since `its recipe use` wrote `quickstart` there (`generation.max_tokens`)" in err
     assert "`its recipe diff --used` shows all" in err and "seed" not in err
     code, out, _ = its("recipe", "diff", "--used")
-    assert code == 0 and out.startswith("generation.max_tokens: ") and out.endswith(" -> 97\n") and out.count("\n") == 1
+    change, stages = out.splitlines()
+    assert code == 0 and change.startswith("generation.max_tokens: ") and change.endswith(" -> 97")
+    assert stages.startswith("stages that read this: ") and "generate" in stages and "persona" not in stages
     assert "seed: 18 -> 17\n" in its("recipe", "diff")[1]
     assert (project / "params.yaml").read_bytes() == before
     _use(project, force=True)
@@ -314,11 +316,13 @@ def test_force_keeps_a_copy(project: Path, content: bytes) -> None:
     path = project / "params.yaml"
     for _ in range(2):
         path.write_bytes(content)
+        path.chmod(0o600)
         with pytest.raises(DataError):
             _use(project)
         _use(project, force=True)
         (copy,) = (project / REPLACED).iterdir()  # one, however often the same is overwritten
         assert copy.read_bytes() == content and _is(project)
+        assert copy.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_copy_is_told(project: Path, edit: Edit, its: Its) -> None:
@@ -326,6 +330,18 @@ def test_the_copy_is_told(project: Path, edit: Edit, its: Its) -> None:
     code, _, err = its("recipe", "use", "quickstart", "--force")
     (copy,) = (project / REPLACED).iterdir()
     assert code == 0 and f"the former params.yaml is kept as {copy.relative_to(project)}" in err
+
+
+def test_a_link_is_replaced_and_its_file_stays(project: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("seed: 97\n", encoding="utf-8")
+    (project / "params.yaml").unlink()
+    (project / "params.yaml").symlink_to(mine)
+    with pytest.raises(DataError):
+        _use(project)
+    _use(project, force=True)
+    assert mine.read_text(encoding="utf-8") == "seed: 97\n" and _is(project)
+    assert not (project / "params.yaml").is_symlink() and not (project / REPLACED).exists()
 
 
 def test_without_a_copy_nothing_is_overwritten(project: Path, edit: Edit) -> None:
