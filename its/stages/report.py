@@ -365,15 +365,6 @@ def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
     return cards
 
 
-def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
-    path = study.results("loss", checkpoint.combination, f"{checkpoint.name}.csv")
-    try:
-        lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
-        return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
-
-
 def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
     """The losses of all trainings as one table that DVC plots; a loss that is not finite is an empty field."""
     with atomic_file(path) as out:
@@ -383,6 +374,15 @@ def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
             for row in rows:
                 finite = row.loss is not None and math.isfinite(row.loss)
                 writer.writerow([name, row.step, row.loss if finite else ""])
+
+
+def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
+    path = study.results("loss", checkpoint.combination, f"{checkpoint.name}.csv")
+    try:
+        lines = read_regular(path, MAX_DOCUMENT_BYTES, hint="`dvc repro train` writes it").decode("utf-8").splitlines()
+        return [LossStep(step=int(row["step"]), loss=float(row["loss"])) for row in csv.DictReader(lines)]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
 
 
 def _examples(study: Study) -> list[Example]:
