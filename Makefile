@@ -51,13 +51,13 @@ docs: setup
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "open site/index.html"
 
-# Files side by side where a test takes one core, whole studies first, which take longest; the engines of the integration tests take all.
+# Whole files side by side, studies first, which take longest. An engine takes all cores for half of its time; it starts on one.
 SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: engines
 	@status=0; \
 	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
-	pytest tests/browser tests/integration || status=$$?; \
+	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/browser || status=$$?; \
 	exit $$status
 
 test-unit: setup

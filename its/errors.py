@@ -6,12 +6,10 @@ traceback, and exits with its `exit_code`. Everything else is a bug and keeps it
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from its.secrets import redacted
 from its.shown import LONGEST, bounded, shown
 
 EXIT_RUN_FAILED = 1
@@ -116,7 +114,11 @@ def nearest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6
         count: how many, at most.
         cutoff: the least similarity, in [0, 1], as `difflib` measures it.
     """
-    return difflib.get_close_matches(name, list(known), count, cutoff) if len(name) <= MAX_COMPARED else []
+    if len(name) > MAX_COMPARED:
+        return []
+    import difflib  # here, as `redacted` below: a command without an error needs neither
+
+    return difflib.get_close_matches(name, list(known), count, cutoff)
 
 
 def did_you_mean(names: Sequence[str], rest: str = "") -> str:
@@ -127,9 +129,13 @@ def did_you_mean(names: Sequence[str], rest: str = "") -> str:
 
 
 def _json(message: str, hint: str | None) -> dict[str, str | None]:
+    from its.secrets import redacted
+
     return {"message": redacted(message), "hint": hint and redacted(hint)}
 
 
 def _lines(message: str, hint: str | None) -> list[str]:
+    from its.secrets import redacted
+
     lines = [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
     return [bounded(shown(redacted(line[: 2 * LONGEST]))) for line in lines]

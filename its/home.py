@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from its.errors import DataError, MissingError
 from its.shown import quoted
 
@@ -128,6 +126,8 @@ def key_lock(home: Path, kind: str, key: str, on_wait: Callable[[str], None] | N
     Raises:
         ValueError: if kind or key contain another character.
     """
+    from filelock import FileLock, Timeout  # here: it brings asyncio and sqlite3, and most commands lock nothing
+
     name = f"{kind}-{key}"
     if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
         raise ValueError(f"not a file name: {name!r}")

@@ -177,6 +177,27 @@ def _remotes(root: Path) -> dict[str, Any]:
         return {"core": {"remote": name} if name else {}, "remote": dict(repo.config["remote"])}
 
 
+def share_cache(project: Path, copy: Path) -> None:
+    """Have a copy of a study's repository use the study's cache and its own settings (`.dvc/config.local`).
+
+    Args:
+        copy: the root of the DVC repository in the copy; `.dvc` is created if git does not track it.
+
+    Raises:
+        MissingError: if the study is not in a DVC repository, or DVC cannot read its settings.
+    """
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    root = repository_root(project)
+    (copy / ".dvc").mkdir(exist_ok=True)
+    with _explained(WORKSPACE), Repo(str(root)) as repo:
+        own = repo.config.load_one("local")  # relative paths become absolute, which a copy elsewhere needs
+        own["cache"]["dir"] = repo.cache.local_cache_dir
+        with Config(dvc_dir=str(copy / ".dvc"), validate=False).edit("local", validate=False) as settings:
+            settings.update(own)
+
+
 def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]]:
     from dvc.repo import Repo
 
@@ -259,6 +280,76 @@ def committed_content(project: Path, path: str, revision: str, limit: int) -> by
         return None
     done = subprocess.run(["git", "cat-file", "blob", name], cwd=project, capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else None
+
+
+def experiments(project: Path) -> dict[str, str]:
+    """The DVC experiments of a repository, newest first: git reference -> name, of whatever commit; {} without git."""
+    listed = _git(project, "for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps") or ""
+    parts = {reference: reference.split("/") for reference in listed.split()}
+    # refs/exps/AB/CDEF.../NAME; what DVC keeps for itself has other forms: refs/exps/celery/stash, refs/exps/exec/...
+    return {reference: found[-1] for reference, found in parts.items() if len(found) == 5}
+
+
+def is_commit(project: Path, revision: str) -> bool:
+    """Whether git has a revision; it contains no white space."""
+    return b" commit " in _batch(project, "--batch-check", [f"{revision}^{{commit}}"])
+
+
+def commits_of(project: Path, path: str, count: int) -> list[str]:
+    """The newest commits behind HEAD that changed a file, at most `count`; [] without git.
+
+    Args:
+        path: relative to the project, with `/`.
+    """
+    words = ("--literal-pathspecs", "log", f"-{count}", "--format=%H", "--", path)
+    return (_git(project, *words) or "").split()
+
+
+def blobs(project: Path, path: str, revisions: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """A file at many revisions, by one call of git: revision -> (id of its content, bytes), where there is one.
+
+    Args:
+        path: relative to the project, with `/`.
+        revisions: hashes or full references, which contain no white space.
+    """
+    lines = _batch(project, "--batch-check", [f"{revision}:./{path}" for revision in revisions]).decode().splitlines()
+    # `ID blob SIZE`, or `NAME missing`, whose name may have any words.
+    found = {revision: line.rsplit(" ", 2) for revision, line in zip(revisions, lines, strict=False)}
+    return {
+        revision: (each[0], int(each[2]))
+        for revision, each in found.items()
+        if len(each) == 3 and each[1] == "blob" and each[2].isdecimal()
+    }
+
+
+def blob_contents(project: Path, ids: Sequence[str]) -> dict[str, bytes]:
+    """The contents of blobs, by one call of git. All are in memory: ask for their sizes first (`blobs`)."""
+    out: dict[str, bytes] = {}
+    rest = _batch(project, "--batch", ids)
+    while rest:
+        head, _, rest = rest.partition(b"\n")
+        name, *kind = head.decode().split()
+        if len(kind) == 2:  # `ID blob SIZE`; `ID missing` has no content
+            size = int(kind[1])
+            out[name], rest = rest[:size], rest[size + 1 :]
+    return out
+
+
+def blob_id(project: Path, path: str) -> str | None:
+    """The id by which git would know the content of a file as it is now; None without git or the file."""
+    return _git(project, "hash-object", "--", path)
+
+
+def _batch(project: Path, how: str, names: Sequence[str]) -> bytes:
+    """What `git cat-file` prints of some objects; nothing without names or git."""
+    if not names:
+        return b""
+    told = "".join(f"{name}\n" for name in names).encode()
+    try:
+        done = subprocess.run(["git", "cat-file", how], cwd=project, input=told, capture_output=True, check=False)
+    except FileNotFoundError:
+        return b""
+    return done.stdout if done.returncode == 0 else b""
 
 
 def last_commit(project: Path, path: str) -> str | None:

@@ -78,6 +78,25 @@ _NAMED = re.compile(
 )
 _GIVEN = re.compile(r"(?![<{\[$(])(?=[^\s&;,'\"`)\d]{0,64}\d)(?=[^\s&;,'\"`)A-Za-z]{0,64}[A-Za-z])[^\s&;,'\"`)]{6,500}")
 
+# A text in which none of these words occurs, in any case, has no secret of that kind. To look for them takes a tenth of
+# the time that the patterns take, and a page shows 20 MB of texts.
+_HINTS_OF_VALUE = """
+    hf_ api_org_ sk- sk_ pplx- xai- akia asia gho_ ghp_ ghs_ ghu_ ghr_ github_pat_ glpat- xox aiza nvapi- r8_ pypi- eyj
+    tgp_v1_ fw_ dapi ya29. npm_ hvs. sg. dop_v1_ rpa_ lsv2_ bearer basic token -----begin
+"""
+_HINTS_OF_NAME = "key token sig auth cookie credential pass pwd secret connection webhook jwt"
+_VALUE_HINTS, _NAME_HINTS = _HINTS_OF_VALUE.split(), _HINTS_OF_NAME.split()
+_OTHER_CASES = "\u0130\u0131\u017f\u212a"
+"""Letters that a pattern without case takes for `i`, `s` or `k`, and `lower` does not."""
+
+
+def _searched(text: str) -> tuple[bool, bool, bool]:
+    """Whether a text may contain a value that is a key, a password in an address, an assignment to a secret's name."""
+    lower = text.lower()
+    value = any(hint in lower for hint in _VALUE_HINTS) or any(letter in text for letter in _OTHER_CASES)
+    assigned = (":" in text or "=" in text) and ("PAT" in text or any(hint in lower for hint in _NAME_HINTS))
+    return value, "://" in text, assigned
+
 
 def secret_name(name: str) -> bool:
     """Whether the value of a setting with this name must not be written down: `hf_token`, `apiKeys`, `SECRET_KEY_ID`.
@@ -129,12 +148,23 @@ def _shortest(name: str, sign: str) -> int:
 
 def looks_secret(text: str) -> bool:
     """Whether a text contains a key, a password in an address, or an assignment to the name of a secret."""
-    return bool(_VALUE.search(text) or _USERINFO.search(text) or next(_assigned(text), None))
+    value, address, assigned = _searched(text)
+    return bool(
+        (value and _VALUE.search(text))
+        or (address and _USERINFO.search(text))
+        or (assigned and next(_assigned(text), None))
+    )
 
 
 def redacted(text: str) -> str:
     """Replace every key in a text with `[key]`."""
-    text = _USERINFO.sub(r"\1[key]@", _VALUE.sub("[key]", text))
+    value, address, assigned = _searched(text)
+    if value:
+        text = _VALUE.sub("[key]", text)
+    if address:
+        text = _USERINFO.sub(r"\1[key]@", text)
+    if not assigned:
+        return text
     pieces, end = [], 0
     for first, last in _assigned(text):
         pieces += [text[end:first], "[key]"]

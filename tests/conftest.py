@@ -142,6 +142,10 @@ def model_in_folder(project: Path, edit: Callable[..., None]) -> Callable[[], No
         (project / "base" / "config.json").write_text("{}", encoding="utf-8")
         TinyTokenizer().save(project / "base")
         # Its tokenizer makes an id of every byte.
-        edit((WHEEL, "    source: {kind: folder, path: base}\n"), ("  sequence_length: #", "  sequence_length: 4096"))
+        edit(
+            (WHEEL, "    source: {kind: folder, path: base}\n"),
+            ("    context_length: 1024", "    context_length: 4096"),
+            ("  sequence_length: #", "  sequence_length: 4096"),
+        )
 
     return change

@@ -7,7 +7,7 @@ from pathlib import Path
 from its.errors import ItsError
 from its.files import read_regular
 from its.recipe.document import MAX_BYTES
-from its.revisions import committed_content, last_commit
+from its.revisions import blob_id, blobs, committed_content, experiments, last_commit
 
 
 def recipe_committed_with_params(project: Path, name: str) -> str | None:
@@ -28,3 +28,17 @@ def recipe_committed_with_params(project: Path, name: str) -> str | None:
         return None if recipe is None else recipe.decode("utf-8")
     except (ItsError, UnicodeDecodeError):
         return None
+
+
+def experiment_with_params(project: Path) -> str | None:
+    """The newest DVC experiment whose params.yaml is the current one, byte for byte; None if there is none.
+
+    `dvc exp run -S` leaves its values in params.yaml and keeps the file with the experiment, so nothing is lost when it
+    is overwritten. An edit after the run, a comment too, makes it another file.
+    """
+    current = blob_id(project, "params.yaml")
+    if current is None:
+        return None
+    kept = experiments(project)
+    found = blobs(project, "params.yaml", list(kept))
+    return next((kept[reference] for reference, (content, _) in found.items() if content == current), None)

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from its.cards.denominator import denominator
+from its.checks.filters import filtered
+from its.checks.sizes import set_sizes
+from its.checks.steps import step_faults
 from its.curation.curate import StepCount, curate
-from its.errors import Fault, FaultsError, ItsError
+from its.curation.thin import remedy, thin_steps
+from its.errors import Fault, FaultsError, ItsError, SettingFault
 from its.grading.grade import Grader
 from its.recipe.document import Document
 from its.recipe.presets import PRESETS
@@ -25,8 +29,8 @@ class DataCheck:
     """What the rows of recipes are found to be.
 
     `denominators` are those of the benchmarks that were read and of which rules took rows out, by file of the recipe
-    and name; `notes` are of references that answers are compared with as text; `sizes` are the numbers of problems of
-    benchmarks that were read and curated, by file and name.
+    and name; `notes` are of filters that leave nearly nothing, and of references that answers are compared with as
+    text; `sizes` are the numbers of problems of benchmarks that were read and curated, by file and name.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -48,7 +52,8 @@ def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str
 
 
 def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> DataCheck:
-    """The faults of `fields`, and of benchmarks in local files what stage `prepare` would refuse.
+    """The faults of `fields`, of benchmarks in local files what stage `prepare` would refuse, and of datasets in local
+    files the filters that leave nothing, and of trainings of known size checkpoints without a step.
 
     Nothing is fetched: rows on the hub are checked by stage `prepare`, before any response is drawn, and so is what a
     tokenizer decides: behind a filter by tokens only rows that cannot be read are faults here.
@@ -59,25 +64,38 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
             for name, declared in sets.items():
                 found = _set_checked(document, recipe, section, name, declared, project)
                 out.faults += found.faults
-                if found.note is not None:
-                    out.notes.setdefault(document.path, []).append(found.note)
+                out.notes.setdefault(document.path, []).extend(found.notes)
                 if found.size is not None:
                     out.sizes.setdefault(document.path, {})[name] = found.size
                 if found.denominator is not None:
                     out.denominators.setdefault(document.path, {})[name] = found.denominator
+        sizes = set_sizes(project, recipe, out.sizes.get(document.path))
+        out.faults += step_faults(document, recipe, sizes, project)
     return out
 
 
 def preset_notes(recipe: Recipe) -> list[str]:
-    """Known faults of published rows that were not read here, for sets that tolerate none."""
-    return [
-        f"{section}.{name}: known of the preset `{declared.preset}`: {preset.faulty}; stage `prepare` stops at such"
-        " rows and counts them: `tolerate: {rows: N}` with that number sets them aside"
-        for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks))
-        for name, declared in sets.items()
-        for preset in [PRESETS.get(declared.preset or "")]
-        if preset is not None and preset.faulty and declared.tolerate is None
-    ]
+    """What is known of published rows that were not read here: faults, for sets that tolerate none, and filters that
+    leave nearly nothing of them."""
+    out = []
+    for section, sets in (("datasets", recipe.datasets), ("benchmarks", recipe.benchmarks)):
+        for name, declared in sets.items():
+            preset = PRESETS.get(declared.preset or "")
+            if preset is None:
+                continue
+            known = f"{section}.{name}: known of the preset `{declared.preset}`"
+            if preset.faulty and declared.tolerate is None:
+                out.append(
+                    f"{known}: {preset.faulty}; stage `prepare` stops at such rows and counts them:"
+                    " `tolerate: {rows: N}` with that number sets them aside"
+                )
+            away = any(isinstance(part, HubSource) for part in declared.sources)
+            out += [
+                f"{known}: the filter `{step}` leaves none or nearly none of its rows: {remedy(f'filter {step}')}"
+                for step in declared.filters
+                if away and step in preset.emptied_by
+            ]
+    return out
 
 
 @dataclass(frozen=True)
@@ -86,16 +104,20 @@ class _SetCheck:
 
     faults: Sequence[Fault] = ()
     denominator: dict[str, Any] | None = None
-    note: str | None = None
+    notes: Sequence[str] = ()
     size: int | None = None
 
 
 def _set_checked(
     document: Document, recipe: Recipe, section: str, name: str, declared: Dataset | Benchmark, project: Path
 ) -> _SetCheck:
-    found = mapping_faults(section, name, declared)
+    found: Sequence[SettingFault] = mapping_faults(section, name, declared)
+    notes: Sequence[str] = ()
+    if not found and isinstance(declared, Dataset):
+        left = filtered(recipe, name, declared, project)
+        found, notes = left.faults, left.notes
     if found or any(isinstance(part, HubSource) for part in declared.sources) or not isinstance(declared, Benchmark):
-        return _SetCheck([Fault(document.where(here), message, hint) for here, message, hint in found])
+        return _SetCheck([Fault(document.where(here), message, hint) for here, message, hint in found], notes=notes)
     rows = read_set(name, declared, recipe.seed, project)
     steps: Sequence[StepCount] = ()
     with Grader(recipe.grading.timeout_seconds, recipe.grading.workers) as grader:
@@ -111,10 +133,14 @@ def _set_checked(
         except ItsError as error:
             return _SetCheck([Fault(document.where([section, name, "source"]), error.message, error.hint)])
     as_text = compared_as_text(problems, declared.answer)
-    note = f"{section}.{name}: {as_text_note(as_text)}" if as_text else None
+    told = thin_steps(steps) + ([as_text_note(as_text)] if as_text else [])
     counted = denominator([asdict(step) for step in steps]) if steps else {}
     size = len(problems) if steps else None
-    return _SetCheck(denominator=counted if counted.get("out") else None, note=note, size=size)
+    return _SetCheck(
+        denominator=counted if counted.get("out") else None,
+        notes=[f"{section}.{name}: {one}" for one in told],
+        size=size,
+    )
 
 
 def _untold(model: str, text: str) -> int:

@@ -10,8 +10,10 @@ from typing import Any
 
 from its.checks.data import check_data, preset_notes
 from its.checks.engine import engine_faults
+from its.checks.personas import persona_notes
 from its.checks.precision import precision_notes
 from its.checks.sizes import set_sizes
+from its.checks.steps import step_notes
 from its.checks.train import train_faults
 from its.checks.untracked import untracked_files, unwatched_models
 from its.errors import Fault, FaultsError, ItsError, MissingError
@@ -140,7 +142,9 @@ def recipe_remarks(project: Path, recipe: Recipe, notes: Sequence[str] = ()) -> 
     Args:
         notes: of rows that were read; they come first.
     """
-    lines = [*notes, *preset_notes(recipe), *template_notes(recipe), *precision_notes(recipe)]
+    sizes = set_sizes(project, recipe)
+    lines = [*notes, *preset_notes(recipe), *persona_notes(recipe, sizes), *step_notes(recipe, sizes, project)]
+    lines += [*template_notes(recipe), *precision_notes(recipe)]
     return Remarks(lines, untracked_files(project, recipe), unwatched_models(recipe))
 
 

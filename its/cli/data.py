@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from its.cli.complete import complete_checkpoint, complete_set, complete_strategy
 from its.cli.output import echo, json_option, print_json
 from its.shown import shown
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 FIRST = 5
 WIDTH = 160
 
-strategy_option = click.option("--strategy", help="Include the personas and queries of this strategy.")
+strategy_option = click.option(
+    "--strategy", shell_complete=complete_strategy, help="Include the personas and queries of this strategy."
+)
 
 
 @click.group("data")
@@ -30,7 +33,7 @@ def data() -> None:
 
 
 @data.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_set)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
     """List the data sets, their steps and files.
@@ -64,7 +67,7 @@ def show(name: str | None, as_json: bool) -> None:
 
 
 @data.command("card")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_set)
 @strategy_option
 @json_option
 def card(name: str, strategy: str | None, as_json: bool) -> None:
@@ -91,8 +94,10 @@ def card(name: str, strategy: str | None, as_json: bool) -> None:
 @data.command("diff")
 @click.argument("old")
 @click.argument("new", default="workspace")
-@click.option("--set", "set_name", help="Only rows of this set.")
-@click.option("--strategy", help="Only personas and new solutions under this strategy.")
+@click.option("--set", "set_name", shell_complete=complete_set, help="Only rows of this set.")
+@click.option(
+    "--strategy", shell_complete=complete_strategy, help="Only personas and new solutions under this strategy."
+)
 @json_option
 def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json: bool) -> None:
     """Compare problems, personas and new solutions of two states.
@@ -119,7 +124,7 @@ def diff(old: str, new: str, set_name: str | None, strategy: str | None, as_json
 
 @data.command("lineage")
 @click.argument("row_id", metavar="ID")
-@click.option("--checkpoint", help="The response's checkpoint, if ID is a query.")
+@click.option("--checkpoint", shell_complete=complete_checkpoint, help="The response's checkpoint, if ID is a query.")
 @click.option("--sample", type=click.IntRange(min=0), help="The response's sample index, if ID is a query.")
 @json_option
 def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bool) -> None:
@@ -151,7 +156,7 @@ def lineage(row_id: str, checkpoint: str | None, sample: int | None, as_json: bo
 
 
 @data.command("export")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_set)
 @click.argument("out", type=click.Path(path_type=Path))
 @strategy_option
 @click.option(

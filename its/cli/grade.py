@@ -37,7 +37,8 @@ def grade(
     """Give every response a verdict.
 
     With FILE, grades JSON lines outside a study: each row has `reference` and `response` (and optionally `kind`:
-    integer, number, math, choice) and receives `answer`, `verdict` and `rule`.
+    integer, number, math, choice) and receives `answer`, `verdict` and `rule`. With `-` the rows are read from the
+    standard input.
 
     With --thinking, a response that ends within its reasoning is `no_answer`. A response without any mark counts as
     such if its row has `finish_reason: length` (or `max_tokens`), unless --opened-by decides. With --no-fallback, a

@@ -11,65 +11,19 @@ from typing import NoReturn
 import click
 
 import its
-from its.cli.complete import completion
-from its.cli.data import data
-from its.cli.env import doctor, env
-from its.cli.grade import regrade
+from its.cli.index import Index
 from its.cli.output import print_json
-from its.cli.prune import prune
-from its.cli.recipe import recipe
-from its.cli.results import results
-from its.cli.run import run
-from its.cli.stages import STAGES
-from its.cli.store import store
-from its.cli.strategy import strategy
-from its.cli.sweep import sweep
-from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError, did_you_mean, nearest
+from its.errors import EXIT_INTERRUPTED, EXIT_RUN_FAILED, ItsError, MissingError
 from its.interrupts import LINE, Signalled, Signals
-from its.shown import shown
 
 DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
-GROUPS: dict[str, list[click.Command]] = {
-    "Study": [run, recipe, strategy, sweep, results],
-    "Stages, which dvc.yaml calls": [*STAGES.values()],
-    "Data and store": [regrade, data, store, prune],
-    "Machine": [env, doctor, completion],
-}
-"""Commands by what they are for, in the order of the work."""
-ORDER = [str(command.name) for commands in GROUPS.values() for command in commands]
-DESTRUCTIVE = {"prune"}
-"""Never suggested for a mistyped command."""
 
 
-class _Ordered(click.Group):
-    """Lists commands in the order of the work, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in ORDER if name in self.commands]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, ORDER))
-        limit = formatter.width - 6 - width
-        for title, commands in GROUPS.items():
-            rows = [(str(command.name).ljust(width), command.get_short_help_str(limit)) for command in commands]
-            with formatter.section(title):
-                formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does; an unknown command gets no suggestion that deletes."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            likely = nearest(args[0], [name for name in ORDER if name not in DESTRUCTIVE], count=3)
-            ctx.fail(" ".join([f"No such command {shown(args[0])!r}.", did_you_mean(likely).capitalize()]).rstrip())
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Ordered, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Index, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(its.__version__, prog_name="its")
 @click.option("--traceback", is_flag=True, help="Show where an expected error was raised.")
 def cli(traceback: bool) -> None:
@@ -78,11 +32,6 @@ def cli(traceback: bool) -> None:
     Run a study with `its run NAME`: `its recipe use NAME`, `dvc repro` and `its results table`. Vary it with
     `its sweep FILE` or `dvc exp run -S`. DVC decides which stages must run.
     """
-
-
-for commands in GROUPS.values():
-    for command in commands:
-        cli.add_command(command)
 
 
 def _run(words: list[str]) -> None:

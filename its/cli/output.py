@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +20,8 @@ def json_option(function: Function) -> Function:
 
 def print_json(**content: Any) -> None:
     """Print one versioned document on stdout; control characters are escaped, so a terminal shows the exact text."""
+    import json
+
     click.echo(shown_json(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from its.cli.complete import complete_recipe
+from its.cli.complete import complete_recipe, complete_side
 from its.cli.output import echo, json_option, print_json
+from its.cli.plan import plan
 from its.shown import shown
 
 
@@ -26,24 +27,35 @@ def recipe() -> None:
 @recipe.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the recipes with their descriptions.
+    """List the recipes with the state of their runs.
 
-    Unreadable ones are reported after the others (exit 3).
+    `done`: a finished run has exactly these values. `stale`: its runs had other values, or a file changed since the
+    run. `unfinished`: of the active recipe, stages ran, and not all of them. `never run`: no run is known here.
+    `unknown`: it cannot be decided; the reason is below it.
+
+    `*` marks the recipe of params.yaml. Known runs are that of dvc.lock, those of the last 50 commits that changed it,
+    and DVC experiments. Single files of the run in the workspace are compared with dvc.lock, folders are not:
+    `dvc status` does. Unreadable recipes are reported after the others (exit 3).
 
     \b
-    Reads   recipes/*.yaml
+    Reads   recipes/*.yaml, params.yaml, dvc.lock, git
     Writes  nothing
     Example its recipe list
     """
-    from its.recipe.apply import described
+    from its.commands.recipe_states import recipe_states
 
-    found, error = described(_project())
+    found, error = recipe_states(_project())
     if as_json and error is None:
-        print_json(recipes=[{"name": name, "description": text} for name, text in found])
+        print_json(recipes=[item.as_json() for item in found])
     elif not as_json:
-        width = max((len(name) for name, _ in found), default=0)
-        for name, text in found:
-            echo(f"{name:{width}}  {text}")
+        width = max((len(item.name) for item in found), default=0)
+        for item in found:
+            mark = "*" if item.active else " "
+            echo(f"{mark} {item.name:{width}}  {item.state:10}  {item.description}")
+            where = "" if item.where in (None, "workspace") else f"run: {item.where}"
+            for line in (where, item.reason, item.edited and "params.yaml has other values: `its recipe diff`"):
+                if line:
+                    echo(f"  {'':{width}}  {line}")
     if error is not None:
         raise error
 
@@ -138,20 +150,21 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
 
 @recipe.command()
 @click.argument("name", required=False, shell_complete=complete_recipe)
-@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml.")
+@click.option("--force", is_flag=True, help="Overwrite a modified params.yaml; a copy stays in .its/replaced/.")
 def use(name: str | None, force: bool) -> None:
     """Write a recipe to params.yaml, for DVC to run.
 
     Without NAME, the recipe that params.yaml names is written again, after an
     edit of its file, and every value that changes is printed.
 
-    Refuses if changes made in params.yaml would be lost (editing the recipe's
-    file is not such a change). Records what it wrote, to detect later changes.
+    Refuses if changes made in params.yaml would be lost. Editing the recipe's
+    file is not such a change, and the values of `dvc exp run -S` are not lost:
+    its experiment has them. Records what it wrote, to detect later changes.
     Prints how many trainings, cells and requests to models the study takes.
 
     \b
     Reads   recipes/NAME.yaml
-    Writes  params.yaml, .its/used.yaml
+    Writes  params.yaml, .its/used.yaml; with --force .its/replaced/
     Example its recipe use quickstart
     """
     from its.recipe.apply import differing, name_in_use, own_path
@@ -170,13 +183,21 @@ def use(name: str | None, force: bool) -> None:
 
 def write_params(project: Path, name: str, force: bool) -> None:
     """Write a recipe to params.yaml, as `its recipe use` does, and print what the study takes."""
-    from its.checks.committed import recipe_committed_with_params
+    from its.checks.committed import experiment_with_params, recipe_committed_with_params
     from its.checks.data import data_checked
     from its.checks.recipes import recipe_counts, recipe_remarks, remark_lines
     from its.recipe.apply import recipe_path, use_recipe
 
     path = recipe_path(project, name)
-    chosen = use_recipe(project, path, force, data_checked, recipe_committed_with_params)
+    chosen = use_recipe(
+        project,
+        path,
+        force,
+        data_checked,
+        recipe_committed_with_params,
+        experiment_with_params,
+        lambda line: click.echo(line, err=True),
+    )
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
     for line in recipe_counts(project, chosen).lines():
         echo(f"  {line}")
@@ -189,31 +210,37 @@ def _echo_notes(notes: list[str]) -> None:
 
 
 @recipe.command()
-@click.argument("name", required=False, shell_complete=complete_recipe)
+@click.argument("a", required=False, shell_complete=complete_side)
+@click.argument("b", required=False, shell_complete=complete_side)
 @click.option("--used", is_flag=True, help="Compare with what `its recipe use` last wrote.")
 @json_option
-def diff(name: str | None, used: bool, as_json: bool) -> None:
-    """Show how params.yaml differs from its recipe.
+def diff(a: str | None, b: str | None, used: bool, as_json: bool) -> None:
+    """Show how two recipes or parameters differ.
 
-    Without NAME, compares with the recipe that params.yaml names; with --used,
-    with what was last written, whatever the recipe's file says now.
+    A and B each are a recipe, `params.yaml`, a git revision, a DVC experiment, or a file of these
+    (`HEAD~1:recipes/quickstart.yaml`). Of a revision or experiment params.yaml is compared. Without B, A is compared
+    with params.yaml; without A too, the recipe that params.yaml names; with --used, what was last written there,
+    whatever the recipe's file says now.
+
+    The last line names the stages that read what differs: DVC runs them again, and then those that need their outputs.
 
     \b
-    Reads   params.yaml, recipes/NAME.yaml; with --used .its/used.yaml
+    Reads   params.yaml, recipes/, dvc.yaml, git; with --used .its/used.yaml
     Writes  nothing
-    Example its recipe diff
+    Example its recipe diff quickstart params.yaml
     """
+    from its.commands.recipe_sides import open_side, stages_reading
     from its.errors import MissingError
-    from its.recipe.apply import departures, own_path, recipe_path
+    from its.recipe.apply import departures, own_path
     from its.recipe.document import read_document
     from its.recipe.last_used import last_used
     from its.recipe.shareable import shareable_at, shareable_path
 
     project = _project()
-    params = read_document(project / "params.yaml").values
+    right = open_side(project, b or "params.yaml").values
     if used:
-        if name is not None:
-            raise click.UsageError("NAME and --used exclude each other: give one of them")
+        if a is not None:
+            raise click.UsageError("A and --used exclude each other: give one of them")
         document = last_used(project)
         if document is None:
             raise MissingError(
@@ -221,24 +248,37 @@ def diff(name: str | None, used: bool, as_json: bool) -> None:
             )
         against = str(document.values.get("recipe"))
     else:
-        against = str(params.get("recipe")) if name is None else name
-        document = read_document(own_path(project, against) if name is None else recipe_path(project, name))
-    found = [
-        (shareable_path(path), shareable_at(path, left), shareable_at(path, right))
-        for path, left, right in departures(document.values, params)
-    ]
-    if as_json:
-        print_json(recipe=against, differences=[{"path": p, "recipe": a, "params": b} for p, a, b in found])
-        return
-    for path, left, right in found:
-        echo(f"{path}: {left} -> {right}")
-    if not found:
-        click.echo(f"params.yaml is recipe `{against}`")
+        against = str(right.get("recipe")) if a is None else a
+        document = read_document(own_path(project, against)) if a is None else open_side(project, a)
+    found = departures(document.values, right)
+    rows = [(shareable_path(path), shareable_at(path, old), shareable_at(path, new)) for path, old, new in found]
+    stages = stages_reading(project, [path for path, _, _ in found])
+    if as_json and b is None:
+        differences = [{"path": path, "recipe": old, "params": new} for path, old, new in rows]
+        print_json(recipe=against, differences=differences, stages=stages)
+    elif as_json:
+        print_json(a=a, b=b, differences=[{"path": path, "a": x, "b": y} for path, x, y in rows], stages=stages)
+    else:
+        for path, old, new in rows:
+            echo(f"{path}: {old} -> {new}")
+        if stages:
+            echo(f"stages that read this: {', '.join(stages)}")
+        if not rows:
+            same = "is recipe" if document.values.get("recipe") == against else "has the values of"
+            echo(f"params.yaml {same} `{against}`" if b is None else f"`{a}` and `{b}` have the same values")
 
 
 @recipe.command()
 @click.argument("name")
-@click.option("--from", "source", metavar="RECIPE", default="quickstart", show_default=True, help="Recipe to copy.")
+@click.option(
+    "--from",
+    "source",
+    metavar="RECIPE",
+    default="quickstart",
+    show_default=True,
+    shell_complete=complete_recipe,
+    help="Recipe to copy.",
+)
 def new(name: str, source: str) -> None:
     """Scaffold a recipe from another one.
 
@@ -305,3 +345,6 @@ def schema() -> None:
     from its.recipe.json_schema import schema_text
 
     click.echo(schema_text(), nl=False)
+
+
+recipe.add_command(plan)

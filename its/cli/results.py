@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
+from its.cli.complete import complete_cell
 from its.cli.output import echo, json_option, print_json
+
+if TYPE_CHECKING:
+    from its.report.data import ReportData
 
 FILTER = click.option("--filter", "filter_name", help="The filter, where an lm-eval file has several.")
 METRIC = click.option("--metric", help="The metric of lm-eval or scorer of Inspect, where a file has several.")
@@ -28,7 +37,8 @@ def table(form: str, as_json: bool) -> None:
     """Print the train x test table and its headline.
 
     Text includes the headline; the other formats contain only the table, with its intervals and terms. `--json` is
-    `--format json`.
+    `--format json`. On a terminal a table wider than it is printed in blocks of columns, and a cell has a darker
+    ground the higher its mean is, on a scale from 0 to 100 % (none with NO_COLOR).
 
     \b
     Reads   results/ of the last `dvc repro`
@@ -46,11 +56,31 @@ def table(form: str, as_json: bool) -> None:
         kept = {"cells", "pairs", "blocks", "curves", "pools", "comparisons", "tests", "efficiency", "not_possible"}
         print_json(**found.model_dump(include=kept | {"votes", "selection", "nested"}))
         return
-    click.echo(TABLES[form](found), nl=form == "text")
+    click.echo(_terminal_table(found) if form == "text" else TABLES[form](found), nl=form == "text")
     if form == "text":
         for sentence in headline_sentences(found):
             click.echo(sentence)
         click.echo(f"report: {study.results('report.html').relative_to(study.project)}")
+
+
+STEPS = ((195, 16), (153, 16), (111, 16), (75, 16), (26, 231), (18, 231))
+"""Colours of 256 for a mean from 0 to 100 %, of the ground and of the text: contrast at least 5.8 in each."""
+
+
+def _terminal_table(found: ReportData) -> str:
+    """The text table; on a terminal within its width and, unless NO_COLOR is set, with a ground by the mean."""
+    from its.report.tables import text_table
+
+    if not sys.stdout.isatty():
+        return text_table(found)
+    width = shutil.get_terminal_size().columns
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text_table(found, width, None if plain else _styled)
+
+
+def _styled(text: str, mean: float) -> str:
+    ground, colour = STEPS[min(int(mean * len(STEPS)), len(STEPS) - 1)]
+    return click.style(text, fg=colour, bg=ground)
 
 
 @results.command()
@@ -79,8 +109,8 @@ def best(as_json: bool) -> None:
 
 
 @results.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_cell)
+@click.argument("b", shell_complete=complete_cell)
 @FILTER
 @METRIC
 @json_option
@@ -112,8 +142,14 @@ def compare(a: str, b: str, filter_name: str | None, metric: str | None, as_json
 
 
 @results.command()
-@click.option("--right", required=True, metavar="A", help="The side that is right: a cell, REVISION:CELL or a file.")
-@click.option("--wrong", required=True, metavar="B", help="The side that is wrong.")
+@click.option(
+    "--right",
+    required=True,
+    metavar="A",
+    shell_complete=complete_cell,
+    help="The side that is right: a cell, REVISION:CELL or a file.",
+)
+@click.option("--wrong", required=True, metavar="B", shell_complete=complete_cell, help="The side that is wrong.")
 @click.option("--rule", help="Only where this rule found an answer of B, for example `last_number`.")
 @click.option("--truncated", is_flag=True, help="Only where a response of B ended at the token limit.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Problems to print.")
@@ -151,26 +187,33 @@ def cases(
 
 @results.command()
 @click.argument("problem")
-@click.option("--cell", "cells", multiple=True, help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.")
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    shell_complete=complete_cell,
+    help="Only this cell, CHECKPOINT/BENCHMARK/STRATEGY; may be repeated.",
+)
 @click.option("--sample", type=click.IntRange(min=0), help="Only the response with this index, from 0.")
 @json_option
 def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool) -> None:
     """Show a problem and its responses in every cell.
 
-    For each cell: persona, query, and of each response its verdict, answer, rule, thinking and text. A problem of
-    several benchmarks is BENCHMARK/PROBLEM.
+    For each cell: persona, query, and of each response its verdict, answer, rule, thinking and text. On a terminal of
+    at least 83 characters the cells are side by side. A problem of several benchmarks is BENCHMARK/PROBLEM.
 
     \b
     Reads   data/problems/, data/personas/, data/queries/, data/responses/, data/verdicts/
     Writes  nothing
     Example its results show test_00000
     """
-    from its.commands.show_problem import problem_lines, show_problem
+    from its.commands.problem_text import problem_lines
+    from its.commands.show_problem import show_problem
     from its.study.study import load_study
 
     found = show_problem(load_study(), problem, cells, sample)
     if as_json:
         print_json(**found)
         return
-    for line in problem_lines(found):
+    for line in problem_lines(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
         echo(line)

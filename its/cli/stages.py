@@ -9,7 +9,7 @@ from types import ModuleType
 
 import click
 
-from its.cli.grade import grade
+from its.cli.complete import complete_set, complete_training
 from its.cli.output import json_option, print_json
 from its.shown import shown
 
@@ -24,7 +24,7 @@ def _run(stage: ModuleType, *values: str | int) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_set)
 def prepare(name: str) -> None:
     """Load, filter and sample one dataset or benchmark.
 
@@ -83,7 +83,13 @@ def query() -> None:
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="MODEL DATASET STRATEGY SEED | CHECKPOINT")
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="MODEL DATASET STRATEGY SEED | CHECKPOINT",
+    shell_complete=complete_training,
+)
 @click.option(
     "--show-row",
     "row",
@@ -208,9 +214,3 @@ def report() -> None:
     from its.stages import report as stage
 
     _run(stage)
-
-
-STAGES: dict[str, click.Command] = {
-    command.name or "": command
-    for command in (prepare, persona, solution, query, train, generate, grade, judge, measure, report)
-}

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from its.cli.complete import complete_recipe, complete_set, complete_strategy
 from its.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     from its.study.study import Study
 
-recipe_option = click.option("--recipe", "recipe", metavar="NAME", help="Recipe to read; default params.yaml.")
+recipe_option = click.option(
+    "--recipe",
+    "recipe",
+    metavar="NAME",
+    shell_complete=complete_recipe,
+    help="Recipe to read; default params.yaml.",
+)
 
 
 def _study(recipe: str | None) -> Study:
@@ -59,7 +66,7 @@ def list_(recipe: str | None, as_json: bool) -> None:
 
 
 @strategy.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_strategy)
 @recipe_option
 @json_option
 def show(name: str, recipe: str | None, as_json: bool) -> None:
@@ -83,7 +90,9 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
 
 @strategy.command()
 @click.argument("name")
-@click.option("--recipe", metavar="NAME", help="Add it to this recipe (a name or a file).")
+@click.option(
+    "--recipe", metavar="NAME", shell_complete=complete_recipe, help="Add it to this recipe (a name or a file)."
+)
 @click.option(
     "--kind",
     type=click.Choice(["written", "fixed", "mix", "union"]),
@@ -92,7 +101,12 @@ def show(name: str, recipe: str | None, as_json: bool) -> None:
     help="Where the persona comes from: the writer, texts of the recipe, other strategies.",
 )
 @click.option(
-    "--of", "members", metavar="STRATEGY", multiple=True, help="A member of a mix or union, given at least twice."
+    "--of",
+    "members",
+    metavar="STRATEGY",
+    multiple=True,
+    shell_complete=complete_strategy,
+    help="A member of a mix or union, given at least twice.",
 )
 def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> None:
     """Scaffold a strategy with its templates.
@@ -127,9 +141,15 @@ def new(name: str, recipe: str | None, kind: Any, members: tuple[str, ...]) -> N
 
 
 @strategy.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_strategy)
 @click.option("--problem", "text", metavar="TEXT", help="Text of a problem.")
-@click.option("--set", "set_name", metavar="SET", help="A prepared dataset or benchmark; default its first problem.")
+@click.option(
+    "--set",
+    "set_name",
+    metavar="SET",
+    shell_complete=complete_set,
+    help="A prepared dataset or benchmark; default its first problem.",
+)
 @click.option("--problem-id", metavar="ID", help="A problem of the set.")
 @click.option("--engine", is_flag=True, help="Generate the personas (stored ones are reused).")
 @recipe_option

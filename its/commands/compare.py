@@ -8,6 +8,7 @@ from typing import Any
 
 from its.commands.pair_up import Paired, pair_up
 from its.commands.scores import Scores
+from its.commands.side_settings import WEIGHTS
 from its.commands.sides import Side, open_side
 from its.errors import DataError, nearest
 from its.metrics.compare import Contrast, contrast, holm
@@ -141,13 +142,22 @@ def _cells(one: Side, other: Side) -> list[tuple[str, str]]:
 
 
 def _differs(rows: list[Compared]) -> dict[str, list[str]]:
-    """The parameters in which two studies differ, or what two files of one kind say of themselves."""
-    a, b = rows[0].a, rows[0].b
-    if a.kind != b.kind or not a.settings or not b.settings:
-        return {}
-    names = dict.fromkeys([*a.settings, *b.settings])
-    found = {name: [a.settings.get(name, "-"), b.settings.get(name, "-")] for name in names}
-    return {name: values for name, values in found.items() if values[0] != values[1]}
+    """The parameters and engine settings in which two studies differ, or what two files of one kind say of themselves.
+
+    Of several cells the first that differs in a setting names it; one with other values has its checkpoint added.
+    """
+    out: dict[str, list[str]] = {}
+    for row in rows:
+        a, b = row.a, row.b
+        if a.kind != b.kind or not a.settings or not b.settings:
+            continue
+        checkpoints = [side.name.rpartition(":")[2].partition("/")[0] for side in (a, b)]
+        for name in dict.fromkeys([*a.settings, *b.settings]):
+            values = [a.settings.get(name, "-"), b.settings.get(name, "-")]
+            if values[0] == values[1] or (name == WEIGHTS and checkpoints[0] != checkpoints[1]):
+                continue
+            out[name if out.get(name, values) == values else f"{name} ({checkpoints[0]})"] = values
+    return out
 
 
 def _notes(rows: list[Compared], one: Side, other: Side) -> list[str]:

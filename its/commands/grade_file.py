@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import stat
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import tee
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
 from its.errors import DataError, Fault, FaultsError, MissingError
+from its.files import open_regular
 from its.grading.grade import GRADER_VERSION, Grader, Item
 from its.grading.normalise import AnswerKind
 from its.grading.references import HINTS, ungradable_references
 from its.progress import Progress
-from its.rows import MAX_FAULTS, raise_faults, read_json_lines, write_json_lines
+from its.rows import MAX_FAULTS, Line, json_lines, raise_faults, write_json_lines
 from its.streams import streamed
 from its.thinking import Marks, OpenedBy, PlainMarks
 from its.types import Verdict, is_cut
@@ -36,6 +41,23 @@ _HINTS = HINTS | {
     "number": "fix it, or use `--kind math`",
 }
 _HALF = re.compile("[\ud800-\udfff]")
+
+STANDARD_INPUT = Path("-")
+
+
+class _Source(NamedTuple):
+    """A file to grade, and what errors call it."""
+
+    path: Path
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def lines(self) -> Iterator[Line | Fault]:
+        """As `its.rows.read_json_lines`."""
+        with open_regular(self.path) as file:
+            yield from json_lines(file, self.name)
 
 
 def grade_file(
@@ -56,7 +78,7 @@ def grade_file(
 
     Args:
         source: JSON lines; `reference` is text or a number, `response` text, `kind` may say the row's answer kind. A
-            regular file, since it is read more than once.
+            regular file, since it is read more than once; `-` is the standard input, which is copied to one first.
         output: written atomically; the rows' other fields stay as they are.
         kind: of rows that do not say theirs.
         thinking: marks around reasoning, which is cut off by `its.thinking`, as the stages do. A row's `finish_reason`
@@ -75,8 +97,43 @@ def grade_file(
             a mark of `thinking` is blank.
         RunError: the output cannot be written.
     """
+    with _named(source) as named:
+        return _graded(named, output, kind, thinking, timeout_seconds, workers, list_all, opened_by, fallback)
+
+
+@contextmanager
+def _named(source: Path) -> Iterator[_Source]:
+    """The file; in place of the standard input a copy of it, which is removed afterwards.
+
+    Raises:
+        DataError: if the standard input is a terminal, which would wait for somebody to type rows.
+    """
+    if source != STANDARD_INPUT:
+        yield _Source(source, str(source))
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError(
+            "standard input: is a terminal, expected JSON lines", "`its grade - --output OUT < answers.jsonl`"
+        )
+    with tempfile.NamedTemporaryFile(prefix="its-grade-", suffix=".jsonl") as copy:  # for its owner alone
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield _Source(Path(copy.name), "standard input")
+
+
+def _graded(
+    source: _Source,
+    output: Path,
+    kind: AnswerKind | None,
+    thinking: tuple[str, str] | None,
+    timeout_seconds: float,
+    workers: int | None,
+    list_all: bool,
+    opened_by: OpenedBy | None,
+    fallback: bool,
+) -> dict[str, int]:
     before = _state(source)
-    if os.path.exists(output) and output.samefile(source):
+    if os.path.exists(output) and output.samefile(source.path):
         raise DataError(f"{output}: is the file to grade", "choose another name for `--output`")
     if thinking is not None and not all(mark.strip() for mark in thinking):
         raise DataError("a mark of `--thinking` is blank", "give the marks before and after the reasoning")
@@ -103,7 +160,7 @@ def grade_file(
     return dict(rows.result.most_common())
 
 
-def _state(source: Path) -> tuple[int, ...]:
+def _state(source: _Source) -> tuple[int, ...]:
     """The identity of a file, which differs once it was replaced or written to.
 
     Raises:
@@ -111,7 +168,7 @@ def _state(source: Path) -> tuple[int, ...]:
         DataError: it is no regular file, or cannot be read.
     """
     try:
-        found = source.stat()
+        found = source.path.stat()
     except FileNotFoundError as error:
         raise MissingError(f"{source}: no such file", "give the path of a file of JSON lines") from error
     except OSError as error:
@@ -121,18 +178,18 @@ def _state(source: Path) -> tuple[int, ...]:
     if not stat.S_ISREG(found.st_mode):
         raise DataError(
             f"{source}: is not a regular file, and grading reads it more than once",
-            "write the output of a pipe to a file first, and grade that file",
+            "pipe it in, `its grade - --output OUT`, or write it to a file first",
         )
-    if not os.access(source, os.R_OK):
+    if not os.access(source.path, os.R_OK):
         raise DataError(f"{source}: cannot be read: permission denied", f"`chmod u+r {source}`")
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _changed(source: Path) -> DataError:
+def _changed(source: _Source) -> DataError:
     return DataError(f"{source}: changed while it was graded", "wait until it is complete, then grade it again")
 
 
-def _checked(source: Path, kind: AnswerKind | None, list_all: bool) -> int:
+def _checked(source: _Source, kind: AnswerKind | None, list_all: bool) -> int:
     """Check every row and return their number."""
     references = _references(source, kind)
     ungradable = ungradable_references(references, _HINTS)
@@ -152,11 +209,11 @@ def _checked(source: Path, kind: AnswerKind | None, list_all: bool) -> int:
 
 @streamed
 def _references(
-    source: Path, kind: AnswerKind | None
+    source: _Source, kind: AnswerKind | None
 ) -> Generator[tuple[str, str, AnswerKind], None, tuple[int, list[Fault]]]:
     """Yield (place, reference, kind) of the rows that have them; return the number of rows, and all other faults."""
     count, faults = 0, []
-    for line in read_json_lines(source):
+    for line in source.lines():
         if isinstance(line, Fault):
             faults.append(line)
             continue
@@ -170,14 +227,14 @@ def _references(
     return count, faults
 
 
-def _good_rows(source: Path, kind: AnswerKind | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _good_rows(source: _Source, kind: AnswerKind | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a file that was checked.
 
     Raises:
         DataError: if it changed since.
     """
     try:
-        for line in read_json_lines(source):
+        for line in source.lines():
             if isinstance(line, Fault) or any(_row_faults(line.value, kind)):
                 break
             yield line.number, line.value

@@ -63,7 +63,7 @@ def reproduce(project: Path, words: Sequence[str], view: View) -> None:
             failure = _follow(child, view, "--dry" in words)
             code = child.wait()
         except BaseException:
-            _end(child)
+            end_groups([child])
             raise
         finally:
             view.clear()
@@ -98,11 +98,11 @@ def _start(project: Path, words: Sequence[str], progress: Path) -> subprocess.Po
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C reaches us alone, and all processes can be ended together
-        preexec_fn=_hear_interrupts,
+        preexec_fn=hear_interrupts,
     )
 
 
-def _hear_interrupts() -> None:
+def hear_interrupts() -> None:
     """In the child: a shell has its background jobs ignore SIGINT, by which we end DVC."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -153,16 +153,23 @@ def _lines(child: subprocess.Popen[bytes], view: View) -> Iterator[str]:
         yield rest.decode("utf-8", "replace")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End DVC and its stage, gently first; returns when no process of the group is left."""
+def end_groups(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes that lead a group, DVC and its stage, gently first; returns when none of the groups is left."""
+    left = list(children)
     for number, seconds in _PATIENCE:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            child.poll()  # a zombie would count as alive
-            try:
-                os.killpg(child.pid, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.05)
+        while left and time.monotonic() < until:
+            left = [child for child in left if _lives(child)]
+            time.sleep(0.05 if left else 0)
+
+
+def _lives(child: subprocess.Popen[bytes]) -> bool:
+    child.poll()  # a zombie would count as alive
+    try:
+        os.killpg(child.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from its.errors import Fault
+from its.errors import DataError, Fault
 from its.rows import MAX_FAULTS, Line, raise_faults
 from its.shown import quoted
 from its.study.study import split_query_id
@@ -19,6 +19,7 @@ VERDICTS = {"correct": 1.0, "incorrect": 0.0, "no_answer": 0.0, "grader_error": 
 TEXTS = ("problem", "question", "text", "prompt", "input", "query")
 """Fields in which files of others have the text of a problem, first one first."""
 IDS = ("problem_id", "id")
+PLAIN = "samples of `lm-eval --log_samples`, an Inspect log or a file of `its grade` is read"
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Scores:
         return "right" if mean > 0.5 else "wrong" if mean < 0.5 else "tied"
 
 
-def verdict_scores(lines: Iterable[Line | Fault], name: str, kind: Kind, where: str) -> Scores:
+def verdict_scores(lines: Iterable[Line | Fault], name: str, kind: Kind, place: Callable[[int], str]) -> Scores:
     """The scores of verdicts: rows of data/verdicts, or of a file that `its grade` wrote.
 
     A row of `its grade` names its problem in `problem_id`, `id` or `query_id`, else by its text. Several rows of one
@@ -115,12 +116,16 @@ def verdict_scores(lines: Iterable[Line | Fault], name: str, kind: Kind, where: 
         out.add(problem, VERDICTS[verdict], rule if isinstance(rule, str) else None, label)
         return None
 
-    take_rows(lines, where, take)
+    take_rows(lines, place, take)
     return out
 
 
-def take_rows(lines: Iterable[Line | Fault], where: str, take: Callable[[int, Mapping[str, Any]], str | None]) -> None:
-    """Give each row to `take`, which returns what is wrong with it.
+def take_rows(
+    lines: Iterable[Line | Fault],
+    place: Callable[[int], str],
+    take: Callable[[int, Mapping[str, Any]], str | None],
+) -> None:
+    """Give each row to `take`, which returns what is wrong with it; `place` is how errors call the row with a number.
 
     Raises:
         FaultsError: with the first MAX_FAULTS faults; the rest of the file is not read, it would repeat them.
@@ -132,21 +137,51 @@ def take_rows(lines: Iterable[Line | Fault], where: str, take: Callable[[int, Ma
         else:
             wrong = "not an object" if not isinstance(line.value, dict) else take(line.number, line.value)
             if wrong is not None:
-                faults.append(Fault(f"{where}:{line.number}", wrong))
+                faults.append(Fault(place(line.number), wrong))
         if len(faults) > MAX_FAULTS:
             break
     raise_faults(faults)
 
 
 def text_of(row: Mapping[str, Any], names: Sequence[str] = TEXTS) -> str | None:
-    """The text of a problem in a row of someone else."""
-    return next((row[name] for name in names if isinstance(row.get(name), str) and row[name].strip()), None)
+    """The text of a problem in a row of someone else; a field may begin with a capital, as in AIME's `Question`."""
+    known = [name for each in names for name in (each, each.capitalize())]
+    return next((row[name] for name in known if isinstance(row.get(name), str) and row[name].strip()), None)
 
 
 def id_of(row: Mapping[str, Any]) -> str | None:
     """The id of a problem in a row of someone else."""
     found = next((row[name] for name in IDS if isinstance(row.get(name), str | int)), None)
     return None if found is None or isinstance(found, bool) or not str(found) else str(found)
+
+
+def share(value: Any) -> float | None:
+    """A score in [0, 1], which may be written as a text; None for anything else, NaN among it."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None  # NaN is in no range
+
+
+def chosen(what: str, option: str, known: list[str], wanted: str | None, name: str) -> str:
+    """The filter, metric or scorer of a file that was named, or the only one.
+
+    Raises:
+        DataError: if it does not exist, there is none, or there are several.
+    """
+    listed = ", ".join(f"`{quoted(each)}`" for each in known[:20])
+    if not known:
+        raise DataError(f"{name}: no row has a {what}", PLAIN)
+    if wanted is not None:
+        if wanted not in known:
+            hint = f"it has {listed}: `{option} {quoted(known[0])}`"
+            raise DataError(f"{name}: has no {what} `{quoted(wanted)}`", hint)
+        return wanted
+    if len(known) > 1:
+        raise DataError(f"{name}: has {len(known)} {what}s: {listed}", f"name one: `{option} {quoted(known[0])}`")
+    return known[0]
 
 
 def flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from its.errors import DataError, MissingError, nearest
@@ -104,39 +103,3 @@ def _shown(study: Study, cell: Cell, problem: str, sample: int | None) -> dict[s
         "query": None if query is None else query.turns(checkpoint.model),
         "responses": sorted(responses, key=lambda row: int(str(row["sample"]))),
     }
-
-
-def problem_lines(found: dict[str, Any]) -> Iterator[str]:
-    """The problem as text for a terminal, one cell below the other; what all cells share is printed once."""
-    yield f"{found['benchmark']}/{found['problem']}, reference {found['reference']}"
-    yield from _block("problem", found["text"])
-    for row in found["cells"]:
-        yield ""
-        yield f"== {row['cell']}"
-        for text in row["personas"]:
-            yield from _block("persona", text)
-        for turn in row["query"] or []:
-            yield from _block(f"query, {turn['role']}", turn["content"])
-        for response in row["responses"]:
-            cut = {"length": ", truncated", "error": ", ended with an error"}.get(response["finish_reason"], "")
-            yield f"-- sample {response['sample']}: {_verdict(response)}, {response['completion_tokens']} tokens{cut}"
-            if response["thinking"]:
-                yield from _block("thinking", response["thinking"])
-            yield from _block("response", response["text"])
-    if found["missing_cells"]:
-        yield ""
-        yield f"cells without graded responses yet: {', '.join(found['missing_cells'])}"
-
-
-def _verdict(response: dict[str, Any]) -> str:
-    if response["verdict"] is None:
-        return "not graded"
-    name = str(response["verdict"]).replace("_", " ")
-    if response["answer"] is None:
-        return name
-    return f"{name}, answer {response['answer']}" + (f" (rule {response['rule']})" if response["rule"] else "")
-
-
-def _block(name: str, text: str) -> Iterator[str]:
-    yield f"{name}:"
-    yield from (f"  {line}" for line in text.splitlines() or ["(empty)"])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from its.commands.foreign_scores import file_scores
-from its.commands.scores import Scores, flat, verdict_scores
+from its.commands.scores import Scores, verdict_scores
+from its.commands.side_settings import changed_since, settings_of
 from its.errors import DataError, Fault, ItsError, MissingError, nearest
-from its.recipe.document import parse_document
 from its.revisions import WORKSPACE, Files, Folder, open_files
 from its.rows import json_lines, raise_faults
 from its.study.study import cell_name, find_project, load_study
@@ -20,6 +18,8 @@ from its.study.study import cell_name, find_project, load_study
 MAX_BYTES = 2**30
 """Of a file of a revision, which is read into memory."""
 VERDICTS = "data/verdicts"
+SHOWN = 4
+"""Changes that a note names."""
 
 
 @dataclass
@@ -54,10 +54,13 @@ class Side:
         where = path if self.files.name == WORKSPACE else f"{self.files.name}:{path}"
         content = io.BytesIO(self.files.read(path, MAX_BYTES))
         label = cell if self.files.name == WORKSPACE else f"{self.files.name}:{cell}"
-        found = verdict_scores(json_lines(content, where), label, "cell", where)
+        found = verdict_scores(json_lines(content, where), label, "cell", lambda number: f"{where}:{number}")
         if not found.scores:
             raise DataError(f"{where}: has no verdicts", "`dvc repro` writes them")
-        found.settings = _settings(self.files)
+        found.settings = settings_of(self.files, cell.split("/")[0])
+        if changed := changed_since(self.files):
+            what = f"{', '.join(changed[:SHOWN])}{f' and {len(changed) - SHOWN} more' if len(changed) > SHOWN else ''}"
+            found.notes.append(f"{self.files.name}: the verdicts are outdated, changed since: {what}")
         _add_problems(self.files, cell.split("/")[1], found)
         return found
 
@@ -121,16 +124,6 @@ def _cells(files: Files) -> list[str]:
     """Every cell with verdicts, as CHECKPOINT/BENCHMARK/STRATEGY."""
     paths = [Path(path).relative_to(VERDICTS).with_suffix("") for path in files.find(VERDICTS, ".jsonl")]
     return [path.as_posix() for path in paths if len(path.parts) == 3]
-
-
-def _settings(files: Files) -> dict[str, str]:
-    """The parameters of the study at this state; {} where they cannot be read: no number depends on them."""
-    try:
-        text = files.read("params.yaml", 2**20).decode("utf-8")
-        values: Mapping[str, Any] = parse_document(Path("params.yaml"), text).values
-    except (ItsError, UnicodeDecodeError):
-        return {}
-    return dict(flat(dict(values)))
 
 
 def _add_problems(files: Files, benchmark: str, found: Scores) -> None:

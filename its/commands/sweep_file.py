@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from its.checks.data import data_checked
-from its.errors import Fault, FaultsError, did_you_mean, nearest
+from its.errors import Fault, FaultsError, MissingError, did_you_mean, nearest
 from its.recipe.apply import own_path
 from its.recipe.document import Document, parse_document, read_document
-from its.recipe.schema import NAME_PATTERN
+from its.recipe.schema import NAME_PATTERN, Recipe
 from its.recipe.values import seen
+from its.shown import quoted
 
 MAX_POINTS = 256
 """Points of a sweep: each is a whole study."""
@@ -43,6 +44,7 @@ class Point:
     """All parameters of the study."""
     text: str
     """params.yaml of the study."""
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ def read_sweep(project: Path, path: Path) -> Sweep:
         MissingError: if there is no such file, or no such recipe.
         FaultsError: naming every fault of the file and of its points.
     """
+    if not path.exists():
+        raise MissingError(
+            f"{quoted(path)}: no such file", "a sweep is a YAML file; `its sweep --help` says what is in it"
+        )
     document = read_document(path)
     faults = [
         Fault(
@@ -202,10 +208,12 @@ def _point(
     try:
         text = _text(recipe, planned.values)
         written = parse_document(project / "params.yaml", text)
-        data_checked(_PointDocument(recipe.path, written.values, recipe.node, text, places=places), project, {})
+        document = _PointDocument(recipe.path, written.values, recipe.node, text, places=places)
+        checked = data_checked(document, project, {})
     except FaultsError as error:
         return None, error.faults
-    return Point(_name(path, planned.values, written.values), planned.values, written.values, text), []
+    name = _name(path, planned.values, written.values)
+    return Point(name, planned.values, written.values, text, checked), []
 
 
 def _set(values: Any, path: Sequence[str], value: Any) -> bool:

@@ -16,18 +16,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from its.curation.columns import Column
 from its.curation.duplicates import Agree, Groups, Repeats, without_exact, without_near
 from its.curation.filters import Check, Tools, check_of, name_of
-from its.curation.overlaps import Benchmarks, Overlap
 from its.curation.sample import sampled
 from its.curation.split import one_side
+from its.curation.thin import remedy
 from its.errors import DataError, Fault, FaultsError, FaultyRowsError
 from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
 from its.streams import Stream, streamed
 from its.types import Problem, Rejected
+
+if TYPE_CHECKING:
+    from its.curation.overlaps import Overlap
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ def curate(
             counts.append(StepCount(step, counts[-1].after, stream.taken, stream.result.note))
     if not last.taken:
         told = ", ".join(f"{count.step}: {count.after}" for count in counts)
-        raise DataError(f"`{name}` has no problem left ({told})", "loosen the step that took the last ones")
+        last_ones = next((count for count in counts if not count.after), counts[-1])
+        why = f"; {last_ones.note}" if last_ones.note else ""
+        raise DataError(f"`{name}` has no problem left ({told}){why}", remedy(last_ones.step))
     found = [stream.result for _, stream in steps]
     return Curated(
         steps=counts,
@@ -282,6 +287,8 @@ def _deduplicated(declared: Duplicates, agree: Agree, rows: Iterator[Problem]) -
 def _decontaminated(
     declared: Decontamination, benchmarks: Mapping[str, Sequence[Problem]], name: str, rows: Iterator[Problem]
 ) -> _Step:
+    from its.curation.overlaps import Benchmarks  # here: it brings numpy, a sixth of what a check imports
+
     rules: Counter[str] = Counter()
     overlaps: list[Overlap] = []
     failed: list[str] = []

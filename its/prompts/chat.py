@@ -176,11 +176,16 @@ def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]
     """
     tried = _tried(source, [_BESIDE | dict(chat) for chat in chats])
     if isinstance(tried, str):
-        raise DataError(tried, "an engine could not render it either")
+        raise DataError(
+            tried, "fix the template, or name another (`models.NAME.chat_template`): an engine could not render it"
+        )
     texts = [result for result in tried.results if isinstance(result, str)]
     for result in tried.results:
         if isinstance(result, Fault):
-            raise DataError(result.message, "an engine could not render it either")
+            raise DataError(
+                result.message,
+                "fix the template, or name another (`models.NAME.chat_template`): an engine could not render it",
+            )
     return texts
 
 

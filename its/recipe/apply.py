@@ -11,7 +11,7 @@ from typing import Any
 from its.errors import DataError, Fault, FaultsError, ItsError, MissingError, did_you_mean, nearest
 from its.files import atomic_file
 from its.recipe.document import Document, parse_document
-from its.recipe.last_used import last_used, note_used
+from its.recipe.last_used import keep_copy, last_used, note_used
 from its.recipe.load import checked, read_document
 from its.recipe.scalars import quoted
 from its.recipe.schema import MAX_NAME, NAME_PATTERN, Recipe
@@ -26,6 +26,10 @@ Check = Callable[[Document, Path, Mapping[Path, str]], Recipe]
 """(document, project, texts of unwritten templates by path) -> the recipe; raises FaultsError with every fault."""
 Committed = Callable[[Path, str], str | None]
 """(project, name of a recipe) -> its text in the commit of an unmodified params.yaml, or None."""
+Kept = Callable[[Path], str | None]
+"""(project) -> the experiment that has params.yaml as it is, or None."""
+Tell = Callable[[str], object]
+"""Receives a line for the user."""
 
 
 def recipe_paths(project: Path) -> list[Path]:
@@ -74,21 +78,24 @@ def require_own(path: Path, project: Path) -> None:
         raise DataError(f"{path}: a link leads out of recipes/", "copy the file there")
 
 
-def described(project: Path) -> tuple[list[tuple[str, str]], FaultsError | None]:
-    """(name, description) of every readable recipe, and the faults of the others."""
+def readable(project: Path) -> tuple[list[tuple[str, Document]], FaultsError | None]:
+    """(name, document) of every readable recipe, and the faults of the others."""
     found, faults = [], []
     for path in recipe_paths(project):
         try:
             require_own(path, project)
-            text = read_document(path).values.get("description", "")
-            found.append(
-                (path.stem, shown(redacted(str(text)) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED])
-            )
+            found.append((path.stem, read_document(path)))
         except FaultsError as error:
             faults += error.faults
         except ItsError as error:
             faults.append(Fault(f"{path}:1:1", error.message, error.hint))
     return found, FaultsError(faults) if faults else None
+
+
+def description(document: Document) -> str:
+    """What a recipe says of itself, on one line, without secrets."""
+    text = document.values.get("description", "")
+    return shown(redacted(text) if isinstance(text, str) else seen(text))[:MAX_DESCRIBED]
 
 
 def departures(recipe: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -122,36 +129,52 @@ def differing(project: Path, path: Path) -> list[tuple[str, Any, Any]]:
 
 
 def use_recipe(
-    project: Path, path: Path, force: bool, check: Check = checked, committed: Committed = lambda project, name: None
+    project: Path,
+    path: Path,
+    force: bool,
+    check: Check = checked,
+    committed: Committed = lambda project, name: None,
+    kept: Kept = lambda project: None,
+    tell: Tell = lambda line: None,
 ) -> Recipe:
     """Validate a recipe and write it to params.yaml, comments and all.
 
     An unmodified params.yaml is overwritten: one that equals what was last written there, or its recipe, now or as both
-    were committed.
+    were committed. So is one that an experiment has; `tell` receives its name. With `force` any other one is too, and a
+    copy of it stays in `.its/replaced/`; `tell` receives its path.
 
     Args:
         check: run on the recipe before anything is written.
         committed: reads git, for a params.yaml without a record: a clone.
+        kept: reads git, for a params.yaml that `dvc exp run -S` wrote.
 
     Raises:
         FaultsError: if the recipe has faults; params.yaml stays as it is.
-        DataError: if params.yaml was modified and would be lost, unless `force`.
+        DataError: if params.yaml was modified and would be lost, unless `force`; or if no copy can be kept.
     """
     document = read_document(path)
     recipe = check(document, project, {})
     target = project / "params.yaml"
-    current = read_document(target) if target.is_file() and not force else None
-    if current is not None and current.text != document.text:
-        _refuse_to_lose(project, current, committed)
+    same = False
+    if target.is_file():
+        try:
+            current = read_document(target)
+            same = current.text == document.text
+            if not same:
+                _refuse_to_lose(project, current, committed, kept, tell)
+        except DataError:
+            if not force:
+                raise
+            tell(f"the former params.yaml is kept as {keep_copy(project, target)}")
     note_used(project, document)
-    if current is None or current.text != document.text:
+    if not same:
         with atomic_file(target) as out:
             out.write(document.text)
     return recipe
 
 
-def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> None:
-    """Raises DataError if params.yaml differs from every recipe."""
+def _refuse_to_lose(project: Path, current: Document, committed: Committed, kept: Kept, tell: Tell) -> None:
+    """Raises DataError if params.yaml differs from every recipe and every experiment."""
     used = last_used(project)
     if used is not None and not departures(used.values, current.values):
         return
@@ -162,7 +185,11 @@ def _refuse_to_lose(project: Path, current: Document, committed: Committed) -> N
         changed = [("recipe", None, None)]
     if not changed or _was_committed(project, current, committed):
         return
-    keep = "keep it as a separate recipe, or add `--force`"
+    if (experiment := kept(project)) is not None:
+        experiment = shown(experiment)
+        tell(f"params.yaml had the values of experiment `{experiment}`: `dvc exp apply {experiment}` restores them")
+        return
+    keep = "keep it as a separate recipe, or add `--force`, which keeps a copy"
     if used is not None and used.values.get("recipe") == name:
         changed = departures(used.values, current.values)
         raise DataError(

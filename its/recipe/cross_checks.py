@@ -13,8 +13,10 @@ from typing import Any
 
 from its.recipe.axolotl import sharing
 from its.recipe.axolotl_keys import key_faults
+from its.recipe.context_checks import context_faults
 from its.recipe.contrast_checks import contrast_faults, pool_faults
 from its.recipe.design_checks import design_faults, laid_out
+from its.recipe.filter_checks import contradicting_filters
 from its.recipe.launcher import started_processes
 from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
@@ -52,6 +54,7 @@ def cross_check_faults(
         yield from of_design(values, layout)
     for check in (sampling_faults, _engine, _unseen, _secrets):
         yield from check(values)
+    yield from context_faults(values, project)
     unfit = [
         fault
         for here, table in [(("train",), table_at(values, "train")), *overlays(values)]
@@ -127,6 +130,7 @@ def _names(values: Mapping[str, Any]) -> Iterator[Found]:
         for name, entry in table_at(values, section).items():
             for index, step in enumerate(list_at(entry, "filters")):
                 yield from _filter(step, (section, name, "filters", index), entry, values)
+            yield from contradicting_filters(list_at(entry, "filters"), (section, name, "filters"))
 
 
 def _filter(step: Any, here: Location, entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:

@@ -213,8 +213,8 @@ def _nulls(values: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def _counts(values: Mapping[str, Any], sampled: Sampled) -> Iterator[Found]:
-    """Numbers that do not fit each other: n, the k of the measures, temperature, tokens and context."""
-    n, tokens = sampled.number("n"), sampled.number("max_tokens")
+    """Numbers that do not fit each other: n, the k of the measures, temperature."""
+    n = sampled.number("n")
     if isinstance(n, int):
         place = dotted(sampled.places["n"])
         for metric in ("maj", "pass", "all"):
@@ -235,15 +235,6 @@ def _counts(values: Mapping[str, Any], sampled: Sampled) -> Iterator[Found]:
                 where,
                 f"`{place}` is {n} at temperature 0{beside}: the same response {n} times",
                 f"set `{one}: 1`, or a temperature above 0",
-            )
-    for name in sampled.models:
-        length = table_at(table_at(values, "models"), name).get("context_length")
-        if type(length) is int and isinstance(tokens, int) and tokens >= length:
-            where = sampled.places["max_tokens"]
-            yield (
-                where,
-                f"`{dotted(where)}` is {tokens}: `{name}` has a context of {length}",
-                "leave room for the prompt",
             )
 
 

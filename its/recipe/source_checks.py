@@ -36,6 +36,10 @@ def source_faults(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 yield from _procedural(source, here)
                 size = source.get("size")
                 generated += size if type(size) is int else 0
+                wanted = table_at(entry, "sample").get("size")
+                if type(size) is int and type(wanted) is int and wanted > size:
+                    wrong = f"`{section}.{name}.sample.size` is {wanted}: its source has {size} problems"
+                    yield (section, name, "sample", "size"), wrong, f"at most {size}, or a larger `source.size`"
                 if generated > MAX_GENERATED:
                     yield (
                         (*here, "size"),

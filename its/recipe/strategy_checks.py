@@ -59,7 +59,8 @@ def strategy_faults(values: Mapping[str, Any]) -> Iterator[Found]:
             hint = f"add `query:`, the template that joins problem and persona, for example `{example}`"
             yield here, f"missing field `strategies.{name}.query`", hint
         yield from _fixed(name, strategy)
-        yield from _written(name, strategy, table_at(table_at(values, "writer"), "sampling"))
+        yield from _written(name, strategy, values)
+        yield from _bounds(name, strategy)
     yield from _design(values, strategies)
 
 
@@ -199,10 +200,11 @@ def _basis(strategy: Any) -> str:
     return next((item for item in found if isinstance(item, str)), "")
 
 
-def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]) -> Iterator[Found]:
-    """Faults of a strategy whose personas the writer writes, whose settings are `sampling`."""
+def _written(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Found]:
+    """Faults of a strategy whose personas the writer writes."""
     here = ("strategies", name)
-    persona = strategy.get("persona")
+    persona, writer = strategy.get("persona"), table_at(values, "writer")
+    sampling, model = table_at(writer, "sampling"), writer.get("model")
     if not isinstance(persona, Mapping):
         return
     if strategy.get("domains"):
@@ -210,11 +212,14 @@ def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]
             if isinstance(example, Mapping) and not example.get("domain"):
                 location = (*here, "persona", "examples", index)
                 yield location, f"`{dotted(location)}` needs a `domain`", "the strategy draws domains"
-    if type(persona.get("count")) is int and sampling.get("temperature") == 0 and not strategy.get("domains"):
+    count, domains = persona.get("count"), len({*map(str, list_at(strategy, "domains"))})
+    cold = sampling.get("temperature") == 0 and strategy.get("domains") is not REFUSED
+    if type(count) is int and cold and count > domains:
+        same = f"only {domains} of them differ, by their domain" if domains > 1 else "all the same"
         yield (
             (*here, "persona", "count"),
-            f"`strategies.{name}` requests {persona['count']} personas at temperature 0: all the same",
-            "a temperature above 0, or `domains`",
+            f"`strategies.{name}` requests {count} personas at temperature 0: {same}",
+            f"a temperature above 0, or {'more ' if domains else ''}`domains`",
         )
     limits = strategy.get("limits")
     if not limits:
@@ -231,13 +236,17 @@ def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]
                     f"`strategies.{name}.limits` checks `{check}` and has no `{field}`",
                     f"add `{field}:`, or take `{check}` out of `checks`",
                 )
-        least, most = limits.get("min_words"), limits.get("max_words")
-        if isinstance(least, int) and isinstance(most, int) and least > most:
-            place = f"strategies.{name}.limits.min_words"
+        most = limits.get("max_words")
+        start = persona.get("start")
+        # A thought in the start is not part of the persona.
+        thinks = isinstance(model, str) and table_at(table_at(values, "models"), model).get("thinking") is not None
+        begun = len(start.split()) if isinstance(start, str) and not thinks else 0
+        if type(most) is int and begun >= most and "overlong" in list_at(limits, "checks"):
             yield (
-                (*here, "limits", "min_words"),
-                f"`{place}` is {least}, above `max_words`, {most}",
-                "no persona meets both: lower `min_words` or raise `max_words`",
+                (*here, "persona", "start"),
+                f"`strategies.{name}.persona.start` has {begun} words: with `max_words` of {most} every persona is"
+                " `overlong`",
+                f"a shorter start, or `max_words` above {begun}",
             )
         tokens = sampling.get("max_tokens")
         # A word is one token at least, most often more: the writer is cut before it reaches the limit.
@@ -248,6 +257,19 @@ def _written(name: str, strategy: Mapping[str, Any], sampling: Mapping[str, Any]
                 f"`{place}` is {most}: with `writer.sampling.max_tokens` of {tokens} a persona is cut before",
                 f"a word is one token or more: use at most {tokens} words, or {2 * most} tokens",
             )
+
+
+def _bounds(name: str, strategy: Mapping[str, Any]) -> Iterator[Found]:
+    """A fault if no text meets both limits; those of a control flag every text then."""
+    limits = table_at(strategy, "limits")
+    least, most = limits.get("min_words"), limits.get("max_words")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        place = f"strategies.{name}.limits.min_words"
+        yield (
+            ("strategies", name, "limits", "min_words"),
+            f"`{place}` is {least}, above `max_words`, {most}",
+            "no persona meets both: lower `min_words` or raise `max_words`",
+        )
 
 
 def _design(values: Mapping[str, Any], strategies: Mapping[str, Any]) -> Iterator[Found]:

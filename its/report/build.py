@@ -65,7 +65,6 @@ CONTENTS = {
     "losses": "Training loss",
     "cost": "Cost",
     "parity": "Prompt parity",
-    "examples": "Cases to read",
     "responses": "Responses behind the cells",
     "run": "What was run",
 }
@@ -147,7 +146,6 @@ def page_values(study: ReportData) -> dict[str, Any]:
             "lengths": length_strips(study),
         },
         settings=grouped(values["settings"], lambda row: row["group"]),
-        problems=grouped(values["examples"], lambda row: (row["benchmark"], row["problem_id"])),
         cost_total={
             key: sum(row[key] for row in values["cost"] if row[key] is not None)
             for key in ("responses", "generated", "from_store", "tokens", "seconds")
@@ -171,7 +169,6 @@ def _contents(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "lengths": found["scatter"],
         "cells": found["cell_groups"],
         "losses": found["loss"],
-        "examples": found["problems"],
         "responses": study["explorer"],
         "run": True,
     }
@@ -208,10 +205,9 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
             seeds = [f"seed {entry.cells[0].seed} only"]
         style = heat_style(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
-        cell = entry.cells[0]
-        link = "/".join((cell.checkpoint, cell.benchmark, cell.test)) if cell.pool is None else None
+        links = [f"{each.checkpoint}/{each.benchmark}/{each.test}" for each in entry.cells if each.pool is None]
         found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
-        return {**found, "link": link}
+        return {**found, "links": links}
 
     return {
         "benchmark": matrix.benchmark,

@@ -22,7 +22,6 @@ from its.results import (
     TokenComparison,
     VoteResult,
 )
-from its.types import VerdictName
 
 
 class _Data(BaseModel):
@@ -70,23 +69,6 @@ class LossStep(_Data):
     loss: float | None
 
 
-class Example(_Data):
-    """A response to read."""
-
-    problem_id: str
-    benchmark: str
-    checkpoint: str
-    train: str | None
-    test: str
-    problem: str
-    persona: str | None = None
-    query: str = ""
-    response: str
-    reference: str | None
-    answer: str | None
-    verdict: VerdictName
-
-
 class Similarity(_Excerpt):
     """How similar personas are to their own problem and to others."""
 
@@ -104,6 +86,7 @@ class PersonaAccount(_Excerpt):
     personas: int
     asked: int | None = None
     retried: int | None = None
+    flagged: int | None = None
     distinct: int | None = None
     similarity: Similarity | None = None
     flags: dict[str, int] = {}
@@ -169,6 +152,8 @@ class ReportData(_Data):
     """The commit's date."""
     built: str | None = None
     """The date of the report. None: the page does not name it."""
+    departures: list[str] = []
+    """How params.yaml differs from the committed recipe that it names, a line a value."""
     design: dict[str, Any] = {}
     confidence: float | None = None
     """Of the intervals: 0.95. None: the page does not name it."""
@@ -198,7 +183,6 @@ class ReportData(_Data):
     cards: list[SetCard] = []
     parity: list[ParityAccount] = []
     cost: list[CostRow] = []
-    examples: list[Example] = []
     explorer: Explored | None = None
     """The responses behind the cells. None: the page has no section of them."""
     warnings: list[str] = []

@@ -13,6 +13,7 @@ from its.report.numbers import percent
 _NESTED = {"pool", "maj_at_k", "pass_at_k", "all_at_k", "g_pass_at_k", "intervals"}
 """Keys of a cell that are tables and do not fit a line of CSV."""
 _CSV = [name for name in ReportedCell.model_fields if name not in _NESTED]
+Style = Callable[[str, float], str]
 _LATEX = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -23,8 +24,13 @@ _LATEX = str.maketrans(
 )
 
 
-def text_table(study: ReportData) -> str:
-    """The train x test tables for a terminal, one per benchmark, model, dataset and variant; `-` is not measured."""
+def text_table(study: ReportData, width: int | None = None, style: Style | None = None) -> str:
+    """The train x test tables for a terminal, one per benchmark, model, dataset and variant; `-` is not measured.
+
+    Args:
+        width: characters of a line; a wider table is printed in blocks of columns. None: as wide as it is.
+        style: colours the text of a cell, which it must not change otherwise, by its mean in [0, 1].
+    """
     tables = []
     for matrix in matrices(study):
         grid = [["train \\ test", *matrix.columns]]
@@ -34,11 +40,39 @@ def text_table(study: ReportData) -> str:
             ]
             grid.append([name or "base", *shown])
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+        means: list[list[float | None]] = [
+            [None] * len(matrix.columns),
+            *([e.avg if e else None for e in entries] for entries in matrix.entries),
+        ]
         lines = [f"{matrix.benchmark} ({matrix.role}), {matrix.title}: {terms(matrix.cells)}"]
-        lines += ["  ".join(text.ljust(width) for text, width in zip(r, widths, strict=True)).rstrip() for r in grid]
+        blocks = _blocks(widths, width)
+        for place, block in enumerate(blocks):
+            if len(blocks) > 1:
+                lines += [""] if place else []
+                these = f"y {block[0]}" if len(block) == 1 else f"ies {block[0]} to {block[-1]}"
+                lines.append(f"test strateg{these} of {len(matrix.columns)}:")
+            for row, row_means in zip(grid, means, strict=True):
+                cells = [row[0].ljust(widths[0])]
+                for i in block:
+                    mean, text = row_means[i - 1], row[i].ljust(widths[i])
+                    cells.append(text if mean is None or style is None else style(text, mean))
+                lines.append("  ".join(cells).rstrip())
         lines += [note for note in (_seeds_note(matrix), _spread_note(matrix), fallback_note(matrix)) if note]
         tables.append("\n".join(lines))
     return "\n\n".join(tables) + "\n" if tables else "nothing was measured\n"
+
+
+def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """The columns, from 1, of each block whose lines fit; a block has at least one, and column 0 is in all of them."""
+    blocks: list[list[int]] = []
+    taken = 0
+    for i, own in enumerate(widths[1:], 1):
+        if not blocks or (width is not None and taken + 2 + own > width):
+            blocks.append([])
+            taken = widths[0]
+        blocks[-1].append(i)
+        taken += 2 + own
+    return blocks
 
 
 def csv_table(study: ReportData) -> str:
@@ -106,7 +140,7 @@ def latex_table(study: ReportData) -> str:
 
 
 TABLES: dict[str, Callable[[ReportData], str]] = {
-    "text": text_table,
+    "text": lambda study: text_table(study),
     "csv": csv_table,
     "latex": latex_table,
     "markdown": markdown_table,

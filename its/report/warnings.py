@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from its.report.data import TrainedAccount
+from its.report.data import PersonaAccount, TrainedAccount
 from its.results import CellResult, Comparison, VoteResult
 
 WARNED_RATE = 0.1  # of a cell's responses: from here on there is a warning
 EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
+FLAGGED_RATE = 0.2  # of a strategy's personas: above it there is a warning
 
 
 def setting_warnings(comparisons: Sequence[Comparison], votes: Sequence[VoteResult]) -> list[str]:
@@ -70,4 +73,23 @@ def solution_warnings(trained: Sequence[TrainedAccount]) -> list[str]:
                 f"{name}: no correct solution was written for some problems, which are not trained on there (rows: "
                 f"{told}): a difference between these checkpoints may come from the problems"
             )
+    return out
+
+
+def persona_warnings(accounts: Sequence[PersonaAccount], told: Callable[[str, Mapping[str, Any]], str]) -> list[str]:
+    """Each strategy many of whose written personas break a rule: the rules, the share, and what to change.
+
+    Args:
+        accounts: of every set; those of a strategy are added up.
+        told: (strategy, `flagged`, `personas` and `flags` of all its sets) -> these in words, with a remedy.
+    """
+    out = []
+    written = [row for row in accounts if row.asked and row.flagged]
+    for name in dict.fromkeys(row.strategy for row in written):
+        own = [row for row in accounts if row.strategy == name]
+        personas, flagged = sum(row.personas for row in own), sum(row.flagged or 0 for row in own)
+        if flagged > FLAGGED_RATE * personas:
+            flags = sum((Counter(row.flags) for row in own), Counter[str]())
+            text = told(name, {"flagged": flagged, "personas": personas, "flags": flags})
+            out.append(f"personas of {name} that were kept after the last attempt: {text}")
     return out

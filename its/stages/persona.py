@@ -29,6 +29,7 @@ from its.strategies.persona import (
     persona_messages,
     truncate,
 )
+from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.rules import RULES, RULES_VERSION, WORD_LETTERS, persona_flags
 from its.strategies.similarity import SimilarityIndex
 from its.strategies.summary import own_texts, persona_summary
@@ -138,15 +139,7 @@ def run(study: Study) -> str:
 def _broken(recipe: Recipe, item: dict[str, Any]) -> str:
     """The rules that the kept personas of one strategy break, how many break each, and what to change."""
     name = item["strategy"]
-    counts = ", ".join(f"{rule} {found['kept']}" for rule, found in item["rules"].items() if found["kept"])
-    text = f"`{name}` of {item['set']}: {item['flagged']} of {item['personas']} break a rule ({counts})"
-    limits, tokens = recipe.strategies[name].limits, recipe.writer.sampling.max_tokens
-    if limits is None or not item["rules"].get("overlong", {}).get("kept"):
-        return text
-    return (
-        f"{text}: ask for fewer than {limits.max_words} words in the template, or raise "
-        f"`strategies.{name}.limits.max_words` ({limits.max_words}) and `writer.sampling.max_tokens` ({tokens})"
-    )
+    return f"`{name}` of {item['set']}: {flagged_text(item, rule_remedies(recipe, name))}"
 
 
 def _set(study: Study, name: str, strategies: Sequence[str], left_out: Set[str]) -> _Set:

@@ -14,6 +14,7 @@ from its.cards.markdown import card_markdown
 from its.curation.curate import curate, whole
 from its.curation.duplicates import near_repeats
 from its.curation.filters import Tools
+from its.curation.thin import thin_steps
 from its.files import atomic_file, file_sha256
 from its.grading.grade import GRADER_VERSION, Grader
 from its.models import tokenizer_path
@@ -83,7 +84,8 @@ def run(study: Study, name: str) -> str:
     faulty = f"; faulty rows in data/cards/{name}/quarantine.jsonl: {len(rejected)}" if rejected else ""
     text = f"; {as_text_note(as_text)}" if as_text else ""
     trims = f"; white space at the ends of {trimmed} solutions removed" if trimmed else ""
-    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){faulty}{trims}{text}"
+    thin = "".join(f"; {told}" for told in thin_steps(curated.steps))
+    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){thin}{faulty}{trims}{text}"
 
 
 def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:

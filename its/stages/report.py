@@ -12,8 +12,9 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import its
 from its.cards.denominator import denominator, told_denominator
@@ -23,12 +24,12 @@ from its.environments import find_environment
 from its.errors import DataError, ItsError
 from its.files import atomic_file, read_regular
 from its.recipe.document import read_document
+from its.recipe.schema import Recipe
 from its.recipe.schema.models import Writer
 from its.recipe.schema.study import Design, Generation, Train
 from its.recipe.shareable import shareable_text
 from its.report.build import build_report
 from its.report.data import (
-    Example,
     LossStep,
     MixAccount,
     ParityAccount,
@@ -41,7 +42,7 @@ from its.report.data import (
     TrainedAccount,
 )
 from its.report.sentences import selection_sentences
-from its.report.warnings import cell_warnings, setting_warnings, solution_warnings
+from its.report.warnings import cell_warnings, persona_warnings, setting_warnings, solution_warnings
 from its.results import (
     CellResult,
     Cells,
@@ -53,19 +54,20 @@ from its.results import (
     read_cost,
     read_results,
 )
-from its.rows import MAX_DOCUMENT_BYTES, read_json, read_rows, write_json
+from its.rows import MAX_DOCUMENT_BYTES, read_json, write_json
 from its.secrets import writable
 from its.shown import shown
+from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.solutions import regenerating
 from its.study.explored import explored
+from its.study.origin import recipe_departures
 from its.study.row_lengths import left_out
-from its.study.study import Checkpoint, Study, join_query_id
-from its.types import DEFAULT_VARIANT, LAST, Persona, Query, Response, Verdict
+from its.study.study import Checkpoint, Study
+from its.types import DEFAULT_VARIANT, LAST
 
 CORE = ("dvc", "jinja2", "pydantic", "mpmath", "numpy", "ruamel.yaml")
 MOST_CHANGED = 4
 """Changed files that the page names."""
-QueryRow = TypeVar("QueryRow", Query, Response, Verdict)
 
 
 def run(study: Study) -> str:
@@ -230,6 +232,7 @@ def collect(study: Study) -> ReportData:
             "changed": changed[:MOST_CHANGED] + ([f"{more} more"] if (more := len(changed) - MOST_CHANGED) > 0 else []),
             "created": created,
             "built": _today(),
+            "departures": recipe_departures(study.project) if commit else [],
             "parameters": shareable_text(read_document(study.project / "params.yaml")),
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
@@ -240,9 +243,12 @@ def collect(study: Study) -> ReportData:
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
             "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
-            "examples": _examples(study),
             "explorer": explored(study),
-            "warnings": [*_warnings(study, elsewhere, unknown, found), *solution_warnings(lost)],
+            "warnings": [
+                *_warnings(study, elsewhere, unknown, found),
+                *persona_warnings(_personas(study), partial(_flagged, study.recipe)),
+                *solution_warnings(lost),
+            ],
             "caveats": list(study.recipe.report.caveats),
             "provenance": _provenance(study),
         }
@@ -270,6 +276,10 @@ def _personas(study: Study) -> list[PersonaAccount]:
     with _written_by("persona", path):
         rows = read_json(path)["personas"]
     return fitting(rows, list[PersonaAccount], path, "persona")
+
+
+def _flagged(recipe: Recipe, name: str, item: Mapping[str, Any]) -> str:
+    return flagged_text(item, rule_remedies(recipe, name) if name in recipe.strategies else {})
 
 
 def _mixes(study: Study) -> list[MixAccount]:
@@ -365,17 +375,6 @@ def _cards(study: Study, counted: dict[str, dict[str, Any]]) -> list[SetCard]:
     return cards
 
 
-def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
-    """The losses of all trainings as one table that DVC plots; a loss that is not finite is an empty field."""
-    with atomic_file(path) as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["training", "step", "loss"])
-        for name, rows in losses.items():
-            for row in rows:
-                finite = row.loss is not None and math.isfinite(row.loss)
-                writer.writerow([name, row.step, row.loss if finite else ""])
-
-
 def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
     path = study.results("loss", checkpoint.combination, f"{checkpoint.name}.csv")
     try:
@@ -385,54 +384,15 @@ def _losses(study: Study, checkpoint: Checkpoint) -> list[LossStep]:
         raise DataError(f"{path}: not a table of `step` and `loss`: {error}", "`dvc repro train` writes it") from error
 
 
-def _examples(study: Study) -> list[Example]:
-    """The first problems of each benchmark under rotating cells, so that every kind of cell is shown; none twice."""
-    benchmarks = study.recipe.design.benchmarks
-    order = {checkpoint: -place for place, checkpoint in enumerate(study.checkpoints())}  # what was trained last first
-    cells = sorted(study.cells(), key=lambda cell: (benchmarks.index(cell[1]), order[cell[0]]))
-    out = []
-    taken: set[tuple[int, int]] = set()
-    for index in range(min(study.recipe.report.examples, 4 * len(cells))):
-        place = index % len(cells)
-        checkpoint, benchmark, test = cells[place]
-        problems = study.problems(benchmark)
-        turns = ((index + more) % len(problems) for more in range(len(problems)))
-        number = next((turn for turn in turns if (place, turn) not in taken), None)
-        if number is None:  # all problems of this cell are shown
-            continue
-        taken.add((place, number))
-        problem = problems[number]
-        query_id = join_query_id(benchmark, problem.problem_id, test)
-        response = _find(study.responses_path(checkpoint, benchmark, test), Response, query_id)
-        verdict = _find(study.verdicts_path(checkpoint, benchmark, test), Verdict, query_id)
-        query = _find(study.queries_path("test", benchmark, test), Query, query_id)
-        out.append(
-            Example(
-                problem_id=problem.problem_id,
-                benchmark=benchmark,
-                checkpoint=checkpoint.name,
-                train=checkpoint.train,
-                test=test,
-                problem=problem.text,
-                persona=_persona(study, benchmark, query.member or test, problem.problem_id),
-                query="\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in query.turns(checkpoint.model)),
-                response=response.text,
-                reference=problem.reference,
-                answer=verdict.answer,
-                verdict=verdict.verdict,
-            )
-        )
-    return out
-
-
-def _persona(study: Study, benchmark: str, test: str, problem_id: str) -> str:
-    """The personas of a problem under a strategy, one below the other; empty without one."""
-    rows = read_rows(study.personas_path(benchmark, test), Persona)
-    return "\n\n".join(row.text for row in rows if row.problem_id == problem_id and row.text)
-
-
-def _find(path: Path, row_type: type[QueryRow], query_id: str) -> QueryRow:
-    return next(row for row in read_rows(path, row_type) if row.query_id == query_id)
+def _write_losses(path: Path, losses: Mapping[str, Sequence[LossStep]]) -> None:
+    """The losses of all trainings as one table that DVC plots; a loss that is not finite is an empty field."""
+    with atomic_file(path) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["training", "step", "loss"])
+        for name, rows in losses.items():
+            for row in rows:
+                finite = row.loss is not None and math.isfinite(row.loss)
+                writer.writerow([name, row.step, row.loss if finite else ""])
 
 
 def _trained_elsewhere(study: Study, trained: list[Checkpoint]) -> list[Checkpoint]:

@@ -221,6 +221,22 @@ class Store:
                 except ValueError:
                     self._delete_damaged([row_id])
 
+    def written(self, keys: Sequence[str]) -> tuple[int, int] | None:
+        """When the first and the last of these responses were stored, in seconds since 1970.
+
+        None if one of them is not stored, or without keys. Their contents are not read.
+        """
+        found: dict[bytes, int] = {}
+        for chunk in _chunks(keys):
+            with explained(self.path):
+                rows = self.db.execute(
+                    f"SELECT key, created FROM responses WHERE key IN ({_marks(chunk)})", chunk
+                ).fetchall()
+            found.update((key, created) for key, created in rows if type(created) is int)
+        if not found or len(found) < len({bytes.fromhex(key) for key in keys}):
+            return None
+        return min(found.values()), max(found.values())
+
     def put(self, key: str, session_sha256: str, determinants: Mapping[str, Any], response: Mapping[str, Any]) -> None:
         """Commit one response; see `put_many`."""
         self.put_many([PutItem(key, session_sha256, determinants, response)])

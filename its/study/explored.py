@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from its.errors import DataError
+from its.home import STORE_FILE
 from its.report.explorer.pack import MOST_CHARACTERS, Explored, ExploredCell, Text, kept_order, packed
 from its.rows import read_rows
+from its.study.origin import days_generated
 from its.study.study import Cell, Study, join_query_id
 from its.types import Problem, Query, Response, Verdict
 
@@ -42,7 +44,8 @@ def explored(study: Study) -> Explored:
         for problem_id, text in _texts(study, cell, number, problems[cell[1]], candidates)
     ]
     found.sort(key=lambda item: item[:2])
-    return packed(cells, (text for _, _, text in found))
+    day = days_generated(study.home / STORE_FILE, (key for cell in cells for key in cell.keys))
+    return packed(cells, [text for _, _, text in found], study.recipe.report.examples, day)
 
 
 def _cell(study: Study, cell: Cell, problems: Mapping[str, Problem], places: Counter[Place]) -> ExploredCell:

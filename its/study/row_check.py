@@ -38,8 +38,9 @@ from its.types import Persona, Problem, Query
 
 SHOWN = 20
 """Problems that an error names."""
+_FAST = "`AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)` of transformers writes it"
 _REMEDY = (
-    "raise `train.sequence_length` to {} or more; or `train.long_rows: drop` leaves these problems out under every "
+    "raise `train.sequence_length` to {} or more{}; or `train.long_rows: drop` leaves these problems out under every "
     "strategy; or the filter of the dataset `{{name: tokens, of: solution, model: ..., at_most: ...}}`"
 )
 
@@ -220,7 +221,7 @@ def _reading(study: Study, name: str, declared: Model) -> tuple[tuple[Any, ...],
         model = ready_model(name, declared, study.project, study.home, say)
     tokenizer = model_file(model, "tokenizer.json")
     if tokenizer is None:
-        raise MissingError(f"`{name}` has no `tokenizer.json`", "tokens are counted with the fast tokenizer's file")
+        raise MissingError(f"`{name}` has no `tokenizer.json`", _FAST)
     template = final_template(model)
     if template is None:
         raise DataError(
@@ -278,7 +279,7 @@ def check_rows(study: Study) -> RowAccount:
     listed = faults.listed()
     drop = study.recipe.train.long_rows == "drop"
     if not drop:
-        listed += long_row_faults(over, limit, "data/queries/train/{dataset}/{strategy}.jsonl")
+        listed += long_row_faults(study, over, "data/queries/train/{dataset}/{strategy}.jsonl")
     if listed:
         raise FaultsError(listed)
     gone = {dataset: set(over.get(dataset, {})) for dataset in study.recipe.design.datasets}
@@ -293,7 +294,7 @@ def check_rows(study: Study) -> RowAccount:
 
 
 def long_row_faults(
-    over: Mapping[str, Mapping[str, Sequence[tuple[int, str, str]]]], limit: int, place: str
+    study: Study, over: Mapping[str, Mapping[str, Sequence[tuple[int, str, str]]]], place: str
 ) -> list[Fault]:
     """The rows over the limit, one fault for each problem, the longest first, and what to do.
 
@@ -302,6 +303,7 @@ def long_row_faults(
         place: the file of the rows, by `dataset` and `strategy`.
     """
     out: list[Fault] = []
+    recipe, limit = study.recipe, study.recipe.train.sequence_length
     for dataset, by_problem in over.items():
         worst = sorted(((max(rows), len(rows), name) for name, rows in by_problem.items()), reverse=True)
         for (tokens, strategy, model), count, problem_id in worst[: SHOWN - len(out)] if len(out) < SHOWN else []:
@@ -318,7 +320,9 @@ def long_row_faults(
         of = "problems" if problems > 1 else "problem"
         what = f"{count} {verb} longer than `train.sequence_length`, {limit} tokens, of {problems} {of}"
         longest = max(max(rows)[0] for each in over.values() for rows in each.values())
-        out.append(Fault("params.yaml", what, _REMEDY.format(longest)))
+        short = [name for name in recipe.design.models if recipe.models[name].context_length < longest]
+        also = f", and {' and '.join(f'`models.{name}.context_length`' for name in short)} too" if short else ""
+        out.append(Fault("params.yaml", what, _REMEDY.format(longest, also)))
     return out
 
 
@@ -465,7 +469,8 @@ def _token_faults(item: RowReader) -> Iterator[Fault]:
             continue
         where = f"params.yaml: models.{item.name}.special_tokens.{kind}"
         if token in item.reader.unknown:
-            hint = "a token of the tokenizer"
+            several = " or ".join(f"`{kind}: {name}`" for name in item.reader.named_like(kind)[:3])
+            hint = several or f"take `{kind}` out: the tokenizer has its own, or none"
             if kind == "pad":
                 named = item.reader.named_like("pad")[:3]
                 several = " or ".join(f"`pad: {name}`" for name in named)
@@ -476,7 +481,8 @@ def _token_faults(item: RowReader) -> Iterator[Fault]:
                 hint = f"the token that ends a turn, one of {', '.join(f'`{name}`' for name in named) or 'its own'}"
             yield Fault(where, f"`{token}` is not a token of the tokenizer of `{item.name}`", hint)
         elif kind == "eos" and item.reader.ids(token) != [item.reader.token_id(token)]:
-            yield Fault(where, f"`{token}` is not a single token of the tokenizer of `{item.name}`", "the end of turn")
+            hint = "name the one token that ends a turn: training could not learn to stop at several"
+            yield Fault(where, f"`{token}` is not a single token of the tokenizer of `{item.name}`", hint)
 
 
 def _opening_faults(item: RowReader) -> Iterator[Fault]:
@@ -586,7 +592,7 @@ def long_without_persona(study: Study) -> dict[str, set[str]]:
                     found = over.setdefault(dataset, {}).setdefault(problem_id, [])
                     found += [(tokens, name, model) for model in item.models]
     if recipe.train.long_rows == "fail" and over:
-        raise FaultsError(long_row_faults(over, limit, "data/problems/{dataset}.jsonl"))
+        raise FaultsError(long_row_faults(study, over, "data/problems/{dataset}.jsonl"))
     return {dataset: set(problem_ids) for dataset, problem_ids in over.items()}
 
 

@@ -33,6 +33,7 @@ from its.secrets import writable
 from its.shown import listed
 from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
 from its.training.config import CHECKPOINTS_PLUGIN, FLOAT32_PLUGIN, axolotl_config, yaml_text
+from its.training.remedies import parity_hint
 from its.training.steps import MORE_STEPS, expected_steps, fraction_faults, saved_step
 from its.training.weights import INDEX, called
 
@@ -449,8 +450,7 @@ def _run(
     if report is not None and report["faults"]:
         raise RunError(
             f"prompt parity failed ({report['faults']} fault{'s' * (report['faults'] != 1)}): {report['examples'][0]}",
-            "the engine must receive the prompts of training, with nothing between prompt and solution: see "
-            "`chat_template` and `special_tokens` of the model",
+            parity_hint(report["examples"][0]),
         )
     if process.returncode:
         raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")

@@ -86,6 +86,6 @@ def page(
                 texts.append(
                     Text(at, number, sample, text, "Let me see.", answer, None, question, "7", [persona], turns)
                 )
-    built = build_report(ReportData(recipe="generated", explorer=packed(listed, texts, most_bytes)))
+    built = build_report(ReportData(recipe="generated", explorer=packed(listed, texts, 3, None, most_bytes)))
     path.write_text(built, encoding="utf-8")
     return given

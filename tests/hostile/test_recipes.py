@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from its.checks.data import data_checked
 from its.cli.main import main
 from its.errors import DataError, FaultsError, ItsError
-from its.recipe.apply import described, recipe_path, use_recipe
+from its.recipe.apply import readable, recipe_path, use_recipe
 from its.recipe.document import MAX_BYTES, Document, Node, parse_document, read_document
 from its.recipe.load import MAX_CHARACTERS, MAX_FAULTS, load_recipe, validate
 from its.recipe.scaffold import new_recipe, new_strategy
@@ -522,7 +522,7 @@ def test_one_broken_recipe_hides_no_other(
 ) -> None:
     _leave_quickstart(project)
     FILES[name](project / "recipes" / "bad.yaml")
-    assert "quickstart" in dict(described(project)[0])
+    assert "quickstart" in dict(readable(project)[0])
     for words in ("list", "list --json", "check", "show bad", "show bad --json", "use bad", "new b --from bad"):
         ends: list[int] = []
         tally("recipes", lambda words=words, ends=ends: _ended(ends, "recipe", *words.split()), SECONDS * 5)

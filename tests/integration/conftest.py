@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration.clone import NONE, ROOT, SAVED, Clone, Facts
 from running import copy_project
+from xdist.scheduler import LoadFileScheduling
 
 from its.environments import find_environment
 from its.home import its_home
+
+STUDY = {"test_study.py", "test_engines.py"}
+"""Files that look at one study, made in minutes: side by side, one worker has both, and begins with them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in STUDY)
+
+
+class _FilesOfAStudyTogether(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "study" if Path(file).name in STUDY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return _FilesOfAStudyTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

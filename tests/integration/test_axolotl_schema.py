@@ -15,8 +15,9 @@ from its.environments import environment_variables, find_environment
 from its.errors import SettingFault
 from its.home import its_home
 from its.recipe.axolotl_keys import KEYS
-from its.recipe.document import read_document
+from its.recipe.document import Document, read_document
 from its.recipe.load import load_recipe
+from its.recipe.schema import Recipe
 from its.training.schema import CHECKER, schema_faults
 
 pytestmark = pytest.mark.integration
@@ -53,9 +54,22 @@ def test_the_list_of_settings_is_that_of_the_environment() -> None:
     assert json.loads(told)[""]["num_epochs"] is None
 
 
-def test_the_recipes_that_ship_pass() -> None:
+def test_the_recipes_that_ship_pass_and_so_does_each_template() -> None:
     paths = sorted((ROOT / "recipes").glob("*.yaml"))
-    assert train_faults(ROOT, [(read_document(path), load_recipe(path, ROOT)) for path in paths]) == []
+    recipes = [(read_document(path), load_recipe(path, ROOT)) for path in paths]
+    assert train_faults(ROOT, [*recipes, *_with_each_template()]) == []
+
+
+def _with_each_template() -> list[tuple[Document, Recipe]]:
+    """A recipe of the 32B model with the templates that are for it and for its size of GPU."""
+    path = ROOT / "recipes" / "ot1k_qwen2_5_32b.yaml"
+    recipe = load_recipe(path, ROOT)
+    out = []
+    for name, devices in (("full_8x80", 8), ("full_16x80", 16), ("lora_80", 1), ("full_7b_80", 1)):
+        change = {"template": f"axolotl/{name}.yaml.j2", "devices": devices}
+        train = recipe.train.model_copy(update=change)
+        out.append((read_document(path), recipe.model_copy(update={"train": train})))
+    return out
 
 
 def test_faults_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Its = Callable[..., tuple[int, str, str]]
 def test_list(its: Its) -> None:
     code, out, err = its("recipe", "list")
     assert (code, err) == (0, "")
-    assert any(line.startswith("quickstart ") for line in out.splitlines())
+    assert any(line.startswith("* quickstart ") for line in out.splitlines())
     document = json.loads(its("recipe", "list", "--json")[1])
     assert document["version"] == 1
     assert "quickstart" in [item["name"] for item in document["recipes"]]

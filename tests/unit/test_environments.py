@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from its.cli.env import doctor, env
 from its.environments import (
+    Environment,
     EnvironmentSpec,
     SyncResult,
     environment_variables,
@@ -319,6 +320,20 @@ def test_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["DO_NOT_TRACK"] == variables["VLLM_NO_USAGE_STATS"] == "1"
     assert variables["TOKENIZERS_PARALLELISM"] == "false"
     assert environment_variables("axolotl")["AXOLOTL_DO_NOT_TRACK"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("build", "set_to", "policy"),
+    [("vllm_cpu", None, "PASSIVE"), ("axolotl", None, None), ("axolotl_cpu", "ACTIVE", "ACTIVE")],
+)
+def test_threads_that_wait_sleep_on_a_cpu_unless_the_user_says_otherwise(
+    build: str, set_to: str | None, policy: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if set_to:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_to)
+    environment = Environment("axolotl", build, tmp_path, tmp_path / "bin" / "python", "", {})
+    assert environment_variables("axolotl", environment).get("OMP_WAIT_POLICY") == policy
 
 
 SYNC = """

@@ -127,9 +127,10 @@ def _requests(asked: list[dict[str, Any]], queries: list[Query]) -> Iterator[str
 
 
 def _page_text(page: str) -> str:
-    """What a reader sees above the parameters, a line for each block, without the seconds of this run."""
+    """What a reader sees above the parameters, a line for each block, without the day and the seconds of this run."""
     page = re.sub(r"(?s)<(style|script|svg|head)\b.*?</\1>", "", page)
     page = re.sub(r"</?(?:p|div|tr|li|h\d|table|section|pre|details|summary|dt|dd|br)\b[^>]*>", "\n", page)
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     text = "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)
-    return re.sub(r" [\d.]+ s$", " # s", text.partition("\nWhat was run\n")[0], flags=re.MULTILINE) + "\n"
+    text = re.sub(r"\brun \d{4}-\d\d-\d\d( to \d{4}-\d\d-\d\d)?", "run DAY", text.rpartition("\nWhat was run\n")[0])
+    return re.sub(r" [\d.]+ s$", " # s", text, flags=re.MULTILINE) + "\n"

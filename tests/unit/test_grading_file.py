@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,36 @@ def test_usage(words: list[str], message: str) -> None:
 
 def test_the_command_knows_every_kind() -> None:
     assert KINDS == module.KINDS  # written out there, so that `its --help` imports nothing heavy
+
+
+def test_rows_of_the_standard_input_are_graded_like_those_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    rows = [{"reference": "1", "response": f"\\boxed{{{number}}}", "id": "ä"} for number in (1, 2)]
+    source = _write(tmp_path / "in.jsonl", *rows)
+    grade_file(source, tmp_path / "file.jsonl", "integer", workers=1)
+    wanted = (tmp_path / "file.jsonl").read_bytes()
+    out = tmp_path / "out.jsonl"
+    command = ["-", "--kind", "integer", "--output", str(out)]
+    done = CliRunner().invoke(grade, command, input=source.read_bytes(), catch_exceptions=False)
+    assert done.output.splitlines()[-1] == f"{out}: 2 verdicts (1 correct, 1 incorrect)"
+    assert out.read_bytes() == wanted
+    out.unlink()
+    for text, said in (
+        (b"{}\n", "standard input:1: "),
+        (b"", "standard input: no rows"),
+        (b"{\n", "standard input:1:"),
+    ):
+        with pytest.raises(DataError, match=said):
+            CliRunner().invoke(grade, command, input=text, catch_exceptions=False)
+    assert not out.exists() and list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_terminal_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(other):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(DataError, match="standard input: is a terminal"):
+            grade_file(Path("-"), tmp_path / "out.jsonl", "integer")

@@ -84,7 +84,8 @@ def test_what_cannot_be_followed_is_not_used() -> None:
             names = (
                 {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
             )
-            if "workers" not in path.parts:
+            index = path == graph.PACKAGE / "cli" / "index.py"  # of commands: no stage imports them
+            if "workers" not in path.parts and not index:
                 assert not names & {"import_module", "__import__", "run_path", "run_module"}, f"{path}: {names}"
 
 

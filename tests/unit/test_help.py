@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
-from its.cli.main import ORDER, cli
+import its.cli
+from its.cli.index import GROUPS, ORDER
+from its.cli.main import cli
 
 HELP = Path(__file__).parents[1] / "golden" / "help"
 LONGEST = 59
@@ -39,7 +43,9 @@ def _contexts(command: click.Command, parent: click.Context | None, name: str) -
     yield context
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
-            yield from _contexts(command.commands[child], context, child)
+            found = command.get_command(context, child)
+            assert found is not None and found.name == child
+            yield from _contexts(found, context, child)
 
 
 CONTEXTS = {context.command_path: context for context in _contexts(cli, None, "its")}
@@ -50,7 +56,17 @@ COMMANDS = {path: context for path, context in CONTEXTS.items() if not isinstanc
 
 def test_every_command_is_listed_in_the_order_of_the_work() -> None:
     assert cli.list_commands(CONTEXTS["its"]) == ORDER
-    assert set(cli.commands) == set(ORDER)
+    listed = {name: first for commands in GROUPS.values() for name, (_, first) in commands.items()}
+    assert listed == {name: str(CONTEXTS[f"its {name}"].command.help).partition("\n")[0] for name in ORDER}
+
+
+def test_every_command_of_the_modules_is_in_the_index() -> None:
+    """One that is not would exist in the code and be called by nobody."""
+    groups = [context.command for context in CONTEXTS.values() if isinstance(context.command, click.Group)]
+    within = {child for group in groups if group is not cli for child in group.commands.values()}
+    modules = [import_module(f"its.cli.{item.name}") for item in pkgutil.iter_modules(its.cli.__path__)]
+    found = {item for module in modules for item in vars(module).values() if isinstance(item, click.Command)}
+    assert found - within - {cli} == {CONTEXTS[f"its {name}"].command for name in ORDER}
 
 
 @pytest.mark.parametrize("path", CONTEXTS)

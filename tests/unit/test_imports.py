@@ -59,6 +59,7 @@ ALLOWED = {
     "metrics": {*BASE, "results"},  # they give and take the rows of results/
     "report": {*BASE, "results"},
     "cards": BASE,
+    "plan": {"errors", "shown"},  # formulas: sizes and settings in, bytes and hours out
     "row_ids": {"errors"},
     "revisions": {"errors", "files", "home"},  # the one room that imports DVC
 }
@@ -153,7 +154,8 @@ def test_the_command_line_does_no_work_itself() -> None:
     """It parses, calls and prints; what searches, starts, copies or computes is in the room that it calls."""
     working = {"subprocess", "shutil", "platform", "concurrent", "threading", "hashlib", "tempfile", "importlib", "re"}
     for path in (PACKAGE / "cli").glob("*.py"):
-        assert not _heads(path) & working, path.name
+        allowed = {"importlib"} if path.name == "index.py" else set()  # which imports the module of a command
+        assert _heads(path) & working <= allowed, path.name
 
 
 def test_the_command_line_raises_faults_and_finds_none() -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from running import run_stage
 
+from its.checks.data import preset_notes
 from its.cli.main import main
 from its.errors import DataError, FaultsError
+from its.recipe.schema import Dataset
 from its.rows import read_rows
 from its.study.study import Study, load_study
 from its.types import Problem
@@ -713,3 +715,52 @@ def test_tokens_are_those_of_the_declared_model(of_files: Callable[..., Study], 
     run_stage("prepare", "arithmetic")
     (_, step) = _card(study, "arithmetic")["steps"]
     assert (step["before"], step["after"], step["note"]) == (4, 3, "over 20 tokens: 1")
+
+
+# Filters that leave nothing, or nearly nothing.
+
+
+def test_a_filter_that_leaves_nothing_is_refused_before_anything_is_prepared(
+    of_files: Callable[..., Study], capfd: pytest.CaptureFixture[str]
+) -> None:
+    of_files(_rows(30), _rows(30, 100), "    filters: [no_figure, has_final_answer]\n")
+    with pytest.raises(SystemExit, match="3"):
+        main(["recipe", "check", "params.yaml"])
+    said = capfd.readouterr().err
+    assert "`arithmetic` has no problem left (loaded: 30, filter no_figure: 30, filter has_final_answer: 0)" in said
+    assert "; no final answer: 30" in said and "hint: it keeps solutions with the words `final answer`" in said
+
+
+def test_a_filter_that_leaves_nearly_nothing_is_named(
+    of_files: Callable[..., Study], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = _rows(100)
+    rows[40]["s"] = "The final answer is \\boxed{40}."
+    of_files(rows, _rows(30, 100), "    filters: [has_final_answer]\n")
+    told = "`filter has_final_answer` keeps 1 of {} (no final answer: {}): it keeps solutions with the words"
+    _check_passes()
+    assert f"note: datasets.arithmetic: {told.format('100 rows', 99)}" in capfd.readouterr().err
+    assert told.format("100 rows", 99) in run_stage("prepare", "arithmetic")
+    monkeypatch.setattr("its.checks.filters.MOST", 50)  # the others may be of another kind: no fault
+    _check_passes()
+    assert told.format("the first 50 rows", 49) in capfd.readouterr().err
+    monkeypatch.setattr("its.checks.filters.MOST", 30)
+    _check_passes()
+    assert (
+        "note: datasets.arithmetic, its first 30 rows alone: `arithmetic` has no problem left" in capfd.readouterr().err
+    )
+
+
+def test_a_filter_that_a_published_set_does_not_pass_is_known(of_files: Callable[..., Study], project: Path) -> None:
+    study = of_files(_rows(3), _rows(3, 100))
+    gsm8k = {"source": {"kind": "hub", "id": "openai/gsm8k", "split": "train"}, "preset": "gsm8k"}
+    for filters, count in ((["has_final_answer"], 1), (["has_box", "solution_parses"], 1), (["solution_parses"], 0)):
+        declared = Dataset.model_validate({**gsm8k, "filters": filters})
+        notes = preset_notes(study.recipe.model_copy(update={"datasets": {"gsm8k": declared}}))
+        said = f"datasets.gsm8k: known of the preset `gsm8k`: the filter `{filters[0]}` leaves none or nearly none of "
+        assert [note.startswith(said) for note in notes] == [True] * count
+
+
+def _check_passes() -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["recipe", "check", "params.yaml"])

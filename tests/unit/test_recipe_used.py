@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from its.checks.committed import recipe_committed_with_params
-from its.errors import DataError
+from its.checks.committed import experiment_with_params, recipe_committed_with_params
+from its.errors import DataError, ItsError
 from its.recipe.apply import departures, recipe_path, use_recipe
 from its.recipe.document import read_document
-from its.recipe.last_used import USED, last_used
+from its.recipe.last_used import REPLACED, USED, last_used
 
 Its = Callable[..., tuple[int, str, str]]
 Edit = Callable[..., None]
@@ -37,7 +37,8 @@ def _is(project: Path, path: str = RECIPE) -> bool:
 
 def _use(project: Path, name: str = "quickstart", force: bool = False) -> None:
     """Without the check of the recipe, which is tried elsewhere."""
-    use_recipe(project, recipe_path(project, name), force, lambda *_: None, recipe_committed_with_params)  # type: ignore
+    by = (recipe_committed_with_params, experiment_with_params)
+    use_recipe(project, recipe_path(project, name), force, lambda *_: None, *by)  # type: ignore[arg-type]
 
 
 def _git(project: Path, *words: str) -> None:
@@ -248,6 +249,93 @@ def test_a_sweep_in_the_workspace_is_a_change(project: Path) -> None:
     assert (project / "params.yaml").read_text(encoding="utf-8") != (project / RECIPE).read_text(encoding="utf-8")
     with pytest.raises(DataError, match=r"was changed since .* \(`generation\.max_tokens`\)"):
         _use(project)
+
+
+def _experiment(project: Path, name: str) -> None:
+    """Keep the files as `dvc exp run` does: a commit under `refs/exps/`, the workspace as it is."""
+    _git(project, "add", "-A")
+    _git(project, "stash", "-q")
+    _git(project, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "stash@{0}")
+    _git(project, "stash", "pop", "-q")
+
+
+def test_the_values_of_an_experiment_are_not_lost(project: Path, edit: Edit, its: Its) -> None:
+    _use(project)
+    _commit(project)
+    edit(HAND)
+    with pytest.raises(DataError, match="was changed since"):
+        _use(project)
+    _experiment(project, "short")
+    kept = (project / "params.yaml").read_bytes()
+    code, _, err = its("recipe", "use", "quickstart")
+    assert code == 0 and "had the values of experiment `short`: `dvc exp apply short` restores them" in err
+    assert _is(project) and not (project / REPLACED).exists()
+    (project / "params.yaml").write_bytes(kept)
+    _use(project, "arithmetic_4x4")
+    assert _is(project, "recipes/arithmetic_4x4.yaml"), "another recipe as well"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "\n# seen: too long\n",
+        lambda text: text.replace("\nseed: 17", "\nseed: 3"),
+        lambda text: text.replace("97", "98"),
+    ],
+)
+def test_an_edit_after_an_experiment_is_kept(project: Path, edit: Edit, change: Callable[[str], str]) -> None:
+    _use(project)
+    _commit(project)
+    edit(HAND)
+    _experiment(project, "short")
+    path = project / "params.yaml"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"generation\.max_tokens"):
+        _use(project)
+    assert path.read_bytes() == before
+
+
+def test_what_dvc_keeps_for_itself_is_no_experiment(project: Path, edit: Edit) -> None:
+    """The queue's stash may be dropped by DVC at any time."""
+    _use(project)
+    _commit(project)
+    edit(HAND)
+    _git(project, "stash", "-q")
+    for reference in ("celery/stash", "exec/EXEC_HEAD", "stash"):
+        _git(project, "update-ref", f"refs/exps/{reference}", "stash@{0}")
+    _git(project, "stash", "pop", "-q")
+    with pytest.raises(DataError, match=r"was changed since"):
+        _use(project)
+
+
+@pytest.mark.parametrize("content", [b"seed: 97 # mine\n", b"\xff broken: [\n", b"a: " + b"x" * 10**6, b""])
+def test_force_keeps_a_copy(project: Path, content: bytes) -> None:
+    path = project / "params.yaml"
+    for _ in range(2):
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            _use(project)
+        _use(project, force=True)
+        (copy,) = (project / REPLACED).iterdir()  # one, however often the same is overwritten
+        assert copy.read_bytes() == content and _is(project)
+
+
+def test_the_copy_is_told(project: Path, edit: Edit, its: Its) -> None:
+    edit(HAND)
+    code, _, err = its("recipe", "use", "quickstart", "--force")
+    (copy,) = (project / REPLACED).iterdir()
+    assert code == 0 and f"the former params.yaml is kept as {copy.relative_to(project)}" in err
+
+
+def test_without_a_copy_nothing_is_overwritten(project: Path, edit: Edit) -> None:
+    _use(project)
+    edit(HAND)
+    before = (project / "params.yaml").read_bytes()
+    (project / REPLACED).write_text("a file where the folder goes", encoding="utf-8")
+    with pytest.raises(ItsError):
+        _use(project, force=True)
+    assert (project / "params.yaml").read_bytes() == before
 
 
 @pytest.mark.parametrize("record", ["damaged", "huge", "a folder", "a pipe", "a link", "a list"])

@@ -7,8 +7,10 @@ import csv
 import io
 import math
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +18,15 @@ from pydantic import ValidationError
 from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
 from its.report.build import build_report, heat_style, page_values
-from its.report.data import ReportData
+from its.report.data import PersonaAccount, ReportData
 from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
 from its.report.tables import TABLES, csv_table, latex_table, markdown_table, text_table
-from its.report.warnings import cell_warnings
+from its.report.warnings import cell_warnings, persona_warnings
 from its.results import CellResult
+from its.strategies.remedies import flagged_text, rule_remedies
+from its.strategies.rules import RULES
+from its.study.study import load_study
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 
@@ -109,23 +114,33 @@ def study() -> dict[str, Any]:
             },
             {"what": "train smollm2_135m-arithmetic-none-1", "seconds": 150.2},
         ],
-        "examples": [
-            {
-                "problem_id": "sums-17",
-                "benchmark": "sums",
-                "checkpoint": f"smollm2_135m-arithmetic-{train}-1",
-                "train": train,
-                "test": test,
-                "problem": problem,
-                "persona": "You are a botanist who counts seeds." if test == "random" else "",
-                "query": problem,
-                "response": "12 boxes hold 84 pens.\n84 - 9 = 75.\nThe final answer is \\boxed{75}.",
-                "reference": "75",
-                "answer": "75",
-                "verdict": verdict,
-            }
-            for train, test, verdict in (("none", "none", "correct"), ("random", "random", "no_answer"))
-        ],
+        "explorer": {
+            "marks": "",
+            "texts": "",
+            "responses": 2,
+            "kept": 2,
+            "cases": [
+                {
+                    "benchmark": "sums",
+                    "problem_id": "sums-17",
+                    "problem": problem,
+                    "reference": "75",
+                    "cells": [
+                        {
+                            "checkpoint": f"smollm2_135m-arithmetic-{train}-1",
+                            "train": train,
+                            "test": test,
+                            "persona": "You are a botanist who counts seeds." if test == "random" else "",
+                            "response": "12 boxes hold 84 pens.\n84 - 9 = 75.\nThe final answer is \\boxed{75}.",
+                            "answer": "75",
+                            "verdict": verdict,
+                        }
+                        for train, test, verdict in (("none", "none", "correct"), ("random", "random", "no_answer"))
+                    ],
+                    "more": 0,
+                }
+            ],
+        },
         "warnings": ["2 personas are overlong"],
         "caveats": ["a 135M model shows the machinery, not the paper's effect"],
         "provenance": {
@@ -213,18 +228,20 @@ def test_page_loads_nothing(study: dict[str, Any]) -> None:
     page = Page(text)
     loading = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
     found = [a for a in page.attributes if a[1] in loading]
-    places = [a[2] for a in found if a[0] == "a"]
+    places = [a[2] for a in found if a[0] == "a" and not a[2].startswith("#cell=")]
     assert [a for a in found if a[0] != "a"] == [("link", "href", "data:,")]
     assert {f"#{value}" for _, name, value in page.attributes if name == "id"} >= set(places), "each leads to a section"
     assert len(places) == len(set(places)) > 5
-    assert not re.search(r"https?://|@import|url\(|<script", text)
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert text.count("<script") == text.count("</script") == 3, "two blocks of data and the page's own script"
 
 
-@pytest.mark.parametrize("field", ["problem", "persona", "response", "query", "answer"])
+@pytest.mark.parametrize("field", ["problem", "persona", "response", "answer"])
 def test_markup_in_the_data_is_shown_not_obeyed(study: dict[str, Any], field: str) -> None:
-    study["examples"][0][field] = "<script>alert('1')</script> a < b & \\frac{{1}}{2}"
+    (case,) = study["explorer"]["cases"]
+    (case if field == "problem" else case["cells"][0])[field] = "<script>alert('1')</script> a < b & \\frac{{1}}{2}"
     text = build_report(data(study))
-    assert "<script" not in text
+    assert text.count("<script") == 3
     assert "<script>alert('1')</script> a < b & \\frac{{1}}{2}" in Page(text).words
 
 
@@ -234,13 +251,13 @@ def test_markup_in_names_cannot_leave_an_attribute(study: dict[str, Any]) -> Non
         row["benchmark"] = '"><script>'
     study["personas"][0]["examples"] = ["</style><img src=x onerror=alert(1)>"]
     text = build_report(data(study))
-    assert "<script" not in text
+    assert text.count("<script") == 3
     assert "<img" not in text
     Page(text)
 
 
 def test_text_that_utf8_cannot_hold_is_still_written(study: dict[str, Any]) -> None:
-    study["examples"][0]["response"] = "half \ud83d a pair, \0 a nul"
+    study["explorer"]["cases"][0]["cells"][0]["response"] = "half \ud83d a pair, \0 a nul"
     text = build_report(data(study))
     assert "half \\ud83d a pair, \ufffd a nul" in text
     text.encode("utf-8")
@@ -561,7 +578,10 @@ def test_several_seeds_show_the_mean_and_each_seed(study: dict[str, Any]) -> Non
     assert "none          29.0 % [15, 45]  24.5 % [19, 31]\n" in table
     assert table.endswith("mean over training seeds 1, 2 that a cell has; intervals for other seeds and problems\n")
     del study["pairs"]
-    assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in Page(build_report(data(study))).words
+    page = Page(build_report(data(study)))
+    assert "29.0 % [21.2, 37.7] seed 1: 27.0 % seed 2: 31.0 %" in page.words
+    both = "&".join(f"cell=smollm2_135m-arithmetic-none-{seed}/sums/none" for seed in (1, 2))
+    assert ("a", "href", f"#{both}") in page.attributes, "the entry opens the responses of both seeds"
 
 
 def test_models_and_datasets_have_tables_of_their_own_and_share_base(study: dict[str, Any]) -> None:
@@ -590,7 +610,6 @@ OPTIONAL = [
     "personas",
     "parity",
     "cost",
-    "examples",
     "blocks",
     "settings",
     "provenance",
@@ -654,8 +673,7 @@ def test_optional_fields_of_rows_become_dashes(study: dict[str, Any]) -> None:
     study["personas"] = [{"set": "arithmetic", "strategy": "random", "personas": 0}]
     study["parity"] = [{"checkpoint": "smollm2_135m-arithmetic-none-1"}]
     study["cost"] = [{"what": "servers"}]
-    for row in study["examples"]:
-        row.update(answer=None, persona=None, reference=None)
+    study["explorer"]["cases"][0]["reference"] = study["explorer"]["cases"][0]["cells"][0]["answer"] = None
     words = Page(build_report(data(study))).words
     assert "p = 0.40 not significant — 200" in words and "0.80 [0.70, —]" in words
     assert "arithmetic random 0 — — — —" in words and "servers — — — — —" in words
@@ -772,12 +790,12 @@ def test_a_duration_has_two_units(seconds: float | None, shown: str) -> None:
 
 
 def test_what_a_model_wrote_cannot_act_on_a_terminal(study: dict[str, Any]) -> None:
-    clean = build_report(data(study))
+    clean = build_report(data(study)).partition("<script>")[0]
     assert "\\x" not in clean and "\\u" not in clean
-    study["examples"][0]["response"] = "a\x1b[31m b\x07 c\u202e d\x9b e\u2028 f\r\ng\rh\ti"
+    study["explorer"]["cases"][0]["cells"][0]["response"] = "a\x1b[31m b\x07 c\u202e d\x9b e\u2028 f\r\ng\rh\ti"
     study["personas"][0]["examples"] = ["\x1b]0;title\x07"]
     study["description"] = "\u2066x"
-    text = build_report(data(study))
+    text = build_report(data(study)).partition("<script>")[0]
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
     assert "a\\x1b[31m b\\x07 c\\u202e d\\x9b e\\u2028 f\ng\\rh\ti" in text
 
@@ -802,3 +820,34 @@ def test_each_unusual_rate_of_a_cell_has_its_warning(changes: dict[str, Any], wa
 
 def _result(changes: dict[str, Any]) -> CellResult:
     return CellResult.model_validate(cell("none", "random", **changes))
+
+
+def test_a_strategy_with_many_flagged_personas_has_one_warning() -> None:
+    def account(name: str, of: str, flagged: int, **flags: int) -> PersonaAccount:
+        own = {"set": of, "strategy": name, "personas": 50, "asked": 60, "flagged": flagged, "flags": flags}
+        return PersonaAccount.model_validate(own)
+
+    def told(name: str, item: Mapping[str, Any]) -> str:
+        return flagged_text(item, {"overlong": f"shorten {name}"})
+
+    rows = [
+        account("similar", "sums", 20, overlong=15, digits=5),
+        account("similar", "tests", 1, digits=1, not_in_share=49),
+        account("random", "sums", 10, overlong=10),
+        account("random", "tests", 10, overlong=10),
+        account("other", "sums", 0),
+    ]
+    assert persona_warnings(rows, told) == [
+        "personas of similar that were kept after the last attempt: 21 of 100 break a rule (overlong 15, digits 6): "
+        "shorten similar"
+    ]
+    assert persona_warnings([rows[0].model_copy(update={"asked": 0})], told) == [], "a control has no writer"
+
+
+def test_every_rule_has_a_remedy(project: Path) -> None:
+    recipe = load_study(project).recipe
+    assert list(rule_remedies(recipe, "similar")) == list(RULES)
+    assert rule_remedies(recipe, "none") == {}
+    one = {"flagged": 1, "personas": 8, "flags": {"digits": 1, "not_in_share": 3}}
+    said = flagged_text(one, rule_remedies(recipe, "similar"))
+    assert said.startswith("1 of 8 breaks a rule (digits 1): ask for no numbers in the template")

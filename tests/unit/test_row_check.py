@@ -148,6 +148,11 @@ def test_long_rows_are_named_all_at_once_the_longest_first(study: Study, edit: E
     assert "60 rows are longer than `train.sequence_length`, 100 tokens, of 30 problems" in said[-2]
 
 
+def test_a_row_beyond_the_context_needs_both_raised(study: Study, edit: Edit) -> None:
+    _write(study, ["a" * 5000])
+    assert f" or more, and `models.{MODEL}.context_length` too; or `train.long_rows: drop`" in _faults("query")
+
+
 def test_dropped_problems_go_under_every_strategy(study: Study, edit: Edit) -> None:
     """`p1` is too long with a persona alone; without it in both, checkpoints are comparable."""
     _write(study, ["a" * 40, "b" * 100, "c" * 40])

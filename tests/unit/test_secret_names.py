@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 import its
 from its.recipe.key_issuers import ISSUERS as KNOWN
-from its.secrets import redacted, secret_name, secrets_in, without_secrets, writable
+from its.secrets import looks_secret, redacted, secret_name, secrets_in, without_secrets, writable
 from its.store import vllm_identity
 from its.store.not_in_key import ARGUMENT_GROUPS, VARIABLE_GROUPS
 
@@ -74,6 +74,30 @@ def test_a_name_that_sounds_like_one_is_none(name: str) -> None:
     assert not secret_name(name)
     assert not list(secrets_in({name: "<|im_end|>"})) and without_secrets({name: "x"}) == {name: "x"}
     assert redacted(f"{name}=a1b2c3d4e5") == f"{name}=a1b2c3d4e5"
+
+
+# The beginning of each form of a key that `secrets` knows; each is completed to a key below.
+BEGINNINGS = """
+    hf_ api_org_ sk-proj- sk-ant- sk_live_ csk- pplx- sk- xai- AKIA ASIA gho_ ghp_ ghr_ ghs_ ghu_ github_pat_ glpat-
+    xoxb- xoxe- AIza gsk_ nvapi- r8_ pypi- tgp_v1_ fw_ ya29. npm_ hvs. rpa_ lsv2_pt_
+"""
+FORMS = [
+    *(f"{beginning}A1B2C3D4E5F6A7B8C9D0E1F2A3B4C5D6E7F8" for beginning in BEGINNINGS.split()),
+    "dapi0123456789abcdef0123456789abcdef",
+    "dop_v1_0123456789abcdef0123456789abcdef",
+    "SG.A1B2C3D4E5F6A7B8C9D0.A1B2C3D4E5F6A7B8C9D0",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    "BEARER A1B2C3D4E5F6A7B8",
+    "ba\u017fic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+    "to\u212aen A1B2C3D4E5F6A7B8C9D0E1",
+    "-----BEGIN PRIVATE KEY-----\nA1B2",
+    "ssh://someone:A1B2@host",
+]
+
+
+@pytest.mark.parametrize("key", FORMS)
+def test_the_quick_look_at_a_text_misses_no_form_of_a_key(key: str) -> None:
+    assert looks_secret(f"so {key} is") and "A1B2" not in redacted(f"so {key} is") and "[key]" in redacted(key)
 
 
 def test_there_is_one_pattern() -> None:

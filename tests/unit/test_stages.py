@@ -180,8 +180,8 @@ def test_a_bad_persona_is_retried_then_fixed_or_flagged(study: Study, engines: A
     target = study.problems("arithmetic")[3]
     engines.tell(personas={target.text: completions})
     said = run_stage("persona")
-    broken = [f"`similar` of arithmetic: 1 of 8 break a rule ({flag} 1)" for flag in flags]
-    assert [text for text in broken if text not in said] == [] and (" break a rule" in said) == bool(flags)
+    broken = [f"`similar` of arithmetic: 1 of 8 breaks a rule ({flag} 1): " for flag in flags]
+    assert [text for text in broken if text not in said] == [] and (" breaks a rule" in said) == bool(flags)
     assert ("`strategies.similar.limits.max_words` (30)" in said) == ("overlong" in flags)
     rows = list(read_rows(study.personas_path("arithmetic", "similar"), Persona))
     assert [row.problem_id for row in rows] == [problem.problem_id for problem in study.problems("arithmetic")]

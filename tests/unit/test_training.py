@@ -29,6 +29,7 @@ from its.files import file_sha256
 from its.prompts.render import render
 from its.recipe.schema import SpecialTokens, Train
 from its.training.config import axolotl_config, yaml_text
+from its.training.remedies import parity_hint
 from its.training.run import (
     Trained,
     Training,
@@ -361,6 +362,30 @@ def _change(name: str) -> Callable[[list[Row]], None]:
 def test_a_fault_says_what_is_wrong(plugin: ModuleType, change: Callable[..., None], message: str) -> None:
     report = _prove(plugin, change)
     assert re.search(message, report["examples"][0]), report["examples"]
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ("cut", "raise `train.sequence_length`"),
+        ("other", "`train.axolotl`"),
+        ("label", "`train.axolotl`"),
+        ("no end", "`train.axolotl`"),
+        ("hole", "`train.axolotl`"),
+        ("prompt in loss", "`train.axolotl`"),
+        ("newline trained", "`train.axolotl`"),
+        ("start not trained", "`models.NAME.chat_template`"),
+    ],
+)
+def test_a_fault_has_its_own_remedy(plugin: ModuleType, change: str, remedy: str) -> None:
+    """A long row is not a matter of the chat template."""
+    hint = parity_hint(_prove(plugin, _change(change))["examples"][0])
+    assert remedy in hint and ("chat_template" in hint) == ("chat_template" in remedy)
+
+
+def test_a_lost_row_and_another_end_of_turn_have_their_remedies(plugin: ModuleType) -> None:
+    assert "`train.axolotl`" in parity_hint(_prove(plugin, lambda rows: rows.clear())["examples"][0])
+    assert "special_tokens.eos" in parity_hint(_prove(plugin, eos_token="<|endoftext|>")["examples"][0])
 
 
 def test_a_cut_row_is_missing_too(plugin: ModuleType) -> None:

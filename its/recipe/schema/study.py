@@ -485,6 +485,7 @@ class ReportSection(Section):
     """The content of the report in addition to its tables."""
 
     examples: Annotated[int, Field(ge=0, le=100), Unit("problems")]
-    """Maximum number of problems shown with query, response and verdict; at most four per cell."""
+    """Maximum number of problems, drawn at random, that the page shows in print and without JavaScript, with the first
+    response in each cell. On the screen it shows all."""
     caveats: Annotated[list[str], Field(max_length=FEW)] = Field(default_factory=list)
     """Texts printed at the top of the report. Default: none."""

@@ -3,7 +3,8 @@
   const $ = (id) => document.getElementById("x-" + id);
   const root = document.getElementById("explorer");
   if (!root || typeof DecompressionStream !== "function") return;
-  const PAGE = 50, SIDE = 4;
+  const PAGE = 25, SIDE = 4;
+  const MARKS = "cine?.", NONE = MARKS.indexOf(".");
   const NAMES = { c: "correct", i: "incorrect", n: "no answer", e: "grader error", "?": "no verdict", ".": "no response" };
   const SIGNS = { c: "\u2713", i: "\u2717", n: "\u2013", e: "!", "?": "?", ".": "\u00b7" };
   const LOOKS = { c: "good", i: "bad", e: "bad", n: "open", "?": "open", ".": "faded" };
@@ -35,9 +36,34 @@
   const textOf = (cell, problem, sample) => texts.get(cell + "/" + problem + "/" + sample);
   const folded = (text) =>
     (text.folded ??= [text.response, text.thinking || "", text.known[0], ...text.persona].join("\n").toLowerCase());
+  // Once, so that a filter reads numbers alone: the marks of a cell as bytes, and what each problem counts in it.
+  for (const cell of cells) {
+    const places = cell.marks.length;
+    cell.codes = new Uint8Array(places);
+    cell.cuts = new Uint8Array(places);
+    cell.rules = Uint16Array.from(cell.rules);
+    cell.right = new Uint32Array(places / cell.samples);
+    cell.given = new Uint32Array(places / cell.samples);
+    cell.cut = new Uint32Array(places / cell.samples);
+    for (let at = 0; at < places; at++) {
+      const problem = Math.floor(at / cell.samples);
+      cell.codes[at] = MARKS.indexOf(cell.marks[at]);
+      cell.cuts[at] = cell.ends[at] === "l";
+      cell.right[problem] += cell.marks[at] === "c";
+      cell.given[problem] += cell.marks[at] !== ".";
+      cell.cut[problem] += cell.cuts[at];
+    }
+  }
   const nameOf = (cell) => [cell.checkpoint, cell.benchmark, cell.test].join("/");
-  const titleOf = (cell) => (cell.train || "base") + " \u2192 " + cell.test;
-  const isCut = (cell, at) => cells[cell].ends[at] === "l";
+  const pairOf = (cell) => (cell.train || "base") + " \u2192 " + cell.test;
+  const alike = new Map();
+  for (const cell of cells) {
+    const key = cell.benchmark + " " + pairOf(cell);
+    alike.set(key, (alike.get(key) || 0) + 1);
+  }
+  // Cells of several seeds, models or datasets have the same strategies: their checkpoint tells them apart.
+  const titleOf = (cell) => pairOf(cell) + (alike.get(cell.benchmark + " " + pairOf(cell)) > 1 ? ", " + cell.checkpoint : "");
+  const isCut = (cell, at) => cells[cell].cuts[at] === 1;
 
   // State: the filters are the values of the controls; `open` is the entry that is shown.
   let shown = [], page = 0, open = null, from = null, here = [];
@@ -51,7 +77,7 @@
   $("benchmark").replaceChildren(...Object.keys(problems).map((name) => option(name, name)));
   const columns = () => {
     here = cells.map((_, number) => number).filter((number) => cells[number].benchmark === benchmark());
-    const list = () => here.map((number) => option(nameOf(cells[number]), titleOf(cells[number]) + " (" + cells[number].checkpoint + ")"));
+    const list = () => here.map((number) => option(nameOf(cells[number]), pairOf(cells[number]) + " (" + cells[number].checkpoint + ")"));
     fill("cell", list(), "all");
     fill("right", list(), "\u2014");
     fill("wrong", list(), "\u2014");
@@ -62,87 +88,94 @@
   fill("rule", rules.map((rule, number) => option(String(number), rule)).slice(1), "all");
 
   const numberOf = (name) => here.find((number) => nameOf(cells[number]) === name);
-  const share = (number, problem) => {
-    const { marks, samples } = cells[number];
-    let right = 0, all = 0;
-    for (let at = problem * samples; at < (problem + 1) * samples; at++) {
-      right += marks[at] === "c";
-      all += marks[at] !== ".";
-    }
-    return all ? right / all : null;
-  };
+  // The value of the cell filter is one name, or several with a space between: the seeds of a cell of the table.
+  const numbersOf = (names) => names.split(" ").map(numberOf).filter((number) => number !== undefined);
   const select = () => {
-    const cell = numberOf($("cell").value), verdict = $("verdict").value, rule = $("rule").value, cut = $("cut").value;
+    const chosen = numbersOf($("cell").value), verdict = $("verdict").value, rule = $("rule").value, cut = $("cut").value;
     const right = numberOf($("right").value), wrong = numberOf($("wrong").value);
     const wanted = $("search").value.trim().toLowerCase();
-    const scope = cell === undefined ? here : [cell];
-    const total = (problems[benchmark()] || []).length;
+    const scope = chosen.length ? chosen : here;
+    const names = problems[benchmark()] || [];
+    const code = MARKS.indexOf(verdict || "none"), number = rule ? Number(rule) : -1, end = cut ? Number(cut === "yes") : -1;
     const all = !(verdict || rule || cut || wanted);
+    const share = (cell, problem) => (cells[cell].given[problem] ? cells[cell].right[problem] / cells[cell].given[problem] : -1);
     const out = [];
     let matches = 0, unread = 0;
-    for (let problem = 0; problem < total; problem++) {
-      if (right !== undefined || wrong !== undefined) {
-        const a = right === undefined ? null : share(right, problem), b = wrong === undefined ? null : share(wrong, problem);
-        if (right !== undefined && !a) continue;
-        if (wrong !== undefined && (b === null || b === 1)) continue;
-        if (right !== undefined && wrong !== undefined && !(a > b)) continue;
+    for (let problem = 0; problem < names.length; problem++) {
+      if (right !== undefined && share(right, problem) <= 0) continue;
+      if (wrong !== undefined) {
+        const b = share(wrong, problem);
+        if (b < 0 || b === 1 || (right !== undefined && share(right, problem) <= b)) continue;
       }
-      const named = wanted && problems[benchmark()][problem].toLowerCase().includes(wanted);
+      const named = wanted && names[problem].toLowerCase().includes(wanted);
       const found = new Set();
-      for (const number of scope) {
-        const { marks, samples } = cells[number];
-        for (let sample = 0; sample < samples; sample++) {
-          const at = problem * samples + sample;
-          if (verdict && marks[at] !== verdict) continue;
-          if (marks[at] === "." && !verdict && !all) continue;
-          if (rule && cells[number].rules[at] !== Number(rule)) continue;
-          if (cut && isCut(number, at) !== (cut === "yes")) continue;
+      for (const each of scope) {
+        const { codes, cuts, rules: ruled, samples } = cells[each];
+        for (let sample = 0, at = problem * samples; sample < samples; sample++, at++) {
+          if (codes[at] === NONE && !all && code !== NONE) continue;
+          if (code >= 0 && codes[at] !== code) continue;
+          if (number >= 0 && ruled[at] !== number) continue;
+          if (end >= 0 && cuts[at] !== end) continue;
           if (wanted && !named) {
-            const text = textOf(number, problem, sample);
-            if (!text) { unread += marks[at] !== "."; continue; }
+            const text = textOf(each, problem, sample);
+            if (!text) { unread += codes[at] !== NONE; continue; }
             if (!folded(text).includes(wanted)) continue;
           }
-          found.add(number);
-          matches += marks[at] !== ".";
+          found.add(each);
+          matches += codes[at] !== NONE;
         }
       }
       if (found.size) out.push({ problem, found });
     }
     shown = out;
     const unsearched = unread ? "; the texts of " + unread + " responses are not in this page and were not searched" : "";
-    $("count").textContent = out.length + " of " + total + " problems, " + matches + " responses match" + unsearched;
+    $("count").textContent = out.length + " of " + names.length + " problems, " + matches + " responses match" + unsearched;
   };
 
-  const entry = (number, row) => {
-    const { marks, samples } = cells[number];
-    const first = row.problem * samples;
-    const own = [...marks.slice(first, first + samples)];
-    const cut = own.filter((_, sample) => isCut(number, first + sample)).length;
-    const right = own.filter((mark) => mark === "c").length, given = own.filter((mark) => mark !== ".").length;
-    const one = samples === 1;
-    const button = make("button", { type: "button", tabIndex: -1 });
-    button.textContent = (one ? SIGNS[own[0]] : right + "/" + given) + (cut ? " cut" : "");
-    const told = one ? NAMES[own[0]] : right + " of " + given + " correct";
-    button.setAttribute("aria-label", problems[benchmark()][row.problem] + ", " + titleOf(cells[number]) + ": " + told + (cut ? ", cut at the limit" : ""));
-    button.className = !row.found.has(number) ? "faded" : one ? LOOKS[own[0]] : given && right === given ? "good" : right ? "open" : "bad";
-    button.dataset.cell = number;
-    button.dataset.problem = row.problem;
-    return make("td", {}, button);
-  };
-  const draw = () => {
-    const pages = Math.max(1, Math.ceil(shown.length / PAGE));
-    page = Math.min(Math.max(page, 0), pages - 1);
-    const scoped = (text) => make("th", { scope: "col", textContent: text });
+  // The table has the rows of one page. They are made once for a benchmark and then only change what they say.
+  const scoped = (text) => make("th", { scope: "col", textContent: text });
+  let drawn = null, lines = [];
+  const prepare = () => {
     const head = make("tr", {}, scoped("problem"), ...here.map((number) => {
       const th = scoped(titleOf(cells[number]));
       th.title = nameOf(cells[number]);
       return th;
     }));
-    const body = shown.slice(page * PAGE, (page + 1) * PAGE).map((row) =>
-      make("tr", {}, make("th", { scope: "row", textContent: problems[benchmark()][row.problem] }), ...here.map((number) => entry(number, row))));
-    $("table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
-    const first = $("table").querySelector("tbody button");
-    if (first) first.tabIndex = 0;
+    lines = Array.from({ length: Math.min(PAGE, (problems[benchmark()] || []).length) }, () => {
+      const name = make("th", { scope: "row" });
+      const buttons = here.map((number) => {
+        const button = make("button", { type: "button", tabIndex: -1 });
+        button.dataset.cell = number;
+        return button;
+      });
+      return { row: make("tr", {}, name, ...buttons.map((button) => make("td", {}, button))), name, buttons };
+    });
+    $("table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines.map((line) => line.row)));
+    drawn = here;
+  };
+  const put = (target, name, value) => { if (target[name] !== value) target[name] = value; };
+  const tell = (button, number, { problem, found }) => {
+    const cell = cells[number], right = cell.right[problem], given = cell.given[problem], cut = cell.cut[problem];
+    const one = cell.samples === 1, mark = cell.marks[problem * cell.samples];
+    put(button, "textContent", (one ? SIGNS[mark] : right + "/" + given) + (cut ? " cut" : ""));
+    put(button, "className", !found.has(number) ? "faded" : one ? LOOKS[mark] : given && right === given ? "good" : right ? "open" : "bad");
+    const told = one ? NAMES[mark] : right + " of " + given + " correct";
+    put(button, "ariaLabel", problems[benchmark()][problem] + ", " + titleOf(cell) + ": " + told + (cut ? ", cut at the limit" : ""));
+    button.dataset.problem = problem;
+  };
+  const draw = () => {
+    if (drawn !== here) prepare();
+    const pages = Math.max(1, Math.ceil(shown.length / PAGE));
+    page = Math.min(Math.max(page, 0), pages - 1);
+    const entries = shown.slice(page * PAGE, (page + 1) * PAGE), body = $("table").tBodies[0];
+    if (body.rows.length !== entries.length) body.replaceChildren(...lines.slice(0, entries.length).map((line) => line.row));
+    entries.forEach((entry, place) => {
+      const { name, buttons } = lines[place];
+      put(name, "textContent", problems[benchmark()][entry.problem]);
+      here.forEach((number, column) => tell(buttons[column], number, entry));
+    });
+    for (const each of $("table").querySelectorAll("[tabindex='0']")) each.tabIndex = -1;
+    if (entries.length && here.length) lines[0].buttons[0].tabIndex = 0;
     $("page").textContent = "page " + (page + 1) + " of " + pages;
     $("before").disabled = page === 0;
     $("after").disabled = page === pages - 1;
@@ -155,7 +188,8 @@
     const names = { ...Object.fromEntries(FIELDS.map((name) => [name, $(name).value])) };
     if (names.rule) names.rule = rules[names.rule];
     if (!names.cell) parts.set("benchmark", benchmark());
-    for (const name of FIELDS) if (names[name]) parts.set(name, names[name]);
+    for (const each of names.cell.split(" ")) if (each) parts.append("cell", each);
+    for (const name of FIELDS.slice(1)) if (names[name]) parts.set(name, names[name]);
     if (open) {
       parts.set("problem", problems[benchmark()][open.problem]);
       parts.set("sample", open.sample);
@@ -168,11 +202,16 @@
     if (!parts.has("cell") && !parts.has("benchmark")) return false;
     const cell = cells.find((each) => nameOf(each) === parts.get("cell"));
     const name = cell ? cell.benchmark : parts.get("benchmark");
-    if (!(name in problems)) return false;
+    if (name === null || !Object.hasOwn(problems, name)) return false;
     $("benchmark").value = name;
     columns();
+    const several = numbersOf(parts.getAll("cell").join(" ")).map((number) => nameOf(cells[number])).join(" ");
+    if (several.includes(" ")) {
+      const told = pairOf(cell) + " (" + several.split(" ").length + " checkpoints)";
+      if (![...$("cell").options].some((each) => each.value === several)) $("cell").append(option(several, told));
+    }
     for (const field of FIELDS) {
-      const value = parts.get(field) || "";
+      const value = (field === "cell" ? several : parts.get(field)) || "";
       $(field).value = field === "rule" && value ? String(rules.indexOf(value)) : value;
       if ($(field).selectedIndex === -1) $(field).value = "";
     }
@@ -182,7 +221,7 @@
     select();
     if (problem >= 0) {
       const beside = parts.getAll("beside").map(numberOf).filter((number) => number !== undefined);
-      show(problem, beside.length ? beside : defaults(numberOf($("cell").value)), Number(parts.get("sample")) || 0, false);
+      show(problem, beside.length ? beside : defaults(numbersOf($("cell").value)), Number(parts.get("sample")) || 0, false);
     }
     draw();
     if (open) $("case").scrollIntoView(); else { $("case").hidden = true; document.getElementById("responses").scrollIntoView(); }
@@ -191,8 +230,8 @@
   const refresh = () => { page = 0; select(); draw(); keep(); };
 
   // The opened problem, side by side across cells.
-  const defaults = (number) => {
-    const named = [number, numberOf($("right").value), numberOf($("wrong").value), numberOf($("cell").value)];
+  const defaults = (numbers) => {
+    const named = [...numbers, numberOf($("right").value), numberOf($("wrong").value), ...numbersOf($("cell").value)];
     return [...new Set([...named.filter((each) => each !== undefined), ...here])].slice(0, SIDE).sort((a, b) => a - b);
   };
   const label = (text) => make("p", { className: "label", textContent: text });
@@ -285,7 +324,7 @@
     const button = event.target.closest("button");
     if (!button) return;
     from = button;
-    show(Number(button.dataset.problem), defaults(Number(button.dataset.cell)), 0);
+    show(Number(button.dataset.problem), defaults([Number(button.dataset.cell)]), 0);
   });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -301,8 +340,8 @@
   });
   $("benchmark").addEventListener("change", () => { columns(); if (open) close(); refresh(); });
   for (const name of FIELDS.slice(0, -1)) $(name).addEventListener("change", refresh);
-  let waiting;
-  $("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(refresh, 120); });
+  let waiting = 0;  // letters that arrive within one frame are one search
+  $("search").addEventListener("input", () => { waiting ||= requestAnimationFrame(() => { waiting = 0; refresh(); }); });
   $("reset").addEventListener("click", () => { for (const name of FIELDS) $(name).value = ""; refresh(); });
   $("before").addEventListener("click", () => { page -= 1; draw(); });
   $("after").addEventListener("click", () => { page += 1; draw(); });
@@ -391,4 +430,14 @@
   root.hidden = false;
   if (!follow()) { select(); draw(); }
   root.dataset.ready = "yes";
+  // The texts in lower case, made while nothing else is to do: the first search then waits for none of them.
+  const rest = texts.values();
+  const idle = window.requestIdleCallback || ((act) => setTimeout(() => act({ timeRemaining: () => 8 }), 20));
+  const ready = (time) => {
+    for (let next = rest.next(); !next.done; next = rest.next()) {
+      folded(next.value);
+      if (time.timeRemaining() < 2) { idle(ready); return; }
+    }
+  };
+  idle(ready);
 })();

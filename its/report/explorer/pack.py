@@ -17,28 +17,64 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from its.shown import shown
-from its.types import Response, Verdict
+from its.secrets import redacted
+from its.shown import bounded, shown
+from its.types import Response, Verdict, VerdictName
 
 MOST_TEXT_BYTES = 3_200_000
 """Of the compressed texts: 4.3 MB in base64, so that a page of 20,000 responses is smaller than 5 MB."""
 MOST_CHARACTERS = 64_000_000
 """Of the texts that are compressed at all: deflate makes at most a twentieth of it from texts that repeat."""
-_MARKS = {"correct": "c", "incorrect": "i", "no_answer": "n", "grader_error": "e"}
+MOST_CASE_CELLS = 12
+"""Cells of a problem that the page shows without its script; a browser with it shows all."""
+LONGEST_CASE = 2_000
+"""Characters of a text that the page shows without its script."""
+_MARKS: dict[VerdictName, str] = {"correct": "c", "incorrect": "i", "no_answer": "n", "grader_error": "e"}
+_VERDICTS = {mark: verdict for verdict, mark in _MARKS.items()}
 _LAST_BLOCK = b"\x03\x00"
 """An empty last block of deflate: it ends a stream that was cut behind a flush."""
 
 
-class Explored(BaseModel):
-    """What the page contains of the responses; counts are of responses."""
-
+class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CaseCell(_Value):
+    """The first response to a problem in one cell; texts are cut at LONGEST_CASE characters."""
+
+    checkpoint: str
+    train: str | None
+    test: str
+    persona: str
+    response: str
+    answer: str | None
+    verdict: VerdictName | None
+
+
+class Case(_Value):
+    """A problem with its cells side by side, readable without the script of the page."""
+
+    benchmark: str
+    problem_id: str
+    problem: str
+    reference: str | None
+    cells: list[CaseCell]
+    more: int
+    """Further cells, which are not listed."""
+
+
+class Explored(_Value):
+    """What the page contains of the responses; counts are of responses."""
 
     marks: str
     texts: str
     responses: int
     kept: int
     """Responses whose text is in the page."""
+    generated: str | None = None
+    """The day in UTC on which the responses were generated, or `FIRST to LAST`. None: not known."""
+    cases: list[Case] = []
+    """Problems to read without the script, the first in the order in which texts are kept."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +94,8 @@ class ExploredCell:
     rules: list[str | None] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    """Of the store, of the responses noted."""
 
     def __post_init__(self) -> None:
         places = len(self.problems) * self.samples
@@ -70,6 +108,7 @@ class ExploredCell:
         """Note a response to the problem at a place of `problems`; one without a verdict keeps the mark `?`."""
         at = problem * self.samples + response.sample_index
         self.marks[at] = "?" if self.marks[at] == "." else self.marks[at]
+        self.keys.add(response.request_key)
         self.ends[at] = response.finish_reason[0]
         self.tokens[at] = response.completion_tokens
 
@@ -107,11 +146,71 @@ def kept_order(problems: Iterable[tuple[str, str]], samples: int, seed: int) -> 
     return [(sample, *problem) for sample in range(samples) for problem in order]
 
 
-def packed(cells: Sequence[ExploredCell], texts: Iterable[Text], most_bytes: int = MOST_TEXT_BYTES) -> Explored:
-    """Pack all marks, and texts in the order given until the next would make more than `most_bytes` bytes."""
+def packed(
+    cells: Sequence[ExploredCell],
+    texts: Sequence[Text],
+    cases: int = 0,
+    generated: str | None = None,
+    most_bytes: int = MOST_TEXT_BYTES,
+) -> Explored:
+    """Pack all marks, and texts in the order given until the next would make more than `most_bytes` bytes.
+
+    Args:
+        cells: of the study, with their marks.
+        texts: the first response to a problem in all cells one after the other.
+        cases: problems that are shown without the script as well, at most.
+        generated: the day on which the responses were generated, if it is known.
+        most_bytes: of the compressed texts.
+    """
     block, kept = _packed_texts(texts, most_bytes)
     responses = sum(mark != "." for cell in cells for mark in cell.marks)
-    return Explored(marks=_base64(_deflated(_marks(cells))), texts=_base64(block), responses=responses, kept=kept)
+    return Explored(
+        marks=_base64(_deflated(_marks(cells))),
+        texts=_base64(block),
+        responses=responses,
+        kept=kept,
+        generated=generated,
+        cases=_cases(cells, texts, cases),
+    )
+
+
+def _cases(cells: Sequence[ExploredCell], texts: Iterable[Text], most: int) -> list[Case]:
+    """The first problems of `texts` with the first response in each cell."""
+    found: dict[tuple[str, int], list[Text]] = {}
+    for text in texts:
+        if text.sample:
+            break
+        key = (cells[text.cell].benchmark, text.problem)
+        if key not in found and len(found) == most:
+            break
+        found.setdefault(key, []).append(text)
+    return [
+        Case(
+            benchmark=benchmark,
+            problem_id=_clean(cells[rows[0].cell].problems[problem]),
+            problem=_short(rows[0].question),
+            reference=None if rows[0].reference is None else _short(rows[0].reference),
+            cells=[_case_cell(cells[row.cell], row) for row in rows[:MOST_CASE_CELLS]],
+            more=max(0, len(rows) - MOST_CASE_CELLS),
+        )
+        for (benchmark, problem), rows in found.items()
+    ]
+
+
+def _case_cell(cell: ExploredCell, text: Text) -> CaseCell:
+    return CaseCell(
+        checkpoint=cell.checkpoint,
+        train=cell.train,
+        test=cell.test,
+        persona=_short("\n\n".join(filter(None, text.personas))),
+        response=_short(text.response),
+        answer=None if text.answer is None else _short(text.answer),
+        verdict=_VERDICTS.get(cell.marks[text.problem * cell.samples]),
+    )
+
+
+def _short(text: str) -> str:
+    return bounded(_clean(text), LONGEST_CASE)
 
 
 def _marks(cells: Sequence[ExploredCell]) -> bytes:
@@ -191,8 +290,11 @@ def _parted(content: str, parts: Sequence[str]) -> list[str | int]:
 
 
 def _clean(text: str) -> str:
-    """A text as the page shows it: escape sequences, marks of direction and lone surrogates are written out."""
-    return shown(text.replace("\r\n", "\n").replace("\0", "\ufffd"), lines=True)
+    """A text as the page shows it: escape sequences, marks of direction and lone surrogates are written out.
+
+    What looks like a key is `[key]` here; it stays as it is in `data/responses/`.
+    """
+    return shown(redacted(text.replace("\r\n", "\n").replace("\0", "\ufffd")), lines=True)
 
 
 def _cleaned(text: str | None) -> str | None:

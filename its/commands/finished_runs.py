@@ -1,0 +1,117 @@
+"""The finished runs of a study that are known here, with their parameters: from dvc.lock, of the workspace and in git.
+
+Stage `report` is the last one and reads all of params.yaml, so its entry in dvc.lock has the parameters of a whole run.
+Only this entry is read as YAML: a lock has thousands of lines, and ruamel reads 2,000 in a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+from its.errors import ItsError, MissingError
+from its.files import read_regular
+from its.recipe.document import parse_document
+from its.revisions import blob_contents, blobs, commits_of, experiments
+
+LOCK_BYTES = 8 * 2**20
+"""Of one dvc.lock: 124 KiB for the quickstart, and a study has a stage for every training."""
+ALL_BYTES = 128 * 2**20
+"""Of all that are read from git, newest first."""
+COMMITS = 50
+"""The newest ones that changed dvc.lock."""
+WORKSPACE = "workspace"
+_ENTRY = re.compile(r"^  report:\n((?:    .*\n|\n)*)", re.MULTILINE)
+_PARAMS = re.compile(r"^    params:\n      params\.yaml:\n((?:        .*\n|\n)*)", re.MULTILINE)
+_RECIPE = re.compile(r"^recipe: [\"']?([a-z0-9_]+)[\"']?$", re.MULTILINE)
+_FILES = re.compile(r"^    - path: ([^\"'\s].*)\n      hash: md5\n      md5: ([0-9a-f]{32})$", re.MULTILINE)
+_FILE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: `where` is `workspace`, `experiment NAME` or `commit HASH`; `text` is its params.yaml."""
+
+    where: str
+    recipe: str
+    text: str
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Its parameters.
+
+        Raises:
+            FaultsError: if they are not plain YAML.
+        """
+        return parse_document(Path("dvc.lock"), self.text).values
+
+
+def finished_runs(project: Path) -> list[Run]:
+    """The runs of the workspace, of the experiments and of the last commits, newest first within each; each once."""
+    found: dict[str, Run] = {}
+    for where, lock in _locks(project):
+        entry = _ENTRY.search(lock)
+        params = entry and _PARAMS.search(entry[1])
+        text = dedent(params[1]) if params else ""
+        if named := _RECIPE.search(text):
+            found.setdefault(text, Run(where, named[1], text))
+    return list(found.values())
+
+
+def workspace_lock(project: Path) -> str | None:
+    """The text of dvc.lock; None without one, before the first stage has run.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        return read_regular(project / "dvc.lock", LOCK_BYTES).decode("utf-8", "replace")
+    except MissingError:
+        return None
+
+
+def changed_files(project: Path, lock: str) -> list[str]:
+    """Files that differ from what dvc.lock has of them, sorted; folders and files above 16 MiB are not compared.
+
+    An output that is not here is in DVC's cache and not changed; an input that is not here is.
+    """
+    pairs = set(_FILES.findall(lock))
+    outputs = {
+        path
+        for block in re.findall(r"^    outs:\n((?:    [- ].*\n?)*)", lock, re.MULTILINE)
+        for path, _ in _FILES.findall(block)
+    }
+    return sorted({path for path, md5 in pairs if _differs(project / path, md5, path in outputs)})
+
+
+def _differs(path: Path, md5: str, is_output: bool) -> bool:
+    try:
+        return hashlib.md5(read_regular(path, _FILE_BYTES), usedforsecurity=False).hexdigest() != md5
+    except MissingError:
+        return not is_output
+    except ItsError:  # a folder, too large, not readable: DVC tells
+        return False
+
+
+def _locks(project: Path) -> Iterator[tuple[str, str]]:
+    """(where, text) of every dvc.lock, each content once."""
+    if (lock := workspace_lock(project)) is not None:
+        yield WORKSPACE, lock
+    kept = {reference: f"experiment {name}" for reference, name in experiments(project).items()}
+    kept |= {commit: f"commit {commit[:7]}" for commit in commits_of(project, "dvc.lock", COMMITS)}
+    wanted: dict[str, str] = {}
+    total = 0
+    for revision, (content, size) in blobs(project, "dvc.lock", list(kept)).items():
+        if content not in wanted and size <= LOCK_BYTES and total + size <= ALL_BYTES:
+            wanted[content] = kept[revision]
+            total += size
+    texts = blob_contents(project, list(wanted))
+    for content, where in wanted.items():
+        if content in texts:
+            yield where, texts[content].decode("utf-8", "replace")

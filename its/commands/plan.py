@@ -1,0 +1,511 @@
+"""The plan of a recipe: what would run, what is here, and the memory, hours and disk that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from its.checks.sizes import set_sizes
+from its.commands.plan_here import StageState, finished_trainings, stage_states, stored_responses
+from its.commands.plan_models import find_architecture, given_architecture
+from its.errors import DataError, ItsError
+from its.plan.architecture import Architecture
+from its.plan.compute import (
+    GENERATION_USE,
+    SEQUENCES,
+    TRAINING_USE,
+    generated_per_second,
+    gpu_hours,
+    training_operations,
+)
+from its.plan.fit import Fit, fitting, longest
+from its.plan.gpus import Gpus, parse_gpus
+from its.plan.published import ROWS
+from its.plan.serving import USED, Served, served
+from its.plan.settings import Memory, memory_settings
+from its.plan.training import Parts, adapter_parameters, training_memory
+from its.prompts.render import read_template
+from its.recipe.apply import recipe_path
+from its.recipe.axolotl import SAMPLE_ROWS, sharing
+from its.recipe.load import load_recipe
+from its.recipe.schema import LAST, HubSource, Recipe, Train
+from its.rows import count_lines, read_json
+from its.shown import quoted
+from its.study.counts import Counts, Size, study_counts
+from its.study.study import Checkpoint, Study
+from its.training.config import axolotl_config
+from its.training.steps import expected_steps
+
+RESPONSE_TOKENS = 6000
+"""Mean tokens of a response that are assumed, at most `max_tokens`."""
+COPIES = 3
+"""Copies of a checkpoint: in the ITS home, in models/, in DVC's cache; fewer where the file system shares blocks."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person says of the plan.
+
+    Args:
+        gpus: as `parse_gpus` reads it; None is what the recipe says, of 80 GB each.
+        use: share of the GPUs' peak that a training reaches, in (0, 1].
+        generation_use: share of the memory's bandwidth that generation reaches, in (0, 1].
+        price: of one GPU hour, in any currency; None for no sum.
+        row_tokens: mean tokens of a row to train on; None is what is known, else an assumption.
+        response_tokens: mean tokens of a response; None is an assumption.
+        rows: problem set -> its rows, where they are not known before it is prepared.
+        configs: model -> a `config.json`.
+        tflops, terabytes: as in `parse_gpus`.
+    """
+
+    gpus: str | None = None
+    use: float = TRAINING_USE
+    generation_use: float = GENERATION_USE
+    price: float | None = None
+    row_tokens: int | None = None
+    response_tokens: int | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    configs: Mapping[str, Path] = field(default_factory=dict)
+    tflops: float | None = None
+    terabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Equal trainings: of one model on one dataset with one variant's settings.
+
+    Args:
+        trainings: how many, over strategies and seeds.
+        rows: of one training; None if the set's size is not known. The largest where strategies differ.
+        row_tokens: mean tokens of a row.
+        row_source: where that number is from.
+        tokens: of all passes of all of these trainings; None as `rows`.
+        steps: of one training; None as `rows`.
+        memory: None if the model's architecture is not known.
+        fit: what makes it fit; None if it does, or nothing does.
+        longest: tokens of the longest row that fits with the settings as they are; None if all do.
+        gpus_needed: the fewest GPUs of that size on which it fits as it is; None if up to 64 are not enough.
+        hours: GPU hours of all of these trainings; None if not known.
+        host: bytes of host memory that one machine's processes need for what is offloaded.
+        unknown: what is not known, or is counted as something else.
+    """
+
+    model: str
+    dataset: str
+    variant: str
+    template: str
+    trainings: int
+    rows: int | None
+    row_tokens: float
+    row_source: str
+    tokens: float | None
+    steps: int | None
+    settings: Memory
+    memory: Parts | None
+    fits: bool | None
+    fit: Fit | None
+    longest: int | None
+    gpus_needed: int | None
+    hours: float | None
+    host: int
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class ServingPlan:
+    """One model in an engine.
+
+    Args:
+        split: GPUs of one engine.
+        fits_with: the fewest GPUs with which it fits; None if no number up to a machine's does.
+        responses: responses of known sets, by the model and its checkpoints.
+        tokens: of these responses.
+        hours: GPU hours to generate them; None if not known.
+    """
+
+    model: str
+    split: int
+    memory: Served | None
+    fits_with: int | None
+    responses: int
+    per_problem: dict[str, int]
+    tokens: float
+    hours: float | None
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes: of the checkpoints, once; of their copies; of saved states while a training runs; of the models."""
+
+    checkpoints: int
+    copies: int
+    states: int
+    models: int
+
+    @property
+    def total(self) -> int:
+        return self.checkpoints * self.copies + self.states + self.models
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole plan.
+
+    `gpus` is None for a study on a CPU; `assumed` are rows of sets as published, before they are prepared; `unknown`
+    names what is not known, and how to give it.
+    """
+
+    recipe: str
+    gpus: Gpus | None
+    counts: Counts
+    stages: list[StageState]
+    stored: int
+    finished: int
+    architectures: dict[str, Architecture | str]
+    trainings: list[TrainingPlan]
+    serving: list[ServingPlan]
+    disk: Disk
+    options: Options
+    assumed: dict[str, int]
+    unknown: list[str]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether all trainings and engines fit; None if that is not known of one and none is too large."""
+        found = [item.fits for item in self.trainings]
+        found += [None if item.memory is None else item.memory.fits for item in self.serving]
+        return False if False in found else None if None in found else True
+
+
+def plan_study(project: Path, name: str | None, options: Options) -> Plan:
+    """The plan of a recipe, or of params.yaml; nothing is fetched, started or written.
+
+    Raises:
+        MissingError, DataError: if there is no such recipe, it is not valid, or an option is not.
+    """
+    path = project / "params.yaml" if name is None else recipe_path(project, name)
+    recipe = load_recipe(path, project)
+    study = Study(project, recipe)
+    gpus = _gpus(recipe, options)
+    sizes = dict(set_sizes(project, recipe))
+    _require_named(options.rows, [*recipe.design.datasets, *recipe.design.benchmarks], "--rows")
+    _require_named(options.configs, list(recipe.models), "--config")
+    sizes |= {set_name: Size(count) for set_name, count in options.rows.items()}
+    assumed = _assumed(recipe, sizes)
+    sizes |= {set_name: Size(count, at_most=True) for set_name, count in assumed.items()}
+    models = list(dict.fromkeys([*recipe.design.models, recipe.writer.model, recipe.writer.teacher]))
+    found = {
+        each: given_architecture(each, options.configs[each])
+        if each in options.configs
+        else find_architecture(study, each)
+        for each in models
+    }
+    counts = study_counts(study, sizes)
+    trainings = _trainings(study, gpus, sizes, found, options)
+    unknown = [
+        f"the architecture of `{each}`: {why}; give it with `--config {each}=config.json`"
+        for each, why in found.items()
+        if isinstance(why, str)
+    ]
+    unsized = [each for each in (*recipe.design.datasets, *recipe.design.benchmarks) if each not in sizes]
+    unknown += [f"the rows of `{each}` before it is prepared; give them with `--rows {each}=N`" for each in unsized]
+    return Plan(
+        recipe=recipe.recipe,
+        gpus=gpus,
+        counts=counts,
+        stages=stage_states(study),
+        stored=stored_responses(study),
+        finished=finished_trainings(study),
+        architectures=found,
+        trainings=trainings,
+        serving=_serving(study, gpus, sizes, found, options),
+        disk=_disk(study, found, trainings),
+        options=options,
+        assumed=assumed,
+        unknown=unknown,
+    )
+
+
+def _assumed(recipe: Recipe, sizes: Mapping[str, Size]) -> dict[str, int]:
+    """Rows of sets of unknown size whose sources are all published ones."""
+    out = {}
+    for name in (*recipe.design.datasets, *recipe.design.benchmarks):
+        declared = recipe.datasets.get(name) or recipe.benchmarks[name]
+        rows = [ROWS.get(source.id) if isinstance(source, HubSource) else None for source in declared.sources]
+        known = [count for count in rows if count is not None]
+        if name not in sizes and len(known) == len(rows):
+            out[name] = sum(known)
+    return out
+
+
+def _require_named(given: Mapping[str, Any], known: list[str], option: str) -> None:
+    """Raises: DataError if an option names what the recipe does not have."""
+    for name in given:
+        if name not in known:
+            raise DataError(f"{option}: the study has no `{quoted(name)}`", f"it has {', '.join(known)}")
+
+
+def _gpus(recipe: Recipe, options: Options) -> Gpus | None:
+    if options.gpus is not None:
+        return parse_gpus(options.gpus, options.tflops, options.terabytes)
+    if recipe.train.hardware == "cpu":
+        return None
+    return parse_gpus(f"{recipe.train.devices}x80", options.tflops, options.terabytes)
+
+
+def _trainings(
+    study: Study,
+    gpus: Gpus | None,
+    sizes: Mapping[str, Size],
+    found: Mapping[str, Architecture | str],
+    options: Options,
+) -> list[TrainingPlan]:
+    groups: dict[tuple[str, str, str], list[Checkpoint]] = {}
+    for item in dict.fromkeys(item.last for item in study.checkpoints() if item.train is not None):
+        groups.setdefault((item.model, str(item.dataset), item.variant), []).append(item)
+    lengths = _lengths(study)
+    return [
+        _training(study, place, members, gpus, sizes, found[place[0]], lengths, options)
+        for place, members in groups.items()
+    ]
+
+
+def _training(
+    study: Study,
+    place: tuple[str, str, str],
+    members: list[Checkpoint],
+    gpus: Gpus | None,
+    sizes: Mapping[str, Size],
+    model: Architecture | str,
+    lengths: Mapping[tuple[str, str], float],
+    options: Options,
+) -> TrainingPlan:
+    name, dataset, variant = place
+    train = study.recipe.train.of(name, dataset, variant)
+    config = _config(study, train, name)
+    devices = train.devices if gpus is None else gpus.count
+    shared = max(1, sharing(config))
+    settings, notes = memory_settings(
+        config, devices=devices, batch=train.global_batch_size, hardware=train.hardware, shared=shared
+    )
+    copies = max(1, devices // shared)
+    if gpus is not None and devices != train.devices:
+        notes.append(f"the recipe has `train.devices: {train.devices}`; {devices} are counted here")
+    if train.global_batch_size % (train.micro_batch_size * copies):
+        product = f"{train.micro_batch_size} x {copies}"
+        notes.append(f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}")
+    row_tokens, row_source = _row_tokens(train, lengths.get((name, dataset)), options)
+    each = [_rows(study, item, sizes) for item in members]
+    rows = None if None in each else max(count for count in each if count is not None)
+    tokens = None if None in each else sum(count for count in each if count is not None) * train.epochs * row_tokens
+    memory, fits, fit, most, needed, hours = None, None, None, None, None, None
+    if isinstance(model, Architecture):
+        on_gpu = gpus is not None
+        memory = training_memory(model, settings, gpu=on_gpu)
+        if gpus is not None:
+            fits = memory.total <= gpus.bytes
+            if not fits:
+                fit = fitting(model, settings, gpus.bytes)
+                most = longest(model, settings, gpus.bytes)
+                needed = _gpus_needed(model, settings, gpus)
+            if tokens is not None and gpus.tflops is not None:
+                operations = training_operations(
+                    model,
+                    tokens,
+                    row_tokens,
+                    checkpointing=settings.checkpointing,
+                    adapter=settings.adapter is not None,
+                )
+                hours = gpu_hours(operations, gpus.tflops, options.use)
+    return TrainingPlan(
+        model=name,
+        dataset=dataset,
+        variant=variant,
+        template=train.template,
+        trainings=len(members),
+        rows=rows,
+        row_tokens=row_tokens,
+        row_source=row_source,
+        tokens=tokens,
+        steps=None if rows is None else expected_steps(rows, train.global_batch_size, train.epochs),
+        settings=settings,
+        memory=memory,
+        fits=fits,
+        fit=fit,
+        longest=most,
+        gpus_needed=needed,
+        hours=hours,
+        host=0 if memory is None else memory.host * (gpus.each if gpus is not None else 1),
+        unknown=notes,
+    )
+
+
+def _config(study: Study, train: Train, model: str) -> dict[str, Any]:
+    return axolotl_config(
+        template=read_template(study.template_path(train.template)),
+        train=train,
+        tokens=study.recipe.models[model].special_tokens,
+        base_model=model,
+        revision=None,
+        rows=SAMPLE_ROWS,
+        work="training",
+        seed=1,
+    )
+
+
+def _gpus_needed(model: Architecture, settings: Memory, gpus: Gpus) -> int | None:
+    """The fewest GPUs, doubled up to 64, on which a sharded training fits as it is."""
+    count = gpus.count
+    while settings.stage and count < 64:
+        count *= 2
+        if training_memory(model, replace(settings, devices=count)).total <= gpus.bytes:
+            return count
+    return None
+
+
+def _rows(study: Study, item: Checkpoint, sizes: Mapping[str, Size]) -> int | None:
+    """Rows of one training: of its queries if they are written, else of its set; a union has those of its members."""
+    dataset, strategy = str(item.dataset), str(item.train)
+    path = study.queries_path("train", dataset, strategy)
+    if path.is_file() and study.lengths_path().is_file():
+        return count_lines(path)
+    declared, size = study.recipe.strategies[strategy], sizes.get(dataset)
+    times = 1 if declared.union is None else len(declared.members)
+    return None if size is None else size.problems * times
+
+
+class _Row(BaseModel):
+    """A row of `data/queries/lengths.json`, as far as it is read."""
+
+    model_config = ConfigDict(strict=True)
+    model: str
+    dataset: str
+    rows: int = 0
+    median: float | None = None
+
+
+class _Lengths(BaseModel):
+    model_config = ConfigDict(strict=True)
+    rows: list[_Row]
+
+
+def _lengths(study: Study) -> dict[tuple[str, str], float]:
+    """(model, dataset) -> tokens of a row, the median of each strategy averaged over its rows; {} if not counted."""
+    path = study.lengths_path()
+    try:
+        found = _Lengths.model_validate(read_json(path)).rows if path.is_file() else []
+    except (ValidationError, ItsError):
+        return {}  # `query` replaces it
+    sums: dict[tuple[str, str], tuple[float, int]] = {}
+    for row in found:
+        if row.median is not None and row.rows > 0:
+            total, rows = sums.get((row.model, row.dataset), (0.0, 0))
+            sums[row.model, row.dataset] = (total + row.median * row.rows, rows + row.rows)
+    return {pair: total / rows for pair, (total, rows) in sums.items()}
+
+
+def _row_tokens(train: Train, counted: float | None, options: Options) -> tuple[float, str]:
+    if options.row_tokens is not None:
+        return float(options.row_tokens), "given"
+    if counted is not None:
+        return counted, "median of data/queries/lengths.json"
+    return train.sequence_length / 2, "assumed: half of train.sequence_length; `--row-tokens` gives it"
+
+
+def _serving(
+    study: Study,
+    gpus: Gpus | None,
+    sizes: Mapping[str, Size],
+    found: Mapping[str, Architecture | str],
+    options: Options,
+) -> list[ServingPlan]:
+    """One for each model whose responses an engine of this machine generates on GPUs."""
+    recipe = study.recipe
+    if gpus is None or recipe.engine.kind != "vllm":
+        return []
+    given = recipe.engine.options
+    split = _option(given.get("tensor_parallel_size")) * _option(given.get("pipeline_parallel_size"))
+    share = given.get("gpu_memory_utilization", USED)
+    used = float(share) if type(share) in (int, float) and 0 < share <= 1 else USED
+    out = []
+    for name in dict.fromkeys([*recipe.design.models, recipe.writer.model]):
+        model, notes, memory, least, rate = found[name], list[str](), None, None, None
+        responses, per_problem, tokens = _responses(study, name, sizes, options)
+        number = 4 if recipe.models[name].dtype == "float32" else 2
+        window = recipe.models[name].context_length
+        if split > gpus.count:
+            notes.append(f"an engine of {split} GPUs does not fit on {gpus.count}")
+        if isinstance(model, Architecture):
+
+            def engine(count: int, model: Architecture = model, window: int = window, number: int = number) -> Served:
+                return served(model, gpu_bytes=gpus.bytes, split=count, window=window, number=number, used=used)
+
+            memory = engine(split)
+            least = next((count for count in (1, 2, 4, 8, 16) if count <= gpus.count and engine(count).fits), None)
+            if memory.fits and gpus.terabytes is not None and responses:
+                mean = tokens / responses
+                held = int(memory.cache // (memory.token * max(1.0, mean)))
+                rate = generated_per_second(
+                    model,
+                    split=split,
+                    terabytes=gpus.terabytes,
+                    sequences=max(1, min(_option(given.get("max_num_seqs"), SEQUENCES), held)),
+                    context=mean / 2,
+                    use=options.generation_use,
+                    number=number,
+                )
+        hours = None if not rate else tokens / rate / 3600 * split
+        out.append(ServingPlan(name, split, memory, least, responses, per_problem, tokens, hours, notes))
+    return out
+
+
+def _option(value: Any, otherwise: int = 1) -> int:
+    return value if type(value) is int and 1 <= value <= 10**6 else otherwise
+
+
+def _responses(
+    study: Study, name: str, sizes: Mapping[str, Size], options: Options
+) -> tuple[int, dict[str, int], float]:
+    """(responses of known sets, per problem of the others, tokens) of a model and its checkpoints, in all cells."""
+    count, per_problem, tokens = 0, dict[str, int](), 0.0
+    for item, benchmark, _ in study.cells():
+        if item.model != name:
+            continue
+        sampling = study.recipe.generation.of(name, benchmark)
+        size = sizes.get(benchmark)
+        if size is None:
+            per_problem[benchmark] = per_problem.get(benchmark, 0) + sampling.n
+        else:
+            own = size.problems * sampling.n
+            count += own
+            tokens += own * min(sampling.max_tokens, options.response_tokens or RESPONSE_TOKENS)
+    return count, per_problem, tokens
+
+
+def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list[TrainingPlan]) -> Disk:
+    """The disk of what is known; a model without an architecture adds nothing."""
+    checkpoints = states = 0
+    rank = {(item.model, str(item.dataset), item.variant): item for item in trainings}
+    for item in study.checkpoints():
+        model = found[item.model]
+        if item.train is None or not isinstance(model, Architecture):
+            continue
+        plan = rank[item.model, str(item.dataset), item.variant]
+        adapter = plan.settings.adapter
+        number = 4 if study.recipe.models[item.model].dtype == "float32" else 2
+        size = model.parameters * number if adapter is None else adapter_parameters(model, adapter) * 4
+        checkpoints += size
+        train = study.recipe.train.of(item.model, str(item.dataset), item.variant)
+        if train.save_every_steps is not None and item.saved_at == LAST:
+            states = max(states, size + (12 * model.parameters if adapter is None else 8 * size // 4))
+    models = sum(
+        model.parameters * (4 if study.recipe.models[name].dtype == "float32" else 2)
+        for name, model in found.items()
+        if isinstance(model, Architecture)
+    )
+    return Disk(checkpoints, COPIES, states, models)

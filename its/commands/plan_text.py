@@ -1,0 +1,183 @@
+"""The plan of a recipe as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from its.commands.plan import Plan, ServingPlan, TrainingPlan
+from its.plan.gpus import Gpus
+from its.plan.training import Parts
+from its.study.counts import Amount
+
+PARTS = ("states", "gathered", "activations", "working", "loss", "context")
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan, section by section."""
+    yield f"{plan.recipe}: {_machine(plan)}"
+    for line in plan.counts.lines():
+        yield f"  {line}"
+    yield ""
+    yield "stage       outputs   here"
+    for stage in plan.stages:
+        yield f"{stage.stage:10} {stage.outputs:8} {stage.here:6}"
+    yield (
+        f"  `dvc status` tells which of them are up to date; store: {plan.stored:,} responses of these checkpoints;"
+        f" home: {plan.finished} finished trainings of any study"
+    )
+    shown: list[TrainingPlan] = []
+    for item in plan.trainings:
+        yield ""
+        same = next((one for one in shown if _same(one, item)), None)
+        yield from _training(item, plan.gpus, same)
+        shown.append(item)
+    for served in plan.serving:
+        yield ""
+        yield from _serving(served, plan)
+    yield ""
+    yield from _costs(plan)
+    if plan.assumed:
+        rows = ", ".join(f"{name} {count}" for name, count in plan.assumed.items())
+        yield f"assumed: rows as published, before any filter: {rows}; `--rows SET=N` gives others"
+    for line in plan.unknown:
+        yield f"unknown: {line}"
+    if plan.gpus is not None:
+        yield {True: "fits", False: "does not fit", None: "not known whether it fits"}[plan.fits]
+
+
+def _machine(plan: Plan) -> str:
+    gpus = plan.gpus
+    if gpus is None:
+        return "on a CPU; `--gpus 8x80` plans it for GPUs"
+    machines = "1 machine" if gpus.machines == 1 else f"{gpus.machines} machines"
+    head = f"{gpus.count} GPUs of {gpus.gigabytes} GB on {machines}"
+    if gpus.model is not None:
+        head += f", as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
+    elif gpus.tflops is not None and gpus.terabytes is not None:
+        head += f" ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s)"
+    else:
+        head += "; unknown: their speed, which `--tflops` and `--bandwidth` give"
+    return head
+
+
+def _same(one: TrainingPlan, other: TrainingPlan) -> bool:
+    """Whether two trainings need the same memory for the same reasons."""
+    return (one.settings, one.memory, one.fit, one.unknown) == (other.settings, other.memory, other.fit, other.unknown)
+
+
+def _training(item: TrainingPlan, gpus: Gpus | None, same: TrainingPlan | None) -> Iterator[str]:
+    variant = "" if item.variant == "default" else f", {item.variant}"
+    count = "1 training" if item.trainings == 1 else f"{item.trainings} trainings"
+    yield f"train {item.model} on {item.dataset}{variant}: {count}, {item.template}"
+    rows = "unknown rows" if item.rows is None else f"{item.rows:,} rows"
+    steps = "" if item.steps is None else f", {item.steps:,} steps"
+    tokens = "" if item.tokens is None else f", {_count(item.tokens)} tokens in all"
+    yield f"  {rows} of {item.row_tokens:,.0f} tokens ({item.row_source}){steps}{tokens}"
+    if item.memory is None:
+        yield "  memory: unknown, see the end"
+    elif same is not None:
+        verdict = {True: ": fits", False: ": does not fit", None: ""}[item.fits]
+        yield f"  memory: as {same.model} on {same.dataset}{verdict}"
+        return
+    else:
+        where = "a process" if gpus is None else "a GPU"
+        room = "" if gpus is None else f" of {gpus.gigabytes}: {_verdict(item.memory.total, gpus.bytes)}"
+        row = f"the longest row of {item.settings.length:,} tokens"
+        yield f"  memory of {where} with {row}: {_gb(item.memory.total)} GB{room}"
+        yield f"    {_parts(item.memory)}"
+        if item.host:
+            yield f"    host memory of a machine for what is offloaded: {_gb(item.host)} GB"
+        if item.fits is False:
+            yield from _remedies(item)
+    yield from (f"  note: {note}" for note in item.unknown)
+
+
+def _verdict(needed: int, room: int) -> str:
+    if needed > room:
+        return "does not fit"
+    return f"fits, {1 - needed / room:.0%} to spare"
+
+
+def _remedies(item: TrainingPlan) -> Iterator[str]:
+    if item.fit is None:
+        yield "  fits with: none of the settings that are known here"
+    else:
+        host = f", and {_gb(item.fit.parts.host)} GB of the host for each GPU" if item.fit.parts.host else ""
+        yield f"  fits with: {' + '.join(item.fit.changes)}: {_gb(item.fit.parts.total)} GB{host}"
+    if item.gpus_needed is not None:
+        yield f"  fits as it is: on {item.gpus_needed} such GPUs"
+    if item.longest:
+        yield f"  fits as it is: with rows of up to {item.longest:,} tokens"
+
+
+def _parts(parts: Parts) -> str:
+    shown = [f"{name} {_gb(getattr(parts, name))}" for name in PARTS if getattr(parts, name)]
+    return f"{', '.join(shown)} (the peak is in the {parts.moment})"
+
+
+def _serving(item: ServingPlan, plan: Plan) -> Iterator[str]:
+    gpus = plan.gpus
+    split = "1 GPU" if item.split == 1 else f"{item.split} GPUs"
+    yield f"serve {item.model}: an engine on {split}"
+    if item.memory is None or gpus is None:
+        yield "  memory: unknown, see the end"
+    else:
+        memory = item.memory
+        verdict = "fits" if memory.fits else "does not fit"
+        yield (
+            f"  of a GPU: weights {_gb(memory.weights)} GB, left for the cache {_gb(max(0, memory.cache))} GB:"
+            f" {memory.sequences} sequences of {memory.window:,} tokens at once: {verdict}"
+        )
+        if item.fits_with is None:
+            yield "  fits with: no number of GPUs of one machine; several machines: docs/scale.md"
+        elif not memory.fits or item.fits_with < item.split:
+            how = "fits with" if not memory.fits else "the fewest GPUs that it fits on"
+            yield f"  {how}: `engine.options.tensor_parallel_size: {item.fits_with}`"
+    mean = "" if not item.responses else f" of {item.tokens / item.responses:,.0f} tokens"
+    what = "given" if plan.options.response_tokens is not None else "assumed; `--response-tokens` gives it"
+    count = Amount(item.responses, item.per_problem).text()
+    yield f"  responses: {count}{mean} ({what})"
+    yield from (f"  note: {note}" for note in item.unknown)
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    """Hours, money and disk; sums of what is known, with how much of it is not."""
+    options, gpus = plan.options, plan.gpus
+    if gpus is not None:
+        training = [item.hours for item in plan.trainings]
+        serving = [item.hours for item in plan.serving if item.responses or item.per_problem]
+        partly = [bool(item.per_problem) and item.hours is not None for item in plan.serving]
+        yield (
+            f"GPU hours: training {_sum(training)} at {options.use:.0%} of the peak, generation"
+            f" {_sum(serving, any(partly))} at {options.generation_use:.0%} of the bandwidth"
+        )
+        known = [hours for hours in [*training, *serving] if hours is not None]
+        if known:
+            total = sum(known)
+            price = "" if options.price is None else f"; at {options.price:g} an hour: {total * options.price:,.0f}"
+            whole = "" if len(known) == len(training) + len(serving) and not any(partly) else " known"
+            yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {gpus.count} GPUs{price}"
+    disk = plan.disk
+    states = f" + a saved state {_gb(disk.states)}" if disk.states else ""
+    yield (
+        f"disk: {_gb(disk.total)} GB = {disk.copies} x checkpoints {_gb(disk.checkpoints)} (home, models/, DVC's cache)"
+        f"{states} + models {_gb(disk.models)}"
+    )
+
+
+def _sum(hours: list[float | None], partly: bool = False) -> str:
+    known = [value for value in hours if value is not None]
+    if hours and not known:
+        return "unknown"
+    return f"{sum(known):,.1f}{' and an unknown rest' if partly or len(known) < len(hours) else ''}"
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:,.1f}" if count >= 5e7 else f"{count / 1e9:.3f}"
+
+
+def _count(tokens: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if tokens >= size:
+            return f"{tokens / size:.3g}{letter}"
+    return f"{tokens:.0f}"
