@@ -22,7 +22,7 @@ from its.plan.compute import TRAINING_USE, gpu_hours, training_operations
 from its.plan.settings import Memory
 from its.plan.training import training_memory
 
-MEASURE = Path(__file__).parent / "plan_torch.py"
+MEASURE = Path(__file__).parent / "workers" / "plan_torch.py"
 TOLERANCE = 0.2
 # (training of Qwen2.5-32B, rows, epochs, tokens of a row, published GPU hours); the tokens are ours, see docs/plan.md.
 PUBLISHED = [

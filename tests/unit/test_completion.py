@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_what_a_command_takes_completes(
     assert (code, out.split(), err) == (0, [f"plain,{name}" for name in found], "")
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: None,
     "a folder": Path.mkdir,
     "a pipe": os.mkfifo,
@@ -103,7 +104,7 @@ HOSTILE = {
 def test_no_file_breaks_completion(project: Path, kind: str) -> None:
     path = project / "params.yaml"
     path.unlink()
-    HOSTILE[kind](path)  # type: ignore[operator]
+    HOSTILE[kind](path)
     assert names.declared_names(["strategies"]) == names.declared_names(["strategies"], "\0") == []
     assert names.cell_names() == names.checkpoint_names() == names.training_names() == []
 

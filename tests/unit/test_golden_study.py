@@ -80,11 +80,13 @@ def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> 
     golden("study/report.txt", _page_text(study.results("report.html").read_text(encoding="utf-8")))
 
 
-def test_no_example_of_the_report_is_shown_twice(study: Study, edit: Callable[..., None]) -> None:
-    """Nine cells and three problems have a common divisor, so taking turns in both alone would repeat itself."""
+def test_every_case_of_the_report_is_shown_once_with_all_cells(study: Study, edit: Callable[..., None]) -> None:
     edit(("report:\n  examples: #", "report:\n  examples: 100"))
-    shown = [(row.checkpoint, row.test, row.problem_id) for row in collect(load_study(study.project)).examples]
-    assert len(shown) == len(set(shown)) == 27
+    explorer = collect(load_study(study.project)).explorer
+    assert explorer is not None
+    cases = explorer.cases
+    assert len({(case.benchmark, case.problem_id) for case in cases}) == len(cases) == 3
+    assert {len({(cell.checkpoint, cell.test) for cell in case.cells}) for case in cases} == {9}
 
 
 def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
