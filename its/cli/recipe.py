@@ -85,7 +85,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
     sandbox, use only the variables they receive, and show them; that a chat template that is here shows every turn and
     trains what an engine is sent (docs/templates.md); that local files exist with the pinned hash; that `fields` can be
     read, and that every local benchmark can be curated and graded (the denominator is shown if rules remove rows); that
-    numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has each setting of
+    the filters of a local dataset leave some of its first 1000 rows; that numbers fit each other (k and n, batch sizes,
+    devices and processes, context, checkpoints and steps); that Axolotl has each setting of
     `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a secret; and that
     nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, with
     the server that each key goes to). Templates and sources that git does not track are listed: a queued experiment
