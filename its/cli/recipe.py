@@ -9,7 +9,7 @@ import click
 
 from its.cli.complete import complete_recipe
 from its.cli.output import echo, json_option, print_json
-from its.shown import shown
+from its.shown import counted, shown
 
 
 def _project() -> Path:
@@ -131,7 +131,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
         for line in item.counts.lines():
             echo(f"  {line}")
         if cells:
-            echo(f"  {len(item.cells)} cells:")
+            echo(f"  {counted(len(item.cells), 'cell')}:")
             for cell in item.cells:
                 echo(f"    {cell}")
     _echo_notes(remark_lines([item.remarks for item in found.recipes]))

@@ -11,6 +11,7 @@ from its.report.data import LossStep, ReportData, ReportedCell
 from its.report.grouping import distinct, grouped, mean, table_title
 from its.report.numbers import ends, percent
 from its.report.sentences import CUT
+from its.shown import counted
 from its.types import DEFAULT_VARIANT
 
 
@@ -61,7 +62,7 @@ def loss_charts(study: ReportData) -> list[dict[str, Any]]:
             label = f"train {trained}, seed {cell.seed}" if cell else name
             series.append(
                 {
-                    "label": label + (f" ({lost} steps without a finite loss)" if lost else ""),
+                    "label": label + (f" ({counted(lost, 'step')} without a finite loss)" if lost else ""),
                     "colour": trains.index(trained) % 8,
                     "dash": seeds.index(cell.seed if cell else None) % 4,
                     "points": " ".join(f"{frame.x(step)},{frame.y(loss)}" for step, loss in dots),

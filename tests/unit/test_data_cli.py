@@ -337,7 +337,7 @@ NINES = "9" * 5000
         (f'{{"problem_id": "p", "a": {NINES}}}\n', "an integer of more than 4300 digits is not read"),
         ('{"problem_id": "p", "a": [' + '{"":0},' * 1_000_000 + "0]}\n", "the line has more than 1000000 values"),
         (('{"problem_id": "p", "a": [' + "0," * 100_000 + "0]}\n") * 110, "has more than 10000000 values"),
-        ("{}\n" * 100_000, "1 more faults"),
+        ("{}\n" * 100_000, "1 more fault"),
         ("[" * 5000 + "\n", "nested too deeply"),
     ],
 )

@@ -687,7 +687,7 @@ def test_loss_curves_survive_unusual_losses(study: dict[str, Any]) -> None:
     drawn = [value for tag, name, value in page.attributes if (tag, name) == ("polyline", "points")]
     assert [len(value.split()) <= 300 for value in drawn] == [True, True]
     assert all(re.fullmatch(r"[\d.,\- ]+", value) for value in drawn)
-    assert "train none, seed 1 (1 steps without a finite loss)" in page.words
+    assert "train none, seed 1 (1 step without a finite loss)" in page.words
     assert "No finite loss to draw; steps of broken: 1" in page.words
     assert ("svg", "role", "img") in page.attributes
 
