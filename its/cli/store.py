@@ -84,7 +84,7 @@ def verify(repair: bool, as_json: bool) -> None:
     left = sum(not damage.repaired for damage in found)
     if as_json:
         print_json(responses=count, damaged=[asdict(damage) for damage in found])
-    elif not found:
+    elif count is not None and not found:
         click.echo(f"{counted(count, 'response')}, none damaged")
     if left:
         if not repair:

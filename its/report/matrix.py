@@ -10,7 +10,7 @@ from its.report.data import ReportData, ReportedCell
 from its.report.grouping import distinct, mean, table_title
 from its.report.numbers import percent
 from its.results import CheckpointSpread, PairResult
-from its.shown import counted, listed
+from its.shown import listed
 from its.types import LAST
 
 
@@ -167,7 +167,8 @@ def terms(cells: Sequence[ReportedCell]) -> str:
     sampling = "; ".join(distinct(cell.sampling for cell in cells if cell.sampling))
     more = [sampling] if sampling else []
     more += [f"grader v{grader}"] if grader else []
-    return ", ".join([f"{counted(problems, 'problem')}{rows}, n = {n}", *more])
+    measured = "1 problem" if problems == "1" else f"{problems} problems"
+    return ", ".join([f"{measured}{rows}, n = {n}", *more])
 
 
 def _listed(values: Sequence[int | str | None]) -> str:
