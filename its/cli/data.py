@@ -229,14 +229,15 @@ def _file_line(file: dict[str, Any]) -> str:
 
 
 def _difference_lines(file: dict[str, Any]) -> Iterator[str]:
-    before, after = ("absent" if count is None else count for count in (file["before"], file["after"]))
+    before = "absent" if file["before"] is None else file["before"]
+    after = "absent" if file["after"] is None else counted(file["after"], "row")
     added, removed, changed = file["added"], file["removed"], file["changed"]
     counts = (
         f"{len(added)} added, {len(removed)} removed, {len(changed)} changed"
         if added or removed or changed
         else "equal"
     )
-    yield f"{file['path']}: {before} -> {counted(after, 'row')}: {counts}"
+    yield f"{file['path']}: {before} -> {after}: {counts}"
     for mark, rows in (("+", added), ("-", removed)):
         yield from (f"  {mark} {item['id']}  {_short(item['row'].get('text'))}" for item in rows[:FIRST])
         yield from _more(mark, rows)
