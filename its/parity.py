@@ -19,6 +19,7 @@ from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
 from its.model_files import final_template, model_file, named_tokens
 from its.prompts.token_ids import Chat, PromptReader
+from its.shown import counted
 
 SHOWN = 3
 COMPARED = "compared"
@@ -119,7 +120,7 @@ class PromptCheck:
             untold = self._untold.get(name, 0)
             out[name] = NO_PROOF if name in self._unproven else COMPARED
             if untold:
-                out[name] = f"not compared: the engine reported no ids for {untold} prompts"
+                out[name] = f"not compared: the engine reported no ids for {counted(untold, 'prompt')}"
         return out
 
     def _prove(self, name: str, prompts: _Prompts, probes: Sequence[Mapping[str, Any]]) -> None:
@@ -141,7 +142,8 @@ class PromptCheck:
 def _refusal(faults: Sequence[str]) -> RunError:
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return RunError(
-        f"{len(faults)} responses are refused, since training and test would see different prompts: "
+        f"{counted(len(faults), 'response is', 'responses are')} refused, since training and test would see "
+        "different prompts: "
         f"{'; '.join(faults[:SHOWN])}{more}",
         "do `engine.options` change the tokenizer or the chat template, or was the server started with others?",
     )

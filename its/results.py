@@ -33,7 +33,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from its.errors import Fault, FaultsError
 from its.rows import MAX_FAULTS, read_json, write_json
-from its.shown import shown, unshowable
+from its.shown import counted, shown, unshowable
 
 RESULTS_VERSION = 5
 """Of the files below: it changes with their keys. An earlier version is measured again, never converted."""
@@ -785,7 +785,7 @@ def fitting(value: Any, kind: type[Value], path: Path | str, stage: str) -> Valu
         messages = _messages(error.errors(include_url=False))
     more = len(messages) - MAX_FAULTS
     if more > 0:
-        messages = [*messages[:MAX_FAULTS], f"{more} more faults"]
+        messages = [*messages[:MAX_FAULTS], counted(more, "more fault")]
     hints = [*[None] * (len(messages) - 1), _again(stage)]
     raise FaultsError([Fault(str(path), message, hint) for message, hint in zip(messages, hints, strict=True)])
 

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 
 from its.errors import DataError, Fault, FaultsError
 from its.files import atomic_file, open_regular, read_regular
+from its.shown import counted
 from its.types import Row
 from its.values import MAX_VALUES, exceeds
 
@@ -170,7 +171,7 @@ def raise_faults(faults: list[Fault]) -> None:
     """Raise all faults as one error, if there are any."""
     if len(faults) > MAX_FAULTS:
         more = len(faults) - MAX_FAULTS
-        faults = [*faults[:MAX_FAULTS], Fault(faults[0].where.rsplit(":", 1)[0], f"{more} more faults")]
+        faults = [*faults[:MAX_FAULTS], Fault(faults[0].where.rsplit(":", 1)[0], counted(more, "more fault"))]
     if faults:
         raise FaultsError(faults)
 

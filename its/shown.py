@@ -75,3 +75,13 @@ def listed(names: Iterable[str]) -> str:
     """`a, b and c`; at least one."""
     *first, last = names
     return " and ".join(filter(None, [", ".join(first), last]))
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """`1 row`, `2 rows`, with the words that follow where they change too: `1 row is`, `2 rows are`.
+
+    Args:
+        one: for a count of 1.
+        several: for any other. Absent: `one` with an `s`.
+    """
+    return f"{count} {one if count == 1 else several or f'{one}s'}"

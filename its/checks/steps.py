@@ -1,4 +1,4 @@
-"""Checks of trainings by their number of steps, where the number of problems is known before anything is prepared."""
+"""Checks of the number of steps of trainings, where the number of problems is known before anything is prepared."""
 
 from __future__ import annotations
 

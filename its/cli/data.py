@@ -11,7 +11,7 @@ import click
 
 from its.cli.complete import complete_checkpoint, complete_set, complete_strategy
 from its.cli.output import echo, json_option, print_json
-from its.shown import shown
+from its.shown import counted, shown
 
 if TYPE_CHECKING:
     from its.study.study import Study
@@ -187,7 +187,7 @@ def export(name: str, out: Path, strategy: str | None, side: Any, push: str | No
     if as_json:
         print_json(exported=done)
         return
-    echo(f"{done['folder']}: {done['rows']} rows, split `{done['split']}`")
+    echo(f"{done['folder']}: {counted(done['rows'], 'row')}, split `{done['split']}`")
     if done["licence"] is None:
         click.echo("warning: the licence of the source is unknown; check it before you publish", err=True)
     if push is not None:
@@ -216,7 +216,7 @@ def convert(file: Path, out: Path, at: str | None, as_json: bool) -> None:
     if as_json:
         print_json(converted={"file": str(out), "rows": rows})
         return
-    echo(f"{out}: {rows} rows")
+    echo(f"{out}: {counted(rows, 'row')}")
 
 
 def _study() -> Study:
@@ -230,18 +230,19 @@ def _file_line(file: dict[str, Any]) -> str:
         return f"{file['path']}  missing"
     stage = f"written by {file['stage']}" if file["stage"] else "not in dvc.lock"
     changed = ", changed since" if file["as_locked"] is False else ""
-    return f"{file['path']}  {file['rows']} rows, sha256 {file['sha256'][:12]}, {stage}{changed}"
+    return f"{file['path']}  {counted(file['rows'], 'row')}, sha256 {file['sha256'][:12]}, {stage}{changed}"
 
 
 def _difference_lines(file: dict[str, Any]) -> Iterator[str]:
-    before, after = ("absent" if count is None else count for count in (file["before"], file["after"]))
+    before = "absent" if file["before"] is None else file["before"]
+    after = "absent" if file["after"] is None else counted(file["after"], "row")
     added, removed, changed = file["added"], file["removed"], file["changed"]
     counts = (
         f"{len(added)} added, {len(removed)} removed, {len(changed)} changed"
         if added or removed or changed
         else "equal"
     )
-    yield f"{file['path']}: {before} -> {after} rows: {counts}"
+    yield f"{file['path']}: {before} -> {after}: {counts}"
     for mark, rows in (("+", added), ("-", removed)):
         yield from (f"  {mark} {item['id']}  {_short(item['row'].get('text'))}" for item in rows[:FIRST])
         yield from _more(mark, rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from its.cli.output import echo, json_option, print_json
+from its.shown import counted
 
 KINDS = ("integer", "number", "math", "choice")
 OPENERS = ("prompt", "model")
@@ -79,7 +80,7 @@ def grade(
         print_json(output=str(output), verdicts=counts)
         return
     shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-    click.echo(f"{output}: {sum(counts.values())} verdicts ({shown})")
+    click.echo(f"{output}: {counted(sum(counts.values()), 'verdict')} ({shown})")
 
 
 @click.command()

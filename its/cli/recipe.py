@@ -10,7 +10,7 @@ import click
 from its.cli.complete import complete_recipe, complete_side
 from its.cli.output import echo, json_option, print_json
 from its.cli.plan import plan
-from its.shown import shown
+from its.shown import counted, shown
 
 
 def _project() -> Path:
@@ -97,7 +97,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
     sandbox, use only the variables they receive, and show them; that a chat template that is here shows every turn and
     trains what an engine is sent (docs/templates.md); that local files exist with the pinned hash; that `fields` can be
     read, and that every local benchmark can be curated and graded (the denominator is shown if rules remove rows); that
-    numbers fit each other (k and n, batch sizes, devices and processes, context); that Axolotl has each setting of
+    the filters of a local dataset leave some of its first 1000 rows; that numbers fit each other (k and n, batch sizes,
+    devices and processes, context, checkpoints and steps); that Axolotl has each setting of
     `train.axolotl` and of the template, and that no other field sets it; that nothing looks like a secret; and that
     nothing may run code that the owner of this machine does not allow (ITS_ALLOW_CODE; what is allowed is listed, with
     the server that each key goes to). Templates and sources that git does not track are listed: a queued experiment
@@ -142,7 +143,7 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
         for line in item.counts.lines():
             echo(f"  {line}")
         if cells:
-            echo(f"  {len(item.cells)} cells:")
+            echo(f"  {counted(len(item.cells), 'cell')}:")
             for cell in item.cells:
                 echo(f"    {cell}")
     _echo_notes(remark_lines([item.remarks for item in found.recipes]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from its.cli.output import echo, json_option, print_json
+from its.shown import counted
 
 if TYPE_CHECKING:
     from its.store import Store
@@ -83,8 +84,8 @@ def verify(repair: bool, as_json: bool) -> None:
     left = sum(not damage.repaired for damage in found)
     if as_json:
         print_json(responses=count, damaged=[asdict(damage) for damage in found])
-    elif not found:
-        click.echo(f"{count} responses, none damaged")
+    elif count is not None and not found:
+        click.echo(f"{counted(count, 'response')}, none damaged")
     if left:
         if not repair:
             click.echo("hint: `its store verify --repair`; a run generates again what that deletes", err=True)
@@ -118,7 +119,8 @@ def export(file: Path, used: bool, as_json: bool) -> None:
         print_json(file=str(file), exported=asdict(found))
     else:
         echo(
-            f"{file}: {found.responses} responses to {found.prompts} prompts of {found.sessions} sessions, "
+            f"{file}: {counted(found.responses, 'response')} to {counted(found.prompts, 'prompt')} of "
+            f"{counted(found.sessions, 'session')}, "
             f"{found.bytes / _MIB:.1f} MiB"
         )
     for count, what in (
@@ -186,7 +188,8 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
                 raise click.UsageError("`--unused` asks before it removes responses; without a terminal give `--yes`")
             planned = collect_garbage(opened, _cited(project), dry_run=True)
             click.echo(
-                f"{planned.responses} responses are not cited by any row of {project}. Other studies, branches and "
+                f"{counted(planned.responses, 'response is', 'responses are')} not cited by any row of {project}. "
+                "Other studies, branches and "
                 "queued experiments that share this store lose theirs.",
                 err=True,
             )
@@ -200,7 +203,8 @@ def gc(unused: bool, refused: bool, dry_run: bool, yes: bool, as_json: bool) -> 
     if refused:
         click.echo(f"{word} {without_text} empty responses to refused prompts")
     click.echo(
-        f"{word} {found.responses} responses, {found.prompts} prompts, {found.sessions} sessions, {found.claims} claims"
+        f"{word} {counted(found.responses, 'response')}, {counted(found.prompts, 'prompt')}, "
+        f"{counted(found.sessions, 'session')}, {counted(found.claims, 'claim')}"
     )
     if not dry_run:
         size = f"{found.bytes_before / _MIB:.1f} MiB before, {found.bytes_after / _MIB:.1f} MiB now"

@@ -12,6 +12,7 @@ from its.commands.scores import Scores
 from its.commands.sides import MAX_BYTES, Side, open_side
 from its.errors import DataError, Fault, nearest
 from its.rows import json_lines, raise_faults
+from its.shown import counted
 from its.study.study import split_query_id
 
 
@@ -139,7 +140,7 @@ def _one(side: Side, other: Side) -> Scores:
         return side.scores((side.cells or [""])[0])
     if not other.whole and other.cells and other.cells[0] in side.cells:
         return side.scores(other.cells[0])
-    raise DataError(f"`{side.name}` has {len(side.cells)} cells", f"name one: `{side.name}:{side.cells[0]}`")
+    raise DataError(f"`{side.name}` has {counted(len(side.cells), 'cell')}", f"name one: `{side.name}:{side.cells[0]}`")
 
 
 def _require_rule(scores: Scores, rule: str) -> None:

@@ -15,6 +15,7 @@ from its.metrics.compare import Contrast, contrast, holm
 from its.metrics.intervals import mean_interval
 from its.report.numbers import ends, p_value, percent, points
 from its.seeds import derive_seed
+from its.shown import counted
 
 DRAWS = 10_000
 LISTED = 8
@@ -224,7 +225,10 @@ def compare_lines(found: Comparison) -> list[str]:
         out += [] if not out else [""]
         out += _row_lines(row)
     if len(found.rows) > 1:
-        out += ["", f"p values and minimum detectable differences are adjusted for {len(found.rows)} cells (Holm)"]
+        out += [
+            "",
+            f"p values and minimum detectable differences are adjusted for {counted(len(found.rows), 'cell')} (Holm)",
+        ]
     for name, cells in (("A", found.only_a), ("B", found.only_b)):
         if cells:
             out.append(f"only in {name}: {len(cells)} {'cell' if len(cells) == 1 else 'cells'}: {_some(cells)}")

@@ -25,6 +25,7 @@ from its.grading.normalise import AnswerKind
 from its.grading.references import HINTS, ungradable_references
 from its.progress import Progress
 from its.rows import MAX_FAULTS, Line, json_lines, raise_faults, write_json_lines
+from its.shown import counted
 from its.streams import streamed
 from its.thinking import Marks, OpenedBy, PlainMarks
 from its.types import Verdict, is_cut
@@ -199,7 +200,7 @@ def _checked(source: _Source, kind: AnswerKind | None, list_all: bool) -> int:
     if list_all and faults:
         raise FaultsError(faults)
     if len(faults) > MAX_FAULTS:
-        more = Fault(str(source), f"{len(faults) - MAX_FAULTS} more faults", "`--json` lists them all")
+        more = Fault(str(source), counted(len(faults) - MAX_FAULTS, "more fault"), "`--json` lists them all")
         raise FaultsError([*faults[:MAX_FAULTS], more])
     raise_faults(faults)
     if not count:

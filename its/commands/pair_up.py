@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from its.commands.scores import Scores
 from its.errors import DataError
+from its.shown import counted
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def pair_up(a: Scores, b: Scores) -> Paired:
     if not pairs:
         why = f"; {len(changed)} have one id and different texts" if changed else ""
         raise DataError(
-            f"{a.name} ({len(a.scores)} problems) and {b.name} ({len(b.scores)} problems) share no problem{why}",
+            f"{a.name} ({counted(len(a.scores), 'problem')}) and {b.name} ({counted(len(b.scores), 'problem')}) share "
+            f"no problem{why}",
             "compare sides that were measured on the same problems; files of others need the id or the text of each",
         )
     return Paired(

@@ -26,6 +26,7 @@ from its.curation.split import one_side
 from its.curation.thin import remedy
 from its.errors import DataError, Fault, FaultsError, FaultyRowsError
 from its.recipe.schema import Benchmark, ColumnFilter, Dataset, Decontamination, Duplicates, Sample, Split
+from its.shown import counted
 from its.streams import Stream, streamed
 from its.types import Problem, Rejected
 
@@ -307,7 +308,8 @@ def _decontaminated(
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         raise DataError(
-            f"`{name}`: {len(failed)} rows overlap a benchmark: {', '.join(failed[:_NAMED])}{more}",
+            f"`{name}`: {counted(len(failed), 'row overlaps', 'rows overlap')} a benchmark: "
+            f"{', '.join(failed[:_NAMED])}{more}",
             "remove them, or set `decontamination.action` to `drop` or `flag`",
         )
     return TakenOut(note=_counts(rules), overlaps=overlaps)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from its.curation.comparable_text import canonical, figure_words, is_given, words
 from its.curation.shared_words import shape
 from its.errors import Fault
+from its.shown import counted
 from its.types import Problem, listed_options
 
 NEAR = 0.7
@@ -164,8 +165,12 @@ class Repeats:
         faults = [_fault(repeat) for repeat in self.found if repeat.references is not None or not dropped]
         if not faults:
             return []
-        count = f"{self.rows} rows hold {self._met.problems} different problems"
-        more = f"; {len(faults) - _NAMED} more rows repeat one" if len(faults) > _NAMED else ""
+        count = f"{counted(self.rows, 'row holds', 'rows hold')} {counted(self._met.problems, 'different problem')}"
+        more = (
+            f"; {counted(len(faults) - _NAMED, 'more row repeats', 'more rows repeat')} one"
+            if len(faults) > _NAMED
+            else ""
+        )
         return [*faults[:_NAMED], Fault(f"`{name}`", f"{count}{more}: each would count as a separate problem")]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from its.errors import DataError
 from its.recipe.schema import Sample
+from its.shown import counted
 from its.types import Problem
 
 _Ranked = tuple[int, int, Problem]  # minus the rank (the worst of a heap is its least), the place, the problem
@@ -42,7 +43,7 @@ def sampled(problems: Iterable[Problem], declared: Sample, name: str) -> Iterato
     total = sum(sizes.values())
     if total < declared.size:
         raise DataError(
-            f"`{name}` has {total} problems left to sample from; `sample.size` is {declared.size}",
+            f"`{name}` has {counted(total, 'problem')} left to sample from; `sample.size` is {declared.size}",
             "ask for fewer or loosen the filters",
         )
     taken = shares(sizes, declared.size)

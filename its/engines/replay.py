@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from its.engines.protocol import Engine, EngineModel, Request
 from its.engines.session import Finished, Session, chunks
 from its.errors import MissingError
+from its.shown import counted
 from its.store import Store, response_key
 
 
@@ -55,7 +56,8 @@ class Replay(Session):
                 lost += number - have
         if missing:
             raise MissingError(
-                f"{lost} responses are not in the store {self.store.path}: {', '.join(missing)}",
+                f"{counted(lost, 'response is', 'responses are')} not in the store {self.store.path}: "
+                f"{', '.join(missing)}",
                 "`engine.kind: replay` only reads: `its store import` an export that contains them, or use `vllm`",
             )
 

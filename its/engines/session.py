@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from its.engines.protocol import Completion, Engine, EngineModel, Request, RequestCounts, SwapError
 from its.errors import RunError
+from its.shown import counted
 from its.store import Store, response_key
 from its.store.database import PutItem
 from its.store.validation import check_response
@@ -196,7 +197,8 @@ class _Ensuring:
         damaged = self._store.damaged
         stored = self._store.contains([key for key, _ in keyed])
         if self._store.damaged > damaged:
-            self._session.say(f"the store: {self._store.damaged - damaged} damaged responses are generated again")
+            again = counted(self._store.damaged - damaged, "damaged response is", "damaged responses are")
+            self._session.say(f"the store: {again} generated again")
         for key, request in keyed:
             self._session.counts[request.model].requests += 1
             if key in stored:

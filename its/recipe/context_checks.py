@@ -1,4 +1,4 @@
-"""Checks of numbers of tokens against each other: the context of a model, what it is asked for and trained on.
+"""Checks of numbers of tokens against each other: the context of a model, its responses and the rows it is trained on.
 
 As `its.recipe.cross_checks`, on plain values: of the type that the schema demands, None, or REFUSED.
 """

@@ -28,6 +28,7 @@ from its.recipe.solution_checks import EXAMPLE as SOLUTIONS
 from its.recipe.strategy_checks import STRATEGY_EXAMPLES
 from its.recipe.trainings import OVERLAYS
 from its.recipe.values import REFUSED, Found, Location, dotted, seen, value_faults
+from its.shown import counted
 
 __all__ = ["Document", "load_recipe", "read_document", "validate"]
 
@@ -128,7 +129,9 @@ def _placed(document: Document, found: Sequence[Found], more: int = 0, unnamed: 
     ordered = sorted(faults.values(), key=lambda fault: _line_and_column(fault.where))
     kept, more = ordered[:MAX_FAULTS], more + len(ordered[MAX_FAULTS:]) + unnamed
     if more:
-        kept.append(Fault(kept[-1].where, f"{'at least ' if unnamed else ''}{more} more faults", "fix these first"))
+        kept.append(
+            Fault(kept[-1].where, f"{'at least ' if unnamed else ''}{counted(more, 'more fault')}", "fix these first")
+        )
     return kept
 
 

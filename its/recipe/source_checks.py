@@ -16,6 +16,7 @@ from its.recipe.presets import PRESETS
 from its.recipe.scalars import quoted
 from its.recipe.source_parts import parts_of
 from its.recipe.values import Found, Location, list_at, table_at
+from its.shown import counted
 
 MAX_GENERATED = 200_000
 """Rows of all procedural sources; `its recipe check` generates those of benchmarks, 25,000 in a second."""
@@ -38,7 +39,7 @@ def source_faults(values: Mapping[str, Any], project: Path) -> Iterator[Found]:
                 generated += size if type(size) is int else 0
                 wanted = table_at(entry, "sample").get("size")
                 if type(size) is int and type(wanted) is int and wanted > size:
-                    wrong = f"`{section}.{name}.sample.size` is {wanted}: its source has {size} problems"
+                    wrong = f"`{section}.{name}.sample.size` is {wanted}: its source has {counted(size, 'problem')}"
                     yield (section, name, "sample", "size"), wrong, f"at most {size}, or a larger `source.size`"
                 if generated > MAX_GENERATED:
                     yield (

@@ -13,6 +13,7 @@ from typing import Any
 from its.recipe.names import known_names, undeclared
 from its.recipe.schema import BASE, COMBINED, DEFAULT_VARIANT, DERIVED, LAST
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
+from its.shown import counted
 
 CONTEXTS = ("persona", "fixed", *DERIVED)
 """Ways to put something beside the problem."""
@@ -218,7 +219,7 @@ def _written(name: str, strategy: Mapping[str, Any], values: Mapping[str, Any]) 
         same = f"only {domains} of them differ, by their domain" if domains > 1 else "all the same"
         yield (
             (*here, "persona", "count"),
-            f"`strategies.{name}` requests {count} personas at temperature 0: {same}",
+            f"`strategies.{name}` requests {counted(count, 'persona')} at temperature 0: {same}",
             f"a temperature above 0, or {'more ' if domains else ''}`domains`",
         )
     limits = strategy.get("limits")

@@ -166,7 +166,8 @@ def terms(cells: Sequence[ReportedCell]) -> str:
     sampling = "; ".join(distinct(cell.sampling for cell in cells if cell.sampling))
     more = [sampling] if sampling else []
     more += [f"grader v{grader}"] if grader else []
-    return ", ".join([f"{problems} problems{rows}, n = {n}", *more])
+    measured = "1 problem" if problems == "1" else f"{problems} problems"
+    return ", ".join([f"{measured}{rows}, n = {n}", *more])
 
 
 def _listed(values: Sequence[int | str | None]) -> str:

@@ -18,7 +18,7 @@ from its.results import (
     TokenComparison,
     VoteResult,
 )
-from its.shown import listed
+from its.shown import counted, listed
 from its.types import LAST
 
 FEW_PROBLEMS = 60  # below this a single problem moves a table by 1.7 points or more, and the page says by how much
@@ -184,7 +184,7 @@ def _tests(benchmark: str, tests: Sequence[CellTest]) -> list[str]:
     significant = sum(test.significant for test in pairs)
     if not significant:
         return [
-            f"No two trained cells of {benchmark} differ significantly ({len(pairs)} comparisons); "
+            f"No two trained cells of {benchmark} differ significantly ({counted(len(pairs), 'comparison')}); "
             f"{_detectable(pairs)}."
         ]
     return [f"Of {len(pairs)} pairs of trained cells of {benchmark} {significant} differ significantly."]
@@ -235,7 +235,7 @@ def _tokens(benchmark: str, rows: Sequence[TokenComparison], cells: Sequence[Rep
 def _vote(row: VoteResult) -> str:
     """A vote that the recipe names."""
     tied = f", {row.tied} of {row.problems} problems tied" if row.tied else ""
-    voters = f"{len(row.members)} cells (n = {row.n})"
+    voters = f"{counted(len(row.members), 'cell')} (n = {row.n})"
     return f"The vote {row.ensemble} of {voters} has {percent(row.accuracy)} {ends(row)} on {row.benchmark}{tied}."
 
 
@@ -252,7 +252,7 @@ def _strategy_votes(rows: Sequence[VoteResult]) -> list[str]:
         least, most = (pick(votes, key=lambda row: row.accuracy) for pick in (min, max))
         out.append(
             f"{start} {percent(least.accuracy)} ({least.members[0].checkpoint}) to {percent(most.accuracy)} "
-            f"({most.members[0].checkpoint}), {len(votes)} checkpoints."
+            f"({most.members[0].checkpoint}), {counted(len(votes), 'checkpoint')}."
         )
     return out
 
@@ -287,7 +287,7 @@ def pool_text(pool: PoolResult) -> str:
     several, more = pool.left_out[:MOST_NAMED], len(pool.left_out) - MOST_NAMED
     named = ", ".join(several) + (f" and {more} more" if more > 0 else "")
     where = listed(pool.benchmarks)
-    return f"{len(pool.left_out)} cells that were not measured on all of {where} ({named})"
+    return f"{counted(len(pool.left_out), 'cell that was', 'cells that were')} not measured on all of {where} ({named})"
 
 
 def unmatched_text(row: Comparison) -> str:

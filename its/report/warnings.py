@@ -8,6 +8,7 @@ from typing import Any
 
 from its.report.data import PersonaAccount, TrainedAccount
 from its.results import CellResult, Comparison, VoteResult
+from its.shown import counted
 
 WARNED_RATE = 0.1  # of a cell's responses: from here on there is a warning
 EQUAL_RATE = 0.9  # of a cell's problems, all of whose samples are equal
@@ -58,7 +59,7 @@ def cell_warnings(cell: CellResult, *, max_tokens: int, temperature: float) -> l
             "those few texts"
         )
     if cell.grader_errors:
-        out.append(f"{name}: the grader failed on {cell.grader_errors} responses; they count as not correct")
+        out.append(f"{name}: the grader failed on {counted(cell.grader_errors, 'response')}; they count as not correct")
     return out
 
 

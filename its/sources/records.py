@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from its.errors import Fault, FaultyRowsError
 from its.rows import MAX_FAULTS
-from its.shown import shown
+from its.shown import counted, shown
 from its.streams import Stream
 from its.types import Rejected
 
@@ -133,10 +133,10 @@ class Quarantine:
         faults = [*self._whole, *(fault for fault, _ in self._faults)][:MAX_FAULTS]
         rest = "; the rest was not read" if self.is_full else ""
         if self._count > len(faults) or rest:
-            more = f"{self._count - len(faults)} more faults; " if self._count > len(faults) else ""
-            faults.append(Fault(source, f"{more}{self.rows} rows are faulty{rest}"))
+            more = f"{counted(self._count - len(faults), 'more fault')}; " if self._count > len(faults) else ""
+            faults.append(Fault(source, f"{more}{counted(self.rows, 'row is', 'rows are')} faulty{rest}"))
         if self.tolerated:
-            message = f"{self.rows} rows are faulty; `tolerate.rows` is {self.tolerated}"
+            message = f"{counted(self.rows, 'row is', 'rows are')} faulty; `tolerate.rows` is {self.tolerated}"
             faults.append(Fault(source, message, "fix the source, or raise it after reading the faults above"))
         raise FaultyRowsError(faults, self.rows)
 

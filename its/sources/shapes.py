@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from its.errors import DataError
-from its.shown import shown
+from its.shown import counted, shown
 from its.sources.lines import opened
 from its.sources.records import RowFault
 from its.values import exceeds
@@ -108,7 +108,7 @@ def rows_within(value: Any) -> Rows | None:
     """Where an object contains rows, if it is not a row itself."""
     if not isinstance(value, Mapping) or not value:
         return None
-    keys = {str(key): f"{len(item)} rows" for key, item in value.items() if _is_rows(item)}
+    keys = {str(key): counted(len(item), "row") for key, item in value.items() if _is_rows(item)}
     if keys:
         return Rows(keys)
     items = list(value.values())

@@ -15,6 +15,7 @@ from its.progress import Progress, say
 from its.recipe.schema import Sampling
 from its.rows import count_lines, read_json, read_rows, row_file, write_json
 from its.seeds import derive_seed
+from its.shown import counted
 from its.store import Store
 from its.study.serving import OURS, control_tokens, cost_rows, open_serving, request_sampling
 from its.study.study import Cell, Checkpoint, Study
@@ -53,7 +54,7 @@ def run(study: Study) -> str:
     write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
     asked = sum(counts.generated for counts in session.counts.values())
     return (
-        f"data/responses: {total} responses of {len(checkpoints)} checkpoints "
+        f"data/responses: {counted(total, 'response')} of {len(checkpoints)} checkpoints "
         f"({asked} generated, {total - asked} from the store){_broken(broken)}; {_compared(prompts.account())}"
     )
 
@@ -179,7 +180,8 @@ def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell
                 broken[completion.finish_reason] += 1
         if thinking is not None and thinking.opened_by != "prompt" and began:
             say(
-                f"{checkpoint.name}/{benchmark}/{strategy}: {began} responses end a thought that they did not begin. "
+                f"{checkpoint.name}/{benchmark}/{strategy}: {counted(began, 'response ends', 'responses end')} "
+                "a thought that they did not begin. "
                 f"Set `models.{checkpoint.model}.thinking.opened_by: prompt`: otherwise a response that never ends its "
                 f"thought and was not cut counts as an answer"
             )

@@ -9,6 +9,7 @@ from its.errors import DataError
 from its.grading.grade import Grader, Item
 from its.progress import Progress
 from its.rows import read_rows, row_file
+from its.shown import counted
 from its.study.study import Cell, Study, split_query_id
 from its.types import Response
 
@@ -25,7 +26,7 @@ def run(study: Study) -> str:
                     counts[verdict.verdict] += 1
             progress.add()
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    return f"data/verdicts: {sum(counts.values())} verdicts ({shown})"
+    return f"data/verdicts: {counted(sum(counts.values()), 'verdict')} ({shown})"
 
 
 def open_grader(study: Study) -> Grader:

@@ -64,6 +64,7 @@ from its.results import (
 )
 from its.rows import count_lines, raise_faults, read_json, read_rows
 from its.seeds import derive_seed
+from its.shown import counted
 from its.strategies.members import letter
 from its.study.study import Cell as StudyCell
 from its.study.study import Checkpoint, Study, split_query_id
@@ -177,11 +178,11 @@ def run(study: Study) -> str:
 def _told(found: _Found) -> str:
     """The line that the stage prints."""
     contrasts = sum(row.of is not None for row in found.comparisons)
-    compared = f"{len(found.comparisons) - contrasts} comparisons of blocks"
-    parts = [f"{contrasts} contrasts"] if contrasts else []
+    compared = f"{counted(len(found.comparisons) - contrasts, 'comparison')} of blocks"
+    parts = [counted(contrasts, "contrast")] if contrasts else []
     parts = [compared, *parts]
     more = f"{', '.join(parts)} and {len(found.tests)} of cells"
-    out = f"results: {len(found.cells)} cells, {more}, {len(found.votes)} votes"
+    out = f"results: {counted(len(found.cells), 'cell')}, {more}, {counted(len(found.votes), 'vote')}"
     names = [f"{row.name} on {row.benchmark} ({row.reason})" for row in found.not_possible]
     return f"{out}; not possible: {'; '.join(names[:5])}" + _more(names[5:]) if names else out
 
@@ -380,11 +381,11 @@ def _read(
         totals["grader_errors"] += verdict.verdict == "grader_error"
         graders[verdict.grader_version] = None
     for query_id, rows in unexpected.items():
-        what = f"`{query_id}` ({rows} rows) is not a query of `{benchmark}` under test strategy `{test}`"
+        what = f"`{query_id}` ({counted(rows, 'row')}) is not a query of `{benchmark}` under test strategy `{test}`"
         faults.append(Fault(f"{path}", what, REMEDY))
     for problem_id, given in ballots_of.items():
         if len(given) != n:
-            faults.append(Fault(f"{path}", f"`{problem_id}` has {len(given)} verdicts, n is {n}", REMEDY))
+            faults.append(Fault(f"{path}", f"`{problem_id}` has {counted(len(given), 'verdict')}, n is {n}", REMEDY))
     raise_faults(faults)
     path = study.responses_path(checkpoint, benchmark, test)
     for response in read_rows(path, Response, key=lambda row: (row.query_id, row.sample_index)):

@@ -16,6 +16,7 @@ from its.prompts.render import read_template
 from its.recipe.schema import PersonaRequest, Recipe, Strategy
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
+from its.shown import counted
 from its.store import Store
 from its.strategies.controls import NOT_IN_MIX, NOT_IN_SHARE, REASONS, ROW_TOO_LONG, control_rows, with_sources
 from its.strategies.members import problems_needed, realized
@@ -126,7 +127,7 @@ def run(study: Study) -> str:
     write_json(study.results("cost", "persona.json"), cost)
     flagged = sum(item["flagged"] for item in summary if item["asked"])
     attempts = f"{recipe.writer.attempts} attempts"
-    text = f"data/personas: {len(jobs)} personas written, {flagged} kept with a flag after {attempts}"
+    text = f"data/personas: {counted(len(jobs), 'persona')} written, {flagged} kept with a flag after {attempts}"
     left_out = sum(len(made.left_out) for made in sets)
     if left_out:
         text += (

@@ -21,6 +21,7 @@ from its.models import tokenizer_path
 from its.progress import say
 from its.recipe.schema import Benchmark, Dataset
 from its.rows import row_file, write_json, write_json_lines, write_rows
+from its.shown import counted
 from its.sources.load import TRIMMED
 from its.study.problem_sets import as_text_note, compared_as_text, grading_tools, read_set, ungraded_row
 from its.study.study import Study
@@ -85,7 +86,7 @@ def run(study: Study, name: str) -> str:
     text = f"; {as_text_note(as_text)}" if as_text else ""
     trims = f"; white space at the ends of {trimmed} solutions removed" if trimmed else ""
     thin = "".join(f"; {told}" for told in thin_steps(curated.steps))
-    return f"{path.relative_to(study.project)}: {counts.rows} problems ({steps}){thin}{faulty}{trims}{text}"
+    return f"{path.relative_to(study.project)}: {counted(counts.rows, 'problem')} ({steps}){thin}{faulty}{trims}{text}"
 
 
 def _whole(study: Study, name: str, tools: Tools) -> list[Problem]:

@@ -56,7 +56,7 @@ from its.results import (
 )
 from its.rows import MAX_DOCUMENT_BYTES, read_json, write_json
 from its.secrets import writable
-from its.shown import shown
+from its.shown import counted, shown
 from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.solutions import regenerating
 from its.study.explored import explored
@@ -415,7 +415,8 @@ def _warnings(study: Study, elsewhere: Sequence[Checkpoint], unknown: Sequence[s
         for benchmark in study.recipe.design.benchmarks:
             shared = sum(_folded(problem.text) in texts for problem in study.problems(benchmark))
             if shared:
-                out.append(f"{shared} problems of {benchmark} are in the dataset {name} too")
+                are = "is" if shared == 1 else "are"
+                out.append(f"{counted(shared, 'problem')} of {benchmark} {are} in the dataset {name} too")
     out += setting_warnings(found.comparisons, found.votes)
     for cell in found.cells:
         if cell.pool is not None:  # its benchmarks have their own warnings

@@ -27,6 +27,7 @@ from its.prompts.token_ids import batches
 from its.recipe.schema import SolutionWriter
 from its.rows import write_json, write_rows
 from its.seeds import derive_seed
+from its.shown import counted
 from its.store import Store
 from its.strategies.query import query_messages
 from its.strategies.solutions import (
@@ -130,7 +131,7 @@ def run(study: Study) -> str:
         return "data/solutions: none is regenerated; every strategy trains on the solutions of its dataset"
     told = [
         f"{item['kept']} of {item['problems'] - item['not_asked']} of {item['set']} kept under `{item['strategy']}` "
-        f"({item['attempts']} requests, {item['lost']} lost)"
+        f"({counted(item['attempts'], 'request')}, {item['lost']} lost)"
         for item in accounts
     ]
     return f"data/solutions: {'; '.join(told)}"

@@ -29,7 +29,7 @@ from its.recipe.schema.study import Fraction
 from its.recipe.trust import code_settings, refusal, refused
 from its.rows import read_json, read_rows, write_json
 from its.seeds import derive_seed
-from its.shown import shown
+from its.shown import counted, shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
@@ -188,7 +188,7 @@ def _rows(study: Study, combination: Checkpoint, declared: Model, base: EngineMo
 
 
 def _train(study: Study, name: str, training: Training, fractions: list[str]) -> Trained:
-    say(f"train: {name}, {len(training.messages)} rows")
+    say(f"train: {name}, {counted(len(training.messages), 'row')}")
     train, rows = training.train, len(training.messages)
     with Progress(f"train {name}", expected_steps(rows, train.global_batch_size, train.epochs), "steps") as bar:
         seen = 0
@@ -233,11 +233,12 @@ def _summary(same: Sequence[_Wanted], trained: Trained) -> str:
     train = same[0].train
     how = "reused" if trained.reused else f"trained in {trained.seconds:.0f} s"
     steps = trained.sound["steps"]
-    summary = f"models/{same[0].last.folder}: {how}, {steps['done']} steps, last loss {trained.losses[-1]['loss']:.3f}"
+    done, loss = counted(steps["done"], "step"), trained.losses[-1]["loss"]
+    summary = f"models/{same[0].last.folder}: {how}, {done}, last loss {loss:.3f}"
     if abs(steps["epochs"] - train.epochs) >= 0.01:
         summary += f"; {steps['epochs']:.2f} of {train.epochs:g} epochs, as Axolotl counts steps"
     if steps["left_out"]:
-        summary += f"; {steps['left_out']} steps skipped by the loss scaler"
+        summary += f"; {counted(steps['left_out'], 'step')} skipped by the loss scaler"
     if trained.sound["changed"] is None:
         summary += f"; {trained.sound['compared']}"
     for fraction, saved in trained.earlier.items():

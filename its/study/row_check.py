@@ -28,6 +28,7 @@ from its.prompts.rows import prompt_fault, row_fault, shows_row
 from its.prompts.token_ids import Chat, PromptReader, batches
 from its.recipe.schema import Model, SpecialTokens, WheelSource, WheelsSource
 from its.rows import count_lines, read_rows
+from its.shown import counted
 from its.strategies.controls import ROW_TOO_LONG
 from its.strategies.members import expanded, members_of
 from its.strategies.query import SolutionTurns, query_messages
@@ -307,7 +308,7 @@ def long_row_faults(
     for dataset, by_problem in over.items():
         worst = sorted(((max(rows), len(rows), name) for name, rows in by_problem.items()), reverse=True)
         for (tokens, strategy, model), count, problem_id in worst[: SHOWN - len(out)] if len(out) < SHOWN else []:
-            more = f"; {count} rows of the problem are longer" if count > 1 else ""
+            more = f"; {counted(count, 'row')} of the problem are longer" if count > 1 else ""
             message = (
                 f"problem_id `{problem_id}` has {tokens} tokens with strategy `{strategy}` and model `{model}`; "
                 f"`train.sequence_length` is {limit}{more}"

@@ -10,11 +10,11 @@ _REMEDIES = (
         "raise `train.sequence_length`, or leave such problems out: `train.long_rows: drop`",
     ),
     (
-        r"is no single token|^the tokenizer's eos token",
+        r"no single token of|^the tokenizer's eos token",
         "`models.NAME.special_tokens.eos` must be the one token of the tokenizer that ends a turn",
     ),
     (
-        r"^row \d+: the end-of-turn token .* stands",
+        r"^row \d+: the end-of-turn token .* times in the assistant's turn",
         "remove the token from the solution, or use a chat template that writes it once (`models.NAME.chat_template`)",
     ),
     (

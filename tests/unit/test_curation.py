@@ -356,7 +356,7 @@ def test_overlaps_are_flagged_or_stop_the_stage() -> None:
     assert (overlap.rule, overlap.score, overlap.text) == ("same", 1.0, "Add 1 to 5.")
     assert overlap.benchmark_text == "Add one to 5."
     declared = dataset(decontamination={"against": ["bench"], "action": "fail"})
-    with pytest.raises(DataError, match=r"`d`: 1 rows overlap a benchmark: a\.jsonl:2 \(same: bench/b1\)"):
+    with pytest.raises(DataError, match=r"`d`: 1 row overlaps a benchmark: a\.jsonl:2 \(same: bench/b1\)"):
         list(curate(rows, declared, {"bench": bench}, TOOLS, "d"))
 
 
@@ -364,7 +364,7 @@ def test_nothing_left_and_too_few_say_what_took_them() -> None:
     rows = [problem("Add 3 to 5.", "1", solution="s")]
     with pytest.raises(DataError, match=r"no problem left \(loaded: 1, filter has_box: 0\)"):
         run(rows, dataset(filters=["has_box"]))
-    with pytest.raises(DataError, match=r"`train_set` has 1 problems left to sample from; `sample.size` is 5"):
+    with pytest.raises(DataError, match=r"`train_set` has 1 problem left to sample from; `sample.size` is 5"):
         run(rows, dataset(sample={"size": 5, "seed": 1}))
 
 

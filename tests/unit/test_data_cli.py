@@ -177,7 +177,7 @@ def test_diff_of_two_folders(its: Its, study: Study, tmp_path: Path) -> None:
     assert "data/problems/arithmetic.jsonl: 3 -> 3 rows: 1 added, 1 removed, 1 changed\n" in out
     assert "  + n  How many is" in out
     assert "  ~ train_00000\n      text: How many is" in out
-    assert "data/personas/arithmetic/random.jsonl: 3 -> absent rows: 0 added, 3 removed, 0 changed\n" in out
+    assert "data/personas/arithmetic/random.jsonl: 3 -> absent: 0 added, 3 removed, 0 changed\n" in out
     only = _json(its, "data", "diff", str(other), "--strategy", "random")["files"]
     assert {Path(file["path"]).name for file in only} == {"random.jsonl"}
     code, _, err = its("data", "diff", str(other), "--set", "other")
@@ -337,7 +337,7 @@ NINES = "9" * 5000
         (f'{{"problem_id": "p", "a": {NINES}}}\n', "an integer of more than 4300 digits is not read"),
         ('{"problem_id": "p", "a": [' + '{"":0},' * 1_000_000 + "0]}\n", "the line has more than 1000000 values"),
         (('{"problem_id": "p", "a": [' + "0," * 100_000 + "0]}\n") * 110, "has more than 10000000 values"),
-        ("{}\n" * 100_000, "1 more faults"),
+        ("{}\n" * 100_000, "1 more fault"),
         ("[" * 5000 + "\n", "nested too deeply"),
     ],
 )

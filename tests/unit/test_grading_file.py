@@ -323,7 +323,7 @@ def test_the_command(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     words = [str(source), "--kind", "integer", "--output", str(out)]
     done = CliRunner().invoke(grade, [*words, "--thinking", "<t>", "</t>"])
-    assert done.output == f"{out}: 1 verdicts (1 correct)\n"
+    assert done.output == f"{out}: 1 verdict (1 correct)\n"
     done = CliRunner().invoke(grade, [*words, "--json"])
     assert json.loads(done.stdout) == {"version": 1, "output": str(out), "verdicts": {"incorrect": 1}}
     assert _read(out)[0]["answer"] == "4"

@@ -165,7 +165,7 @@ def test_replay_says_what_it_lacks(study: Study, engines: Any, edit: Edit) -> No
         (lost,) = [row for row in _rows(study) if not row.text]
         store.discard(lost.rejected_keys[1])
     edit(("  kind: vllm", "  kind: replay"))
-    with pytest.raises(MissingError, match="1 responses are not in the store"):
+    with pytest.raises(MissingError, match="1 response is not in the store"):
         run_stage("solution")
 
 

@@ -92,7 +92,7 @@ def test_export_and_import(
 ) -> None:
     code, out, err = its("store", "export", "all.jsonl.zst")
     assert (code, err) == (0, "")
-    assert out.startswith("all.jsonl.zst: 6 responses to 3 prompts of 1 sessions, 0.0 MiB")
+    assert out.startswith("all.jsonl.zst: 6 responses to 3 prompts of 1 session, 0.0 MiB")
     document = json.loads(its("store", "export", "used.jsonl.zst", "--used", "--json")[1])
     assert (document["exported"]["responses"], document["exported"]["missing"]) == (2, 0)
     monkeypatch.setenv("ITS_HOME", str(tmp_path / "elsewhere"))
@@ -109,7 +109,7 @@ def test_what_an_export_leaves_out_is_reported(its: Its, items: list[PutItem], p
         damage_body(store, items[0].key)
     code, out, err = its("store", "export", "used.jsonl.zst", "--used")
     assert code == 0
-    assert "1 responses to 1 prompts" in out
+    assert "1 response to 1 prompt" in out
     assert "warning: 1 responses that the rows cite are not in it" in err
     assert "warning: 1 damaged responses were left out" in err
 
@@ -128,10 +128,10 @@ def test_an_import_that_is_refused(its: Its, project: Path) -> None:
 def test_gc(its: Its, items: list[PutItem], path: Path) -> None:
     with Store(path) as store:
         store.register({"model": "never used"}, {})
-    assert its("store", "gc", "--dry-run") == (0, "would remove 0 responses, 0 prompts, 1 sessions, 0 claims\n", "")
+    assert its("store", "gc", "--dry-run") == (0, "would remove 0 responses, 0 prompts, 1 session, 0 claims\n", "")
     code, out, err = its("store", "gc")
     assert (code, err) == (0, "")
-    assert out.startswith("removed 0 responses, 0 prompts, 1 sessions, 0 claims\n")
+    assert out.startswith("removed 0 responses, 0 prompts, 1 session, 0 claims\n")
     assert "MiB before" in out
     assert _stored(path, items) == bodies(items)
 

@@ -321,7 +321,7 @@ def test_responses_are_cut_and_one_that_the_prompt_began_is_told(
     words = "The final answer is \\boxed{"
     assert found == [(f"{words}hm", "0}."), ("hm\n\nor 2", f"{words}\n1\n}}."), ("hm}.", "")]
     assert all(0 < row.thinking_tokens <= row.completion_tokens for row in responses)
-    assert "none: 1 responses end a thought that they did not begin. Set" in capsys.readouterr().err
+    assert "none: 1 response ends a thought that they did not begin. Set" in capsys.readouterr().err
 
 
 def test_a_judges_opinion_is_read_outside_of_its_thoughts(study: Study, engines: Any, edit: Edit) -> None:

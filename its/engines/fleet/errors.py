@@ -8,6 +8,7 @@ from pathlib import Path
 from its.engines.fleet.state import Job, Route, Server
 from its.engines.fleet.wire import NO_TEXT, Failure
 from its.errors import MissingError, RunError, did_you_mean, nearest
+from its.shown import counted
 
 SHOWN = 8  # names of a server's list that an error quotes; a hosted one has hundreds
 COMPARED = 2000  # names that are compared with the wanted one: a millisecond each at worst
@@ -109,7 +110,7 @@ def stuck(route: Route, servers: Iterable[Server], remaining: int, seconds: floa
     ]
     return RunError(
         f"no server of model `{route.model.name}` has answered for {seconds:g} s: {'; '.join(listed)}; "
-        f"{remaining} requests remain",
+        f"{counted(remaining, 'request remains', 'requests remain')}",
         _advice(log),
     )
 
