@@ -80,11 +80,14 @@ def test_a_small_study(study: Study, engines: Any, golden: Golden, its: Its) -> 
     golden("study/report.txt", _page_text(study.results("report.html").read_text(encoding="utf-8")))
 
 
-def test_no_example_of_the_report_is_shown_twice(study: Study, edit: Callable[..., None]) -> None:
-    """Nine cells and three problems have a common divisor, so taking turns in both alone would repeat itself."""
+def test_more_cases_than_problems_are_each_problem_once_with_every_cell(
+    study: Study, edit: Callable[..., None]
+) -> None:
     edit(("report:\n  examples: #", "report:\n  examples: 100"))
-    shown = [(row.checkpoint, row.test, row.problem_id) for row in collect(load_study(study.project)).examples]
-    assert len(shown) == len(set(shown)) == 27
+    found = collect(load_study(study.project)).explorer
+    assert found is not None and found.generated is not None, "the responses are in the store"
+    shown = [(case.problem_id, cell.checkpoint, cell.test) for case in found.cases for cell in case.cells]
+    assert len(found.cases) == 3 and len(shown) == len(set(shown)) == 27
 
 
 def test_the_example_of_every_help_page_runs(study: Study, its: Its) -> None:
