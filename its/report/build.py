@@ -23,6 +23,7 @@ from its.report.matrix import Entry, Matrix, matrices, terms
 from its.report.numbers import duration, ends, figures, number, p_value, percent, points, text
 from its.report.sentences import FEW_PROBLEMS, contrast_text, cut_text, headline_sentences, pool_text, unmatched_text
 from its.results import Block, CellTest, Comparison, IntervalMethod
+from its.secrets import redacted
 from its.shown import shown
 
 INTERVALS: dict[IntervalMethod, str] = {
@@ -90,6 +91,7 @@ def build_report(study: ReportData) -> str:
         p_value=p_value,
         text=text,
         metric=metric_value,
+        redacted=redacted,
     )
     page = environment.get_template("report.html.j2").render(page_values(study))
     # Models wrote some of the text: escape sequences, marks of direction and lone surrogates, which no file takes.
