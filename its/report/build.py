@@ -25,6 +25,7 @@ from its.report.numbers import duration, ends, figures, number, p_value, percent
 from its.report.sentences import FEW_PROBLEMS, contrast_text, cut_text, headline_sentences, pool_text, unmatched_text
 from its.report.strips import choice_strip, held_out_strip, length_strips, similarity_strip, vote_strip
 from its.results import Block, CellTest, Comparison, IntervalMethod
+from its.secrets import redacted
 from its.shown import shown
 
 INTERVALS: dict[IntervalMethod, str] = {
@@ -92,6 +93,7 @@ def build_report(study: ReportData) -> str:
         p_value=p_value,
         text=text,
         metric=metric_value,
+        redacted=redacted,
     )
     page = environment.get_template("report.html.j2").render(page_values(study))
     # Models wrote some of the text: escape sequences, marks of direction and lone surrogates, which no file takes.

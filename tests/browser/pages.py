@@ -47,6 +47,7 @@ def page(
     hostile: Sequence[str] = (),
     most_bytes: int = 3_200_000,
     verdicts: Sequence[VerdictName] = VERDICTS,
+    study: ReportData | None = None,
 ) -> list[Given]:
     """Write a page of a study with random responses; those of the first problems end with the hostile texts."""
     draw = random.Random(17)
@@ -86,6 +87,7 @@ def page(
                 texts.append(
                     Text(at, number, sample, text, "Let me see.", answer, None, question, "7", [persona], turns)
                 )
-    built = build_report(ReportData(recipe="generated", explorer=packed(listed, texts, 3, None, most_bytes)))
-    path.write_text(built, encoding="utf-8")
+    explorer = packed(listed, texts, 3, None, most_bytes)
+    shown = (study or ReportData(recipe="generated")).model_copy(update={"explorer": explorer})
+    path.write_text(build_report(shown), encoding="utf-8")
     return given

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.pages import FLAGS, Given, page
+from browser.pages import Given, page
 from playwright import sync_api
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium found: `apt-get install chromium` installs it"),
-]
 HOSTILE = [
     "<script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">",
     "</script><script>document.title='ran'</script><!-- <script>",
@@ -25,34 +18,6 @@ HOSTILE = [
     "$" + "{" * 5000 + "$ \\(" + "\\frac" * 300 + "\\)",
     "long " * 40_000,
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=BROWSER, args=FLAGS, chromium_sandbox=False)
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def tab(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
-    """A tab that fails the test at any error, dialog or request but that of the page itself."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    tab = context.new_page()
-    faults: list[str] = []
-    tab.on("pageerror", lambda error: faults.append(str(error)))
-    tab.on("console", lambda line: faults.extend([line.text] if line.type == "error" else []))
-    tab.on("request", lambda made: faults.extend([] if made.url.startswith(("file:", "data:,")) else [made.url]))
-
-    def refused(dialog: sync_api.Dialog) -> None:
-        faults.append("dialog")
-        dialog.dismiss()
-
-    tab.on("dialog", refused)
-    yield tab
-    context.close()
-    assert faults == []
 
 
 def opened(tab: sync_api.Page, path: Path, fragment: str = "") -> None:

@@ -245,6 +245,11 @@ def test_markup_in_the_data_is_shown_not_obeyed(study: dict[str, Any], field: st
     assert "<script>alert('1')</script> a < b & \\frac{{1}}{2}" in Page(text).words
 
 
+def test_a_key_in_a_persona_is_hidden(study: dict[str, Any]) -> None:
+    study["personas"][0]["examples"] = ["You keep hf_abcdefghijABCDEFGHIJ0123456789."]
+    assert "You keep [key]." in Page(build_report(data(study))).words
+
+
 def test_markup_in_names_cannot_leave_an_attribute(study: dict[str, Any]) -> None:
     study["recipe"] = study["design"]["benchmarks"][0] = '"><script>'
     for row in study["cells"]:

@@ -245,7 +245,7 @@
   };
   const card = (number, problem, sample) => {
     const cell = cells[number], at = problem * cell.samples + sample, mark = sample < cell.samples ? cell.marks[at] : ".";
-    const out = make("article", { className: "card" }, make("h4", { textContent: titleOf(cell) + ": " + NAMES[mark] }),
+    const out = make("article", { className: "card" }, make("h4", {}, titleOf(cell) + ": ", make("span", { className: "tag " + NAMES[mark].replace(" ", "_"), textContent: NAMES[mark] })),
       make("p", { className: "terms", textContent: nameOf(cell) }));
     if (mark === ".") return out;
     const end = { s: "ended by itself", l: "cut at the limit", e: "ended by an error" }[cell.ends[at]] || "end unknown";
