@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
 from running import copy_project, run_stage, user_environment
+from studies.quick import Forks, opened
 
 ARITHMETIC = {f"train@m-arithmetic-{strategy}-1" for strategy in ("none", "random")}
 MORE = {f"train@m-more-{strategy}-1" for strategy in ("none", "random")}
@@ -159,23 +159,31 @@ class Project:
         )
         self.params.write_text(self.sound, encoding="utf-8")
         self.run("git", "init", "-q")
-        self.run("dvc", "repro", "-q", "train")
+        forks = Forks(self.project, self.environment(), folder / "said.txt")
+        try:
+            forks.reproduce("train")
+        finally:
+            forks.close()
         for name in ("data", "models", "results", "dvc.lock"):
             source = self.project / name
             shutil.copytree(source, self.kept / name) if source.is_dir() else shutil.copy2(source, self.kept / name)
 
-    def run(self, *words: str) -> str:
-        environment = user_environment(self.home) | {
+    def environment(self) -> dict[str, str]:
+        return user_environment(self.home) | {
             "PYTHONDONTWRITEBYTECODE": "1",
             "ITS_FAKE_SCRIPT": str(self.script),
         }
-        done = subprocess.run(words, cwd=self.project, env=environment, capture_output=True, text=True, check=False)
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            words, cwd=self.project, env=self.environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{words}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def trainings(self) -> tuple[set[str], set[str]]:
         """The train stages whose dependencies changed, and those that never ran, as `dvc status` names them."""
-        with Repo(str(self.project)) as repo:
+        with opened(self.project) as repo:
             found = {stage.rpartition(":")[2]: items for stage, items in repo.status().items() if "train@" in stage}
         changed = {
             stage
