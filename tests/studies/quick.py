@@ -32,7 +32,7 @@ for module in pkgutil.iter_modules(its.stages.__path__):
     importlib.import_module(f"its.stages.{module.name}")
 
 def sources():
-    return {path: path.read_bytes() for path in Path("its").rglob("*.py")}
+    return {path: path.read_bytes() for path in Path("its").rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
 loaded = sources()
 requests = os.fdopen(os.dup(0))
@@ -56,7 +56,7 @@ for request in requests:
 class Forks:
     """Runs `its WORDS` of a copy of the project, each in a fork of one process.
 
-    The fork imports `its` again where a source is another than that process imported.
+    The fork imports `its` again where a file of it is another than when that process imported it.
     """
 
     def __init__(self, project: Path, environment: dict[str, str], said: Path) -> None:
