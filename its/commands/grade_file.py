@@ -114,7 +114,7 @@ def _named(source: Path) -> Iterator[_Source]:
         return
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(
-            "standard input: is a terminal, expected JSON lines", "`its grade - --output OUT < answers.jsonl`"
+            "standard input: is a terminal, expected JSON lines", "`cat answers.jsonl | its grade - --output OUT`"
         )
     with tempfile.NamedTemporaryFile(prefix="its-grade-", suffix=".jsonl") as copy:  # for its owner alone
         shutil.copyfileobj(sys.stdin.buffer, copy)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from its.commands.plan import Plan, ServingPlan, TrainingPlan
 from its.plan.gpus import Gpus
 from its.plan.training import Parts
+from its.shown import counted
 from its.study.counts import Amount
 
 PARTS = ("states", "gathered", "activations", "working", "loss", "context")
@@ -22,8 +23,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for stage in plan.stages:
         yield f"{stage.stage:10} {stage.outputs:8} {stage.here:6}"
     yield (
-        f"  `dvc status` tells which of them are up to date; store: {plan.stored:,} responses of these checkpoints;"
-        f" home: {plan.finished} finished trainings of any study"
+        "  `dvc status` tells which of them are up to date;"
+        f" store: {counted(plan.stored, 'response')} of these checkpoints;"
+        f" home: {counted(plan.finished, 'finished training')} of any study"
     )
     shown: list[TrainingPlan] = []
     for item in plan.trainings:

@@ -138,8 +138,13 @@ def test_the_page_of_commands_has_every_command(site: Path) -> None:
 
 
 def _paths(command: click.Command, path: str) -> list[str]:
-    below = command.commands.items() if isinstance(command, click.Group) else ()
-    children = [found for name, child in below if not child.hidden for found in _paths(child, f"{path} {name}")]
+    children: list[str] = []
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            children += [] if child.hidden else _paths(child, f"{path} {name}")
     return [path, *children]
 
 
