@@ -95,7 +95,7 @@ def _texts() -> Iterator[tuple[Path, int, str]]:
         if path == PLUGIN:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for line, text in strings(tree, whole="cli" in path.parts):
+        for line, text in strings(tree, whole="cli" in path.relative_to(ROOT).parts):
             yield path, line, text
 
 
