@@ -128,7 +128,7 @@ MODELS = """models:
   smollm2_135m:
     source: {kind: folder, path: base}
     dtype: bfloat16
-    context_length: 1024
+    context_length: 4096
     special_tokens: {bos: <|im_start|>, eos: <|im_end|>, pad: <|im_end|>}
 
 """
