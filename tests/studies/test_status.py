@@ -38,6 +38,7 @@ STAGES = {
     "measure": ["measure"],
     "report": ["report"],
 }
+STORE = ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm")
 ASK_A_MODEL = {"persona", "generate", "judge", TRAINED, "train@smollm2_135m-arithmetic-random-1"}
 CELL = "smollm2_135m-arithmetic-random-1/arithmetic_test/none.jsonl"
 """The first that the report shows a response of."""
@@ -419,6 +420,7 @@ class Ran:
         for stage in STAGES:
             for out in self.outs[stage]:
                 self._copy(self.project / out, self.kept / stage / out)
+        shutil.copytree(self.home, self.kept / "home", ignore=lambda _, names: {*names} - {*STORE})
 
     def _declare(self) -> None:
         base = self.project / "base"
@@ -470,9 +472,14 @@ class Ran:
         return done
 
     def stage(self, stage: str) -> None:
-        """Run a stage's command with a home in which nothing was asked or trained yet."""
-        for name in ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm"):
+        """Run a stage's command with a home in which nothing was asked or trained yet.
+
+        The report has the store of the finished study, which knows the day of a response.
+        """
+        for name in STORE:
             (self.home / name).unlink(missing_ok=True)
+            if stage == "report" and (self.kept / "home" / name).exists():
+                self._copy(self.kept / "home" / name, self.home / name)
         shutil.rmtree(self.home / "training", ignore_errors=True)
         self.forks.run(*STAGES[stage])
 

@@ -41,7 +41,10 @@ def _use_the_small_stand_in(reader: Reader) -> None:
     text = path.read_text(encoding="utf-8")
     start, end = text.index("    source:\n      kind: wheel"), text.index("    dtype: float32")
     text = text[:start] + MODEL + text[end:]
-    path.write_text(text.replace("  sequence_length: 256", "  sequence_length: 4096"), encoding="utf-8")
+    for name in ("  sequence_length: 256", "    context_length: 1024"):
+        assert name in text
+        text = text.replace(name, f"{name.partition(':')[0]}: 4096")
+    path.write_text(text, encoding="utf-8")
 
 
 def test_every_block_of_the_tutorial(reader: Reader) -> None:
