@@ -37,18 +37,21 @@ def settings_of(files: Files, checkpoint: str) -> dict[str, str]:
     return dict(flat({**_parameters(files), "sessions": kept}))
 
 
-def changed_since(files: Files) -> list[str]:
+def changed_since(files: Files, stages: tuple[str, ...] = STAGES) -> list[str]:
     """What changed at this state after its verdicts were written, by dvc.lock: fields of the recipe, and folders.
 
     [] without a dvc.lock, which `dvc repro` always writes.
+
+    Args:
+        stages: on which what is read depends.
     """
     try:
         text = files.read("dvc.lock", MAX_BYTES).decode("utf-8")
-        stages = _locked(text)
+        locked = _locked(text, stages)
     except (ItsError, UnicodeDecodeError):
         return []
     now = _parameters(files)
-    used = {name: entry for name, entry in stages.items() if _is_used(name, now.get("design"))}
+    used = {name: entry for name, entry in locked.items() if _is_used(name, now.get("design"))}
     return list(dict.fromkeys([*_changed_fields(used, now), *_changed_folders(used)])) if now else []
 
 
@@ -75,11 +78,11 @@ def _parameters(files: Files) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _locked(text: str) -> dict[str, Mapping[str, Any]]:
-    """The entries of STAGES in a dvc.lock; a matrix stage has one for each of its cells."""
+def _locked(text: str, wanted: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+    """The entries of some stages in a dvc.lock; a matrix stage has one for each of its cells."""
     stages = parse_document(Path("dvc.lock"), text, MAX_BYTES).values.get("stages")
     known = stages.items() if isinstance(stages, dict) else ()
-    return {name: entry for name, entry in known if name.partition("@")[0] in STAGES and isinstance(entry, dict)}
+    return {name: entry for name, entry in known if name.partition("@")[0] in wanted and isinstance(entry, dict)}
 
 
 def _changed_fields(stages: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> Iterator[str]:
