@@ -70,7 +70,8 @@ def _take(out: Scores, row: dict[str, Any], place: int, seen: dict[tuple[str, An
         problem = str(int(problem))
     if not isinstance(problem, str) or not problem:
         return f"`problem_id`: {quoted(problem)}; expected a text or an integer"
-    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+    is_number = isinstance(value, numbers.Real)
+    if not is_number or not 0 <= value <= 1:
         return f"`score`: {quoted(value)}; expected a number from 0 to 1"
     score = float(value)
     if (sample := row.get("sample_index")) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -61,7 +62,10 @@ def _kind(annotation: Any, metadata: Sequence[Any] = ()) -> Kind:
 
 CELLS = _columns(CellResult, _SPREAD)
 COMPARISONS = _columns(Comparison)
-VOTES = _columns(VoteResult)
+VOTES = tuple(
+    replace(item, meaning="The cells that vote, as `CHECKPOINT/STRATEGY`.") if item.name == "members" else item
+    for item in _columns(VoteResult)
+)
 
 
 def cell_columns(cells: Sequence[CellResult], path: str) -> tuple[Column, ...]:

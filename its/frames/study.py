@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from its.commands.finished_runs import changed_files, workspace_lock
-from its.commands.side_settings import STAGES, changed_since
-from its.errors import DataError, MissingError, did_you_mean, nearest
+from its.commands.side_settings import STAGES, changed_since, locked_stages
+from its.errors import DataError, ItsError, MissingError, did_you_mean, nearest
 from its.frames.cell_rows import cell_rows
 from its.frames.columns import frame, warn
 from its.frames.result_columns import COMPARISONS, VOTES, cell_columns, spread
@@ -167,13 +167,29 @@ def read_study(folder: str | os.PathLike[str] = ".") -> StudyFrames:
     if missing:
         told = f"{counted(len(missing), 'cell')} of the design without graded responses yet, left out"
         notes.append(f"{study.project}: {told}: {_some(missing)}")
-    if changed := changed_since(Folder(WORKSPACE, study.project), (*STAGES, "judge", "measure")):
-        notes.append(f"{study.project}: the results are outdated, changed since: {_some(changed)}")
-    lock = workspace_lock(study.project)
-    if lock is not None and (files := changed_files(study.project, lock)):
-        notes.append(f"{study.project}: files differ from those of the last run: {_some(files)}")
+    notes += _outdated(study.project)
     warn(notes, depth=2)
     return StudyFrames(study.project, study.recipe.recipe, missing, tuple(notes), study)
+
+
+def _outdated(project: Path) -> Iterator[str]:
+    """What dvc.lock says against the results; nothing without one, which `dvc repro` always writes."""
+    stages = (*STAGES, "judge", "measure")
+    try:
+        lock = workspace_lock(project)
+        if lock is None:
+            return
+        locked_stages(lock, stages)
+    except ItsError as error:
+        yield f"{project}: whether the results are outdated is not known: {error.message}"
+        return
+    if changed := changed_since(Folder(WORKSPACE, project), stages):
+        yield f"{project}: the results are outdated, changed since: {_some(changed)}"
+    files = changed_files(project, lock)
+    if others := [path for path in files if not path.startswith("its/")]:
+        yield f"{project}: files differ from those of the last run: {_some(others)}"
+    if code := len(files) - len(others):
+        yield f"{project}: the last run was with other code of ITS: {counted(code, 'file differs', 'files differ')}"
 
 
 def _is_graded(study: Study, cell: Any) -> bool:
