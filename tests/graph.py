@@ -25,6 +25,7 @@ NEUTRAL = {
     "its/recipe/trust.py": "finds faults",
     "its/sources/declared.py": "finds faults",
     "its/study/access.py": "refuses what is not declared",
+    "its/frames/__init__.py": "data frames for Python: `its/__init__.py` imports it for users, no stage does",
 }
 """Modules that can stop a stage and never change a row of it, with the reason."""
 

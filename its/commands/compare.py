@@ -94,7 +94,11 @@ def compare(a: str, b: str, filter_name: str | None = None, metric: str | None =
     Raises:
         DataError: if the sides have no cell or no problem in common, or a file is compared with a whole study.
     """
-    one, other = open_side(a, filter_name, metric), open_side(b, filter_name, metric)
+    return compare_sides(open_side(a, filter_name, metric), open_side(b, filter_name, metric))
+
+
+def compare_sides(one: Side, other: Side) -> Comparison:
+    """`compare`, of two sides that are open."""
     cells = _cells(one, other)
     prepared = []
     for left, right in cells:
@@ -109,8 +113,8 @@ def compare(a: str, b: str, filter_name: str | None = None, metric: str | None =
     whole = one.whole and other.whole
     shared = {left for left, _ in cells}
     return Comparison(
-        a,
-        b,
+        one.name,
+        other.name,
         rows,
         [cell for cell in one.cells if cell not in shared] if whole else [],
         [cell for cell in other.cells if cell not in shared] if whole else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ MAX_BYTES = 2**26
 STAGES = ("prepare", "prepare_benchmark", "persona", "solution", "query", "train", "generate", "grade")
 """The stages of dvc.yaml on which a verdict depends."""
 SESSIONS = "data/responses/sessions.json"
+_CODE = re.compile(r"^    - path: its/.*\n(?:      .*\n)*", re.MULTILINE)
 UNCOMPARED = ("session", "served", "prompt_ids")
 """Keys of a session that say what was checked, or repeat the others as a hash."""
 WEIGHTS = "sessions.model"
@@ -37,18 +39,21 @@ def settings_of(files: Files, checkpoint: str) -> dict[str, str]:
     return dict(flat({**_parameters(files), "sessions": kept}))
 
 
-def changed_since(files: Files) -> list[str]:
+def changed_since(files: Files, stages: tuple[str, ...] = STAGES) -> list[str]:
     """What changed at this state after its verdicts were written, by dvc.lock: fields of the recipe, and folders.
 
     [] without a dvc.lock, which `dvc repro` always writes.
+
+    Args:
+        stages: on which what is read depends.
     """
     try:
         text = files.read("dvc.lock", MAX_BYTES).decode("utf-8")
-        stages = _locked(text)
+        locked = locked_stages(text, stages)
     except (ItsError, UnicodeDecodeError):
         return []
     now = _parameters(files)
-    used = {name: entry for name, entry in stages.items() if _is_used(name, now.get("design"))}
+    used = {name: entry for name, entry in locked.items() if _is_used(name, now.get("design"))}
     return list(dict.fromkeys([*_changed_fields(used, now), *_changed_folders(used)])) if now else []
 
 
@@ -75,11 +80,17 @@ def _parameters(files: Files) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _locked(text: str) -> dict[str, Mapping[str, Any]]:
-    """The entries of STAGES in a dvc.lock; a matrix stage has one for each of its cells."""
-    stages = parse_document(Path("dvc.lock"), text, MAX_BYTES).values.get("stages")
+def locked_stages(text: str, wanted: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+    """The entries of some stages in a dvc.lock; a matrix stage has one for each of its cells.
+
+    Without the files of ITS's code among their `deps`, most of a lock, of which no stage is the writer.
+
+    Raises:
+        FaultsError: if it is not plain YAML.
+    """
+    stages = parse_document(Path("dvc.lock"), _CODE.sub("", text), MAX_BYTES).values.get("stages")
     known = stages.items() if isinstance(stages, dict) else ()
-    return {name: entry for name, entry in known if name.partition("@")[0] in STAGES and isinstance(entry, dict)}
+    return {name: entry for name, entry in known if name.partition("@")[0] in wanted and isinstance(entry, dict)}
 
 
 def _changed_fields(stages: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> Iterator[str]:
