@@ -17,7 +17,7 @@ from its.home import STORE_FILE
 from its.parity import PromptCheck
 from its.progress import Progress
 from its.prompts.render import read_template
-from its.recipe.schema import Generation
+from its.recipe.schema.study import Generation
 from its.rows import read_json
 from its.shown import counted
 from its.stages.generate import query_requests

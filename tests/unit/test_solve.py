@@ -160,7 +160,7 @@ WORDS = ("--checkpoint", BASE, "--strategy", "none")
         (("What is \x1b[31m half of 12?", *WORDS), 3, "contains the character U+001B"),
         (("missing.txt", *WORDS), 4, "missing.txt: no such file"),
         (("recipes", *WORDS), 3, "recipes"),
-        (("base/config.json", "--checkpoint", "smollm2_135m-bse"), 3, f"did you mean `{BASE}`?"),
+        (("base/config.json", "--checkpoint", "smollm2_135m-basee"), 3, f"did you mean `{BASE}`?"),
         ((NEW, "--checkpoint", "\x1b[31m"), 3, "no checkpoint in the design `\\x1b[31m`"),
         ((NEW, "--checkpoint", BASE, "--strategy", "randm"), 3, "did you mean `random`?"),
         ((NEW, "--checkpoint", BASE, "--strategy", "swapped"), 3, "takes the persona of another problem"),
