@@ -22,7 +22,7 @@ from its.rows import read_json
 from its.shown import counted
 from its.stages.generate import query_requests
 from its.stages.grade import open_grader
-from its.stages.persona import write_personas
+from its.stages.persona import write_several
 from its.store import Store
 from its.strategies.controls import control_rows, with_sources
 from its.strategies.members import members_of
@@ -116,27 +116,37 @@ def _personas(study: Study, given: Given, members: Sequence[Member]) -> dict[str
     """The rows of personas of the problem, by strategy, as the persona stage writes them."""
     recipe, problem = study.recipe, given.problem
     parts = [_part(study, given, member.strategy) for member in members]
+    names = with_sources(dict.fromkeys(parts), recipe.strategies)
+    asked = [name for name in names if recipe.strategies[name].persona is not None and _has(study, given, name)]
+    written = write_several(study, given.set_name, asked, [problem], "solve-persona") if asked else {}
     out: dict[str, list[Persona]] = {}
-    for name in with_sources(dict.fromkeys(parts), recipe.strategies):
+    for name in names:
         strategy = recipe.strategies[name]
         if strategy.derived_from is not None:
             source = {problem.problem_id: out[strategy.derived_from]}
             out[name] = control_rows(strategy, name, [problem], source, recipe.seed)
-        elif not has_persona(strategy, name, problem.problem_id, recipe.seed):
-            out[name] = []
-        elif strategy.fixed is not None:
+        elif strategy.fixed is not None and _has(study, given, name):
             text = fixed_text(strategy.fixed, name, problem.problem_id, recipe.seed)
             out[name] = [Persona(problem_id=problem.problem_id, strategy=name, text=text, attempts=0)]
         else:
-            out[name] = [item.persona for item in write_personas(study, given.set_name, name, [problem])]
-            for row in out[name]:
-                if UNUSABLE & set(row.flags):
-                    raise RunError(
-                        f"the writer `{recipe.writer.model}` wrote no usable persona of `{name}` for this problem in "
-                        f"{counted(row.attempts, 'attempt')} (broken rules: {_code(row.flags)})",
-                        f"see `its strategy preview {name} --engine --problem TEXT`, or choose another `--strategy`",
-                    )
+            out[name] = [item.persona for item in written.get(name, [])]
+    for name in written:
+        _refuse_unusable(study, name, out[name])
     return out
+
+
+def _has(study: Study, given: Given, name: str) -> bool:
+    return has_persona(study.recipe.strategies[name], name, given.problem.problem_id, study.recipe.seed)
+
+
+def _refuse_unusable(study: Study, name: str, rows: Sequence[Persona]) -> None:
+    for row in rows:
+        if UNUSABLE & set(row.flags):
+            raise RunError(
+                f"the writer `{study.recipe.writer.model}` wrote no usable persona of `{name}` for this problem in "
+                f"{counted(row.attempts, 'attempt')} (broken rules: {_code(row.flags)})",
+                f"see `its strategy preview {name} --engine --problem TEXT`, or choose another `--strategy`",
+            )
 
 
 def _row(study: Study, given: Given, member: Member, personas: Mapping[str, Sequence[Persona]]) -> _Row:
@@ -157,7 +167,7 @@ def _row(study: Study, given: Given, member: Member, personas: Mapping[str, Sequ
         f"the persona of `{part}` breaks {', '.join(f'`{flag}`' for flag in row.flags)}" for row in own if row.flags
     ]
     if strategy.has_context and not own:
-        notes.append(f"`{part}` gives this problem no persona: its `share` leaves it out")
+        notes.append(f"`{part}` gives this problem no persona: its `share`, or that of its source, leaves it out")
     return _Row(member, own, query, notes)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from its.grading.equal import GraderError, reference_fault
+from its.grading.equal import reference_fault
 from its.grading.extract import extract_answer
 from its.grading.grade import Grader
 from its.grading.normalise import AnswerKind, read_answer
@@ -71,7 +71,7 @@ def answer_of(
             cut_thinking(text, thinking, cut_short).answer, kind, fallback=fallback, question=question
         )
         read = None if found is None else read_answer(found.answer, kind)
-    except GraderError:
+    except Exception:  # a bug of the grader costs one vote, as it costs one verdict
         return None
     return Answer(found.answer, read.form) if found is not None and read is not None and read.form else None
 
@@ -122,6 +122,6 @@ def _equivalent(one: str, other: str, kind: AnswerKind, grader: Grader) -> bool 
             if grader.equivalent(answer, reference, kind):
                 return True
             outcomes.append(False)
-        except GraderError:
+        except Exception:  # `GraderError`, or a bug of the grader
             outcomes.append(None)
     return False if False in outcomes else None

@@ -33,6 +33,7 @@ def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
     edit(
         ("  test: [none, random]", "  test: [none, random, mixed, noisy]"),
         ("  n: #\n  temperature: #\n  top_p: #", "  n: 3\n  temperature: 0.6\n  top_p: 0.9"),
+        ("\nprompt:\n", "\nprompt:\n  models: {smollm2_135m: {system: Answer with a number.}}\n"),
         (
             "\nstrategies:\n",
             "\nstrategies:\n"
@@ -72,9 +73,7 @@ def test_a_problem_of_a_benchmark_gets_what_the_study_gave_it(study: Study, its:
         found = _document(its, f"  {problem.text}\n", "--checkpoint", TRAINED, "--strategy", strategy)
         queries = read_rows(study.queries_path("test", "arithmetic_test", strategy), Query)
         own = [query for query in queries if query.problem_id == problem.problem_id]
-        assert [row["query"] for row in found["rows"]] == [
-            [turn.model_dump() for turn in query.messages] for query in own
-        ]
+        assert [row["query"] for row in found["rows"]] == [query.turns("smollm2_135m") for query in own]
         assert [row["query_id"] for row in found["rows"]] == [query.query_id for query in own]
         rows = read_rows(study.responses_path(trained, "arithmetic_test", strategy), Response)
         theirs = {(row.query_id, row.sample_index): (row.request_key, row.text) for row in rows}
