@@ -85,7 +85,7 @@ def _sampling(study: Study, member: Member, benchmark: str, n: int | None) -> Ge
     n = found.n if n is None else n
     if n > 1 and found.temperature == 0:
         raise DataError(
-            f"`generation.temperature` is 0: {n} responses of `{member.name}` would be the same one",
+            f"`generation.temperature` is 0: {counted(n, 'response')} of `{member.name}` would be the same one",
             "`--n 1`, or a recipe that samples",
         )
     return found.model_copy(update={"n": n})
