@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "strategy": ("strategy", "List, scaffold and try strategies."),
         "sweep": ("sweep", "Run a grid over recipe values as DVC experiments."),
         "results": ("results", "Read the results of the last run."),
+        "solve": ("solve", "Give a problem to the pair that the study reports."),
     },
     "Stages, which dvc.yaml calls": {
         "prepare": ("stages", "Load, filter and sample one dataset or benchmark."),

@@ -131,17 +131,28 @@ def _requests(study: Study, checkpoint: Checkpoint, benchmark: str, strategy: st
     generation = recipe.generation.of(checkpoint.model, benchmark)
     sampling = request_sampling(recipe, generation, checkpoint.model)
     for query in _queries(study, benchmark, strategy):
-        messages = query.turns(checkpoint.model)
-        for index in range(generation.n):
-            # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
-            yield Request(
-                request_id=f"{checkpoint.name}/{query.query_id}/{index}",
-                messages=messages,
-                sampling=sampling,
-                seed=derive_seed(recipe.seed, "response", query.problem_id, query.member or strategy, index),
-                sample_index=index,
-                model=checkpoint.name,
-            )
+        yield from query_requests(study, checkpoint, query, generation.n, sampling)
+
+
+def query_requests(
+    study: Study, checkpoint: Checkpoint, query: Query, n: int, sampling: dict[str, Any]
+) -> Iterator[Request]:
+    """The n requests of a query to a checkpoint, each with its seed.
+
+    Args:
+        sampling: from `request_sampling`.
+    """
+    messages = query.turns(checkpoint.model)
+    for index in range(n):
+        # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
+        yield Request(
+            request_id=f"{checkpoint.name}/{query.query_id}/{index}",
+            messages=messages,
+            sampling=sampling,
+            seed=derive_seed(study.recipe.seed, "response", query.problem_id, query.member or query.strategy, index),
+            sample_index=index,
+            model=checkpoint.name,
+        )
 
 
 def _queries(study: Study, benchmark: str, strategy: str) -> Iterator[Query]:

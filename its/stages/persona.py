@@ -179,9 +179,19 @@ def write_personas(study: Study, set_name: str, name: str, problems: Sequence[Pr
     Args:
         name: a strategy with `persona`.
     """
-    jobs = _jobs(study, set_name, name, problems)
-    _write(study, jobs, "preview")
-    return [Written(_chosen(job), [(text, flags) for text, flags, _ in job.tries]) for job in jobs]
+    return write_several(study, set_name, [name], problems, "preview")[name]
+
+
+def write_several(
+    study: Study, set_name: str, names: Sequence[str], problems: Sequence[Problem], log: str
+) -> dict[str, list[Written]]:
+    """The same for several strategies in one engine session; the log of the engine is called `log`."""
+    jobs = {name: _jobs(study, set_name, name, problems) for name in names}
+    _write(study, [job for several in jobs.values() for job in several], log)
+    return {
+        name: [Written(_chosen(job), [(text, flags) for text, flags, _ in job.tries]) for job in several]
+        for name, several in jobs.items()
+    }
 
 
 def _jobs(study: Study, set_name: str, name: str, problems: Sequence[Problem]) -> list[_Job]:
