@@ -277,6 +277,12 @@ def unsaved_checkpoints(home: Path, key: str, fractions: Sequence[str]) -> Fault
     return None if found is None else _unsaved(done, found[0], fractions)
 
 
+def finished_record(home: Path, key: str) -> dict[str, Any] | None:
+    """The record of a training that is finished, and whose check is valid; None if there is none."""
+    found = _recorded(home / "training" / key / "done.json")
+    return None if found is None else found[0]
+
+
 def _unsaved(done: Path, record: Mapping[str, Any], fractions: Sequence[str]) -> Fault | None:
     lacking = [f"`{name}`" for name in fractions if name not in record.get("earlier", {})]
     if not lacking:
