@@ -14,7 +14,7 @@ _GIB = 2**30
 @click.command("home")
 @json_option
 def home(as_json: bool) -> None:
-    """Show what lies in the ITS home and what removes it.
+    """Show what the ITS home stores and what removes it.
 
     Each environment and converted model, the trainings, the store, wheels and logs, with the space that they occupy.
     Nothing is removed. Blocks that files share (reflinks) count for each of them.

@@ -1,4 +1,4 @@
-"""What lies in the ITS home, with its size and what removes it: `its home`."""
+"""What the ITS home stores, with its size and what removes it: `its home`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HomeEntry:
 
 @dataclass(frozen=True)
 class HomeContent:
-    """The ITS home: free bytes on its disk, and all that lies there."""
+    """The ITS home: free bytes on its disk, and all that is in it."""
 
     home: Path
     free: int
@@ -90,8 +90,8 @@ def _entries(home: Path) -> Iterator[HomeEntry]:
                     what = "an engine environment of this study" if str(each) in used else "of another lock or Python"
                 yield HomeEntry(f"{name}/{each.name}", what, used_bytes(each), remove)
         elif name in HOME_FOLDERS and path.is_dir():
-            remove = {"training": "`its training rm KEY`", "locks": "nothing: they are empty"}.get(name)
-            yield HomeEntry(name, _AGAIN[name], used_bytes(path), remove or _removal(path))
+            own = {"training": "`its training rm KEY`", "locks": "nothing: they are empty"}
+            yield HomeEntry(name, _AGAIN[name], used_bytes(path), own.get(name) or _removal(path))
         elif name == STORE_FILE:
             size = sum(used_bytes(path.with_name(f"{name}{end}")) for end in _STORE)
             yield HomeEntry(name, "every response; a removed one is generated again", size, "`its store gc`")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def remove_trainings(home: Path, keys: Sequence[str], dry_run: bool) -> Iterator
         raise _running(busy)
     for item in found:
         if not dry_run:
-            with key_lock(home, "train", item.key, lambda _, key=item.key: _refuse(key)):
+            with key_lock(home, "train", item.key, partial(_refuse, item.key)):
                 folder = home / "training" / item.key
                 half = folder.with_name(f".{item.key}.rm.tmp")
                 try:
@@ -157,7 +158,8 @@ def unused_keys(home: Path, uses: Uses) -> list[str]:
     return [item.key for item in stored_trainings(home, uses) if not item.used_by and item.state != "running"]
 
 
-def _refuse(key: str) -> None:
+def _refuse(key: str, _: str) -> None:
+    """In place of waiting for the lock of a training."""
     raise _running([key])
 
 
