@@ -14,6 +14,8 @@ from its.training.weights import Tensor
 
 _FICLONE = 0x40049409
 """Linux's request to share the blocks of a file with another until one of them is written (linux/fs.h)."""
+_ADAMW = ("adamw_torch", "adamw_torch_fused", "adamw_apex_fused", "adamw_hf")
+_ADAMW_8BIT = ("adamw_torch_8bit", "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit")
 _GIB = 2**30
 
 
@@ -24,7 +26,8 @@ def required_bytes(
 
     Earlier checkpoints, and either two saved states (the trainer writes the next one before it removes the last) or one
     and the model at the end. A state has the weights and, with AdamW, two moments for each parameter; with DeepSpeed
-    also weights in float32. An optimizer that is not known counts for nothing.
+    also weights in float32. An optimizer that is not known counts for nothing. Parts of a base that are not trained, such
+    as a vision tower, count as if they were.
 
     Args:
         config: the Axolotl config.
@@ -39,8 +42,10 @@ def required_bytes(
     number = 4 if float32 else 2
     weights, optimizer = parameters * number, str(config.get("optimizer") or "")
     moments = 0
-    if optimizer.startswith("adamw"):
-        moments = 2 if "8bit" in optimizer else 8 if config.get("deepspeed") else 2 * number
+    if optimizer in _ADAMW and not config.get("save_only_model"):
+        moments = 8 if config.get("deepspeed") else 2 * number
+    elif optimizer in _ADAMW_8BIT and not config.get("save_only_model"):
+        moments = 2
     state = weights + parameters * (moments + (4 if config.get("deepspeed") and moments else 0))
     every = config.get("save_steps")
     states = 0 if every is None else 1 if steps is None else min(2, steps // every)

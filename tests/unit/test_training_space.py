@@ -31,6 +31,8 @@ Run = Callable[..., Trained]
         ({"save_steps": 60, "optimizer": "adamw_torch_8bit"}, False, 100, 0, 6),  # one state, and the model
         ({"save_steps": 50, "optimizer": "adamw_torch", "deepspeed": {"a": 1}}, False, 100, 0, 28),
         ({"save_steps": 50, "optimizer": "lion"}, False, 100, 0, 4),  # what is not known counts for nothing
+        ({"save_steps": 50, "optimizer": "adamw_torch_4bit"}, True, 100, 0, 8),
+        ({"save_steps": 50, "optimizer": "adamw_torch", "save_only_model": True}, False, 100, 0, 4),
         ({"save_steps": 50, "optimizer": "adamw_torch"}, False, None, 0, 8),
         ({"save_steps": 500, "optimizer": "adamw_torch"}, False, 100, 0, 2),  # none is saved
         ({"adapter": "lora", "save_steps": 5, "optimizer": "adamw_torch"}, False, 100, 3, 0),
