@@ -26,8 +26,8 @@ def required_bytes(
 
     Earlier checkpoints, and either two saved states (the trainer writes the next one before it removes the last) or one
     and the model at the end. A state has the weights and, with AdamW, two moments for each parameter; with DeepSpeed
-    also weights in float32. An optimizer that is not known counts for nothing. Parts of a base that are not trained, such
-    as a vision tower, count as if they were.
+    also weights in float32. An optimizer that is not known counts for nothing. Parts of a base that are not trained (a
+    vision tower) count as if they were.
 
     Args:
         config: the Axolotl config.
