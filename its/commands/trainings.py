@@ -20,7 +20,7 @@ from its.models import SOUND_FILE
 from its.rows import read_json
 from its.shown import counted, listed, quoted
 from its.stages.train import training_keys
-from its.study.study import Checkpoint, Study, load_study
+from its.study.study import Study, load_study
 from its.training.run import finished_record
 
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -86,10 +86,14 @@ def study_uses(project: Path | None = None) -> Uses:
         return Uses({}, {}, [f"no study here to compare with: {error.message}"])
     by_key: dict[str, list[str]] = {}
     undecided = []
-    wanted = {item.combination: item for item in study.checkpoints() if item.train is not None}
-    for name, item in wanted.items():
+    combinations = {
+        item.combination: (item.model, item.dataset, item.train, item.seed)
+        for item in study.checkpoints()
+        if item.dataset is not None and item.train is not None and item.seed is not None
+    }
+    for name, place in combinations.items():
         try:
-            for key in training_keys(study, Checkpoint(item.model, item.dataset, item.train, item.seed)):
+            for key in training_keys(study, *place):
                 by_key.setdefault(key, []).append(f"params.yaml ({name})")
         except ItsError as error:
             undecided.append(f"{name}: {error.message}")

@@ -114,18 +114,13 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     return "\n".join(_summary(members[key], trained) for key, trained in done.items())
 
 
-def training_keys(study: Study, combination: Checkpoint) -> list[str]:
+def training_keys(study: Study, model: str, dataset: str, strategy: str, seed: int) -> list[str]:
     """The keys of the trainings of a combination, of what `query` last wrote; converts no model.
 
     Raises:
         ItsError: if one cannot be computed here: a model, an environment or rows are missing or invalid.
     """
-    model, dataset, strategy, seed = (
-        combination.model,
-        str(combination.dataset),
-        str(combination.train),
-        combination.seed,
-    )
+    combination = Checkpoint(model, dataset, strategy, seed)
     wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
     found = _trainings(study, combination, seed, wanted, make=False) if wanted else {}
     return [training.key for training in found.values()]
