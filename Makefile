@@ -29,7 +29,14 @@ $(VENV)/.installed: pyproject.toml envs/core.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c envs/core.txt -e '.[dev]'
 	@touch $@
 
-engines: setup
+# Before the core is installed. The locks in envs/ are for 3.11; `its env sync` has the same rule, with its reason.
+PYTHON_OF_ENGINES = import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit("error: the engines need Python 3.11 (3.12 is tried), this is %d.%d; `make clean`, then set PYTHON=python3.11" % v)
+
+.PHONY: python-of-engines
+python-of-engines:
+	@python=$(BIN)/python; test -x $$python || python='$(PYTHON)'; $$python -c '$(PYTHON_OF_ENGINES)' || exit 4
+
+engines: python-of-engines setup
 	@its env sync
 
 quickstart: engines

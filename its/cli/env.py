@@ -26,11 +26,13 @@ def env() -> None:
 
 @env.command("sync")
 @click.argument("names", nargs=-1, type=click.Choice(["vllm", "axolotl"]))
-def sync(names: tuple[EngineName, ...]) -> None:
+@click.option("--build", type=click.Choice(["cuda", "cpu"]), help="Install this build, whatever GPU is here.")
+def sync(names: tuple[EngineName, ...], build: str | None) -> None:
     """Install the engine environments from their locks.
 
-    Without a name, both. With an NVIDIA GPU the CUDA builds are installed, otherwise those for the CPU. A complete
-    environment is left alone, an interrupted one is installed again.
+    Without a name, both. With an NVIDIA GPU the CUDA builds are installed, otherwise those for the CPU; --build cuda is
+    for a login node without one, in the home that the GPU nodes share. A complete environment is left alone, an
+    interrupted one is installed again.
 
     \b
     Reads   envs/BUILD.txt
@@ -41,7 +43,9 @@ def sync(names: tuple[EngineName, ...]) -> None:
     from its.errors import ItsError
 
     faults: list[ItsError] = []
-    for result in sync_environments(names, lambda line: click.echo(line, err=True)):
+    for result in sync_environments(
+        names, lambda line: click.echo(line, err=True), None if build is None else build == "cuda"
+    ):
         if isinstance(result, ItsError):
             faults.append(result)
             continue

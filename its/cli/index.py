@@ -39,6 +39,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Machine": {
         "env": ("env", "Install and list the engine environments."),
+        "home": ("home", "Show what the ITS home stores and what removes it."),
+        "training": ("home", "List and remove the trainings in the ITS home."),
         "doctor": ("env", "Show what this machine has and what is missing."),
         "completion": ("complete", "Print the script with which a shell completes `its`."),
     },

@@ -11,11 +11,14 @@ from its.errors import ItsError
 from its.home import its_home
 
 
-def sync_environments(names: Collection[EngineName], say: Callable[[str], None]) -> Iterator[SyncResult | ItsError]:
+def sync_environments(
+    names: Collection[EngineName], say: Callable[[str], None], gpu: bool | None = None
+) -> Iterator[SyncResult | ItsError]:
     """Install the environments from their locks; yield each result, or the error that stopped it. No name: all.
 
     Args:
         say: receives a line for each step.
+        gpu: whether to take the builds for an NVIDIA GPU; None detects one.
 
     Raises:
         MissingError: if the ITS home is not known.
@@ -23,7 +26,7 @@ def sync_environments(names: Collection[EngineName], say: Callable[[str], None])
     project, home = locks_project(), its_home()
     chosen = [name for name in ENGINE_NAMES if name in names or not names]
     with ThreadPoolExecutor(len(chosen)) as pool:
-        for future in [pool.submit(sync_environment, name, project, home, say) for name in chosen]:
+        for future in [pool.submit(sync_environment, name, project, home, say, gpu=gpu) for name in chosen]:
             try:
                 yield future.result()
             except ItsError as error:

@@ -23,6 +23,8 @@ _PROBES: dict[EngineName, str] = {
     "vllm": "import torch, transformers, vllm\nfrom vllm import LLM, SamplingParams\n",
     "axolotl": "import torch, transformers, axolotl, gguf\nfrom axolotl.integrations.base import BasePlugin\n",
 }
+_CUDA_PROBES: dict[EngineName, str] = {"axolotl": "import deepspeed\n"}
+"""What the builds for an NVIDIA GPU have in addition."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ def spec_of(name: EngineName, project: Path, gpu: bool | None = None) -> Environ
     """
     if name not in ENGINE_NAMES:
         raise ValueError(f"no engine environment {name!r}; known: {', '.join(ENGINE_NAMES)}")
-    build = name if (has_nvidia_gpu() if gpu is None else gpu) else f"{name}_cpu"
+    cuda = has_nvidia_gpu() if gpu is None else gpu
+    build = name if cuda else f"{name}_cpu"
     lock = project / "envs" / f"{build}.txt"
     if not lock.is_file():
         raise MissingError(f"{lock}: the lock of the engine environment `{name}` is missing", "`git checkout envs`")
-    return EnvironmentSpec(name, build, lock, _PROBES[name])
+    return EnvironmentSpec(name, build, lock, _PROBES[name] + (_CUDA_PROBES.get(name, "") if cuda else ""))
 
 
 def find_environment(name: EngineName, project: Path, home: Path, gpu: bool | None = None) -> Environment:

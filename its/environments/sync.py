@@ -88,7 +88,8 @@ def sync_environment(
         wanted_bytes: the free space required; None is what the build is known to need.
 
     Raises:
-        MissingError: if the lock is not for this kind of machine, or pip did not reach or find a package.
+        MissingError: if the lock is not for this kind of machine or this Python, or pip did not reach or find a
+            package.
         RunError: if the disk is full, or the installed environment does not work.
     """
     spec = spec_of(name, project, gpu)
@@ -127,6 +128,7 @@ class _Sync:
         """Remove an incomplete folder, install, probe, repair, record."""
         spec = self._spec
         self._check_platform()
+        self._check_python()
         if self._path.exists():
             self._say(f"removing the remains of an interrupted sync in {self._path}")
             remove(self._path)
@@ -251,6 +253,22 @@ class _Sync:
             raise MissingError(
                 f"{self._spec.lock} is for {wanted}, this machine is {here}",
                 "write a lock for it (envs/README.md), or use `engine.kind: openai` with a server elsewhere",
+            )
+
+    def _check_python(self) -> None:
+        """Refuse a Python that the lock cannot be complete for: pip installs it without resolving.
+
+        Of the locks for 3.11, several packages exclude 3.10 in their metadata; from 3.13 on `gradio` also requires
+        `audioop-lts`, which they lack. One minor version above the lock's own is left to pip and the probe.
+        """
+        made_for = _lock_header(self._spec.lock, "python")
+        if made_for is None or not re.fullmatch(r"3\.\d+", made_for):
+            return
+        first = int(made_for.removeprefix("3."))
+        if not first <= int(python_minor().removeprefix("3.")) <= first + 1:
+            raise MissingError(
+                f"{self._spec.lock} needs Python 3.{first} (3.{first + 1} is tried), this is {python_minor()}",
+                f"set it up with that Python: `make clean`, then `make PYTHON=python3.{first} engines`",
             )
 
     def _full(self, what: str) -> RunError:

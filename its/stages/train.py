@@ -114,6 +114,18 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     return "\n".join(_summary(members[key], trained) for key, trained in done.items())
 
 
+def training_keys(study: Study, model: str, dataset: str, strategy: str, seed: int) -> list[str]:
+    """The keys of the trainings of a combination, of what `query` last wrote; converts no model.
+
+    Raises:
+        ItsError: if one cannot be computed here: a model, an environment or rows are missing or invalid.
+    """
+    combination = Checkpoint(model, dataset, strategy, seed)
+    wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
+    found = _trainings(study, combination, seed, wanted, make=False) if wanted else {}
+    return [training.key for training in found.values()]
+
+
 def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
     """What `query` wrote of the trainings of a combination; none where the design leaves it out.
 
@@ -142,8 +154,13 @@ def _wanted(path: Path, combination: Checkpoint) -> list[_Wanted]:
     return out
 
 
-def _trainings(study: Study, combination: Checkpoint, seed: int, wanted: Sequence[_Wanted]) -> dict[str, Training]:
+def _trainings(
+    study: Study, combination: Checkpoint, seed: int, wanted: Sequence[_Wanted], *, make: bool = True
+) -> dict[str, Training]:
     """The trainings of a combination, by the name of their last checkpoint; all have the same rows.
+
+    Args:
+        make: as in `ready_model`.
 
     Raises:
         DataError, FaultsError: if a row has no solution, a text contains a control token, or a thought is not as the
@@ -151,7 +168,7 @@ def _trainings(study: Study, combination: Checkpoint, seed: int, wanted: Sequenc
     """
     recipe, model = study.recipe, combination.model
     declared = recipe.models[model]
-    base = ready_model(model, declared, study.project, study.home, say)
+    base = ready_model(model, declared, study.project, study.home, say, make=make)
     messages = _rows(study, combination, declared, base)
     return {
         item.last.name: Training(

@@ -2,7 +2,8 @@
 
 A killed training resumes from its last saved step (`train.save_every_steps`), otherwise it starts again; a finished one
 is copied. Of two processes that need one key, the second waits and reuses. A training is finished only when its model,
-and each earlier checkpoint that is wanted of it, has passed the checks of `its.training.checkpoint`.
+and each earlier checkpoint that is wanted of it, has passed the checks of `its.training.checkpoint`; then its saved
+states are removed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from its.shown import listed
 from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
 from its.training.config import CHECKPOINTS_PLUGIN, FLOAT32_PLUGIN, axolotl_config, yaml_text
 from its.training.remedies import parity_hint
+from its.training.space import clone_file, require_space
 from its.training.steps import MORE_STEPS, expected_steps, fraction_faults, saved_step
 from its.training.weights import INDEX, called
 
@@ -165,9 +167,18 @@ def train_checkpoint(
         if record is None:
             if training.steps is not None and (faults := fraction_faults(fractions, training.steps)):
                 raise DataError(f"params.yaml: `design.checkpoints`: {'; '.join(faults)}", MORE_STEPS)
+            # A broken base, or a full disk, is reported before hours of training.
+            below, _ = base_tensors(*_base_folder(base))
+            require_space(
+                folder,
+                training.identity["config"],
+                below,
+                float32=training.float32,
+                steps=training.steps,
+                earlier=len(fractions),
+            )
             folder.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
-            base_tensors(*_base_folder(base))  # a broken base is reported before hours of training
             steps, unread = _run(folder, training, fractions, say, progress)
             model, at = folder / "model", folder / "at"
             try:
@@ -192,6 +203,9 @@ def train_checkpoint(
             if earlier:
                 record["earlier"] = earlier
             write_json(done, record)
+        # Only now: a training that is killed before its record is written resumes from its state.
+        for state in filter(_is_state, (folder / "model").glob("checkpoint-*")):
+            remove(state)
         return Trained(
             folder=folder / "model",
             losses=_losses(folder / "progress.jsonl"),
@@ -261,6 +275,12 @@ def unsaved_checkpoints(home: Path, key: str, fractions: Sequence[str]) -> Fault
     done = home / "training" / key / "done.json"
     found = _recorded(done)
     return None if found is None else _unsaved(done, found[0], fractions)
+
+
+def finished_record(home: Path, key: str) -> dict[str, Any] | None:
+    """The record of a training that is finished, and whose check is valid; None if there is none."""
+    found = _recorded(home / "training" / key / "done.json")
+    return None if found is None else found[0]
 
 
 def _unsaved(done: Path, record: Mapping[str, Any], fractions: Sequence[str]) -> Fault | None:
@@ -357,11 +377,11 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy the files that a loader needs into a folder, which is created."""
+    """Copy the files that a loader needs into a folder, which is created. See `clone_file`."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         if path.is_file() and path.suffix in KEPT and path.name != SAVED:
-            shutil.copy2(path, target / path.name)
+            clone_file(path, target / path.name)
             (target / path.name).chmod(0o644)
 
 

@@ -280,6 +280,44 @@ def test_a_lock_for_another_machine(project: Path, home: Path) -> None:
         sync(project, home, FakeMachine())
 
 
+@pytest.mark.parametrize(("here", "refused"), [("3.10", True), ("3.11", False), ("3.12", False), ("3.13", True)])
+def test_a_python_that_the_lock_does_not_fit_is_refused_before_anything_is_done(
+    project: Path, home: Path, monkeypatch: pytest.MonkeyPatch, here: str, refused: bool
+) -> None:
+    monkeypatch.setattr("its.environments.sync.python_minor", lambda: here)
+    machine = FakeMachine()
+    if refused:
+        with pytest.raises(MissingError, match=rf"vllm_cpu\.txt needs Python 3\.11 .*, this is {here}") as caught:
+            sync(project, home, machine)
+        assert "`make PYTHON=python3.11 engines`" in str(caught.value.hint)
+    else:
+        sync(project, home, machine)
+    assert bool(machine.commands) is not refused
+
+
+def test_the_locks_are_for_the_python_of_the_makefile() -> None:
+    rule = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for lock in ("vllm", "vllm_cpu", "axolotl", "axolotl_cpu"):
+        assert (ROOT / "envs" / f"{lock}.txt").read_text(encoding="utf-8").startswith("# python 3.11\n")
+    assert "v in ((3, 11), (3, 12))" in rule and "PYTHON=python3.11" in rule
+
+
+@pytest.mark.parametrize(("build", "lock"), [("cuda", "axolotl.txt"), ("cpu", "axolotl_cpu.txt")])
+def test_a_build_can_be_chosen_whatever_gpu_is_here(study: Path, build: str, lock: str) -> None:
+    for name in ("axolotl", "axolotl_cpu"):
+        (study / "envs" / f"{name}.txt").write_text("# platform plan9 mips\n", encoding="utf-8")
+    done = CliRunner().invoke(env, ["sync", "axolotl", "--build", build])
+    assert f"{lock} is for plan9 mips" in str(done.exception)
+
+
+def test_the_probe_of_the_cuda_build_imports_deepspeed(project: Path) -> None:
+    for build in ("axolotl", "vllm"):
+        (project / "envs" / f"{build}.txt").touch()
+    assert "import deepspeed\n" in spec_of("axolotl", project, gpu=True).probe
+    assert "deepspeed" not in spec_of("axolotl", project, gpu=False).probe
+    assert "deepspeed" not in spec_of("vllm", project, gpu=True).probe
+
+
 def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> None:
     machine = FakeMachine()
 

@@ -66,6 +66,7 @@ ELSEWHERE = {
     "its data diff": "of commits: tests/studies/test_data_versions.py",
     "its run": "under DVC: tests/studies/test_run.py",
     "its sweep": "under DVC: tests/unit/test_sweep.py",
+    "its training rm": "in a study's own home: tests/unit/test_stored_trainings.py",
 }
 
 
