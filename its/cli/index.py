@@ -17,6 +17,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "strategy": ("strategy", "List, scaffold and try strategies."),
         "sweep": ("sweep", "Run a grid over recipe values as DVC experiments."),
         "results": ("results", "Read the results of the last run."),
+        "publish": ("publish", "Write the study as a folder to publish."),
+        "verify": ("publish", "Check a published study; no GPU, network or engine."),
     },
     "Stages, which dvc.yaml calls": {
         "prepare": ("stages", "Load, filter and sample one dataset or benchmark."),

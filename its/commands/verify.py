@@ -1,0 +1,328 @@
+"""Check a published study without a GPU, a network or an engine: compute again what its files determine.
+
+Each step reads published files and compares what it computes with the next ones: queries from problems and personas,
+response rows from the store's export, verdicts from responses, results from verdicts. So a difference is named at the
+row or number that does not follow from what is before it. What no one can compute again without a GPU (the responses
+themselves, weights, personas) is compared with the manifest alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+from its.commands.publication import STORE, STUDY, Difference, Manifest, file_differences, read_manifest
+from its.control_tokens import ControlTokens
+from its.engines.session import _completion as stored_completion
+from its.errors import Fault, FaultsError, ItsError
+from its.grading.grade import GRADER_VERSION
+from its.progress import Progress
+from its.recipe.cross_checks import cross_check_faults
+from its.recipe.document import read_document
+from its.recipe.load import Document, validate
+from its.recipe.schema import Recipe
+from its.recipe.values import Found, value_faults
+from its.rows import read_json, read_rows, row_file
+from its.shown import bounded, counted
+from its.stages import measure
+from its.stages.generate import _requests as requests_of_cell
+from its.stages.generate import _response as response_row
+from its.stages.grade import cell_items, open_grader
+from its.stages.query import _queries as rendered_queries
+from its.store import Store, response_key
+from its.store.importing import import_store
+from its.study.row_lengths import left_out
+from its.study.solutions import TrainedSolutions
+from its.study.study import Cell, Study, cell_name
+from its.thinking import cut_thinking
+from its.types import Query, Response, Row, Verdict
+
+RESULTS = ("cells.json", "comparisons.json", "votes.json", "selection.json", "metrics.json")
+PLOT = "plots/cells.csv"
+MOST = 100
+"""Differences that are kept; the number of the others is stated."""
+EXACT = 1e-12
+"""Relative difference of two numbers that count as equal: the last bits of a sum depend on the processor."""
+CHUNK = 500
+
+
+@dataclass
+class Verified:
+    """What was compared and what does not agree.
+
+    Args:
+        differences: the first `MOST`; `more` is how many follow.
+        last_bits: numbers that are equal but for their last bits, of `numbers`.
+        skipped: steps that were not done, with the reason.
+    """
+
+    manifest: Manifest
+    sha256: str
+    files: int = 0
+    queries: int = 0
+    responses: int = 0
+    verdicts: int = 0
+    numbers: int = 0
+    last_bits: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    more: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, where: str, what: str) -> None:
+        """Keep a difference, or count it."""
+        if len(self.differences) < MOST:
+            self.differences.append(Difference(where, bounded(what, 400)))
+        else:
+            self.more += 1
+
+
+def verify(folder: Path) -> Verified:
+    """Compare a published folder with its manifest, then compute its rows and results again.
+
+    Nothing in the folder is changed. The copy of the store and what is computed are in a temporary folder.
+
+    Raises:
+        MissingError: if it is not a published folder.
+        DataError: if its manifest is of another version or invalid.
+    """
+    manifest, sha256 = read_manifest(folder)
+    found = Verified(manifest, sha256, files=len(manifest.files))
+    differences, readable = file_differences(folder, manifest)
+    for difference in differences:
+        found.add(*difference)
+    if not readable:
+        found.skipped.append("rows and results were not computed again: files are missing, are links, or grew")
+        return found
+    with tempfile.TemporaryDirectory(prefix="its-verify-") as name:
+        scratch = Path(name).resolve()
+        published = folder.resolve() / STUDY
+        try:
+            study = _study(published, scratch)
+        except ItsError as error:
+            _add_error(found, error, {})
+            found.skipped.append("rows and results were not computed again: the recipe is invalid")
+            return found
+        _recompute(found, folder.resolve(), Study(published, study.recipe), study)
+    return found
+
+
+def _study(published: Path, scratch: Path) -> Study:
+    """A study whose inputs are those that were published, and whose outputs are written in `scratch`.
+
+    The problems are published, so the files that they came from need not be here.
+
+    Raises:
+        FaultsError: with the faults of the recipe.
+    """
+    for inputs in ("recipes", "data/problems", "data/personas", "data/solutions", "data/queries", "data/responses"):
+        if (published / inputs).is_dir():
+            link = scratch / inputs
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(published / inputs)
+    document = read_document(published / "params.yaml")
+    found: Iterable[Found] = list(islice(value_faults(document.values), 1))
+    if not found:
+        beyond = cross_check_faults(document.values, published) if _is_recipe(document) else ()
+        found = (fault for fault in beyond if not _of_a_source(fault))
+    if next(iter(found), None) is None and _is_recipe(document):
+        return Study(scratch, Recipe.model_validate(document.values))
+    faults = validate(document, published)[1]
+    raise FaultsError(faults[:1])
+
+
+def _is_recipe(document: Document) -> bool:
+    try:
+        Recipe.model_validate(document.values)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_a_source(fault: Found) -> bool:
+    location = fault[0]
+    return location[:1] in (("datasets",), ("benchmarks",)) and location[2:3] == ("source",)
+
+
+def _recompute(found: Verified, folder: Path, published: Study, study: Study) -> None:
+    """Every step, also after one that found differences: each has its own inputs."""
+    names = {str(study.project): STUDY, str(published.project): STUDY, str(folder): "."}
+    if found.manifest.grader_version != GRADER_VERSION:
+        what = f"graded by grader {found.manifest.grader_version}; this ITS has grader {GRADER_VERSION}"
+        found.add("manifest.json", f"{what}: install version {found.manifest.its} to verify")
+    with _step(found, names):
+        _queries(found, published, study)
+    with _step(found, names), Store(study.project / "store.sqlite") as store:
+        import_store(store, folder / STORE)
+        sessions = read_json(published.sessions_path())
+        with Progress("compare", len(study.cells()), "cells") as progress:
+            for cell in progress.each(study.cells()):
+                with _step(found, names):
+                    expected = _responses(store, _session(sessions, cell), study, cell)
+                    found.responses += _rows(found, expected, published.responses_path(*cell), published, Response)
+    complete = True
+    with _step(found, names), Progress("grade", len(study.cells()), "cells") as progress, open_grader(study) as grader:
+        for cell in progress.each(study.cells()):
+            done = False
+            with _step(found, names):
+                path = study.verdicts_path(*cell)
+                with row_file(path) as write:
+                    for verdict in grader.grade(cell_items(study, cell)):
+                        write(verdict)
+                found.verdicts += _rows(
+                    found, read_rows(path, Verdict), published.verdicts_path(*cell), published, Verdict
+                )
+                done = True
+            complete = complete and done
+    if not complete:
+        found.skipped.append("results were not computed again: not every response could be graded")
+        return
+    with _step(found, names):
+        measure.run(study)
+        for name in RESULTS:
+            _compare(found, name, read_json(study.results(name)), read_json(published.results(name)))
+        _compare(found, PLOT, _table(study.results(PLOT)), _table(published.results(PLOT)))
+
+
+def _session(sessions: Any, cell: Cell) -> str:
+    """The session of a checkpoint's responses, by `sessions.json`; "" where it has none, which gives other keys."""
+    entry = sessions.get(cell[0].name) if isinstance(sessions, dict) else None
+    session = entry.get("session") if isinstance(entry, dict) else None
+    return session if isinstance(session, str) else ""
+
+
+def _queries(found: Verified, published: Study, study: Study) -> None:
+    """Render every query from its problem and persona."""
+    solutions = TrainedSolutions(study)
+    control = ControlTokens({})  # `query` refused them
+    for side, name, strategies in study.sets():
+        too_long = left_out(study, name) if side == "train" else None
+        gone = set() if too_long is None else set(too_long.problem_ids)
+        for strategy in strategies:
+            rendered = rendered_queries(study, side, name, strategy, control, solutions)
+            expected = (query for query in rendered if query.problem_id not in gone)
+            found.queries += _rows(found, expected, published.queries_path(side, name, strategy), published, Query)
+
+
+def _responses(store: Store, session: str, study: Study, cell: Cell) -> Iterator[Response]:
+    """The rows that `generate` makes of the stored responses to the queries of a cell.
+
+    A key is a hash of session, messages, sampling and seed, so a response to another request is not found.
+    """
+    checkpoint = cell[0]
+    thinking = study.recipe.models[checkpoint.model].thinking
+    requests = requests_of_cell(study, *cell)
+    while chunk := list(islice(requests, CHUNK)):
+        keys = [response_key(session, request.determinants()) for request in chunk]
+        stored = dict(store.find(keys))
+        for request, key in zip(chunk, keys, strict=True):
+            query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
+            if key not in stored:
+                what = f"sample {request.sample_index} of `{query_id}`: no response to this request in the export"
+                raise FaultsError([Fault(f"{STORE} ({cell_name(cell)})", what)])
+            completion = stored_completion(request, "", stored[key])
+            if completion is None:
+                raise FaultsError([Fault(f"{STORE} ({key})", "the response lacks a field that every engine returns")])
+            cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
+            yield response_row(request, query_id, key, completion, cut)
+
+
+def _rows(found: Verified, expected: Iterable[Row], path: Path, published: Study, kind: type[Row]) -> int:
+    """Compare the rows of a published file with those expected, one by one; returns how many are equal."""
+    shown_path = f"{STUDY}/{path.relative_to(published.project).as_posix()}"
+    equal = 0
+    for line, (wanted, given) in enumerate(zip_longest(expected, read_rows(path, kind)), 1):
+        where = f"{shown_path}:{line}"
+        if wanted is None:
+            found.add(where, "a row that does not follow from the published data")
+        elif given is None:
+            found.add(where, "a row is missing")
+        elif wanted == given:
+            equal += 1
+        else:
+            own, other = wanted.model_dump(), given.model_dump()
+            names = [name for name in own if own[name] != other[name]]
+            name = names[0] if names else "row"
+            more = f" and {counted(len(names) - 1, 'more field')}" if len(names) > 1 else ""
+            found.add(where, f"`{name}` is {_short(other.get(name))}, expected {_short(own.get(name))}{more}")
+    return equal
+
+
+def _compare(found: Verified, name: str, computed: Any, published: Any) -> None:
+    """Compare two documents of results value by value."""
+    waiting: list[tuple[str, Any, Any]] = [("", computed, published)]
+    while waiting:
+        place, own, other = waiting.pop()
+        where = f"{STUDY}/results/{name}{f': {place}' if place else ''}"
+        if isinstance(own, dict) and isinstance(other, dict):
+            for key in [*own, *(key for key in other if key not in own)]:
+                if key not in own or key not in other:
+                    found.add(where, f"`{key}` is {'not expected' if key not in own else 'missing'}")
+                else:
+                    waiting.append((f"{place}.{key}".lstrip("."), own[key], other[key]))
+        elif isinstance(own, list) and isinstance(other, list):
+            if len(own) != len(other):
+                found.add(where, f"has {counted(len(other), 'entry', 'entries')}, expected {len(own)}")
+            waiting += [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(own, other, strict=False))]
+        else:
+            numbers = _is_number(own) and _is_number(other)
+            found.numbers += numbers
+            if type(own) is type(other) and own == other:
+                continue
+            if numbers and math.isclose(own, other, rel_tol=EXACT, abs_tol=EXACT * EXACT):
+                found.last_bits += 1
+                continue
+            found.numbers -= numbers
+            found.add(where, f"is {_short(other)}, computed again {_short(own)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _table(path: Path) -> list[list[Any]]:
+    """The rows of a CSV file with its numbers as such."""
+    with open(path, encoding="utf-8", newline="") as source:
+        return [[_number(value) for value in row] for row in csv.reader(source)]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@contextmanager
+def _step(found: Verified, names: dict[str, str]) -> Iterator[None]:
+    """A step in which an error in the published files is a difference."""
+    try:
+        yield
+    except ItsError as error:
+        _add_error(found, error, names)
+
+
+def _add_error(found: Verified, error: ItsError, names: dict[str, str]) -> None:
+    """An error as differences, with paths as the folder has them."""
+
+    def own(text: str) -> str:
+        for path, name in names.items():
+            text = text.replace(path, name)
+        return text
+
+    if isinstance(error, FaultsError):
+        for fault in error.faults:
+            found.add(own(fault.where), own(fault.message))
+    else:
+        found.add(STUDY, own(error.message))
