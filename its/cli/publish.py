@@ -50,8 +50,8 @@ def publish(out: Path, no_weights: bool, link: bool, dry_run: bool, as_json: boo
     if dry_run:
         for name, size in done.files.items():
             echo(f"{size:>12}  {name}")
-    size = sum(done.files.values()) / 2**20
-    echo(f"{done.folder}: {'would have ' if dry_run else ''}{counted(len(done.files), 'file')}, {size:.1f} MiB")
+    total = sum(done.files.values()) / 2**20
+    echo(f"{done.folder}: {'would have ' if dry_run else ''}{counted(len(done.files), 'file')}, {total:.1f} MiB")
     if done.sha256 is not None:
         click.echo(f"verified; SHA-256 of manifest.json: {done.sha256}")
     for note in done.notes:

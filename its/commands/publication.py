@@ -16,6 +16,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -183,15 +184,20 @@ def _entries(folder: Path) -> Iterator[str]:
     waiting = [""]
     while waiting:
         below = waiting.pop()
-        with os.scandir(folder / below) as entries:
-            for entry in sorted(entries, key=lambda item: item.name):
-                if not below and entry.name in FROM_TRANSPORT:
-                    continue
-                path = f"{below}/{entry.name}" if below else entry.name
-                count += 1
-                if count > MAX_FILES:
-                    raise DataError(f"{folder}: has more than {MAX_FILES} files", _HINT)
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(path)
-                else:
-                    yield path
+        try:
+            with os.scandir(folder / below) as entries:
+                several = list(islice(entries, MAX_FILES + 1))
+        except OSError as error:
+            what = f"cannot be read: {str(error.strerror).lower()}"
+            raise DataError(f"{folder / below}: {what}", "make it readable") from error
+        for entry in sorted(several, key=lambda item: item.name):
+            if not below and entry.name in FROM_TRANSPORT:
+                continue
+            path = f"{below}/{entry.name}" if below else entry.name
+            count += 1
+            if count > MAX_FILES:
+                raise DataError(f"{folder}: has more than {MAX_FILES} files", _HINT)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            else:
+                yield path

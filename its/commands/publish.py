@@ -252,7 +252,7 @@ def _readme(
     yield from ("", "## Verify", "")
     yield "`its verify .` needs no GPU, network or engine. It compares every file with `manifest.json`, renders the"
     yield "queries, builds the response rows from `store.jsonl.zst`, grades them and measures the results again, and"
-    yield from ("names every row and number that differs. `pip install its-studies` installs `its`.", "")
+    yield from ("names every row and number that differs.", "")
     yield from ("## Datasets", "")
     rows = [(name, licence or "unknown to ITS; see the source") for name, licence in licences.items()]
     yield from table(("set", "licence"), rows)

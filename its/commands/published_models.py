@@ -76,7 +76,7 @@ def _lines(study: Study, checkpoint: Checkpoint, results: ReportData, chosen: Se
     recipe = study.recipe
     model, dataset, train = checkpoint.model, str(checkpoint.dataset), str(checkpoint.train)
     yield from (f"# {inline(checkpoint.name)}", "")
-    yield f"A checkpoint of the study `{recipe.recipe}`: {inline(recipe.description)}"
+    yield from (f"A checkpoint of the study `{recipe.recipe}`: {inline(recipe.description)}", "")
     tests = list(dict.fromkeys(test for item, _, test in study.cells() if item == checkpoint))
     yield f"It was trained with the strategy `{train}`. Without the context of a test strategy its prompts differ from"
     yield from ("those of its training; see *How to prompt*.", "")

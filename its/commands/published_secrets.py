@@ -31,7 +31,7 @@ def secret_faults(path: Path, name: str) -> Iterator[Fault]:
     with open_regular(path) as source:
         if path.name.endswith(".jsonl.zst"):
             reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-            yield from _in_lines(io.BufferedReader(reader), name, parsed=True)  # type: ignore[type-var]
+            yield from _in_lines(io.BufferedReader(reader), name, parsed=True)
             return
         yield from _in_lines(source, name, parsed=path.suffix == ".jsonl")
         if path.suffix == ".json" and source.tell() <= _MOST_PARSED:

@@ -22,6 +22,7 @@ from its.commands.publication import STORE, STUDY, Difference, Manifest, file_di
 from its.control_tokens import ControlTokens
 from its.engines.session import _completion as stored_completion
 from its.errors import Fault, FaultsError, ItsError
+from its.files import read_regular
 from its.grading.grade import GRADER_VERSION
 from its.progress import Progress
 from its.recipe.cross_checks import cross_check_faults
@@ -29,7 +30,7 @@ from its.recipe.document import read_document
 from its.recipe.load import Document, validate
 from its.recipe.schema import Recipe
 from its.recipe.values import Found, value_faults
-from its.rows import read_json, read_rows, row_file
+from its.rows import raise_faults, read_json, read_rows, row_file
 from its.shown import bounded, counted
 from its.stages import measure
 from its.stages.generate import _requests as requests_of_cell
@@ -40,7 +41,7 @@ from its.store import Store, response_key
 from its.store.importing import import_store
 from its.study.row_lengths import left_out
 from its.study.solutions import TrainedSolutions
-from its.study.study import Cell, Study, cell_name
+from its.study.study import Cell, Study
 from its.thinking import cut_thinking
 from its.types import Query, Response, Row, Verdict
 
@@ -51,6 +52,8 @@ MOST = 100
 EXACT = 1e-12
 """Relative difference of two numbers that count as equal: the last bits of a sum depend on the processor."""
 CHUNK = 500
+MAX_TABLE_BYTES = 64 * 2**20
+_NOT_STORED = "the export has no response to this request (session, messages, sampling, seed)"
 
 
 @dataclass
@@ -156,16 +159,20 @@ def _recompute(found: Verified, folder: Path, published: Study, study: Study) ->
     if found.manifest.grader_version != GRADER_VERSION:
         what = f"graded by grader {found.manifest.grader_version}; this ITS has grader {GRADER_VERSION}"
         found.add("manifest.json", f"{what}: install version {found.manifest.its} to verify")
+    sessions: Any = None
+    with _step(found, names):
+        sessions = _read_sessions(published)
     with _step(found, names):
         _queries(found, published, study)
     with _step(found, names), Store(study.project / "store.sqlite") as store:
         import_store(store, folder / STORE)
-        sessions = read_json(published.sessions_path())
         with Progress("compare", len(study.cells()), "cells") as progress:
             for cell in progress.each(study.cells()):
                 with _step(found, names):
-                    expected = _responses(store, _session(sessions, cell), study, cell)
-                    found.responses += _rows(found, expected, published.responses_path(*cell), published, Response)
+                    session = "" if sessions is None else sessions[cell[0].name]["session"]
+                    expected = _responses(store, session, study, cell)
+                    path = published.responses_path(*cell)
+                    found.responses += _rows(found, expected, path, published, Response, _NOT_STORED)
     complete = True
     with _step(found, names), Progress("grade", len(study.cells()), "cells") as progress, open_grader(study) as grader:
         for cell in progress.each(study.cells()):
@@ -180,8 +187,8 @@ def _recompute(found: Verified, folder: Path, published: Study, study: Study) ->
                 )
                 done = True
             complete = complete and done
-    if not complete:
-        found.skipped.append("results were not computed again: not every response could be graded")
+    if not complete or sessions is None:
+        found.skipped.append("results were not computed again: not every response could be read and graded")
         return
     with _step(found, names):
         measure.run(study)
@@ -190,11 +197,22 @@ def _recompute(found: Verified, folder: Path, published: Study, study: Study) ->
         _compare(found, PLOT, _table(study.results(PLOT)), _table(published.results(PLOT)))
 
 
-def _session(sessions: Any, cell: Cell) -> str:
-    """The session of a checkpoint's responses, by `sessions.json`; "" where it has none, which gives other keys."""
-    entry = sessions.get(cell[0].name) if isinstance(sessions, dict) else None
-    session = entry.get("session") if isinstance(entry, dict) else None
-    return session if isinstance(session, str) else ""
+def _read_sessions(published: Study) -> dict[str, dict[str, Any]]:
+    """The settings behind each checkpoint's responses.
+
+    Raises:
+        FaultsError: if they are not those of every checkpoint.
+    """
+    path = published.sessions_path()
+    value = read_json(path)
+    entries = value if isinstance(value, dict) else {}
+    wrong = [
+        Fault(str(path), f"`{item.name}` has no settings with a `session`")
+        for item in published.checkpoints()
+        if not isinstance(entries.get(item.name), dict) or not isinstance(entries[item.name].get("session"), str)
+    ]
+    raise_faults(wrong)
+    return entries
 
 
 def _queries(found: Verified, published: Study, study: Study) -> None:
@@ -210,8 +228,8 @@ def _queries(found: Verified, published: Study, study: Study) -> None:
             found.queries += _rows(found, expected, published.queries_path(side, name, strategy), published, Query)
 
 
-def _responses(store: Store, session: str, study: Study, cell: Cell) -> Iterator[Response]:
-    """The rows that `generate` makes of the stored responses to the queries of a cell.
+def _responses(store: Store, session: str, study: Study, cell: Cell) -> Iterator[Response | None]:
+    """The rows that `generate` makes of the stored responses to the queries of a cell; None for one not stored.
 
     A key is a hash of session, messages, sampling and seed, so a response to another request is not found.
     """
@@ -222,25 +240,34 @@ def _responses(store: Store, session: str, study: Study, cell: Cell) -> Iterator
         keys = [response_key(session, request.determinants()) for request in chunk]
         stored = dict(store.find(keys))
         for request, key in zip(chunk, keys, strict=True):
-            query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
-            if key not in stored:
-                what = f"sample {request.sample_index} of `{query_id}`: no response to this request in the export"
-                raise FaultsError([Fault(f"{STORE} ({cell_name(cell)})", what)])
-            completion = stored_completion(request, "", stored[key])
+            completion = stored_completion(request, "", stored[key]) if key in stored else None
             if completion is None:
-                raise FaultsError([Fault(f"{STORE} ({key})", "the response lacks a field that every engine returns")])
+                yield None
+                continue
+            query_id = request.request_id.removeprefix(f"{checkpoint.name}/").rsplit("/", 1)[0]
             cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
             yield response_row(request, query_id, key, completion, cut)
 
 
-def _rows(found: Verified, expected: Iterable[Row], path: Path, published: Study, kind: type[Row]) -> int:
-    """Compare the rows of a published file with those expected, one by one; returns how many are equal."""
+def _rows(
+    found: Verified,
+    expected: Iterable[Row | None],
+    path: Path,
+    published: Study,
+    kind: type[Row],
+    unexpected: str = "a row that does not follow from the published data",
+) -> int:
+    """Compare the rows of a published file with those expected, one by one; returns how many are equal.
+
+    Args:
+        unexpected: what is said of a row in whose place none is expected.
+    """
     shown_path = f"{STUDY}/{path.relative_to(published.project).as_posix()}"
     equal = 0
     for line, (wanted, given) in enumerate(zip_longest(expected, read_rows(path, kind)), 1):
         where = f"{shown_path}:{line}"
         if wanted is None:
-            found.add(where, "a row that does not follow from the published data")
+            found.add(where, unexpected)
         elif given is None:
             found.add(where, "a row is missing")
         elif wanted == given:
@@ -264,12 +291,13 @@ def _compare(found: Verified, name: str, computed: Any, published: Any) -> None:
             for key in [*own, *(key for key in other if key not in own)]:
                 if key not in own or key not in other:
                     found.add(where, f"`{key}` is {'not expected' if key not in own else 'missing'}")
-                else:
-                    waiting.append((f"{place}.{key}".lstrip("."), own[key], other[key]))
+            both = [key for key in own if key in other]
+            waiting += [(f"{place}.{key}".lstrip("."), own[key], other[key]) for key in reversed(both)]
         elif isinstance(own, list) and isinstance(other, list):
             if len(own) != len(other):
                 found.add(where, f"has {counted(len(other), 'entry', 'entries')}, expected {len(own)}")
-            waiting += [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(own, other, strict=False))]
+            pairs = [(f"{place}[{index}]", *pair) for index, pair in enumerate(zip(own, other, strict=False))]
+            waiting += reversed(pairs)
         else:
             numbers = _is_number(own) and _is_number(other)
             found.numbers += numbers
@@ -292,9 +320,16 @@ def _short(value: Any) -> str:
 
 
 def _table(path: Path) -> list[list[Any]]:
-    """The rows of a CSV file with its numbers as such."""
-    with open(path, encoding="utf-8", newline="") as source:
-        return [[_number(value) for value in row] for row in csv.reader(source)]
+    """The rows of a CSV file with its numbers as such.
+
+    Raises:
+        FaultsError: if it is not CSV.
+    """
+    text = read_regular(path, MAX_TABLE_BYTES).decode("utf-8", "replace")
+    try:
+        return [[_number(value) for value in row] for row in csv.reader(text.splitlines())]
+    except csv.Error as error:
+        raise FaultsError([Fault(str(path), str(error))]) from error
 
 
 def _number(text: str) -> Any:
