@@ -96,7 +96,7 @@ def verify(folder: Path, as_json: bool) -> None:
         for reason in found.skipped:
             echo(shown(f"not done: {reason}"))
         bits = f", {found.last_bits} of them but for their last bits" if found.last_bits else ""
-        echo(f"files      {found.files} in the manifest")
+        echo(f"files      {found.files} of {len(found.manifest.files)} equal those of the manifest")
         echo(f"queries    {found.queries} equal those rendered again")
         echo(f"responses  {found.responses} equal those of the store's export")
         echo(f"verdicts   {found.verdicts} equal those graded again")

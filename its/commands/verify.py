@@ -62,6 +62,7 @@ class Verified:
 
     Args:
         differences: the first `MOST`; `more` is how many follow.
+        files, queries, responses, verdicts, numbers: how many are equal.
         last_bits: numbers that are equal but for their last bits, of `numbers`.
         skipped: steps that were not done, with the reason.
     """
@@ -96,8 +97,9 @@ def verify(folder: Path) -> Verified:
         DataError: if its manifest is of another version or invalid.
     """
     manifest, sha256 = read_manifest(folder)
-    found = Verified(manifest, sha256, files=len(manifest.files))
     differences, readable = file_differences(folder, manifest)
+    wrong = {difference.where for difference in differences}
+    found = Verified(manifest, sha256, files=sum(item.path not in wrong for item in manifest.files))
     for difference in differences:
         found.add(*difference)
     if not readable:
