@@ -144,7 +144,7 @@ def _complete(
         commit=standing(study.project, ()).commit,
         weights=weights != "none",
     )
-    checked = verify(folder)
+    checked = verify(folder, hashed=True)
     if checked.differences:
         hint = "`dvc repro` makes results that follow from the rows, then publish again"
         raise_faults([Fault(item.where, item.what, hint) for item in checked.differences])

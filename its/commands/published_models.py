@@ -85,7 +85,8 @@ def _lines(study: Study, checkpoint: Checkpoint, results: ReportData, chosen: Se
     yield from table(("what", "value"), [("name", model), *source.items(), ("dtype", recipe.models[model].dtype)])
     yield from ("The licence of the base model applies; ITS does not know it.", "")
     yield from ("## Training data", "")
-    yield f"`datasets/{dataset}-{train}` of the publication: {_rows(study, dataset, train)} rows of `{dataset}` under"
+    rows = counted(_rows(study, dataset, train), "row")
+    yield f"`datasets/{dataset}-{train}` of the publication: {rows} of `{dataset}` under"
     yield from (f"the train strategy `{train}`, training seed {checkpoint.seed}.", "")
     yield from ("## Training", "")
     settings = recipe.train.of(model, dataset, checkpoint.variant).model_dump(exclude_defaults=True)
@@ -93,7 +94,7 @@ def _lines(study: Study, checkpoint: Checkpoint, results: ReportData, chosen: Se
     yield from ("## Results", "")
     cells = [cell for cell in results.cells if cell.checkpoint in (checkpoint.name, Checkpoint(model).name)]
     heads = ("checkpoint", "benchmark", "test strategy", "avg@n", "95 % interval", "problems", "n")
-    rows = [
+    measured = [
         (
             "this" if cell.checkpoint == checkpoint.name else "base",
             *(cell.benchmark, cell.test, f"{cell.avg:.4f}", f"{cell.low:.4f} to {cell.high:.4f}"),
@@ -101,7 +102,7 @@ def _lines(study: Study, checkpoint: Checkpoint, results: ReportData, chosen: Se
         )
         for cell in cells
     ]
-    yield from table(heads, rows)
+    yield from table(heads, measured)
     yield from ("### The pair to report", "")
     yield from (*map(inline, chosen), "")
     yield from ("## How to prompt", "")
