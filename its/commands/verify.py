@@ -115,7 +115,7 @@ def verify(folder: Path, *, hashed: bool = False) -> Verified:
         try:
             study = _study(published, scratch)
         except ItsError as error:
-            _add_error(found, error, {})
+            _add_error(found, error, {str(published): STUDY})
             found.skipped.append("rows and results were not computed again: the recipe is invalid")
             return found
         _recompute(found, folder.resolve(), Study(published, study.recipe), study)
@@ -172,6 +172,7 @@ def _recompute(found: Verified, folder: Path, published: Study, study: Study) ->
         _queries(found, published, study)
     with _step(found, names), Store(study.project / "store.sqlite") as store:
         import_store(store, folder / STORE)
+        _settings(found, store, sessions or {})
         with Progress("compare", len(study.cells()), "cells") as progress:
             for cell in progress.each(study.cells()):
                 with _step(found, names):
@@ -218,7 +219,17 @@ def _read_sessions(published: Study) -> dict[str, dict[str, Any]]:
         if not isinstance(entries.get(item.name), dict) or not isinstance(entries[item.name].get("session"), str)
     ]
     raise_faults(wrong)
-    return entries
+    return {item.name: entries[item.name] for item in published.checkpoints()}
+
+
+def _settings(found: Verified, store: Store, sessions: dict[str, dict[str, Any]]) -> None:
+    """The settings of a checkpoint's responses are those that the export has, which are hashed into every key."""
+    known = {info.sha256: info.identity for info in store.sessions()}
+    for name, entry in sessions.items():
+        identity = known.get(entry["session"], {})
+        for key in (key for key in identity if entry.get(key) != identity[key]):
+            where = f"{STUDY}/data/responses/sessions.json: {name}.{key}"
+            found.add(where, f"is {_short(entry.get(key))}, in the export {_short(identity[key])}")
 
 
 def _queries(found: Verified, published: Study, study: Study) -> None:

@@ -80,6 +80,7 @@ def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its
 
     _replace(rows / "responses" / "smollm2_135m-base" / "arithmetic_test" / "none.jsonl", '"text":"', '"text":"7')
     _replace(rows / "queries" / "test" / "arithmetic_test" / "random.jsonl", r'"content":"', '"content":"7')
+    _replace(rows / "responses" / "sessions.json", r'"engine": "', '"engine": "x')
     _replace(out / "study" / "results" / "votes.json", r'"accuracy": 0\.\d', '"accuracy": 0.9')
     _replace(out / "study" / "results" / "plots" / "cells.csv", r"0\.33333", "0.43333")
     (out / MANIFEST).unlink()
@@ -93,6 +94,7 @@ def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its
         "differs: study/data/responses/smollm2_135m-base/arithmetic_test/none.jsonl:1: `text` is '7",
         "differs: study/data/queries/test/arithmetic_test/random.jsonl:1: `messages`",
         f"differs: study/data/responses/{CHECKPOINT}/arithmetic_test/random.jsonl:1: the export has no response",
+        "differs: study/data/responses/sessions.json: smollm2_135m-base.engine: is 'x",
         "differs: study/results/votes.json: votes[0].accuracy: is 0.9",
         "differs: study/results/plots/cells.csv: [",
     ):
