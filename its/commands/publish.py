@@ -19,7 +19,7 @@ from its.commands.cited_keys import cited_keys
 from its.commands.export import _check_place as check_place
 from its.commands.export import export_dataset
 from its.commands.publication import DATASETS, MODELS, STORE, STUDY, write_manifest
-from its.commands.published_models import Weights, checkpoint_files, model_card, place_file
+from its.commands.published_models import CARD, Weights, checkpoint_files, model_card, place_file
 from its.commands.published_secrets import secret_faults
 from its.commands.verify import PLOT, RESULTS, verify
 from its.errors import DataError, Fault, MissingError, RunError
@@ -127,7 +127,7 @@ def _complete(
         if checkpoint.train is not None:
             place = folder / MODELS / checkpoint.name
             place.mkdir(parents=True, exist_ok=True)
-            (place / "README.md").write_text(model_card(study, checkpoint, results, chosen), encoding="utf-8")
+            (place / CARD).write_text(model_card(study, checkpoint, results, chosen), encoding="utf-8")
     readme = "\n".join(_readme(study, TABLES["markdown"](results), chosen, licences, notes))
     (folder / "README.md").write_text(readme, encoding="utf-8", errors="backslashreplace")
     written = {

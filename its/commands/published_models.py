@@ -21,6 +21,7 @@ from its.study.study import Checkpoint, Study
 from its.types import Query
 
 Weights = Literal["copy", "link", "none"]
+CARD = "README.md"
 DESCRIBING = (
     *("its_parity.json", "its_sound.json", "config.json", "generation_config.json", "adapter_config.json"),
     *("axolotl.yaml", "chat_template.jinja"),
@@ -31,6 +32,8 @@ DESCRIBING = (
 def checkpoint_files(study: Study, checkpoint: Checkpoint, weights: Weights) -> list[Path]:
     """The files of a checkpoint to publish, without those of other checkpoints in its folder.
 
+    A trainer's own README.md is left out: the card takes its place.
+
     Raises:
         MissingError: if the folder is not there and weights are wanted.
     """
@@ -40,7 +43,7 @@ def checkpoint_files(study: Study, checkpoint: Checkpoint, weights: Weights) -> 
             return []
         hint = "`dvc pull` fetches it, or `--no-weights` publishes without the checkpoints"
         raise MissingError(f"{folder.relative_to(study.project)}: no such folder", hint)
-    found = sorted(path for path in folder.iterdir() if path.is_file())
+    found = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CARD)
     return [path for path in found if weights != "none" or path.name in DESCRIBING]
 
 

@@ -53,13 +53,16 @@ def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its
     card.write_text(told, encoding="utf-8")
     assert not [path.name for path in tmp_path.iterdir() if "out" in path.name], "nothing is left of what was refused"
 
-    code, printed, _ = its("publish", str(out), "--json")
+    trained = study.project / "models" / CHECKPOINT
+    (trained / "README.md").write_text("the trainer's own", encoding="utf-8")
+    code, printed, _ = its("publish", str(out), "--link", "--json")
+    assert (trained / "README.md").read_text(encoding="utf-8") == "the trainer's own"
     done = json.loads(printed)
     assert code == 0 and set(done["files"]) == {
         path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()
     }
     assert its("publish", str(out))[0] == 3, "an existing folder is not overwritten"
-    assert (out / "models" / CHECKPOINT / "model.safetensors").is_file()
+    assert (out / "models" / CHECKPOINT / "model.safetensors").samefile(trained / "model.safetensors")
     model = (out / "models" / CHECKPOINT / "README.md").read_text(encoding="utf-8")
     template = (study.project / "recipes" / "prompts" / "query_persona_first.j2").read_text(encoding="utf-8")
     for part in (template.strip(), "| this | arithmetic_test | random |", "You are a potter who likes the rain."):
