@@ -1,0 +1,239 @@
+"""`its publish` writes a folder that `its verify` computes again; `its verify` names everything that was changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from unit.test_golden_study import study as study
+
+from its.commands.publication import MANIFEST, file_differences, read_manifest, write_manifest
+from its.commands.published_secrets import secret_faults
+from its.errors import ItsError
+from its.study.study import Study
+
+Its = Callable[..., tuple[int, str, str]]
+CHECKPOINT = "smollm2_135m-arithmetic-random-1"
+ABOUT: dict[str, Any] = {"its": "1", "recipe": "r", "grader_version": "1", "commit": None, "weights": False}
+
+
+def _replace(path: Path, pattern: str, new: str) -> None:
+    """Change the first match in a file, and nothing else."""
+    text = path.read_text(encoding="utf-8")
+    changed = re.sub(pattern, new, text, count=1)
+    assert changed != text
+    path.write_text(changed, encoding="utf-8")
+
+
+def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    results = study.results("cells.json")
+    right = results.read_text(encoding="utf-8")
+    _replace(results, r'"prompt_tokens": \d', '"prompt_tokens": 9')
+    code, _, err = its("publish", str(out))
+    assert code == 3 and "study/results/cells.json: cells[0].prompt_tokens: is 9" in err, "stale results stop it"
+    results.write_text(right, encoding="utf-8")
+    row = study.verdicts_path(*study.cells()[0])
+    row.rename(row.with_suffix(".away"))
+    code, _, err = its("publish", str(out), "--dry-run")
+    assert code == 3 and f"{row.relative_to(study.project)}: no such file" in err
+    row.with_suffix(".away").rename(row)
+    card = study.card_path("arithmetic").with_name("card.md")
+    told = card.read_text(encoding="utf-8")
+    key = "hf_" + "a1" * 15
+    card.write_text(f"{told}{key}\n", encoding="utf-8")
+    code, _, err = its("publish", str(out))
+    assert code == 3 and f"card.md:{len(told.splitlines()) + 1}: looks like a key" in err and key not in err
+    card.write_text(told, encoding="utf-8")
+    assert not [path.name for path in tmp_path.iterdir() if "out" in path.name], "nothing is left of what was refused"
+
+    trained = study.project / "models" / CHECKPOINT
+    (trained / "README.md").write_text("the trainer's own", encoding="utf-8")
+    code, printed, _ = its("publish", str(out), "--link", "--json")
+    assert (trained / "README.md").read_text(encoding="utf-8") == "the trainer's own"
+    done = json.loads(printed)
+    assert code == 0 and set(done["files"]) == {
+        path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()
+    }
+    assert its("publish", str(out))[0] == 3, "an existing folder is not overwritten"
+    assert (out / "models" / CHECKPOINT / "model.safetensors").samefile(trained / "model.safetensors")
+    model = (out / "models" / CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    template = (study.project / "recipes" / "prompts" / "query_persona_first.j2").read_text(encoding="utf-8")
+    for part in (template.strip(), "| this | arithmetic_test | random |", "You are a potter who likes the rain."):
+        assert part in model
+
+    code, printed, _ = its("verify", str(out), "--json")
+    found = json.loads(printed)
+    assert code == 0 and found["agrees"] and found["manifest_sha256"] == done["manifest_sha256"]
+    counts = [found[name] for name in ("queries", "responses", "verdicts")]
+    assert counts == [15, 54, 54] and found["numbers"] > 500
+
+    rows = out / "study" / "data"
+    _replace(rows / "verdicts" / CHECKPOINT / "arithmetic_test" / "none.jsonl", "incorrect|no_answer", "correct")
+    code, printed, _ = its("verify", str(out), "--json")
+    places = {item["where"] for item in json.loads(printed)["differences"]}
+    one = f"study/data/verdicts/{CHECKPOINT}/arithmetic_test/none.jsonl"
+    assert code == 1 and places == {one, f"{one}:1"}, "a changed file, and the row in it"
+
+    _replace(rows / "responses" / "smollm2_135m-base" / "arithmetic_test" / "none.jsonl", '"text":"', '"text":"7')
+    _replace(rows / "queries" / "test" / "arithmetic_test" / "random.jsonl", r'"content":"', '"content":"7')
+    _replace(rows / "responses" / "sessions.json", r'"engine": "', '"engine": "x')
+    _replace(out / "study" / "results" / "votes.json", r'"accuracy": 0\.\d', '"accuracy": 0.9')
+    _replace(out / "study" / "results" / "plots" / "cells.csv", r"0\.33333", "0.43333")
+    (out / MANIFEST).unlink()
+    manifest = {name: found[name] for name in ("its", "recipe")}
+    write_manifest(out, **ABOUT | manifest | {"grader_version": "0"})
+    code, printed, _ = its("verify", str(out))
+    assert code == 1
+    for place in (
+        "differs: manifest.json: graded by grader 0",
+        f"differs: {one}:1: `verdict` is 'correct'",
+        "differs: study/data/responses/smollm2_135m-base/arithmetic_test/none.jsonl:1: `text` is '7",
+        "differs: study/data/queries/test/arithmetic_test/random.jsonl:1: `messages`",
+        f"differs: study/data/responses/{CHECKPOINT}/arithmetic_test/random.jsonl:1: the export has no response",
+        "differs: study/data/responses/sessions.json: smollm2_135m-base.engine: is 'x",
+        "differs: study/results/votes.json: votes[0].accuracy: is 0.9",
+        "differs: study/results/plots/cells.csv: [",
+    ):
+        assert place in printed, place
+    assert str(tmp_path) not in printed.replace(str(out), "")
+
+    _replace(rows / "responses" / "sessions.json", r"\{", "[{")
+    (out / "study" / "params.yaml").write_text("recipe_version: 1\nseed: x\n", encoding="utf-8")
+    code, printed, err = its("verify", str(out))
+    assert code == 1 and "differs: study/params.yaml: has" in printed and "the recipe is invalid" in printed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "out"
+    (made / "study").mkdir(parents=True)
+    (made / "study" / "a.txt").write_text("a", encoding="utf-8")
+    (made / "b.txt").write_text("b", encoding="utf-8")
+    write_manifest(made, **ABOUT)
+    return made
+
+
+def test_files_are_those_of_the_manifest(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("x", encoding="utf-8")
+    assert file_differences(folder, read_manifest(folder)[0]) == ([], True)
+    (folder / "b.txt").write_text("c", encoding="utf-8")
+    (folder / "more").write_text("", encoding="utf-8")
+    found, readable = file_differences(folder, read_manifest(folder)[0])
+    assert readable and [item.where for item in found] == ["more", "b.txt"] and "SHA-256" in found[1].what
+
+
+def _link(folder: Path) -> None:
+    (folder / "b.txt").unlink()
+    (folder / "b.txt").symlink_to("/etc/hostname")
+
+
+def _link_folder(folder: Path) -> None:
+    (folder / "study" / "a.txt").unlink()
+    (folder / "study").rmdir()
+    (folder / "study").symlink_to("/etc")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "b.txt").unlink()
+    os.mkfifo(folder / "b.txt")
+
+
+def _huge(folder: Path) -> None:
+    os.truncate(folder / "b.txt", 2**40)
+
+
+def _extra_link(folder: Path) -> None:
+    (folder / "loop").symlink_to(".")
+
+
+@pytest.mark.parametrize("change", [_link, _link_folder, _pipe, _huge, _extra_link])
+def test_nothing_is_read_from_a_folder_with_links_pipes_or_grown_files(
+    folder: Path, change: Callable[[Path], None], its: Its
+) -> None:
+    change(folder)
+    code, out, err = its("verify", str(folder))
+    assert (code, err) == (1, "") and "not done: rows and results" in out
+
+
+FILE = {"path": "b.txt", "bytes": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff", "not UTF-8"),
+        (b"[" * 100_000, "broken JSON"),
+        (b"[]", "`format` is not"),
+        ({"format": "zip"}, "`format` is not"),
+        ({"version": True}, "`version` is true"),
+        ({"version": 2}, "`version` is 2"),
+        ({"commit": 3}, "`commit`"),
+        ({"more": 1}, "`more`"),
+        ({"files": [FILE, FILE]}, "listed twice"),
+        *(
+            ({"files": [FILE | {"path": path}]}, "is not a path in the folder")
+            for path in ("../b", "/b", "a//b", "./b")
+        ),
+        ({"files": [FILE | {"path": "a\0"}]}, "is not a path in the folder"),
+        ({"files": [FILE | {"path": MANIFEST}]}, "the manifest itself"),
+        ({"files": [FILE | {"bytes": -1}]}, "`files.0.bytes`"),
+        ({"files": [FILE | {"sha256": "x"}]}, "`files.0.sha256`"),
+    ],
+)
+def test_a_wrong_manifest_is_one_error(folder: Path, content: Any, said: str, its: Its) -> None:
+    path = folder / MANIFEST
+    if isinstance(content, dict):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        content = json.dumps(value | content).encode()
+    path.write_bytes(content)
+    code, out, err = its("verify", str(folder))
+    assert code == 3 and not out and said in err and "\0" not in err
+
+
+def test_what_is_not_a_publication_is_one_error(tmp_path: Path, folder: Path, its: Its) -> None:
+    assert its("verify", str(tmp_path / "none"))[0] == 4
+    assert its("verify", str(tmp_path))[0] == 4
+    assert its("verify", str(folder / "b.txt"))[0] == 4
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).symlink_to("/etc/hostname")
+    assert its("verify", str(folder))[0] == 3
+
+
+KEY = "hf_" + "Zx9" * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.md", f"one\ntwo {KEY}\n", "f:2"),
+        ("a.jsonl", json.dumps({"text": "x"}) + "\n" + json.dumps({"text": f"x\n{KEY}"}) + "\n", "f:2"),
+        ("a.json", json.dumps({"a": [{"b": f"x\n{KEY}"}]}, indent=2), "f: a.0.b"),
+        ("a.json", '{"api_key": "k3y-with-digits-42"}', "f:1"),
+        ("a.jsonl.zst", json.dumps({"text": f"\n{KEY}"}) + "\n", "f:1"),
+        ("a.jsonl", '{"request_key": "' + "0a" * 32 + '"}\n', None),
+        ("a.json", '{"eos_token": "<|im_end|>", "text": "token=<answer>"}', None),
+        ("a.jsonl", "[" * 5000 + "\\\n", None),
+    ],
+)
+def test_secrets_are_found_where_they_are_and_not_quoted(
+    tmp_path: Path, name: str, content: str, place: str | None
+) -> None:
+    raw = content.encode()
+    (tmp_path / name).write_bytes(zstandard.compress(raw) if name.endswith(".zst") else raw)
+    found = list(secret_faults(tmp_path / name, "f"))
+    assert [fault.where for fault in found] == ([] if place is None else [place])
+    assert KEY not in str(found)
+
+
+def test_a_manifest_lists_no_more_files_than_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.commands.publication.MAX_FILES", 2)
+    with pytest.raises(ItsError, match="more than 2 files"):
+        write_manifest(folder, **ABOUT)
