@@ -347,7 +347,7 @@ def test_a_damaged_response_is_said_and_asked_again(store: Store) -> None:
     session.say = said.append
     assert _ask(session, _requests(*names)) == {name: f"m to {name}" for name in names}
     assert len(engine.asked) == 1
-    assert said == ["the store: 1 damaged responses are generated again"]
+    assert said == ["the store: 1 damaged response is generated again"]
 
 
 def test_two_sessions_at_once_ask_each_request_once(tmp_path: Path) -> None:
