@@ -14,11 +14,17 @@ from types import SimpleNamespace
 import pytest
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
+from hypothesis import settings
 
 from its.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+
+
+# An example takes as long as the machine lets it: with a limit a test fails because something else ran beside it.
+settings.register_profile("its", deadline=None)
+settings.load_profile("its")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
