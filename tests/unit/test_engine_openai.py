@@ -115,7 +115,7 @@ def test_two_thousand_requests_survive_faults_and_dying_servers(tmp_path: Path) 
             (1100, servers[1].start),
         ]
         while done < size:
-            assert time.monotonic() - began < 60, engine.counts
+            assert time.monotonic() - began < 300, engine.counts
             while left and under_way < engine.window:
                 engine.submit(left.pop())
                 under_way += 1
