@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from its.cli.main import main
 
@@ -23,7 +23,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 # An example takes as long as the machine lets it: with a limit a test fails because something else ran beside it.
-settings.register_profile("its", deadline=None)
+settings.register_profile("its", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("its")
 
 
