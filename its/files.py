@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -235,3 +236,8 @@ def _no_folder(path: Path) -> DataError:
 def _unwritable(path: Path, error: OSError) -> RunError:
     what = str(error.strerror).lower()
     return RunError(f"{path}: cannot be written: {what}", "make its folder writable, or choose another")
+
+
+def free_bytes(place: Path) -> int:
+    """The bytes that are free where a file or folder is, or would be."""
+    return shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free

@@ -21,6 +21,7 @@ from its.environments import (
     superseded_folders,
 )
 from its.errors import ItsError, MissingError
+from its.files import free_bytes
 from its.home import find_above, is_study, its_home
 
 GIB = 2**30
@@ -50,7 +51,7 @@ def check_machine() -> MachineCheck:
     except ItsError as error:
         faults.append(error)
     place = home or Path.cwd()
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
+    free = free_bytes(place)
     for state in states:
         if state["state"] == "installed":
             continue

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from its.checks.machine import environment_states, locks_project
 from its.errors import ItsError
-from its.files import HOME_FOLDERS
+from its.files import HOME_FOLDERS, free_bytes
 from its.home import STORE_FILE
 
 _STORE = ("", "-wal", "-shm", "-journal")
@@ -56,7 +55,7 @@ class HomeContent:
 
 def home_content(home: Path) -> HomeContent:
     """List a home; one that does not exist has no entries."""
-    free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if folder.exists())).free
+    free = free_bytes(home)
     return HomeContent(home, free, list(_entries(home)) if home.is_dir() else [])
 
 

@@ -224,6 +224,7 @@ def collect(study: Study) -> ReportData:
     stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
     costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
     commit, changed, created = _git(study.project)
+    personas = _personas(study)
     return ReportData(
         **{
             **dict(found),
@@ -236,7 +237,7 @@ def collect(study: Study) -> ReportData:
             "parameters": shareable_text(read_document(study.project / "params.yaml")),
             "settings": _settings(study),
             "losses": {item.name: _losses(study, item) for item in dict.fromkeys(each.last for each in trained)},
-            "personas": _personas(study),
+            "personas": personas,
             "mixes": _mixes(study),
             "solutions": solutions,
             "teacher": teacher,
@@ -246,7 +247,7 @@ def collect(study: Study) -> ReportData:
             "explorer": explored(study),
             "warnings": [
                 *_warnings(study, elsewhere, unknown, found),
-                *persona_warnings(_personas(study), partial(_flagged, study.recipe)),
+                *persona_warnings(personas, partial(_flagged, study.recipe)),
                 *solution_warnings(lost),
             ],
             "caveats": list(study.recipe.report.caveats),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import RunError
+from its.files import free_bytes
 from its.training.weights import Tensor
 
 _FICLONE = 0x40049409
@@ -71,7 +72,7 @@ def require_space(
     wanted = required_bytes(config, base, float32=float32, steps=steps, earlier=earlier)
     parts = [path for part in ("model", "at") for path in (folder / part).rglob("*")] if wanted else []
     there = sum(path.lstat().st_size for path in parts if path.is_file())
-    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+    free = free_bytes(folder)
     if free + there < wanted:
         raise RunError(
             f"too little disk space for this training: {(free + there) / _GIB:.1f} GiB are free at {folder.parent}, "
