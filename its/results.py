@@ -71,6 +71,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Difference = Annotated[Number, AfterValidator(_difference)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Bounds = Annotated[list[Share], Field(min_length=2, max_length=2)]
 IntervalMethod = Literal["nearest_coverage", "agresti_coull", "cluster_agresti_coull", "seeds_and_problems", "none"]
 Role = Literal["select", "report"]
@@ -707,6 +708,10 @@ class CostRow(_Model):
     """Completion tokens of all responses, stored ones too; tokens of a training. None: not recorded."""
     seconds: Amount | None = None
     """Wall-clock time. None: not recorded."""
+    first_day: Day | None = None
+    """The day in UTC on which the first of the responses of `generate CHECKPOINT` was generated. None: not recorded."""
+    last_day: Day | None = None
+    """The same of the last one; a response from the store or an import keeps its day. None: not recorded."""
     counts: dict[Text, Number | Count] | None = None
     """What the engine counts beyond that (retries, price of servers). None: the row has the columns above."""
 

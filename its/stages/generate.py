@@ -17,6 +17,7 @@ from its.rows import count_lines, read_json, read_rows, row_file, write_json
 from its.seeds import derive_seed
 from its.shown import counted
 from its.store import Store
+from its.study.days import Days, days_generated, span
 from its.study.serving import OURS, control_tokens, cost_rows, open_serving, request_sampling
 from its.study.study import Cell, Checkpoint, Study
 from its.thinking import Cut, cut_thinking, thinking_tokens
@@ -44,14 +45,19 @@ def run(study: Study) -> str:
         session.check = prompts.check
         _ask(study, session, cells, wanted)
         tokens, broken, total = Counter[str](), Counter[str](), 0
+        days: dict[str, list[Days | None]] = {checkpoint.name: [] for checkpoint in checkpoints}
         for cell in cells:
-            written = _write_cell(study, session, prompts, cell)
+            written = _write_cell(study, session, prompts, cell, store)
             tokens[cell[0].name] += written.tokens
+            days[cell[0].name].append(written.days)
             broken.update(written.broken)
             total += written.responses
         write_json(study.sessions_path(), _sessions(session, store, prompts.account()))
     whats = {checkpoint.name: f"generate {checkpoint.name}" for checkpoint in checkpoints}
-    write_json(study.results("cost", "generate.json"), cost_rows(session, whats, tokens))
+    write_json(
+        study.results("cost", "generate.json"),
+        cost_rows(session, whats, tokens, {name: span(of) for name, of in days.items()}),
+    )
     asked = sum(counts.generated for counts in session.counts.values())
     return (
         f"data/responses: {counted(total, 'response')} of {len(checkpoints)} checkpoints "
@@ -165,17 +171,20 @@ class _Written:
 
     Args:
         broken: by the engine's reason, those with finish_reason `error`.
+        days: on which the first and the last one were generated, if that is known.
     """
 
     responses: int
     tokens: int
     broken: Counter[str]
+    days: Days | None
 
 
-def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell) -> _Written:
+def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell, store: Store) -> _Written:
     checkpoint, benchmark, strategy = cell
     thinking = study.recipe.models[checkpoint.model].thinking
     responses = tokens = began = 0
+    keys: list[str] = []
     broken: Counter[str] = Counter()
     with row_file(study.responses_path(*cell)) as write:
         for request, key, completion in session.read(_requests(study, *cell)):
@@ -184,6 +193,7 @@ def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell
             cut = cut_thinking(completion.text, thinking, completion.finish_reason == "length", completion.thinking)
             row = _response(request, query_id, key, completion, cut)
             write(row)
+            keys.append(key)
             responses += 1
             tokens += completion.completion_tokens
             began += cut.began_within and completion.thinking is None
@@ -197,7 +207,7 @@ def _write_cell(study: Study, session: Session, prompts: PromptCheck, cell: Cell
                 f"thought and was not cut counts as an answer"
             )
         prompts.refuse()  # before the file appears
-    return _Written(responses, tokens, broken)
+    return _Written(responses, tokens, broken, days_generated(store, keys))
 
 
 def _response(request: Request, query_id: str, key: str, completion: Completion, cut: Cut) -> Response:

@@ -59,6 +59,7 @@ from its.secrets import writable
 from its.shown import counted, shown
 from its.strategies.remedies import flagged_text, rule_remedies
 from its.strategies.solutions import regenerating
+from its.study.days import days_recorded
 from its.study.explored import explored
 from its.study.origin import recipe_departures
 from its.study.row_lengths import left_out
@@ -223,6 +224,7 @@ def collect(study: Study) -> ReportData:
     teacher, solutions, lost = _solutions(study)
     stages = dict.fromkeys(checkpoint.combination for checkpoint in trained)
     costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
+    spent = {name: read_cost(study.results("cost", f"{name}.json")) for name in costs}
     commit, changed, created = _git(study.project)
     personas = _personas(study)
     return ReportData(
@@ -243,8 +245,8 @@ def collect(study: Study) -> ReportData:
             "teacher": teacher,
             "cards": _cards(study, counted),
             "parity": [_parity(study, checkpoint) for checkpoint in trained],
-            "cost": [row for name in costs for row in read_cost(study.results("cost", f"{name}.json"))],
-            "explorer": explored(study),
+            "cost": [row for name in costs for row in spent[name]],
+            "explorer": explored(study, days_recorded(spent["generate"])),
             "warnings": [
                 *_warnings(study, elsewhere, unknown, found),
                 *persona_warnings(personas, partial(_flagged, study.recipe)),

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from its.errors import DataError
-from its.home import STORE_FILE
 from its.report.explorer.pack import MOST_CHARACTERS, Explored, ExploredCell, Text, kept_order, packed
 from its.rows import read_rows
-from its.study.origin import days_generated
 from its.study.study import Cell, Study, join_query_id
 from its.types import Problem, Query, Response, Verdict
 
@@ -17,11 +15,14 @@ Place = tuple[int, str, str]
 """(sample, benchmark, problem_id)."""
 
 
-def explored(study: Study) -> Explored:
+def explored(study: Study, day: str | None = None) -> Explored:
     """What the page contains of the responses.
 
     Responses are read twice, since together they may be far larger than what fits in memory: first all without their
     texts, then the texts that are candidates for the page, at most MOST_CHARACTERS.
+
+    Args:
+        day: on which the responses were generated, if it is known.
 
     Raises:
         DataError: where a response or a verdict belongs to no problem of its benchmark.
@@ -44,7 +45,6 @@ def explored(study: Study) -> Explored:
         for problem_id, text in _texts(study, cell, number, problems[cell[1]], candidates)
     ]
     found.sort(key=lambda item: item[:2])
-    day = days_generated(study.home / STORE_FILE, (key for cell in cells for key in cell.keys))
     return packed(cells, [text for _, _, text in found], study.recipe.report.examples, day)
 
 

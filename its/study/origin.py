@@ -1,9 +1,7 @@
-"""Where numbers come from: when the responses were generated, and how params.yaml differs from its recipe."""
+"""How params.yaml differs from the recipe that it names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +11,9 @@ from its.recipe.document import MAX_BYTES, parse_document, read_document
 from its.revisions import committed_content
 from its.secrets import redacted
 from its.shown import quoted
-from its.store import Store
 
 MOST_DEPARTURES = 8
 """Values that are named; the others are counted."""
-
-
-def days_generated(store: Path, keys: Iterable[str]) -> str | None:
-    """The day in UTC on which responses were generated, or the first and the last one: `2026-11-24 to 2026-11-26`.
-
-    None where that is not known: there is no store here, it cannot be read, or it lacks one of the responses, as in a
-    clone that pulled them. An import into a store keeps their times.
-
-    Args:
-        store: the file; it is not created.
-        keys: of the responses, as `request_key` of their rows.
-    """
-    if not store.is_file():
-        return None
-    try:
-        with Store(store) as opened:
-            span = opened.written(sorted(set(keys)))
-        if span is None:
-            return None
-        first, last = (datetime.fromtimestamp(second, UTC).date().isoformat() for second in span)
-    except (ItsError, ValueError, OverflowError, OSError):  # a store of another version, a key that is not one
-        return None
-    return first if first == last else f"{first} to {last}"
 
 
 def recipe_departures(project: Path) -> list[str]:

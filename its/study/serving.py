@@ -18,6 +18,7 @@ from its.models import ready_model, require_opening, trained_model
 from its.progress import say
 from its.recipe.schema import Recipe, Sampling
 from its.store import Store
+from its.study.days import Days
 from its.study.study import Checkpoint, Study
 
 OURS = ("vllm", "transformers")
@@ -133,12 +134,15 @@ def _servers(recipe: Recipe) -> OpenAISettings | None:
     )
 
 
-def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, int]) -> list[dict[str, Any]]:
+def cost_rows(
+    session: Session, whats: Mapping[str, str], tokens: Mapping[str, int], days: Mapping[str, Days | None] | None = None
+) -> list[dict[str, Any]]:
     """The cost of a closed session: a row for each model, then the counts of its engines, if there are any.
 
     Args:
         whats: by model name, what its row is called.
         tokens: by model name, tokens of all its responses, stored ones too.
+        days: by model name, on which its first and its last response were generated, where that is known.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -148,6 +152,7 @@ def cost_rows(session: Session, whats: Mapping[str, str], tokens: Mapping[str, i
             "from_store": session.counts[name].from_store,
             "tokens": tokens.get(name, 0),
             "seconds": round(session.counts[name].seconds, 1),
+            **({"first_day": found[0], "last_day": found[1]} if (found := (days or {}).get(name)) else {}),
         }
         for name, what in whats.items()
     ]

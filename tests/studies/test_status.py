@@ -420,7 +420,6 @@ class Ran:
         for stage in STAGES:
             for out in self.outs[stage]:
                 self._copy(self.project / out, self.kept / stage / out)
-        shutil.copytree(self.home, self.kept / "home", ignore=lambda _, names: {*names} - {*STORE})
 
     def _declare(self) -> None:
         base = self.project / "base"
@@ -472,14 +471,9 @@ class Ran:
         return done
 
     def stage(self, stage: str) -> None:
-        """Run a stage's command with a home in which nothing was asked or trained yet.
-
-        The report has the store of the finished study, which knows the day of a response.
-        """
+        """Run a stage's command with a home in which nothing was asked or trained yet."""
         for name in STORE:
             (self.home / name).unlink(missing_ok=True)
-            if stage == "report" and (self.kept / "home" / name).exists():
-                self._copy(self.kept / "home" / name, self.home / name)
         shutil.rmtree(self.home / "training", ignore_errors=True)
         self.forks.run(*STAGES[stage])
 

@@ -1,4 +1,4 @@
-"""The day on which responses were generated, and how params.yaml differs from the recipe that it names."""
+"""How params.yaml differs from the recipe that it names."""
 
 from __future__ import annotations
 
@@ -6,32 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from unit.store_samples import fill
-
-from its.store import Store
-from its.study.origin import MOST_DEPARTURES, days_generated, recipe_departures
-
-
-def test_the_days_are_those_of_the_store(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite"
-    with Store(path) as store:
-        keys = [item.key for item in fill(store, 3)]
-        for key, second in zip(keys, (86_399, 86_400, 3 * 86_400), strict=True):
-            store.db.execute("UPDATE responses SET created = ? WHERE key = ?", (second, bytes.fromhex(key)))
-    assert days_generated(path, [*keys, keys[0]]) == "1970-01-01 to 1970-01-04"
-    assert days_generated(path, keys[1:2]) == "1970-01-02"
-
-
-@pytest.mark.parametrize("keys", [[], ["00" * 32], ["no key"], [""]])
-def test_the_day_is_not_known_where_a_response_is_not_stored(tmp_path: Path, keys: list[str]) -> None:
-    path = tmp_path / "store.sqlite"
-    with Store(path) as store:
-        known = [item.key for item in fill(store, 1)]
-    assert days_generated(path, [*(known if keys else []), *keys]) is None
-    assert days_generated(tmp_path / "none.sqlite", known) is None and not (tmp_path / "none.sqlite").exists()
-    path.write_bytes(b"not a store" * 100)
-    assert days_generated(path, known) is None
+from its.study.origin import MOST_DEPARTURES, recipe_departures
 
 
 def test_what_params_change_of_the_committed_recipe(project: Path, edit: Callable[..., None]) -> None:

@@ -94,8 +94,6 @@ class ExploredCell:
     rules: list[str | None] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
-    """Of the store, of the responses noted."""
 
     def __post_init__(self) -> None:
         places = len(self.problems) * self.samples
@@ -108,7 +106,6 @@ class ExploredCell:
         """Note a response to the problem at a place of `problems`; one without a verdict keeps the mark `?`."""
         at = problem * self.samples + response.sample_index
         self.marks[at] = "?" if self.marks[at] == "." else self.marks[at]
-        self.keys.add(response.request_key)
         self.ends[at] = response.finish_reason[0]
         self.tokens[at] = response.completion_tokens
 
