@@ -40,24 +40,17 @@ COUNTED = """  2 trainings, 3 checkpoints, 6 cells
   responses: 1200
   personas: at most 600, each in at most 3 requests
 """
-NOTE = (
-    "`limits.max_words` is 30 and `writer.sampling.max_tokens` 32: a word takes about 1.5 tokens, so many personas are"
-    " cut, which counts as `overlong`; give 45 tokens, or at most 21 words"
-)
-"""The quickstart's writer is kept short for its time; the stage counts what is cut."""
 
 
 def test_check(its: Its) -> None:
     assert its("recipe", "check", "quickstart", "params.yaml") == (
         0,
         f"recipes/quickstart.yaml: valid\n{COUNTED}params.yaml: valid\n{COUNTED}",
-        f"note: {NOTE}\n",
+        "",
     )
     document = json.loads(its("recipe", "check", "quickstart", "--json")[1])
     counts = document.pop("counts")["recipes/quickstart.yaml"]
-    notes = document.pop("notes")
     assert document == {"version": 1, "valid": ["recipes/quickstart.yaml"], "errors": []}
-    assert notes == {"recipes/quickstart.yaml": [NOTE]}
     assert (counts["trainings"], counts["checkpoints"], counts["cells"]) == (2, 3, 6)
     assert counts["responses"] == {"known": 1200, "per_problem": {}, "at_most": False}
 
@@ -69,7 +62,7 @@ def test_check_lists_the_cells(its: Its) -> None:
     assert its("recipe", "check", "quickstart", "--cells") == (
         0,
         f"recipes/quickstart.yaml: valid\n{COUNTED}  6 cells:\n{told}",
-        f"note: {NOTE}\n",
+        "",
     )
     assert json.loads(its("recipe", "check", "quickstart", "--cells", "--json")[1])["cells"] == {
         "recipes/quickstart.yaml": cells

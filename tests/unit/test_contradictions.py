@@ -34,7 +34,7 @@ REFUSED_EDITS: dict[str, tuple[tuple[tuple[str, str], ...], str, str]] = {
         "at most 1024",
     ),
     "a writer without room for the request": (
-        (("    max_tokens: 32\n", "    max_tokens: 1024\n"),),
+        (("    max_tokens: 48\n", "    max_tokens: 1024\n"),),
         "`writer.sampling.max_tokens` is 1024: `smollm2_135m` has a context of 1024",
         "leave room for the prompt",
     ),
@@ -60,7 +60,7 @@ def test_a_contradiction_is_refused(project: Path, edit: Edit, case: str) -> Non
 
 
 def test_equal_lengths_fit(project: Path, edit: Edit) -> None:
-    edit(("  sequence_length: #", "  sequence_length: 1024"), ("    max_tokens: 32\n", "    max_tokens: 1023\n"))
+    edit(("  sequence_length: #", "  sequence_length: 1024"), ("    max_tokens: 48\n", "    max_tokens: 1023\n"))
     assert _found(project) == []
 
 
@@ -239,7 +239,7 @@ def test_each_contradiction_has_its_two_places() -> None:
 def test_a_limit_with_few_tokens_is_noted(project: Path, words: int, tokens: int, told: str | None) -> None:
     text = (project / "params.yaml").read_text(encoding="utf-8").replace("max_words: 30", f"max_words: {words}")
     (project / "params.yaml").write_text(
-        text.replace("    max_tokens: 32", f"    max_tokens: {tokens}"), encoding="utf-8"
+        text.replace("    max_tokens: 48", f"    max_tokens: {tokens}"), encoding="utf-8"
     )
     notes = persona_notes(load_study(project).recipe, {})
     assert len(notes) == (told is not None)
@@ -252,7 +252,7 @@ def test_attempts_at_temperature_0_and_small_shares_are_noted(project: Path, edi
     mix = "  mine:\n    mix: {shares: {none: 0.99, random: 0.01}}\n"
     edit(
         ("    temperature: 0.7\n", "    temperature: 0\n"),
-        ("    max_tokens: 32\n", "    max_tokens: 99\n"),
+        ("    max_tokens: 48\n", "    max_tokens: 99\n"),
         ("\ndesign:\n", f"\n{mix}\ndesign:\n"),
         ("  test: [none, random]", "  test: [mine]"),
     )

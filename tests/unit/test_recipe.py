@@ -553,17 +553,17 @@ def test_no_persona_can_be_longer_than_its_limit_and_shorter(project: Path) -> N
     assert hint == "no persona meets both: lower `min_words` or raise `max_words`"
 
 
-@pytest.mark.parametrize(("words", "refused"), [(32, False), (33, True), (40, True)])
+@pytest.mark.parametrize(("words", "refused"), [(48, False), (49, True), (60, True)])
 def test_a_limit_that_the_writer_is_cut_before_is_refused(project: Path, words: int, refused: bool) -> None:
-    """The writer of the quickstart has 32 tokens, and a word is one token at least."""
+    """The writer of the quickstart has 48 tokens, and a word is one token at least."""
     path = project / "params.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("      max_words: 30\n", f"      max_words: {words}\n", 1), encoding="utf-8")
     message = (
-        f"`strategies.similar.limits.max_words` is {words}: with `writer.sampling.max_tokens` of 32 a persona is "
+        f"`strategies.similar.limits.max_words` is {words}: with `writer.sampling.max_tokens` of 48 a persona is "
         "cut before"
     )
-    hint = f"a word is one token or more: use at most 32 words, or {2 * words} tokens"
+    hint = f"a word is one token or more: use at most 48 words, or {2 * words} tokens"
     assert _faults(project) == ([("max_words", message, hint)] if refused else [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -271,9 +272,12 @@ def test_a_killed_sweep_leaves_no_change_and_the_next_one_runs_the_rest(
     assert code == 143 and "1 planned: 0 done, 0 failed, 1 left" in said
     assert killed(signal.SIGKILL)[0] == -signal.SIGKILL
     code, _, error = its("sweep", "sweep.yaml")
-    assert code == 1 and "a killed sweep left 1 running: process" in error, "SIGTERM ended its stage, SIGKILL cannot"
-    (stage,) = re.findall(r"`kill (\d+)`", error)
-    os.kill(int(stage), signal.SIGKILL)
-    while Path(f"/proc/{stage}/cwd").exists():
-        time.sleep(0.05)
+    # One or two: some shells stay beside the command that DVC has them run.
+    assert code == 1 and "a killed sweep left " in error, "SIGTERM ended its stage, SIGKILL cannot"
+    (left,) = re.findall(r"`kill ([\d ]+)`", error)
+    for stage in left.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(stage), signal.SIGKILL)
+        while Path(f"/proc/{stage}/cwd").exists():
+            time.sleep(0.05)
     assert study.sweep()["states"] == ["done"]
