@@ -1,8 +1,8 @@
 """Whether a chat template of a recipe can be used: it renders, shows its turns, and trains what an engine is sent.
 
 Chat templates are written for the environment of transformers, which has more than the sandbox of ITS: string methods,
-`namespace`, `macro`. So they are rendered as transformers does, in a separate process whose processor time and memory
-the kernel limits. The engines render them in transformers' sandbox, per conversation.
+`namespace`, `macro`. So they are rendered as transformers does, each in a process of its own whose processor time and
+memory the kernel limits. The engines render them in transformers' sandbox, per conversation.
 
 A model is trained on `prompt + solution + end of turn`, where the prompt is what an engine is sent. Conversations like
 those of a study are rendered both ways, with contents that no template can know beforehand. A template that passes may
@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from its.errors import DataError, Fault
 from its.prompts.clock import PROVIDED, own_names, reads_parts
 from its.prompts.conversations import ANY_USE, Case, ChatUse, Turns, chats_of, conversations, secret_of
 from its.prompts.sandbox import MAX_CHARACTERS
+from its.prompts.trial import TRIALS
 from its.shown import shown, unshowable
 from its.thinking import SOLUTION_MARKS, Marks, PlainMarks, cut_thinking
 
-TRIAL = Path(__file__).parent / "workers" / "chat_trial.py"
 TRIAL_SECONDS = 2  # of processor time, plus
 CHATS_A_SECOND = 50  # at least: ordinary templates take a hundredth of that
 WAIT_SECONDS = 30.0  # wall time beyond it: a busy machine may be slow to start the trial
@@ -365,19 +362,12 @@ class _Tried(NamedTuple):
 def _tried(source: str, chats: list[dict[str, Any]]) -> _Tried | str:
     """What a template writes, or what is wrong with it, from a separate process."""
     seconds = TRIAL_SECONDS + len(chats) // CHATS_A_SECOND
+    wait = WAIT_SECONDS + seconds
+    answer = TRIALS.answer(json.dumps({"source": source, "chats": chats}).encode(), seconds, wait)
+    if answer is None:
+        return f"the chat template does not finish within {wait:.0f} s"
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(TRIAL), str(seconds)],
-            input=json.dumps({"source": source, "chats": chats}).encode(),
-            capture_output=True,
-            env={},
-            timeout=WAIT_SECONDS + seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"the chat template does not finish within {WAIT_SECONDS + seconds:.0f} s"
-    try:
-        found = json.loads(done.stdout)
+        found = json.loads(answer)
     except ValueError:
         return f"the chat template takes more than {seconds} s of processor time or 1 GiB of memory"
     if "fault" in found:

@@ -1,17 +1,22 @@
-"""Render a chat template as transformers 5.16 does, within limits that the kernel enforces.
+"""Render chat templates as transformers 5.16 does, each within limits that the kernel enforces.
 
-Started by `its.prompts.chat`:
+Started by `its.prompts.trial`, and ended by the end of its standard input:
 
-    python chat_trial.py SECONDS
+    python chat_trial.py
 
-SECONDS are of processor time. Reads {"source", "chats"} from standard input, writes {"results": [{"text"} or {"fault"}
-for each chat], "undefined": names that it used and nothing gave}, or {"fault"} for what is no template; nothing if a
-limit ends it.
+Reads requests: a line `SECONDS WAIT LENGTH`, then LENGTH bytes: {"source", "chats"}. Each is read and rendered by a
+fork, which gets SECONDS of processor time and WAIT seconds of wall time. Writes a line, `done LENGTH` or `late 0`, then
+LENGTH bytes: {"results": [{"text"} or {"fault"} for each chat], "undefined": names that it used and nothing gave}, or
+{"fault"} for what is no template; nothing, or a part of it, if a limit ends the fork.
 """
 
 import json
+import os
 import resource
+import select
+import signal
 import sys
+import time
 
 from jinja2 import TemplateError, TemplateSyntaxError, Undefined, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -99,13 +104,56 @@ def result_of(template, chat):
 
 
 def main():
-    seconds = int(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not before the fork is ended
+    while head := sys.stdin.buffer.readline():
+        seconds, wait, length = head.split()
+        request = sys.stdin.buffer.read(int(length))
+        if len(request) < int(length):
+            return
+        answer = answered(request, int(seconds), float(wait))
+        sys.stdout.buffer.write(b"late 0\n" if answer is None else b"done %d\n%s" % (len(answer), answer))
+        sys.stdout.buffer.flush()
+
+
+def answered(request, seconds, wait):
+    """What a fork writes; None if it is not done in time."""
+    end = time.monotonic() + wait
+    source, target = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(source)
+            limit(seconds)
+            found = tried(json.loads(request))
+            if found is not None:
+                with open(target, "wb") as out:
+                    out.write(json.dumps(found).encode())
+        finally:
+            os._exit(0)
+    os.close(target)
+    parts = []
+    try:
+        while select.select([source], [], [], max(0, end - time.monotonic()))[0]:
+            part = os.read(source, 1 << 20)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+        return None
+    finally:
+        os.close(source)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def limit(seconds):
+    """Limit this process, and close the pipes of the requests."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    found = tried(json.load(sys.stdin))
-    if found is not None:
-        print(json.dumps(found))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(nothing, number)
 
 
 def tried(given):
