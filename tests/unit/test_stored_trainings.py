@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from running import run_stage
-from unit.test_stages import _prepare, study  # noqa: F401
+from unit.stage_samples import prepare_sets
 
 from its.commands.home_entries import home_content, used_bytes
 from its.commands.trainings import Uses, remove_halves, remove_trainings, stored_trainings
@@ -109,8 +109,8 @@ def test_the_rest_of_an_interrupted_removal_goes_and_is_named(home: Path) -> Non
     assert [path.name for path in (home / "training").iterdir()] == [".mine.rm.tmp"]
 
 
-def test_what_the_study_uses(study: Study, its: Its, engines: Any) -> None:  # noqa: F811
-    _prepare()
+def test_what_the_study_uses(study: Study, its: Its, engines: Any) -> None:
+    prepare_sets()
     _training(study.home, "a" * 16)
     code, out, err = its("training", "list")
     assert code == 0 and "used by: not decided" in out
