@@ -69,6 +69,12 @@ class ControlTokens:
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._faults: dict[tuple[str, str, str, int, str], Fault] = {}
 
+    def empty(self) -> ControlTokens:
+        """One for the same tokens that has found nothing yet."""
+        other = ControlTokens({})
+        other._tokens, other._pattern = self._tokens, self._pattern
+        return other
+
     def look(self, where: str, name: str, parts: Iterable[tuple[str, str]]) -> bool:
         """Record every control token in the parts of one row; whether there is one.
 

@@ -78,6 +78,12 @@ class PromptCheck:
             new = {digest: chat for chat in chats if (digest := _digest(chat)) not in prompts.known}
             prompts.known |= dict(zip(new, prompts.reader.prompt_hashes(list(new.values())), strict=True))
 
+    def forget(self, most: int) -> None:
+        """Keep the memory of a long run bounded: drop what `learn` computed if that is more than `most` prompts."""
+        for prompts in self._prompts.values():
+            if len(prompts.known) > most:
+                prompts.known.clear()
+
     def check(self, answers: Iterable[tuple[Request, Completion]]) -> None:
         """Check the prompts of some responses; those that an engine does not report are skipped.
 

@@ -25,6 +25,6 @@ def print_json(**content: Any) -> None:
     click.echo(shown_json(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)))
 
 
-def echo(text: str, *, nl: bool = True) -> None:
+def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
     """Print text from outside (a model, a server, a recipe) so that a terminal shows it and does not act on it."""
-    click.echo(shown(text, lines=True), nl=nl)
+    click.echo(shown(text, lines=True), nl=nl, err=err)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +40,8 @@ def table(form: str, as_json: bool) -> None:
     `--format json`. On a terminal a table wider than it is printed in blocks of columns, and a cell has a darker
     ground the higher its mean is, on a scale from 0 to 100 % (none with NO_COLOR).
 
+    If parameters, files or code changed after the last run, by dvc.lock, stderr says so (`notes` with --json).
+
     \b
     Reads   results/ of the last `dvc repro`
     Writes  nothing
@@ -49,16 +53,34 @@ def table(form: str, as_json: bool) -> None:
     from its.study.study import load_study
 
     study = load_study()
-    found = summary(study)
+    found, notes = summary(study), _notes(study.project)
     if as_json or form == "json":
         kept = {"cells", "pairs", "blocks", "curves", "pools", "comparisons", "tests", "efficiency", "not_possible"}
-        print_json(**found.model_dump(include=kept | {"votes", "selection", "nested"}))
+        print_json(**found.model_dump(include=kept | {"votes", "selection", "nested"}), notes=notes)
         return
     click.echo(_terminal_table(found) if form == "text" else TABLES[form](found), nl=form == "text")
     if form == "text":
         for sentence in headline_sentences(found):
             click.echo(sentence)
         click.echo(f"report: {study.results('report.html').relative_to(study.project)}")
+    _warn(notes)
+
+
+def _notes(project: Path) -> list[str]:
+    """What to know before the results are read as those of params.yaml."""
+    from its.commands.outdated import outdated, recipe_edited
+
+    return [*outdated(project), *recipe_edited(project)]
+
+
+def _warn(notes: Sequence[str]) -> None:
+    """On stderr: stdout has the result alone."""
+    for note in notes:
+        echo(f"note: {note}", err=True)
+    if notes:
+        from its.commands.outdated import REMEDY
+
+        echo(f"hint: {REMEDY}", err=True)
 
 
 STEPS = ((195, 16), (153, 16), (111, 16), (75, 16), (26, 231), (18, 231))
@@ -87,7 +109,7 @@ def best(as_json: bool) -> None:
 
     The pair is chosen on the benchmarks with the role `select`. Without one, the largest cell of a table is named only
     if `measure.maximum` is true, with the amount by which it overstates the score. Where no pair is named, the output
-    gives the reason (`reason` with --json).
+    gives the reason (`reason` with --json). Outdated results are noted as by `its results table`.
 
     \b
     Reads   results/ of the last `dvc repro`
@@ -97,12 +119,15 @@ def best(as_json: bool) -> None:
     from its.stages.report import best_pair
     from its.study.study import load_study
 
-    found, sentences = best_pair(load_study())
+    study = load_study()
+    found, sentences = best_pair(study)
+    notes = _notes(study.project)
     if as_json:
-        print_json(**found)
+        print_json(**found, notes=notes)
         return
     for sentence in sentences:
         click.echo(sentence)
+    _warn(notes)
 
 
 @results.command()
@@ -198,20 +223,26 @@ def show(problem: str, cells: tuple[str, ...], sample: int | None, as_json: bool
     """Show a problem and its responses in every cell.
 
     For each cell: persona, query, and of each response its verdict, answer, rule, thinking and text. On a terminal of
-    at least 83 characters the cells are side by side. A problem of several benchmarks is BENCHMARK/PROBLEM.
+    at least 83 characters the cells are side by side. A problem of several benchmarks is BENCHMARK/PROBLEM. Outdated
+    responses are noted as by `its results table`.
 
     \b
     Reads   data/problems/, data/personas/, data/queries/, data/responses/, data/verdicts/
     Writes  nothing
     Example its results show test_00000
     """
+    from its.commands.outdated import outdated
     from its.commands.problem_text import problem_lines, terminal_width
     from its.commands.show_problem import show_problem
+    from its.commands.side_settings import STAGES
     from its.study.study import load_study
 
-    found = show_problem(load_study(), problem, cells, sample)
+    study = load_study()
+    found = show_problem(study, problem, cells, sample)
+    notes = outdated(study.project, "responses and verdicts", STAGES)
     if as_json:
-        print_json(**found)
+        print_json(**found, notes=notes)
         return
     for line in problem_lines(found, terminal_width()):
         echo(line)
+    _warn(notes)

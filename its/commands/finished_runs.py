@@ -7,6 +7,8 @@ Only this entry is read as YAML: a lock has thousands of lines, and ruamel reads
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,8 +32,11 @@ WORKSPACE = "workspace"
 _ENTRY = re.compile(r"^  report:\n((?:    .*\n|\n)*)", re.MULTILINE)
 _PARAMS = re.compile(r"^    params:\n      params\.yaml:\n((?:        .*\n|\n)*)", re.MULTILINE)
 _RECIPE = re.compile(r"^recipe: [\"']?([a-z0-9_]+)[\"']?$", re.MULTILINE)
-_FILES = re.compile(r"^    - path: ([^\"'\s].*)\n      hash: md5\n      md5: ([0-9a-f]{32})$", re.MULTILINE)
+_FILES = re.compile(r"^    - path: ([^\"'\s].*)\n      hash: md5\n      md5: ([0-9a-f]{32}(?:\.dir)?)$", re.MULTILINE)
 _FILE_BYTES = 16 * 2**20
+_FOLDER_FILES = 1000
+_IGNORED = ("__pycache__/", "*.pyc", ".gitignore", "/.its/", "/.venv/", ".*.tmp")
+"""The patterns of the .dvcignore of a study. With others, DVC alone tells which files of a folder count."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,10 @@ def workspace_lock(project: Path) -> str | None:
 
 
 def changed_files(project: Path, lock: str) -> list[str]:
-    """Files that differ from what dvc.lock has of them, sorted; folders and files above 16 MiB are not compared.
+    """Files and folders that differ from what dvc.lock has of them, sorted.
 
-    An output that is not here is in DVC's cache and not changed; an input that is not here is.
+    Folders that stages write are not compared, nor a file or folder above 16 MiB. An output that is not here is in
+    DVC's cache and not changed; an input that is not here is.
     """
     pairs = set(_FILES.findall(lock))
     outputs = {
@@ -87,7 +93,31 @@ def changed_files(project: Path, lock: str) -> list[str]:
         for block in re.findall(r"^    outs:\n((?:    [- ].*\n?)*)", lock, re.MULTILINE)
         for path, _ in _FILES.findall(block)
     }
-    return sorted({path for path, md5 in pairs if _differs(project / path, md5, path in outputs)})
+    folders = _plain_ignores(project)
+    return sorted(
+        {
+            path
+            for path, md5 in pairs
+            if (
+                _differs(project / path, md5, path in outputs)
+                if not md5.endswith(".dir")
+                else folders and not _within(path, outputs) and _folder_differs(project / path, md5)
+            )
+        }
+    )
+
+
+def _within(path: str, outputs: set[str]) -> bool:
+    """Whether stages write a folder, or something in it or around it."""
+    return any(f"{one}/".startswith(f"{path}/") or f"{path}/".startswith(f"{one}/") for one in outputs)
+
+
+def _plain_ignores(project: Path) -> bool:
+    try:
+        lines = read_regular(project / ".dvcignore", 2**16).decode("utf-8", "replace").split("\n")
+    except ItsError:
+        return True
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")} <= {*_IGNORED}
 
 
 def _differs(path: Path, md5: str, is_output: bool) -> bool:
@@ -97,6 +127,29 @@ def _differs(path: Path, md5: str, is_output: bool) -> bool:
         return not is_output
     except ItsError:  # a folder, too large, not readable: DVC tells
         return False
+
+
+def _folder_differs(path: Path, md5: str) -> bool:
+    """The MD5 that DVC gives a folder is that of the list of its files; one with a link is left to DVC."""
+    if not path.is_dir():
+        return not path.exists()
+    entries, room = [], _FILE_BYTES
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        names = [name for name in files if not re.fullmatch(r".*\.pyc|\.gitignore|\..*\.tmp", name)]
+        if len(entries) + len(names) > _FOLDER_FILES or any(os.path.islink(os.path.join(folder, n)) for n in folders):
+            return False
+        for name in names:
+            file = Path(folder, name)
+            try:
+                content = read_regular(file, room)
+            except ItsError:
+                return False
+            room -= len(content)
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            entries.append({"md5": digest, "relpath": file.relative_to(path).as_posix()})
+    listed = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir" != md5
 
 
 def _locks(project: Path) -> Iterator[tuple[str, str]]:

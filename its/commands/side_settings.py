@@ -53,8 +53,21 @@ def changed_since(files: Files, stages: tuple[str, ...] = STAGES) -> list[str]:
     except (ItsError, UnicodeDecodeError):
         return []
     now = _parameters(files)
-    used = {name: entry for name, entry in locked.items() if _is_used(name, now.get("design"))}
+    used = _used(locked, now)
     return list(dict.fromkeys([*_changed_fields(used, now), *_changed_folders(used)])) if now else []
+
+
+def used_stages(files: Files, lock: str, stages: tuple[str, ...]) -> set[str]:
+    """The names of the entries of a dvc.lock that belong to some stages and to the design as it is now.
+
+    Raises:
+        FaultsError: if the dvc.lock is not plain YAML.
+    """
+    return {*_used(locked_stages(lock, stages), _parameters(files))}
+
+
+def _used(locked: Mapping[str, Mapping[str, Any]], now: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {name: entry for name, entry in locked.items() if _is_used(name, now.get("design"))}
 
 
 def _is_used(name: str, design: Any) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from its.commands.foreign_scores import file_scores
+from its.commands.outdated import outdated, some
 from its.commands.scores import Scores, verdict_scores
-from its.commands.side_settings import changed_since, settings_of
+from its.commands.side_settings import STAGES, changed_since, settings_of
 from its.errors import DataError, Fault, ItsError, MissingError, nearest
 from its.revisions import WORKSPACE, Files, Folder, open_files
 from its.rows import json_lines, raise_faults
@@ -18,8 +20,6 @@ from its.study.study import cell_name, find_project, load_study
 MAX_BYTES = 2**30
 """Of a file of a revision, which is read into memory."""
 VERDICTS = "data/verdicts"
-SHOWN = 4
-"""Changes that a note names."""
 
 
 @dataclass
@@ -58,11 +58,19 @@ class Side:
         if not found.scores:
             raise DataError(f"{where}: has no verdicts", "`dvc repro` writes them")
         found.settings = settings_of(self.files, cell.split("/")[0])
-        if changed := changed_since(self.files):
-            what = f"{', '.join(changed[:SHOWN])}{f' and {len(changed) - SHOWN} more' if len(changed) > SHOWN else ''}"
-            found.notes.append(f"{self.files.name}: the verdicts are outdated, changed since: {what}")
+        found.notes += self._outdated
         _add_problems(self.files, cell.split("/")[1], found)
         return found
+
+    @cached_property
+    def _outdated(self) -> list[str]:
+        files = self.files
+        if files is None:
+            return []
+        if isinstance(files, Folder):
+            return [f"{files.name}: {told}" for told in outdated(files.path, "verdicts", STAGES)]
+        changed = changed_since(files)
+        return [f"{files.name}: the verdicts are outdated, changed since: {some(changed)}"] if changed else []
 
 
 def open_side(name: str, filter_name: str | None = None, metric: str | None = None) -> Side:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from its.engines.protocol import Completion, EngineModel, Request, SwapError
+from its.engines.protocol import Completion, EngineModel, RefusedError, Request, SwapError
 from its.errors import RunError
 
 WORKERS = Path(__file__).parent / "workers"
@@ -70,6 +70,7 @@ class WorkerEngine:
                 errors="backslashreplace",  # a garbled line is quoted below
             )
         self._lines: queue.Queue[str] = queue.Queue()
+        self._left: list[str] = []  # read and not yet returned by `poll`
         threading.Thread(target=self._read, daemon=True).start()
         try:
             described = {
@@ -96,19 +97,26 @@ class WorkerEngine:
             )
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
+        lines, self._left = self._left, []
         try:
-            lines = [self._lines.get(timeout=timeout_seconds)]
+            lines = lines or [self._lines.get(timeout=timeout_seconds)]
         except queue.Empty:
             return []
         with contextlib.suppress(queue.Empty):
             while lines[-1].endswith("\n"):  # what follows the end is the end again
                 lines.append(self._lines.get_nowait())
         out: list[Completion] = []
-        for line in lines:
+        for place, line in enumerate(lines):
             if out and not line.endswith("\n"):
-                self._lines.put(line)  # first what came before the end, then the end
+                self._left = [line]  # first what came before the end, then the end
                 break
-            out.append(self._completion(self._parsed(line)))
+            try:
+                out.append(self._completion(self._parsed(line)))
+            except RefusedError:
+                self._left = lines[place + (not out) :]
+                if not out:
+                    raise
+                break  # the next call raises it
         return out
 
     def close(self) -> None:
@@ -155,7 +163,8 @@ class WorkerEngine:
         if "unswappable" in message:
             raise SwapError(message["unswappable"])
         if "error" in message:
-            raise RunError(
+            raise RefusedError(
+                message["id"],
                 f"the engine refused request `{message['id']}`: {message['error']}",
                 message.get("hint", "is `context_length` large enough for the prompt and `max_tokens`?"),
             )

@@ -93,6 +93,18 @@ class EngineModel:
     thinking_marks: tuple[str, str] | None = None
 
 
+class RefusedError(RunError):
+    """The engine refused one request and goes on with the others.
+
+    Args:
+        request_id: of the request.
+    """
+
+    def __init__(self, request_id: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.request_id = request_id
+
+
 class SwapError(RunError):
     """The engine cannot swap in other weights; no response was generated with half-loaded ones."""
 
@@ -118,6 +130,7 @@ class Engine(Protocol):
 
         Raises:
             RunError: if the engine died or a request cannot be answered; earlier completions stay valid.
+            RefusedError: if a request cannot be answered and the engine can answer the others.
             SwapError: if it cannot switch to another model; then each of its models needs its own engine.
         """
 

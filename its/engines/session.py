@@ -73,7 +73,7 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._close_engine()
+        self.close_engine()
         self.store.release()
 
     def key_of(self, request: Request) -> str:
@@ -93,7 +93,7 @@ class Session:
             MissingError: on replay, if responses are not stored.
             RunError: if the engine dies; the responses before that are stored.
         """
-        _Ensuring(self, finished).run(requests)
+        Ensuring(self, finished).run(requests)
 
     def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, str, Completion]]:
         """Yield (request, key, completion) of requests whose responses are stored, in their order.
@@ -126,7 +126,7 @@ class Session:
     def engine_of(self, model: str) -> Engine:
         """The running engine if it serves the model, else its group's engine, started now."""
         if self._engine is None or model not in self._serves:
-            self._close_engine()
+            self.close_engine()
             group = self._group(model)
             self._engine = self._start(sorted(group, key=lambda item: item.name != model))
             self._serves = {item.name for item in group}
@@ -146,14 +146,15 @@ class Session:
 
     def split_group(self, model: str) -> None:
         """Give every model of this one's group its own engine."""
-        self._close_engine()
+        self.close_engine()
         group = self._group(model)
         self._groups = [other for other in self._groups if other is not group] + [[item] for item in group]
 
     def _group(self, model: str) -> list[EngineModel]:
         return next(group for group in self._groups if any(item.name == model for item in group))
 
-    def _close_engine(self) -> None:
+    def close_engine(self) -> None:
+        """Stop the running engine, if there is one; the next request that is not stored starts one again."""
         if self._engine is not None:
             for name, value in self._engine.counts.items():
                 self.engine_counts[name] = self.engine_counts.get(name, 0) + value
@@ -161,38 +162,38 @@ class Session:
             self._engine = None
 
 
-class _Ensuring:
+class Ensuring:
     """One `ensure`: look up, claim, submit and store; wait for what other processes generate."""
 
     def __init__(self, session: Session, finished: Finished) -> None:
         self._session, self._store, self._finished = session, session.store, finished
-        self._missing: deque[tuple[str, Request]] = deque()  # not stored when it was looked up, not submitted
-        self._under_way: dict[str, tuple[str, Request]] = {}  # by request_id: claimed and submitted
-        self._keys: set[str] = set()  # of what is under way
-        self._others: dict[str, list[Request]] = {}  # by key: claimed by another process, or under way for a twin
-        self._looked = self._marked = time.monotonic()
+        self.missing: deque[tuple[str, Request]] = deque()  # not stored when it was looked up, not submitted
+        self.under_way: dict[str, tuple[str, Request]] = {}  # by request_id: claimed and submitted
+        self.keys: set[str] = set()  # of what is under way
+        self.others: dict[str, list[Request]] = {}  # by key: claimed by another process, or under way for a twin
+        self.looked = self._marked = time.monotonic()
         self._announced = False
 
     def run(self, requests: Iterable[Request]) -> None:
         rest = chunks(requests)
         exhausted = False
         while True:
-            while not exhausted and len(self._missing) < CHUNK:
+            while not exhausted and len(self.missing) < CHUNK:
                 if chunk := next(rest, None):
-                    self._look_up(chunk)
+                    self.look_up(chunk)
                 else:
                     exhausted = True
-            self._submit()
-            if self._under_way:
-                self._collect()
-            elif self._others:
+            self.submit()
+            if self.under_way:
+                self.collect(POLL_SECONDS)
+            elif self.others:
                 time.sleep(OTHERS_SECONDS)
-            elif exhausted and not self._missing:
+            elif exhausted and not self.missing:
                 return
-            if self._others and (time.monotonic() - self._looked >= OTHERS_SECONDS or len(self._others) > CHUNK):
-                self._look_at_others()
+            if self.others and (time.monotonic() - self.looked >= OTHERS_SECONDS or len(self.others) > CHUNK):
+                self.look_at_others()
 
-    def _look_up(self, requests: list[Request]) -> None:
+    def look_up(self, requests: list[Request]) -> None:
         keyed = [(self._session.key_of(request), request) for request in requests]
         damaged = self._store.damaged
         stored = self._store.contains([key for key, _ in keyed])
@@ -204,52 +205,52 @@ class _Ensuring:
             if key in stored:
                 self._was_stored(request)
             else:
-                self._missing.append((key, request))
+                self.missing.append((key, request))
 
-    def _submit(self) -> None:
+    def submit(self) -> None:
         """Fill the engine's window when a quarter of it is free. One engine at a time: another group's waits."""
-        while self._missing:
-            model = self._missing[0][1].model
+        while self.missing:
+            model = self.missing[0][1].model
             ready = self._session.serves(model)
-            if self._under_way and not ready:
+            if self.under_way and not ready:
                 return
             # Before an engine runs its window is unknown, and none should start for another process's requests.
             window = self._session.engine_of(model).window if ready else FIRST
-            free = window - len(self._under_way)
-            if free <= 0 or (self._under_way and free < window // 4):
+            free = window - len(self.under_way)
+            if free <= 0 or (self.under_way and free < window // 4):
                 return
             batch: list[tuple[str, Request]] = []
-            while self._missing and len(batch) < free:
-                if self._missing[0][1].model != model and not self._session.serves(self._missing[0][1].model):
+            while self.missing and len(batch) < free:
+                if self.missing[0][1].model != model and not self._session.serves(self.missing[0][1].model):
                     break
-                batch.append(self._missing.popleft())
-            claimed = self._store.claim(list({key for key, _ in batch} - self._keys))
+                batch.append(self.missing.popleft())
+            claimed = self._store.claim(list({key for key, _ in batch} - self.keys))
             for key, request in batch:
-                if key in claimed and key not in self._keys:
-                    self._keys.add(key)
-                    self._under_way[request.request_id] = (key, request)
+                if key in claimed and key not in self.keys:
+                    self.keys.add(key)
+                    self.under_way[request.request_id] = (key, request)
                     self._session.engine_of(request.model).submit(request)
                 else:
-                    self._others.setdefault(key, []).append(request)
+                    self.others.setdefault(key, []).append(request)
 
-    def _collect(self) -> None:
-        model = next(iter(self._under_way.values()))[1].model
+    def collect(self, seconds: float) -> None:
+        model = next(iter(self.under_way.values()))[1].model
         try:
-            completions = self._session.engine_of(model).poll(POLL_SECONDS)
+            completions = self._session.engine_of(model).poll(seconds)
         except SwapError as error:
             self._session.say(f"{error.message}: each model gets its own engine from here on")
             self._session.split_group(model)
-            self._missing.extendleft(reversed(self._under_way.values()))  # still claimed by us
-            self._under_way.clear()
-            self._keys.clear()
+            self.missing.extendleft(reversed(self.under_way.values()))  # still claimed by us
+            self.under_way.clear()
+            self.keys.clear()
             return
         if not completions:
             return
         items: list[PutItem] = []
         done: list[Request] = []
         for completion in completions:
-            key, request = self._under_way.pop(completion.request_id)
-            self._keys.discard(key)
+            key, request = self.under_way.pop(completion.request_id)
+            self.keys.discard(key)
             wanted = self._session.models[request.model].fingerprint
             if completion.weights != wanted:
                 raise RunError(
@@ -270,16 +271,16 @@ class _Ensuring:
             self._finished(request, completion.completion_tokens)
         self._marked = now
 
-    def _look_at_others(self) -> None:
+    def look_at_others(self) -> None:
         """Count what other processes have stored since; take over the requests of a dead one."""
-        self._looked = time.monotonic()
-        for key in self._store.contains(list(self._others)):
-            for request in self._others.pop(key):
+        self.looked = time.monotonic()
+        for key in self._store.contains(list(self.others)):
+            for request in self.others.pop(key):
                 self._was_stored(request)
-        left = [key for key in self._others if key not in self._keys]
+        left = [key for key in self.others if key not in self.keys]
         for key in self._store.claim(left):
-            self._missing.extend((key, request) for request in self._others.pop(key))
-        if left and not self._under_way and not self._announced:
+            self.missing.extend((key, request) for request in self.others.pop(key))
+        if left and not self.under_way and not self._announced:
             self._announced = True
             self._session.say(f"another process is generating {len(left)} of these responses: waiting for them")
 

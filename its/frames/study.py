@@ -9,15 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from its.commands.finished_runs import changed_files, workspace_lock
-from its.commands.side_settings import STAGES, changed_since, locked_stages
-from its.errors import DataError, ItsError, MissingError, did_you_mean, nearest
+from its.commands.outdated import outdated
+from its.errors import DataError, MissingError, did_you_mean, nearest
 from its.frames.cell_rows import cell_rows
 from its.frames.columns import frame, warn
 from its.frames.result_columns import COMPARISONS, VOTES, cell_columns, spread
 from its.frames.row_columns import PERSONAS, PROBLEMS, RESPONSES
 from its.results import Cells, Comparisons, File, Votes, read_results
-from its.revisions import WORKSPACE, Folder
 from its.rows import read_rows
 from its.shown import counted
 from its.strategies.members import expanded
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAMED = 4
-"""Cells and changes that a note names."""
+"""Cells that a note names."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,8 @@ def read_study(folder: str | os.PathLike[str] = ".") -> StudyFrames:
     """Open a study; its frames are read when they are used.
 
     An unfinished or outdated study is opened: each of its `notes` is given as a StudyWarning, too. What is outdated is
-    found by dvc.lock and by the files that it lists; folders are compared as it has them, not by their content.
+    found by dvc.lock and by the files that it lists; folders that stages write are compared as it has them, not by
+    their content.
 
     Args:
         folder: of the study, or one in it.
@@ -167,29 +166,9 @@ def read_study(folder: str | os.PathLike[str] = ".") -> StudyFrames:
     if missing:
         told = f"{counted(len(missing), 'cell')} of the design without graded responses yet, left out"
         notes.append(f"{study.project}: {told}: {_some(missing)}")
-    notes += _outdated(study.project)
+    notes += [f"{study.project}: {told}" for told in outdated(study.project)]
     warn(notes, depth=2)
     return StudyFrames(study.project, study.recipe.recipe, missing, tuple(notes), study)
-
-
-def _outdated(project: Path) -> Iterator[str]:
-    """What dvc.lock says against the results; nothing without one, which `dvc repro` always writes."""
-    stages = (*STAGES, "judge", "measure")
-    try:
-        lock = workspace_lock(project)
-        if lock is None:
-            return
-        locked_stages(lock, stages)
-    except ItsError as error:
-        yield f"{project}: whether the results are outdated is not known: {error.message}"
-        return
-    if changed := changed_since(Folder(WORKSPACE, project), stages):
-        yield f"{project}: the results are outdated, changed since: {_some(changed)}"
-    files = changed_files(project, lock)
-    if others := [path for path in files if not path.startswith("its/")]:
-        yield f"{project}: files differ from those of the last run: {_some(others)}"
-    if code := len(files) - len(others):
-        yield f"{project}: the last run was with other code of ITS: {counted(code, 'file differs', 'files differ')}"
 
 
 def _is_graded(study: Study, cell: Any) -> bool:

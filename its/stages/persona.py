@@ -5,11 +5,13 @@ The strategies are those of the design, the members of its mixes and unions, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from its.control_tokens import ControlTokens
 from its.engines.protocol import Completion, Request
+from its.engines.steps import Answer, Steps, run_steps
 from its.home import STORE_FILE
 from its.progress import Progress, say
 from its.prompts.render import read_template
@@ -188,6 +190,23 @@ def write_several(
     """The same for several strategies in one engine session; the log of the engine is called `log`."""
     jobs = {name: _jobs(study, set_name, name, problems) for name in names}
     _write(study, [job for several in jobs.values() for job in several], log)
+    return _written(jobs)
+
+
+def writing(
+    study: Study, set_name: str, names: Sequence[str], problems: Sequence[Problem], control: ControlTokens
+) -> Steps[list[Request], dict[str, list[Written]]]:
+    """The same in steps: it yields the writer's requests and is sent each with its store key and its completion.
+
+    Raises:
+        FaultsError: if `control` finds control tokens in a request.
+    """
+    jobs = {name: _jobs(study, set_name, name, problems) for name in names}
+    yield from _attempts(study, [job for several in jobs.values() for job in several], control)
+    return _written(jobs)
+
+
+def _written(jobs: Mapping[str, Sequence[_Job]]) -> dict[str, list[Written]]:
     return {
         name: [Written(_chosen(job), [(text, flags) for text, flags, _ in job.tries]) for job in several]
         for name, several in jobs.items()
@@ -263,35 +282,47 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 
 
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
+    writer, sampling = Checkpoint(study.recipe.writer.model), study.recipe.writer.sampling
+    tokens = attempt = 0
+    with (
+        Store(study.home / STORE_FILE) as store,
+        open_serving(study, store, [writer], stage, {writer.model: [sampling]}) as session,
+    ):
+
+        def ask(requests: list[Request]) -> Iterator[Answer]:
+            nonlocal attempt, tokens
+            attempt += 1
+            if attempt > 1:
+                say(f"persona: retrying {len(requests)} of {len(jobs)} ({attempt} of {study.recipe.writer.attempts})")
+            with Progress("personas", len(requests), "personas") as progress:
+                session.ensure(requests, lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
+            for answer in session.read(requests):
+                tokens += answer[2].completion_tokens
+                yield answer
+
+        run_steps(_attempts(study, jobs, control_tokens(study, session, [writer])), ask)
+    return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
+
+
+def _attempts(study: Study, jobs: Sequence[_Job], control: ControlTokens) -> Steps[list[Request], None]:
+    """Yields the requests of each attempt for the jobs that need one, and is sent their answers, which settle them."""
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
     sampling = request_sampling(recipe, recipe.writer.sampling, writer.model)
     marks = recipe.models[writer.model].thinking
     templates = {path: read_template(study.template_path(path)) for path in {job.asked.template for job in jobs}}
-    tokens = 0
-    sampled = {writer.model: [recipe.writer.sampling]}
-    with Store(study.home / STORE_FILE) as store, open_serving(study, store, [writer], stage, sampled) as session:
-        control = control_tokens(study, session, [writer])
-        for attempt in range(recipe.writer.attempts):
-            waiting = {job.name: job for job in jobs if not job.settled}
-            if not waiting:
-                break
-            if attempt:
-                say(f"persona: retrying {len(waiting)} of {len(jobs)} ({attempt + 1} of {recipe.writer.attempts})")
-            requests = [
-                _request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()
-            ]
-            if not attempt:
-                for request, job in zip(requests, waiting.values(), strict=True):
-                    turns = [(f"the {turn['role']} turn to the writer", turn["content"]) for turn in request.messages]
-                    control.look(f"data/problems/{job.set_name}.jsonl", f"problem_id `{job.problem.problem_id}`", turns)
-                control.refuse()
-            with Progress("personas", len(requests), "personas") as progress:
-                session.ensure(requests, lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
-            for request, key, completion in session.read(requests):
-                _settle(waiting[request.request_id], key, completion, marks)
-                tokens += completion.completion_tokens
-    return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
+    for attempt in range(recipe.writer.attempts):
+        waiting = {job.name: job for job in jobs if not job.settled}
+        if not waiting:
+            return
+        requests = [_request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()]
+        if not attempt:
+            for request, job in zip(requests, waiting.values(), strict=True):
+                turns = [(f"the {turn['role']} turn to the writer", turn["content"]) for turn in request.messages]
+                control.look(f"data/problems/{job.set_name}.jsonl", f"problem_id `{job.problem.problem_id}`", turns)
+            control.refuse()
+        for request, key, completion in (yield requests):
+            _settle(waiting[request.request_id], key, completion, marks)
 
 
 def _request(

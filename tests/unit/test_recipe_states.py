@@ -26,6 +26,13 @@ generation: {max_tokens: 8, stop: ["\\n\\n", "\u00e9: x"]}
 LOCK = """\
 schema: '2.0'
 stages:
+  query:
+    cmd: python -m its query
+    outs:
+    - path: data/queries
+      hash: md5
+      md5: 0123456789abcdef0123456789abcdef.dir
+      size: 4
   measure:
     cmd: python -m its measure
     deps:
