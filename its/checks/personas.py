@@ -37,10 +37,11 @@ def _tight(recipe: Recipe) -> list[str]:
         if strategy.persona is not None and strategy.limits is not None
     }
     thinks = ", and the writer thinks before" if model.thinking is not None else ""
+    most = max(1, int(tokens / TOKENS_PER_WORD))
     return [
-        f"`limits.max_words` is {words} and `writer.sampling.max_tokens` {tokens}: a word takes about"
-        f" {TOKENS_PER_WORD} tokens{thinks}, so many personas are cut, which counts as `overlong`; give"
-        f" {math.ceil(TOKENS_PER_WORD * words)} tokens, or at most {max(1, int(tokens / TOKENS_PER_WORD))} words"
+        f"`limits.max_words` is {words} and `writer.sampling.max_tokens` {tokens}: {words} words are about"
+        f" {math.ceil(TOKENS_PER_WORD * words)} tokens{thinks}, so a persona near the limit is cut, which counts as"
+        f" `overlong`; give {math.ceil(TOKENS_PER_WORD * words)} tokens, or at most {most} words"
         for words in sorted(limits)
         if tokens < TOKENS_PER_WORD * words
     ]

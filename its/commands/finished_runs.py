@@ -133,7 +133,8 @@ def _folder_differs(path: Path, md5: str) -> bool:
     """The MD5 that DVC gives a folder is that of the list of its files; one with a link is left to DVC."""
     if not path.is_dir():
         return not path.exists()
-    entries, room = [], _FILE_BYTES
+    entries: list[dict[str, str]] = []
+    room = _FILE_BYTES
     for folder, folders, files in os.walk(path):
         folders[:] = [name for name in folders if name != "__pycache__"]
         names = [name for name in files if not re.fullmatch(r".*\.pyc|\.gitignore|\..*\.tmp", name)]

@@ -30,6 +30,12 @@ class Trials:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Processor time of the forks, in seconds, that `os.times()` does not have: until the process has ended."""
+        return self._seconds if self._owner == os.getpid() else 0.0
 
     def answer(self, request: bytes, seconds: int, wait: float) -> bytes | None:
         """What the trial prints for a request; empty or cut where a limit ended it; None where it was not done in time.
@@ -43,7 +49,7 @@ class Trials:
             RunError: if the process ends twice before it answers.
         """
         if self._owner != os.getpid():
-            self._lock, self._process, self._owner = threading.Lock(), None, os.getpid()
+            self._lock, self._process, self._owner, self._seconds = threading.Lock(), None, os.getpid(), 0.0
         with self._lock:
             for _ in range(2):
                 try:
@@ -78,8 +84,9 @@ class Trials:
         given.write(request)
         given.flush()
         said = taken.readline().split()
-        if len(said) != 2:
+        if len(said) != 3:
             raise EOFError
+        self._seconds += float(said[2])
         size = int(said[1])
         answer = taken.read(size)
         if len(answer) < size:
@@ -92,6 +99,7 @@ class Trials:
             process.terminate()  # it ends its fork, too
             with contextlib.suppress(BrokenPipeError):  # of what it has not read
                 process.communicate()
+            self._seconds = 0.0
 
 
 TRIALS = Trials()

@@ -20,6 +20,7 @@ from its.prompts.chat import checked_chat_template, default_template, opening_fa
 from its.prompts.clock import clock_faults, pinned_template, value_faults, with_values
 from its.prompts.conversations import ChatUse
 from its.prompts.render import read_template, render, template_faults
+from its.prompts.trial import TRIALS
 from its.recipe.axolotl import SAMPLE_ROWS, plugins_of, rendered_settings
 from its.recipe.axolotl_keys import plugin_faults
 from its.recipe.presets import PRESETS
@@ -167,8 +168,8 @@ def _late(here: Location, begin: float) -> Generator[Found, None, bool]:
 
 
 def _spent() -> float:
-    """Processor time of this process and its finished children, in seconds; a busy machine makes no recipe invalid."""
-    return sum(os.times()[:4])
+    """Processor time of this process and of its children, in seconds; a busy machine makes no recipe invalid."""
+    return sum(os.times()[:4]) + TRIALS.seconds
 
 
 def _gets_personas(strategy: Mapping[str, Any], strategies: Mapping[str, Any]) -> bool:

@@ -49,6 +49,18 @@ def test_a_template_that_is_ended_leaves_nothing_to_the_next(trials: Trials) -> 
     assert _below(os.getpid()) == started, "a process was started for a template"
 
 
+def test_the_time_of_the_templates_is_counted_once(trials: Trials) -> None:
+    def spent() -> float:
+        return sum(os.times()[:4]) + trials.seconds
+
+    begin = spent()
+    for _ in range(2):
+        assert trials.answer(_request(ENDLESS), 1, 30.0) == b""
+    assert 1.9 <= trials.seconds < 3 and 1.9 <= spent() - begin < 4
+    trials.close()
+    assert trials.seconds == 0 and 1.9 <= spent() - begin < 4
+
+
 def test_a_process_that_was_killed_is_started_again(trials: Trials) -> None:
     before = set(_below(os.getpid()))
     assert _shown(trials, "{{ a }}", a="first")["results"] == [{"text": "first"}]

@@ -5,9 +5,10 @@ Started by `its.prompts.trial`, and ended by the end of its standard input:
     python chat_trial.py
 
 Reads requests: a line `SECONDS WAIT LENGTH`, then LENGTH bytes: {"source", "chats"}. Each is read and rendered by a
-fork, which gets SECONDS of processor time and WAIT seconds of wall time. Writes a line, `done LENGTH` or `late 0`, then
-LENGTH bytes: {"results": [{"text"} or {"fault"} for each chat], "undefined": names that it used and nothing gave}, or
-{"fault"} for what is no template; nothing, or a part of it, if a limit ends the fork.
+fork, which gets SECONDS of processor time and WAIT seconds of wall time. Writes a line, `done LENGTH TIME` or
+`late 0 TIME`, with the processor time of the fork in seconds, then LENGTH bytes: {"results": [{"text"} or {"fault"} for
+each chat], "undefined": names that it used and nothing gave}, or {"fault"} for what is no template; nothing, or a part
+of it, if a limit ends the fork.
 """
 
 import json
@@ -111,13 +112,14 @@ def main():
         request = sys.stdin.buffer.read(int(length))
         if len(request) < int(length):
             return
-        answer = answered(request, int(seconds), float(wait))
-        sys.stdout.buffer.write(b"late 0\n" if answer is None else b"done %d\n%s" % (len(answer), answer))
+        answer, spent = answered(request, int(seconds), float(wait))
+        head = f"{'late' if answer is None else 'done'} {len(answer or b'')} {spent}\n"
+        sys.stdout.buffer.write(head.encode() + (answer or b""))
         sys.stdout.buffer.flush()
 
 
 def answered(request, seconds, wait):
-    """What a fork writes; None if it is not done in time."""
+    """What a fork writes, None if it is not done in time, and its processor time in seconds."""
     end = time.monotonic() + wait
     source, target = os.pipe()
     child = os.fork()
@@ -132,18 +134,19 @@ def answered(request, seconds, wait):
         finally:
             os._exit(0)
     os.close(target)
-    parts = []
+    parts, answer = [], None
     try:
         while select.select([source], [], [], max(0, end - time.monotonic()))[0]:
             part = os.read(source, 1 << 20)
             if not part:
-                return b"".join(parts)
+                answer = b"".join(parts)
+                break
             parts.append(part)
-        return None
     finally:
         os.close(source)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        used = os.wait4(child, 0)[2]
+    return answer, used.ru_utime + used.ru_stime
 
 
 def limit(seconds):
