@@ -95,7 +95,7 @@ def test_on_a_phone_only_tables_scroll(tab: sync_api.Page, path: Path) -> None:
     assert all(scrolls == said for scrolls, said in told) and [True, True] in told
     spare = "document.querySelector('#loss-title').parentElement.getBoundingClientRect().right - Math.max("
     spare += "...[...document.querySelectorAll('polyline')].map((line) => line.getBoundingClientRect().right))"
-    assert 0 < tab.evaluate(spare) < 25, "the names at the ends of the lines are in a list, and their room is the lines'"
+    assert 0 < tab.evaluate(spare) < 25, "the names are in a list, so the lines have their room"
 
 
 def test_print_folds_parameters_and_shows_cases_in_place_of_the_explorer(tab: sync_api.Page, path: Path) -> None:
