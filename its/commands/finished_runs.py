@@ -148,7 +148,8 @@ class _Compared:
         top = self._project / path
         if not top.is_dir():
             return not top.exists()
-        entries, room = [], _FILE_BYTES
+        entries: list[dict[str, str]] = []
+        room = _FILE_BYTES
         for folder, folders, files in os.walk(top):
             folders[:] = [name for name in folders if name != "__pycache__"]
             names = [name for name in files if not re.fullmatch(r".*\.pyc|\.gitignore|\..*\.tmp", name)]
