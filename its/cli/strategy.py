@@ -72,20 +72,29 @@ def list_(recipe: str | None, as_json: bool) -> None:
 def show(name: str, recipe: str | None, as_json: bool) -> None:
     """Print a strategy with its templates.
 
+    If the last run of this recipe kept many personas that break a rule, the rules, their share and what to change are
+    printed too (`warnings` with --json).
+
     \b
-    Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/
+    Reads   params.yaml, or recipes/NAME.yaml; recipes/prompts/, data/personas/summary.json
     Writes  nothing
     Example its strategy show random
     """
     from its.commands import strategy as previews
 
-    found = previews.show(_study(recipe), name)
+    study = _study(recipe)
+    found = previews.show(study, name)
+    warnings, notes = previews.last_warnings(study, name)
     if as_json:
-        print_json(**found)
+        print_json(**found, warnings=warnings, notes=notes)
         return
     echo(previews.as_yaml(found["strategy"]), nl=False)
     for path, text in found["templates"].items():
         echo(f"\n{path}:\n{_indented(text)}")
+    for warning in warnings:
+        echo(f"\nwarning of the last run: {warning}")
+    for note in notes:
+        echo(f"note: {note}", err=True)
 
 
 @strategy.command()

@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from its.errors import ItsError, MissingError
+from its.errors import DataError, ItsError, MissingError
 from its.files import read_regular
 from its.recipe.document import parse_document
 from its.revisions import blob_contents, blobs, commits_of, experiments
@@ -35,6 +35,7 @@ _RECIPE = re.compile(r"^recipe: [\"']?([a-z0-9_]+)[\"']?$", re.MULTILINE)
 _FILES = re.compile(r"^    - path: ([^\"'\s].*)\n      hash: md5\n      md5: ([0-9a-f]{32}(?:\.dir)?)$", re.MULTILINE)
 _FILE_BYTES = 16 * 2**20
 _FOLDER_FILES = 1000
+_ALL_BYTES_COMPARED, _ALL_FILES_COMPARED = 2**29, 20_000
 _IGNORED = ("__pycache__/", "*.pyc", ".gitignore", "/.its/", "/.venv/", ".*.tmp")
 """The patterns of the .dvcignore of a study. With others, DVC alone tells which files of a folder count."""
 
@@ -84,32 +85,30 @@ def workspace_lock(project: Path) -> str | None:
 def changed_files(project: Path, lock: str) -> list[str]:
     """Files and folders that differ from what dvc.lock has of them, sorted.
 
-    Folders that stages write are not compared, nor a file or folder above 16 MiB. An output that is not here is in
-    DVC's cache and not changed; an input that is not here is.
+    Folders that stages write are not compared, nor a file or folder above 16 MiB, nor what is listed after 512 MiB or
+    20,000 files. An output that is not here is in DVC's cache and not changed; an input that is not here is.
     """
-    pairs = set(_FILES.findall(lock))
+    pairs = sorted(set(_FILES.findall(lock)))
     outputs = {
         path
         for block in re.findall(r"^    outs:\n((?:    [- ].*\n?)*)", lock, re.MULTILINE)
         for path, _ in _FILES.findall(block)
     }
-    folders = _plain_ignores(project)
-    return sorted(
-        {
-            path
-            for path, md5 in pairs
-            if (
-                _differs(project / path, md5, path in outputs)
-                if not md5.endswith(".dir")
-                else folders and not _within(path, outputs) and _folder_differs(project / path, md5)
-            )
-        }
-    )
+    around = {folder for path in outputs for folder in _with_parents(path)}
+    compared, folders = _Compared(project), _plain_ignores(project)
+
+    def differs(path: str, md5: str) -> bool:
+        if not md5.endswith(".dir"):
+            return compared.file_differs(path, md5, path in outputs)
+        written = path in around or not outputs.isdisjoint(_with_parents(path))
+        return folders and not written and compared.folder_differs(path, md5)
+
+    return sorted({path for path, md5 in pairs if differs(path, md5)})
 
 
-def _within(path: str, outputs: set[str]) -> bool:
-    """Whether stages write a folder, or something in it or around it."""
-    return any(f"{one}/".startswith(f"{path}/") or f"{path}/".startswith(f"{one}/") for one in outputs)
+def _with_parents(path: str) -> list[str]:
+    parts = path.split("/")[:64]
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _plain_ignores(project: Path) -> bool:
@@ -120,37 +119,54 @@ def _plain_ignores(project: Path) -> bool:
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")} <= {*_IGNORED}
 
 
-def _differs(path: Path, md5: str, is_output: bool) -> bool:
-    try:
-        return hashlib.md5(read_regular(path, _FILE_BYTES), usedforsecurity=False).hexdigest() != md5
-    except MissingError:
-        return not is_output
-    except ItsError:  # a folder, too large, not readable: DVC tells
-        return False
+class _Compared:
+    """Compares files by their MD5 until as much is read as a dvc.lock of someone else may cost."""
 
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._bytes, self._files = _ALL_BYTES_COMPARED, _ALL_FILES_COMPARED
 
-def _folder_differs(path: Path, md5: str) -> bool:
-    """The MD5 that DVC gives a folder is that of the list of its files; one with a link is left to DVC."""
-    if not path.is_dir():
-        return not path.exists()
-    entries: list[dict[str, str]] = []
-    room = _FILE_BYTES
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        names = [name for name in files if not re.fullmatch(r".*\.pyc|\.gitignore|\..*\.tmp", name)]
-        if len(entries) + len(names) > _FOLDER_FILES or any(os.path.islink(os.path.join(folder, n)) for n in folders):
+    def _md5(self, path: Path, limit: int) -> tuple[str, int]:
+        """(MD5, bytes) of a file; raises ItsError where it is not read."""
+        if self._files <= 0 or self._bytes <= 0:
+            raise DataError("enough is read")
+        content = read_regular(path, min(limit, self._bytes))
+        self._files -= 1
+        self._bytes -= len(content)
+        return hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content)
+
+    def file_differs(self, path: str, md5: str, is_output: bool) -> bool:
+        try:
+            return self._md5(self._project / path, _FILE_BYTES)[0] != md5
+        except MissingError:
+            return not is_output
+        except ItsError:  # a folder, too large, not readable: DVC tells
             return False
-        for name in names:
-            file = Path(folder, name)
-            try:
-                content = read_regular(file, room)
-            except ItsError:
+
+    def folder_differs(self, path: str, md5: str) -> bool:
+        """The MD5 that DVC gives a folder is that of the list of its files; one with a link is left to DVC."""
+        top = self._project / path
+        if not top.is_dir():
+            return not top.exists()
+        entries: list[dict[str, str]] = []
+        room = _FILE_BYTES
+        for folder, folders, files in os.walk(top):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            names = [name for name in files if not re.fullmatch(r".*\.pyc|\.gitignore|\..*\.tmp", name)]
+            self._files -= len(folders)
+            links = any(os.path.islink(os.path.join(folder, name)) for name in folders)
+            if links or self._files <= 0 or len(entries) + len(names) > _FOLDER_FILES:
                 return False
-            room -= len(content)
-            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            entries.append({"md5": digest, "relpath": file.relative_to(path).as_posix()})
-    listed = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir" != md5
+            for name in names:
+                file = Path(folder, name)
+                try:
+                    digest, size = self._md5(file, room)
+                except ItsError:
+                    return False
+                room -= size
+                entries.append({"md5": digest, "relpath": file.relative_to(top).as_posix()})
+        listed = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
+        return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir" != md5
 
 
 def _locks(project: Path) -> Iterator[tuple[str, str]]:

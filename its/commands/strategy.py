@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from its.errors import DataError, did_you_mean, nearest
+from its.commands.outdated import outdated
+from its.errors import DataError, ItsError, MissingError, did_you_mean, nearest
 from its.prompts.render import read_template
+from its.recipe.document import read_document
 from its.recipe.schema import Recipe, Strategy
+from its.report.warnings import persona_warnings
 from its.strategies.controls import noise_text, shuffled_owners, with_sources
 from its.strategies.members import expanded, members_of
 from its.strategies.persona import draw_domain, fixed_text, has_persona, persona_indices, persona_messages
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 TEXT_ID = "preview"
 """problem_id, and name of the set, of a problem that was typed."""
+
+PERSONA_STAGES = ("prepare", "prepare_benchmark", "persona")
 
 
 def describe(recipe: Recipe) -> list[dict[str, Any]]:
@@ -81,6 +87,28 @@ def show(study: Study, name: str) -> dict[str, Any]:
         "strategy": {item: declaration(entry) for item, entry in {name: strategy, **several}.items()},
         "templates": {f"recipes/{path}": read_template(study.template_path(path)) for path in paths},
     }
+
+
+def last_warnings(study: Study, name: str) -> tuple[list[str], list[str]]:
+    """(the report's warnings of the personas that the last run has under a strategy or its members, what is outdated).
+
+    Nothing where the last run is of another recipe or has written no personas.
+    """
+    from its.stages.report import flagged_words, persona_accounts  # loads the report
+
+    params = study.project / "params.yaml"
+    try:
+        if read_document(params).values.get("recipe") != study.recipe.recipe:
+            return [], []
+        accounts = persona_accounts(study)
+    except MissingError:
+        return [], []
+    except ItsError as error:
+        return [], [f"the warnings of the last run are not known: {error.message}"]
+    members = expanded(study.recipe.strategies, [name])
+    own = [row for row in accounts if row.strategy in members]
+    warnings = persona_warnings(own, partial(flagged_words, study.recipe))
+    return warnings, outdated(study.project, "personas", PERSONA_STAGES) if warnings else []
 
 
 def as_yaml(value: Any) -> str:

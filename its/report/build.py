@@ -113,14 +113,14 @@ def page_values(study: ReportData) -> dict[str, Any]:
     first = lead_matrix(tables)
     few = [(name, p) for name, rows in cells.items() if 0 < (p := min(c.problems for c in rows)) < FEW_PROBLEMS]
     found: dict[str, Any] = dict(
-        css=Markup(_own("style.css") + _own("explorer/explorer.css")),
+        css=Markup(_own("style.css") + _own("explorer/explorer.css") + _shades()),
         explorer_js=Markup(script),
         explorer_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         study=values,
         headline=headline_sentences(study),
         matrices=[{**_plain(matrix, scales[matrix.benchmark]), "lead": matrix is first} for matrix in tables],
         scales=scales,
-        swatches=[heat_style(i / 10, 0.0, 1.0) for i in range(11)],
+        swatches=range(0, SHADES + 1, SHADES // 10),
         terms={name: terms(rows) for name, rows in cells.items()},
         cell_groups=grouped(values["cells"], lambda cell: cell["benchmark"]),
         metrics={name: _metrics(rows) for name, rows in cells.items()},
@@ -205,10 +205,10 @@ def _plain(matrix: Matrix, scale: tuple[float, float]) -> dict[str, Any]:
         seeds = [f"seed {cell.seed}: {percent(cell.avg)}" for cell in entry.cells] if len(entry.cells) > 1 else []
         if len(entry.cells) == 1 < len(matrix.seeds) and entry.cells[0].train is not None:
             seeds = [f"seed {entry.cells[0].seed} only"]
-        style = heat_style(entry.avg, *scale)
+        step = shade(entry.avg, *scale)
         over = [f"over checkpoints {entry.over_checkpoints} %"] if entry.spread else []
         links = [f"{each.checkpoint}/{each.benchmark}/{each.test}" for each in entry.cells if each.pool is None]
-        found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "style": style, "seeds": seeds + over}
+        found = {"avg": entry.avg, "low": entry.low, "high": entry.high, "shade": step, "seeds": seeds + over}
         return {**found, "links": links}
 
     return {
@@ -229,15 +229,29 @@ DARK_STOPS = [(22, 32, 46), (18, 60, 112), (49, 130, 189), (190, 224, 245)]
 """The dark ramp is inverted: in both schemes a low value is near the page and a high one far from it."""
 
 
-def heat_style(value: float, low: float, high: float) -> str:
-    """Background for a value on the scale [low, high] and the text colour with the better contrast (at least 4.5).
+SHADES = 40
+"""Steps of the colour scale: in a page of 4,800 cells a style in each took half a megabyte."""
+
+
+def shade(value: float, low: float, high: float) -> int:
+    """The step of a value on the scale [low, high], from 0 to SHADES."""
+    return round(SHADES * min(max((value - low) / (high - low), 0.0), 1.0))
+
+
+def heat_style(step: int) -> str:
+    """Background of a step of the colour scale and the text colour with the better contrast (at least 4.5).
 
     A light and a dark pair; browsers without `light-dark()` take the light one.
     """
-    place = min(max((value - low) / (high - low), 0.0), 1.0)
+    place = step / SHADES
     (back, ink), (dark_back, dark_ink) = (_colours(place, stops) for stops in (STOPS, DARK_STOPS))
     both = f"background:light-dark({back},{dark_back});color:light-dark({ink},{dark_ink})"
     return f"background:{back};color:{ink};{both}"
+
+
+def _shades() -> str:
+    """The rules of all steps, `.h0` to `.h40`."""
+    return "".join(f".h{step} {{ {heat_style(step)} }}\n" for step in range(SHADES + 1))
 
 
 def _colours(share: float, stops: Sequence[tuple[int, int, int]]) -> tuple[str, str]:

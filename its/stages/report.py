@@ -226,7 +226,7 @@ def collect(study: Study) -> ReportData:
     costs = ["persona", *(["solution"] if teacher else []), *(f"train-{name}" for name in stages), "generate"]
     spent = {name: read_cost(study.results("cost", f"{name}.json")) for name in costs}
     commit, changed, created = _git(study.project)
-    personas = _personas(study)
+    personas = persona_accounts(study)
     return ReportData(
         **{
             **dict(found),
@@ -249,7 +249,7 @@ def collect(study: Study) -> ReportData:
             "explorer": explored(study, days_recorded(spent["generate"])),
             "warnings": [
                 *_warnings(study, elsewhere, unknown, found),
-                *persona_warnings(personas, partial(_flagged, study.recipe)),
+                *persona_warnings(personas, partial(flagged_words, study.recipe)),
                 *solution_warnings(lost),
             ],
             "caveats": list(study.recipe.report.caveats),
@@ -274,14 +274,20 @@ def _written_by(stage: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _personas(study: Study) -> list[PersonaAccount]:
+def persona_accounts(study: Study) -> list[PersonaAccount]:
+    """What stage `persona` counted, a row for each set and strategy.
+
+    Raises:
+        MissingError, DataError, FaultsError: if its summary is not here, or not one.
+    """
     path = study.project / "data" / "personas" / "summary.json"
     with _written_by("persona", path):
         rows = read_json(path)["personas"]
     return fitting(rows, list[PersonaAccount], path, "persona")
 
 
-def _flagged(recipe: Recipe, name: str, item: Mapping[str, Any]) -> str:
+def flagged_words(recipe: Recipe, name: str, item: Mapping[str, Any]) -> str:
+    """The rules that personas of a strategy break, how many break each, and what to change."""
     return flagged_text(item, rule_remedies(recipe, name) if name in recipe.strategies else {})
 
 

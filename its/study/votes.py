@@ -18,11 +18,10 @@ class Vote:
     """Cells of one benchmark, at least two, in the order in which ties name their first answer.
 
     `ensemble` is the vote's name in `vote.ensembles`, `strategies` that in `vote.strategies`; both are None for the
-    vote of a model, dataset and variant. No two votes of a benchmark share a `key`.
+    vote of a model, dataset and variant.
     """
 
     name: str
-    key: str
     ensemble: str | None
     cells: Sequence[Cell]
     strategies: str | None = None
@@ -90,8 +89,8 @@ def _default(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
             trained = by_test.get(test, [])
             cells = [*([base[model, test]] if everyone and trained and (model, test) in base else []), *trained]
             if len(cells) > 1:
-                whose, key = ("", test) if only else (f"{table}, ", f"{table}/{test}")
-                yield Vote(f"ensemble@{len(cells)}, {whose}test {test}", key, None, cells)
+                whose = "" if only else f"{table}, "
+                yield Vote(f"ensemble@{len(cells)}, {whose}test {test}", None, cells)
 
 
 def _named(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]:
@@ -104,7 +103,7 @@ def _named(study: Study, benchmark: str, here: Sequence[Cell]) -> Iterator[Vote]
             if not only or only == [benchmark]:
                 wanted.append((checkpoint, test))
         if wanted and all(member in known for member in wanted):
-            yield Vote(f"{name}, ensemble@{len(wanted)}", name, name, [known[member] for member in wanted])
+            yield Vote(f"{name}, ensemble@{len(wanted)}", name, [known[member] for member in wanted])
 
 
 def _strategies(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
@@ -117,7 +116,7 @@ def _strategies(study: Study, here: Sequence[Cell]) -> Iterator[Vote]:
             if own.keys() >= set(wanted):
                 cells = [own[test] for test in wanted]
                 title = f"{name}, strategies@{len(wanted)}, {checkpoint.name}"
-                yield Vote(title, f"{name}/{checkpoint.name}", None, cells, name)
+                yield Vote(title, None, cells, name)
 
 
 def _one(values: Sequence[Value]) -> Value | None:

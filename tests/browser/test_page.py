@@ -93,6 +93,9 @@ def test_on_a_phone_only_tables_scroll(tab: sync_api.Page, path: Path) -> None:
     hint += "getComputedStyle(part, '::before').content.includes('scrolls')])"
     told = tab.evaluate(hint)
     assert all(scrolls == said for scrolls, said in told) and [True, True] in told
+    spare = "document.querySelector('#loss-title').parentElement.getBoundingClientRect().right - Math.max("
+    spare += "...[...document.querySelectorAll('polyline')].map((line) => line.getBoundingClientRect().right))"
+    assert 0 < tab.evaluate(spare) < 25, "the names are in a list, so the lines have their room"
 
 
 def test_print_folds_parameters_and_shows_cases_in_place_of_the_explorer(tab: sync_api.Page, path: Path) -> None:
@@ -101,6 +104,10 @@ def test_print_folds_parameters_and_shows_cases_in_place_of_the_explorer(tab: sy
     assert tab.locator("#explorer-off").is_hidden() and tab.locator(".print-only").is_hidden()
     tab.emulate_media(media="print")
     assert tab.locator("#explorer").is_hidden() and tab.locator(".folded").first.is_hidden()
+    tab.set_viewport_size({"width": 718, "height": 1047})  # A4 less its margins, at 96 dots an inch
+    wide = "[...document.querySelectorAll('table')].filter((part) => part.getBoundingClientRect().right > 719)"
+    assert tab.evaluate(f"{wide}.map((part) => part.outerHTML.slice(0, 200))") == [], "a table is cut at the edge"
+    assert tab.locator("#provenance").is_hidden(), "a title without what it is of"
     assert "3 problems drawn at random" in tab.inner_text(".print-only")
     assert tab.locator("#explorer-off .card").count() == 12 and tab.locator("#explorer-off .card").first.is_visible()
 

@@ -137,4 +137,4 @@ def _page_text(page: str) -> str:
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     text = "\n".join(line for line in (" ".join(line.split()) for line in text.splitlines()) if line)
     text = re.sub(r"\brun \d{4}-\d\d-\d\d( to \d{4}-\d\d-\d\d)?", "run DAY", text.rpartition("\nWhat was run\n")[0])
-    return re.sub(r" [\d.]+ s$", " # s", text, flags=re.MULTILINE) + "\n"
+    return re.sub(r"(?: \d+ min)? [\d.]+ s$", " # s", text, flags=re.MULTILINE) + "\n"

@@ -231,18 +231,20 @@ def test_the_answers_of_one_checkpoint_under_several_strategies_vote(written: Wr
 
 def test_default_votes_are_of_last_checkpoints_of_one_variant(written: Written) -> None:
     votes = [vote for vote in benchmark_votes(written.study, "hard") if vote.strategies is None]
-    found = {vote.key: [checkpoint.name for checkpoint, _, _ in vote.cells] for vote in votes}
-    assert set(found) == {
-        f"large-{table}/{test}" for table in ("more", "sums", "sums-slow") for test in ("none", "noisy", "advice")
+    found = {vote.name: [checkpoint.name for checkpoint, _, _ in vote.cells] for vote in votes}
+    assert {name.partition(", ")[2] for name in found} == {
+        f"large-{table}, test {test}" for table in ("more", "sums", "sums-slow") for test in ("none", "noisy", "advice")
     }
-    assert found["large-sums-slow/none"] == [
+    assert found["ensemble@5, large-sums-slow, test none"] == [
         f"large-sums-{train}-slow" for train in ("none-1", "none-2", "random-1", "random-2", "half-1")
     ]
-    assert found["large-more/advice"] == [f"large-more-{train}" for train in ("random-1", "random-2", "half-1")]
-    keys = [vote.key for vote in benchmark_votes(written.study, "easy")]
-    assert len(keys) == len(set(keys))
-    pooled = {vote.key for vote in pool_votes(written.study, "both")}
-    assert pooled == {vote.key for vote in benchmark_votes(written.study, "hard")}, "hard has the holes"
+    assert found["ensemble@3, large-more, test advice"] == [
+        f"large-more-{train}" for train in ("random-1", "random-2", "half-1")
+    ]
+    names = [vote.name for vote in benchmark_votes(written.study, "easy")]
+    assert len(names) == len(set(names))
+    pooled = {vote.name for vote in pool_votes(written.study, "both")}
+    assert pooled == {vote.name for vote in benchmark_votes(written.study, "hard")}, "hard has the holes"
 
 
 def test_ensembles_of_a_design_with_holes_vote_where_all_members_are(project: Path) -> None:

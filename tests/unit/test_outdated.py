@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from running import run_stage
 from unit.test_measure import RIGHT, WRONG, Written
 
+from its.commands.finished_runs import changed_files
 from its.commands.outdated import MEASURED, outdated, recipe_edited
 from its.commands.side_settings import STAGES
 from its.commands.sides import open_side
@@ -153,6 +155,20 @@ def test_an_unfinished_run_is_noted(written: Written) -> None:
         assert "whether the results are outdated is not known" in outdated(project)[0]
     (project / "dvc.lock").unlink()
     assert outdated(project) == []
+
+
+def test_a_dvc_lock_of_someone_else_costs_little(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    for at in range(100):
+        (tmp_path / "large" / f"{at}.txt").write_bytes(b"x" * 2**12)
+    entry = "    - path: {}\n      hash: md5\n      md5: {}\n"
+    inputs = "".join(entry.format("./" * at + "large", "0" * 32 + ".dir") for at in range(1, 2000))
+    inputs += entry.format("/proc", "0" * 32 + ".dir") + entry.format("/dev/zero", "0" * 32)
+    outputs = "".join(entry.format(f"out/{at}", "0" * 32 + ".dir") for at in range(2000))
+    lock = f"stages:\n  a:\n    deps:\n{inputs}    outs:\n{outputs}"
+    started = time.process_time()
+    assert set(changed_files(tmp_path, lock)) <= {"./" * at + "large" for at in range(1, 2000)}
+    assert time.process_time() - started < 10
 
 
 def test_a_dataset_that_the_design_no_longer_has_is_not_noted(written: Written) -> None:

@@ -17,7 +17,7 @@ import pytest
 from pydantic import ValidationError
 from unit.results_samples import EFFICIENCY, NESTED, RATES, SELECTION, VOTE, block, cell, comparison, pair, pair_test
 
-from its.report.build import build_report, heat_style, page_values
+from its.report.build import SHADES, build_report, heat_style, page_values, shade
 from its.report.data import PersonaAccount, ReportData
 from its.report.numbers import duration, p_value, percent, points
 from its.report.sentences import headline_sentences
@@ -741,8 +741,9 @@ def test_heat_text_is_readable_on_every_colour() -> None:
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for step in range(-5, 106):
-        style = heat_style(step / 100, 0.0, 1.0)
+    assert [shade(value, 0.2, 0.6) for value in (0.1, 0.2, 0.4, 0.6, 0.9)] == [0, 0, SHADES // 2, SHADES, SHADES]
+    for step in range(SHADES + 1):
+        style = heat_style(step)
         match = re.fullmatch(
             r"background:#(.{6});color:#(000|fff);"
             r"background:light-dark\(#(.{6}),#(.{6})\);color:light-dark\(#(000|fff),#(000|fff)\)",
@@ -752,6 +753,20 @@ def test_heat_text_is_readable_on_every_colour() -> None:
         for back, ink in (match.group(1, 2), match.group(4, 6)):
             light, dark = sorted([luminance(back), 1.0 if ink == "fff" else 0.0], reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_cell_of_many_takes_little_of_the_page(study: dict[str, Any]) -> None:
+    """A page of 40 x 40 cells on three benchmarks stays under 5 MB: the heatmap, the dot and the row of each."""
+
+    def page(names: list[str]) -> int:
+        row = cell("random", "random")
+        cells = [
+            {**row, "train": a, "test": b, "checkpoint": f"smollm2_135m-arithmetic-{a}-1"} for a in names for b in names
+        ]
+        return len(build_report(data({**study, "cells": cells, "tests": []})).encode())
+
+    few, many = ([f"persona_{place:02}" for place in range(count)] for count in (7, 10))
+    assert (page(many) - page(few)) / (10**2 - 7**2) < 780
 
 
 def test_numbers() -> None:

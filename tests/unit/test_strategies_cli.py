@@ -16,7 +16,7 @@ from running import run_stage
 from its.cli.recipe import recipe
 from its.cli.strategy import strategy
 from its.errors import DataError, FaultsError, MissingError
-from its.rows import read_rows, write_rows
+from its.rows import read_rows, write_json, write_rows
 from its.strategies.members import members_of
 from its.strategies.persona import has_persona
 from its.study.study import Study, load_study
@@ -68,6 +68,30 @@ def test_list(its: Its) -> None:
         True,
     )
     assert [line.split()[0] for line in its("list").splitlines()] == ["none", "similar", "unsimilar", "random"]
+
+
+def test_show_has_the_warnings_of_the_last_run(its: Its, project: Path) -> None:
+    def row(name: str, flagged: int) -> dict[str, Any]:
+        found = {"set": "arithmetic", "strategy": name, "personas": 40, "asked": 50, "flagged": flagged}
+        return {**found, "flags": {"overlong": flagged} if flagged else {}}
+
+    path = project / "data" / "personas" / "summary.json"
+    write_json(path, {"personas": [row("random", 9), row("similar", 0)]})
+    told = "warning of the last run: personas of random that were kept after the last attempt: 9 of 40 break a rule "
+    told += "(overlong 9): ask for fewer than "
+    assert told in its("show", "random")
+    found = json.loads(its("show", "random", "--json"))
+    assert len(found["warnings"]) == 1 and found["notes"] == []
+    assert json.loads(its("show", "similar", "--json"))["warnings"] == []
+    write_json(path, {"personas": [row("similar", 9)]})
+    assert json.loads(its("show", "similar", "--json"))["warnings"] != []
+    assert json.loads(its("show", "similar", "--recipe", "strategies", "--json"))["warnings"] == [], "another recipe"
+    write_json(path, {"personas": [row("random", 8)]})
+    assert json.loads(its("show", "random", "--json"))["warnings"] == [], "as the report: above a fifth"
+    for text in ("", "{}", "[]", '{"personas": 3}', '{"personas": [{}]}', "\0"):
+        path.write_text(text, encoding="utf-8")
+        (note,) = json.loads(its("show", "random", "--json"))["notes"]
+        assert note.startswith("the warnings of the last run are not known: ")
 
 
 def test_show(its: Its) -> None:
