@@ -70,7 +70,8 @@ def test_a_process_that_was_killed_is_started_again(trials: Trials) -> None:
 
 
 def test_an_interruption_ends_the_template_and_the_next_gets_its_own_answer(trials: Trials) -> None:
-    before, left = set(_below(os.getpid())), []
+    left: list[int] = []
+    before = set(_below(os.getpid()))
     assert _shown(trials, "{{ a }}", a="first")["results"] == [{"text": "first"}]
     (process,) = set(_below(os.getpid())) - before
 
