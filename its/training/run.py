@@ -434,7 +434,8 @@ def _run(
     if training.base.offline:
         variables["HF_HUB_OFFLINE"] = "1"
     if train.hardware == "cpu":
-        variables["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+        # Axolotl would load the model on a GPU that it sees.
+        variables |= {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "CUDA_VISIBLE_DEVICES": ""}
     command = [
         str(environment.path / "bin" / "axolotl"),
         "train",
