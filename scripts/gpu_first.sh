@@ -43,8 +43,8 @@ step settings axolotl,vllm 10 "Axolotl's schema and vLLM's classes accept every 
   "pytest -q $tests/test_axolotl_schema.py $tests/test_vllm_options.py"
 step transformers axolotl 15 "responses do not depend on the batch, seeds and penalties do what they say" \
   "pytest -q $tests/test_transformers.py"
-step lora axolotl 15 "a tiny model is trained with and without LoRA, and saved on the way" \
-  "pytest -q $tests/test_variants.py -k the_last_weights"
+step lora axolotl 15 "two steps of the LoRA template on a tiny model, finite loss, the adapter changed" \
+  "pytest -q $tests/test_gpu_templates.py -k lora_80"
 step full axolotl 15 "two steps of each full template on a tiny model, finite loss, the weights changed" \
   "pytest -q $tests/test_gpu_templates.py -k full"
 step sampling vllm 15 "vLLM starts and answers, and its sampling settings do what they say" \
