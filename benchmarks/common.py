@@ -18,6 +18,7 @@ from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
 from its.environments.find import spec_of
 from its.recipe.load import load_recipe
+from its.recipe.schema import ProceduralSource
 from its.rows import read_rows
 from its.sources.load import load_problems
 from its.store import Store
@@ -57,12 +58,12 @@ class Bench:
         """Chats of so many problems of the study's first benchmark, without a context; needs no stage to have run."""
         name = self.study.recipe.design.benchmarks[0]
         declared = self.study.recipe.benchmarks[name]
-        source = declared.source.model_copy(update={"size": count})
-        larger = declared.model_copy(update={"source": source})
+        assert isinstance(declared.source, ProceduralSource)
+        larger = declared.model_copy(update={"source": declared.source.model_copy(update={"size": count})})
         found = load_problems(
             name, larger, seed=self.study.recipe.seed, project=self.study.project, required=("reference",)
         )
-        return [[{"role": "user", "content": item.problem}] for item in found if isinstance(item, Problem)]
+        return [[{"role": "user", "content": item.text}] for item in found if isinstance(item, Problem)]
 
     def requests(self, chats: Sequence[list[dict[str, str]]], models: Sequence[str]) -> list[Request]:
         return [
