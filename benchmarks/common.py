@@ -17,26 +17,33 @@ from its.engines.session import Session
 from its.engines.vllm import worker_settings
 from its.environments import environment_variables, find_environment
 from its.environments.find import spec_of
+from its.recipe.load import load_recipe
+from its.recipe.schema import ProceduralSource
 from its.rows import read_rows
+from its.sources.load import load_problems
 from its.store import Store
 from its.study.serving import engine_model
 from its.study.study import Study, load_study
-from its.types import Query
+from its.types import Problem, Query
 
-RAW = Path(__file__).parent / "raw_vllm.py"
+PROJECT = Path(__file__).parents[1]
+RAW = PROJECT / "benchmarks" / "raw_vllm.py"
 
 
 class Bench:
-    """The active study: run its trainings first (`dvc repro train query`)."""
+    """A study: the active one, whose trainings were run (`dvc repro train query`), or the quickstart's base alone."""
 
-    def __init__(self, max_tokens: int) -> None:
-        self.study: Study = load_study()
+    def __init__(self, max_tokens: int, *, base: bool = False) -> None:
+        recipe = PROJECT / "recipes" / "quickstart.yaml"
+        self.study = Study(PROJECT, load_recipe(recipe, PROJECT)) if base else load_study()
         self.sampling = {"temperature": 0.0, "top_p": 1.0, "max_tokens": max_tokens, "stop": []}
-        self.models = {item.name: engine_model(self.study, item) for item in self.study.checkpoints()}
-        self.choice = EngineSettings(
-            "vllm", dict(self.study.recipe.engine.options), dict(self.study.recipe.engine.environment)
-        )
+        wanted = [item for item in self.study.checkpoints() if item.train is None or not base]
+        self.models = {item.name: engine_model(self.study, item) for item in wanted}
+        options = dict(self.study.recipe.engine.options)
         self.environment = find_environment("vllm", self.study.project, self.study.home)
+        if self.environment.build == "vllm":  # raw vLLM is loaded beside it: each may take less than half of a GPU
+            options = {"gpu_memory_utilization": 0.4} | options
+        self.choice = EngineSettings("vllm", options, dict(self.study.recipe.engine.environment))
 
     def messages(self, strategies: Sequence[str], problems: int) -> list[list[dict[str, str]]]:
         """Chats of the test queries, `problems` of each strategy."""
@@ -46,6 +53,17 @@ class Bench:
             rows = list(read_rows(self.study.queries_path("test", benchmark, strategy), Query))[:problems]
             out += [[{"role": turn.role, "content": turn.content} for turn in row.messages] for row in rows]
         return out
+
+    def problems(self, count: int) -> list[list[dict[str, str]]]:
+        """Chats of so many problems of the study's first benchmark, without a context; needs no stage to have run."""
+        name = self.study.recipe.design.benchmarks[0]
+        declared = self.study.recipe.benchmarks[name]
+        assert isinstance(declared.source, ProceduralSource)
+        larger = declared.model_copy(update={"source": declared.source.model_copy(update={"size": count})})
+        found = load_problems(
+            name, larger, seed=self.study.recipe.seed, project=self.study.project, required=("reference",)
+        )
+        return [[{"role": "user", "content": item.text}] for item in found if isinstance(item, Problem)]
 
     def requests(self, chats: Sequence[list[dict[str, str]]], models: Sequence[str]) -> list[Request]:
         return [

@@ -258,8 +258,9 @@ class _Sync:
     def _check_python(self) -> None:
         """Refuse a Python that the lock cannot be complete for: pip installs it without resolving.
 
-        Of the locks for 3.11, several packages exclude 3.10 in their metadata; from 3.13 on `gradio` also requires
-        `audioop-lts`, which they lack. One minor version above the lock's own is left to pip and the probe.
+        Of the locks for 3.11, several packages exclude 3.10 in their metadata; from 3.13 on `gradio`, in
+        Axolotl's, also requires `audioop-lts`, which they lack. One minor version above the lock's own is left to pip
+        and the probe (envs/README.md says what is known of it).
         """
         made_for = _lock_header(self._spec.lock, "python")
         if made_for is None or not re.fullmatch(r"3\.\d+", made_for):

@@ -94,7 +94,9 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
         training = trainings[item.last.name]
         members.setdefault(training.key, []).append(item)
         if training.key not in done:
-            done[training.key] = _train(study, item.last.name, training, list(fractions[training.key]))
+            done[training.key] = _train(
+                study, item.last.name, training, list(fractions[training.key]), study.model_path(combination)
+            )
     with (
         replaced_folder(study.model_path(combination)) as models,
         replaced_folder(study.results("loss", combination.name)) as losses,
@@ -204,7 +206,7 @@ def _rows(study: Study, combination: Checkpoint, declared: Model, base: EngineMo
     return rows
 
 
-def _train(study: Study, name: str, training: Training, fractions: list[str]) -> Trained:
+def _train(study: Study, name: str, training: Training, fractions: list[str], copied_to: Path) -> Trained:
     say(f"train: {name}, {counted(len(training.messages), 'row')}")
     train, rows = training.train, len(training.messages)
     with Progress(f"train {name}", expected_steps(rows, train.global_batch_size, train.epochs), "steps") as bar:
@@ -215,7 +217,9 @@ def _train(study: Study, name: str, training: Training, fractions: list[str]) ->
             bar.add(max(0, row["step"] - seen), note=f"loss {row['loss']:.3f}")
             seen = row["step"]
 
-        return train_checkpoint(training, home=study.home, say=say, progress=progress, fractions=fractions)
+        return train_checkpoint(
+            training, home=study.home, say=say, progress=progress, fractions=fractions, copied_to=copied_to
+        )
 
 
 def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: Path) -> None:

@@ -145,6 +145,7 @@ def train_checkpoint(
     say: Say,
     progress: Callable[[dict[str, Any]], None],
     fractions: Sequence[str] = (),
+    copied_to: Path | None = None,
 ) -> Trained:
     """Run a training, unless it is finished already.
 
@@ -152,10 +153,11 @@ def train_checkpoint(
         progress: called with each step's {step, steps, loss, ...}.
         fractions: earlier checkpoints that are wanted of it, such as `1/3`. They change neither its key nor its last
             weights.
+        copied_to: where the caller copies its models; only checked for space before it begins.
 
     Raises:
-        RunError: if Axolotl fails, prompt parity fails, a loss or gradient norm is not finite, steps are missing, a
-            saved model fails its check, or it would not stop at its end of turn.
+        RunError: if a disk is too small, Axolotl fails, prompt parity fails, a loss or gradient norm is not finite,
+            steps are missing, a saved model fails its check, or it would not stop at its end of turn.
         DataError: if its weights cannot be read, it has no step of its own for a fraction, or it is finished and a
             fraction was not saved.
     """
@@ -176,6 +178,7 @@ def train_checkpoint(
                 float32=training.float32,
                 steps=training.steps,
                 earlier=len(fractions),
+                copied_to=copied_to,
             )
             folder.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
@@ -434,7 +437,8 @@ def _run(
     if training.base.offline:
         variables["HF_HUB_OFFLINE"] = "1"
     if train.hardware == "cpu":
-        variables["OMP_NUM_THREADS"] = str(os.cpu_count() or 1)
+        # Axolotl would load the model on a GPU that it sees.
+        variables |= {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "CUDA_VISIBLE_DEVICES": ""}
     command = [
         str(environment.path / "bin" / "axolotl"),
         "train",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,7 @@ def required_bytes(
     """
     if config.get("adapter"):
         return 0
-    parameters = sum(math.prod(tensor.shape) for tensor in base.values())
-    number = 4 if float32 else 2
+    parameters, number = _parameters(base), 4 if float32 else 2
     weights, optimizer = parameters * number, str(config.get("optimizer") or "")
     moments = 0
     if optimizer in _ADAMW and not config.get("save_only_model"):
@@ -61,16 +61,26 @@ def require_space(
     float32: bool,
     steps: int | None,
     earlier: int,
+    copied_to: Path | None = None,
 ) -> None:
     """Refuse a training whose disk is too small for what it writes; what a killed run left there counts as free.
 
-    Arguments: `required_bytes`.
+    Args:
+        config, base, float32, steps, earlier: as in `required_bytes`.
+        copied_to: where its models are copied when it is done: they need space too, on that disk, but for a file system
+            with reflinks. DVC's cache, which may need it once more, is not counted.
 
     Raises:
-        RunError: if too little is free where its folder is, or would be.
+        RunError: if too little is free where its folder is, or would be, or where its models are copied.
     """
     wanted = required_bytes(config, base, float32=float32, steps=steps, earlier=earlier)
-    parts = [path for part in ("model", "at") for path in (folder / part).rglob("*")] if wanted else []
+    if not wanted:
+        return
+    kept = (1 + earlier) * _parameters(base) * (4 if float32 else 2)
+    other = copied_to is not None and _device(copied_to) != _device(folder)
+    if copied_to is not None and not other and not _shares_blocks(folder):
+        wanted = max(wanted, 2 * kept)  # saved states are removed before the copy is made
+    parts = [path for part in ("model", "at") for path in (folder / part).rglob("*")]
     there = sum(path.lstat().st_size for path in parts if path.is_file())
     free = free_bytes(folder)
     if free + there < wanted:
@@ -79,6 +89,38 @@ def require_space(
             f"at least {wanted / _GIB:.1f} GiB are needed",
             "`its home` shows what can be removed; or set `ITS_HOME` to a folder on another disk",
         )
+    if copied_to is not None and other and (free := free_bytes(copied_to)) < kept:
+        raise RunError(
+            f"too little disk space for the models of this training: {free / _GIB:.1f} GiB are free at "
+            f"{copied_to.parent}, at least {kept / _GIB:.1f} GiB are needed",
+            "`its prune` removes checkpoints that no design has; `dvc gc --workspace` removes files of DVC's cache",
+        )
+
+
+def _parameters(base: Mapping[str, Tensor]) -> int:
+    return sum(math.prod(tensor.shape) for tensor in base.values())
+
+
+def _existing(place: Path) -> Path:
+    return next(path for path in (place, *place.parents) if path.is_dir())
+
+
+def _device(place: Path) -> int:
+    """The number of the file system where a folder is, or would be."""
+    return _existing(place).stat().st_dev
+
+
+def _shares_blocks(place: Path) -> bool:
+    """Whether the file system of a folder, which need not exist, can copy a file by a reflink; tried with an empty one.
+
+    False also where the folder cannot be written to.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=_existing(place)) as one, tempfile.TemporaryFile(dir=_existing(place)) as two:
+            fcntl.ioctl(two.fileno(), _FICLONE, one.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def clone_file(source: Path, target: Path) -> None:

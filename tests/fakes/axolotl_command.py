@@ -37,6 +37,8 @@ def main() -> None:
     assert sys.argv[1] == "train"
     config = YAML(typ="safe").load(Path(sys.argv[2]).read_text(encoding="utf-8"))
     print("axolotl was here", flush=True)
+    if json.loads(Path(os.environ["ITS_TRAINING"]).read_text(encoding="utf-8"))["cpu"]:
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == "", "Axolotl would load the model on a GPU that it sees"
     if trouble in ("fail", f"fail_{config['learning_rate']:g}"):
         sys.exit(7)
     lines = Path(config["datasets"][0]["path"]).read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The settings of sampling in a real vLLM, on the CPU: what they do to texts, and that other requests do not notice."""
+"""The settings of sampling in a real vLLM: what they do to texts, and that other requests do not notice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def model() -> EngineModel:
 
 def start(model: EngineModel, log: Path) -> WorkerEngine:
     environment: Environment = find_environment("vllm", ROOT, its_home(ROOT))
-    arguments, variables = worker_settings(model, OPTIONS, {"VLLM_CPU_KVCACHE_SPACE": "1"}, environment.build)
+    # One test has two engines, which share a GPU.
+    options = OPTIONS if environment.build == "vllm_cpu" else {**OPTIONS, "gpu_memory_utilization": 0.4}
+    arguments, variables = worker_settings(model, options, {"VLLM_CPU_KVCACHE_SPACE": "1"}, environment.build)
     process = {**environment_variables("vllm", environment), **variables, "PYTHONPATH": str(WORKERS)}
     served = serving_arguments([model], arguments, environment.build)
     return WorkerEngine(environment.python, WORKERS / "vllm_worker.py", [model], served, process, log)

@@ -1,4 +1,4 @@
-"""The transformers engine with real libraries and a real model, on the CPU."""
+"""The transformers engine with real libraries and a real model, on the GPU if there is one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def adapted(base: EngineModel, environment: Environment, tmp_path_factory: pytes
 
 
 def start(environment: Environment, models: list[EngineModel], log: Path) -> WorkerEngine:
-    options = {"dtype": "float32", "max_model_len": CONTEXT, "batch_size": 8}
+    options: dict[str, Any] = {"dtype": "float32", "max_model_len": CONTEXT, "batch_size": 8}
+    if environment.build == "axolotl":
+        options["device_map"] = "cuda"
     variables = environment_variables("axolotl", environment)
     return WorkerEngine(environment.python, WORKERS / "transformers_worker.py", models, options, variables, log)
 

@@ -212,6 +212,7 @@ def test_a_written_command_exists_with_its_options(command: str, place: str) -> 
         "pytest --update-goldens",
         "python benchmarks/rendering.py",
         "python benchmarks/decontamination.py --pear",
+        "scripts/gpu_first.sh swapped",
         "itz recipe list",
     ],
 )
@@ -264,6 +265,10 @@ def _fault(command: str) -> str | None:
     if program == "pytest":
         text = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
         return next((f"no option `{word}`" for word in rest if word.startswith("--") and word not in text), None)
+    if program == "scripts/gpu_first.sh":
+        text = (ROOT / program).read_text(encoding="utf-8")
+        known = {*re.findall(r"^step (\w+) ", text, re.MULTILINE), *re.findall(r"^ +(--\w+)\)", text, re.MULTILINE)}
+        return next((f"no step or option `{word}`" for word in rest if word not in known), None)
     return f"no such program: `{program}`"
 
 

@@ -528,6 +528,7 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
         base: str = "base",
         say: Callable[[str], None] = lambda text: None,
         fractions: Sequence[str] = (),
+        copied_to: Path | None = None,
         **change: Any,
     ) -> Trained:
         training = Training(
@@ -539,7 +540,9 @@ def run(engines: Any, project: Path) -> Callable[..., Trained]:
             seed=seed,
             environment=environment,
         )
-        return train_checkpoint(training, home=home, say=say, progress=lambda row: None, fractions=fractions)
+        return train_checkpoint(
+            training, home=home, say=say, progress=lambda row: None, fractions=fractions, copied_to=copied_to
+        )
 
     return go
 

@@ -13,6 +13,7 @@ import pytest
 from unit.test_training import _base, run  # noqa: F401
 
 from its.errors import RunError
+from its.training import space
 from its.training.run import Trained
 from its.training.space import clone_file, required_bytes
 from its.training.weights import Tensor
@@ -56,6 +57,48 @@ def test_a_training_that_does_not_fit_on_the_disk_writes_nothing(
     assert not training.exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=28))
     assert not run(base=base).reused
+
+
+@pytest.mark.parametrize(
+    ("device", "reflinks", "needed"),
+    [
+        ({}, False, 56),  # the model in the home and its copy
+        ({}, True, 28),
+        ({"models": 2}, False, 28),  # on each of two disks
+    ],
+    ids=["one disk", "with reflinks", "two disks"],
+)
+def test_the_copy_in_models_needs_space_too(
+    run: Run,  # noqa: F811
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: dict[str, int],
+    reflinks: bool,
+    needed: int,
+) -> None:
+    base, models = _base(tmp_path / "m"), project / "models"
+    monkeypatch.setattr(space, "_shares_blocks", lambda place: reflinks)
+    monkeypatch.setattr(space, "_device", lambda place: device.get(place.parent.name, 1))
+    what, where = ("the models of this training", "models") if device else ("this training", "training")
+
+    def usage(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=needed - (not device or path in (project, models)))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    text = rf"^too little disk space for {what}: 0\.0 GiB are free at .*/{where}, at least"
+    with pytest.raises(RunError, match=text):
+        run(base=base, copied_to=models / "c")
+    assert not (Path(os.environ["ITS_HOME"]) / "training").exists() and not models.exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed))
+    assert not run(base=base, copied_to=models / "c").reused
+
+
+def test_whether_blocks_are_shared_is_tried_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert space._shares_blocks(tmp_path / "no" / "such") in (True, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert space._device(tmp_path / "no" / "such") == tmp_path.stat().st_dev
 
 
 def test_saved_states_are_removed_when_the_training_is_done(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
