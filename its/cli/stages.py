@@ -19,7 +19,7 @@ def _run(stage: ModuleType, *values: str | int, **how: Any) -> None:
     """Run a stage on what dvc.yaml declares for it, with the values of its matrix, and print its summary line.
 
     Args:
-        how: what it is told beside them, which changes no result.
+        how: further arguments, which change no result.
     """
     from its.study.access import stage_study
 

@@ -234,8 +234,8 @@ def _join(study: Study, trainings: dict[str, Training], fractions: dict[str, dic
             took_part = join_training(
                 training, home=study.home, say=say, meeting=place, fractions=list(fractions[training.key])
             )
-        how = "trained" if took_part else "was finished already"
-        lines[training.key] = f"node {node.rank} of {node.nodes}: {name} {how} (key {training.key})"
+        how = "its part is done" if took_part else "was finished already"
+        lines[training.key] = f"node {node.rank} of {node.nodes}: {name}: {how} (key {training.key})"
     return "\n".join(lines.values())
 
 

@@ -129,7 +129,8 @@ def launcher_arguments(arguments: list[str], node: Node, run: str) -> list[str]:
         f"--rdzv_endpoint={node.rendezvous}",
         f"--rdzv_id={run}",
         # By its default torchrun compares the name of the endpoint with that of the machine, to find who serves.
-        f"--rdzv_conf=is_host={int(node.rank == 0)},join_timeout={int(node.wait_seconds)}",
+        # And it waits a minute for the first machine to listen, whose libraries may take longer to load.
+        f"--rdzv_conf=is_host={int(node.rank == 0)},join_timeout={int(node.wait_seconds)},read_timeout=600",
         *(["--local_addr=127.0.0.1"] if host in ("127.0.0.1", "localhost") else []),
     ]
 
@@ -209,7 +210,7 @@ class Meeting:
                 if found.get("state") == "failed":
                     self._refuse(0, found)
                 if found.get("state") in ("waiting", "running"):
-                    self.run = str(found["run"])
+                    self.run = str(found.get("run"))
                     self._write("ready")
                     return True
             elif found is not None and alive:
@@ -224,7 +225,7 @@ class Meeting:
         return False
 
     def lost(self) -> str | None:
-        """Why the training cannot go on: another node failed or died; None if all live. Shows that this one does."""
+        """Why the training cannot continue: another node failed or died; None if all live. Shows that this one does."""
         self._breathe()
         for rank in range(self.node.nodes):
             if rank == self.node.rank:
@@ -353,7 +354,7 @@ def meeting(home: Path, node: Node, name: str, key: str, identity: Mapping[str, 
 
 
 def _parts(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Part of an identity -> its hash; a setting of the configuration is a part of its own."""
+    """Part of an identity -> its hash; a setting of the configuration counts as one part."""
     flat = {name: value for name, value in identity.items() if name != "config"}
     flat |= {f"config.{name}": value for name, value in dict(identity.get("config", {})).items()}
     return {

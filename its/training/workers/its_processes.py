@@ -22,7 +22,7 @@ LAUNCHERS = (b"torchrun", b"accelerate")
 
 
 def launcher_died() -> bool:
-    """Whether the parent of this process is no launcher any more: another process has adopted it."""
+    """Whether the parent of this process is not a launcher any more: another process has adopted it."""
     try:
         command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
     except OSError:  # no Linux, or no such process
