@@ -159,9 +159,8 @@ def train(
     if not seed.isdecimal():
         raise click.BadParameter(f"'{shown(seed)}' is not a valid integer.", param_hint="'SEED'")
     from its.stages import train as stage
-    from its.training.nodes import node_of
 
-    _run(stage, model, dataset, strategy, int(seed), node=node_of(node, nodes, rendezvous, wait))
+    _run(stage, model, dataset, strategy, int(seed), node=stage.this_node(node, nodes, rendezvous, wait))
 
 
 def _show_row(checkpoint: str, number: int, as_json: bool) -> None:

@@ -33,7 +33,7 @@ from its.shown import counted, shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
-from its.training.nodes import Meeting, Node, announced, meeting, require_machines
+from its.training.nodes import Meeting, Node, announced, meeting, node_of, require_machines
 from its.training.run import (
     Trained,
     Training,
@@ -127,6 +127,15 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int, node: 
     if not wanted:
         return f"models/{combination.name}: not in the design (`design.only`, `design.except`): nothing to train"
     return "\n".join(_summary(members[key], trained) for key, trained in done.items())
+
+
+def this_node(rank: int | None, nodes: int | None, rendezvous: str | None, wait_seconds: float) -> Node | None:
+    """This machine among those that train together, as its options say; None if it trains alone.
+
+    Raises:
+        DataError: as `node_of`.
+    """
+    return node_of(rank, nodes, rendezvous, wait_seconds)
 
 
 def training_keys(study: Study, model: str, dataset: str, strategy: str, seed: int) -> list[str]:
