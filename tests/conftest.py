@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fakes.environments import FakeEngines
@@ -89,9 +88,7 @@ def engines(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
     monkeypatch.setenv("ITS_FAKE_LOG", str(log))
     # The stage reads the progress of a training every half second; the fake is done in a tenth of that.
-    monkeypatch.setattr(
-        "its.training.run.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0.02), monotonic=time.monotonic)
-    )
+    monkeypatch.setattr("its.training.launch.POLL_SECONDS", 0.02)
     fakes = FakeEngines(project, Path(os.environ["ITS_HOME"]), script, log)
     fakes.tell()
     return fakes

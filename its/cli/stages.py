@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -14,13 +15,17 @@ from its.cli.output import json_option, print_json
 from its.shown import shown
 
 
-def _run(stage: ModuleType, *values: str | int) -> None:
-    """Run a stage on what dvc.yaml declares for it, with the values of its matrix, and print its summary line."""
+def _run(stage: ModuleType, *values: str | int, **how: Any) -> None:
+    """Run a stage on what dvc.yaml declares for it, with the values of its matrix, and print its summary line.
+
+    Args:
+        how: further arguments, which change no result.
+    """
     from its.study.access import stage_study
 
     name = stage.__name__.rpartition(".")[2]
     with stage_study(name, *map(str, values)) as study:
-        click.echo(stage.run(study, *values))
+        click.echo(stage.run(study, *values, **how))
 
 
 @click.command()
@@ -97,14 +102,43 @@ def query() -> None:
     metavar="N",
     help="Train nothing; print row N of the checkpoint's queries, from 1, as tokens: trained ones are green.",
 )
+@click.option("--node", type=int, envvar="ITS_NODE", metavar="RANK", help="Number of this machine, from 0, of several.")
+@click.option("--nodes", type=int, envvar="ITS_NODES", metavar="N", help="How many machines there are.")
+@click.option(
+    "--rendezvous",
+    envvar="ITS_RENDEZVOUS",
+    metavar="HOST:PORT",
+    help="Where they meet: the machine with --node 0, and a free port there.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1, max=604_800),
+    envvar="ITS_WAIT",
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait for another machine.",
+)
 @json_option
-def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
+def train(
+    words: tuple[str, ...],
+    row: int | None,
+    node: int | None,
+    nodes: int | None,
+    rendezvous: str | None,
+    wait: float,
+    as_json: bool,
+) -> None:
     """Fine-tune the checkpoints of one combination with Axolotl.
 
     All variants and earlier checkpoints of the design that the combination has, which `query` lists, are in one folder.
 
     With --show-row, CHECKPOINT is MODEL-DATASET-STRATEGY-SEED, and nothing is trained: the tokens are those of the
     model's own tokenizer and chat template. Without colours, lines name the masked and the trained part.
+
+    A training of several machines (`--nnodes` in `launcher_args`) is started on each of them, with CHECKPOINT and
+    --node, --nodes and --rendezvous, or ITS_NODE, ITS_NODES and ITS_RENDEZVOUS. They share the folder of trainings in
+    the ITS home. The first one writes what the stage writes.
 
     \b
     Reads   data/queries/train/DATASET/STRATEGY.jsonl, data/queries/trainings/
@@ -116,6 +150,8 @@ def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
         return
     if as_json:
         raise click.UsageError("--json is for --show-row")
+    if len(words) == 1 and row is None and node is not None and words[0].count("-") == 3:
+        words = tuple(words[0].split("-"))  # no name has a hyphen
     if len(words) != 4:
         names = "one CHECKPOINT" if row is not None else "MODEL DATASET STRATEGY SEED"
         raise click.UsageError(f"expected {names}, found {len(words)} {'word' if len(words) == 1 else 'words'}")
@@ -124,7 +160,7 @@ def train(words: tuple[str, ...], row: int | None, as_json: bool) -> None:
         raise click.BadParameter(f"'{shown(seed)}' is not a valid integer.", param_hint="'SEED'")
     from its.stages import train as stage
 
-    _run(stage, model, dataset, strategy, int(seed))
+    _run(stage, model, dataset, strategy, int(seed), node=stage.this_node(node, nodes, rendezvous, wait))
 
 
 def _show_row(checkpoint: str, number: int, as_json: bool) -> None:

@@ -1,9 +1,17 @@
-"""How many processes a launcher starts, as far as its arguments say."""
+"""How many processes a launcher starts, and on how many machines, as far as its arguments say."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+LAUNCH = frozenset(
+    [
+        *("rdzv_backend", "rdzv_endpoint", "rdzv_id", "rdzv_conf", "node_rank", "master_addr", "master_port"),
+        *("local_addr", "machine_rank", "main_process_ip", "main_process_port", "same_network"),
+    ]
+)
+"""Options that say where the processes of one run meet, which differs from run to run and between its machines."""
 
 
 def started_processes(launcher: str, arguments: Sequence[str]) -> int | None:
@@ -22,6 +30,26 @@ def started_processes(launcher: str, arguments: Sequence[str]) -> int | None:
     nodes = _count(low) if not colon or low == high else None  # `1:4`: as many as join
     here = _count(given.get("nproc_per_node", "1"))  # `gpu`, `cpu`, `auto`: what the machine has
     return None if nodes is None or here is None else nodes * here
+
+
+def machines(launcher: str, arguments: Sequence[str]) -> int | None:
+    """The machines of a training; None if their number depends on how many join."""
+    if launcher == "python":
+        return 1
+    given = _options(arguments)
+    if launcher == "accelerate":
+        return _count(given.get("num_machines", "1"))
+    low, colon, high = given.get("nnodes", "1").partition(":")
+    return _count(low) if not colon or low == high else None
+
+
+def launch_settings(arguments: Sequence[str]) -> list[str]:
+    """Arguments that belong to one run and not to a recipe, as written; without their values."""
+    return [
+        argument.partition("=")[0]
+        for argument in arguments
+        if argument.startswith("--") and argument[2:].partition("=")[0].replace("-", "_") in LAUNCH
+    ]
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

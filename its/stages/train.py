@@ -33,10 +33,12 @@ from its.shown import counted, shown
 from its.strategies.query import SolutionTurns
 from its.study.study import Checkpoint, Study
 from its.thinking import SOLUTION_MARKS
+from its.training.nodes import Meeting, Node, announced, meeting, node_of, require_machines
 from its.training.run import (
     Trained,
     Training,
     copy_model,
+    join_training,
     kept_config,
     replaced_folder,
     train_checkpoint,
@@ -71,14 +73,24 @@ class _Wanted:
     train: Train
 
 
-def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str:
+def run(study: Study, model: str, dataset: str, strategy: str, seed: int, node: Node | None = None) -> str:
     """Run the trainings of one combination, or reuse those in the ITS home that were finished before.
+
+    Args:
+        node: this machine among those that train together; the first one does what the stage does, and the others
+            take part in the trainings that need them and write nothing in the study.
 
     Raises:
         FaultsError: before the first training, naming each that is finished without a checkpoint that is wanted of it.
     """
     combination = Checkpoint(model, dataset, strategy, seed)
     wanted = _wanted(study.trainings_path(model, dataset, strategy, seed), combination)
+    several = [item.last.name for item in wanted if require_machines(item.last.folder, item.train, node)]
+    if node is not None and wanted and not several:
+        raise DataError(
+            f"{combination.name}: its trainings take one machine each",
+            f"`launcher_args: [--nnodes={node.nodes}, ...]` and `devices` in `train`; or leave `--node` out",
+        )
     trainings = _trainings(study, combination, seed, wanted) if wanted else {}
     fractions: dict[str, dict[str, None]] = {}
     for item in wanted:
@@ -88,15 +100,17 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     unsaved = [unsaved_checkpoints(study.home, key, [*names]) for key, names in fractions.items()]
     if faults := [fault for fault in unsaved if fault is not None]:
         raise FaultsError(faults)
+    if node is not None and node.rank:
+        return _join(study, {name: trainings[name] for name in several}, fractions, node)
     done: dict[str, Trained] = {}
     members: dict[str, list[_Wanted]] = {}
     for item in wanted:
         training = trainings[item.last.name]
         members.setdefault(training.key, []).append(item)
         if training.key not in done:
-            done[training.key] = _train(
-                study, item.last.name, training, list(fractions[training.key]), study.model_path(combination)
-            )
+            others = node if item.last.name in several else None
+            wanted = list(fractions[training.key])
+            done[training.key] = _train(study, item.last.name, training, wanted, study.model_path(combination), others)
     with (
         replaced_folder(study.model_path(combination)) as models,
         replaced_folder(study.results("loss", combination.name)) as losses,
@@ -114,6 +128,15 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int) -> str
     if not wanted:
         return f"models/{combination.name}: not in the design (`design.only`, `design.except`): nothing to train"
     return "\n".join(_summary(members[key], trained) for key, trained in done.items())
+
+
+def this_node(rank: int | None, nodes: int | None, rendezvous: str | None, wait_seconds: float) -> Node | None:
+    """This machine among those that train together, as its options say; None if it trains alone.
+
+    Raises:
+        DataError: as `node_of`.
+    """
+    return node_of(rank, nodes, rendezvous, wait_seconds)
 
 
 def training_keys(study: Study, model: str, dataset: str, strategy: str, seed: int) -> list[str]:
@@ -206,7 +229,29 @@ def _rows(study: Study, combination: Checkpoint, declared: Model, base: EngineMo
     return rows
 
 
-def _train(study: Study, name: str, training: Training, fractions: list[str], copied_to: Path) -> Trained:
+def _meeting(study: Study, name: str, training: Training, node: Node) -> Meeting:
+    return meeting(study.home, node, name, training.key, training.identity, training.base.path)
+
+
+def _join(study: Study, trainings: dict[str, Training], fractions: dict[str, dict[str, None]], node: Node) -> str:
+    """Take part in the trainings, each key once, in the order of the first machine."""
+    lines: dict[str, str] = {}
+    for name, training in trainings.items():
+        if training.key in lines:
+            continue
+        place = _meeting(study, name, training, node)
+        with announced(place):
+            took_part = join_training(
+                training, home=study.home, say=say, meeting=place, fractions=list(fractions[training.key])
+            )
+        how = "its part is done" if took_part else "was finished already"
+        lines[training.key] = f"node {node.rank} of {node.nodes}: {name}: {how} (key {training.key})"
+    return "\n".join(lines.values())
+
+
+def _train(
+    study: Study, name: str, training: Training, fractions: list[str], copied_to: Path, node: Node | None
+) -> Trained:
     say(f"train: {name}, {counted(len(training.messages), 'row')}")
     train, rows = training.train, len(training.messages)
     with Progress(f"train {name}", expected_steps(rows, train.global_batch_size, train.epochs), "steps") as bar:
@@ -217,9 +262,17 @@ def _train(study: Study, name: str, training: Training, fractions: list[str], co
             bar.add(max(0, row["step"] - seen), note=f"loss {row['loss']:.3f}")
             seen = row["step"]
 
-        return train_checkpoint(
-            training, home=study.home, say=say, progress=progress, fractions=fractions, copied_to=copied_to
-        )
+        others = None if node is None else _meeting(study, name, training, node)
+        with announced(others):
+            return train_checkpoint(
+                training,
+                home=study.home,
+                say=say,
+                progress=progress,
+                fractions=fractions,
+                copied_to=copied_to,
+                meeting=others,
+            )
 
 
 def _keep(trained: Trained, checkpoint: Checkpoint, target: Path, home: Path) -> None:

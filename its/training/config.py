@@ -13,6 +13,7 @@ from its.recipe.schema import SpecialTokens, Train
 PLUGIN = "its_axolotl.ItsPlugin"
 CHECKPOINTS_PLUGIN = "its_checkpoints.EarlierCheckpoints"
 FLOAT32_PLUGIN = "its_float32.NoAutocast"
+PROCESSES_PLUGIN = "its_processes.Processes"
 
 
 def axolotl_config(

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,9 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from its.child_process import die_with_parent
 from its.engines.protocol import EngineModel
-from its.environments import Environment, environment_variables
+from its.environments import Environment
 from its.errors import DataError, Fault, ItsError, RunError
 from its.files import atomic_file, file_sha256
 from its.home import key_lock, remove
@@ -33,13 +30,14 @@ from its.rows import read_json, write_json
 from its.secrets import writable
 from its.shown import listed
 from its.training.checkpoint import CHECK_VERSION, base_tensors, check_weights
-from its.training.config import CHECKPOINTS_PLUGIN, FLOAT32_PLUGIN, axolotl_config, yaml_text
+from its.training.config import CHECKPOINTS_PLUGIN, FLOAT32_PLUGIN, PROCESSES_PLUGIN, axolotl_config, yaml_text
+from its.training.launch import CONFIG, PLUGIN_FOLDER, SETTINGS, progress_reader, run_axolotl
+from its.training.nodes import Meeting
 from its.training.remedies import parity_hint
 from its.training.space import clone_file, require_space
 from its.training.steps import MORE_STEPS, expected_steps, fraction_faults, saved_step
 from its.training.weights import INDEX, called
 
-PLUGIN_FOLDER = Path(__file__).parent / "workers"
 KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
 SAVED = "its_saved.json"
 """What the plugin writes beside an earlier checkpoint: {step, steps}."""
@@ -146,10 +144,12 @@ def train_checkpoint(
     progress: Callable[[dict[str, Any]], None],
     fractions: Sequence[str] = (),
     copied_to: Path | None = None,
+    meeting: Meeting | None = None,
 ) -> Trained:
     """Run a training, unless it is finished already.
 
     Args:
+        meeting: the other machines that train it, if it takes several.
         progress: called with each step's {step, steps, loss, ...}.
         fractions: earlier checkpoints that are wanted of it, such as `1/3`. They change neither its key nor its last
             weights.
@@ -182,7 +182,7 @@ def train_checkpoint(
             )
             folder.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
-            steps, unread = _run(folder, training, fractions, say, progress)
+            steps, unread = _run(folder, training, fractions, say, progress, meeting)
             model, at = folder / "model", folder / "at"
             try:
                 # A model of the hub is in its cache only now.
@@ -220,6 +220,37 @@ def train_checkpoint(
         )
 
 
+def join_training(training: Training, *, home: Path, say: Say, meeting: Meeting, fractions: Sequence[str] = ()) -> bool:
+    """Run this machine's processes of a training that the first machine runs; whether there was one to run.
+
+    The first machine writes the configuration and the rows, and checks what was trained.
+
+    Raises:
+        RunError: if the first machine does not come, or a machine fails or dies.
+        DataError: if the first machine has another training, or has it elsewhere.
+    """
+    folder = home / "training" / training.key
+    done, log = folder / "done.json", folder / f"axolotl-{meeting.node.rank}.log"
+
+    def finished() -> bool:
+        found = _recorded(done)
+        return found is not None and _unsaved(done, found[0], fractions) is None
+
+    if not meeting.join(finished, say):
+        return False
+    say(f"train: node {meeting.node.rank}: training, log: {log}")
+    code, lost = run_axolotl(
+        folder, training.train, training.environment, offline=training.base.offline, log=log, meeting=meeting
+    )
+    stopped = folder / "stopped.json"
+    if stopped.is_file():
+        why = read_json(stopped)
+        raise RunError(f"{why['message']}", f"{why['hint']} (log: {log})")
+    if lost is not None or code:
+        raise RunError(lost or f"axolotl failed (exit code {code})", f"the log of this machine: {log}")
+    return True
+
+
 def _folder_name(fraction: str) -> str:
     return fraction.replace("/", "of")
 
@@ -254,10 +285,13 @@ def _checked(
 def kept_config(trained: Trained, home: Path) -> str:
     """The Axolotl config to keep beside a model: the same bytes from the same recipe, on any machine.
 
-    Without the paths of this one, and without the plugin that saves earlier checkpoints, which is not the model's.
+    Without the paths of this one, and without the plugins of earlier checkpoints and of processes, which change no
+    weight.
     """
-    text = (trained.folder.parent / "axolotl.yaml").read_text(encoding="utf-8")
-    return text.replace(str(home), "$ITS_HOME").replace(f"- {CHECKPOINTS_PLUGIN}\n", "")
+    text = (trained.folder.parent / CONFIG).read_text(encoding="utf-8")
+    for plugin in (CHECKPOINTS_PLUGIN, PROCESSES_PLUGIN):
+        text = text.replace(f"- {plugin}\n", "")
+    return text.replace(str(home), "$ITS_HOME")
 
 
 def _is_weights(path: Path) -> bool:
@@ -394,28 +428,28 @@ def _run(
     fractions: Sequence[str],
     say: Say,
     progress: Callable[[dict[str, Any]], None],
+    meeting: Meeting | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Run Axolotl to its end.
+    """Run Axolotl to its end, here and on the other machines.
 
     Returns:
         Its steps, {done, expected, counted, epochs, left_out}, and patterns of tensors that the model's class does not
         read from a checkpoint.
     """
-    train, environment = training.train, training.environment
+    train = training.train
     with atomic_file(folder / "rows.jsonl") as out:
         for turns in training.messages:
             out.write(json.dumps({"messages": turns}, ensure_ascii=False) + "\n")
     config = training.config(training.base.path, str(folder / "rows.jsonl"), str(folder))
-    if fractions:
-        config |= {"plugins": [*config["plugins"], CHECKPOINTS_PLUGIN]}
-    (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
+    further = [PROCESSES_PLUGIN] * (train.devices > 1) + [CHECKPOINTS_PLUGIN] * bool(fractions)
+    config |= {"plugins": [*config["plugins"], *further]}
+    (folder / CONFIG).write_text(yaml_text(config), encoding="utf-8")
     steps, parity, log = folder / "progress.jsonl", folder / "parity.json", folder / "axolotl.log"
     _keep_what_resumes(folder, training.steps, fractions, say)
     stopped, ended = folder / "stopped.json", folder / "ended.json"
     for path in (parity, stopped, ended):
         path.unlink(missing_ok=True)
     expected = training.steps
-    settings = folder / "its.json"
     values: dict[str, Any] = {
         "rows": str(folder / "rows.jsonl"),
         "progress": str(steps),
@@ -429,41 +463,30 @@ def _run(
     }
     if fractions:
         values["at"] = {"folder": str(folder / "at"), "fractions": {name: _folder_name(name) for name in fractions}}
-    write_json(settings, values)
-    variables = environment_variables("axolotl", environment) | {
-        "PYTHONPATH": str(PLUGIN_FOLDER),
-        "ITS_TRAINING": str(settings),
-    }
-    if training.base.offline:
-        variables["HF_HUB_OFFLINE"] = "1"
-    if train.hardware == "cpu":
-        # Axolotl would load the model on a GPU that it sees.
-        variables |= {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "CUDA_VISIBLE_DEVICES": ""}
-    command = [
-        str(environment.path / "bin" / "axolotl"),
-        "train",
-        str(folder / "axolotl.yaml"),
-        "--launcher",
-        train.launcher,
-    ]
-    if train.launcher_args:
-        command += ["--", *train.launcher_args]
-    with log.open("ab") as sink:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            env=variables,
-            cwd=folder,
-            preexec_fn=die_with_parent,
-        )
-    try:
-        _follow(process, steps, progress)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    write_json(folder / SETTINGS, values)
+    if meeting is not None:
+        meeting.gather(say)
+    code, lost = run_axolotl(
+        folder,
+        train,
+        training.environment,
+        offline=training.base.offline,
+        log=log,
+        meeting=meeting,
+        look=progress_reader(steps, progress),
+    )
+    return _outcome(folder, code, lost, expected, log)
+
+
+def _outcome(
+    folder: Path, code: int, lost: str | None, expected: int | None, log: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """What `_run` returns, from what the plugins and the launcher left.
+
+    Raises:
+        RunError: if the training did not reach its end.
+    """
+    stopped, parity, ended = folder / "stopped.json", folder / "parity.json", folder / "ended.json"
     if stopped.is_file():
         why = read_json(stopped)
         if why["diverged"]:  # a saved state is broken already, or will be at its next step
@@ -476,8 +499,10 @@ def _run(
             f"prompt parity failed ({report['faults']} fault{'s' * (report['faults'] != 1)}): {report['examples'][0]}",
             parity_hint(report["examples"][0]),
         )
-    if process.returncode:
-        raise RunError(f"axolotl failed (exit code {process.returncode})", f"its log: {log}")
+    if lost is not None:
+        raise RunError(lost, f"the log of this machine: {log}")
+    if code:
+        raise RunError(f"axolotl failed (exit code {code})", f"its log: {log}")
     if report is None:
         raise RunError("axolotl ended without proving prompt parity", f"its log: {log}")
     end = read_json(ended) if ended.is_file() else None
@@ -547,24 +572,6 @@ def _steps_done(end: dict[str, Any] | None, expected: int | None, log: Path) -> 
         "epochs": end["epochs"],
         "left_out": end["left_out"],
     }
-
-
-def _follow(process: subprocess.Popen[bytes], steps: Path, progress: Callable[[dict[str, Any]], None]) -> None:
-    """Report each new line of the progress file until the process ends."""
-    position = 0
-    while True:
-        ended = process.poll() is not None
-        if steps.is_file():
-            with steps.open("rb") as lines:
-                lines.seek(position)
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    position += len(line)
-                    progress(json.loads(line))
-        if ended:
-            return
-        time.sleep(0.5)
 
 
 def _base_folder(base: EngineModel) -> tuple[Path | None, bool]:

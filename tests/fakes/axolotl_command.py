@@ -19,6 +19,7 @@ import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,11 @@ def main() -> None:
     print("axolotl was here", flush=True)
     if json.loads(Path(os.environ["ITS_TRAINING"]).read_text(encoding="utf-8"))["cpu"]:
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == "", "Axolotl would load the model on a GPU that it sees"
+    machines, processes, rank = launched()
+    if trouble == f"node_{rank}_fails":
+        sys.exit(7)
+    if trouble.startswith("node_"):  # it waits for the other one, which real processes do until a limit
+        time.sleep(60)
     if trouble in ("fail", f"fail_{config['learning_rate']:g}"):
         sys.exit(7)
     lines = Path(config["datasets"][0]["path"]).read_text(encoding="utf-8").splitlines()
@@ -51,7 +57,9 @@ def main() -> None:
     if trouble == "drop":
         rows = [row for row in rows if len(row["input_ids"]) <= config["sequence_len"]]
     if trouble != "no_plugin":
-        train(config, rows, tokenizer, trouble)
+        train(config, rows, tokenizer, trouble, machines * processes, rank == 0)
+    if rank:
+        return
     model = Path(config["output_dir"])
     model.mkdir(parents=True, exist_ok=True)
     eos = SPECIAL["<|endoftext|>" if trouble == "endless" else "<|im_end|>"]
@@ -64,7 +72,20 @@ def main() -> None:
         save(model / "model.safetensors", weights(config, lines, trouble))
 
 
-def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTokenizer, trouble: str) -> None:
+def launched() -> tuple[int, int, int]:
+    """(machines, processes on each, number of this machine) of the launcher's arguments."""
+    given = dict(argument[2:].split("=", 1) for argument in sys.argv if argument.startswith("--") and "=" in argument)
+    return int(given.get("nnodes", 1)), int(given.get("nproc_per_node", 1)), int(given.get("node_rank", 0))
+
+
+def train(
+    config: dict[str, Any],
+    rows: list[dict[str, Any]],
+    tokenizer: TinyTokenizer,
+    trouble: str,
+    world: int,
+    first: bool,
+) -> None:
     """What Axolotl calls of the plugin, step by step."""
     plugins = []
     for entry in config["plugins"]:
@@ -72,15 +93,15 @@ def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTok
         if module.startswith("its_"):
             plugins.append(getattr(importlib.import_module(module), name)())
     args = SimpleNamespace(
-        world_size=2 if trouble == "processes" else 1,
+        world_size=2 if trouble == "processes" else world,
         train_batch_size=config["micro_batch_size"],
         gradient_accumulation_steps=config["gradient_accumulation_steps"],
     )
-    batch = config["micro_batch_size"] * config["gradient_accumulation_steps"]
+    batch = world * config["micro_batch_size"] * config["gradient_accumulation_steps"]
     steps = math.ceil(len(rows) * config["num_epochs"] / batch) + (trouble == "steps")
     trainer = SimpleNamespace(
         args=args,
-        is_world_process_zero=lambda: True,
+        is_world_process_zero=lambda: first,
         processing_class=tokenizer,
         train_dataset=rows,
         accelerator=SimpleNamespace(optimizer_step_was_skipped=False, wait_for_everyone=lambda: None),
@@ -91,7 +112,7 @@ def train(config: dict[str, Any], rows: list[dict[str, Any]], tokenizer: TinyTok
         plugin.post_trainer_create(config, trainer)
     callbacks = [callback for plugin in plugins for callback in plugin.add_callbacks_post_trainer(config, trainer)]
     states = [int(path.name[11:]) for path in Path(config["output_dir"]).glob("checkpoint-*")]
-    state = SimpleNamespace(global_step=max(states, default=0), max_steps=steps, epoch=0.0, is_world_process_zero=True)
+    state = SimpleNamespace(global_step=max(states, default=0), max_steps=steps, epoch=0.0, is_world_process_zero=first)
     trainer.save_model = lambda folder, _internal_call: save_early(config, Path(folder), state.global_step, trouble)
     for callback in callbacks:
         callback.on_train_begin(args, state, None)

@@ -120,6 +120,12 @@ def test_fields(its: Its) -> None:
         (["recipe", "nonsense"], 2, "No such command 'nonsense'"),
         (["recipe", "show"], 2, "Missing argument 'NAME'"),
         (["train", "m", "d", "s", "one"], 2, "'one' is not a valid integer"),
+        (
+            ["train", "m-d-s-1", "--node", "2", "--nodes", "2", "--rendezvous", "h:1"],
+            3,
+            "`--node` is 2, and `--nodes` is",
+        ),
+        (["train", "m-d-s-1", "--node", "0"], 3, "`--node` without `--nodes` and `--rendezvous`"),
         (["prepare", "nothing"], 3, "error: params.yaml declares no dataset or benchmark `nothing`"),
         (["query"], 4, "error: .*personas/.*: no such file"),
         (["generate"], 4, "error: .*no such file"),

@@ -50,14 +50,13 @@ PRINTED = ("```text", "```jinja")
 
 FOREIGN = {
     *("head", "source"),
-    *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "pre-commit", "sha256sum", "(cd"),
-    *("vllm", "ray", "srun", "scontrol", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
+    *("git", "mv", "mkdir", "ln", "cd", "for", "pipx", "pre-commit", "sha256sum", "(cd"),
+    *("vllm", "ray", "sbatch", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }
 """Programs of others: not installed where tests run, or of the shell."""
 
 UNPARSED = {
     "python make_problems.py": "the script that the tutorial shows",
-    "$ITS_HOME/envs/axolotl-.../bin/axolotl": "a program of an engine environment",
 }
 
 RUN_IN_A_CLONE = [

@@ -196,6 +196,25 @@ CASES = {
             "`devices: 16`, or `--nproc_per_node=1`",
         ),
     ),
+    "where one run's processes meet": (
+        (
+            "  launcher: python",
+            "  launcher: torchrun\n  launcher_args: [--nproc_per_node=1, --rdzv-endpoint, 'node0:29400', --rdzv_id=17]",
+        ),
+        (
+            "launcher_args",
+            "`train.launcher_args` has `--rdzv-endpoint` and `--rdzv_id`: where processes meet is not part of a recipe",
+            "take it out; `its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT` says it",
+        ),
+    ),
+    "several machines without torchrun": (
+        ("  launcher: python", "  launcher: accelerate\n  launcher_args: [--num_processes=1, --num_machines=2]"),
+        (
+            "launcher_args",
+            "`train.launcher_args` has `--num_machines`: several machines need torchrun",
+            "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`",
+        ),
+    ),
     "a misspelt setting of Axolotl": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_fused_linear_cross_entrpy: true}"),
         (

@@ -1,0 +1,36 @@
+#!/bin/bash
+#SBATCH --job-name=its-train
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gres=gpu:8
+#SBATCH --time=24:00:00
+# Train checkpoints over all nodes of the job, one after the other; `dvc repro` then finds them trained.
+#
+#     dvc repro query
+#     sbatch scripts/slurm/train.sh MODEL-DATASET-STRATEGY-SEED ...
+#
+# Without names, all that `query` listed. The checkout, and `training/`, `models/` and `envs/` of the ITS home, are the
+# same folders at the same path on all nodes (docs/scale.md). The recipe states the nodes: `--nnodes` in `launcher_args`.
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$PWD}"
+export PATH="$PWD/.venv/bin:$PATH"
+
+checkpoints=("$@")
+if [ $# = 0 ]; then
+    for file in data/queries/trainings/*.json; do
+        checkpoints+=("$(basename "$file" .json)")
+    done
+fi
+if [ "$SLURM_JOB_NUM_NODES" = 1 ]; then
+    for checkpoint in "${checkpoints[@]}"; do
+        srun --nodes=1 --ntasks=1 its train ${checkpoint//-/ }
+    done
+    exit
+fi
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export ITS_NODES=$SLURM_JOB_NUM_NODES
+export ITS_RENDEZVOUS=$first:${ITS_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
+for checkpoint in "${checkpoints[@]}"; do
+    srun --nodes="$ITS_NODES" --ntasks="$ITS_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
+        bash -c 'ITS_NODE=$SLURM_PROCID exec its train "$1"' its "$checkpoint"
+done
