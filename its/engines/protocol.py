@@ -93,6 +93,10 @@ class EngineModel:
     thinking_marks: tuple[str, str] | None = None
 
 
+class EngineDeathError(RunError):
+    """The engine's process ended, or wrote what is not a message; the responses before that stay valid."""
+
+
 class SwapError(RunError):
     """The engine cannot swap in other weights; no response was generated with half-loaded ones."""
 
