@@ -161,9 +161,9 @@ class Replicas:
         for model in list(self._waiting):
             self._feed(model)
         for slot in self._slots:
-            if slot.ready and not slot.under_way and (model := self._wanted(slot.serves)) is not None:
-                slot.model = model
-                self._feed(model)
+            if slot.ready and not slot.under_way and (other := self._wanted(slot.serves)) is not None:
+                slot.model = other
+                self._feed(other)
         for slot in self._slots:
             if slot.worker is None and slot.ending is None and not slot.lost:
                 self._fill(slot)

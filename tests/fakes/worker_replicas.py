@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
 import time
@@ -31,7 +32,7 @@ class Fake:
     swaps: int = 0
 
     def __post_init__(self) -> None:
-        self._in: queue.Queue[Request | None] = queue.Queue()
+        self._in: queue.Queue[tuple[float, Request] | None] = queue.Queue()
         self._out: queue.Queue[Completion | Exception | int] = queue.Queue()
         self._loaded = self.models[0].name
         self._stopping = threading.Event()
@@ -40,7 +41,7 @@ class Fake:
 
     def submit(self, request: Request) -> None:
         assert self.window and request.model in {model.name for model in self.models}
-        self._in.put(request)
+        self._in.put((time.monotonic(), request))
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         done: list[Completion] = []
@@ -82,7 +83,9 @@ class Fake:
             return
         self._say(self.full)
         prints = {model.name: model.fingerprint for model in self.models}
-        while (request := self._in.get()) is not None and not self._stopping.is_set():
+        due = 0.0  # as if it woke in time, however busy the machine is: it is idle only if it has no request
+        while (item := self._in.get()) is not None and not self._stopping.is_set():
+            came, request = item
             self.asked.append(request.request_id)
             wrong = self.trouble(self, request)
             if wrong is not None:
@@ -90,7 +93,8 @@ class Fake:
                 return
             self.swaps += request.model != self._loaded
             self._loaded = request.model
-            time.sleep(self.seconds(request))
+            due = max(due, came) + self.seconds(request)
+            time.sleep(max(0.0, due - time.monotonic()))
             self.counts["answered"] = self.counts.get("answered", 0) + 1
             text = f"{request.model} to {request.request_id}"
             self._say(Completion(request.request_id, text, "stop", 3, 2, "ab", weights=prints[request.model]))
@@ -125,6 +129,52 @@ class Fakes:
 
     def asked(self) -> list[str]:
         return [name for worker in self.started for name in worker.asked]
+
+
+class Clock(threading.Event):
+    """Simulated time: where one would wait for a worker it goes on to the next answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.workers: list[Simulated] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        due = [worker.answers[0][0] for worker in self.workers if worker.answers]
+        self.now = max(self.now, min(due, default=self.now))
+        return bool(due)
+
+
+class Simulated:
+    """A worker in simulated time that answers up to `at_once` requests at the same time."""
+
+    def __init__(self, clock: Clock, at_once: int, seconds: Callable[[Request], float], ready: float = 0.0) -> None:
+        self.window, self.counts = 2 * at_once, dict[str, float]()
+        self.answers: list[tuple[float, str]] = []  # (when, request_id), a heap
+        self._clock, self._seconds = clock, seconds
+        self._free = [ready] * at_once
+        clock.workers.append(self)
+
+    def submit(self, request: Request) -> None:
+        ends = max(heapq.heappop(self._free), self._clock.now) + self._seconds(request)
+        heapq.heappush(self._free, ends)
+        heapq.heappush(self.answers, (ends, request.request_id))
+
+    def poll(self, timeout_seconds: float) -> list[Completion]:
+        done = []
+        while self.answers and self.answers[0][0] <= self._clock.now:
+            name = heapq.heappop(self.answers)[1]
+            done.append(Completion(name, f"m to {name}", "stop", 3, 2, "ab", weights="f-m"))
+        return done
+
+    def end(self) -> None:
+        """Nothing runs."""
+
+    def ended(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing runs."""
 
 
 def dies() -> Exception:
