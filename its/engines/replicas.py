@@ -175,7 +175,7 @@ class Replicas:
         )
         needed -= sum(slot.worker is None and not slot.lost and not slot.held for slot in self._slots)
         for slot in self._slots:
-            if needed > 0 and slot.ready and not slot.under_way:
+            if needed > 0 and slot.ready and not slot.under_way and not self._waiting.get(slot.model):
                 self._end(slot)
                 needed -= 1
 
