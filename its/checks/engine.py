@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from its.devices import parallel, usable_cores, visible_gpus
 from its.engines.options import VllmSettings, option_faults
 from its.engines.protocol import EngineModel
 from its.engines.vllm import worker_settings
@@ -12,6 +13,7 @@ from its.environments import find_environment
 from its.errors import Fault
 from its.home import its_home
 from its.recipe.load import Document
+from its.recipe.replica_checks import HERE, ON_CORES
 from its.recipe.sampling_checks import all_sampled
 from its.recipe.schema import Recipe
 from its.recipe.values import Location, dotted
@@ -53,6 +55,31 @@ def engine_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> 
             where = _where(fault.path, places)
             faults.append(Fault(document.where(where), f"`{dotted(where)}`: {fault.message}", fault.hint))
     return list(dict.fromkeys(faults))
+
+
+def machine_faults(recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
+    """The faults of recipes whose workers (`engine.replicas`) need more GPUs or cores than this machine has.
+
+    Without a GPU here cores count for a recipe that is written for a CPU: transformers without a `device_map`, or vLLM
+    with a variable of its CPU build. Any other may be for another machine.
+    """
+    faults = []
+    for document, recipe in recipes:
+        engine = recipe.engine
+        if engine.replicas == 1 or engine.kind not in ("vllm", "transformers"):
+            continue
+        named = f"`engine.replicas: {engine.replicas}`"
+        size = parallel(engine.options) if engine.kind == "vllm" else 1
+        on_cores = engine.kind == "transformers" and engine.options.get("device_map") in ON_CORES
+        gpus = [] if on_cores else visible_gpus(engine.environment.get("CUDA_VISIBLE_DEVICES"))
+        if not gpus and not on_cores and not any(name.startswith("VLLM_CPU_") for name in engine.environment):
+            continue
+        have, what = (len(gpus), "GPUs") if gpus else (len(usable_cores()), "cores")
+        if engine.replicas * size > have:
+            wrong = f"{named} needs {engine.replicas * size} {what}: this machine has {have}"
+            hint = f"`replicas: {have // size}`" if have >= size else None
+            faults.append(Fault(document.where(HERE), wrong, hint))
+    return faults
 
 
 def _where(path: Sequence[str | int], places: Mapping[str, Location]) -> Location:

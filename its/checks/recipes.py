@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from its.checks.data import check_data, preset_notes
-from its.checks.engine import engine_faults
+from its.checks.engine import engine_faults, machine_faults
 from its.checks.personas import persona_notes
 from its.checks.precision import precision_notes
 from its.checks.sizes import set_sizes
@@ -81,7 +81,7 @@ def check_recipes(
 
     Args:
         names: names or paths of recipes; without one all of `recipes/`, and params.yaml if there is one.
-        engine: check against vLLM's argument classes too.
+        engine: check against vLLM's argument classes, and `engine.replicas` against this machine, too.
         train: check each training against Axolotl's schema too.
         cells: list the cells of each recipe.
 
@@ -111,7 +111,7 @@ def check_recipes(
     data = check_data(project, valid)
     faults += data.faults
     if engine:
-        faults += engine_faults(project, valid)
+        faults += machine_faults(valid) + engine_faults(project, valid)
     if train:
         faults += train_faults(project, valid)
     if faults:

@@ -104,8 +104,8 @@ def check(names: tuple[str, ...], engine: bool, train: bool, cells: bool, as_jso
     the server that each key goes to). Templates and sources that git does not track are listed: a queued experiment
     runs without them. Starts no engine and needs no network: `prepare` checks rows on the hub; known faults of a
     preset's rows are mentioned. With --engine it checks `engine.options` and `engine.environment` of vllm against
-    vLLM's classes, in vLLM's environment; with --train the configuration of each training against Axolotl's schema, in
-    Axolotl's. No GPU is needed.
+    vLLM's classes, in vLLM's environment, and `engine.replicas` against the GPUs or cores of this machine; with --train
+    the configuration of each training against Axolotl's schema, in Axolotl's. No GPU is needed.
 
     Of each recipe its trainings, cells and requests to models are counted; of a set whose size is not known yet, per
     problem. --cells lists the cells as CHECKPOINT/BENCHMARK/STRATEGY.

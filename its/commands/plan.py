@@ -440,8 +440,8 @@ def _serving(
         responses, per_problem, tokens = _responses(study, name, sizes, options)
         number = 4 if recipe.models[name].dtype == "float32" else 2
         window = recipe.models[name].context_length
-        if split > gpus.count:
-            notes.append(f"the recipe's engine takes {split} GPUs, of {gpus.count}")
+        if split * recipe.engine.replicas > gpus.count:
+            notes.append(f"the recipe's engine takes {split * recipe.engine.replicas} GPUs, of {gpus.count}")
         if isinstance(model, Architecture):
 
             def engine(count: int, model: Architecture = model, window: int = window, number: int = number) -> Served:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from its.devices import visible_gpus
 from its.errors import MissingError
 from its.recipe.schema import Recipe
 
@@ -30,7 +28,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The GPUs that CUDA_VISIBLE_DEVICES names, else those that `nvidia-smi` lists."""
-    return Machine(_visible_gpus(), _available_memory())
+    return Machine(visible_gpus(), _available_memory())
 
 
 def slots(recipes: Sequence[Recipe], jobs: int | None, machine: Machine) -> list[Slot]:
@@ -74,29 +72,13 @@ def gpus_of(recipe: Recipe) -> int:
         for name in _PARALLEL:
             value = recipe.engine.options.get(name, 1)
             engine *= value if isinstance(value, int) and value > 0 else 1
+    engine *= recipe.engine.replicas
     return max(engine, recipe.train.devices if recipe.train.hardware == "gpu" else 0)
 
 
 def _cache_bytes(recipe: Recipe) -> int:
     text = recipe.engine.environment.get(_CACHE, "0") if recipe.engine.kind == "vllm" else "0"
-    return int(float(text) * GIB) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", text) else 0
-
-
-def _visible_gpus() -> list[str]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        # CUDA ignores an invalid entry and all after it; `-1` hides all.
-        names = [name.strip() for name in given.split(",")]
-        end = next((at for at, name in enumerate(names) if not name or name.startswith("-")), len(names))
-        return names[:end]
-    found = shutil.which("nvidia-smi")
-    if found is None:
-        return []
-    try:
-        listed = subprocess.run([found, "-L"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return re.findall(r"^GPU (\d+):", listed.stdout, re.MULTILINE) if listed.returncode == 0 else []
+    return int(float(text) * GIB) * recipe.engine.replicas if re.fullmatch(r"[0-9]{1,6}(\.[0-9]*)?", text) else 0
 
 
 def _available_memory() -> int | None:

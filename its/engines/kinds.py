@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from its.devices import parallel
 from its.engines.pipe import WORKERS, WorkerEngine
+from its.engines.places import Place, core_places, gpu_places
 from its.engines.protocol import Engine, EngineModel
 from its.engines.replay import Replay
+from its.engines.replicas import Replicas
 from its.engines.session import Session
 from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_settings
 from its.environments import (
@@ -28,6 +32,7 @@ if TYPE_CHECKING:  # the import of an HTTP client takes 0.1 s, and most sessions
     from its.engines.openai import OpenAIEngine, OpenAIServer
 
 TRANSFORMERS_WORKER = WORKERS / "transformers_worker.py"
+StartWorker = Callable[[list[EngineModel], Place | None, threading.Event | None], WorkerEngine]
 # Options of the transformers engine that change its speed alone (batches move last bits, as they do in vLLM).
 TRANSFORMERS_SPEED = ("batch_size", "device_map", "low_cpu_mem_usage")
 
@@ -52,6 +57,8 @@ class EngineSettings:
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     openai: OpenAISettings | None = None
+    replicas: int = 1
+    """Workers of `vllm` or `transformers` on this machine; they are in no key."""
 
 
 def open_session(
@@ -81,7 +88,8 @@ def open_session(
         )
         for model in models
     }
-    return Session(store, models, sessions, opened.groups, opened.start, say)
+    shared = choice.replicas > 1 and choice.kind != "openai"
+    return Session(store, models, sessions, opened.groups, opened.start, say, shared=shared)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class _Prepared:
         identities: by model, what determines its responses besides the request.
         about: labels that determine nothing.
         groups: models that one engine serves.
-        start: starts the engine of a group.
+        start: starts the engine of a group, or with replicas that of all models.
     """
 
     identities: dict[str, dict[str, Any]]
@@ -121,18 +129,29 @@ class _Kinds:
             identities[model.name] = vllm_identity(model.fingerprint, arguments, variables, lock_sha256)
             settings[model.name] = (arguments, variables)
 
-        def start(group: list[EngineModel]) -> WorkerEngine:
+        groups = engine_groups(self.models)
+
+        def worker(group: list[EngineModel], place: Place | None, arrived: threading.Event | None) -> WorkerEngine:
             environment = find_environment("vllm", self.project, self.home)
             arguments, variables = settings[group[0].name]
+            if place is not None:
+                variables = {**variables, **place.variables}
             process = _process(environment, {"VLLM_LOGGING_LEVEL": "WARNING"} | variables)
             # vLLM's own processes (one a GPU) import the extension that swaps weights.
             process["PYTHONPATH"] = str(WORKERS)
             more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-            self.say(f"starting vLLM with {group[0].name}{more} (its log: {self.log})")
+            log = self._say_start(f"vLLM with {group[0].name}{more}", place)
             served = serving_arguments(group, arguments, spec.build)
-            return WorkerEngine(environment.python, WORKER, group, served, process, self.log)
+            cores = () if place is None else place.cores
+            return WorkerEngine(environment.python, WORKER, group, served, process, log, cores=cores, arrived=arrived)
 
-        return _Prepared(identities, {"build": spec.build}, engine_groups(self.models), start)
+        def places() -> list[Place]:
+            size = parallel(choice.options)
+            if spec.build == "vllm_cpu":
+                return core_places(choice.replicas, size, choice.environment, vllm=True)
+            return gpu_places(choice.replicas, size, choice.environment)
+
+        return _Prepared(identities, {"build": spec.build}, groups, self._starter(worker, places, groups))
 
     def transformers(self) -> _Prepared:
         choice = self.choice
@@ -154,14 +173,27 @@ class _Kinds:
             for model in self.models
         }
 
-        def start(group: list[EngineModel]) -> WorkerEngine:
+        groups = [[model] for model in self.models]
+
+        def worker(group: list[EngineModel], place: Place | None, arrived: threading.Event | None) -> WorkerEngine:
             environment = find_environment("axolotl", self.project, self.home)
-            self.say(f"starting transformers with {group[0].name} (its log: {self.log})")
+            log = self._say_start(f"transformers with {group[0].name}", place)
             options = {key: value for key, value in settings[group[0].name].items() if value is not None}
             process = _process(environment, choice.environment)
-            return WorkerEngine(environment.python, TRANSFORMERS_WORKER, group, options, process, self.log)
+            if place is not None:
+                process |= place.variables
+            cores = () if place is None else place.cores
+            return WorkerEngine(
+                environment.python, TRANSFORMERS_WORKER, group, options, process, log, cores=cores, arrived=arrived
+            )
 
-        return _Prepared(identities, {"build": spec.build}, [[model] for model in self.models], start)
+        def places() -> list[Place]:
+            device = choice.options.get("device_map")
+            if device in (None, "cpu"):
+                return core_places(choice.replicas, 1, choice.environment, vllm=False)
+            return gpu_places(choice.replicas, 1, choice.environment)
+
+        return _Prepared(identities, {"build": spec.build}, groups, self._starter(worker, places, groups))
 
     def openai(self) -> _Prepared:
         declared = self.choice.openai
@@ -197,6 +229,35 @@ class _Kinds:
 
         about = {"servers": [server.url for server in declared.servers]}
         return _Prepared(identities, about, [list(self.models)], start)
+
+    def _starter(
+        self, worker: StartWorker, places: Callable[[], list[Place]], groups: list[list[EngineModel]]
+    ) -> Callable[[list[EngineModel]], Engine]:
+        """What starts one worker for a group, or several that share all groups."""
+
+        def one(group: list[EngineModel]) -> Engine:
+            return worker(group, None, None)
+
+        def several(models: list[EngineModel]) -> Engine:
+            found = places()
+
+            def start(index: int, group: list[EngineModel], arrived: threading.Event) -> WorkerEngine:
+                return worker(group, found[index], arrived)
+
+            return Replicas(len(found), groups, start, self.say)
+
+        return one if self.choice.replicas == 1 else several
+
+    def _say_start(self, what: str, place: Place | None) -> Path:
+        """Say that a worker starts, and where; its log."""
+        if place is None:
+            self.say(f"starting {what} (its log: {self.log})")
+            return self.log
+        log = self.log.with_name(f"{self.log.stem}-{place.index + 1}{self.log.suffix}")
+        self.say(
+            f"starting {what} on {place.name}, worker {place.index + 1} of {self.choice.replicas} (its log: {log})"
+        )
+        return log
 
     def _lock(self, name: EngineName) -> tuple[EnvironmentSpec, str]:
         """The environment required here and the SHA-256 of its lock, whether it is installed or not."""

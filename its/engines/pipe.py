@@ -16,11 +16,11 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from its.engines.protocol import Completion, EngineModel, RefusedError, Request, SwapError
+from its.engines.protocol import Completion, EngineDeathError, EngineModel, RefusedError, Request, SwapError
 from its.errors import RunError
 
 WORKERS = Path(__file__).parent / "workers"
@@ -38,6 +38,9 @@ class WorkerEngine:
         options: for the worker's library.
         variables: the worker's whole environment.
         log: receives all that the libraries print; errors point to it.
+        cores: what its processes may run on, Linux alone; () leaves it to the system.
+        arrived: set at each line of the worker. With it the constructor returns before the worker is ready: `window` is
+            0 until a `poll` finds that it is, and a worker that does not start is an error of `poll`.
 
     Raises:
         RunError: if the engine does not start.
@@ -51,14 +54,18 @@ class WorkerEngine:
         options: Mapping[str, Any],
         variables: Mapping[str, str],
         log: Path,
+        *,
+        cores: Sequence[int] = (),
+        arrived: threading.Event | None = None,
     ) -> None:
         self._log = log
         self.counts: dict[str, float] = {}
+        self.window = 0
         log.parent.mkdir(parents=True, exist_ok=True)
         settings = {**variables, "ITS_PARENT": str(os.getpid())}
         if all(model.offline for model in models):
             settings["HF_HUB_OFFLINE"] = "1"
-        with log.open("ab") as sink:
+        with log.open("ab") as sink, _running_on(cores):
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(KEEPER), str(python), str(worker)],
                 stdin=subprocess.PIPE,
@@ -69,25 +76,27 @@ class WorkerEngine:
                 encoding="utf-8",
                 errors="backslashreplace",  # a garbled line is quoted below
             )
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._left: list[str] = []  # read and not yet returned by `poll`
-        threading.Thread(target=self._read, daemon=True).start()
-        try:
-            described = {
-                model.name: {
-                    "path": model.path,
-                    "adapter": model.adapter,
-                    "chat_template": model.chat_template,
-                    "fingerprint": model.fingerprint,
-                }
-                for model in models
+        described = {
+            model.name: {
+                "path": model.path,
+                "adapter": model.adapter,
+                "chat_template": model.chat_template,
+                "fingerprint": model.fingerprint,
             }
-            self._send({"models": described, "options": dict(options)})
-            ready = self._parsed(self._lines.get())
+            for model in models
+        }
+        self._kept: list[str] = []  # lines behind completions, whose errors the next `poll` raises
+        self._arrived = threading.Event() if arrived is None else arrived
+        self._lines: queue.Queue[str] = queue.Queue()
+        begin = {"models": described, "options": dict(options)}
+        threading.Thread(target=self._read, args=(begin,), daemon=True).start()
+        if arrived is not None:
+            return
+        try:
+            self._is_ready(self._lines.get())
         except BaseException:
             self.close()  # the caller has no engine to close yet
             raise
-        self.window = int(ready.get("window", 1))
 
     def submit(self, request: Request) -> None:
         # `poll` reports a dead engine, after the completions that it still delivered.
@@ -97,27 +106,42 @@ class WorkerEngine:
             )
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
-        lines, self._left = self._left, []
-        try:
-            lines = lines or [self._lines.get(timeout=timeout_seconds)]
-        except queue.Empty:
-            return []
+        lines, self._kept = self._kept, []
+        if not lines:
+            try:
+                lines.append(self._lines.get(timeout=timeout_seconds) if timeout_seconds else self._lines.get_nowait())
+            except queue.Empty:
+                return []
         with contextlib.suppress(queue.Empty):
             while lines[-1].endswith("\n"):  # what follows the end is the end again
                 lines.append(self._lines.get_nowait())
         out: list[Completion] = []
-        for place, line in enumerate(lines):
-            if out and not line.endswith("\n"):
-                self._left = [line]  # first what came before the end, then the end
-                break
+        for index, line in enumerate(lines):
             try:
-                out.append(self._completion(self._parsed(line)))
+                if self.window:
+                    out.append(self._completion(self._parsed(line)))
+                else:
+                    self._is_ready(line)
             except RefusedError:
-                self._left = lines[place + (not out) :]
+                self._kept = lines[index + (not out) :]
                 if not out:
                     raise
                 break  # the next call raises it
+            except RunError:
+                self._kept = lines[index:]  # first what came before, then the error
+                if not out:
+                    raise
+                break
         return out
+
+    def end(self) -> None:
+        """Have the worker end; returns at once. `close` waits for it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def ended(self) -> bool:
+        """Whether the worker, and all that it started, is gone."""
+        return self._process.poll() is not None
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -131,12 +155,20 @@ class WorkerEngine:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
 
-    def _read(self) -> None:
+    def _is_ready(self, line: str) -> None:
+        self.window = max(1, int(self._parsed(line).get("window", 1)))
+
+    def _read(self, begin: dict[str, Any]) -> None:
         assert self._process.stdout is not None
+        # Here, since a worker that imports its library may not read yet, and a pipe holds 64 KiB.
+        with contextlib.suppress(RunError, ValueError):  # dead, as the end of its lines says; or closed
+            self._send(begin)
         with self._process.stdout as lines:
             for line in lines:
                 self._lines.put(line)
+                self._arrived.set()
         self._lines.put("")  # the end
+        self._arrived.set()
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -154,9 +186,9 @@ class WorkerEngine:
         except json.JSONDecodeError:
             message = None
         if not isinstance(message, dict):
-            raise RunError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
+            raise EngineDeathError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
         if "fatal" in message:
-            raise RunError(f"the engine failed: {message['fatal']}", f"its log: {self._log}")
+            raise EngineDeathError(f"the engine failed: {message['fatal']}", f"its log: {self._log}")
         return message
 
     def _completion(self, message: dict[str, Any]) -> Completion:
@@ -178,13 +210,27 @@ class WorkerEngine:
             weights=message["weights"],
         )
 
-    def _death(self) -> RunError:
+    def _death(self) -> EngineDeathError:
         code = self._process.wait()
         # The keeper passes on how the worker ended, as a shell does: 128 + signal.
         signal = -code if code < 0 else code - 128 if code > 128 else None
         how = f"exit code {code}" if signal is None else f"killed by signal {signal}"
         memory = "; signal 9 often means that memory ran out" if signal == 9 else ""
-        return RunError(
+        return EngineDeathError(
             f"the engine died ({how})",
             f"its log: {self._log}; the responses before that are stored: run the stage again{memory}",
         )
+
+
+@contextlib.contextmanager
+def _running_on(cores: Sequence[int]) -> Iterator[None]:
+    """Start processes on these cores: they inherit the affinity of the thread that starts them."""
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

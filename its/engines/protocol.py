@@ -105,6 +105,10 @@ class RefusedError(RunError):
         self.request_id = request_id
 
 
+class EngineDeathError(RunError):
+    """The engine's process ended, or wrote what is not a message; the responses before that stay valid."""
+
+
 class SwapError(RunError):
     """The engine cannot swap in other weights; no response was generated with half-loaded ones."""
 

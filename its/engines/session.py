@@ -44,6 +44,7 @@ class Session:
         groups: models that one engine serves; the running engine is closed before another group's starts.
         start: starts the engine of a group; the group's first model is needed first.
         say: receives messages for the user.
+        shared: one engine serves all models, whatever their groups, which are then its own matter.
 
     `check` receives an engine's responses before they are stored, and raises if one must not be stored.
     """
@@ -56,6 +57,8 @@ class Session:
         groups: list[list[EngineModel]],
         start: Callable[[list[EngineModel]], Engine],
         say: Callable[[str], None],
+        *,
+        shared: bool = False,
     ) -> None:
         self.store = store
         self.models = {model.name: model for model in models}
@@ -66,6 +69,7 @@ class Session:
         self.check: Check = lambda answers: None
         self._groups = groups
         self._start = start
+        self._shared = shared
         self._engine: Engine | None = None
         self._serves: set[str] = set()
 
@@ -127,7 +131,7 @@ class Session:
         """The running engine if it serves the model, else its group's engine, started now."""
         if self._engine is None or model not in self._serves:
             self.close_engine()
-            group = self._group(model)
+            group = list(self.models.values()) if self._shared else self._group(model)
             self._engine = self._start(sorted(group, key=lambda item: item.name != model))
             self._serves = {item.name for item in group}
         return self._engine

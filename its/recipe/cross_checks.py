@@ -21,6 +21,7 @@ from its.recipe.launcher import launch_settings, machines, started_processes
 from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
+from its.recipe.replica_checks import replica_faults
 from its.recipe.sampling_checks import extra_secrets, sampling_faults
 from its.recipe.schema import BASE
 from its.recipe.solution_checks import solution_faults, teacher_of
@@ -53,7 +54,7 @@ def cross_check_faults(
     layout = laid_out(values)
     for of_design in (design_faults, overlay_faults, pool_faults, contrast_faults, vote_faults):
         yield from of_design(values, layout)
-    for check in (sampling_faults, _engine, _unseen, _secrets):
+    for check in (sampling_faults, _engine, replica_faults, _unseen, _secrets):
         yield from check(values)
     yield from context_faults(values, project)
     unfit = [

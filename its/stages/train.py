@@ -109,8 +109,8 @@ def run(study: Study, model: str, dataset: str, strategy: str, seed: int, node: 
         members.setdefault(training.key, []).append(item)
         if training.key not in done:
             others = node if item.last.name in several else None
-            wanted = list(fractions[training.key])
-            done[training.key] = _train(study, item.last.name, training, wanted, study.model_path(combination), others)
+            parts = list(fractions[training.key])
+            done[training.key] = _train(study, item.last.name, training, parts, study.model_path(combination), others)
     with (
         replaced_folder(study.model_path(combination)) as models,
         replaced_folder(study.results("loss", combination.name)) as losses,

@@ -68,7 +68,9 @@ def open_serving(
     return open_session(
         store,
         models,
-        EngineSettings(engine.kind, dict(engine.options), dict(engine.environment), _servers(study.recipe)),
+        EngineSettings(
+            engine.kind, dict(engine.options), dict(engine.environment), _servers(study.recipe), engine.replicas
+        ),
         project=study.project,
         home=study.home,
         log=study.home / "logs" / f"{stage}.log",

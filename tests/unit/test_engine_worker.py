@@ -170,6 +170,19 @@ def test_an_engine_that_dies_in_the_middle_keeps_what_it_said(tmp_path: Path) ->
     assert done == ["r0"]
 
 
+def test_what_was_answered_before_an_error_is_not_lost_with_it(tmp_path: Path) -> None:
+    lines = "answer(json.loads(sys.stdin.readline())); say(id='r1', error='too long'); say(fatal='no memory')\n"
+    with _engine(tmp_path, READY + lines) as engine:
+        for request in _requests("a", "b"):
+            engine.submit(request)
+        engine._process.wait(30)
+        time.sleep(0.2)
+        assert [item.request_id for item in engine.poll(10.0)] == ["r0"]
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"refused request `r1`: too long"):
+                engine.poll(10.0)
+
+
 @pytest.mark.parametrize("body", ["import nothing_of_the_kind\n", "os._exit(5)\n", "sys.stdin.close(); os._exit(5)\n"])
 def test_an_engine_that_dies_at_the_start(tmp_path: Path, body: str) -> None:
     with pytest.raises(RunError, match=r"the engine died \(exit code [15]\)"), _engine(tmp_path, body):

@@ -18,6 +18,7 @@ ALLOWED = {
     "__main__": {"cli", "interrupts"},
     "interrupts": set(),
     "child_process": set(),
+    "devices": set(),
     "types": set(),
     "boxes": set(),
     "latex": set(),
@@ -37,13 +38,13 @@ ALLOWED = {
     "prompts": {*BASE, "files"},
     "store": {*BASE, "files"},  # an export appears whole, as every file of ITS does
     # A recipe's templates, and the files that it names, are checked with it.
-    "recipe": {*BASE, "files", "data_files", "foreign_files", "rows", "prompts"},
+    "recipe": {*BASE, "files", "data_files", "devices", "foreign_files", "rows", "prompts"},
     # Of recipe the schema, the presets and the parts of a source alone, below.
     "sources": {*BASE, "files", "data_files", "foreign_files", "rows", "seeds", "recipe", "prompts"},
     "language": set(),
     "curation": {*BASE, "recipe", "language"},
     "strategies": {*BASE, "prompts", "seeds", "recipe", "language"},
-    "engines": {*BASE, "rows", "store", "environments"},
+    "engines": {*BASE, "devices", "rows", "store", "environments"},
     "environments": {"child_process", "errors", "home", "rows"},
     "wheels": {*BASE, "files", "recipe"},
     "control_tokens": {*BASE, "files", "recipe"},

@@ -251,6 +251,13 @@ CASES = {
         ("\n  n: #\n", "\n  n: 4\n"),
         ("n", "`generation.n` is 4 at temperature 0: the same response 4 times", "set `n: 1`"),
     ),
+    "workers of servers": (
+        (
+            "  kind: vllm",
+            "  kind: openai\n  replicas: 2\n  openai:\n    servers: [{url: 'http://h/v1'}]",
+        ),
+        ("replicas", "`engine.replicas: 2`: `openai` starts no workers", "name more `servers`"),
+    ),
     "openai without servers": (
         ("  kind: vllm", "  kind: openai"),
         ("engine", "`engine.kind` is `openai` and there is no `engine.openai`", "name its `servers`"),

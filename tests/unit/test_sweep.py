@@ -161,6 +161,7 @@ def test_jobs_follow_the_gpus_and_what_a_point_needs(project: Path) -> None:
     assert slots([one], None, four) == [("0",), ("1",), ("2",), ("GPU-ab",)]
     assert slots([one, two], None, four) == [("0", "1"), ("2", "GPU-ab")]
     assert slots([two], 1, four) == [("0", "1")]
+    assert slots([_recipe(project, engine__replicas=3)], None, four) == [("0", "1", "2")]
     assert slots([server], None, four) == [()] and slots([server], 3, four) == [()] * 3
     assert slots([one], None, Machine([], None)) == [()]
     assert slots([two], None, Machine(["0"], None)) == [()], "the engine explains what is missing"

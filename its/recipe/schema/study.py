@@ -343,6 +343,9 @@ class EngineSection(Section):
     of `openai`; `replay` uses none. What may run code needs ITS_ALLOW_CODE. Default: none."""
     environment: Annotated[dict[str, str], AfterValidator(ordered)] = Field(default_factory=dict)
     """Environment variables of the process of `vllm` or `transformers`; values are text. Default: none."""
+    replicas: Annotated[int, Field(ge=1, le=1024, exclude_if=lambda value: value == 1), Unit("workers")] = 1
+    """Workers of `vllm` or `transformers` that share the requests, each with its own GPUs or, without a GPU, its own
+    cores; in no key of a response. `replay` starts none."""
     openai: OpenAISection | None = None
     """Servers; required with `kind: openai`."""
 
