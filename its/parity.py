@@ -18,6 +18,7 @@ from typing import Any
 from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, RunError
 from its.model_files import final_template, model_file, named_tokens
+from its.prompts.chat import Renderer
 from its.prompts.token_ids import Chat, PromptReader
 from its.shown import counted
 
@@ -77,6 +78,11 @@ class PromptCheck:
         for prompts in {id(item): item for item in own}.values():
             new = {digest: chat for chat in chats if (digest := _digest(chat)) not in prompts.known}
             prompts.known |= dict(zip(new, prompts.reader.prompt_hashes(list(new.values())), strict=True))
+
+    def render_by(self, renderer: Renderer) -> None:
+        """Use a process that is running already, for prompts that come one at a time."""
+        for prompts in self._prompts.values():
+            prompts.reader.renderer = renderer
 
     def forget(self, most: int) -> None:
         """Keep the memory of a long run bounded: drop what `learn` computed if that is more than `most` prompts."""

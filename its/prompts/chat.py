@@ -15,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -164,17 +165,18 @@ def closes_thought(source: str, marks: Marks) -> bool:
     return (generation_prompt(source) or "").rstrip().endswith(marks.end.strip())
 
 
-def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]]) -> list[str]:
+def rendered_chats(source: str, chats: Sequence[Mapping[str, Any]], renderer: Renderer | None = None) -> list[str]:
     """The text of each conversation, rendered as in transformers, in a separate process.
 
     Args:
         source: the chat template.
         chats: {messages, add_generation_prompt} and the named tokens of each.
+        renderer: whose process is used. None: one is started, which takes as long as some hundred chats.
 
     Raises:
         DataError: if the template fails on one, or takes too long.
     """
-    tried = _tried(source, [_BESIDE | dict(chat) for chat in chats])
+    tried = _tried(source, [_BESIDE | dict(chat) for chat in chats], renderer)
     if isinstance(tried, str):
         raise DataError(
             tried, "fix the template, or name another (`models.NAME.chat_template`): an engine could not render it"
@@ -355,6 +357,61 @@ def _near(text: str, at: int) -> str:
     return shown(f"{'...' if begin else ''}{text[begin : begin + SHOWN]!r}{'...' if begin + SHOWN < len(text) else ''}")
 
 
+class Renderer:
+    """A process that renders chats until `close`; after one that reached a limit the next chat starts another."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, given: Mapping[str, Any], seconds: float) -> bytes:
+        """What the process writes; nothing if it ends.
+
+        Args:
+            given: as `chat_trial.py` reads it.
+
+        Raises:
+            subprocess.TimeoutExpired: after so many seconds; the process is ended.
+        """
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(given).encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        late = timer.finished.is_set()
+        timer.cancel()
+        timer.join()
+        if not line.endswith(b"\n"):
+            self.close()
+            if late:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+        return line
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with process:  # closes its pipes and waits
+                pass
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(TRIAL)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={},
+            )
+        return self._process
+
+
 class _Tried(NamedTuple):
     """The text of each chat, or why there is none, and names that were used and nothing gave."""
 
@@ -362,22 +419,26 @@ class _Tried(NamedTuple):
     undefined: list[str]
 
 
-def _tried(source: str, chats: list[dict[str, Any]]) -> _Tried | str:
+def _tried(source: str, chats: list[dict[str, Any]], renderer: Renderer | None = None) -> _Tried | str:
     """What a template writes, or what is wrong with it, from a separate process."""
     seconds = TRIAL_SECONDS + len(chats) // CHATS_A_SECOND
+    given = {"source": source, "chats": chats}
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(TRIAL), str(seconds)],
-            input=json.dumps({"source": source, "chats": chats}).encode(),
-            capture_output=True,
-            env={},
-            timeout=WAIT_SECONDS + seconds,
-            check=False,
-        )
+        if renderer is not None:
+            written = renderer.ask(given | {"seconds": seconds}, WAIT_SECONDS + seconds)
+        else:
+            written = subprocess.run(
+                [sys.executable, "-I", str(TRIAL), str(seconds)],
+                input=json.dumps(given).encode(),
+                capture_output=True,
+                env={},
+                timeout=WAIT_SECONDS + seconds,
+                check=False,
+            ).stdout
     except subprocess.TimeoutExpired:
         return f"the chat template does not finish within {WAIT_SECONDS + seconds:.0f} s"
     try:
-        found = json.loads(done.stdout)
+        found = json.loads(written)
     except ValueError:
         return f"the chat template takes more than {seconds} s of processor time or 1 GiB of memory"
     if "fault" in found:

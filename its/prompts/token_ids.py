@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from its.errors import DataError
-from its.prompts.chat import rendered_chats
+from its.prompts.chat import Renderer, rendered_chats
 
 Chat = Sequence[Mapping[str, str]]
 Item = TypeVar("Item")
@@ -48,6 +48,8 @@ class PromptReader:
         )
         self.template, self._tokens = template, dict(tokens)
         self._known: dict[str, Any] | None = None
+        self.renderer: Renderer | None = None
+        """Whose process renders; None starts one each time."""
 
     def prompt_hashes(self, chats: Sequence[Chat]) -> Iterator[str]:
         """The SHA-256 of the ids, joined with commas, of each conversation with the generation prompt.
@@ -75,7 +77,7 @@ class PromptReader:
             {**self._tokens, "messages": [dict(turn) for turn in chat], "add_generation_prompt": prompt}
             for chat in chats
         ]
-        texts = rendered_chats(self.template, given)
+        texts = rendered_chats(self.template, given, self.renderer)
         for text in texts:
             try:
                 text.encode()

@@ -7,9 +7,15 @@ Started by `its.prompts.chat`:
 SECONDS are of processor time. Reads {"source", "chats"} from standard input, writes {"results": [{"text"} or {"fault"}
 for each chat], "undefined": names that it used and nothing gave}, or {"fault"} for what is no template; nothing if a
 limit ends it.
+
+    python chat_trial.py
+
+reads a line of such JSON with {"seconds"} after the other and writes a line for each, until the input ends.
 """
 
+import functools
 import json
+import math
 import resource
 import sys
 
@@ -99,10 +105,21 @@ def result_of(template, chat):
 
 
 def main():
-    seconds = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if len(sys.argv) == 1:
+        for line in sys.stdin:
+            given = json.loads(line)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            most = math.ceil(used.ru_utime + used.ru_stime) + given["seconds"]
+            resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+            found = tried(given)
+            if found is None:
+                return
+            print(json.dumps(found), flush=True)
+        return
+    seconds = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     found = tried(json.load(sys.stdin))
     if found is not None:
         print(json.dumps(found))
@@ -111,14 +128,8 @@ def main():
 def tried(given):
     """What a template makes of some chats; None if the memory does not suffice."""
     USED.clear()
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], undefined=Noted
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: "1 January 2026"
     try:
-        template = environment.from_string(given["source"])
+        template = compiled(given["source"])
         return {"results": [result_of(template, chat) for chat in given["chats"]], "undefined": sorted(USED)}
     except TemplateSyntaxError as error:
         return {"fault": f"line {error.lineno}: template syntax: {error.message}"[:SHOWN]}
@@ -126,6 +137,17 @@ def tried(given):
         return None
     except Exception as error:  # deeper than Python reads
         return {"fault": f"the chat template cannot be read: {type(error).__name__.lower()}: {error}"[:SHOWN]}
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(source):
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], undefined=Noted
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: "1 January 2026"
+    return environment.from_string(source)
 
 
 if __name__ == "__main__":
