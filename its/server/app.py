@@ -28,6 +28,7 @@ from its.server.desk import Desk, Job
 from its.server.errors import ApiError, api_error
 from its.server.metrics import Metrics
 from its.server.names import Names
+from its.shown import counted
 from its.study.study import Study
 
 BODY_SECONDS = 30.0
@@ -142,7 +143,7 @@ async def _chat(service: Service, request: Request) -> Response:
     if metrics.in_flight >= metrics.limit:
         metrics.finished(429, 0.0)
         wait = min(60, max(1, round(metrics.recent_seconds)))
-        text = f"{metrics.limit} requests are in flight, as many as the server takes"
+        text = f"{counted(metrics.limit, 'request is', 'requests are')} in flight, as many as the server takes"
         raise ApiError(429, "server_busy", text, kind="rate_limit_error", retry_seconds=wait)
     metrics.in_flight += 1
     try:
@@ -224,7 +225,7 @@ async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
         declared = service.study.recipe.generation.of(member.checkpoint.model, given.benchmark)
         settings[member] = with_sampling(declared.model_copy(update={"n": n}), asked.sampling)
         if n > 1 and settings[member].temperature == 0:
-            text = f"the temperature is 0: {n} responses would be the same one"
+            text = f"the temperature is 0: {counted(n, 'response')} would be the same one"
             raise ApiError(400, "invalid_value", text, param="n" if served.votes is None else "model")
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()

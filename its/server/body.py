@@ -42,7 +42,7 @@ SAMPLED = {
     "min_p": "min_p",
     "repetition_penalty": "repetition_penalty",
 }
-"""Field of a request -> setting of the recipe; the last three are no fields of OpenAI's, but of vLLM's server."""
+"""Field of a request -> setting of the recipe; the last three are vLLM's, beside OpenAI's."""
 NUMBERS = {"temperature", "top_p", "presence_penalty", "frequency_penalty", "min_p", "repetition_penalty"}
 
 

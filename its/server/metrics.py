@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histogram of durations, in seconds."""
@@ -67,7 +68,7 @@ class Metrics:
                 f"{name}_count {count}",
             )
             return
-        labelled = {
+        labelled: dict[str, tuple[str, Mapping[Any, int]]] = {
             "its_requests_total": ("status", self.statuses),
             "its_responses_total": ("source", self.responses),
             "its_tokens_total": ("kind", self.tokens),

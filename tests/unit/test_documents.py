@@ -49,7 +49,7 @@ PRINTED = ("```text", "```jinja")
 """Fences of what a command printed, and of templates; tests/studies/test_tutorial.py compares and renders them."""
 
 FOREIGN = {
-    *("head", "source"),
+    *("curl", "head", "source"),
     *("git", "mv", "mkdir", "ln", "cd", "for", "wait", "pipx", "pre-commit", "sha256sum", "(cd"),
     *("vllm", "ray", "srun", "scontrol", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }
