@@ -37,7 +37,7 @@ OUTPUT = {
     "arithmetic_test (report), ": "what a study printed, with its commit",
     "arithmetic_all (report), ": "the same, of a pool",
     "dvc.yaml     the study as a graph": "a picture of the folders",
-    "cli frames\ncommands\n": "the rooms; tests/unit/test_statements.py compares them with the code",
+    "cli frames\nserver\ncommands\n": "the rooms; tests/unit/test_statements.py compares them with the code",
     "recipes/NAME.yaml --(": "a picture of the parts",
     "Problem: {{ problem.text }}": "a template; the recipe beside it is checked with it",
     '{"format":"its-store"': "lines of an export, shortened",
