@@ -18,6 +18,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sweep": ("sweep", "Run a grid over recipe values as DVC experiments."),
         "results": ("results", "Read the results of the last run."),
         "solve": ("solve", "Give a problem to the pair that the study reports."),
+        "serve": ("serve", "Serve the study as an OpenAI-compatible API."),
         "publish": ("publish", "Write the study as a folder to publish."),
         "verify": ("publish", "Check a published study; no GPU, network or engine."),
     },

@@ -74,16 +74,36 @@ def given_problem(study: Study, text: str, benchmark: str | None) -> Given:
     Raises:
         DataError: if the design has no such benchmark.
     """
-    recipe, names = study.recipe, study.recipe.design.benchmarks
-    if benchmark is not None and benchmark not in names:
-        hint = did_you_mean(nearest(benchmark, names), f"of the design: {', '.join(f'`{name}`' for name in names)}")
-        raise DataError(f"no benchmark `{shown(benchmark)}` in the design", hint)
-    for name in names if benchmark is None else [benchmark]:
-        if study.problems_path(name).is_file():
-            for problem in study.problems(name):
-                if problem.text.strip() == text:
-                    return Given(problem, name, name)
-    reporting = [name for name in names if recipe.benchmarks[name].role == "report"]
-    problem_id = f"{OWN_SET}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    problem = Problem(problem_id=problem_id, text=text, source=OWN_SET)
-    return Given(problem, None, benchmark or [*reporting, *names][0])
+    return Problems(study, benchmark).given(text)
+
+
+class Problems:
+    """The prepared benchmarks, for many problems: a text is looked up, not searched.
+
+    Args:
+        benchmark: as in `given_problem`.
+
+    Raises:
+        DataError: if the design has no such benchmark.
+    """
+
+    def __init__(self, study: Study, benchmark: str | None) -> None:
+        recipe, names = study.recipe, study.recipe.design.benchmarks
+        if benchmark is not None and benchmark not in names:
+            hint = did_you_mean(nearest(benchmark, names), f"of the design: {', '.join(f'`{name}`' for name in names)}")
+            raise DataError(f"no benchmark `{shown(benchmark)}` in the design", hint)
+        reporting = [name for name in names if recipe.benchmarks[name].role == "report"]
+        self.default = benchmark or [*reporting, *names][0]
+        """The benchmark of a problem of none."""
+        self._known: dict[str, Given] = {}
+        for name in names if benchmark is None else [benchmark]:
+            if study.problems_path(name).is_file():
+                for problem in study.problems(name):
+                    self._known.setdefault(problem.text.strip(), Given(problem, name, name))
+
+    def given(self, text: str) -> Given:
+        """The problem with this text, without white space at its ends."""
+        if text in self._known:
+            return self._known[text]
+        problem_id = f"{OWN_SET}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return Given(Problem(problem_id=problem_id, text=text, source=OWN_SET), None, self.default)

@@ -95,7 +95,7 @@ def solving(
     Args:
         settings: the members, and how the responses of each are sampled.
         seed: of the first response, the next ones having the next seeds. The seed of one of the study's samples of the
-            query stands for that sample, if one response is asked for. None: the seeds of the study.
+            query stands for that sample, if one response is requested. None: the seeds of the study.
 
     Raises:
         DataError: if a strategy cannot be used here.

@@ -37,7 +37,7 @@ OUTPUT = {
     "arithmetic_test (report), ": "what a study printed, with its commit",
     "arithmetic_all (report), ": "the same, of a pool",
     "dvc.yaml     the study as a graph": "a picture of the folders",
-    "cli frames\ncommands\n": "the rooms; tests/unit/test_statements.py compares them with the code",
+    "cli frames\nserver\ncommands\n": "the rooms; tests/unit/test_statements.py compares them with the code",
     "recipes/NAME.yaml --(": "a picture of the parts",
     "Problem: {{ problem.text }}": "a template; the recipe beside it is checked with it",
     '{"format":"its-store"': "lines of an export, shortened",
@@ -49,7 +49,7 @@ PRINTED = ("```text", "```jinja")
 """Fences of what a command printed, and of templates; tests/studies/test_tutorial.py compares and renders them."""
 
 FOREIGN = {
-    *("head", "source"),
+    *("curl", "head", "source"),
     *("git", "mv", "mkdir", "ln", "cd", "for", "pipx", "pre-commit", "sha256sum", "(cd"),
     *("vllm", "ray", "sbatch", "CUDA_VISIBLE_DEVICES=$((2*i)),$((2*i+1))"),
 }

@@ -65,6 +65,7 @@ def study(
 ELSEWHERE = {
     "its data diff": "of commits: tests/studies/test_data_versions.py",
     "its run": "under DVC: tests/studies/test_run.py",
+    "its serve": "runs until a signal arrives: tests/unit/test_server.py",
     "its sweep": "under DVC: tests/unit/test_sweep.py",
     "its training rm": "in a study's own home: tests/unit/test_stored_trainings.py",
 }

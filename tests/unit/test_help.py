@@ -27,7 +27,7 @@ LAYOUT = re.compile(
 )
 VERB = re.compile(
     "Add|Build|Check|Choose|Compare|Count|Explain|Export|Fine-tune|Give|Grade|Import|Inspect|Install|List|Load|Look|Maintain|Manage|Measure|"
-    "Print|Read|Regenerate|Remove|Render|Request|Run|Sample|Scaffold|Show|Trace|Try|Write"
+    "Print|Read|Regenerate|Remove|Render|Request|Run|Sample|Scaffold|Serve|Show|Trace|Try|Write"
 )
 
 

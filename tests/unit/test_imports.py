@@ -72,8 +72,9 @@ ALLOWED |= {
     "stages": {*LOWER, "study"},
     "commands": {*LOWER, "study", "checks", "stages"},
     "frames": {*LOWER, "study", "commands"},
+    "server": {*LOWER, "study", "commands", "stages"},
     "cli": {
-        *{"study", "checks", "stages", "commands"},
+        *{"study", "checks", "stages", "commands", "server"},
         *{"__init__", "interrupts", "recipe", "errors", "report", "environments", "home", "store", "cards", "shown"},
     },
 }
@@ -186,7 +187,7 @@ def test_dvc_is_imported_in_one_place() -> None:
 
 HEAVY = ["dvc", "datasets", "numpy", "pydantic", "jinja2", "sympy", "torch"]
 HEAVY += ["ruamel", "pyarrow", "huggingface_hub", "math_verify", "tqdm", "sqlite3", "httpx2", "zstandard"]
-HEAVY += ["py3langid", "tokenizers", "pandas"]
+HEAVY += ["py3langid", "tokenizers", "pandas", "starlette", "uvicorn"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipe", "--help"], ["generate", "--help"], ["--version"]])

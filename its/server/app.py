@@ -1,0 +1,281 @@
+"""The routes: who may ask, what is refused at the door, and what becomes of a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from its.commands.solve_problem import Problems
+from its.commands.solving import solved_document, solving
+from its.grading.grade import Grader
+from its.server.body import MAX_BODY_BYTES, ChatRequest, read_request, with_sampling
+from its.server.completion import completion, events, failed_event
+from its.server.desk import Desk, Job
+from its.server.errors import ApiError, api_error
+from its.server.metrics import Metrics
+from its.server.names import Names
+from its.shown import counted
+from its.study.study import Study
+
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+KEEP_SECONDS = 10.0
+"""After that long a stream begins with a comment, and gets another one each time: the connection is alive."""
+LEFT = 499
+LOCAL = {"localhost", "127.0.0.1", "[::1]"}
+
+
+@dataclass
+class Service:
+    """What the routes share.
+
+    Args:
+        most: the largest n.
+        key: what a client has to present; None lets everyone on this machine in.
+        created: when the server started, in seconds since 1970.
+    """
+
+    study: Study
+    desk: Desk
+    names: Names
+    problems: Problems
+    metrics: Metrics
+    grader: Grader
+    most: int
+    key: str | None
+    created: int = field(default_factory=lambda: int(time.time()))
+    stopping: bool = False
+    voting: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "its-vote"))
+
+
+def make_app(service: Service) -> Starlette:
+    """The application; every error has the form of OpenAI's API."""
+    routes = [
+        Route("/v1/chat/completions", partial(_guarded, service, _chat), methods=["POST"]),
+        Route("/v1/models", partial(_guarded, service, _models), methods=["GET"]),
+        Route("/v1/models/{name:path}", partial(_guarded, service, _model), methods=["GET"]),
+        Route("/metrics", partial(_guarded, service, _metrics), methods=["GET"]),
+        Route("/health", partial(_health, service), methods=["GET"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _failed})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    return _error(ApiError(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}".lower()))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return _error(api_error(error))
+
+
+def _error(error: ApiError) -> Response:
+    return _json(error.body(), error.status, error.headers())
+
+
+async def _guarded(service: Service, route: Any, request: Request) -> Response:
+    try:
+        _admit(service, request)
+        answer: Response = await route(service, request)
+        return answer
+    except ApiError as error:
+        return _error(error)
+
+
+def _admit(service: Service, request: Request) -> None:
+    """Refuse who has no key; without one, pages of other sites that a browser of this machine shows.
+
+    Raises:
+        ApiError: 401 or 403.
+    """
+    if service.key is None:
+        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+        if host.lower() not in LOCAL:
+            raise ApiError(403, "forbidden", "without a key the server answers to `localhost` alone")
+        return
+    word, _, key = request.headers.get("authorization", "").partition(" ")
+    if word.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), service.key.encode()):
+        raise ApiError(401, "invalid_api_key", "the key is missing or wrong: `Authorization: Bearer KEY`")
+
+
+async def _health(service: Service, request: Request) -> Response:
+    state = "stopping" if service.stopping else "failed" if service.desk.broken else "ok"
+    return _json({"status": state}, 200 if state == "ok" else 503)
+
+
+async def _metrics(service: Service, request: Request) -> Response:
+    return PlainTextResponse(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _models(service: Service, request: Request) -> Response:
+    return _json({"object": "list", "data": [_described(service, name) for name in service.names.listed()]})
+
+
+async def _model(service: Service, request: Request) -> Response:
+    name = request.path_params["name"]
+    service.names.find(name, service.problems.default)
+    return _json(_described(service, name))
+
+
+def _described(service: Service, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": service.created, "owned_by": "its"}
+
+
+async def _chat(service: Service, request: Request) -> Response:
+    metrics, began = service.metrics, time.monotonic()
+    if service.stopping:
+        raise ApiError(503, "stopping", "the server is stopping", kind="server_error", retry_seconds=1)
+    if metrics.in_flight >= metrics.limit:
+        metrics.finished(429, 0.0)
+        wait = min(60, max(1, round(metrics.recent_seconds)))
+        text = f"{counted(metrics.limit, 'request is', 'requests are')} in flight, as many as the server takes"
+        raise ApiError(429, "server_busy", text, kind="rate_limit_error", retry_seconds=wait)
+    metrics.in_flight += 1
+    try:
+        asked = read_request(await _body(request), service.most)
+    except BaseException as error:
+        metrics.in_flight -= 1
+        metrics.finished(error.status if isinstance(error, ApiError) else LEFT, 0.0)
+        raise
+    answer = asyncio.ensure_future(_answer(service, asked))
+    answer.add_done_callback(lambda done: _count(metrics, done, began))
+    left = asyncio.ensure_future(_left(request))
+    try:
+        seconds = KEEP_SECONDS if asked.stream else None
+        done, _ = await asyncio.wait({answer, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        answer.cancel()  # the server stops
+        raise
+    finally:
+        left.cancel()
+    if answer in done:
+        found = answer.result()
+        return _stream(_now(found, asked)) if asked.stream else _json(found)
+    if left in done:
+        answer.cancel()
+        return Response(status_code=LEFT)  # nobody reads it
+    return _stream(_later(answer, asked))
+
+
+def _count(metrics: Metrics, done: asyncio.Future[Any], began: float) -> None:
+    metrics.in_flight -= 1
+    error = None if done.cancelled() else done.exception()
+    status = LEFT if done.cancelled() else 200 if error is None else 500
+    metrics.finished(error.status if isinstance(error, ApiError) else status, time.monotonic() - began)
+
+
+async def _body(request: Request) -> bytes:
+    """The body.
+
+    Raises:
+        ApiError: if it is no JSON by its own account, too long, or does not arrive.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        # No page of another site can send this type without asking the server first.
+        raise ApiError(415, "unsupported_media_type", "the header `Content-Type: application/json` is missing")
+    out = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                out += chunk
+                if len(out) > MAX_BODY_BYTES:
+                    raise ApiError(413, "request_too_large", f"a body has at most {MAX_BODY_BYTES} bytes")
+    except TimeoutError as error:
+        raise ApiError(408, "timeout", f"the body took longer than {BODY_SECONDS:.0f} s") from error
+    except ClientDisconnect as error:
+        raise ApiError(LEFT, "left", "the client left") from error
+    return bytes(out)
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
+    """The body of a completion.
+
+    Raises:
+        ApiError: why there is none.
+    """
+    given = service.problems.given(asked.problem)
+    served = service.names.find(asked.model, given.benchmark)
+    if served.votes is not None and asked.n not in (None, 1):
+        raise ApiError(400, "invalid_value", "a vote is one choice: `+voteN` sets its responses", param="n")
+    n = served.votes or asked.n or 1
+    settings = {}
+    for member in served.members:
+        declared = service.study.recipe.generation.of(member.checkpoint.model, given.benchmark)
+        settings[member] = with_sampling(declared.model_copy(update={"n": n}), asked.sampling)
+        if n > 1 and settings[member].temperature == 0:
+            text = f"the temperature is 0: {counted(n, 'response')} would be the same one"
+            raise ApiError(400, "invalid_value", text, param="n" if served.votes is None else "model")
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def finished(job: Job) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+
+    job = Job(lambda desk: solving(service.study, given, settings, desk, asked.seed), finished)
+    service.desk.submit(job)
+    try:
+        await ended
+    except asyncio.CancelledError:
+        service.desk.cancel(job)
+        raise
+    if job.error is not None:
+        raise api_error(job.error) from job.error
+    assert job.solved is not None
+    counts = {"generated": job.generated, "from_store": len(job.solved.responses) - job.generated}
+    vote = partial(solved_document, service.study, job.solved, service.grader, counts)
+    # Algebra may take seconds; a single answer is compared with nothing.
+    document = await loop.run_in_executor(service.voting, vote) if len(job.solved.responses) > 1 else vote()
+    return completion(asked.model, document, job.solved.writer, voted=served.votes is not None)
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(body, separators=(",", ":")), status, headers, "application/json")
+
+
+def _stream(content: AsyncIterator[str]) -> Response:
+    return StreamingResponse(content, headers={"Cache-Control": "no-cache"}, media_type="text/event-stream")
+
+
+async def _now(found: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:
+    for event in events(found, include_usage=asked.include_usage):
+        yield event
+
+
+async def _later(answer: asyncio.Future[dict[str, Any]], asked: ChatRequest) -> AsyncIterator[str]:
+    """The events of an answer that is not there yet; the response is 200 by now, so an error is an event too."""
+    try:
+        while not answer.done():
+            yield ": waiting\n\n"
+            await asyncio.wait({answer}, timeout=KEEP_SECONDS)
+        try:
+            found = answer.result()
+        except Exception as error:
+            yield failed_event(api_error(error).body())
+            return
+        async for event in _now(found, asked):
+            yield event
+    finally:
+        answer.cancel()  # the client left

@@ -1,0 +1,282 @@
+"""The thread that has the store, the session and the engine, and takes every problem through its steps."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from its.commands.solve import check_rows, prompt_check
+from its.commands.solving import Batch, Row, Solved
+from its.control_tokens import ControlTokens
+from its.engines.feed import Feed, Ticket
+from its.engines.protocol import Completion, Request
+from its.engines.replay import Replay
+from its.engines.steps import Answer, Steps
+from its.errors import ItsError
+from its.home import STORE_FILE
+from its.parity import PromptCheck
+from its.progress import say
+from its.recipe.schema import Sampling
+from its.server.errors import ApiError, EngineFailed
+from its.server.metrics import Metrics
+from its.store import Store
+from its.study.serving import control_tokens, open_serving
+from its.study.study import Checkpoint, Study
+
+TICK_SECONDS = 0.005
+"""How long a new request may wait while the thread waits for the engine."""
+IDLE_SECONDS = 0.5
+REMEMBERED = 20_000
+"""Prompts whose token ids are kept; the memory of a server must not grow with its age."""
+STOP_SECONDS = 20.0
+
+Finished = Callable[["Job"], None]
+
+
+@dataclass(eq=False)
+class Job:
+    """A problem on its way.
+
+    Args:
+        begin: makes its steps, for the checks of the desk.
+        finished: called once, in the desk's thread, when `solved` or `error` is set; never after `cancel`.
+        generated, from_store: responses, without the writer's.
+    """
+
+    begin: Callable[[Desk], Steps[Batch, Solved]]
+    finished: Finished
+    steps: Steps[Batch, Solved] | None = None
+    batch: Batch | None = None
+    ticket: Ticket | None = None
+    solved: Solved | None = None
+    error: Exception | None = None
+    generated: int = 0
+
+
+class Desk:
+    """Answers jobs over one session; `submit` and `cancel` are for any thread, everything else is in its own.
+
+    An engine that dies fails the jobs that it was working for. It is started again when the next response is missing,
+    `restarts` times without a response in between; then jobs that need an engine fail at once.
+
+    Args:
+        checkpoints: those served.
+        sampled: by declared model, how responses are sampled.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        checkpoints: Sequence[Checkpoint],
+        sampled: Mapping[str, Sequence[Sampling]],
+        metrics: Metrics,
+        restarts: int,
+    ) -> None:
+        self._study, self._checkpoints, self._sampled = study, list(checkpoints), sampled
+        self._metrics, self._restarts = metrics, restarts
+        self._inbox: queue.SimpleQueue[tuple[str, Job | None]] = queue.SimpleQueue()
+        self._jobs: dict[int, Job] = {}  # by the id of the ticket
+        self._failed_in_a_row = 0
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="its-desk", daemon=True)
+        self._feed: Feed
+        self._prompts: PromptCheck
+        self._control: ControlTokens
+        self._writer_control: ControlTokens
+        self._replay: Replay | None = None
+        self.broken = False
+        """Whether the engine failed too often; jobs whose responses are stored are still answered."""
+
+    def start(self) -> None:
+        """Open the session and start its engine.
+
+        Raises:
+            ItsError: if that fails.
+        """
+        self._thread.start()
+        while not self._ready.done():
+            self._thread.join(0.1)  # in pieces: a signal is handled between them
+        self._ready.result()
+
+    def submit(self, job: Job) -> None:
+        self._inbox.put(("begin", job))
+        if not self._thread.is_alive():
+            self._refuse_rest()
+
+    def cancel(self, job: Job) -> None:
+        """Forget a job; what the engine has begun of it is stored when it is there."""
+        self._inbox.put(("cancel", job))
+
+    def stop(self) -> bool:
+        """End the engine and the thread; whether the thread ended in time. If not, the process ends its engine."""
+        self._inbox.put(("stop", None))
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
+        return not self._thread.is_alive()
+
+    # What `solving` asks for.
+
+    def writer_control(self) -> ControlTokens:
+        return self._writer_control.empty()
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        check_rows(rows, self._control.empty(), self._prompts)
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                self._open(stack)
+                self._ready.set_result(None)
+                while self._turn():
+                    pass
+        except BaseException as error:
+            if self._ready.done():
+                self.broken = True
+                say(f"its serve: the worker ended: {error!r}")
+                raise
+            self._ready.set_exception(error)
+        finally:
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """End every job that is left: nobody will work on it."""
+        jobs = list(self._jobs.values())
+        self._jobs.clear()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                what, job = self._inbox.get_nowait()
+                jobs += [job] if job is not None and what == "begin" else []
+        for job in jobs:
+            self._end(job, EngineFailed("the server is stopping"))
+
+    def _open(self, stack: ExitStack) -> None:
+        study, recipe = self._study, self._study.recipe
+        writer = Checkpoint(recipe.writer.model)
+        writes = any(strategy.persona is not None for strategy in recipe.strategies.values())
+        opened = list(dict.fromkeys([*self._checkpoints, *([writer] if writes else [])]))
+        sampled = {name: list(several) for name, several in self._sampled.items()}
+        sampled.setdefault(writer.model, []).append(recipe.writer.sampling)
+        store = stack.enter_context(Store(study.home / STORE_FILE))
+        session = stack.enter_context(open_serving(study, store, opened, "serve", sampled))
+        self._prompts = prompt_check(study, session, opened)
+        self._control = control_tokens(study, session, self._checkpoints)
+        self._writer_control = control_tokens(study, session, [writer] if writes else [])
+        session.check = self._check
+        self._feed = Feed(session)
+        if isinstance(session, Replay):
+            self._replay = session
+        else:
+            session.engine_of(self._checkpoints[0].name)
+
+    def _check(self, answers: list[tuple[Request, Completion]]) -> None:
+        known = {checkpoint.name for checkpoint in self._checkpoints}
+        own = [item for item in answers if item[0].start is None and item[0].model in known]
+        for request, _ in own:
+            self._prompts.learn([request.messages], [request.model])
+        self._prompts.check(own)
+        self._prompts.forget(REMEMBERED)
+
+    def _turn(self) -> bool:
+        """Take what came in, then let the engine work for a moment; False at the end."""
+        waits = not self._feed.busy
+        while True:
+            try:
+                what, job = self._inbox.get(timeout=IDLE_SECONDS) if waits else self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            waits = False
+            if what == "stop" or job is None:
+                return False
+            if what == "begin":
+                self._begin(job)
+            else:
+                self._cancel(job)
+        for ticket in self._worked():
+            job = self._jobs.pop(id(ticket), None)
+            if job is not None:
+                self._went_on(job, ticket)
+        self._metrics.engine_requests, self._metrics.waiting = self._feed.under_way, self._feed.waiting
+        return True
+
+    def _worked(self) -> list[Ticket]:
+        feed = self._feed
+        try:
+            if self.broken and feed.waiting:
+                return feed.clear(EngineFailed("the engine failed too often; the server has to be started again"))
+            done = feed.step(TICK_SECONDS) if feed.busy else []
+        except Exception as error:
+            if not isinstance(error, ItsError):
+                say(f"its serve: {''.join(traceback.format_exception(error))}")
+            told = EngineFailed(getattr(error, "message", "the server failed"), getattr(error, "hint", None))
+            self._metrics.failures += 1
+            self._failed_in_a_row += 1
+            self.broken = self._failed_in_a_row > self._restarts
+            left = "it is not started again" if self.broken else "it is started again"
+            say(f"its serve: {told.message}; {left}")
+            return feed.abandon(told)
+        if any(ticket.generated for ticket in done):
+            self._failed_in_a_row = 0
+        return done
+
+    def _begin(self, job: Job) -> None:
+        self._advance(job, None)
+
+    def _went_on(self, job: Job, ticket: Ticket) -> None:
+        job.ticket = None
+        if ticket.failed is not None:
+            self._end(job, ticket.failed)
+            return
+        assert job.batch is not None
+        if job.batch.what == "responses":
+            job.generated = ticket.generated
+        self._metrics.responses["engine"] += ticket.generated
+        self._metrics.responses["store"] += len(ticket.requests) - ticket.generated
+        self._advance(job, ticket.requests)
+
+    def _advance(self, job: Job, answered: Sequence[Request] | None) -> None:
+        try:
+            if answered is None:
+                job.steps = job.begin(self)
+                job.batch = next(job.steps)
+            else:
+                assert job.steps is not None
+                job.batch = job.steps.send(self._read(answered))
+            if self._replay is not None:
+                self._replay.ensure(job.batch.requests)
+            job.ticket = self._feed.add(job.batch.requests)
+            self._jobs[id(job.ticket)] = job
+        except StopIteration as end:
+            job.solved = end.value
+            self._end(job, None)
+        except Exception as error:
+            if not isinstance(error, ItsError | ApiError):  # a bug costs one request, never the server
+                say(f"its serve: {''.join(traceback.format_exception(error))}")
+            self._end(job, error)
+
+    def _read(self, requests: Sequence[Request]) -> list[Answer]:
+        answers = list(self._feed.read(requests))
+        self._check([(request, completion) for request, _, completion in answers])
+        for _, _, completion in answers:
+            self._metrics.tokens["prompt"] += completion.prompt_tokens
+            self._metrics.tokens["completion"] += completion.completion_tokens
+        return answers
+
+    def _cancel(self, job: Job) -> None:
+        if job.ticket is not None:
+            self._jobs.pop(id(job.ticket), None)
+            self._feed.cancel(job.ticket)
+            job.ticket = None
+        if job.steps is not None:
+            job.steps.close()
+
+    def _end(self, job: Job, error: Exception | None) -> None:
+        job.error = error
+        if job.steps is not None:
+            job.steps.close()
+        job.finished(job)

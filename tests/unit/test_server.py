@@ -1,0 +1,431 @@
+"""`its serve`: the study's queries behind OpenAI's API; whatever clients and engines do, it answers and it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from running import run_stage
+
+from its.cli.main import main
+from its.commands.solve_problem import Problems
+from its.engines.openai import OpenAIEngine, OpenAIServer
+from its.engines.protocol import Completion, EngineModel
+from its.engines.protocol import Request as ItsRequest
+from its.errors import DataError
+from its.grading.grade import Grader
+from its.rows import read_rows
+from its.server.app import Service
+from its.server.run import Server, Settings, _bind, open_service, read_key, served_checkpoints
+from its.study.study import Study, load_study
+from its.types import Query, Response
+
+Its = Callable[..., tuple[int, str, str]]
+BASE, TRAINED = "smollm2_135m-base", "smollm2_135m-arithmetic-random-1"
+NEW = "Ann has 7 pens and gives 2 away. How many are left?"
+
+
+@pytest.fixture
+def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Study:
+    """No data yet; strategies and votes that a name may stand for."""
+    model_in_folder()
+    edit(
+        ("  test: [none, random]", "  test: [none, random, noisy, swapped]"),
+        ("  n: #\n  temperature: #\n  top_p: #", "  n: 3\n  temperature: 0.6\n  top_p: 0.9"),
+        ("\nprompt:\n", "\nprompt:\n  models: {smollm2_135m: {system: Answer with a number.}}\n"),
+        (
+            "\nstrategies:\n",
+            "\nstrategies:\n"
+            "  noisy:\n    noise: {like: random}\n    query: prompts/query_persona_first.j2\n"
+            "  swapped:\n    shuffled: {of: random}\n    query: prompts/query_persona_first.j2\n"
+            "  both:\n    union: {of: [none, random]}\n",
+        ),
+        (
+            "  members: trained",
+            f"  members: trained\n  ensembles:\n    pair: [{BASE}/none, {BASE}/random]\n"
+            f"    far: [{BASE}/none, {TRAINED}/none]\n  strategies: {{two: [none, random]}}",
+        ),
+    )
+    path = project / "params.yaml"
+    lines = ["      size: 3" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    engines.tell(personas={"": [" sailor in the rain."]}, varied=True)
+    return load_study(project)
+
+
+class Served:
+    """A running server and a client of it."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service, self.port = service, port
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+
+    def ask(self, problem: Any = NEW, model: str = f"{BASE}/none", **more: Any) -> httpx2.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": problem}], **more}
+        return self.client.post("/v1/chat/completions", json=body)
+
+    def metric(self, name: str) -> float:
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@contextmanager
+def serving(study: Study, names: list[str], **given: Any) -> Iterator[Served]:
+    """The server in a thread; at the end it must stop, and no engine may be left."""
+    key = given.pop("key", None)
+    settings = Settings(port=0, **given)
+    with Grader(workers=1) as grader, closing(_bind("127.0.0.1", 0)) as listening:
+        checkpoints = served_checkpoints(study, names)
+        service = open_service(study, checkpoints, Problems(study, None), settings, key, grader)
+        try:
+            service.desk.start()
+            server = Server(service, settings)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            try:
+                served = Served(service, listening.getsockname()[1])
+                while not server.started:
+                    time.sleep(0.01)
+                with served.client:
+                    yield served
+            finally:
+                server.handle_exit(signal.SIGTERM, None)
+                thread.join(30)
+        finally:
+            service.voting.shutdown()
+            assert service.desk.stop()
+        assert not thread.is_alive()
+
+
+def test_a_served_problem_is_the_study_s(study: Study, engines: Any) -> None:
+    """What the engine receives is the study's query, message by message; the study then finds the responses stored."""
+    for name in ("arithmetic", "arithmetic_test"):
+        run_stage("prepare", name)
+    for stage in ("persona", "query"):
+        run_stage(stage)
+    for strategy in study.recipe.design.train:
+        run_stage("train", "smollm2_135m", "arithmetic", strategy, "1")
+    problem = study.problems("arithmetic_test")[1]
+    chosen = [item for item in study.checkpoints() if item.name in (BASE, TRAINED)]
+    got: dict[tuple[str, str], dict[str, Any]] = {}
+    with serving(study, [BASE, TRAINED]) as served:
+        before = len(engines.asked())
+        for checkpoint in chosen:
+            for strategy in ("none", "random", "noisy"):
+                answer = served.ask(f" {problem.text}\n", f"{checkpoint.name}/{strategy}", n=3)
+                assert answer.status_code == 200, answer.text
+                got[checkpoint.name, strategy] = answer.json()
+        seen = engines.asked()[before:]
+        assert served.ask(problem.text, f"{BASE}/swapped").status_code == 400
+        assert (
+            served.ask(problem.text, f"{TRAINED}/none", temperature=0.6, top_p=0.9, n=3).json()["its"]["generated"] == 0
+        )
+        other = served.ask(problem.text, f"{TRAINED}/none", temperature=0.5).json()
+        assert other["its"]["generated"] == 1, "other sampling is another response"
+    assert len(seen) == 18, "personas are in the store"
+    sent = {json.dumps(item["messages"]) for item in seen}
+    queries = [
+        query.turns("smollm2_135m")
+        for strategy in ("none", "random", "noisy")
+        for query in read_rows(study.queries_path("test", "arithmetic_test", strategy), Query)
+        if query.problem_id == problem.problem_id
+    ]
+    assert sent == {json.dumps(turns) for turns in queries}
+    before = len(engines.asked())
+    run_stage("generate")
+    cells = len(study.cells())
+    assert len(engines.asked()) - before == cells * 3 * 3 - 18
+    seeds = {}
+    for checkpoint in chosen:
+        for strategy in ("none", "random", "noisy"):
+            rows = list(read_rows(study.responses_path(checkpoint, "arithmetic_test", strategy), Response))
+            own = [row for row in rows if row.query_id.split("/")[1] == problem.problem_id]
+            body = got[checkpoint.name, strategy]
+            assert [choice["message"]["content"] for choice in body["choices"]] == [row.text for row in own]
+            assert body["its"]["members"][0]["request_keys"] == [row.request_key for row in own]
+            seeds[checkpoint.name, strategy] = own[2]
+    with serving(study, [TRAINED]) as served:
+        row = seeds[TRAINED, "random"]
+        one = served.ask(problem.text, f"{TRAINED}/random", seed=row.seed).json()
+        assert one["its"]["members"][0]["request_keys"] == [row.request_key], "a seed of the study is its sample"
+        assert served.ask(problem.text, f"{TRAINED}/random", seed=1).json()["its"]["generated"] == 1
+        # ITS as the client of ITS: the seeds of a study bring its responses.
+        settings = study.recipe.generation.of("smollm2_135m", "arithmetic_test").settings()
+        own = EngineModel(TRAINED, "p", "f", "bfloat16", 4096)
+        engine = OpenAIEngine(
+            [OpenAIServer(f"http://127.0.0.1:{served.port}/v1")], [own], {TRAINED: f"{TRAINED}/random"}
+        )
+        trained = next(item for item in chosen if item.name == TRAINED)
+        rows = list(read_rows(study.responses_path(trained, "arithmetic_test", "random"), Response))
+        texts = {item.problem_id: item.text for item in study.problems("arithmetic_test")}
+        for at, item in enumerate(rows):
+            turns = [{"role": "user", "content": texts[item.query_id.split("/")[1]]}]
+            engine.submit(ItsRequest(str(at), turns, settings, item.seed, item.sample_index, model=TRAINED))
+        found: list[Completion] = []
+        while len(found) < len(rows):
+            found += engine.poll(1.0)
+        engine.close()
+        theirs = {int(item.request_id): (item.text, item.completion_tokens) for item in found}
+        assert theirs == {at: (item.text, item.completion_tokens) for at, item in enumerate(rows)}
+
+
+def test_names_votes_and_streams(study: Study) -> None:
+    with serving(study, [BASE], most=8) as served:
+        listed = [item["id"] for item in served.client.get("/v1/models").json()["data"]]
+        assert listed == [f"{BASE}/none", f"{BASE}/random", f"{BASE}/noisy", f"{BASE}/two", "pair"]
+        assert served.client.get(f"/v1/models/{BASE}/none").json()["id"] == f"{BASE}/none"
+        vote = served.ask(model=f"{BASE}/random+vote4").json()
+        own = vote["its"]
+        assert (own["responses"], len(vote["choices"])) == (4, 1) and own["votes"] == own["answers"][0]["votes"]
+        assert own["answer"] in vote["choices"][0]["message"]["content"]
+        assert own["members"][0]["personas"] == ["You are a sailor in the rain."]
+        assert own["tokens"]["writer"]["completion_tokens"] > 0
+        assert vote["usage"]["completion_tokens"] == own["tokens"]["responses"]["completion_tokens"]
+        pair, two = served.ask(model="pair").json()["its"], served.ask(model=f"{BASE}/two").json()["its"]
+        assert pair["responses"] == 6 == two["responses"] and pair["answers"] == two["answers"]
+        assert (two["generated"], two["from_store"]) == (0, 6)
+        many = served.ask(n=5).json()
+        assert [choice["index"] for choice in many["choices"]] == [0, 1, 2, 3, 4]
+        parts = [{"type": "text", "text": NEW[:9]}, {"type": "text", "text": NEW[9:]}]
+        again = served.ask(parts, n=5, user="me", logprobs=False).json()
+        assert again["choices"] == many["choices"] and again["its"]["from_store"] == 5
+        lines = served.ask(n=2, stream=True, stream_options={"include_usage": True}).text.split("\n\n")
+        assert lines[-2:] == ["data: [DONE]", ""]
+        chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+        texts = {0: "", 1: ""}
+        for chunk in chunks[:-1]:
+            for choice in chunk["choices"]:
+                texts[choice["index"]] += choice["delta"].get("content", "")
+        assert list(texts.values()) == [choice["message"]["content"] for choice in many["choices"][:2]]
+        assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] > 0 and chunks[-2]["its"]["members"]
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{served.port}/v1", api_key="none", max_retries=0) as client:
+            turns: Any = [{"role": "user", "content": NEW}]
+            official = client.chat.completions.create(model=f"{BASE}/none", messages=turns, n=5)
+            assert [item.message.content for item in official.choices] == [
+                choice["message"]["content"] for choice in many["choices"]
+            ]
+            assert official.usage and official.usage.model_dump(include=set(many["usage"])) == many["usage"]
+            assert official.model_extra and official.model_extra["its"]["from_store"] == 5
+            stream = client.chat.completions.create(model=f"{BASE}/none", messages=turns, stream=True)
+            text = "".join(item.choices[0].delta.content or "" for item in stream)
+            assert text == many["choices"][0]["message"]["content"]
+            assert [item.id for item in client.models.list()] == listed
+            with pytest.raises(openai.NotFoundError, match="did you mean"):
+                client.chat.completions.create(model=f"{BASE}/non", messages=turns)
+        assert served.client.get("/health").json() == {"status": "ok"}
+        assert served.metric("its_requests_in_flight") == 0
+        assert served.metric('its_requests_total{status="200"}') == 8
+
+
+BAD: list[tuple[Any, int, str, str]] = [
+    (b"{", 400, "invalid_json", "not JSON"),
+    (b"\xff", 400, "invalid_json", "not JSON"),
+    (b"[" * 100_000, 400, "invalid_json", "not JSON"),
+    (b"[]", 400, "invalid_json", "not a JSON object"),
+    (b'{"n": NaN}', 400, "invalid_json", "`NaN` is not a number"),
+    (b'{"n": 1e999}', 400, "invalid_json", "too large"),
+    (b'{"n": ' + b"9" * 5000 + b"}", 400, "invalid_json", "not JSON"),
+    (b" " * (2**20 + 1), 413, "request_too_large", "at most"),
+    ({"model": None}, 400, "invalid_value", "`model` is missing"),
+    ({"model": 7}, 400, "invalid_value", "`model` is missing"),
+    ({"model": f"{BASE}/randm"}, 404, "model_not_found", "did you mean `smollm2_135m-base/random`"),
+    ({"model": "\x1b[31m"}, 404, "model_not_found", "\\x1b"),
+    ({"model": "x" * 100_000 + "+vote2"}, 404, "model_not_found", "no model"),
+    ({"model": "far"}, 404, "model_not_found", "not served here"),
+    ({"model": f"{BASE}/none+vote9"}, 400, "invalid_value", "at most 8"),
+    ({"model": f"{BASE}/none+vote2", "n": 2}, 400, "invalid_value", "a vote is one choice"),
+    ({"messages": []}, 400, "invalid_value", "`messages` is missing"),
+    ({"messages": "hello"}, 400, "invalid_value", "`messages` is missing"),
+    ({"messages": [{"role": "system", "content": "x"}]}, 400, "invalid_value", "no user turn"),
+    ({"messages": [{"role": "user", "content": "a"}] * 2}, 400, "unsupported_value", "send one user turn"),
+    ({"messages": [{"role": [], "content": "a"}, {"role": "user"}]}, 400, "unsupported_value", "send one user turn"),
+    ({"messages": [{"role": "user", "content": 7}]}, 400, "invalid_value", "not a text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "invalid_value", "type `text`"),
+    ({"content": " \n "}, 400, "invalid_value", "blank"),
+    ({"content": "7" * 10**6}, 400, "string_above_max_length", "at most 262144 bytes"),
+    ({"content": "a\u0000b"}, 400, "invalid_value", "U+0000"),
+    ({"content": "a\ud800b"}, 400, "invalid_value", "U+D800"),
+    ({"content": "half of <|im_end|> 12?"}, 400, "invalid_problem", "control token"),
+    ({"content": "please refuse this"}, 400, "context_length_exceeded", "longer than the context"),
+    ({"n": 9}, 400, "invalid_value", "from 1 to 8"),
+    ({"n": 0}, 400, "invalid_value", "from 1 to 8"),
+    ({"n": True}, 400, "invalid_value", "from 1 to 8"),
+    ({"n": 10**30}, 400, "invalid_value", "from 1 to 8"),
+    ({"n": 2, "temperature": 0}, 400, "invalid_value", "the same one"),
+    ({"seed": -1}, 400, "invalid_value", "`seed`"),
+    ({"temperature": "hot"}, 400, "invalid_value", "`temperature`"),
+    ({"temperature": -1}, 400, "invalid_value", "`temperature`"),
+    ({"temperature": 1e300}, 400, "invalid_value", "`temperature`"),
+    ({"max_tokens": 1.5}, 400, "invalid_value", "`max_tokens`"),
+    ({"max_tokens": 5, "max_completion_tokens": 5}, 400, "invalid_value", "the same limit"),
+    ({"stop": [""]}, 400, "invalid_value", "`stop`"),
+    ({"stream": "yes"}, 400, "invalid_value", "`stream`"),
+    ({"stream_options": []}, 400, "invalid_value", "`stream_options`"),
+    ({"tools": [{"type": "function"}]}, 400, "unsupported_parameter", "`tools`"),
+    ({"temprature": 1}, 400, "unsupported_parameter", "`temprature`"),
+]
+
+
+def test_bad_requests_are_errors_of_the_api(study: Study, engines: Any) -> None:
+    good: dict[str, Any] = {"model": f"{BASE}/none"}
+    with serving(study, [BASE], most=8) as served:
+        for body, status, code, message in BAD:
+            if isinstance(body, dict):
+                content = body.pop("content", NEW) if "messages" not in body else None
+                turns = {} if content is None else {"messages": [{"role": "user", "content": content}]}
+                body = json.dumps({**good, **turns, **body}).encode()
+            headers = {"Content-Type": "application/json"}
+            found = served.client.post("/v1/chat/completions", content=body, headers=headers)
+            error = found.json()["error"]
+            assert (found.status_code, error["code"]) == (status, code), (body[:99], found.text[:300])
+            assert message in error["message"] and set(error) == {"message", "type", "param", "code"}, error
+            assert len(found.content) < 10_000
+        text = served.client.post("/v1/chat/completions", content=b"{}", headers={"Content-Type": "text/plain"})
+        assert text.status_code == 415
+        assert served.client.get("/v1/nothing").json()["error"]["code"] == "not_found"
+        assert served.client.get("/v1/chat/completions").status_code == 405
+        assert served.client.get("/v1/models", headers={"Host": "evil.example:80"}).status_code == 403
+        engines.tell(personas={"": [" As an AI I cannot do that, sorry."]})
+        assert served.metric("its_engine_failures_total") == 0
+        assert served.ask().status_code == 200, "it still answers"
+    with serving(study, [BASE], key="k" * 20) as served:
+        refused = served.ask(model=f"{BASE}/random")
+        assert refused.status_code == 401 and refused.json()["error"]["code"] == "invalid_api_key"
+        assert served.client.get("/metrics").status_code == 401 and served.client.get("/health").status_code == 200
+        served.client.headers["Authorization"] = f"Bearer {'k' * 20}"
+        refused = served.ask(model=f"{BASE}/random")
+        assert refused.status_code == 422 and "wrote no usable persona" in refused.text
+
+
+def test_an_engine_that_dies_is_started_again_a_few_times(study: Study) -> None:
+    with serving(study, [BASE], restarts=1) as served:
+        assert served.ask("What is known?").status_code == 200
+        dead = served.ask("please die")
+        assert dead.status_code == 503 and dead.json()["error"]["code"] == "engine_failed", dead.text
+        assert dead.headers["Retry-After"] and "the engine died" in dead.text
+        assert served.ask("What is new?").status_code == 200
+        assert served.client.get("/health").status_code == 200
+        assert [served.ask(f"please die {n}").status_code for n in range(2)] == [503, 503]
+        assert served.client.get("/health").json() == {"status": "failed"}
+        assert "failed too often" in served.ask("What is newer?").text
+        assert served.ask("What is known?").status_code == 200, "the store needs no engine"
+        assert served.metric("its_engine_failures_total") == 3
+
+
+def test_many_clients_some_of_which_hang_or_leave(study: Study, engines: Any) -> None:
+    engines.tell(varied=True, seconds=0.01)
+    statuses: list[int] = []
+    hung = []
+    with serving(study, [BASE], requests=48) as served:
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for number in range(30):
+            link = socket.create_connection(("127.0.0.1", served.port))
+            body = json.dumps({"model": f"{BASE}/none", "messages": [{"role": "user", "content": f"left {number}"}]})
+            if number % 3 == 0:
+                link.sendall(head[:40])  # says nothing more
+            elif number % 3 == 1:
+                link.sendall(head + b"Content-Length: 9999\r\n\r\n{")  # a body that does not end
+            else:
+                link.sendall(head + f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            hung.append(link)
+
+        def ask(number: int) -> None:
+            for _ in range(200):
+                answer = served.ask(f"What is {number} + 1?", stream=number % 5 == 0)
+                statuses.append(answer.status_code)
+                if answer.status_code != 429:
+                    return
+                assert 1 <= int(answer.headers["Retry-After"]) <= 60
+                time.sleep(0.05)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(200)]
+        for thread in threads:
+            thread.start()
+        for link in hung[2::3]:
+            link.close()  # asked and left
+        for link in hung[1::3]:
+            link.close()
+        for thread in threads:
+            thread.join(120)
+        assert statuses.count(200) == 200 and set(statuses) <= {200, 429}
+        deadline = time.monotonic() + 30
+        while served.metric("its_requests_in_flight") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert served.metric("its_requests_in_flight") == 0
+        assert served.metric('its_requests_total{status="499"}') > 0
+        assert served.ask("And one more?").status_code == 200
+    for link in hung[::3]:
+        link.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "message"),
+    [
+        ("0.0.0.0", "", "has to contain a key"),
+        ("example.org", "", "has to contain a key"),
+        ("127.0.0.1", "short", "at least 16"),
+        ("127.0.0.1", "with spaces in a long key", "at least 16"),
+    ],
+)
+def test_only_this_machine_connects_without_a_key(
+    host: str, key: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_SERVE_KEY", key)
+    with pytest.raises(DataError, match=message) as caught:
+        read_key(host)
+    assert not key or key not in "".join(caught.value.lines())
+    assert "ITS_SERVE_KEY" not in os.environ, "engines do not inherit it"
+
+
+def test_the_command_ends_with_a_signal_and_leaves_no_process(
+    study: Study, its: Its, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = its("serve", "--checkpoint", "smollm2_135m-base2")
+    assert code == 3 and f"did you mean `{BASE}`" in err
+    code, _, err = its("serve")
+    assert code == 4 and "--checkpoint NAME" in err
+    code, _, err = its("serve", "--checkpoint", TRAINED, "--port", "0")
+    assert code == 4 and "no trained model" in err
+    with closing(_bind("127.0.0.1", 0)) as taken:
+        taken.listen()
+        code, _, err = its("serve", "--checkpoint", BASE, "--port", str(taken.getsockname()[1]))
+    assert code == 1 and "cannot listen" in err and "--port 0" in err
+
+    def stop() -> None:
+        deadline = time.monotonic() + 60
+        while "Ctrl-C ends it" not in seen[0] and time.monotonic() < deadline:
+            seen[0] += capsys.readouterr().err
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    seen = [""]
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--checkpoint", BASE, "--port", "0"])
+    thread.join()
+    assert not caught.value.code and "http://127.0.0.1:" in seen[0], seen
+    assert not _children("vllm_worker"), "the engine has ended"
+
+
+def _children(name: str) -> list[str]:
+    out = []
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            parent = next(line for line in path.read_text().splitlines() if line.startswith("PPid"))
+            if int(parent.split()[1]) == os.getpid() and name in (path.parent / "cmdline").read_text():
+                out.append(path.parent.name)
+        except OSError:
+            continue
+    return out
