@@ -84,7 +84,7 @@ def _upgrade(folder: Path, as_json: bool) -> None:
         for name in names:
             echo(f"{what}: {name}")
     for name in found.kept:
-        echo(f"kept, you edited it and ITS changed it: {name} (`its init --show {name} | diff {name} -`)")
+        echo(f"kept, you edited it and ITS changed it: {name} (`its init --show {name}` prints the new one)")
     total = len(found.written) + len(found.added)
     echo(f"ITS {found.before} -> {its.__version__}: {total} files written, {len(found.kept)} kept")
 

@@ -73,7 +73,10 @@ def sweep_state(project: Path, sweep: Sweep) -> State:
         DataError: if ITS was upgraded and the files of `code/` are of the version before.
     """
     if changed := changed_code(project):
-        raise DataError(f"the installed code is not that of {', '.join(changed)}", "`dvc repro -s code` writes them")
+        raise DataError(
+            f"the installed code is not that of {', '.join(changed)}",
+            "`its code` writes them; what they change is then stale",
+        )
     found, failed, watched = experiments(project), read_failed(project), _watched(project)
     return State({point.name: _state_of(project, point, found, failed, watched) for point in sweep.points})
 

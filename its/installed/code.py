@@ -77,7 +77,7 @@ def require_current(project: Path, stage: str) -> None:
     if wrong := [path for path, text in code_texts(stage).items() if _read(project / path) != text]:
         raise DataError(
             f"stage `{stage}`: the installed code is not that of {' and '.join(wrong)}",
-            "`dvc repro` writes them first; with `-s`, `dvc repro -s code` before it",
+            "`its code` writes them, as `dvc repro` without `-s` does",
         )
 
 
