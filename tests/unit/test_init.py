@@ -17,6 +17,8 @@ import graph
 import pytest
 
 from its.commands.init import RECORD, create_study, read_record, record_code, upgrade_study
+from its.commands.sweep_file import Sweep
+from its.commands.sweep_state import _watched, sweep_state
 from its.errors import DataError, FaultsError, ItsError, MissingError, RunError
 from its.installed.code import changed_code, code_texts, write_code
 from its.installed.files import FOLDER, study_files
@@ -224,6 +226,15 @@ def test_a_stage_does_not_run_with_code_that_dvc_would_not_record(study: Path) -
             ["query"] if path != PACKAGES else ["query", "grade"]
         )
         assert write_code(study) == [path] and write_code(study) == []
+
+
+def test_a_sweep_sees_an_upgrade_of_its(study: Path) -> None:
+    """Stage `code` writes these files, but no other stage determines them: they are an input of a point."""
+    assert {*code_texts()} <= {*_watched(study)} and "data/problems" not in _watched(study)
+    (study / PACKAGES).write_text("numpy==0\n", encoding="utf-8")
+    sweep = Sweep(Path("sweep.yaml"), [])
+    with pytest.raises(DataError, match=f"the installed code is not that of {PACKAGES}"):
+        sweep_state(study, sweep)
 
 
 def test_the_code_of_another_graph_is_not_recorded(study: Path) -> None:
