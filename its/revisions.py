@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from its.errors import DataError, ItsError, MissingError
 from its.files import read_regular
 from its.home import find_above, is_repository
+from its.installed.code import changed_code
+from its.installed.graph import PACKAGES, code_file
 
 WORKSPACE = "workspace"
 """DVC's name for the files in the working tree; a revision may not have it."""
@@ -123,7 +125,7 @@ def repository_root(project: Path) -> Path:
     """
     root = find_above(project.resolve(), is_repository)
     if root is None:
-        hint = "`git init && dvc init`, or work in a clone of the study"
+        hint = "`its init FOLDER` creates a study; for this one `git init && dvc init`"
         raise MissingError(f"{project}: not in a DVC repository", hint)
     return root
 
@@ -204,7 +206,11 @@ def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]
     root = repository_root(project)
     with _explained(WORKSPACE), Repo(str(root)) as repo:
         found = repo.status([f"{project.resolve() / 'dvc.yaml'}:{stage}" for stage in stages])
-    return {stage.rsplit(":", 1)[-1]: list(_reasons(entries)) for stage, entries in found.items()}
+    changed = {stage.rsplit(":", 1)[-1]: list(_reasons(entries)) for stage, entries in found.items()}
+    for path in changed_code(project):  # DVC sees them when stage `code` has written them again
+        for stage in stages if path == PACKAGES else [stage for stage in stages if path == code_file(stage)]:
+            changed.setdefault(stage, []).append(f"installed code: {path} (modified)")
+    return changed
 
 
 def _reasons(entries: Sequence[Any]) -> Iterator[str]:

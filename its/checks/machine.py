@@ -23,6 +23,7 @@ from its.environments import (
 from its.errors import ItsError, MissingError
 from its.files import free_bytes
 from its.home import find_above, is_study, its_home
+from its.installed.files import installed_root
 
 GIB = 2**30
 
@@ -65,9 +66,13 @@ def check_machine() -> MachineCheck:
 
 
 def locks_project() -> Path:
-    """The checkout whose locks count: the nearest folder at or above this one with `envs/` and `dvc.yaml`, or ours."""
+    """The folder whose locks count: the nearest at or above this one with `envs/` and `dvc.yaml`, or the installed one.
+
+    Raises:
+        MissingError: outside a study, if this installation has none.
+    """
     found = find_above(Path.cwd(), lambda folder: is_study(folder) and (folder / "envs").is_dir())
-    return found or Path(__file__).resolve().parents[2]
+    return found or installed_root()
 
 
 def environment_states(project: Path, home: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Study": {
+        "init": ("init", "Write a study outside the clone, or upgrade one."),
         "run": ("run", "Run a study: its recipe, its stages, its table."),
         "recipe": ("recipe", "List, check and choose recipes."),
         "strategy": ("strategy", "List, scaffold and try strategies."),
@@ -23,6 +24,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "verify": ("publish", "Check a published study; no GPU, network or engine."),
     },
     "Stages, which dvc.yaml calls": {
+        "code": ("init", "Write the hashes of the installed code of each stage."),
         "prepare": ("stages", "Load, filter and sample one dataset or benchmark."),
         "persona": ("stages", "Write the personas of the design with the writer."),
         "solution": ("stages", "Regenerate solutions; keep those graded as correct."),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from its.commands.run_view import View
 from its.errors import EXIT_RUN_FAILED, ItsError, MissingError, RunError
+from its.installed.graph import CODE_STAGE
 from its.progress import FILE_VARIABLE
 from its.recipe.document import read_document
 from its.revisions import repository_root
@@ -26,7 +27,7 @@ _PATIENCE = ((signal.SIGINT, 20.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0
 leaves its stage alive on SIGTERM."""
 _NOISE = re.compile(
     r"\s*$|> |Updating lock file|Generating lock file|To track the changes with git|\s+git add |Use `dvc push`"
-    r"|To enable auto staging|\s+dvc config |Verifying data sources|WARNING: '.*' is empty\.$"
+    r"|To enable auto staging|\s+dvc config |Verifying data sources|WARNING: '.*' is empty\.$|code: unchanged$"
 )
 _BEGINS = re.compile(r"Running stage '(?P<stage>[^']+)'")
 _KEPT = re.compile(r"Stage '(?P<stage>[^']+)' (?:didn't change, skipping|is cached)")
@@ -120,7 +121,8 @@ def _follow(child: subprocess.Popen[bytes], view: View, dry: bool) -> ItsError |
     failure: ItsError | None = None
     for line in _lines(child, view):
         if found := _BEGINS.match(line):
-            view.begin(found["stage"])
+            if found["stage"] != CODE_STAGE:  # it always runs
+                view.begin(found["stage"])
         elif found := _KEPT.match(line):
             view.kept += 1
         elif _BUSY.match(line):

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from its.commands.sweep_copy import git_or_none
 from its.commands.sweep_file import Point, Sweep
-from its.errors import FaultsError, ItsError
+from its.errors import DataError, FaultsError, ItsError
 from its.files import atomic_file, read_regular
+from its.installed.code import changed_code
 from its.recipe.apply import departures
 from its.recipe.document import MAX_BYTES, parse_document
 from its.revisions import committed_content, repository_root
@@ -69,7 +70,13 @@ def sweep_state(project: Path, sweep: Sweep) -> State:
     Raises:
         MissingError: if git is not installed, or without dvc.yaml.
         FaultsError: if dvc.yaml is not YAML.
+        DataError: if ITS was upgraded and the files of `code/` are of the version before.
     """
+    if changed := changed_code(project):
+        raise DataError(
+            f"the installed code is not that of {', '.join(changed)}",
+            "`its code` writes them; what they change is then stale",
+        )
     found, failed, watched = experiments(project), read_failed(project), _watched(project)
     return State({point.name: _state_of(project, point, found, failed, watched) for point in sweep.points})
 
@@ -155,7 +162,9 @@ def _watched(project: Path) -> list[str]:
     parse_document(project / _GRAPH, content.decode("utf-8", "replace"), _GRAPH_BYTES)
     stages = _graph(content).get("stages")
     bodies = [body.get("do", body) for body in (stages or {}).values() if isinstance(body, dict)]
-    written = {_fixed(path) for body in bodies for key in ("outs", "metrics") for path in _paths(body.get(key))}
+    # Stage `code`, which always runs, writes what it finds outside of the graph.
+    inside = [body for body in bodies if not body.get("always_changed")]
+    written = {_fixed(path) for body in inside for key in ("outs", "metrics") for path in _paths(body.get(key))}
     read = {_fixed(path) for body in bodies for path in _paths(body.get("deps"))}
     return sorted(
         path for path in read if not written.intersection({path, *map(str, PurePosixPath(path).parents)} - {"."})

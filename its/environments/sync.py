@@ -269,7 +269,7 @@ class _Sync:
         if not first <= int(python_minor().removeprefix("3.")) <= first + 1:
             raise MissingError(
                 f"{self._spec.lock} needs Python 3.{first} (3.{first + 1} is tried), this is {python_minor()}",
-                f"set it up with that Python: `make clean`, then `make PYTHON=python3.{first} engines`",
+                f"install ITS with that Python; in a clone: `make clean`, then `make PYTHON=python3.{first} engines`",
             )
 
     def _full(self, what: str) -> RunError:

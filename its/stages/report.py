@@ -499,8 +499,9 @@ def _today() -> str:
         ) from error
 
 
-WRITTEN_BY_PEOPLE = ("its", "recipes", "envs", "dvc.yaml")
-"""What a person changes. `its recipe use` writes params.yaml, which the page shows, and DVC writes dvc.lock."""
+WRITTEN_BY_PEOPLE = ("its", "code", "recipes", "envs", "dvc.yaml")
+"""What a person changes; `code` has the hashes of an ITS that is installed elsewhere. `its recipe use` writes
+params.yaml, which the page shows, and DVC writes dvc.lock."""
 
 
 def _git(project: Path) -> tuple[str | None, list[str], str]:

@@ -27,6 +27,8 @@ from typing import Any, cast
 from its.data_files import named_files
 from its.errors import DataError, ItsError
 from its.home import its_home
+from its.installed.code import require_current
+from its.installed.graph import code_file
 from its.recipe.document import Document, read_document
 from its.recipe.scalars import quoted
 from its.recipe.schema import FilesSource, FolderSource, Recipe, Section
@@ -80,11 +82,14 @@ def stage_study(*words: str) -> Iterator[Study]:
 
     Raises:
         MissingError, FaultsError: as `load_study`.
-        DataError: if dvc.yaml runs no such command; within the context, at the first undeclared read.
+        DataError: if dvc.yaml runs no such command, or the installed code is not the one that DVC would record; within
+            the context, at the first undeclared read.
     """
     study = load_study()
     document = read_document(study.project / "dvc.yaml")
     entry = _entry(document, study.recipe, words)
+    if code_file(entry.name) in entry.paths:  # a study outside the clone
+        require_current(study.project, entry.name)
     recipe = study.recipe
     if entry.fields is not None:
         recipe = cast(

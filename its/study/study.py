@@ -279,7 +279,9 @@ def find_project(start: Path | None = None) -> Path:
     """
     found = find_above((start or Path.cwd()).resolve(), is_study)
     if found is None:
-        raise MissingError("no dvc.yaml here or above", "change into a clone of the ITS repository")
+        raise MissingError(
+            "no dvc.yaml here or above", "change into a study or a clone; `its init FOLDER` creates a study"
+        )
     return found
 
 

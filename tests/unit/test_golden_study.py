@@ -63,6 +63,8 @@ def study(
 
 
 ELSEWHERE = {
+    "its init": "outside the clone: tests/unit/test_init.py",
+    "its code": "outside the clone: tests/unit/test_init.py",
     "its data diff": "of commits: tests/studies/test_data_versions.py",
     "its run": "under DVC: tests/studies/test_run.py",
     "its serve": "runs until a signal arrives: tests/unit/test_server.py",

@@ -32,6 +32,7 @@ ALLOWED = {
     "progress": {"shown"},
     "home": {"errors", "shown"},
     "files": {*BASE, "home"},
+    "installed": {"errors", "files"},
     "foreign_files": {"shown"},
     "data_files": {*BASE, "foreign_files"},
     "rows": {*BASE, "files"},
@@ -62,7 +63,7 @@ ALLOWED = {
     "cards": BASE,
     "plan": {"errors", "shown"},  # formulas: sizes and settings in, bytes and hours out
     "row_ids": {"errors"},
-    "revisions": {"errors", "files", "home"},  # the one room that imports DVC
+    "revisions": {"errors", "files", "home", "installed"},  # the one room that imports DVC
 }
 LOWER = {*ALLOWED} - {"__main__"}
 # The rooms that bring the others together, each with what it may import of its like.
