@@ -230,9 +230,13 @@ async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
+    def tell() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
     def finished(job: Job) -> None:
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+            loop.call_soon_threadsafe(tell)
 
     job = Job(lambda desk: solving(service.study, given, settings, desk, asked.seed), finished)
     service.desk.submit(job)

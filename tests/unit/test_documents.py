@@ -266,7 +266,7 @@ def _fault(command: str) -> str | None:
         return next((f"no option `{word}`" for word in rest if word.startswith("--") and word not in text), None)
     if program == "scripts/gpu_first.sh":
         text = (ROOT / program).read_text(encoding="utf-8")
-        known = {*re.findall(r"^step (\w+) ", text, re.MULTILINE), *re.findall(r"^ +(--\w+)\)", text, re.MULTILINE)}
+        known = re.findall(r"^step (\w+) ", text, re.MULTILINE) + re.findall(r"^ +(--\w+)\)", text, re.MULTILINE)
         return next((f"no step or option `{word}`" for word in rest if word not in known), None)
     return f"no such program: `{program}`"
 

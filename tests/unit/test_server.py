@@ -162,9 +162,9 @@ def test_a_served_problem_is_the_study_s(study: Study, engines: Any) -> None:
         assert served.ask(problem.text, f"{TRAINED}/random", seed=1).json()["its"]["generated"] == 1
         # ITS as the client of ITS: the seeds of a study bring its responses.
         settings = study.recipe.generation.of("smollm2_135m", "arithmetic_test").settings()
-        own = EngineModel(TRAINED, "p", "f", "bfloat16", 4096)
+        model = EngineModel(TRAINED, "p", "f", "bfloat16", 4096)
         engine = OpenAIEngine(
-            [OpenAIServer(f"http://127.0.0.1:{served.port}/v1")], [own], {TRAINED: f"{TRAINED}/random"}
+            [OpenAIServer(f"http://127.0.0.1:{served.port}/v1")], [model], {TRAINED: f"{TRAINED}/random"}
         )
         trained = next(item for item in chosen if item.name == TRAINED)
         rows = list(read_rows(study.responses_path(trained, "arithmetic_test", "random"), Response))
