@@ -7,7 +7,10 @@ and adapters, served by one session.
 from __future__ import annotations
 
 import shutil
+import socket
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +32,8 @@ from its.prompts.render import read_template
 from its.recipe.schema import Model, Train
 from its.rows import write_json
 from its.store import Store
-from its.training.run import Trained, Training, copy_model, kept_config, train_checkpoint
+from its.training.nodes import Node, announced, meeting
+from its.training.run import Trained, Training, copy_model, join_training, kept_config, train_checkpoint
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +55,7 @@ class World:
     home: Path
     model: Model
     base: EngineModel
-    train: Callable[..., Trained]
+    train: Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home, models = folder / "home", folder / "models"
     home.mkdir()
     model = declared(CASE, models)
-    with preloaded(find_environment("axolotl", ROOT, its_home(ROOT)), home) as environment:
+    real = find_environment("axolotl", ROOT, its_home(ROOT))
+    with preloaded(real, home) as environment:
         template = (ROOT / "recipes/prompts/chatml.jinja").read_text(encoding="utf-8")
         make_models(["smollm2"], models, environment, {"smollm2": template})
         base = ready_model("smollm2", model, ROOT, home, print)
@@ -70,8 +75,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             fractions: Sequence[str] = (),
             kill_at: int | None = None,
             axolotl: dict[str, Any] | None = None,
+            node: Node | None = None,
             **change: Any,
-        ) -> Trained:
+        ) -> Trained | bool:
             settings = Train.model_validate(
                 {
                     **{"hardware": "cpu", "launcher": "python", "devices": 1, "template": "axolotl/full_cpu.yaml.j2"},
@@ -96,8 +102,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 tokens=model.special_tokens,
                 base=base,
                 seed=1,
-                environment=environment,
+                # torchrun starts programs of its own, which no process with the libraries can be forked for.
+                environment=environment if node is None else real,
             )
+            if node is not None:
+                place = meeting(home, node, "variants", training.key, training.identity, base.path)
+                with announced(place):
+                    if node.rank:
+                        return join_training(training, home=home, say=print, meeting=place)
+                    return train_checkpoint(training, home=home, say=print, progress=progress, meeting=place)
             return train_checkpoint(training, home=home, say=print, progress=progress, fractions=fractions)
 
         yield World(home, model, base, train)
@@ -146,6 +159,29 @@ def test_a_killed_training_ends_with_every_checkpoint_whole(world: World, every:
     assert {path.name for path in (folder / "at").iterdir()} == {"1of3", "2of3"}
     if every is None:
         assert _hashes(trained) == fresh
+
+
+def test_two_machines_train_as_one_process_does(world: World) -> None:
+    """Two launchers of real processes, which meet over loopback: steps, rows, losses and weights are those of one."""
+    change = {"learning_rate": 6e-3, "micro_batch_size": 1}
+    one = world.train(**change)
+    change |= {"launcher": "torchrun", "launcher_args": ["--nnodes=2", "--nproc_per_node=1"], "devices": 2}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with ThreadPoolExecutor(2) as pool:
+        first, other = (pool.submit(world.train, node=Node(rank, 2, address), **change) for rank in (0, 1))
+        two = first.result()
+        assert other.result() and two.folder != one.folder
+    assert (two.sound["steps"], two.parity) == (one.sound["steps"], one.parity)
+    assert [row["loss"] for row in two.losses] == pytest.approx([row["loss"] for row in one.losses], rel=1e-5)
+    assert max(abs(a - b) for a, b in zip(_floats(two.folder), _floats(one.folder), strict=True)) < 1e-5
+
+
+def _floats(folder: Path) -> array[float]:
+    """The numbers of a model of float32, in the order of its file."""
+    content = (folder / "model.safetensors").read_bytes()
+    return array("f", content[8 + int.from_bytes(content[:8], "little") :])
 
 
 def test_full_checkpoints_and_adapters_are_served_by_one_session(world: World) -> None:
