@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
-from its.engines.protocol import Completion, Engine, EngineDeathError, EngineModel, Request, SwapError
+from its.engines.protocol import Completion, Engine, EngineDeathError, EngineModel, RefusedError, Request, SwapError
 from its.errors import ItsError
 from its.shown import counted
 
@@ -100,6 +100,7 @@ class Replicas:
         self._loaded: set[str] = set()  # models of workers that became ready
         self._past: dict[str, float] = {}  # counts of workers that are gone
         self._error: ItsError | None = None
+        self._refused: list[RefusedError] = []  # each is raised once, behind the completions that came before it
 
     def submit(self, request: Request) -> None:
         self._waiting.setdefault(request.model, deque()).append(request)
@@ -120,6 +121,8 @@ class Replicas:
                 if not done:
                     raise
             self._recount()
+            if self._refused and not done:
+                raise self._refused.pop(0)
             left = deadline - time.monotonic()
             if done or left <= 0:
                 return done
@@ -145,6 +148,10 @@ class Replicas:
             done = slot.worker.poll(0.0)
         except EngineDeathError as error:
             self._bury(slot, error)
+            return []
+        except RefusedError as error:
+            slot.under_way.pop(error.request_id, None)
+            self._refused.append(error)
             return []
         except SwapError as error:
             self._split(slot, error)

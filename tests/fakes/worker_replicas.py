@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from its.engines.protocol import Completion, EngineDeathError, EngineModel, Request, SwapError
+from its.engines.protocol import Completion, EngineDeathError, EngineModel, RefusedError, Request, SwapError
 
 Trouble = Callable[["Fake", Request], Exception | None]
 
@@ -90,6 +90,8 @@ class Fake:
             wrong = self.trouble(self, request)
             if wrong is not None:
                 self._say(wrong)
+                if isinstance(wrong, RefusedError):
+                    continue
                 return
             self.swaps += request.model != self._loaded
             self._loaded = request.model

@@ -21,7 +21,7 @@ from its.checks.engine import machine_faults
 from its.devices import core_ranges, listed_cores
 from its.engines.kinds import EngineSettings, _Kinds
 from its.engines.places import core_places, gpu_places
-from its.engines.protocol import EngineModel, Request
+from its.engines.protocol import EngineModel, RefusedError, Request
 from its.engines.replicas import REPLACED, Replicas
 from its.engines.session import Session
 from its.errors import MissingError, RunError
@@ -155,11 +155,31 @@ def test_a_request_that_kills_every_worker_is_named(store: Store) -> None:
 
 
 def test_a_request_that_is_refused_ends_all(store: Store) -> None:
-    refused = RunError("the engine refused request `a7`: too long")
+    refused = RefusedError("a7", "the engine refused request `a7`: too long")
     fakes = Fakes(trouble=lambda worker, request: refused if request.request_id == "a7" else None)
     with pytest.raises(RunError, match="refused request `a7`"):
         World(store, fakes, 4).ask(_requests(100))
     assert Counter(fakes.asked())["a7"] == 1 and all(worker.ended() for worker in fakes.started)
+
+
+def test_a_refused_request_is_reported_once_and_the_others_are_answered() -> None:
+    refused = RefusedError("a7", "the engine refused request `a7`: too long")
+    fakes = Fakes(trouble=lambda worker, request: refused if request.request_id == "a7" else None)
+    engine = Replicas(3, [[A]], fakes.start, lambda text: None)
+    with contextlib.closing(engine):
+        for request in _requests(12):
+            engine.submit(request)
+        answered: list[str] = []
+        reported: list[str] = []
+        until = time.monotonic() + 60
+        while len(answered) + len(reported) < 12 and time.monotonic() < until:
+            try:
+                answered += [item.request_id for item in engine.poll(1.0)]
+            except RefusedError as error:
+                reported.append(error.request_id)
+        assert reported == ["a7"] and len(answered) == len({*answered}) == 11
+        engine.submit(_requests(13)[-1])
+        assert [item.request_id for item in engine.poll(30.0)] == ["a12"]
 
 
 def test_workers_of_which_none_starts_are_not_tried_again(store: Store) -> None:
