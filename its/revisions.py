@@ -201,12 +201,16 @@ def share_cache(project: Path, copy: Path) -> None:
 
 
 def _changed_stages(project: Path, stages: Sequence[str]) -> dict[str, list[str]]:
+    if not stages:
+        return {}
     from dvc.repo import Repo
 
     root = repository_root(project)
     with _explained(WORKSPACE), Repo(str(root)) as repo:
-        found = repo.status([f"{project.resolve() / 'dvc.yaml'}:{stage}" for stage in stages])
-    changed = {stage.rsplit(":", 1)[-1]: list(_reasons(entries)) for stage, entries in found.items()}
+        # All at once: DVC reads dvc.lock again for each stage that it is asked for, a second of YAML each time.
+        status = repo.status([str(project.resolve() / "dvc.yaml")])
+    found = {stage.rsplit(":", 1)[-1]: entries for stage, entries in status.items()}
+    changed = {stage: list(_reasons(entries)) for stage, entries in found.items() if stage.partition("@")[0] in stages}
     for path in changed_code(project):  # DVC sees them when stage `code` has written them again
         for stage in stages if path == PACKAGES else [stage for stage in stages if path == code_file(stage)]:
             changed.setdefault(stage, []).append(f"installed code: {path} (modified)")

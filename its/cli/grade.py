@@ -63,6 +63,8 @@ def grade(
         return
     if output is None:
         raise click.UsageError("FILE needs --output")
+    if str(output) == "-":
+        raise click.UsageError("--output needs a file, not `-`: graded rows appear in it whole or not at all")
     if opened_by is not None and thinking is None:
         raise click.UsageError("--opened-by needs --thinking START END")
     from its.commands.grade_file import grade_file

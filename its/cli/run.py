@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from its.cli.complete import complete_recipe
+from its.cli.output import echo
 from its.cli.recipe import write_params
 
 
@@ -39,6 +40,7 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
     from its.cli.results import table
     from its.commands.run import reproduce
     from its.commands.run_view import View
+    from its.errors import DataError, FaultsError, MissingError
     from its.recipe.apply import differing, recipe_path
     from its.study.study import find_project
 
@@ -58,5 +60,13 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
     elif dry:
         more = ", and those that need their outputs" if view.more else ""
         click.echo(f"stages that would run: {len(view.ran)}{more}", err=True)
-    if not dry:
+    if dry:
+        return
+    try:
         ctx.invoke(table)
+    except (MissingError, DataError) as error:
+        if not words or isinstance(error, FaultsError):
+            raise
+        # `-- generate` ends before there is a table of this recipe: what was asked for is done.
+        echo(f"note: no table: {error.message}", err=True)
+        click.echo("hint: `its run` runs the stages that are left", err=True)

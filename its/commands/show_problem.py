@@ -27,7 +27,7 @@ def show_problem(study: Study, name: str, cells: tuple[str, ...], sample: int | 
     for cell in cells:
         if cell not in own:
             close = nearest(cell, own)
-            hint = f"did you mean `{close[0]}`?" if close else "`its recipe check --cells` lists the cells"
+            hint = f"did you mean `{close[0]}`?" if close else "`its recipe check params.yaml --cells` lists the cells"
             raise DataError(f"{benchmark} has no cell `{cell}`", hint)
     found, missing = [], []
     for cell in cells or own:
@@ -79,8 +79,9 @@ def _shown(study: Study, cell: Cell, problem: str, sample: int | None) -> dict[s
         if study.queries_path("test", benchmark, test).is_file()
         else None
     )
-    has_personas = study.personas_path(benchmark, test).is_file()
-    personas = study.persona_texts(benchmark, test).get(problem, []) if has_personas else []
+    writer = test if query is None or query.member is None else query.member  # a mix has the personas of its members
+    has_personas = study.personas_path(benchmark, writer).is_file()
+    personas = study.persona_texts(benchmark, writer).get(problem, []) if has_personas else []
     query_id = f"{benchmark}/{problem}/{test}"
     verdicts = {
         row.sample_index: row for row in read_rows(study.verdicts_path(*cell), Verdict) if row.query_id == query_id

@@ -107,7 +107,7 @@ def open_side(name: str, filter_name: str | None = None, metric: str | None = No
             raise
         raise DataError(
             f"`{name}`: not a cell of this study, a file, a git revision or a DVC experiment",
-            "`its recipe check --cells` lists the cells, `dvc exp list` experiments, `git log --oneline` revisions",
+            "`its recipe check params.yaml --cells` lists cells, `dvc exp list` experiments, `git log` revisions",
         ) from error
     cells = _cells(files)
     missing: list[str] = []
@@ -116,7 +116,9 @@ def open_side(name: str, filter_name: str | None = None, metric: str | None = No
         missing = [cell for cell in design if cell not in cells]
         cells = [cell for cell in design if cell in cells]
     if not cells:
-        raise DataError(f"`{name}` has no verdicts in {VERDICTS}", "`dvc repro` writes them")
+        in_git = not isinstance(files, Folder)
+        kept = "no run is in it: `git add dvc.lock params.yaml results` and a commit, or `dvc exp save`, keeps one"
+        raise DataError(f"`{name}` has no verdicts in {VERDICTS}", kept if in_git else "`dvc repro` writes them")
     return Side(name, files, cells, True, missing)
 
 
@@ -124,7 +126,7 @@ def _known(cell: str, cells: list[str], where: str) -> str:
     if cell in cells:
         return cell
     close = nearest(cell, cells)
-    hint = f"did you mean `{close[0]}`?" if close else "`its recipe check --cells` lists the cells"
+    hint = f"did you mean `{close[0]}`?" if close else "`its recipe check params.yaml --cells` lists the cells"
     raise DataError(f"{where} has no cell `{cell}`", hint)
 
 

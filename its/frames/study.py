@@ -105,7 +105,7 @@ class StudyFrames:
         known = {cell_name(cell): cell for cell in self._study.cells()}
         for name in cells:
             if name not in known:
-                hint = did_you_mean(nearest(name, known), "`its recipe check --cells` lists the cells")
+                hint = did_you_mean(nearest(name, known), "`its recipe check params.yaml --cells` lists the cells")
                 raise DataError(f"the design has no cell `{name}`", hint)
         wanted = [known[name] for name in dict.fromkeys(cells)]
         problems = {name: {row.problem_id for row in self._study.problems(name)} for _, name, _ in wanted}

@@ -52,7 +52,9 @@ def headline_sentences(study: ReportData) -> list[str]:
         out += [_vote(row) for row in study.votes if row.benchmark == benchmark and row.ensemble is not None]
         out += _strategy_votes([row for row in study.votes if row.benchmark == benchmark])
         least = min(cell.problems for cell in study.cells if cell.benchmark == benchmark)
-        if 0 < least < FEW_PROBLEMS:
+        if least == 1:
+            out.append(f"{benchmark} has a single problem: its cells say nothing about others.")
+        elif 0 < least < FEW_PROBLEMS:
             out.append(f"On the {least} problems of {benchmark} one problem is {100 / least:.1f} points.")
     if study.comparisons and all(row.seeds == 1 for row in study.comparisons):
         out.append("One training seed: the differences apply to these checkpoints and may change with another seed.")

@@ -17,6 +17,8 @@ HOSTILE = [
     "\u202eright to left\u2066 \u2028 \x00 \x1b[31m \ud800 end",
     "$" + "{" * 5000 + "$ \\(" + "\\frac" * 300 + "\\)",
     "long " * 40_000,
+    "\\[x" * 60_000,
+    "\\(" * 90_000,
 ]
 
 
@@ -129,6 +131,24 @@ def test_no_text_of_a_model_runs(tab: sync_api.Page, tmp_path: Path) -> None:
     assert len(re.findall("<script", text)) == 3
 
 
+PRICES = [
+    "Ben buys 3 apples for $6 each and pays with $120. How much change does Ben get?",
+    "It is 9 * 2 = $<<9*2=18>>18 a day and $2, so $4 a week. She makes $<<18+4=22>>22.",
+    "It costs $18 - $12 = $6, or $1,000-$2,000, and 5$ or 7$.",
+    "Prices: $5, $a and b$ are two of three. $rate of growth$",
+]
+FORMULAS = ["$x$", "$ 2 + 3 $", "$\\frac{1}{2}$.", "$120 = 2^3 \\times 15$", "$$5$$", "$x = 5 \\text{ apples in all}$"]
+
+
+def test_prices_stay_as_they_are_written_and_formulas_are_drawn(tab: sync_api.Page, tmp_path: Path) -> None:
+    page(tmp_path / "report.html", cells=1, words=["so"], hostile=[f" {text}" for text in [*PRICES, *FORMULAS]])
+    opened(tab, tmp_path / "report.html")
+    for number, text in enumerate([*PRICES, *FORMULAS]):
+        tab.click(f"#x-table tbody tr:nth-child({number + 1}) td button")
+        assert (tab.locator("#x-case math").count() == 0) == (text in PRICES), text
+        assert (text in tab.inner_text("#x-case")) == (text in PRICES), text
+
+
 def test_the_policy_stops_a_script_that_is_not_the_page_s(browser: sync_api.Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     page(path)
@@ -169,7 +189,13 @@ def test_zero_correct_one_cell_and_forty_strategies(
     page(tmp_path / "report.html", cells=cells, problems=problems, verdicts=["no_answer"])
     opened(tab, tmp_path / "report.html")
     assert tab.locator("#x-table tbody td").count() == cells * problems
-    assert f"{cells * problems} responses match" in tab.inner_text("#x-count")
+    assert (
+        tab.inner_text("#x-count")
+        == {
+            (1, 1): "1 of 1 problem, 1 response matches",
+            (40, 3): "3 of 3 problems, 120 responses match",
+        }[cells, problems]
+    )
 
 
 def test_a_link_from_another_page_of_the_study_opens_its_cell(tab: sync_api.Page, tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_a_run_shows_its_stages_and_a_second_one_does_nothing(graph: Path) -> No
     assert view.ran == ["second"], "words go to `dvc repro`"
 
 
+def test_a_run_of_some_stages_succeeds_before_there_is_a_table(graph: Path, its: Its) -> None:
+    code, out, err = its("run", "--", "first")
+    assert (code, out) == (0, "")
+    assert err.startswith("stage first\nnote: no table: ") and err.endswith("`its run` runs the stages that are left\n")
+    code, _, err = its("run")
+    assert code == 4 and "error: " in err, "a whole run without results is an error"
+
+
 @pytest.mark.parametrize(("code", "ours"), [(3, 3), (4, 4), (77, 1)])
 def test_a_failed_stage_says_its_own_error_once_and_gives_its_code(graph: Path, code: int, ours: int) -> None:
     text = f"import sys\nprint('error: row 3 is \\x1b[31mbroken', file=sys.stderr)\nsys.exit({code})\n"

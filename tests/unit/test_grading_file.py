@@ -342,7 +342,12 @@ def test_the_fallback_can_be_switched_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["x.jsonl"], "FILE needs --output"), (["--kind", "math"], "need FILE"), (["--no-fallback"], "need FILE")],
+    [
+        (["x.jsonl"], "FILE needs --output"),
+        (["-", "--output", "-"], "needs a file"),
+        (["--kind", "math"], "need FILE"),
+        (["--no-fallback"], "need FILE"),
+    ],
 )
 def test_usage(words: list[str], message: str) -> None:
     done = CliRunner().invoke(grade, words)

@@ -513,6 +513,12 @@ def test_few_problems_say_what_one_is_worth(study: dict[str, Any]) -> None:
         row["problems"] = 30
     assert headline_sentences(data(study))[-2] == "On the 30 problems of sums one problem is 3.3 points."
     assert "sums has 30 problems: one problem is 3.3 points" in Page(build_report(data(study))).words
+    for row in study["cells"]:
+        row["problems"] = 1
+    assert headline_sentences(data(study))[-2] == "sums has a single problem: its cells say nothing about others."
+    words = Page(build_report(data(study))).words
+    assert "sums has a single problem: its cells say nothing about others" in words
+    assert "1 problems" not in words
 
 
 def test_text_table(study: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -301,3 +303,13 @@ def test_every_command_reads_a_study_in_which_nothing_is_correct(
         code, out, err = its("results", *words)
         assert code == 0 and wanted in out, (words, out, err)
         assert not re.search(r"\b(nan|inf|None)\b", out), (words, out)
+
+
+def test_a_revision_without_a_run_is_told_how_runs_are_kept(written: Written, its: Its) -> None:
+    for words in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "params.yaml", ".dvc"]):
+        subprocess.run([*([sys.executable, "-m"] if words[0] == "dvc" else []), *words], check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *author, "commit", "-qm", "A recipe alone"], check=True)
+    code, _, err = its("results", "compare", "HEAD", "workspace")
+    assert code == 3 and "`HEAD` has no verdicts in data/verdicts" in err
+    assert "git add dvc.lock params.yaml results" in err, "`dvc repro` changes no commit"

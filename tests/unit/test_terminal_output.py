@@ -17,7 +17,10 @@ from its.cli.results import STEPS, _styled
 from its.commands.problem_text import columns_of, problem_lines, wrapped
 from its.commands.show_problem import show_problem
 from its.report.tables import text_table
+from its.rows import write_rows
 from its.stages.report import summary
+from its.study.study import join_query_id
+from its.types import Message, Persona, Query
 
 Edit = Callable[..., None]
 Its = Callable[..., tuple[int, str, str]]
@@ -68,6 +71,22 @@ def test_cells_are_side_by_side_where_two_fit(written: Written) -> None:
     assert all(len(line) <= 83 for line in beside)
     assert sum(line.startswith("== ") for line in beside) == -(-len(found["cells"]) // 2)
     assert sum(line.count("-- sample 0") for line in beside) == len(found["cells"])
+
+
+def test_under_a_mix_the_persona_is_that_of_the_member(written: Written) -> None:
+    study = written.study
+    (benchmark,) = study.recipe.design.benchmarks
+    turns = [Message(role="user", content="x")]
+    query_id = join_query_id(benchmark, "p4", "random")
+    row = Query(query_id=query_id, problem_id="p4", strategy="random", messages=turns, member="similar")
+    write_rows(study.queries_path("test", benchmark, "random"), [row])
+    persona = Persona(problem_id="p4", strategy="similar", text="You are a member.", attempts=1)
+    write_rows(study.personas_path(benchmark, "similar"), [persona])
+    shown = {row["cell"]: row["personas"] for row in show_problem(study, "p4", (), None)["cells"]}
+    assert {cell: texts for cell, texts in shown.items() if texts} == {
+        cell: ["You are a member."] for cell in shown if cell.endswith("/random")
+    }
+    assert any(cell.endswith("/random") for cell in shown)
 
 
 def test_hostile_text_stays_in_its_column(written: Written) -> None:

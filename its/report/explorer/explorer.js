@@ -128,8 +128,11 @@
       if (found.size) out.push({ problem, found });
     }
     shown = out;
-    const unsearched = unread ? "; the texts of " + unread + " responses are not in this page and were not searched" : "";
-    $("count").textContent = out.length + " of " + names.length + " problems, " + matches + " responses match" + unsearched;
+    const counted = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
+    const unsearched = !unread ? "" : unread === 1 ? "; the text of 1 response is not in this page and was not searched"
+      : "; the texts of " + unread + " responses are not in this page and were not searched";
+    $("count").textContent = out.length + " of " + counted(names.length, "problem") + ", " + counted(matches, "response") +
+      (matches === 1 ? " matches" : " match") + unsearched;
   };
 
   // The table has the rows of one page. They are made once for a benchmark and then only change what they say.
@@ -408,19 +411,25 @@
     const out = node("math", row());
     return out;
   };
+  // Dollars are prices more often than mathematics: "$6 each and pays with $120" and "$<<2*3=6>>6" stay as they are.
+  const priced = (inner, after) =>
+    /^\s/.test(inner) !== /\s$/.test(inner) || /\d/.test(after) || /^[,.;:)]|<<|>>/.test(inner) ||
+    /[a-z]\s+[a-z]{3}|[a-z]{3}\s+[a-z]|\s[a-z]{3,}\s/i.test(inner.replace(/\\(?:text|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+/g, " \\ "));
   const mathematics = (text) => {
+    // No pair contains another of its kind: a loop of openings that never close is read once, not once for each.
     const out = [];
-    let end = 0, count = 0;
-    for (const found of text.matchAll(/\$\$([^$]{1,2000})\$\$|\$([^$\n]{1,500})\$|\\\(([^]{1,1000}?)\\\)|\\\[([^]{1,2000}?)\\\]/g)) {
-      if (++count > 2000) break;
+    const search = /\$\$([^$]{1,2000})\$\$|(?<!\\)\$((?:\\.|[^$\\\n]){1,500})\$|\\\(((?:\\[^()]|[^\\]){1,1000})\\\)|\\\[((?:\\[^[\]]|[^\\]){1,2000})\\\]/g;
+    let end = 0, count = 0, found;
+    while ((found = search.exec(text)) && ++count <= 2000) {
       const inner = found[1] ?? found[2] ?? found[3] ?? found[4];
       try {
+        if (found[2] && priced(inner, text[search.lastIndex] || "")) throw new Error("prices");
         const math = converted(inner);
         math.setAttribute("aria-label", inner);
         if (found[1] ?? found[4]) math.setAttribute("display", "block");
         out.push(text.slice(end, found.index), math);
-        end = found.index + found[0].length;
-      } catch { /* stays as it is written */ }
+        end = search.lastIndex;
+      } catch { search.lastIndex = found.index + 1; /* stays as it is written; its last dollar may begin a formula */ }
     }
     out.push(text.slice(end));
     return out;
