@@ -163,7 +163,7 @@ def test_a_killed_training_ends_with_every_checkpoint_whole(world: World, every:
 
 def test_two_machines_train_as_one_process_does(world: World) -> None:
     """Two launchers of real processes, which meet over loopback: steps, rows, losses and weights are those of one."""
-    change = {"learning_rate": 6e-3, "micro_batch_size": 1}
+    change: dict[str, Any] = {"learning_rate": 6e-3, "micro_batch_size": 1}
     one = world.train(**change)
     change |= {"launcher": "torchrun", "launcher_args": ["--nnodes=2", "--nproc_per_node=1"], "devices": 2}
     with socket.socket() as free:
