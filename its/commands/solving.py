@@ -104,8 +104,7 @@ def solving(
     members = list(settings)
     for name in dict.fromkeys(member.strategy for member in members):
         _refuse_unfit(study, given, name)
-    writer: Counter[str] = Counter()
-    personas = yield from _personas(study, given, members, checks, writer)
+    personas, writer = yield from _personas(study, given, members, checks)
     rows = [_row(study, given, member, personas) for member in members]
     checks.rows(rows)
     requests = [
@@ -160,17 +159,18 @@ def _refuse_unfit(study: Study, given: Given, name: str) -> None:
 
 
 def _personas(
-    study: Study, given: Given, members: Sequence[Member], checks: Checks, tokens: Counter[str]
-) -> Steps[Batch, dict[str, list[Persona]]]:
-    """The rows of personas of the problem, by strategy, as the persona stage writes them."""
+    study: Study, given: Given, members: Sequence[Member], checks: Checks
+) -> Steps[Batch, tuple[dict[str, list[Persona]], Counter[str]]]:
+    """The rows of personas of the problem, by strategy, as the persona stage writes them, and tokens of the writer."""
     recipe, problem = study.recipe, given.problem
     parts = [_part(study, given, member.strategy) for member in members]
     names = with_sources(dict.fromkeys(parts), recipe.strategies)
     asked = [name for name in names if recipe.strategies[name].persona is not None and _has(study, given, name)]
     written: dict[str, list[Written]] = {}
+    tokens = Counter[str]()
     if asked:
         steps = writing(study, given.set_name, asked, [problem], checks.writer_control())
-        written = yield from _as_batches(steps, tokens)
+        written, tokens = yield from _as_batches(steps)
     out: dict[str, list[Persona]] = {}
     for name in names:
         strategy = recipe.strategies[name]
@@ -184,13 +184,14 @@ def _personas(
             out[name] = [item.persona for item in written.get(name, [])]
     for name in written:
         _refuse_unusable(study, name, out[name])
-    return out
+    return out, tokens
 
 
 def _as_batches(
-    steps: Steps[list[Request], dict[str, list[Written]]], tokens: Counter[str]
-) -> Steps[Batch, dict[str, list[Written]]]:
-    """The steps of the writer as batches, their tokens counted."""
+    steps: Steps[list[Request], dict[str, list[Written]]],
+) -> Steps[Batch, tuple[dict[str, list[Written]], Counter[str]]]:
+    """The steps of the writer as batches, and its tokens: `prompt_tokens` and `completion_tokens`."""
+    tokens = Counter[str]()
     try:
         requests = next(steps)
         while True:
@@ -200,7 +201,7 @@ def _as_batches(
             requests = steps.send(answers)
     except StopIteration as end:
         written: dict[str, list[Written]] = end.value
-        return written
+        return written, tokens
 
 
 def _has(study: Study, given: Given, name: str) -> bool:

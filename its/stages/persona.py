@@ -283,29 +283,32 @@ def _summary(study: Study, made: _Set, name: str, index: SimilarityIndex) -> dic
 
 def _write(study: Study, jobs: list[_Job], stage: str) -> list[dict[str, Any]]:
     writer, sampling = Checkpoint(study.recipe.writer.model), study.recipe.writer.sampling
-    tokens = attempt = 0
+    attempt = 0
     with (
         Store(study.home / STORE_FILE) as store,
         open_serving(study, store, [writer], stage, {writer.model: [sampling]}) as session,
     ):
 
         def ask(requests: list[Request]) -> Iterator[Answer]:
-            nonlocal attempt, tokens
+            nonlocal attempt
             attempt += 1
             if attempt > 1:
                 say(f"persona: retrying {len(requests)} of {len(jobs)} ({attempt} of {study.recipe.writer.attempts})")
             with Progress("personas", len(requests), "personas") as progress:
                 session.ensure(requests, lambda _, tokens: progress.add(tokens=tokens, stored=not tokens))
-            for answer in session.read(requests):
-                tokens += answer[2].completion_tokens
-                yield answer
+            return session.read(requests)
 
-        run_steps(_attempts(study, jobs, control_tokens(study, session, [writer])), ask)
+        tokens = run_steps(_attempts(study, jobs, control_tokens(study, session, [writer])), ask)
     return cost_rows(session, {writer.name: "personas"}, {writer.name: tokens})
 
 
-def _attempts(study: Study, jobs: Sequence[_Job], control: ControlTokens) -> Steps[list[Request], None]:
-    """Yields the requests of each attempt for the jobs that need one, and is sent their answers, which settle them."""
+def _attempts(study: Study, jobs: Sequence[_Job], control: ControlTokens) -> Steps[list[Request], int]:
+    """Yields the requests of each attempt for the jobs that need one, and is sent their answers, which settle them.
+
+    Returns:
+        The completion tokens of all answers.
+    """
+    tokens = 0
     recipe = study.recipe
     writer = Checkpoint(recipe.writer.model)
     sampling = request_sampling(recipe, recipe.writer.sampling, writer.model)
@@ -314,7 +317,7 @@ def _attempts(study: Study, jobs: Sequence[_Job], control: ControlTokens) -> Ste
     for attempt in range(recipe.writer.attempts):
         waiting = {job.name: job for job in jobs if not job.settled}
         if not waiting:
-            return
+            break
         requests = [_request(recipe.seed, job, attempt, sampling, templates, writer.name) for job in waiting.values()]
         if not attempt:
             for request, job in zip(requests, waiting.values(), strict=True):
@@ -323,6 +326,8 @@ def _attempts(study: Study, jobs: Sequence[_Job], control: ControlTokens) -> Ste
             control.refuse()
         for request, key, completion in (yield requests):
             _settle(waiting[request.request_id], key, completion, marks)
+            tokens += completion.completion_tokens
+    return tokens
 
 
 def _request(

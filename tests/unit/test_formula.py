@@ -260,7 +260,10 @@ def _differs(formula: str, value: str) -> bool:
     ],
 )
 def test_no_text_takes_long_to_read(text: str) -> None:
-    began = time.process_time()
-    for kind in ("math", "integer"):
-        read_answer(text, kind)
-    assert time.process_time() - began < 0.5
+    spent = []
+    for _ in range(2):  # the shorter: in one of them the garbage of all tests before may be collected
+        began = time.process_time()
+        for kind in ("math", "integer"):
+            read_answer(text, kind)
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.5

@@ -70,7 +70,7 @@ def _key(sampling: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("name", "where"), KEYS)
 def test_without_the_new_settings_keys_are_as_they_were(name: str, where: str) -> None:
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml", ROOT)
-    sampling = recipe.writer.sampling
+    sampling = recipe.writer.sampling.model_copy(update={"max_tokens": 32})  # which the recipes had then
     if where == "generation":
         sampling = recipe.generation.of(recipe.design.models[0], recipe.design.benchmarks[0])
     assert _key(request_sampling(recipe, sampling, recipe.design.models[0])) == KEYS[name, where]
