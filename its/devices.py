@@ -9,13 +9,18 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+GPUS = "CUDA_VISIBLE_DEVICES"
+CORES = "VLLM_CPU_OMP_THREADS_BIND"
+"""Variables that name the GPUs of a process, and the cores of each process of vLLM's CPU build."""
+SPLITS = ("tensor_parallel_size", "pipeline_parallel_size")
+"""Options of vLLM: the processes that hold one copy of a model."""
 MOST_CORES = 4096
 """Highest core that a list may name; a range beyond is refused and not written out."""
 
 
 def visible_gpus(given: str | None = None) -> list[str]:
     """The GPUs that a value of CUDA_VISIBLE_DEVICES names, else the shell's, else those that `nvidia-smi` lists."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES") if given is None else given
+    given = os.environ.get(GPUS) if given is None else given
     if given is not None:
         # CUDA ignores an invalid entry and all after it; `-1` hides all.
         names = [name.strip() for name in given.split(",")]
@@ -64,10 +69,10 @@ def core_ranges(cores: Sequence[int]) -> str:
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in out)
 
 
-def parallel(options: Mapping[str, Any]) -> int:
-    """The processes that hold one copy of a model by vLLM's options: tensor times pipeline parallel."""
+def parallel(options: Mapping[str, Any], names: Sequence[str] = SPLITS) -> int:
+    """The product of sizes among vLLM's options; one that is absent or no number counts as 1."""
     out = 1
-    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+    for name in names:
         value = options.get(name, 1)
         out *= value if type(value) is int and value > 0 else 1
     return out

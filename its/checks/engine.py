@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from its.devices import parallel, usable_cores, visible_gpus
+from its.devices import GPUS, parallel, usable_cores, visible_gpus
 from its.engines.options import VllmSettings, option_faults
 from its.engines.protocol import EngineModel
 from its.engines.vllm import worker_settings
@@ -71,7 +71,7 @@ def machine_faults(recipes: Sequence[tuple[Document, Recipe]]) -> list[Fault]:
         named = f"`engine.replicas: {engine.replicas}`"
         size = parallel(engine.options) if engine.kind == "vllm" else 1
         on_cores = engine.kind == "transformers" and engine.options.get("device_map") in ON_CORES
-        gpus = [] if on_cores else visible_gpus(engine.environment.get("CUDA_VISIBLE_DEVICES"))
+        gpus = [] if on_cores else visible_gpus(engine.environment.get(GPUS))
         if not gpus and not on_cores and not any(name.startswith("VLLM_CPU_") for name in engine.environment):
             continue
         have, what = (len(gpus), "GPUs") if gpus else (len(usable_cores()), "cores")

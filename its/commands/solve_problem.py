@@ -34,6 +34,11 @@ class Given(NamedTuple):
         return self.known_in or OWN_SET
 
 
+def normalised(text: str) -> str:
+    """The text of a problem as it is looked up, keyed and sent, wherever it comes from."""
+    return text.replace("\r\n", "\n").strip()
+
+
 def read_problem(word: str) -> str:
     """The text of a problem without white space at its ends: WORD itself, the file of that name, or stdin for `-`.
 
@@ -54,7 +59,7 @@ def read_problem(word: str) -> str:
     if len(content) > MAX_BYTES:
         raise DataError(f"{where}: a problem has at most {MAX_BYTES} bytes", "give one problem")
     try:
-        text = content.decode("utf-8").replace("\r\n", "\n").strip()
+        text = normalised(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 (byte {error.start + 1})", "save the text as UTF-8") from error
     if not text:

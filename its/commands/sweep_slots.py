@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from its.devices import visible_gpus
+from its.devices import SPLITS, parallel, visible_gpus
 from its.errors import MissingError
 from its.recipe.schema import Recipe
 
 Slot = tuple[str, ...]
 """The GPUs of one job, as CUDA_VISIBLE_DEVICES names them; () leaves the variable as it is."""
 GIB = 2**30
-_PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+_PARALLEL = (*SPLITS, "data_parallel_size")
 _CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -69,9 +69,7 @@ def gpus_of(recipe: Recipe) -> int:
     """GPUs that a study uses at once on one machine: its engine's or its training's, whichever are more."""
     engine = {"vllm": 1, "transformers": 1}.get(recipe.engine.kind, 0)
     if recipe.engine.kind == "vllm":
-        for name in _PARALLEL:
-            value = recipe.engine.options.get(name, 1)
-            engine *= value if isinstance(value, int) and value > 0 else 1
+        engine = parallel(recipe.engine.options, _PARALLEL)
     engine *= recipe.engine.replicas
     return max(engine, recipe.train.devices if recipe.train.hardware == "gpu" else 0)
 

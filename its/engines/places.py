@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from its.devices import core_ranges, listed_cores, usable_cores, visible_gpus
+from its.devices import CORES, GPUS, core_ranges, listed_cores, usable_cores, visible_gpus
 from its.errors import MissingError
 
-GPUS, BINDING, THREADS = "CUDA_VISIBLE_DEVICES", "VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS"
+THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def core_places(count: int, size: int, environment: Mapping[str, str], *, vllm: 
     Raises:
         MissingError: if there are fewer cores than processes.
     """
-    bound = environment.get(BINDING) if vllm else None
+    bound = environment.get(CORES) if vllm else None
     cores = (listed_cores(bound) if bound is not None else None) or usable_cores()
     each = len(cores) // (count * size)
     if not each:
@@ -61,7 +61,7 @@ def core_places(count: int, size: int, environment: Mapping[str, str], *, vllm: 
         own = cores[at * size * each : (at + 1) * size * each]
         if vllm:
             ranks = (own[rank * each : (rank + 1) * each] for rank in range(size))
-            variables = {BINDING: "|".join(map(core_ranges, ranks))}
+            variables = {CORES: "|".join(map(core_ranges, ranks))}
         else:
             variables = {THREADS: environment.get(THREADS, str(each))}
         places.append(Place(at, f"core {core_ranges(own)}", variables, tuple(own)))

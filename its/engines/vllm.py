@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from its.devices import CORES
 from its.engines.pipe import WORKERS
 from its.engines.protocol import EngineModel
 from its.rows import read_json
@@ -43,7 +44,7 @@ def worker_settings(
     if build == "vllm_cpu":
         arguments["distributed_executor_backend"] = "uni"
         variables.update(CPU_ENVIRONMENT)
-        variables["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{(os.cpu_count() or 1) - 1}"
+        variables[CORES] = f"0-{(os.cpu_count() or 1) - 1}"
     return {**arguments, **options}, {**variables, **environment}
 
 

@@ -17,7 +17,7 @@ from its.recipe.context_checks import context_faults
 from its.recipe.contrast_checks import contrast_faults, pool_faults
 from its.recipe.design_checks import design_faults, laid_out
 from its.recipe.filter_checks import contradicting_filters
-from its.recipe.launcher import launch_settings, machines, started_processes
+from its.recipe.launcher import SEVERAL_MACHINES, launch_fault, machines, started_processes
 from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
@@ -33,7 +33,6 @@ from its.recipe.trust import code_faults
 from its.recipe.values import REFUSED, Found, Location, dotted, list_at, table_at
 from its.recipe.vote_checks import vote_faults
 from its.secrets import secrets_in
-from its.shown import listed
 
 UNSEEN_KEYS = ("size", "nfiles")
 """Keys that DVC 3.67 leaves out of the key of its run cache, at any depth (`dvc/stage/cache.py`)."""
@@ -212,18 +211,14 @@ def _devices(training: Training, devices: int) -> Iterator[Found]:
     launcher, arguments = train.get("launcher"), list_at(train, "launcher_args")
     if not isinstance(launcher, str) or not all(isinstance(item, str) for item in arguments):
         return
-    if settings := launch_settings(arguments):
-        what = listed([f"`{item}`" for item in settings])
-        yield (
-            training.place("launcher_args"),
-            f"`{training.named('launcher_args')}` has {what}: where processes meet is not part of a recipe",
-            "take it out; `its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT` says it",
-        )
+    if fault := launch_fault(arguments):
+        wrong, hint = fault
+        yield training.place("launcher_args"), f"`{training.named('launcher_args')}` {wrong}", hint
     elif launcher == "accelerate" and machines(launcher, arguments) != 1:
         yield (
             training.place("launcher_args", "launcher"),
             f"`{training.named('launcher_args', 'launcher')}` has `--num_machines`: several machines need torchrun",
-            "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`",
+            SEVERAL_MACHINES,
         )
     found = started_processes(launcher, arguments)
     if found is not None and found != devices:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from its.shown import listed
+
 LAUNCH = frozenset(
     [
         *("rdzv_backend", "rdzv_endpoint", "rdzv_id", "rdzv_conf", "node_rank", "master_addr", "master_port"),
@@ -12,6 +14,8 @@ LAUNCH = frozenset(
     ]
 )
 """Options that say where the processes of one run meet, which differs from run to run and between its machines."""
+SEVERAL_MACHINES = "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`"
+"""How a recipe states that a training takes several machines."""
 
 
 def started_processes(launcher: str, arguments: Sequence[str]) -> int | None:
@@ -43,13 +47,20 @@ def machines(launcher: str, arguments: Sequence[str]) -> int | None:
     return _count(low) if not colon or low == high else None
 
 
-def launch_settings(arguments: Sequence[str]) -> list[str]:
-    """Arguments that belong to one run and not to a recipe, as written; without their values."""
-    return [
+def launch_fault(arguments: Sequence[str]) -> tuple[str, str] | None:
+    """What is wrong with arguments that belong to one run and not to a recipe, behind the field's name, and a hint."""
+    found = [
         argument.partition("=")[0]
         for argument in arguments
         if argument.startswith("--") and argument[2:].partition("=")[0].replace("-", "_") in LAUNCH
     ]
+    if not found:
+        return None
+    what = listed([f"`{item}`" for item in found])
+    return (
+        f"has {what}: where processes meet is not part of a recipe",
+        "take it out; `its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT` says it",
+    )
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

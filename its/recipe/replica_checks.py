@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from its.devices import listed_cores, parallel, visible_gpus
+from its.devices import CORES, GPUS, listed_cores, parallel, visible_gpus
 from its.recipe.values import Found, seen, table_at
 
 HERE = ("engine", "replicas")
 ON_CORES = (None, "cpu")
 ON_GPU = ("cuda", "cuda:0", "auto", "balanced", "balanced_low_0", "sequential")
 """Values of `device_map` with which a worker of transformers runs on the one GPU that it sees."""
-_GPUS, _BINDING = "CUDA_VISIBLE_DEVICES", "VLLM_CPU_OMP_THREADS_BIND"
 
 
 def replica_faults(values: Mapping[str, Any]) -> Iterator[Found]:
@@ -29,21 +28,21 @@ def replica_faults(values: Mapping[str, Any]) -> Iterator[Found]:
     environment = table_at(engine, "environment")
     size = parallel(options) if kind == "vllm" else 1
     each = f"{size} for each worker" if size > 1 else "one for each worker"
-    gpus, cores = environment.get(_GPUS), environment.get(_BINDING) if kind == "vllm" else None
+    gpus, cores = environment.get(GPUS), environment.get(CORES) if kind == "vllm" else None
     if isinstance(gpus, str) and len(visible_gpus(gpus)) < count * size:
-        here = ("engine", "environment", _GPUS)
-        yield here, f"`{_GPUS}` names {len(visible_gpus(gpus))} GPUs, {named} needs {count * size}, {each}", "name more"
+        here = ("engine", "environment", GPUS)
+        yield here, f"`{GPUS}` names {len(visible_gpus(gpus))} GPUs, {named} needs {count * size}, {each}", "name more"
     if isinstance(cores, str):
-        here, listed = ("engine", "environment", _BINDING), listed_cores(cores)
+        here, listed = ("engine", "environment", CORES), listed_cores(cores)
         if listed is None:
-            wrong = f"`{_BINDING}` is {seen(cores)}, of which {named} can make no parts"
+            wrong = f"`{CORES}` is {seen(cores)}, of which {named} can make no parts"
             yield (
                 here,
                 wrong,
                 "list cores, for example `0-15`, or take it out: each worker then has its part of all",
             )
         elif len(listed) < count * size:
-            yield here, f"`{_BINDING}` names {len(listed)} cores, {named} needs {count * size}, {each}", "name more"
+            yield here, f"`{CORES}` names {len(listed)} cores, {named} needs {count * size}, {each}", "name more"
     backend, device = options.get("distributed_executor_backend"), options.get("device_map")
     if kind == "vllm" and backend == "ray":
         yield (

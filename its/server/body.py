@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from its.commands.solve_problem import MAX_BYTES
+from its.commands.solve_problem import MAX_BYTES, normalised
 from its.recipe.schema import Sampling
 from its.recipe.schema.study import Generation
 from its.server.errors import ApiError
@@ -172,7 +172,7 @@ def _problem(messages: Any) -> str:
         raise _wrong("messages", "the content of the user turn is not a text")
     if len(content.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ApiError(400, "string_above_max_length", f"a problem has at most {MAX_BYTES} bytes", param="messages")
-    text = content.replace("\r\n", "\n").strip()
+    text = normalised(content)
     if not text:
         raise _wrong("messages", "the problem is blank")
     character = unshowable(text)

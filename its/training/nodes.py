@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import DataError, ItsError, RunError
-from its.recipe.launcher import launch_settings, machines
+from its.recipe.launcher import SEVERAL_MACHINES, launch_fault, machines
 from its.recipe.schema import Train
 from its.rows import read_json, write_json
 from its.shown import listed, shown
@@ -92,19 +92,16 @@ def require_machines(name: str, train: Train, node: Node | None) -> bool:
     Raises:
         DataError: if it takes another number, or its arguments say where to meet, which is no part of a recipe.
     """
-    if settings := launch_settings(train.launcher_args):
-        raise DataError(
-            f"{name}: `train.launcher_args` has {listed([f'`{item}`' for item in settings])}: where processes meet is "
-            "not part of a recipe",
-            "`its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT` says it",
-        )
+    if fault := launch_fault(train.launcher_args):
+        wrong, hint = fault
+        raise DataError(f"{name}: `train.launcher_args` {wrong}", hint)
     wanted = machines(train.launcher, train.launcher_args)
     if wanted == 1:
         return False
     if train.launcher != "torchrun" or wanted is None:
         raise DataError(
             f"{name}: the number of machines is not stated",
-            "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`",
+            SEVERAL_MACHINES,
         )
     if node is None:
         raise DataError(

@@ -33,13 +33,18 @@ def script_answers(study: Study, engines: Any, **more: Any) -> None:
 
 def run_through(study: Study, engines: Any) -> None:
     prepare_sets()
+    run_prepared(study, engines)
+    run_stage("measure")
+
+
+def run_prepared(study: Study, engines: Any) -> None:
+    """From personas to verdicts."""
     script_answers(study, engines)
     run_stage("persona")
     run_stage("query")
     train_all()
     run_stage("generate")
     run_stage("grade")
-    run_stage("measure")
 
 
 def responses_of(study: Study) -> dict[str, tuple[int | None, ...]]:

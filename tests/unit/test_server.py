@@ -17,6 +17,7 @@ import httpx2
 import openai
 import pytest
 from running import run_stage
+from unit.solve_samples import BASE, NEW, TRAINED, Its, solvable
 
 from its.cli.main import main
 from its.commands.solve_problem import Problems
@@ -28,22 +29,19 @@ from its.grading.grade import Grader
 from its.rows import read_rows
 from its.server.app import Service
 from its.server.run import Server, Settings, _bind, open_service, read_key, served_checkpoints
-from its.study.study import Study, load_study
+from its.study.study import Study
 from its.types import Query, Response
-
-Its = Callable[..., tuple[int, str, str]]
-BASE, TRAINED = "smollm2_135m-base", "smollm2_135m-arithmetic-random-1"
-NEW = "Ann has 7 pens and gives 2 away. How many are left?"
 
 
 @pytest.fixture
 def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Study:
     """No data yet; strategies and votes that a name may stand for."""
     model_in_folder()
-    edit(
+    return solvable(
+        project,
+        edit,
+        engines,
         ("  test: [none, random]", "  test: [none, random, noisy, swapped]"),
-        ("  n: #\n  temperature: #\n  top_p: #", "  n: 3\n  temperature: 0.6\n  top_p: 0.9"),
-        ("\nprompt:\n", "\nprompt:\n  models: {smollm2_135m: {system: Answer with a number.}}\n"),
         (
             "\nstrategies:\n",
             "\nstrategies:\n"
@@ -57,11 +55,6 @@ def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
             f"    far: [{BASE}/none, {TRAINED}/none]\n  strategies: {{two: [none, random]}}",
         ),
     )
-    path = project / "params.yaml"
-    lines = ["      size: 3" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    engines.tell(personas={"": [" sailor in the rain."]}, varied=True)
-    return load_study(project)
 
 
 class Served:

@@ -13,27 +13,25 @@ from typing import Any
 import pytest
 from fakes.openai_server import FakeServer
 from running import run_stage
+from unit.solve_samples import BASE, NEW, TRAINED, Its, solvable
 
 from its.grading.classes import Answer, answer_classes, answer_of
 from its.grading.grade import Grader
 from its.grading.normalise import AnswerKind
 from its.rows import read_rows
-from its.study.study import Study, load_study
+from its.study.study import Study
 from its.types import Query, Response
-
-Its = Callable[..., tuple[int, str, str]]
-BASE, TRAINED = "smollm2_135m-base", "smollm2_135m-arithmetic-random-1"
-NEW = "Ann has 7 pens and gives 2 away. How many are left?"
 
 
 @pytest.fixture
 def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any) -> Study:
     """No data yet; at test a mix, a fixed text and noise, which a mix or vote may name."""
     model_in_folder()
-    edit(
+    return solvable(
+        project,
+        edit,
+        engines,
         ("  test: [none, random]", "  test: [none, random, mixed, noisy]"),
-        ("  n: #\n  temperature: #\n  top_p: #", "  n: 3\n  temperature: 0.6\n  top_p: 0.9"),
-        ("\nprompt:\n", "\nprompt:\n  models: {smollm2_135m: {system: Answer with a number.}}\n"),
         (
             "\nstrategies:\n",
             "\nstrategies:\n"
@@ -44,11 +42,6 @@ def study(project: Path, model_in_folder: Callable[[], None], edit: Callable[...
             "  both:\n    union: {of: [random, firm]}\n",
         ),
     )
-    path = project / "params.yaml"
-    lines = ["      size: 3" if line.startswith("      size: ") else line for line in path.read_text().splitlines()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    engines.tell(personas={"": [" sailor in the rain."]}, varied=True)
-    return load_study(project)
 
 
 def _document(its: Its, *words: str) -> dict[str, Any]:

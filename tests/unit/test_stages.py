@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 from running import run_stage
-from unit.stage_samples import CHECKPOINTS, Edit, prepare_sets, responses_of, run_through, script_answers, train_all
+from unit.stage_samples import (
+    CHECKPOINTS,
+    Edit,
+    prepare_sets,
+    responses_of,
+    run_prepared,
+    run_through,
+    train_all,
+)
 
 from its.cli.main import main
 from its.errors import MissingError
@@ -111,12 +119,7 @@ def test_problem_ids_may_contain_a_slash(study: Study, engines: Any) -> None:
     for name in ("arithmetic", "arithmetic_test"):
         path = study.problems_path(name)
         path.write_text(path.read_text(encoding="utf-8").replace('"problem_id":"', '"problem_id":"a/b/'), "utf-8")
-    script_answers(study, engines)
-    run_stage("persona")
-    run_stage("query")
-    train_all()
-    run_stage("generate")
-    run_stage("grade")
+    run_prepared(study, engines)
     assert run_stage("measure").startswith("results: 6 cells")
 
 
