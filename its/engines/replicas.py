@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -76,8 +76,9 @@ class _Slot:
 class Replicas:
     """Workers behind the interface of one engine. A worker starts when there are requests for it.
 
-    A worker that dies is replaced, at most `REPLACED` times; its requests go first to whoever is free. A request that
-    was in `REPLACED` + 1 workers when they died ends the engine, and so does the death of the last worker.
+    A worker that dies is replaced, at most `REPLACED` times; its requests go first to whoever is free, but not to its
+    place as long as there is a worker elsewhere. A request that was in `REPLACED` + 1 workers when they died ends the
+    engine, and so does the death of the last worker.
 
     Args:
         count: places for workers.
@@ -96,7 +97,7 @@ class Replicas:
         self._slots = [_Slot(index) for index in range(count)]
         self._waiting: dict[str, deque[Request]] = {}  # by model
         self._arrived = threading.Event()
-        self._died: Counter[str] = Counter()  # by request_id: deaths that it was part of
+        self._died: dict[str, list[int]] = {}  # by request_id: the places of the deaths that it was part of
         self._loaded: set[str] = set()  # models of workers that became ready
         self._past: dict[str, float] = {}  # counts of workers that are gone
         self._error: ItsError | None = None
@@ -171,7 +172,7 @@ class Replicas:
             if slot.ready and not slot.under_way and (other := self._wanted(slot.serves)) is not None:
                 slot.model = other
                 self._feed(other)
-        for slot in self._slots:
+        for slot in sorted(self._slots, key=lambda item: item.deaths):
             if slot.worker is None and slot.ending is None and not slot.lost:
                 self._fill(slot)
         # What waits still is for models that no idle worker serves: their places are needed, one for each request.
@@ -194,10 +195,18 @@ class Replicas:
             return
         fair = ceil(self._outstanding(model) / len(members))
         for slot in sorted(members, key=lambda item: len(item.under_way)):
-            while waiting and slot.worker is not None and len(slot.under_way) < min(fair, slot.share):
-                request = waiting.popleft()
+            while slot.worker is not None and len(slot.under_way) < min(fair, slot.share):
+                request = next((item for item in waiting if not self._avoids(item, slot, members)), None)
+                if request is None:
+                    break
+                waiting.remove(request)
                 slot.under_way[request.request_id] = request
                 slot.worker.submit(request)
+
+    def _avoids(self, request: Request, slot: _Slot, members: list[_Slot]) -> bool:
+        """Whether a request waits for a worker elsewhere, since one of this place died with it: the place may be bad."""
+        places = self._died.get(request.request_id, ())
+        return slot.index in places and any(other.index not in places for other in members)
 
     def _fill(self, slot: _Slot) -> None:
         """Start a worker in an empty place, if requests wait for one."""
@@ -234,8 +243,9 @@ class Replicas:
         self._end(slot)
         slot.deaths += 1
         for request in requests:
-            self._died[request.request_id] += 1
-            if self._died[request.request_id] > REPLACED:
+            places = self._died.setdefault(request.request_id, [])
+            places.append(slot.index)
+            if len(places) > REPLACED:
                 raise EngineDeathError(
                     f"{error.message}: `{request.request_id}` was among the requests of {REPLACED + 1} workers that "
                     "died",

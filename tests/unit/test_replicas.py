@@ -133,6 +133,20 @@ def test_a_place_whose_workers_always_die_is_given_up(store: Store) -> None:
         assert "not replaced again" in world.said[-1]
 
 
+def test_a_place_whose_workers_always_die_is_not_blamed_on_its_requests(store: Store) -> None:
+    """They wait for a worker of another place, however long it is busy, instead of dying here again."""
+    fakes = Fakes(lambda index, request: 0.05, lambda worker, request: dies() if worker.index == 0 else None)
+    world = World(store, fakes, 2)
+    world.ask(_requests(40))
+    assert "not replaced again" in world.said[-1]
+
+
+def test_a_request_goes_to_a_new_place_before_one_whose_worker_died(store: Store) -> None:
+    fakes = Fakes(trouble=lambda worker, request: dies() if worker.index == 0 else None)
+    World(store, fakes, 3).ask(_requests(1))
+    assert [worker.index for worker in fakes.started] == [0, 1]
+
+
 def test_all_workers_dying_is_an_error_that_keeps_what_was_answered(store: Store) -> None:
     fakes = Fakes(trouble=lambda worker, request: dies() if len(worker.asked) > 3 else None)
     world = World(store, fakes, 3)
