@@ -204,7 +204,7 @@ class Replicas:
                 slot.worker.submit(request)
 
     def _avoids(self, request: Request, slot: _Slot, members: list[_Slot]) -> bool:
-        """Whether a request waits for a worker elsewhere, since one of this place died with it: the place may be bad."""
+        """Whether a request waits for a worker elsewhere, since one died with it here: the place may be bad."""
         places = self._died.get(request.request_id, ())
         return slot.index in places and any(other.index not in places for other in members)
 
