@@ -8,6 +8,7 @@ import click
 
 from its.cli.complete import complete_recipe
 from its.cli.output import echo, json_option, print_json
+from its.cli.ranges import Between
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -24,8 +25,8 @@ def _counts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
     return {name: int(text) for name, text in found.items()}
 
 
-SHARE = click.FloatRange(0, 1, min_open=True)
-POSITIVE = click.FloatRange(0, 1e6, min_open=True)
+SHARE = Between(0, 1, min_open=True)
+POSITIVE = Between(0, 1e6, min_open=True)
 
 
 @click.command()
@@ -33,7 +34,7 @@ POSITIVE = click.FloatRange(0, 1e6, min_open=True)
 @click.option("--gpus", metavar="[MACHINESx]GPUSxGB", help="Such as 8x80 or 2x8x141; without: the recipe's, of 80 GB.")
 @click.option("--mfu", type=SHARE, default=0.2, show_default=True, help="Share of the peak that training reaches.")
 @click.option("--mbu", type=SHARE, default=0.3, show_default=True, help="Share of the bandwidth in generation.")
-@click.option("--price", type=click.FloatRange(0, 1e6), help="Price of one GPU hour, in any currency.")
+@click.option("--price", type=Between(0, 1e6), help="Price of one GPU hour, in any currency.")
 @click.option("--tflops", type=POSITIVE, help="Peak of a GPU in bf16 (dense), in TFLOP/s.")
 @click.option("--bandwidth", type=POSITIVE, help="Bandwidth of a GPU's memory, in TB/s.")
 @click.option("--row-tokens", type=click.IntRange(1, 10**7), help="Mean tokens of a row to train on.")

@@ -12,6 +12,7 @@ import click
 
 from its.cli.complete import complete_set, complete_training
 from its.cli.output import json_option, print_json
+from its.cli.ranges import Between
 from its.shown import shown
 
 
@@ -112,7 +113,7 @@ def query() -> None:
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=1, max=604_800),
+    type=Between(min=1, max=604_800),
     envvar="ITS_WAIT",
     default=1800,
     show_default=True,

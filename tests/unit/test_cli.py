@@ -143,6 +143,19 @@ def test_exit_codes(its: Its, words: list[str], code: int, message: str) -> None
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "m-d-s-1", "--node", "1", "--nodes", "2", "--rendezvous", "h:1", "--wait", "nan"],
+        *(["recipe", "plan", option, "-nan"] for option in ("--mfu", "--mbu", "--price", "--tflops", "--bandwidth")),
+    ],
+)
+def test_what_is_no_number_is_in_no_range(its: Its, words: list[str]) -> None:
+    """A wait of nan seconds never ends, and a price of nan is a sum of nan."""
+    code, out, err = its(*words)
+    assert (code, out) == (2, "") and f"{words[-1]} is not in the range" in err
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         (["recipe", "show", "nothing", "--json"], 4),
