@@ -349,7 +349,7 @@ LAUNCHER_FLAGS = frozenset(
             "--quiet",
             "--rdzv_standalone",
         ),
-        *("--same_network", "--standalone", "--use_deepspeed", "--use_fsdp"),
+        *("--standalone", "--use_deepspeed", "--use_fsdp"),
     ]
 )
 """Options of torchrun and `accelerate launch` without a value, with `_` for `-`."""
@@ -371,14 +371,12 @@ LAUNCHER_OPTIONS: dict[str, Rule] = {
         --fsdp_forward_prefetch --fsdp_min_num_params --fsdp_offload_params --fsdp_reshard_after_forward
         --fsdp_sharding_strategy --fsdp_state_dict_type --fsdp_sync_module_states
         --fsdp_transformer_layer_cls_to_wrap --fsdp_use_orig_params --fsdp_version --gpu_ids
-        --gradient_accumulation_steps --gradient_clipping --local_ranks_filter --machine_rank
-        --main_process_port --master_port --max_restarts --mixed_precision --monitor_interval --nnodes
-        --node_rank --nproc_per_node --num_cpu_threads_per_process --num_machines --num_processes
-        --offload_optimizer_device --offload_param_device --rdzv_conf --rdzv_id --redirects --role
+        --gradient_accumulation_steps --gradient_clipping --local_ranks_filter
+        --max_restarts --mixed_precision --monitor_interval --nnodes
+        --nproc_per_node --num_cpu_threads_per_process --num_machines --num_processes
+        --offload_optimizer_device --offload_param_device --redirects --role
         --signals_to_handle --tee --zero3_init_flag --zero3_save_16bit_model --zero_stage
         """,
     ),
-    **_each(near, "--local_addr --main_process_ip --master_addr --rdzv_endpoint"),
-    "--rdzv_backend": one_of("static", "c10d"),
     "--start_method": one_of("fork", "spawn", "forkserver"),
 }

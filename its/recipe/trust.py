@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from its.recipe.key_issuers import destination, sent_home
+from its.recipe.launcher import LAUNCH
 from its.recipe.safe_axolotl_settings import AXOLOTL, DATASET
 from its.recipe.safe_settings import (
     LAUNCHER_FLAGS,
@@ -48,8 +49,7 @@ REASONS = {
     **dict.fromkeys(["load_format", "weights_only", "use_safetensors"], "may unpickle weights, which runs their code"),
     **dict.fromkeys(["lisa_layers_attribute"], "is evaluated as Python"),
     **dict.fromkeys(["attn_implementation", "eval_causal_lm_metrics"], "may name code to download"),
-    **dict.fromkeys(["master_addr", "data_parallel_address", "MASTER_ADDR", "--master_addr"], _PICKLES),
-    **dict.fromkeys(["--rdzv_endpoint", "--main_process_ip", "VLLM_HOST_IP"], _PICKLES),
+    **dict.fromkeys(["master_addr", "data_parallel_address", "MASTER_ADDR", "VLLM_HOST_IP"], _PICKLES),
     **dict.fromkeys(["otlp_traces_endpoint", "kv_transfer_config", "HF_ENDPOINT", "hub_model_id"], _NETWORK),
     **dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "use_wandb", "use_mlflow", "push_dataset_to_hub"], _NETWORK),
     **dict.fromkeys(["download_dir", "tokenizer", "model", "path", "data_files", "chat_template_jinja"], _FILES),
@@ -194,7 +194,11 @@ def _code(where: Location, why: str | None = None) -> Code:
 
 
 def _launcher(arguments: Any) -> Iterator[Code]:
-    """Arguments of torchrun or `accelerate launch` that are not known options with harmless values."""
+    """Arguments of torchrun or `accelerate launch` that are not known options with harmless values.
+
+    Those that say where processes meet are left out: no recipe may have them, whatever the owner allows
+    (`its.recipe.launcher.launch_fault`).
+    """
     here: Location = ("train", "launcher_args")
     rest = list(enumerate(arguments)) if isinstance(arguments, list) else []
     while rest:
@@ -205,15 +209,11 @@ def _launcher(arguments: Any) -> Iterator[Code]:
         plain = "--" + name[2:].replace("-", "_") if name.startswith("--") else name
         if plain in LAUNCHER_FLAGS and not equals:
             continue
-        rule = LAUNCHER_OPTIONS.get(plain)
-        if (
-            not equals
-            and (rule is not None or plain in LAUNCHER_REFUSED)
-            and rest
-            and not str(rest[0][1]).startswith("-")
-        ):
+        rule, meets = LAUNCHER_OPTIONS.get(plain), plain.removeprefix("--") in LAUNCH
+        takes_value = rule is not None or plain in LAUNCHER_REFUSED or meets
+        if takes_value and not equals and rest and not str(rest[0][1]).startswith("-"):
             value = str(rest.pop(0)[1])
-        if rule is None or isinstance(rule, Mapping) or not value or not rule(value):
+        if not meets and (rule is None or isinstance(rule, Mapping) or not value or not rule(value)):
             shown = plain if name.startswith("-") else "positional"
             yield Code((*here, index), f"train.launcher_args.{shown}", REASONS.get(shown, UNKNOWN))
 

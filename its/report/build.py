@@ -120,7 +120,7 @@ def page_values(study: ReportData) -> dict[str, Any]:
         headline=headline_sentences(study),
         matrices=[{**_plain(matrix, scales[matrix.benchmark]), "lead": matrix is first} for matrix in tables],
         scales=scales,
-        swatches=range(0, SHADES + 1, SHADES // 10),
+        swatches=list(range(0, SHADES + 1, SHADES // 10)),
         terms={name: terms(rows) for name, rows in cells.items()},
         cell_groups=grouped(values["cells"], lambda cell: cell["benchmark"]),
         metrics={name: _metrics(rows) for name, rows in cells.items()},

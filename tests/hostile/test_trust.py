@@ -27,7 +27,7 @@ def _cases(name: str) -> list[dict[str, Any]]:
     return cases
 
 
-REFUSED, HONEST = _cases("refused"), _cases("honest")
+REFUSED, HONEST, MEETING = _cases("refused"), _cases("honest"), _cases("meeting")
 
 
 def _id(case: Mapping[str, Any]) -> str:
@@ -80,6 +80,20 @@ def test_what_may_run_code_is_refused_and_named(tally: Any, case: dict[str, Any]
 def test_an_honest_setting_passes(tally: Any, case: dict[str, Any]) -> None:
     error = tally("trust", lambda: _check(_values(case)))
     assert error is None, error.message
+
+
+@pytest.mark.parametrize("case", MEETING, ids=_id)
+def test_where_processes_meet_is_refused_whatever_the_owner_allows(
+    tally: Any, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = _values(case)
+    names = {item.name for item in refused(code_settings(values))}
+    assert not names
+    options = {option.partition("=")[0] for option in case["to"] if option.startswith("--")}
+    monkeypatch.setenv(VARIABLE, ", ".join(f"train.launcher_args.{name}" for name in sorted(options)))
+    error = tally("trust", lambda: _check(values))
+    assert isinstance(error, FaultsError), "accepted"
+    assert any("where processes meet is not part of a recipe" in fault.message for fault in error.faults)
 
 
 ALLOWABLE = [

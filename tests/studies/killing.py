@@ -31,8 +31,12 @@ def start_stage(stage: str, project: Path, home: Path | None = None) -> subproce
 
 
 def stored_keys(home: Path) -> set[bytes]:
-    """Keys of all responses in the store, as another reader sees them."""
+    """Keys of all responses in the store, as another reader sees them: none where it was killed while it was made."""
+    if not (home / "store.sqlite").exists():
+        return set()
     with closing(sqlite3.connect(home / "store.sqlite", timeout=30)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone():
+            return set()
         return {key for (key,) in db.execute("SELECT key FROM responses")}
 
 
