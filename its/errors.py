@@ -6,6 +6,7 @@ traceback, and exits with its `exit_code`. Everything else is a bug and keeps it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -110,15 +111,24 @@ class FaultyRowsError(FaultsError):
 def nearest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """The known names most similar to a mistyped one, best first; none where the name is longer than `MAX_COMPARED`.
 
+    One that differs only in leading zeros of its numbers (`test_3`, `test_00003`) is meant, however long they are.
+
     Args:
         count: how many, at most.
         cutoff: the least similarity, in [0, 1], as `difflib` measures it.
     """
     if len(name) > MAX_COMPARED:
         return []
+    candidates, plain = list(known), _unpadded(name)
+    if meant := [other for other in candidates if _unpadded(other) == plain]:
+        return meant[:count]
     import difflib  # here, as `redacted` below: a command without an error needs neither
 
-    return difflib.get_close_matches(name, list(known), count, cutoff)
+    return difflib.get_close_matches(name, candidates, count, cutoff)
+
+
+def _unpadded(name: str) -> str:
+    return re.sub("(?<![0-9])0+(?=[0-9])", "", name)
 
 
 def did_you_mean(names: Sequence[str], rest: str = "") -> str:

@@ -169,7 +169,7 @@ def use(name: str | None, force: bool) -> None:
     Example its recipe use quickstart
     """
     from its.recipe.apply import differing, name_in_use, own_path
-    from its.recipe.shareable import shareable_at, shareable_path
+    from its.recipe.shareable import shareable_path, shareable_yaml
 
     project = _project()
     again = name is None
@@ -177,7 +177,7 @@ def use(name: str | None, force: bool) -> None:
     changed = differing(project, own_path(project, chosen)) if again else []
     write_params(project, chosen, force)
     for path, old, new in changed:
-        echo(f"{shareable_path(path)}: {shareable_at(path, old)} -> {shareable_at(path, new)}")
+        echo(f"{shareable_path(path)}: {shareable_yaml(path, old)} -> {shareable_yaml(path, new)}")
     if again and not changed:
         click.echo("params.yaml had these values already")
 
@@ -235,7 +235,7 @@ def diff(a: str | None, b: str | None, used: bool, as_json: bool) -> None:
     from its.recipe.apply import departures, own_path
     from its.recipe.document import read_document
     from its.recipe.last_used import last_used
-    from its.recipe.shareable import shareable_at, shareable_path
+    from its.recipe.shareable import shareable_at, shareable_path, shareable_yaml
 
     project = _project()
     right = open_side(project, b or "params.yaml").values
@@ -260,8 +260,8 @@ def diff(a: str | None, b: str | None, used: bool, as_json: bool) -> None:
     elif as_json:
         print_json(a=a, b=b, differences=[{"path": path, "a": x, "b": y} for path, x, y in rows], stages=stages)
     else:
-        for path, old, new in rows:
-            echo(f"{path}: {old} -> {new}")
+        for path, old, new in found:
+            echo(f"{shareable_path(path)}: {shareable_yaml(path, old)} -> {shareable_yaml(path, new)}")
         if stages:
             echo(f"stages that read this: {', '.join(stages)}")
         if not rows:

@@ -48,7 +48,12 @@ def compare(old: str, new: str, set_name: str | None, strategy: str | None) -> l
     paths = sorted({*_paths(left, set_name, strategy), *_paths(right, set_name, strategy)})
     if not paths:
         wanted = " ".join(part for part in (set_name, strategy) if part) or "problems or personas"
-        raise DataError(f"neither `{old}` nor `{new}` has rows of {wanted}", "`its data show` lists the sets")
+        hint = (
+            "`its data show` lists the sets"
+            if set_name or strategy
+            else "`dvc repro` writes them; a revision has those of the run whose dvc.lock is committed there"
+        )
+        raise DataError(f"neither `{old}` nor `{new}` has rows of {wanted}", hint)
     there = [{path for path in _paths(side, set_name, strategy)} for side in (left, right)]
     return [
         _difference(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from its.recipe.document import Document
 from its.secrets import redacted, secrets_in, writable
@@ -42,6 +45,22 @@ def shareable_at(path: str, value: Any) -> Any:
         if shown == HIDDEN:
             break
     return shown
+
+
+def shareable_yaml(path: str, value: Any) -> str:
+    """The same as one line of YAML, which can be written behind its field; for None, which stands for it, `not set`."""
+    if value is None:
+        return "not set"
+    shown, out, yaml = shareable_at(path, value), io.StringIO(), YAML(typ="safe")
+    yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+    yaml.dump(shown, out)
+    line = out.getvalue().removesuffix("...\n").strip()
+    try:
+        sound = "\n" not in line and yaml.load(line) == shown
+    except YAMLError:
+        sound = False
+    # ruamel writes some keys (`?0`) bare that it then reads as something else; JSON is YAML too.
+    return line if sound else json.dumps(shown, ensure_ascii=False)
 
 
 def shareable_path(path: str) -> str:
