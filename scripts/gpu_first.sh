@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 command -v its > /dev/null || export PATH="$PWD/.venv/bin:$PATH"
 
 gpu=no
-if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L 2> /dev/null | grep -q GPU; then gpu=yes; fi
+if [ -e /proc/driver/nvidia/version ] || [[ $(nvidia-smi -L 2> /dev/null) == *GPU* ]]; then gpu=yes; fi
 small=$([ "$gpu" = yes ] && echo no || echo yes)
 mode=run
 chosen=()

@@ -27,9 +27,9 @@ if [ "$SLURM_JOB_NUM_NODES" = 1 ]; then
     done
     exit
 fi
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 export ITS_NODES=$SLURM_JOB_NUM_NODES
-export ITS_RENDEZVOUS=$first:${ITS_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
+export ITS_RENDEZVOUS=${nodes%%$'\n'*}:${ITS_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
 for checkpoint in "${checkpoints[@]}"; do
     srun --nodes="$ITS_NODES" --ntasks="$ITS_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
         bash -c 'ITS_NODE=$SLURM_PROCID exec its train "$1"' its "$checkpoint"

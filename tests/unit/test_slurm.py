@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,3 +99,14 @@ def test_a_study_job_runs_dvc(job: Callable[..., Any], tmp_path: Path) -> None:
     dvc.chmod(0o755)
     done = job("sbatch", str(ROOT / "scripts/slurm/study.sh"), "query")
     assert (done.returncode, done.stdout) == (3, "dvc repro query\n")
+
+
+def test_no_script_closes_a_pipe_before_its_writer_is_done() -> None:
+    """Under `pipefail` a writer that is not done ends the script with 141: now and then, and with many nodes always."""
+    scripts = [path for path in (ROOT / "scripts").rglob("*") if path.is_file()] + [ROOT / ".ci" / "run"]
+    assert len(scripts) >= 6
+    early = re.compile(r"\|\s*(head|grep -\w*q|sed -n [^|]*q\b)")
+    for path in scripts:
+        text = path.read_text(encoding="utf-8")
+        found = [line for line in text.splitlines() if early.search(line)]
+        assert "pipefail" not in text or not found, (path, found)
