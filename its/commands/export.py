@@ -220,7 +220,7 @@ def _front_matter(title: str, split: Side, rows: int, licence: str | None) -> st
     steps = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
     size = next((label for limit, label in steps if rows < limit), "1M<n<10M")
     data = DatasetCardData(
-        pretty_name=title,
+        pretty_name=title.encode("utf-8", "replace").decode(),  # half a character is no YAML
         license=licence,
         size_categories=[size],
         configs=[{"config_name": "default", "data_files": [{"split": split, "path": f"data/{split}-*.parquet"}]}],

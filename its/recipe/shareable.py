@@ -51,7 +51,7 @@ def shareable_yaml(path: str, value: Any) -> str:
     """The same as one line of YAML, which can be written behind its field; for None, which stands for it, `not set`."""
     if value is None:
         return "not set"
-    shown, out, yaml = shareable_at(path, value), io.StringIO(), YAML(typ="safe")
+    shown, out, yaml = shareable_at(path, value), io.StringIO(), YAML(typ="safe", pure=True)  # as recipes are read
     yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
     yaml.dump(shown, out)
     line = out.getvalue().removesuffix("...\n").strip()

@@ -258,7 +258,7 @@ def _survives(recipe: Recipe) -> None:
 
 
 GENERATED = settings(
-    max_examples=int(os.environ.get("ITS_HOSTILE_EXAMPLES", "1000")),
+    max_examples=int(os.environ.get("ITS_HOSTILE_EXAMPLES", "300")),
     deadline=None,
     database=None,
     derandomize="ITS_HOSTILE_EXAMPLES" not in os.environ,

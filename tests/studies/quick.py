@@ -16,11 +16,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest.mock import patch
 
 import dvc.utils.serialize._yaml as dvc_yaml
 from dvc.repo import Repo
+from ruamel.yaml import YAML
 
 _SERVER = """
 import importlib, json, os, pkgutil, runpy, sys
@@ -113,12 +114,19 @@ def _parse_once(text: str, path: str, typ: str = "safe") -> Any:
     return copy.deepcopy(_parsed[text, path])
 
 
+def _dump(data: Any, stream: TextIO) -> None:
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.dump(data, stream)
+
+
 @contextmanager
 def opened(project: Path) -> Iterator[Repo]:
-    """The DVC repository of the project, whose YAML is parsed once a text."""
+    """The DVC repository of the project, whose YAML is parsed once a text, and written as fast as it is parsed."""
     with (
+        patch("dvc.utils.serialize._yaml._dump", _dump),  # of dvc.lock, which has no comments
         patch("dvc.utils.serialize._yaml.parse_yaml", _parse_once),
-        patch("dvc.utils.serialize._yaml.parse_yaml_for_update", _parse_once),  # of dvc.lock, which has no comments
+        patch("dvc.utils.serialize._yaml.parse_yaml_for_update", _parse_once),
         patch("dvc.utils.strictyaml.parse_yaml", _parse_once),
         Repo(os.fspath(project)) as repo,
     ):

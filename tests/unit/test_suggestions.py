@@ -46,7 +46,7 @@ _values = st.recursive(
 def test_a_difference_is_printed_as_it_is_written_in_a_recipe(value: Any) -> None:
     line = shareable_yaml("report.note", value)
     assert "\n" not in line
-    assert YAML(typ="safe").load(f"note: {line}\n") == {"note": value}
+    assert YAML(typ="safe", pure=True).load(f"note: {line}\n") == {"note": value}
 
 
 def test_what_a_recipe_lacks_is_said_in_words() -> None:
