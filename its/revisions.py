@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,7 @@ from its.installed.graph import PACKAGES, code_file
 
 WORKSPACE = "workspace"
 """DVC's name for the files in the working tree; a revision may not have it."""
+_KEEP = "`git add dvc.lock params.yaml results` and a commit, or `dvc exp save`, keeps a run"
 
 
 class Files(Protocol):
@@ -80,18 +81,26 @@ class Revision:
 
     def find(self, folder: str, ending: str) -> list[str]:
         start = (self._inside / folder).as_posix()
-        with _explained(self.name):
+        with _explained(self.name, self._recorded):
             if not self._files.isdir(start):
                 return []
             found = [Path(path.lstrip("/")) for path in self._files.find(start)]
         return sorted(path.relative_to(self._inside).as_posix() for path in found if path.name.endswith(ending))
 
     def read(self, path: str, limit: int) -> bytes:
-        with _explained(self.name), self._files.open((self._inside / path).as_posix(), "rb") as source:
+        with _explained(self.name, self._recorded), self._files.open((self._inside / path).as_posix(), "rb") as source:
             content: bytes = source.read(limit + 1)
         if len(content) > limit:
             raise DataError(f"{self.name}:{path}: has more than {limit} bytes", "is it the right file?")
         return content
+
+    def _recorded(self, path: str) -> bool:
+        """Whether dvc.lock of the revision names a path of the repository, one above it or one below."""
+        lock = (self._inside / "dvc.lock").as_posix()
+        lines = self._files.read_text(lock).splitlines() if self._files.isfile(lock) else []
+        marked = (line.strip().removeprefix("- ") for line in lines)
+        named = ((self._inside / line.removeprefix("path: ")).as_posix() for line in marked if line[:6] == "path: ")
+        return any(f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/") for out in named)
 
 
 def open_files(project: Path, name: str) -> Files:
@@ -230,8 +239,12 @@ def _reasons(entries: Sequence[Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn failures of DVC into errors for a user."""
+def _explained(name: str, recorded: Callable[[str], bool] = lambda path: True) -> Iterator[None]:
+    """Turn failures of DVC into errors for a user.
+
+    Args:
+        recorded: (path of the repository) -> whether a run is recorded that wrote it; DVC lists what dvc.yaml declares.
+    """
     from dvc.scm import RevError
     from dvc_data.index import DataIndexDirError
 
@@ -239,6 +252,12 @@ def _explained(name: str) -> Iterator[None]:
     remedy = (
         "`dvc pull --all-commits` (an experiment: `dvc exp pull REMOTE NAME`), after `dvc push` where it was created"
     )
+
+    def absent(path: str) -> MissingError:
+        if recorded(path):
+            return MissingError(f"`{path}` of `{name}` {nowhere}", remedy)
+        return MissingError(f"no run that wrote `{path}` is recorded in `{name}`", _KEEP)
+
     try:
         yield
     except RevError as error:
@@ -248,13 +267,13 @@ def _explained(name: str) -> Iterator[None]:
         # Its message is `failed to load directory ('data', 'personas')`.
         folder = "/".join(re.findall(r"'([^']*)'", str(error)))
         if isinstance(error.__cause__, FileNotFoundError):
-            raise MissingError(f"`{folder}` of `{name}` {nowhere}", remedy) from error
+            raise absent(folder) from error
         raise _unreadable(name, error.__cause__ or error) from error
     except FileNotFoundError as error:
         # dvc-data 3.18: `[Errno 2] No storage files available: 'PATH'` if cache and remote lack the content.
         path = error.filename or error
         if "No storage files available" in str(error):
-            raise MissingError(f"`{path}` of `{name}` {nowhere}", remedy) from error
+            raise absent(str(path)) from error
         raise MissingError(f"`{name}` has no `{path}`", "`dvc repro` creates the outputs of stages") from error
     except ItsError:
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +51,7 @@ def shareable_yaml(path: str, value: Any) -> str:
     if value is None:
         return "not set"
     shown, out, yaml = shareable_at(path, value), io.StringIO(), YAML(typ="safe", pure=True)  # as recipes are read
-    yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, sys.maxsize, True
+    yaml.default_flow_style, yaml.width, yaml.allow_unicode = True, 2**30, True
     yaml.dump(shown, out)
     line = out.getvalue().removesuffix("...\n").strip()
     try:

@@ -56,7 +56,7 @@ def _difference(made: Clone, *words: str) -> dict[str, Any]:
 
 @pytest.fixture
 def versions(tmp_path: Path) -> Clone:
-    """A study in miniature with two commits of its data: `b` changed, `c` came, `a` went."""
+    """A study in miniature with two commits of its data, `b` changed, `c` came, `a` went; and one before any run."""
     made = Clone(tmp_path / "study", tmp_path / "home")
     made.path.mkdir()
     for name, text in (("dvc.yaml", DVC_YAML), ("make.py", MAKE), ("make_personas.py", MAKE_PERSONAS)):
@@ -64,6 +64,8 @@ def versions(tmp_path: Path) -> Clone:
     made.run("git", "init", "-q")
     made.run("dvc", "init", "-q")
     made.run("dvc", "config", "core.analytics", "false")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "no run")
     for rows, message in ((_rows(a="one", b="two"), "first"), (_rows(b="TWO", c="three"), "second")):
         (made.path / "rows.jsonl").write_text(rows, encoding="utf-8")
         made.run("dvc", "repro", "-q")
@@ -117,6 +119,8 @@ def test_a_remote_carries_every_version_to_another_clone(versions: Clone, tmp_pa
 
 
 def test_data_that_is_nowhere_is_named_with_the_remedy(versions: Clone) -> None:
+    said = _its(versions, "data", "diff", "HEAD~2", code=4)
+    assert "is recorded in `HEAD~2`" in said and "dvc pull" not in said and "`git add dvc.lock" in said
     shutil.rmtree(versions.path / ".dvc" / "cache" / "files")
     said = _its(versions, "data", "diff", "HEAD~1", code=4)
     assert "of `HEAD~1` is neither in DVC's cache nor in its remote" in said

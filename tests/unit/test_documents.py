@@ -65,6 +65,13 @@ RUN_IN_A_CLONE = [
     "its recipe new mine --from quickstart",
     "its strategy new rival --recipe mine",
     'its strategy preview rival --problem "What is half of 12?"',
+    "its strategy new mentor --recipe mine",
+    'its strategy preview mentor --recipe mine --problem "What is half of 12?"',
+    "its strategy new frame --kind fixed",
+    "its strategy new both --kind mix --of similar --of random",
+    "its strategy new each --kind union --of similar --of random",
+    "its recipe check mine",
+    "its recipe diff quickstart arithmetic_axes",
     "its strategy list --recipe strategies",
     "its strategy show panel --recipe strategies",
     'its strategy preview panel --recipe strategies --problem "What is half of 12?"',
@@ -89,6 +96,13 @@ RUN_AFTER_A_STUDY = [
     "its store verify",
     "its store export responses.jsonl.zst --used",
     "its store import responses.jsonl.zst",
+    "its results cases --right smollm2_135m-arithmetic-random-1/arithmetic_test/random"
+    " --wrong smollm2_135m-arithmetic-none-1/arithmetic_test/none",
+    "its results show test_00003",
+    "its home",
+    "its training list",
+    "its prune --dry-run",
+    "its store gc",
 ]
 """Commands of the documents that run here on a small study, in this order; all others are parsed."""
 
