@@ -39,7 +39,7 @@ def publish(
     """
     if public and hub is None:
         raise click.UsageError("--public is about the hub; add --hub ORG")
-    from its.commands.hub import publish_to_hub
+    from its.commands.hub import OnHub, publish_to_hub
     from its.commands.publish import publish as publish_study
     from its.errors import DataError
     from its.study.study import load_study
@@ -49,10 +49,10 @@ def publish(
     weights: Literal["copy", "link", "none"] = "none" if no_weights else "link" if link else "copy"
     study = load_study()
     if hub is None:
-        done, there, notes = publish_study(study, out, weights, dry_run), [], []
+        there = OnHub(publish_study(study, out, weights, dry_run), [], [])
     else:
-        done, there, notes = publish_to_hub(study, out, hub, weights, public=public, dry_run=dry_run)
-    notes = [*done.notes, *notes]
+        there = publish_to_hub(study, out, hub, weights, public=public, dry_run=dry_run)
+    done, notes = there.published, [*there.published.notes, *there.notes]
     if as_json:
         print_json(
             folder=done.folder,
@@ -61,7 +61,7 @@ def publish(
             manifest_sha256=done.sha256,
             licences=done.licences,
             notes=notes,
-            hub=[{"repository": item.name, "kind": item.kind, "commit": commit} for item, commit in there],
+            hub=[{"repository": item.name, "kind": item.kind, "commit": commit} for item, commit in there.repositories],
         )
         return
     if dry_run:
@@ -71,7 +71,7 @@ def publish(
     echo(f"{done.folder}: {'would have ' if dry_run else ''}{counted(len(done.files), 'file')}, {total:.1f} MiB")
     if done.sha256 is not None:
         click.echo(f"verified; SHA-256 of manifest.json: {done.sha256}")
-    for item, commit in there:
+    for item, commit in there.repositories:
         echo(
             shown(
                 f"{'would upload' if commit is None else 'uploaded'} {item.kind} {item.name}  {commit or ''}"
