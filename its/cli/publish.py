@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,28 +16,43 @@ from its.shown import counted, shown
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--no-weights", is_flag=True, help="Leave out weights and tokenizers; cards and proofs stay.")
 @click.option("--link", is_flag=True, help="Make hard links to the weights in place of copies.")
-@click.option("--dry-run", is_flag=True, help="List the files and search them for secrets; write nothing.")
+@click.option("--hub", metavar="ORG", help="Upload the folder to this user or organization of the Hugging Face hub.")
+@click.option("--public", is_flag=True, help="With --hub: everyone can see new repositories; default: private.")
+@click.option("--dry-run", is_flag=True, help="List the files and search them for secrets; write and upload nothing.")
 @json_option
-def publish(out: Path, no_weights: bool, link: bool, dry_run: bool, as_json: bool) -> None:
+def publish(
+    out: Path, no_weights: bool, link: bool, hub: str | None, public: bool, dry_run: bool, as_json: bool
+) -> None:
     """Write the study as a folder to publish.
 
     The folder has the datasets as Hugging Face datasets, the checkpoints with model cards, all rows, the responses of
     the store, results, report, dvc.lock and recipe, and the SHA-256 of every file. What looks like a secret stops it,
     and so does anything that `its verify` would find. The folder appears whole or not at all.
 
+    With --hub the folder becomes a repository, and each dataset and checkpoint one more. What exists there is not sent
+    again, and OUT may be the publication of the study as it is now. The token is that of `hf auth login` or HF_TOKEN.
+
     \b
     Reads   params.yaml, recipes/, data/, models/, results/, dvc.lock, the store
-    Writes  OUT, which must not exist
+    Writes  OUT, which must not exist; with --hub the hub
     Example its publish published --no-weights
     """
+    if public and hub is None:
+        raise click.UsageError("--public is about the hub; add --hub ORG")
+    from its.commands.hub import OnHub, publish_to_hub
     from its.commands.publish import publish as publish_study
     from its.errors import DataError
     from its.study.study import load_study
 
     if no_weights and link:
         raise DataError("`--no-weights` and `--link` exclude each other", "give one of them")
-    weights = "none" if no_weights else "link" if link else "copy"
-    done = publish_study(load_study(), out, weights, dry_run)  # type: ignore[arg-type]
+    weights: Literal["copy", "link", "none"] = "none" if no_weights else "link" if link else "copy"
+    study = load_study()
+    if hub is None:
+        there = OnHub(publish_study(study, out, weights, dry_run), [], [])
+    else:
+        there = publish_to_hub(study, out, hub, weights, public=public, dry_run=dry_run)
+    done, notes = there.published, [*there.published.notes, *there.notes]
     if as_json:
         print_json(
             folder=done.folder,
@@ -44,7 +60,8 @@ def publish(out: Path, no_weights: bool, link: bool, dry_run: bool, as_json: boo
             files=done.files,
             manifest_sha256=done.sha256,
             licences=done.licences,
-            notes=done.notes,
+            notes=notes,
+            hub=[{"repository": item.name, "kind": item.kind, "commit": commit} for item, commit in there.repositories],
         )
         return
     if dry_run:
@@ -54,7 +71,13 @@ def publish(out: Path, no_weights: bool, link: bool, dry_run: bool, as_json: boo
     echo(f"{done.folder}: {'would have ' if dry_run else ''}{counted(len(done.files), 'file')}, {total:.1f} MiB")
     if done.sha256 is not None:
         click.echo(f"verified; SHA-256 of manifest.json: {done.sha256}")
-    for note in done.notes:
+    for item, commit in there.repositories:
+        echo(
+            shown(
+                f"{'would upload' if commit is None else 'uploaded'} {item.kind} {item.name}  {commit or ''}"
+            ).rstrip()
+        )
+    for note in notes:
         click.echo(shown(f"note: {note}"), err=True)
 
 

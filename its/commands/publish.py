@@ -18,11 +18,12 @@ from its.commands.cards import set_card
 from its.commands.cited_keys import cited_keys
 from its.commands.export import _check_place as check_place
 from its.commands.export import export_dataset
-from its.commands.publication import DATASETS, MODELS, STORE, STUDY, write_manifest
+from its.commands.publication import DATASETS, MODELS, STORE, STUDY, read_manifest, write_manifest
 from its.commands.published_models import CARD, Weights, checkpoint_files, model_card, place_file
 from its.commands.published_secrets import secret_faults
 from its.commands.verify import PLOT, RESULTS, verify
 from its.errors import DataError, Fault, MissingError, RunError
+from its.files import file_sha256
 from its.grading.grade import GRADER_VERSION
 from its.home import STORE_FILE
 from its.report.tables import TABLES
@@ -79,14 +80,9 @@ def publish(study: Study, out: Path, weights: Weights = "copy", dry_run: bool = 
     check_place(study, out)
     if os.path.lexists(out):
         raise DataError(f"`{out}` exists", "choose a new name; nothing is overwritten")
-    found = _study_files(study)
-    sources = {f"{STUDY}/{path.relative_to(study.project).as_posix()}": path for path in found}
-    for checkpoint in study.checkpoints():
-        if checkpoint.train is not None:
-            files = checkpoint_files(study, checkpoint, weights)
-            sources |= {f"{MODELS}/{checkpoint.name}/{path.name}": path for path in files}
+    sources = _sources(study, weights)
     _refuse_secrets({str(path.relative_to(study.project)): path for path in sources.values()})
-    licences = {name: _licence(study, name) for _, name, _ in study.sets()}
+    licences = _licences(study)
     notes = list(_notes(study, licences, weights))
     if dry_run:
         return Published(str(out), {name: path.stat().st_size for name, path in sources.items()}, None, licences, notes)
@@ -111,6 +107,56 @@ def publish(study: Study, out: Path, weights: Weights = "copy", dry_run: bool = 
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return Published(str(out), sizes, sha256, licences, notes)
+
+
+def published_before(study: Study, out: Path, weights: Weights, dry_run: bool = False) -> Published:
+    """The publication in a folder, if it is complete, verified, without secrets, and of the study as it is now.
+
+    Args:
+        weights: whether the publication has them; how they came there does not matter.
+        dry_run: do not verify it.
+
+    Raises:
+        MissingError: if a file of the study is missing, or `out` is not a publication.
+        DataError: if it is of another state of the study.
+        FaultsError: naming every line that looks like a secret, or every difference that `its verify` finds.
+    """
+    sources = _sources(study, weights)
+    manifest, sha256 = read_manifest(out)
+    listed = {item.path: item.sha256 for item in manifest.files}
+    own = {path for path in listed if path.startswith((f"{STUDY}/", f"{MODELS}/")) and not _is_card(path)}
+    changed = sorted(own ^ sources.keys())
+    changed = changed or [name for name, path in sources.items() if file_sha256(path) != listed[name]]
+    if changed:
+        what = f"is not a publication of the study as it is now: {counted(len(changed), 'file')} differ, the first is"
+        raise DataError(f"{out}: {what} `{changed[0]}`", "publish to a new folder; nothing is overwritten")
+    if not dry_run:
+        _refuse_secrets({f"{out}/{name}": out / name for name in listed})
+        checked = verify(out)
+        hint = "publish to a new folder"
+        faults = [Fault(f"{out}/{item.where}", item.what, hint) for item in checked.differences]
+        raise_faults([*faults, *(Fault(str(out), reason, hint) for reason in checked.skipped)])
+    licences = _licences(study)
+    sizes = {item.path: item.bytes for item in manifest.files}
+    return Published(str(out), sizes, sha256, licences, list(_notes(study, licences, weights)))
+
+
+def _is_card(path: str) -> bool:
+    return path.startswith(f"{MODELS}/") and path.endswith(f"/{CARD}")
+
+
+def _sources(study: Study, weights: Weights) -> dict[str, Path]:
+    """Path in the folder -> file of the study or of a checkpoint."""
+    sources = {f"{STUDY}/{path.relative_to(study.project).as_posix()}": path for path in _study_files(study)}
+    for checkpoint in study.checkpoints():
+        if checkpoint.train is not None:
+            files = checkpoint_files(study, checkpoint, weights)
+            sources |= {f"{MODELS}/{checkpoint.name}/{path.name}": path for path in files}
+    return sources
+
+
+def _licences(study: Study) -> dict[str, str | None]:
+    return {name: _licence(study, name) for _, name, _ in study.sets()}
 
 
 def _complete(
@@ -246,6 +292,8 @@ def _readme(
 ) -> Iterator[str]:
     """The first page of a publication."""
     recipe = study.recipe
+    # For the hub: its viewer would join the tables of different sets into one.
+    yield from ("---", "tags: [its]", "viewer: false", "---", "")
     yield from (f"# {inline(recipe.recipe)}", "", inline(recipe.description), "")
     yield from ("## Results", "", results.rstrip("\n"), "", *map(inline, chosen), "")
     yield "`study/results/report.html` is the complete report; `study/params.yaml` is the recipe."

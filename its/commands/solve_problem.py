@@ -104,7 +104,7 @@ class Problems:
         for name in names if benchmark is None else [benchmark]:
             if study.problems_path(name).is_file():
                 for problem in study.problems(name):
-                    self._known.setdefault(problem.text.strip(), Given(problem, name, name))
+                    self._known.setdefault(normalised(problem.text), Given(problem, name, name))
 
     def given(self, text: str) -> Given:
         """The problem with this text, without white space at its ends."""

@@ -78,7 +78,10 @@ class Feed:
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Drop what an engine has not begun; a response that it has begun is stored when it is there."""
+        """Drop what an engine does not have; a response that it works on is stored when it is there.
+
+        Claims of what is dropped end, so that another process may request it.
+        """
         for name in ticket.waiting:
             self._tickets.pop(name, None)
         if ticket in self._done:
@@ -100,12 +103,15 @@ class Feed:
         self._ensuring.submit()
         if self._ensuring.under_way:
             self._collecting = True
+            waiting = len(self._ensuring.missing)
             try:
                 self._ensuring.collect(0.0 if self._done else seconds)
             except RefusedError as error:
                 self._refused(error)
             finally:
                 self._collecting = False
+            if len(self._ensuring.missing) > waiting:  # weights that cannot be swapped: requests wait again
+                self._forget({item[1].request_id for item in self._ensuring.missing} - self._tickets.keys())
         elif self._ensuring.others and not self._done:
             time.sleep(seconds)
         if self._ensuring.others and (self._done or time.monotonic() - self._ensuring.looked >= OTHERS_SECONDS):
@@ -143,7 +149,8 @@ class Feed:
         found = self._ensuring.under_way.pop(error.request_id, None)
         if found is None:
             raise error
-        self._ensuring.keys.discard(found[0])  # it stays claimed by this store, which may request it again
+        self._ensuring.keys.discard(found[0])
+        self._session.store.give_up([found[0]])
         ticket = self._tickets.get(error.request_id)
         if ticket is not None:
             self._done.append(self._fail(ticket, RefusedError(error.request_id.partition(":")[2], *_told(error))))
@@ -162,8 +169,11 @@ class Feed:
         if not names:
             return
         kept = [item for item in ensuring.missing if item[1].request_id not in names]
+        # Some are claimed: taken over from a dead process, or back from an engine that could not swap weights.
+        dropped = {key for key, request in ensuring.missing if request.request_id in names}
         ensuring.missing.clear()
         ensuring.missing.extend(kept)
+        self._session.store.give_up(sorted(dropped - {key for key, _ in kept} - ensuring.keys))
         for key, several in list(ensuring.others.items()):
             left = [request for request in several if request.request_id not in names]
             if left:

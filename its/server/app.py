@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from its.commands.solve_problem import Problems
 from its.commands.solving import solved_document, solving
 from its.grading.grade import Grader
+from its.server.admit import admit
 from its.server.body import MAX_BODY_BYTES, ChatRequest, read_request, with_sampling
 from its.server.completion import completion, events, failed_event
 from its.server.desk import Desk, Job
@@ -36,7 +37,6 @@ BODY_SECONDS = 30.0
 KEEP_SECONDS = 10.0
 """After that long a stream begins with a comment, and gets another one each time: the connection is alive."""
 LEFT = 499
-LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
 
 @dataclass
@@ -90,27 +90,11 @@ def _error(error: ApiError) -> Response:
 
 async def _guarded(service: Service, route: Any, request: Request) -> Response:
     try:
-        _admit(service, request)
+        admit(service.key, request)
         answer: Response = await route(service, request)
         return answer
     except ApiError as error:
         return _error(error)
-
-
-def _admit(service: Service, request: Request) -> None:
-    """Refuse who has no key; without one, pages of other sites that a browser of this machine shows.
-
-    Raises:
-        ApiError: 401 or 403.
-    """
-    if service.key is None:
-        host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-        if host.lower() not in LOCAL:
-            raise ApiError(403, "forbidden", "without a key the server answers to `localhost` alone")
-        return
-    word, _, key = request.headers.get("authorization", "").partition(" ")
-    if word.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), service.key.encode()):
-        raise ApiError(401, "invalid_api_key", "the key is missing or wrong: `Authorization: Bearer KEY`")
 
 
 async def _health(service: Service, request: Request) -> Response:
@@ -165,11 +149,11 @@ async def _chat(service: Service, request: Request) -> Response:
         left.cancel()
     if answer in done:
         found = answer.result()
-        return _stream(_now(found, asked)) if asked.stream else _json(found)
+        return _stream(_now(found, asked), answer) if asked.stream else _json(found)
     if left in done:
         answer.cancel()
         return Response(status_code=LEFT)  # nobody reads it
-    return _stream(_later(answer, asked))
+    return _stream(_later(answer, asked), answer)
 
 
 def _count(metrics: Metrics, done: asyncio.Future[Any], began: float) -> None:
@@ -259,8 +243,12 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
     return Response(json.dumps(body, separators=(",", ":")), status, headers, "application/json")
 
 
-def _stream(content: AsyncIterator[str]) -> Response:
-    return StreamingResponse(content, headers={"Cache-Control": "no-cache"}, media_type="text/event-stream")
+def _stream(content: AsyncIterator[str], answer: asyncio.Future[Any]) -> Response:
+    async def end() -> None:
+        answer.cancel()  # a client that left before the first event: `content` was not begun, and cancels nothing
+
+    headers = {"Cache-Control": "no-cache"}
+    return StreamingResponse(content, headers=headers, media_type="text/event-stream", background=BackgroundTask(end))
 
 
 async def _now(found: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:

@@ -18,7 +18,7 @@ from its.engines.feed import Feed, Ticket
 from its.engines.protocol import Completion, Request
 from its.engines.replay import Replay
 from its.engines.steps import Answer, Steps
-from its.errors import ItsError
+from its.errors import ItsError, RunError
 from its.home import STORE_FILE
 from its.parity import PromptCheck
 from its.progress import say
@@ -260,7 +260,10 @@ class Desk:
             self._end(job, error)
 
     def _read(self, requests: Sequence[Request]) -> list[Answer]:
-        answers = list(self._feed.read(requests))
+        try:
+            answers = list(self._feed.read(requests))
+        except RunError as error:  # damaged or removed since: the next request generates it again
+            raise EngineFailed(error.message, "request it again") from error
         self._check([(request, completion) for request, _, completion in answers])
         for _, _, completion in answers:
             self._metrics.tokens["prompt"] += completion.prompt_tokens

@@ -85,7 +85,8 @@ class Names:
                 if name not in recipe.strategies and all(map(self._fits, tests)):
                     yield f"{checkpoint}/{name}"
         for name, members in recipe.vote.ensembles.items():
-            if all(member.split("/")[0] in self._checkpoints for member in members):
+            parts = [member.split("/") for member in members]
+            if all(part[0] in self._checkpoints and self._fits(part[-1]) for part in parts):
                 yield name
 
     def _fits(self, strategy: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import signal
 import socket
@@ -21,6 +20,7 @@ from its.commands.solve_pair import choose_members
 from its.commands.solve_problem import Problems
 from its.errors import DataError, ItsError, RunError, did_you_mean, nearest
 from its.progress import say
+from its.server.admit import is_loopback
 from its.server.app import Service, make_app
 from its.server.desk import Desk
 from its.server.metrics import Metrics
@@ -74,16 +74,6 @@ def read_key(host: str) -> str | None:
     if not (key.isascii() and key.isprintable()) or " " in key or len(key) < LEAST_KEY:
         raise DataError(f"`${KEY_VARIABLE}` is not a key of at least {LEAST_KEY} ASCII characters without spaces", hint)
     return key
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def served_checkpoints(study: Study, names: Sequence[str]) -> list[Checkpoint]:

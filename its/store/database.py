@@ -286,8 +286,8 @@ class Store:
         """Claim keys, so that this store alone requests their responses, and return those that were granted.
 
         Not granted are keys that are stored or that another living owner has claimed; the claims of a dead owner are
-        taken over. What this store has already claimed is granted again. A claim ends with its response, with `release`
-        or with the process.
+        taken over. What this store has already claimed is granted again. A claim ends with its response,
+        with `give_up`, with `release` or with the process.
         """
         granted: set[str] = set()
         with explained(self.path), writing(self.db):
@@ -309,6 +309,15 @@ class Store:
                 )
                 granted.update(key.hex() for key in free)
         return granted
+
+    def give_up(self, keys: Sequence[str]) -> None:
+        """End this store's claims of these keys; claims of others stay. Never fails: `release` ends them too."""
+        if self._owner is None or not keys:
+            return
+        with contextlib.suppress(RunError), explained(self.path), writing(self.db):
+            for chunk in _chunks(keys):
+                condition = f"owner = ? AND key IN ({_marks(chunk)})"
+                self.db.execute(f"DELETE FROM claims WHERE {condition}", [self._owner.name, *chunk])
 
     def release(self) -> None:
         """Give up all claims of this store. Never fails: the claims of an owner that is gone are void."""

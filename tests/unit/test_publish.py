@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import zstandard
+from fakes.hub import FakeHub, Repo
 from unit.test_golden_study import study as study
 
+from its.commands.hub import _licence_notes
 from its.commands.publication import MANIFEST, file_differences, read_manifest, write_manifest
 from its.commands.published_secrets import secret_faults
-from its.errors import ItsError
-from its.study.study import Study
+from its.errors import Fault, ItsError
+from its.study.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
 CHECKPOINT = "smollm2_135m-arithmetic-random-1"
+TOKEN = "hf_" + "Qw3" * 12
 ABOUT: dict[str, Any] = {"its": "1", "recipe": "r", "grader_version": "1", "commit": None, "weights": False}
 
 
@@ -31,7 +35,86 @@ def _replace(path: Path, pattern: str, new: str) -> None:
     path.write_text(changed, encoding="utf-8")
 
 
-def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its, tmp_path: Path) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """The client of the hub speaks with a stand-in, and nobody is logged in."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with FakeHub() as opened:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", opened.url)
+        yield opened
+
+
+def _goes_to_the_hub(study: Study, its: Its, out: Path, hub: FakeHub) -> None:
+    """Upload a publication: refused before anything is there, whole, then only what changed."""
+    words = ("publish", str(out), "--hub", "me")
+    code, printed, _ = its(*words, "--dry-run", "--json")
+    planned = [f"{item['kind']}s/{item['repository']}" for item in json.loads(printed)["hub"]]
+    assert code == 0 and all(item["commit"] is None for item in json.loads(printed)["hub"])
+    code, _, err = its(*words)
+    assert code == 4 and "hf auth login" in err
+    Path(huggingface_hub.constants.HF_TOKEN_PATH).write_text(TOKEN, encoding="utf-8")
+    name = f"datasets/me/{study.recipe.recipe}"
+    foreign = hub.repos[f"{name}-arithmetic"] = Repo(True, ["initial commit", "My data"], {"a.csv": b""})
+    seen = hub.repos[f"models/me/{study.recipe.recipe}-{CHECKPOINT}"] = Repo(private=False)
+    code, _, err = its(*words)
+    assert code == 3 and "no commit in it is of `its publish`" in err and "is public, and `--public` was not" in err
+    assert list(hub.repos.values()) == [foreign, seen] and not foreign.sent and not seen.sent
+    hub.repos.clear()
+    hub.refuse = "create"
+    code, printed, err = its(*words)
+    assert code == 1 and not printed and "*** has no rights here" in err and TOKEN not in err and not hub.repos
+    hub.refuse = None
+
+    code, printed, err = its(*words)
+    assert code == 0 and TOKEN not in printed + err
+    assert sorted(hub.repos) == sorted(planned) and all(repo.private for repo in hub.repos.values())
+    folders = {name: out} | {f"{name}-{path.name}": path for path in (out / "datasets").iterdir()}
+    folders |= {f"models/me/{study.recipe.recipe}-{path.name}": path for path in (out / "models").iterdir()}
+    assert folders.keys() == hub.repos.keys()
+    for key, folder in folders.items():
+        files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        assert hub.repos[key].files == {".gitattributes": b"", **files}, key
+
+    hub.repos[name].files["old.txt"] = b""
+    hub.repos[f"{name}-arithmetic"].files["README.md"] = b"changed there"
+    assert its(*words)[0] == 0
+    sent = {key: repo.sent[1:] for key, repo in hub.repos.items() if repo.sent[1:]}
+    assert sent == {name: [["old.txt"]], f"{name}-arithmetic": [["README.md"]]}
+
+    report = study.results("report.html")
+    text = report.read_text(encoding="utf-8")
+    report.write_text(f"{text} ", encoding="utf-8")
+    code, _, err = its(*words)
+    assert code == 3 and "is not a publication of the study as it is now" in err and "results/report.html" in err
+    report.write_text(text, encoding="utf-8")
+    assert its("publish", str(out), "--hub", "me/you", "--dry-run")[0] == 3
+    assert its("publish", str(out), "--public")[0] == 2
+
+
+def test_a_licence_that_forbids_it_keeps_a_study_from_the_hub(project: Path, hub: FakeHub) -> None:
+    (project / "params.yaml").write_bytes((project / "recipes" / "instructions.yaml").read_bytes())
+    study = load_study(project)
+    for name in ("models/Qwen/Qwen3-0.6B", "datasets/HuggingFaceH4/MATH-500", "datasets/MathArena/aime_2024_I"):
+        hub.repos[name] = Repo(private=False, card={"license": "mit"})
+    part = hub.repos["datasets/MathArena/aime_2024_II"] = Repo(private=False)
+    data = hub.repos["datasets/GAIR/LIMO"] = Repo(private=False)
+    api = huggingface_hub.HfApi(token=TOKEN)
+    for licence, refused, noted in (
+        ("apache-2.0", 0, 0),
+        ("cc-by-nc-nd-4.0", 2, 0),
+        (["mit", "cc-by-nd-3.0"], 2, 0),
+        ("other", 0, 2),
+        (None, 0, 2),
+    ):
+        part.card = data.card = {"license": licence}
+        faults: list[Fault] = []
+        notes = list(_licence_notes(api, TOKEN, study, faults))
+        assert (len(faults), len(notes)) == (refused, noted), (licence, faults, notes)
+        assert not faults or "forbids to share" in faults[0].message
+
+
+def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its, tmp_path: Path, hub: FakeHub) -> None:
     out = tmp_path / "out"
     results = study.results("cells.json")
     right = results.read_text(encoding="utf-8")
@@ -73,6 +156,8 @@ def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its
     assert code == 0 and found["agrees"] and found["manifest_sha256"] == done["manifest_sha256"]
     counts = [found[name] for name in ("queries", "responses", "verdicts")]
     assert counts == [15, 54, 54] and found["numbers"] > 500
+
+    _goes_to_the_hub(study, its, out, hub)
 
     rows = out / "study" / "data"
     _replace(rows / "verdicts" / CHECKPOINT / "arithmetic_test" / "none.jsonl", "incorrect|no_answer", "correct")

@@ -1,0 +1,128 @@
+"""A feed gives up the claim of what it does not generate: another process would wait for the server's end otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from unit.test_session import OTHER, Recorded, _requests, _session
+
+from its.engines.feed import Feed, Ticket
+from its.engines.protocol import Completion, EngineModel, RefusedError
+from its.errors import RunError
+from its.store import Store
+from its.store.stats import store_stats
+
+MODEL = EngineModel("m", "path", "f-m", "bfloat16", 64)
+
+
+class Refusing(Recorded):
+    """An engine that refuses what is named `refuse`, and does nothing while `asleep`."""
+
+    asleep = False
+
+    def poll(self, timeout_seconds: float) -> list[Completion]:
+        if self.asleep:
+            return []
+        for request in self._waiting:
+            if request.messages[0]["content"] == "refuse":
+                self._waiting.remove(request)
+                name = request.request_id
+                raise RefusedError(name, f"the engine refused request `{name}`: too long")
+        return super().poll(timeout_seconds)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[tuple[Store, Store]]:
+    """The server's store, and that of another process."""
+    path = tmp_path / "store.sqlite"
+    with Store(path) as own, Store(path) as theirs:
+        yield own, theirs
+
+
+def _until_done(feed: Feed) -> list[Ticket]:
+    done: list[Ticket] = []
+    for _ in range(200):
+        done += feed.step(0.0)
+        if not feed.busy:
+            return done
+    raise AssertionError("the feed does not end")
+
+
+def _claims(store: Store) -> int:
+    return int(store_stats(store)["claims"])
+
+
+def test_a_refused_request_is_claimed_no_longer(stores: tuple[Store, Store]) -> None:
+    own, theirs = stores
+    feed = Feed(session := _session(own, Refusing()))
+    refused, twin, kept = (feed.add(_requests(*names)) for names in (["refuse", "b"], ["refuse"], ["c"]))
+    done = _until_done(feed)
+    assert {id(item) for item in done} == {id(refused), id(twin), id(kept)}
+    assert isinstance(refused.failed, RefusedError) and isinstance(twin.failed, RefusedError) and kept.failed is None
+    assert "`refuse`: too long" in str(refused.failed)
+    key = session.key_of(_requests("refuse")[0])
+    assert _claims(own) == 0 and theirs.claim([key]) == {key}
+
+
+def _leaves_before(feed: Feed, engine: Refusing, ticket: Ticket) -> None:
+    feed.cancel(ticket)
+
+
+def _leaves_during(feed: Feed, engine: Refusing, ticket: Ticket) -> None:
+    engine.asleep = True
+    feed.step(0.0)
+    feed.cancel(ticket)
+    engine.asleep = False
+
+
+def _fails(feed: Feed, engine: Refusing, ticket: Ticket) -> None:
+    feed.step(0.0)
+    feed.clear(RunError("broken"))
+
+
+@pytest.mark.parametrize("leave", [_leaves_before, _leaves_during, _fails])
+def test_a_client_that_leaves_keeps_no_claim(
+    stores: tuple[Store, Store], leave: Callable[[Feed, Refusing, Ticket], None]
+) -> None:
+    own, theirs = stores
+    requests = _requests(*map(str, range(40)))  # more than are submitted at once
+    feed = Feed(session := _session(own, engine := Refusing()))
+    stays = feed.add(requests[:3])
+    leave(feed, engine, feed.add(requests))
+    done = _until_done(feed)
+    assert stays in done or stays.failed is not None, "equal requests of another client are not lost"
+    keys = [session.key_of(request) for request in requests]
+    stored = own.contains(keys)
+    assert _claims(own) == 0 and theirs.claim(keys) == set(keys) - stored
+    assert len(stored) == len(engine.asked) == len(set(engine.asked)) < 40
+
+
+def test_what_was_claimed_and_waits_again_is_given_up_too(stores: tuple[Store, Store]) -> None:
+    """Weights that cannot be swapped send claimed requests back into the queue; a dead process leaves its own there."""
+    own, theirs = stores
+    engine = Refusing(swaps=False)
+    feed = Feed(session := _session(own, engine, (MODEL, OTHER)))
+    engine.asleep = True
+    mine = feed.add(_requests("a"))
+    feed.step(0.0)
+    gone, stays = feed.add(_requests("b", model="o")), feed.add(_requests("c", model="o"))
+    feed.step(0.0)
+    engine.asleep = False
+    feed.cancel(gone)
+    assert mine in _until_done(feed) and stays.failed is None
+    assert [name.partition(":")[2] for name in engine.asked] == ["a", "c"], "nobody waits for `b`"
+    assert _claims(own) == 0
+
+    requests = _requests("d", "e")
+    keys = [session.key_of(request) for request in requests]
+    theirs.claim(keys)
+    taken, left = feed.add(requests[:1]), feed.add(requests[1:])
+    feed.step(0.0)
+    theirs.release()  # it died
+    feed._ensuring.look_at_others()
+    assert _claims(own) == 2
+    feed.cancel(left)
+    assert _claims(own) == 1, "`d` is still wanted"
+    assert taken in _until_done(feed) and _claims(own) == 0
