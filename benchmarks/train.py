@@ -23,7 +23,7 @@ from common import PROJECT, Bench, median, note
 
 from its.environments import environment_variables, find_environment
 from its.home import its_home
-from its.recipe.load import read_template
+from its.prompts.render import read_template
 from its.training.config import yaml_text
 from its.training.run import Training, train_checkpoint
 
