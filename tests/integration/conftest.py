@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.clone import NONE, ROOT, SAVED, Clone, Facts
+from integration.clone import NONE, ROOT, SAVED, TEST, TRAIN, Clone, Facts
 from running import copy_project
 from xdist.scheduler import LoadFileScheduling
 
@@ -74,17 +74,17 @@ def study(clone: Clone) -> Facts:
 
 
 def _shrink(params: Path) -> None:
-    """The shipped quickstart, small enough for a test: 48 rows to train on, 24 to be measured on, saved on the way."""
+    """The shipped quickstart, small enough for a test: few rows, saved on the way."""
     shutil.copy2(ROOT / "recipes" / "quickstart.yaml", params)
     text = params.read_text(encoding="utf-8")
     for old, new in (
-        ("size: 400", "size: 48"),
-        ("size: 200", "size: 24"),
+        ("size: 400", f"size: {TRAIN}"),
+        ("size: 200", f"size: {TEST}"),
         ("max_tokens: 256", "max_tokens: 64"),
         ("global_batch_size: 8", "global_batch_size: 4"),
         ("micro_batch_size: 8", "micro_batch_size: 4"),
         ("learning_rate: 1.0e-4", "learning_rate: 3.0e-4"),
-        ("sequence_length: 256", "sequence_length: 256\n  save_every_steps: 4"),
+        ("sequence_length: 256", f"sequence_length: 256\n  save_every_steps: {SAVED}"),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
