@@ -6,8 +6,11 @@ and adapters, served by one session.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ from integration.tiny_models import make_models
 from its.engines.kinds import EngineSettings, open_session
 from its.engines.protocol import EngineModel, Request
 from its.environments import find_environment
+from its.errors import RunError
 from its.files import file_sha256
 from its.home import its_home
 from its.models import SOUND_FILE, ready_model, trained_model
@@ -76,6 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             kill_at: int | None = None,
             axolotl: dict[str, Any] | None = None,
             node: Node | None = None,
+            seen: Callable[[int], None] = lambda step: None,
             **change: Any,
         ) -> Trained | bool:
             settings = Train.model_validate(
@@ -89,6 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             )
 
             def progress(row: dict[str, Any]) -> None:
+                seen(row["step"])
                 if row["step"] == kill_at:
                     raise KilledError  # the stage kills the process with SIGKILL, wherever it is by now
 
@@ -176,6 +182,41 @@ def test_two_machines_train_as_one_process_does(world: World) -> None:
     assert (two.sound["steps"], two.parity) == (one.sound["steps"], one.parity)
     assert [row["loss"] for row in two.losses] == pytest.approx([row["loss"] for row in one.losses], rel=1e-5)
     assert max(abs(a - b) for a, b in zip(_floats(two.folder), _floats(one.folder), strict=True)) < 1e-5
+
+
+def test_a_launcher_that_is_killed_during_a_step_ends_both_machines(world: World) -> None:
+    """Kill -9 of the other machine's torchrun while both train: neither goes on alone, and nothing stays behind."""
+    change: dict[str, Any] = {"epochs": 400, "micro_batch_size": 1, "launcher": "torchrun", "devices": 2}
+    change["launcher_args"] = ["--nnodes=2", "--nproc_per_node=1"]
+    killed: list[float] = []
+
+    def seen(step: int) -> None:
+        if step >= 3 and not killed:
+            for pid in _launched("is_host=0"):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(time.monotonic())
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with ThreadPoolExecutor(2) as pool:
+        sides = [pool.submit(world.train, node=Node(rank, 2, address), seen=seen, **change) for rank in (0, 1)]
+        errors = [side.exception() for side in sides]
+    assert killed and all(isinstance(error, RunError) for error in errors), errors
+    assert time.monotonic() - killed[0] < 150
+    assert _launched("is_host=") == []
+    models = world.home.glob("training/*/model/model.safetensors")
+    assert all((path.parents[1] / "done.json").is_file() for path in models), "a half-trained model"
+
+
+def _launched(argument: str) -> list[int]:
+    """Processes of this machine with a text in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and argument.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
 
 
 def _floats(folder: Path) -> array[float]:
