@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from its.child_process import die_with_parent
+from its.devices import usable_cores
 from its.environments import Environment, environment_variables
 from its.recipe.launcher import machines
 from its.recipe.schema import Train
@@ -52,7 +52,7 @@ def run_axolotl(
     arguments = list(train.launcher_args)
     if train.hardware == "cpu":
         here = max(1, train.devices // (machines(train.launcher, arguments) or 1))
-        variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // here))
+        variables["OMP_NUM_THREADS"] = str(max(1, len(usable_cores()) // here))
         variables["CUDA_VISIBLE_DEVICES"] = ""  # or Axolotl loads the model on a GPU that it sees
     if meeting is not None:
         arguments = launcher_arguments(arguments, meeting.node, meeting.run)
