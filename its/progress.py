@@ -70,12 +70,22 @@ class Progress:
             self._bar.update(items)
         elif time.monotonic() - self._said >= PLAIN_INTERVAL_SECONDS:
             self._said = time.monotonic()
-            since = self._done - self._first
-            left = f"about {(self._total - self._done) * seconds / since:.0f} s left" if since else ""
+            seconds_left = self._seconds_left(seconds)
+            left = f"about {seconds_left:.0f} s left" if seconds_left is not None else ""
             say(
                 f"{self._what}: "
                 + ", ".join(filter(None, [f"{self._done} of {self._total} {self._unit}", shown, left]))
             )
+
+    def _seconds_left(self, seconds: float) -> float | None:
+        """An estimate by the rate so far; None until a tenth is done.
+
+        What works at many items at once finishes none for minutes, then many: the first ones say nothing of the rest.
+        """
+        since = self._done - self._first
+        if since <= 0 or since < (self._total - self._first) / 10:
+            return None
+        return (self._total - self._done) * seconds / since
 
     def _write(self, seconds: float, note: str) -> None:
         """Replace the file of `FILE_VARIABLE`; a failure is ignored: the work must not end because of its view."""
@@ -83,7 +93,6 @@ class Progress:
         if not path or (now - self._written < FILE_INTERVAL_SECONDS and self._done < self._total):
             return
         self._written = now
-        since = self._done - self._first
         counts = {
             "what": self._what,
             "done": self._done,
@@ -91,7 +100,7 @@ class Progress:
             "unit": self._unit,
             "note": note,
             "tokens_per_second": self._tokens / seconds if self._tokens and seconds > 1 else None,
-            "seconds_left": (self._total - self._done) * seconds / since if since else None,
+            "seconds_left": self._seconds_left(seconds),
         }
         with contextlib.suppress(OSError):
             with open(f"{path}.new", "w", encoding="utf-8") as out:

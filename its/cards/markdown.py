@@ -54,13 +54,16 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     yield from _counts(
         card["quarantine"]["rows"], "row was rejected", "rows were rejected", "reason", card["quarantine"]["reasons"]
     )
-    yield from _counts(
-        card["overlaps"]["rows"],
-        "overlap with a problem of a benchmark was found",
-        "overlaps with problems of benchmarks were found",
-        "benchmark",
-        card["overlaps"]["benchmarks"],
-    )
+    if any(str(step["step"]).startswith("decontamination") for step in card["steps"]):
+        yield from _counts(
+            card["overlaps"]["rows"],
+            "overlap with a problem of a benchmark was found",
+            "overlaps with problems of benchmarks were found",
+            "benchmark",
+            card["overlaps"]["benchmarks"],
+        )
+    elif card["kind"] != "benchmark":
+        yield from ("Not compared with the benchmarks: no `decontamination` is declared.", "")
     if near := card.get("near_repeats"):
         repeats = (
             "1 problem is a near repeat"

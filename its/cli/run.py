@@ -15,6 +15,9 @@ class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         at = args.index("--") if "--" in args else len(args)
         ctx.meta["its.dvc"] = args[at + 1 :]
+        own = [word for word in args[:at] if not word.startswith("-")]
+        if len(own) > 1:
+            raise click.UsageError(f"stages follow `--`: its run {own[0]} -- {' '.join(own[1:])}", ctx)
         return super().parse_args(ctx, args[:at])
 
 
@@ -49,7 +52,8 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
     if name is not None:
         changed = differing(project, recipe_path(project, name))
         if changed and dry:
-            click.echo(f"params.yaml is not recipe `{name}`: `its recipe use {name}` first, then list its stages")
+            click.echo(f"params.yaml has other values than recipe `{name}`; `its run {name}` writes it first")
+            click.echo(f"hint: `its recipe use {name}`, then `its run --dry` lists the stages", err=True)
             return
         if changed:
             write_params(project, name, force=False)

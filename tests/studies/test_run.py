@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -166,12 +167,27 @@ def test_dry_and_a_refusal_change_nothing(graph: Path, its: Its, edit: Callable[
     before = _files(graph)
     assert its("run", "--dry")[0] == 0
     code, out, _ = its("run", "arithmetic_4x4", "--dry")
-    assert code == 0 and "params.yaml is not recipe `arithmetic_4x4`" in out
+    assert code == 0 and "params.yaml has other values than recipe `arithmetic_4x4`" in out
     assert _files(graph) == before
+    code, _, err = its("run", "quickstart", "prepare", "persona")
+    assert code == 2 and "stages follow `--`: its run quickstart -- prepare persona" in err
     edit(("\n  max_tokens: #", "\n  max_tokens: 97"))
     before = _files(graph)
     code, _, err = its("run", "quickstart")
     assert code == 3 and "would be overwritten" in err and _files(graph) == before
+
+
+def test_the_time_left_is_said_once_a_tenth_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 120 responses at once the first one ends after minutes, and the others soon after it."""
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "progress.json"))
+    monkeypatch.setattr("its.progress.FILE_INTERVAL_SECONDS", 0)
+    told = []
+    with Progress("generate", 60, "responses") as progress:
+        progress.add(20, stored=True)
+        for _ in range(6):
+            progress.add()
+            told.append(json.loads((tmp_path / "progress.json").read_text())["seconds_left"])
+    assert [left is None for left in told] == [True] * 4 + [False] * 2
 
 
 def test_the_counts_of_a_stage_reach_the_status_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

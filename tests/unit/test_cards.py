@@ -25,6 +25,7 @@ def _card(**more: Any) -> dict[str, Any]:
         "steps": [
             {"step": "loaded", "before": 5, "after": 5, "note": None},
             {"step": "filter has_box", "before": 5, "after": 3, "note": "2 without | a box"},
+            {"step": "decontamination (aime)", "before": 3, "after": 3, "note": None},
         ],
         "counts": counted([problem(index, "train") for index in range(3)]),
         "quarantine": [
@@ -111,6 +112,14 @@ def test_markdown_of_a_clean_set_says_so() -> None:
     assert "No overlap with a problem of a benchmark was found." in text
     assert "| licence | mit |" in text
     assert "not known" not in text
+
+
+def test_what_was_not_compared_is_not_said_to_be_clean() -> None:
+    loaded = [{"step": "loaded", "before": 3, "after": 3, "note": None}]
+    text = card_markdown(_card(steps=loaded, overlaps=[]))
+    assert "Not compared with the benchmarks: no `decontamination` is declared." in text and "was found" not in text
+    text = card_markdown(_card(kind="benchmark", steps=loaded, overlaps=[]))
+    assert "compared" not in text and "was found" not in text
 
 
 @pytest.mark.parametrize("nasty", ["a | b", "line\nbreak", "<script>", "x" * 50])
