@@ -2,7 +2,7 @@
 
     python benchmarks/serve.py [clients] [requests] [max_tokens]
 
-In a study in which `dvc repro train query` has finished, with `engine.kind: vllm`. Both servers load the same base
+In a clone whose active recipe is the quickstart and in which `dvc repro query` has finished. Both servers load its base
 model with the same options, one after the other; a client sends the next problem when it has an answer. vLLM's server
 receives the queries that `its serve` renders. Printed are requests per second, the median latency, their ratio and
 difference, and the median of further passes, which `its serve` answers from the store.
@@ -78,7 +78,7 @@ def running(command: list[str], variables: dict[str, str], log: Path) -> Iterato
 def main() -> None:
     given = [int(word) for word in sys.argv[1:]]
     clients, requests, max_tokens = (*given, *(64, 512, 64)[len(given) :])
-    bench = Bench(max_tokens)
+    bench = Bench(max_tokens, base=True)
     base = next(item for item in bench.study.checkpoints() if item.train is None)
     chats = bench.messages(["none"], requests)
     problems = bench.study.problems(bench.study.recipe.design.benchmarks[0])[: len(chats)]

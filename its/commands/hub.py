@@ -83,9 +83,9 @@ def publish_to_hub(
         hint = "`hf auth login`, or `export HF_TOKEN=...`, created at https://huggingface.co/settings/tokens"
         raise MissingError("the hub requires a token with write access, and there is none", hint)
     api = HfApi(token=token)
-    faults: list[Fault] = []
-    notes = [*_licence_notes(api, token, study, faults), *_checked(api, token, repositories, public, faults)]
-    raise_faults(faults)
+    told = [*_licences(api, token, study), *_checked(api, token, repositories, public)]
+    raise_faults([item for item in told if isinstance(item, Fault)])
+    notes = [item for item in told if isinstance(item, str)]
     found = write(study, out, weights, False)
     again = f"; `{out}` is complete: the same command uploads the rest"
     for item in repositories:
@@ -133,10 +133,8 @@ def _check_names(repositories: Sequence[Repository]) -> None:
     raise_faults(faults)
 
 
-def _checked(
-    api: Any, token: str, repositories: Sequence[Repository], public: bool, faults: list[Fault]
-) -> Iterator[str]:
-    """Notes on the repositories that exist; adds those that must not be written to."""
+def _checked(api: Any, token: str, repositories: Sequence[Repository], public: bool) -> Iterator[str | Fault]:
+    """Notes on the repositories that exist, and faults of those that must not be written to."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     for item in repositories:
@@ -151,16 +149,16 @@ def _checked(
         where = f"{item.kind} `{item.name}`"
         if not all(title == _FIRST for title in titles) and not any(title.startswith(MESSAGE) for title in titles):
             what = "exists on the hub, and no commit in it is of `its publish`"
-            faults.append(Fault(where, what, "another ORG, or rename one of them: its files would be deleted"))
+            yield Fault(where, what, "another ORG, or rename one of them: its files would be deleted")
         elif not private and not public:
             hint = "`--public`, or make it private in its settings on the hub"
-            faults.append(Fault(where, "is public, and `--public` was not given", hint))
+            yield Fault(where, "is public, and `--public` was not given", hint)
         elif private and public:
             yield f"{where} stays private: its settings on the hub make it public"
 
 
-def _licence_notes(api: Any, token: str, study: Study, faults: list[Fault]) -> Iterator[str]:
-    """Notes on licences that the hub does not state; adds those that forbid to share what was made from a source."""
+def _licences(api: Any, token: str, study: Study) -> Iterator[str | Fault]:
+    """Notes on licences that the hub does not state, and faults of those that forbid to share what was made."""
     recipe = study.recipe
     datasets = {name: {**recipe.datasets, **recipe.benchmarks}[name] for _, name, _ in study.sets()}
     sources = [(name, "dataset", item) for name, one in datasets.items() for item in _hub_ids(one.model_dump())]
@@ -171,7 +169,7 @@ def _licence_notes(api: Any, token: str, study: Study, faults: list[Fault]) -> I
         forbidding = [item for item in licences if _FORBIDS.fullmatch(item.lower())]
         if forbidding:
             what = f"its licence, `{shown(forbidding[0])}`, forbids to share what was made from it"
-            faults.append(Fault(f"`{name}`: {kind} `{repo_id}`", what, "publish without `--hub`, for yourself"))
+            yield Fault(f"`{name}`: {kind} `{repo_id}`", what, "publish without `--hub`, for yourself")
         elif {"other", "unknown"}.issuperset(item.lower() for item in licences):  # or none at all
             yield f"the hub states no licence of {kind} `{repo_id}` (`{name}`); check it before you share anything"
 

@@ -314,7 +314,7 @@ def test_a_busy_server_is_spared_while_another_one_answers() -> None:
 
 def test_concurrency_stays_within_the_bound_and_shrinks_under_429() -> None:
     requests = [_request(f"q{number}") for number in range(200)]
-    with FakeServer(delay_seconds=0.01) as server, _engine(server, concurrency=12) as engine:
+    with FakeServer(delay_seconds=0.05) as server, _engine(server, concurrency=12) as engine:
         _all(engine, requests)
         assert START < server.most_under_way <= 12
     with FakeServer(delay_seconds=0.01) as server, _engine(server, concurrency=64) as engine:

@@ -15,7 +15,7 @@ import zstandard
 from fakes.hub import FakeHub, Repo
 from unit.test_golden_study import study as study
 
-from its.commands.hub import _licence_notes
+from its.commands.hub import _licences
 from its.commands.publication import MANIFEST, file_differences, read_manifest, write_manifest
 from its.commands.published_secrets import secret_faults
 from its.errors import Fault, ItsError
@@ -108,8 +108,9 @@ def test_a_licence_that_forbids_it_keeps_a_study_from_the_hub(project: Path, hub
         (None, 0, 2),
     ):
         part.card = data.card = {"license": licence}
-        faults: list[Fault] = []
-        notes = list(_licence_notes(api, TOKEN, study, faults))
+        told = list(_licences(api, TOKEN, study))
+        faults = [item for item in told if isinstance(item, Fault)]
+        notes = [item for item in told if not isinstance(item, Fault)]
         assert (len(faults), len(notes)) == (refused, noted), (licence, faults, notes)
         assert not faults or "forbids to share" in faults[0].message
 
