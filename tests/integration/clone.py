@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 STEP_SECONDS = 900
 
 # Of the small study of the fixture `clone`.
-TRAIN, TEST, STEPS, SAVED = 32, 16, 8, 3
+TRAIN, TEST, STEPS, SAVED = 48, 24, 12, 4
 BASE = "smollm2_135m-base"
 NONE, RANDOM = "smollm2_135m-arithmetic-none-1", "smollm2_135m-arithmetic-random-1"
 
