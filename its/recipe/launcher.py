@@ -47,13 +47,14 @@ def machines(launcher: str, arguments: Sequence[str]) -> int | None:
     return _count(low) if not colon or low == high else None
 
 
+def says_where(argument: str) -> bool:
+    """Whether an argument is one of `LAUNCH`; a word without dashes is none: a launcher runs it as a program."""
+    return argument.startswith("--") and argument[2:].partition("=")[0].replace("-", "_") in LAUNCH
+
+
 def launch_fault(arguments: Sequence[str]) -> tuple[str, str] | None:
     """What is wrong with arguments that belong to one run and not to a recipe, behind the field's name, and a hint."""
-    found = [
-        argument.partition("=")[0]
-        for argument in arguments
-        if argument.startswith("--") and argument[2:].partition("=")[0].replace("-", "_") in LAUNCH
-    ]
+    found = [argument.partition("=")[0] for argument in arguments if says_where(argument)]
     if not found:
         return None
     what = listed([f"`{item}`" for item in found])

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from its.recipe.key_issuers import destination, sent_home
-from its.recipe.launcher import LAUNCH
+from its.recipe.launcher import says_where
 from its.recipe.safe_axolotl_settings import AXOLOTL, DATASET
 from its.recipe.safe_settings import (
     LAUNCHER_FLAGS,
@@ -209,7 +209,7 @@ def _launcher(arguments: Any) -> Iterator[Code]:
         plain = "--" + name[2:].replace("-", "_") if name.startswith("--") else name
         if plain in LAUNCHER_FLAGS and not equals:
             continue
-        rule, meets = LAUNCHER_OPTIONS.get(plain), plain.removeprefix("--") in LAUNCH
+        rule, meets = LAUNCHER_OPTIONS.get(plain), says_where(item)
         takes_value = rule is not None or plain in LAUNCHER_REFUSED or meets
         if takes_value and not equals and rest and not str(rest[0][1]).startswith("-"):
             value = str(rest.pop(0)[1])
