@@ -15,13 +15,13 @@ class _Run(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         at = args.index("--") if "--" in args else len(args)
         ctx.meta["its.dvc"] = args[at + 1 :]
-        own = [word for word in args[:at] if not word.startswith("-")]
-        if len(own) > 1:
-            raise click.UsageError(f"stages follow `--`: its run {own[0]} -- {' '.join(own[1:])}", ctx)
-        return super().parse_args(ctx, args[:at])
+        more = super().parse_args(ctx, args[:at])
+        if more and not ctx.resilient_parsing:
+            raise click.UsageError(f"stages follow `--`: its run {ctx.params['name']} -- {' '.join(more)}", ctx)
+        return more
 
 
-@click.command(cls=_Run)
+@click.command(cls=_Run, context_settings={"allow_extra_args": True})
 @click.argument("name", required=False, shell_complete=complete_recipe)
 @click.option("--dry", is_flag=True, help="List the stages that would run; change nothing.")
 @click.pass_context

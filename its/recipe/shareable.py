@@ -59,7 +59,7 @@ def shareable_yaml(path: str, value: Any) -> str:
     except YAMLError:
         sound = False
     # ruamel writes some keys (`?0`) bare that it then reads as something else; JSON is YAML too.
-    return line if sound else json.dumps(shown, ensure_ascii=False)
+    return line if sound else json.dumps(shown, ensure_ascii=False, default=str)
 
 
 def shareable_path(path: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from running import ROOT
 
+from its.cli.run import run
 from its.commands.run import StageFailed, reproduce
 from its.commands.run_view import View, recorded_seconds, status_text, told_seconds
 from its.errors import MissingError, RunError
@@ -171,6 +172,8 @@ def test_dry_and_a_refusal_change_nothing(graph: Path, its: Its, edit: Callable[
     assert _files(graph) == before
     code, _, err = its("run", "quickstart", "prepare", "persona")
     assert code == 2 and "stages follow `--`: its run quickstart -- prepare persona" in err
+    assert its("run", "quickstart", "prepare", "--help")[0] == 0
+    run.make_context("run", ["quickstart", "prepare"], resilient_parsing=True)  # as a shell completes a line
     edit(("\n  max_tokens: #", "\n  max_tokens: 97"))
     before = _files(graph)
     code, _, err = its("run", "quickstart")

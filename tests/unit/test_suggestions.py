@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -47,6 +48,10 @@ def test_a_difference_is_printed_as_it_is_written_in_a_recipe(value: Any) -> Non
     line = shareable_yaml("report.note", value)
     assert "\n" not in line
     assert YAML(typ="safe", pure=True).load(f"note: {line}\n") == {"note": value}
+
+
+def test_a_key_that_is_written_otherwise_may_hold_any_value() -> None:
+    assert shareable_yaml("report.note", {"?0": date(2024, 1, 1)}) == '{"?0": "2024-01-01"}'
 
 
 def test_what_a_recipe_lacks_is_said_in_words() -> None:
