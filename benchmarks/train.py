@@ -41,7 +41,10 @@ def main() -> None:
     for turn in range(given.turns):
         # In turns, and each first once: what the machine does meanwhile meets both.
         pair = (_its, _bare) if turn % 2 == 0 else (_bare, _its)
-        found = {run.__name__.removeprefix("_"): run(training) for run in pair}
+        found = {}
+        for run in pair:
+            with tempfile.TemporaryDirectory(prefix="its-benchmark-") as folder:
+                found[run.__name__.removeprefix("_")] = run(training, Path(folder))
         its, bare = found["its"], found["bare"]
         row = {
             "steps": bare["steps"] / its["steps"],
@@ -83,8 +86,7 @@ def _training(rows: int) -> Training:
     )
 
 
-def _its(training: Training) -> dict[str, Any]:
-    home = Path(tempfile.mkdtemp(prefix="its-benchmark-"))
+def _its(training: Training, home: Path) -> dict[str, Any]:
     began = time.monotonic()
     trained = train_checkpoint(training, home=home, say=lambda line: None, progress=lambda row: None)
     whole = time.monotonic() - began
@@ -92,12 +94,11 @@ def _its(training: Training) -> dict[str, Any]:
     return {"whole": whole, "steps": _runtime(text), "losses": [row["loss"] for row in trained.losses]}
 
 
-def _bare(training: Training) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="its-benchmark-"))
+def _bare(training: Training, folder: Path) -> dict[str, Any]:
     rows, log = folder / "rows.jsonl", folder / "axolotl.log"
     rows.write_text("".join(json.dumps({"messages": row}) + "\n" for row in training.messages), encoding="utf-8")
-    config = {key: value for key, value in training.config(training.base.path, str(rows), str(folder)).items()}
-    config.pop("plugins")
+    config = training.config(training.base.path, str(rows), str(folder))
+    del config["plugins"]
     (folder / "axolotl.yaml").write_text(yaml_text(config), encoding="utf-8")
     variables = environment_variables("axolotl", training.environment) | {
         "OMP_NUM_THREADS": str(os.cpu_count() or 1),

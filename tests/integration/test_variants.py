@@ -172,9 +172,7 @@ def test_two_machines_train_as_one_process_does(world: World) -> None:
     change: dict[str, Any] = {"learning_rate": 6e-3, "micro_batch_size": 1}
     one = world.train(**change)
     change |= {"launcher": "torchrun", "launcher_args": ["--nnodes=2", "--nproc_per_node=1"], "devices": 2}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = _free_address()
     with ThreadPoolExecutor(2) as pool:
         first, other = (pool.submit(world.train, node=Node(rank, 2, address), **change) for rank in (0, 1))
         two = first.result()
@@ -196,9 +194,7 @@ def test_a_launcher_that_is_killed_during_a_step_ends_both_machines(world: World
                 os.kill(pid, signal.SIGKILL)
                 killed.append(time.monotonic())
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = _free_address()
     with ThreadPoolExecutor(2) as pool:
         sides = [pool.submit(world.train, node=Node(rank, 2, address), seen=seen, **change) for rank in (0, 1)]
         errors = [side.exception() for side in sides]
@@ -207,6 +203,12 @@ def test_a_launcher_that_is_killed_during_a_step_ends_both_machines(world: World
     assert _launched("is_host=") == []
     models = world.home.glob("training/*/model/model.safetensors")
     assert all((path.parents[1] / "done.json").is_file() for path in models), "a half-trained model"
+
+
+def _free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def _launched(argument: str) -> list[int]:
