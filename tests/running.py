@@ -7,12 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from its.recipe.document import Document, read_document
 from its.study.access import stage_study
 
 ROOT = Path(__file__).parents[1]
@@ -42,19 +39,9 @@ def user_environment(home: Path) -> dict[str, str]:
     }
 
 
-@lru_cache(maxsize=1)
-def _of_content(path: Path, _content: bytes) -> Document:
-    return read_document(path)
-
-
-def _read_once(path: Path) -> Document:
-    """dvc.yaml, parsed again only where it changed: that takes 0.1 s, and a test runs up to ten stages."""
-    return _of_content(path, path.read_bytes() if path.is_file() else b"")
-
-
 def run_stage(*words: str) -> str:
     """Run `its WORDS`, which must be a stage; return the line that it prints."""
     stage: Any = importlib.import_module(f"its.stages.{words[0]}")
-    with patch("its.study.access.read_document", _read_once), stage_study(*words) as study:
+    with stage_study(*words) as study:
         said: str = stage.run(study, *(int(word) if word.isdigit() else word for word in words[1:]))
     return said

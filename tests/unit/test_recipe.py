@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from its.errors import DataError, FaultsError, MissingError
+from its.recipe import document
 from its.recipe.apply import departures, recipe_path, use_recipe
+from its.recipe.document import parse_document
 from its.recipe.fields import section_fields
 from its.recipe.load import load_recipe, read_document, validate
 
@@ -31,6 +33,32 @@ def _faults(project: Path) -> list[tuple[str, str, str]]:
         assert path == str(project / "params.yaml")
         out.append((lines[int(line) - 1][int(column) - 1 :].split(":")[0], fault.message, str(fault.hint)))
     return out
+
+
+def test_a_text_read_again_is_read_as_the_first_time(tmp_path: Path) -> None:
+    text = "a: &x {b: [1, two]}\nc: {<<: *x, d: 5e-6}\n"
+    first = parse_document(tmp_path / "a.yaml", text)
+    found, places = repr(first.values), first.where(["c", "d"])
+    first.values["a"]["b"].append("changed")
+    again = parse_document(tmp_path / "b.yaml", text)
+    assert repr(again.values) == found
+    assert again.where(["c", "d"]) == places.replace("a.yaml", "b.yaml")
+    for broken in ("a: [1", "a: 1\na: 2", "a: 010", text + "---\n"):
+        faults = []
+        for name in ("a.yaml", "b.yaml", "a.yaml"):
+            with pytest.raises(FaultsError) as caught:
+                parse_document(Path(name), broken)
+            faults.append([line.replace(name, "") for line in caught.value.lines()])
+            assert name in caught.value.lines()[0]
+        assert faults[0] == faults[1] == faults[2]
+
+
+def test_few_small_texts_are_kept() -> None:
+    for at in range(200):
+        parse_document(Path("a.yaml"), f"a: {at}")
+    parse_document(Path("a.yaml"), "".join(f"k{at}: b\n" for at in range(9_000)), 2**20)
+    assert len(document._KEPT) <= 64
+    assert all(len(text) <= 2**16 for text in document._KEPT)
 
 
 def test_the_quickstart_is_valid(project: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import string
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pace import processor_seconds
 from unit.source_samples import mapped_table, table_of
 
 from its.errors import FaultsError
@@ -144,12 +144,11 @@ def test_any_text_is_a_path_and_a_column_of_that_name_is_found(path: str) -> Non
     ],
 )
 def test_hostile_paths_cost_little(path: str) -> None:
-    began = time.process_time()
-    assert field_faults(Fields(problem=path), ()) == []
-    rows = [{"a": [{"b": "c"}] * 100, "": [1]}] * 100
-    with pytest.raises(FaultsError) as caught:
-        mapped(rows, problem=path)
-    assert time.process_time() - began < 2
+    with processor_seconds(2):
+        assert field_faults(Fields(problem=path), ()) == []
+        rows = [{"a": [{"b": "c"}] * 100, "": [1]}] * 100
+        with pytest.raises(FaultsError) as caught:
+            mapped(rows, problem=path)
     assert all(len(line) < 5_000 for line in caught.value.lines())
 
 
