@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Container images set it; each of a study's many processes would compile the same modules again (0.9 s of 2.5 s).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart test test-unit coverage check graph docs setup engines clean
+.PHONY: quickstart test test-unit coverage lint check graph docs setup engines clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart  set up everything and run the embedded study end to end"
 	@echo "make test        set up everything and run all tests"
+	@echo "make lint        ruff, mypy --strict, typos"
 	@echo "make check       ruff, mypy --strict, typos, import rules"
 	@echo "make test-unit   the tests that start no engine"
 	@echo "make coverage    the unit tests, with the share of lines that they run; fails below the floor"
@@ -44,11 +45,13 @@ quickstart: engines
 	@dvc repro
 	@its results table
 
-check: setup
+lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
 	typos
+
+check: lint
 	pytest -q tests/unit/test_imports.py tests/unit/test_graph.py
 
 graph: setup
@@ -61,9 +64,12 @@ docs: setup
 # Whole files side by side, studies first, which take longest. An engine takes all cores for half of its time; it starts on one.
 SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: engines
+# The engine environments, minutes of downloads, are set up while the tests run that start no engine.
+test: python-of-engines setup
 	@status=0; \
+	its env sync & engines=$$!; trap 'kill $$engines 2> /dev/null; exit 130' INT TERM; \
 	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
+	wait $$engines || exit $$?; \
 	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/browser || status=$$?; \
 	exit $$status
 

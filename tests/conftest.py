@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(ENVIRONMENT)
     time.tzset()
     os.umask(0o022)
+
+
+def pytest_collection_finish() -> None:
+    """Half a million objects live as long as the run: the collector, which took 0.4 s to look at them, leaves them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -60,8 +60,9 @@ def plan(
 
     Without NAME, of params.yaml. Computes from the recipe, from prepared data where it is here, and from assumptions,
     which are named: the stages with their outputs and how many are here; rows, tokens and steps; the memory of a GPU in
-    each training and in the engine; GPU hours at a stated utilisation; disk with all copies. If a training does not
-    fit, the settings with which it would are named. What is not known is listed, with the option that gives it.
+    each training and in the engine; GPU hours at a stated utilisation, or minutes on this machine's CPU; disk with all
+    copies. If a training does not fit, the settings with which it would are named. What is not known is listed, with
+    the option that gives it.
 
     The formulas, their sources, and how they compare with measured and published runs: docs/plan.md. Exits with 0
     whether it fits or not; `fits` of --json is true, false or null (not known).

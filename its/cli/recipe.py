@@ -182,8 +182,14 @@ def use(name: str | None, force: bool) -> None:
         click.echo("params.yaml had these values already")
 
 
-def write_params(project: Path, name: str, force: bool) -> None:
-    """Write a recipe to params.yaml, as `its recipe use` does, and print what the study takes."""
+def write_params(project: Path, name: str, force: bool, *, queued: bool = True) -> None:
+    """Write a recipe to params.yaml, as `its recipe use` does, and print what the study takes.
+
+    Args:
+        queued: whether to say what a queued experiment would lack; a run in this folder lacks nothing.
+    """
+    from dataclasses import replace
+
     from its.checks.committed import experiment_with_params, recipe_committed_with_params
     from its.checks.data import data_checked
     from its.checks.recipes import recipe_counts, recipe_remarks, remark_lines
@@ -202,7 +208,8 @@ def write_params(project: Path, name: str, force: bool) -> None:
     click.echo(f"params.yaml: {chosen.recipe}; run it with `dvc repro`")
     for line in recipe_counts(project, chosen).lines():
         echo(f"  {line}")
-    _echo_notes(remark_lines([recipe_remarks(project, chosen)]))
+    remarks = recipe_remarks(project, chosen)
+    _echo_notes(remark_lines([remarks if queued else replace(remarks, untracked=())]))
 
 
 def _echo_notes(notes: list[str]) -> None:

@@ -56,7 +56,7 @@ def run(ctx: click.Context, name: str | None, dry: bool) -> None:
             click.echo(f"hint: `its recipe use {name}`, then `its run --dry` lists the stages", err=True)
             return
         if changed:
-            write_params(project, name, force=False)
+            write_params(project, name, force=False, queued=False)
     view = View(project / "results" / "cost")
     reproduce(project, [*words, "--dry"] if dry else words, view)
     if not view.ran and not view.more:

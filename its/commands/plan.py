@@ -22,6 +22,7 @@ from its.plan.compute import (
     gpu_hours,
     training_operations,
 )
+from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, training_minutes
 from its.plan.fit import Fit, fitting, longest
 from its.plan.gpus import Gpus, parse_gpus
 from its.plan.published import ROWS
@@ -90,6 +91,7 @@ class TrainingPlan:
         longest: tokens of the longest row that fits with the settings as they are; None if all do.
         gpus_needed: the fewest GPUs of that size on which it fits as it is; None if up to 64 are not enough.
         hours: GPU hours of all of these trainings; None if not known.
+        operations: floating point operations of all of these trainings; None if not known.
         host: bytes of host memory that one machine's processes need for what is offloaded.
         unknown: what is not known, or is counted as something else.
     """
@@ -111,6 +113,7 @@ class TrainingPlan:
     longest: int | None
     gpus_needed: int | None
     hours: float | None
+    operations: float | None
     host: int
     unknown: list[str]
 
@@ -158,12 +161,13 @@ class Disk:
 class Plan:
     """The whole plan.
 
-    `gpus` is None for a study on a CPU; `assumed` are rows of sets as published, before they are prepared; `unknown`
-    names what is not known, and how to give it.
+    `gpus` is None for a study on a CPU, `cpu` for one on GPUs; `assumed` are rows of sets as published, before they are
+    prepared; `unknown` names what is not known, and how to give it.
     """
 
     recipe: str
     gpus: Gpus | None
+    cpu: CpuTime | None
     counts: Counts
     stages: list[StageState]
     stored: int
@@ -219,6 +223,7 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     return Plan(
         recipe=recipe.recipe,
         gpus=gpus,
+        cpu=None if gpus is not None else _cpu_time(study, counts, sizes, found, trainings, options),
         counts=counts,
         stages=stage_states(study),
         stored=stored_responses(study),
@@ -305,24 +310,24 @@ def _training(
     each = [_rows(study, item, sizes) for item in members]
     rows = None if None in each else max(count for count in each if count is not None)
     tokens = None if None in each else sum(count for count in each if count is not None) * train.epochs * row_tokens
-    memory, fits, fit, most, needed, hours = None, None, None, None, None, None
+    memory, fits, fit, most, needed, hours, operations = None, None, None, None, None, None, None
     if isinstance(model, Architecture):
-        on_gpu = gpus is not None
-        memory = training_memory(model, settings, gpu=on_gpu)
+        memory = training_memory(model, settings, gpu=gpus is not None)
+        if tokens is not None:
+            operations = training_operations(
+                model,
+                tokens,
+                row_tokens,
+                checkpointing=settings.checkpointing,
+                adapter=settings.adapter is not None,
+            )
         if gpus is not None:
             fits = memory.total <= gpus.bytes
             if not fits:
                 fit = fitting(model, settings, gpus.bytes)
                 most = longest(model, settings, gpus.bytes)
                 needed = _gpus_needed(model, settings, gpus)
-            if tokens is not None and gpus.tflops is not None:
-                operations = training_operations(
-                    model,
-                    tokens,
-                    row_tokens,
-                    checkpointing=settings.checkpointing,
-                    adapter=settings.adapter is not None,
-                )
+            if operations is not None and gpus.tflops is not None:
                 hours = gpu_hours(operations, gpus.tflops, options.use)
     return TrainingPlan(
         model=name,
@@ -342,6 +347,7 @@ def _training(
         longest=most,
         gpus_needed=needed,
         hours=hours,
+        operations=operations,
         host=0 if memory is None else memory.host * (gpus.each if gpus is not None else 1),
         unknown=notes,
     )
@@ -488,6 +494,37 @@ def _responses(
             count += own
             tokens += own * min(sampling.max_tokens, options.response_tokens or RESPONSE_TOKENS)
     return count, per_problem, tokens
+
+
+def _cpu_time(
+    study: Study,
+    counts: Counts,
+    sizes: Mapping[str, Size],
+    found: Mapping[str, Architecture | str],
+    trainings: list[TrainingPlan],
+    options: Options,
+) -> CpuTime:
+    """Minutes on this machine; an engine elsewhere takes none of its own, so nothing is said of it."""
+    recipe, gflops = study.recipe, measured_gflops()
+    operations = [item.operations for item in trainings]
+    known = [each for each in operations if each is not None]
+    training = training_minutes(sum(known), gflops) if len(known) == len(operations) else None
+    personas = generation = None
+    if recipe.engine.kind in ("vllm", "transformers"):
+        writer = found[recipe.writer.model]
+        if isinstance(writer, Architecture) and not counts.personas.per_problem:
+            tokens = counts.personas.known * recipe.writer.sampling.max_tokens
+            personas = generation_minutes(writer, tokens, gflops)
+        minutes = []
+        for name in recipe.design.models:
+            model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
+            minutes.append(
+                generation_minutes(model, tokens, gflops)
+                if isinstance(model, Architecture) and not per_problem
+                else None
+            )
+        generation = None if None in minutes else sum(each for each in minutes if each is not None)
+    return CpuTime(gflops, training, personas, generation)
 
 
 def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list[TrainingPlan]) -> Disk:

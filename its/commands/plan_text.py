@@ -160,6 +160,13 @@ def _costs(plan: Plan) -> Iterator[str]:
             price = "" if options.price is None else f"; at {options.price:g} an hour: {total * options.price:,.0f}"
             whole = "" if len(known) == len(training) + len(serving) and not any(partly) else " known"
             yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {_gpus(gpus.count)}{price}"
+    if plan.cpu is not None:
+        cpu = plan.cpu
+        yield (
+            f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): training"
+            f" {_minutes(cpu.training)}, personas {_minutes(cpu.personas, 'at most ')}, generation"
+            f" {_minutes(cpu.generation, 'at most ')}; start-up is not counted (docs/plan.md)"
+        )
     disk = plan.disk
     states = f" + a saved state {_gb(disk.states)}" if disk.states else ""
     yield (
@@ -173,6 +180,10 @@ def _sum(hours: list[float | None], partly: bool = False) -> str:
     if hours and not known:
         return "unknown"
     return f"{sum(known):,.1f}{' and an unknown rest' if partly or len(known) < len(hours) else ''}"
+
+
+def _minutes(value: float | None, before: str = "about ") -> str:
+    return "unknown" if value is None else f"{before}{max(1, round(value)):,}"
 
 
 def _gpus(count: int) -> str:

@@ -15,7 +15,7 @@ from its.engines.protocol import Engine, EngineModel
 from its.engines.replay import Replay
 from its.engines.replicas import Replicas
 from its.engines.session import Session
-from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_settings
+from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
 from its.environments import (
     EngineName,
     Environment,
@@ -134,12 +134,13 @@ class _Kinds:
         def worker(group: list[EngineModel], place: Place | None, arrived: threading.Event | None) -> WorkerEngine:
             environment = find_environment("vllm", self.project, self.home)
             arguments, variables = settings[group[0].name]
+            variables = process_variables(variables, choice.environment)
             if place is not None:
-                variables = {**variables, **place.variables}
+                variables |= place.variables
             process = _process(environment, {"VLLM_LOGGING_LEVEL": "WARNING"} | variables)
             # vLLM's own processes (one a GPU) import the extension that swaps weights.
             process["PYTHONPATH"] = str(WORKERS)
-            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+            more = f" (one engine for {len(group)} checkpoints)" if len(group) > 1 else ""
             log = self._say_start(f"vLLM with {group[0].name}{more}", place)
             served = serving_arguments(group, arguments, spec.build)
             cores = () if place is None else place.cores

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from its.devices import CORES
+from its.devices import CORES, core_ranges, usable_cores
 from its.engines.pipe import WORKERS
 from its.engines.protocol import EngineModel
 from its.rows import read_json
@@ -44,8 +43,19 @@ def worker_settings(
     if build == "vllm_cpu":
         arguments["distributed_executor_backend"] = "uni"
         variables.update(CPU_ENVIRONMENT)
-        variables[CORES] = f"0-{(os.cpu_count() or 1) - 1}"
+        variables[CORES] = core_ranges(range(len(usable_cores())))
     return {**arguments, **options}, {**variables, **environment}
+
+
+def process_variables(variables: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the engine's process: those of the key, with the cores that this process may use.
+
+    The key has how many there are, `0-1` for any two, so that a study resumed on other cores of a machine (a container,
+    a SLURM step, `taskset`) finds its responses. What the recipe's `environment` says stays.
+    """
+    if CORES not in variables or CORES in environment:
+        return dict(variables)
+    return {**variables, CORES: core_ranges(usable_cores())}
 
 
 def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], build: str) -> dict[str, Any]:

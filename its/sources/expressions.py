@@ -9,7 +9,8 @@ strict undefined and without autoescape. Filters beside those of `its.prompts.fi
     tag(name)        what stands in the last `<name>...</name>`
     strip            without white space at the ends
 
-Each finds a text or nothing; nothing stays nothing through further filters, and makes the field absent.
+Each finds a text or nothing; nothing stays nothing through every filter but `default` and through `~`, and makes the
+field absent. A value becomes text as that of a path does: `27.0` as `27`; a list, a NaN or a bool is a fault.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError
+from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, pass_context
+from jinja2.runtime import Context
 
 from its.boxes import last_box
-from its.prompts.filters import charged_filter
+from its.prompts.budget import charge_value
+from its.prompts.filters import charged_filter, declared_filters
 from its.prompts.sandbox import RefusedError, Sandbox, rendered, undeclared_names
 from its.sources.paths import ABSENT, Absent, reach, steps_of
 from its.sources.records import RowFault
@@ -53,7 +56,12 @@ def _written(value: Any) -> str:
         return str(value)  # raises, and says what is undefined
     if value is None:
         raise _Nothing
-    return as_text(value)
+    try:
+        return as_text(value)
+    except TypeError as error:
+        if str(error) != type(value).__name__:
+            raise
+        raise TypeError(f"a {error} is not text") from error
 
 
 def boxed(text: str) -> str | None:
@@ -97,9 +105,54 @@ _FILTERS: dict[str, Callable[..., str | None]] = {
     "tag": _tag,
     "strip": _stripped,
 }
+_OF_TEXTS = ("capitalize", "center", "format", "indent", "lower", "replace", "split", "string", "title", "trim")
+_OF_TEXTS += ("truncate", "upper", "wordcount", "wordwrap")
+"""Jinja's filters that make a text of any value, in Python's own words: `None`, `nan`, `[1, 2]`."""
+
+
+def _careful(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of templates that keeps nothing as nothing, and makes texts as a field is made."""
+
+    @pass_context
+    def filtered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value is None:
+            return None
+        if name == "join":
+            return _join(act, context, value, *args, **kwargs)
+        if name in _OF_TEXTS:
+            value = _written(value)
+        if name in ("format", "replace"):
+            for item in (*args, *kwargs.values()):
+                _written(item)  # raises; a number stays one, for `%d`
+        return act(context, value, *args, **kwargs)
+
+    return filtered
+
+
+def _join(act: Callable[..., Any], context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
+    if attribute is not None:
+        value = context.environment.filters["map"](context, value, attribute=attribute)
+    if isinstance(value, list | tuple):
+        value = [_written(item) for item in value]
+    return act(context, value, _written(d))
+
+
+@pass_context
+def _joined(context: Context, values: list[Any]) -> str:
+    """`a ~ b`."""
+    charge_value(values, 2)
+    return "".join(map(_written, values))
+
+
 _ENVIRONMENT = Sandbox(
-    _written, {name: charged_filter(_on_text(act)) for name, act in _FILTERS.items()}, keep_trailing_newline=True
+    _written,
+    {
+        **{name: _careful(name, act) for name, act in declared_filters().items() if name not in ("d", "default")},
+        **{name: charged_filter(_on_text(act)) for name, act in _FILTERS.items()},
+    },
+    keep_trailing_newline=True,
 )
+_ENVIRONMENT.filters["its:joined"] = _joined
 
 
 def is_expression(source: str) -> bool:

@@ -22,6 +22,7 @@ import pytest
 from integration.clone import ROOT
 from integration.preloaded import preloaded
 from integration.tiny_models import TINY, make_models
+from sampled import spread
 
 from its.engines.kinds import EngineSettings, open_session
 from its.engines.protocol import EngineModel, Request
@@ -74,7 +75,7 @@ class Case:
         return [(kind, system) for kind in kinds for system in ((False, True) if self.system else (False,))]
 
 
-CASES = {
+_CASES = {
     "SmolLM2": Case("smollm2", "chatml"),
     "Qwen2.5": Case("qwen2_5", "qwen2_5"),
     "Qwen3": Case("qwen3", "qwen3", thinking="model"),
@@ -91,6 +92,7 @@ CASES = {
     "SmolLM3": Case("smollm3", "smollm3", thinking="model"),
     "SmolLM3, thinking off": Case("smollm3", "smollm3", {"enable_thinking": False}, "model", thought=False),
 }
+CASES = {name: _CASES[name] for name in spread(list(_CASES), 2)}
 
 # What the models' own templates do, in few words. Qwen3 writes an empty thought before a plain answer, and takes a
 # thought apart; R1 cuts it off; Gemma and Llama trim; Mistral v0.3 has a system turn only where a question is last.
@@ -215,7 +217,7 @@ def made(folder: Path) -> World:
     home, models = folder / "home", folder / "models"
     home.mkdir()
     real = {name: find_environment(name, ROOT, its_home(ROOT)) for name in ("axolotl", "vllm")}
-    templates = {case.model: (ROOT / f"recipes/prompts/{case.template}.jinja").read_text() for case in CASES.values()}
+    templates = {case.model: (ROOT / f"recipes/prompts/{case.template}.jinja").read_text() for case in _CASES.values()}
     results: dict[str, Result] = {}
     refused: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -341,7 +343,7 @@ def test_what_a_prompt_has_no_place_for_is_refused() -> None:
         ("Qwen3, thinking off", "thinking", "the prompt ends a thought"),
         ("SmolLM3, thinking off", "thinking", "the prompt ends a thought"),
     ):
-        case = CASES[name]
+        case = _CASES[name]
         model = declared(case, Path("models"))
         source = (ROOT / f"recipes/prompts/{case.template}.jinja").read_text(encoding="utf-8")
         template = "".join(f"{{%- set {key} = false %}}\n" for key in case.kwargs) + source

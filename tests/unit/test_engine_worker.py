@@ -17,9 +17,10 @@ from typing import Any
 import graph
 import pytest
 
+from its.devices import listed_cores
 from its.engines.pipe import WorkerEngine
 from its.engines.protocol import Completion, EngineModel, Request, SwapError
-from its.engines.vllm import WORKER, engine_groups, serving_arguments, worker_settings
+from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
 from its.errors import RunError
 
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -257,6 +258,21 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_an_engine_keeps_to_the_cores_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for cores in ([0, 1], [1, 3], [6, 7]):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(cores), raising=False)
+        _, variables = worker_settings(MODEL, {}, {}, "vllm_cpu")
+        keys.add(variables["VLLM_CPU_OMP_THREADS_BIND"])
+        bound = process_variables(variables, {})["VLLM_CPU_OMP_THREADS_BIND"]
+        assert listed_cores(bound) == cores
+    assert keys == {"0-1"}  # responses are found again on other cores, and not on more or fewer
+    given = {"VLLM_CPU_OMP_THREADS_BIND": "5"}
+    _, variables = worker_settings(MODEL, {}, given, "vllm_cpu")
+    assert process_variables(variables, given) == variables and variables["VLLM_CPU_OMP_THREADS_BIND"] == "5"
+    assert process_variables({}, {}) == {}
 
 
 def test_settings_of_a_model_and_a_build() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import ROOT
 from unit.source_samples import mapped_table, parted, table_of
 
 from its.errors import DataError, FaultsError, MissingError
@@ -342,9 +344,56 @@ def test_expressions(expression: str, text: str | None) -> None:
     assert first.meta == ({} if text is None else {"x": text})
 
 
+NOTHING = ("row.n", "row.a | after('z')", "row.a | boxed", "row.d.n")
+"""Expressions of a value that the row below does not have."""
+LATER = (
+    *("{} | string", "{} | upper", "{} | lower", "{} | title", "{} | capitalize", "{} | trim", "{} | strip"),
+    *("{} | replace('a', 'b')", "row.a | replace('x', {})", "{} | center(9)", "{} | truncate", "{} | indent"),
+    *("{} | wordwrap", "{} | int", "{} | float", "{} | list | join", "{} | tojson", "{} | split(',') | first"),
+    *("'%s' | format({})", "row.a ~ ({})", "({}) ~ row.a ~ 1", "[row.a, {}] | join", "{} | default(none, true)"),
+    *("[row.a, {}] | map('string') | join", "[{{'k': {}}}] | join('-', attribute='k')"),
+)
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_nothing_stays_nothing_whatever_follows(later: str) -> None:
+    without = {"a": "x", "n": None, "d": {"n": None}, "q": "1"}
+    there = {"a": "xz1 \\boxed{2}", "n": "3", "d": {"n": "4"}, "q": "2"}  # a field that no row has is a fault
+    for nothing in NOTHING:
+        source = "{{ " + later.format(f"({nothing})") + " }}"
+        found, other = _map([without, there], problem="q", solution=source)
+        assert found.solution is None and other.solution, source
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(27.0, "27"), (0.5, "0.5"), (float("nan"), "NaN"), ([1], "a list"), ({"k": 1}, "a dict"), (True, "a bool")],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "source",
+    ["{{ row.v ~ '' }}", "{{ row.v | string }}", "{{ [row.v] | join }}", "{{ row.v | upper }}", "{{ row.v | trim }}"],
+)
+def test_a_value_becomes_text_as_that_of_a_path_does(value: Any, said: str, source: str) -> None:
+    if said[0].isdigit():
+        assert _map([{"v": value}], problem=source)[0].text == said
+    else:
+        assert said in _faults([{"v": value}], problem=source)[0]
+
+
+def test_the_marks_of_gsm8k_are_removed_as_the_documents_say() -> None:
+    text = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r'solution: "({{ row.answer .*? }})"', text)
+    answer = "A sold 48/2 = <<48/2=24>>24 clips.\nIn all 48+24 = <<48+24=72>>72\n#### 72"
+    (row,) = _map([{"q": "1", "answer": answer}], problem="q", solution=source)
+    assert row.solution == "A sold 48/2 = 24 clips.\nIn all 48+24 = 72\n#### 72"
+    (row,) = _map([{"q": "1", "answer": "7 > 5 and 3 < 4"}], problem="q", solution=source)
+    assert row.solution == "7 > 5 and 3 < 4"
+
+
 def test_expressions_that_fail_name_the_row() -> None:
     assert _faults([{"q": "1"}], problem="{{ row.p }}") == ["f: no row has `{{ row.p }}` (problem); the rows have: `q`"]
-    assert _faults([{"q": [1]}], problem="{{ row.q }}") == ["f:1: problem: expression fails: list"]
+    assert _faults([{"q": [1]}], problem="{{ row.q }}") == ["f:1: problem: expression fails: a list is not text"]
     missing = _faults([{"q": "x"}, {"q": "x", "z": "y", "p": "1y2"}], problem="{{ row.p | after(row.z) }}")
     assert missing[0].startswith("f:1: problem: expression: 'dict object' has no attribute 'z'")
     assert "sandbox: `__class__`" in _faults([{"q": "x"}], problem="{{ row.q.__class__.__mro__ }}")[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from its.checks.untracked import untracked_files
+from its.cli.recipe import write_params
 from its.study.study import load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -51,7 +52,9 @@ def repository(project: Path, edit: Callable[..., None]) -> Path:
     return project
 
 
-def test_check_and_use_name_what_git_does_not_know(repository: Path, its: Its) -> None:
+def test_check_and_use_name_what_git_does_not_know(
+    repository: Path, its: Its, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = its("recipe", "check", "params.yaml")
     assert code == 0 and out.startswith("params.yaml: valid\n  2 trainings, ")
     assert err.count("\n") == 1 and err.startswith("note: git does not track ") and "would run without" in err
@@ -64,6 +67,9 @@ def test_check_and_use_name_what_git_does_not_know(repository: Path, its: Its) -
     )
     code, out, err = its("recipe", "use", "mine", "--force")
     assert code == 0 and "`data/sources/a.jsonl`" in err
+    capsys.readouterr()
+    write_params(repository, "mine", force=True, queued=False)  # of `its run`, which runs in this folder
+    assert capsys.readouterr().err == ""
     _git(repository, "add", "-A")
     assert its("recipe", "use", "mine", "--force")[2] == ""
     assert "git does not track" not in its("recipe", "check")[2]
