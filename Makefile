@@ -61,8 +61,9 @@ docs: setup
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "open site/index.html"
 
-# Whole files side by side, studies first, which take longest. An engine takes all cores for half of its time; it starts on one.
-SIDE_BY_SIDE := pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Whole files side by side, studies first, which take longest; one more than cores, since tests wait for processes. An engine takes
+# all cores for half of its time; it starts on one.
+SIDE_BY_SIDE := pytest -n $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 
 # The engine environments, minutes of downloads, are set up while the tests run that start no engine.
 test: python-of-engines setup

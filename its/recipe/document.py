@@ -138,10 +138,14 @@ def _events(text: str) -> Iterator[Event]:
     for event in YAML(typ="safe", pure=True).parse(text):
         seen.append(event)
         yield event
+    _keep(text, seen)
+
+
+def _keep(text: str, events: list[Event]) -> None:
     if len(text) <= _LONGEST_KEPT:
         while len(_KEPT) >= _MOST_KEPT:
             _KEPT.pop(next(iter(_KEPT)), None)
-        _KEPT[text] = tuple(seen)
+        _KEPT[text] = tuple(events)
 
 
 @dataclass(slots=True)
