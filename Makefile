@@ -26,8 +26,8 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml envs/core.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 4; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the core (about 40 s)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c envs/core.txt -e '.[dev]'
+	@echo "installing the core (about a minute and a half)"
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c envs/core.txt -e '.[dev]'
 	@touch $@
 
 # Before the core is installed. The locks in envs/ are for 3.11; `its env sync` has the same rule, with its reason.

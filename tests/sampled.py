@@ -10,5 +10,8 @@ Case = TypeVar("Case")
 
 
 def spread(cases: Sequence[Case], one_in: int) -> list[Case]:
-    """Every `one_in`-th case, the same ones each time, for cases of several seconds each; CONTRIBUTING says when to take all."""
+    """Every `one_in`-th case, the same ones each time: for cases of several seconds each.
+
+    CONTRIBUTING says when to take all.
+    """
     return list(cases) if os.environ.get("ITS_ALL_CASES") == "1" else list(cases[::one_in])

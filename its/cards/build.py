@@ -59,7 +59,7 @@ def build_card(
         kind: `dataset` or `benchmark`.
         declared: the recipe's entry.
         origin: what the source really was: its kind and place, the revision, the hash of a file, and under `licence`
-            what its publisher says, where that is known.
+            what the recipe says of it, where it does.
         seed: of the study.
         steps: {step, before, after} in order, with the counts of problems; other keys are kept where they are not None.
         counts: of all its problems.

@@ -42,7 +42,7 @@ def _problems(card: Mapping[str, Any], level: str) -> Iterator[str]:
     for part in (origin, *origin.get("parts", [])):
         yield from _files(part.get("files", []))
     if "licence" not in origin:
-        yield "Licence: unknown to ITS; see the source."
+        yield "Licence: unknown to ITS; see the source (`licence` of the set in the recipe states it)."
         yield ""
     yield from _table(("rows from", "problems"), card["sources"].items())
     yield from (f"{level}# Steps", "")

@@ -509,13 +509,13 @@ def _cpu_time(
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]
     training = training_minutes(sum(known), gflops) if len(known) == len(operations) else None
-    personas = generation = None
+    personas: float | None = None
+    generation: float | None = None
     if recipe.engine.kind in ("vllm", "transformers"):
         writer = found[recipe.writer.model]
         if isinstance(writer, Architecture) and not counts.personas.per_problem:
-            tokens = counts.personas.known * recipe.writer.sampling.max_tokens
-            personas = generation_minutes(writer, tokens, gflops)
-        minutes = []
+            personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops)
+        minutes: list[float | None] = []
         for name in recipe.design.models:
             model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
             minutes.append(
@@ -523,7 +523,8 @@ def _cpu_time(
                 if isinstance(model, Architecture) and not per_problem
                 else None
             )
-        generation = None if None in minutes else sum(each for each in minutes if each is not None)
+        if None not in minutes:
+            generation = sum((each for each in minutes if each is not None), 0.0)
     return CpuTime(gflops, training, personas, generation)
 
 

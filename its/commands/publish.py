@@ -276,7 +276,7 @@ def _licence(study: Study, name: str) -> str | None:
 def _notes(study: Study, licences: Mapping[str, str | None], weights: Weights) -> Iterator[str]:
     unknown = [name for name, licence in licences.items() if licence is None]
     if unknown:
-        yield f"the licence of {', '.join(unknown)} is unknown to ITS; check it before you publish"
+        yield f"the licence of {', '.join(unknown)} is unknown; check it, and state it as `licence` in the recipe"
     if not (study.project / "dvc.lock").is_file():
         yield "there is no dvc.lock: the versions of the stages' inputs and outputs are not recorded"
     if weights == "none":

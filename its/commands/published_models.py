@@ -71,7 +71,8 @@ def _front_matter(study: Study, checkpoint: Checkpoint) -> Iterator[str]:
 
     source = study.recipe.models[checkpoint.model].source.model_dump(exclude_none=True)
     base = source.get("id") if isinstance(source.get("id"), str) else None
-    data = ModelCardData(base_model=base, library_name="transformers", tags=["its"])
+    licence = study.recipe.models[checkpoint.model].licence
+    data = ModelCardData(base_model=base, license=licence, library_name="transformers", tags=["its"])
     yield from ("---", str(data.to_yaml()).strip(), "---", "")
 
 
@@ -86,7 +87,9 @@ def _lines(study: Study, checkpoint: Checkpoint, results: ReportData, chosen: Se
     yield from ("## Base model", "")
     source = recipe.models[model].source.model_dump(exclude_none=True)
     yield from table(("what", "value"), [("name", model), *source.items(), ("dtype", recipe.models[model].dtype)])
-    yield from ("The licence of the base model applies; ITS does not know it.", "")
+    licence = recipe.models[model].licence
+    known = "ITS does not know it" if licence is None else f"the recipe states `{licence}`"
+    yield from (f"The licence of the base model applies; {known}.", "")
     yield from ("## Training data", "")
     rows = counted(_rows(study, dataset, train), "row")
     yield f"`datasets/{dataset}-{train}` of the publication: {rows} of `{dataset}` under"

@@ -10,7 +10,7 @@ import numpy as np
 from its.plan.architecture import Architecture
 
 TRAINING_SHARE = 0.5
-GENERATION_SHARE = 0.1
+GENERATION_SHARE = 0.3
 """Shares of the measured rate that trainings and engines reached in the quickstart (docs/plan.md, "On a CPU")."""
 _SIDE = 1024
 _SECONDS = 0.3

@@ -105,8 +105,10 @@ _FILTERS: dict[str, Callable[..., str | None]] = {
     "tag": _tag,
     "strip": _stripped,
 }
-_OF_TEXTS = ("capitalize", "center", "format", "indent", "lower", "replace", "split", "string", "title", "trim")
-_OF_TEXTS += ("truncate", "upper", "wordcount", "wordwrap")
+_OF_TEXTS = (
+    *("capitalize", "center", "format", "indent", "lower", "replace", "split", "string", "title", "trim"),
+    *("truncate", "upper", "wordcount", "wordwrap"),
+)
 """Jinja's filters that make a text of any value, in Python's own words: `None`, `nan`, `[1, 2]`."""
 
 

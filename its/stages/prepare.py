@@ -58,6 +58,8 @@ def run(study: Study, name: str) -> str:
     curated = curating.result
     origin = {**source.result}
     trimmed = origin.pop(TRIMMED, 0)
+    if declared.licence is not None:
+        origin["licence"] = declared.licence
     rejected = [*curated.rejected, *(ungraded_row(problem, fault) for problem, fault in curated.ungraded)]
     write_rows(folder / "quarantine.jsonl", rejected)
     overlaps = [asdict(overlap) for overlap in curated.overlaps]

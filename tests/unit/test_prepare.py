@@ -109,6 +109,21 @@ def test_steps_follow_each_other_and_are_counted(of_files: Callable[..., Study])
     assert overlap["text"] == overlap["benchmark_text"] == test[0]["q"]
 
 
+def test_a_licence_stands_on_the_card_and_changes_no_row(of_files: Callable[..., Study]) -> None:
+    study = of_files(_rows(3), _rows(2, 100), "")
+    run_stage("prepare", "arithmetic")
+    rows, card = study.problems_path("arithmetic").read_bytes(), _card(study, "arithmetic")
+    page = study.card_path("arithmetic").with_name("card.md")
+    assert "licence" not in card["origin"] and "Licence: unknown to ITS" in page.read_text(encoding="utf-8")
+    params = study.project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(re.sub(r"\ndatasets:\n  arithmetic:\n", r"\g<0>    licence: cc-by-4.0\n", text), encoding="utf-8")
+    run_stage("prepare", "arithmetic")
+    assert study.problems_path("arithmetic").read_bytes() == rows
+    assert _card(study, "arithmetic")["origin"] == {**card["origin"], "licence": "cc-by-4.0"}
+    assert "| licence | cc-by-4.0 |" in page.read_text(encoding="utf-8")
+
+
 def test_outer_white_space_of_solutions_is_removed_and_counted(of_files: Callable[..., Study]) -> None:
     """A chat template may trim it: then training would see another text than the row has."""
     train = _rows(6)

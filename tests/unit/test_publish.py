@@ -17,8 +17,10 @@ from unit.test_golden_study import study as study
 
 from its.commands.hub import _licences
 from its.commands.publication import MANIFEST, file_differences, read_manifest, write_manifest
+from its.commands.published_models import model_card
 from its.commands.published_secrets import secret_faults
 from its.errors import Fault, ItsError
+from its.stages.report import summary
 from its.study.study import Study, load_study
 
 Its = Callable[..., tuple[int, str, str]]
@@ -115,6 +117,29 @@ def test_a_licence_that_forbids_it_keeps_a_study_from_the_hub(project: Path, hub
         assert not faults or "forbids to share" in faults[0].message
 
 
+def test_licences_of_the_recipe_come_before_those_of_the_hub(project: Path, hub: FakeHub) -> None:
+    text = (project / "recipes" / "instructions.yaml").read_text(encoding="utf-8")
+    for name in ("models/Qwen/Qwen3-0.6B", "datasets/HuggingFaceH4/MATH-500", "datasets/GAIR/LIMO"):
+        hub.repos[name] = Repo(private=False)  # the hub states nothing
+    for part in ("I", "II"):
+        hub.repos[f"datasets/MathArena/aime_2024_{part}"] = Repo(private=False, card={"license": "mit"})
+    api = huggingface_hub.HfApi(token=TOKEN)
+
+    def told(licence: str | None, name: str) -> list[Any]:
+        stated = "" if licence is None else f"    licence: {licence}\n"
+        changed = re.sub(rf"^  {name}:.*\n", lambda found: found[0] + stated, text, flags=re.MULTILINE)
+        assert licence is None or changed != text
+        (project / "params.yaml").write_text(changed, encoding="utf-8")
+        return list(_licences(api, TOKEN, load_study(project)))
+
+    before = told(None, "limo_90")
+    assert len(before) == 3 and not any(isinstance(item, Fault) for item in before)
+    for name in ("limo_90", "qwen3_0_6b"):
+        assert len(told("apache-2.0", name)) == 2
+        (fault,) = (item for item in told("cc-by-nd-4.0", name) if isinstance(item, Fault))
+        assert fault.where == f"`{name}`" and "by the recipe, forbids to share" in fault.message
+
+
 def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its, tmp_path: Path, hub: FakeHub) -> None:
     out = tmp_path / "out"
     results = study.results("cells.json")
@@ -151,6 +176,15 @@ def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its
     template = (study.project / "recipes" / "prompts" / "query_persona_first.j2").read_text(encoding="utf-8")
     for part in (template.strip(), "| this | arithmetic_test | random |", "You are a potter who likes the rain."):
         assert part in model
+    assert (
+        "The licence of the base model applies; ITS does not know it." in model
+        and "license" not in model.split("---")[1]
+    )
+    stated = {name: item.model_copy(update={"licence": "mit"}) for name, item in study.recipe.models.items()}
+    licensed = Study(study.project, study.recipe.model_copy(update={"models": stated}))
+    checkpoint = next(item for item in study.checkpoints() if item.name == CHECKPOINT)
+    told = model_card(licensed, checkpoint, summary(study), [])
+    assert "the recipe states `mit`." in told and "\nlicense: mit\n" in told.split("---")[1]
 
     code, printed, _ = its("verify", str(out), "--json")
     found = json.loads(printed)

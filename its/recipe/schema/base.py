@@ -103,6 +103,7 @@ HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
 HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
 PartName = Annotated[str, Field(max_length=MAX_NAME, pattern=_PART)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
+Licence = Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # <!-- typos: off -->
 _LANGUAGES = """

