@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from integration.clone import ROOT
-from integration.test_transformers import GREEDY, QUESTIONS, SAMPLED, answers, request
+from integration.test_transformers import GREEDY, NEUTRAL, PENALTIES, QUESTIONS, SAMPLED, answers, request
+from sampled import spread
 
 from its.engines.pipe import WORKERS, WorkerEngine
 from its.engines.protocol import EngineModel
@@ -63,10 +64,11 @@ def test_settings_do_what_they_say(engine: WorkerEngine) -> None:
     for one in ({"top_k": 1}, {"min_p": 1.0}):  # only the most likely token is left, or two with the same score
         likely = _texts(engine, {**SAMPLED, **one})
         assert sum(likely[question] == greedy[question] for question in greedy) >= 4
-    for none in ({"repetition_penalty": 1.0}, {"presence_penalty": 0.0}, {"frequency_penalty": 0.0}, {"top_k": 10**8}):
+    for none in spread(NEUTRAL, 2):
         assert _texts(engine, {**SAMPLED, **none}) == sampled
-    for penalty in ({"repetition_penalty": 1.8}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}):
+    for penalty in PENALTIES:
         assert _texts(engine, {**GREEDY, **penalty}) != greedy  # greedy decoding is penalized too
+    for penalty in spread(PENALTIES, 3):
         assert _texts(engine, {**GREEDY, **penalty}, seed=5) == _texts(engine, {**GREEDY, **penalty}, seed=6)
     for extra in ({"bad_words": ["The", "the"]}, {"min_tokens": 3}, {"logit_bias": {"2": -100}}):
         assert len(_texts(engine, {**GREEDY, "extra": extra})) == 5

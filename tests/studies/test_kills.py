@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from running import run_stage
+from sampled import spread
 from studies.killing import set_sizes, start_stage, stored_keys
 
 from its.store import Store
@@ -23,7 +24,7 @@ from its.study.study import load_study
 
 pytestmark = pytest.mark.integration
 
-PROBLEMS, SAMPLES, WINDOW, KILLS = 8, 16, 32, 30
+PROBLEMS, SAMPLES, WINDOW, KILLS = 8, 16, 32, len(spread(range(30), 2))
 WANTED = 3 * 2 * PROBLEMS * SAMPLES
 
 
@@ -52,7 +53,7 @@ def _rows(project: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_thirty_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) -> None:
+def test_kills_lose_nothing_that_was_stored(ready: Path, engines: Any) -> None:
     home, chance = load_study(ready).home, random.Random(7)
     before, first = stored_keys(home), _asked(engines)
     stored, lost_most, start = set(before), 0, 0.0

@@ -16,6 +16,7 @@ import pytest
 from fakes.environments import FakeEngines
 from fakes.tiny_tokenizer import TinyTokenizer
 from running import copy_project, run_stage, user_environment
+from sampled import spread
 from studies.quick import Forks, opened
 
 ARITHMETIC = {f"train@m-arithmetic-{strategy}-1" for strategy in ("none", "random")}
@@ -235,7 +236,7 @@ def test_nothing_is_named_before_a_change(project: Project) -> None:
     assert project.trainings() == (set(), set())
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("change", spread(CHANGES, 2), ids=str)
 def test_a_change_names_the_trainings_that_it_changes_and_no_other(project: Project, change: Change) -> None:
     _edit(project, change.pairs)
     for stage in ("persona", "query"):
