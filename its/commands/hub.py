@@ -162,22 +162,22 @@ def _licences(api: Any, token: str, study: Study) -> Iterator[str | Fault]:
     recipe = study.recipe
     datasets = {name: {**recipe.datasets, **recipe.benchmarks}[name] for _, name, _ in study.sets()}
     trained = dict.fromkeys(item.model for item in study.checkpoints() if item.train is not None)
-    for name, one in [*datasets.items(), *((name, recipe.models[name]) for name in trained)]:
-        if one.licence is not None and _FORBIDS.fullmatch(one.licence):
-            what = f"its licence, `{one.licence}` by the recipe, forbids to share what was made from it"
+    stated = {("dataset", name): one.licence for name, one in datasets.items()}
+    stated |= {("model", name): recipe.models[name].licence for name in trained}
+    for (_, name), licence in stated.items():
+        if licence is not None and _FORBIDS.fullmatch(licence):
+            what = f"its licence, `{licence}` by the recipe, forbids to share what was made from it"
             yield Fault(f"`{name}`", what, "publish without `--hub`, for yourself")
     sources = [(name, "dataset", item) for name, one in datasets.items() for item in _hub_ids(one.model_dump())]
     for model in trained:
         sources += [(model, "model", item) for item in _hub_ids(recipe.models[model].model_dump())]
-    stated = {name for name, one in datasets.items() if one.licence is not None}
-    stated |= {name for name in trained if recipe.models[name].licence is not None}
     for name, kind, repo_id in sources:
         licences = _licences_of(api, token, kind, repo_id)
         forbidding = [item for item in licences if _FORBIDS.fullmatch(item.lower())]
         if forbidding:
             what = f"its licence, `{shown(forbidding[0])}`, forbids to share what was made from it"
             yield Fault(f"`{name}`: {kind} `{repo_id}`", what, "publish without `--hub`, for yourself")
-        elif name not in stated and {"other", "unknown"}.issuperset(item.lower() for item in licences):  # or none
+        elif stated[kind, name] is None and {"other", "unknown"}.issuperset(map(str.lower, licences)):  # or none
             yield f"the hub states no licence of {kind} `{repo_id}` (`{name}`); check it before you share anything"
 
 

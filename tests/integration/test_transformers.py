@@ -29,9 +29,14 @@ pytestmark = pytest.mark.integration
 CONTEXT = 256
 GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 16, "stop": []}
 SAMPLED = {**GREEDY, "temperature": 0.7, "top_p": 0.95}
-NEUTRAL = [{"repetition_penalty": 1.0}, {"presence_penalty": 0.0}, {"top_k": 10**8}, {"frequency_penalty": 0.0}]
+NEUTRAL: list[dict[str, Any]] = [
+    {"repetition_penalty": 1.0},
+    {"presence_penalty": 0.0},
+    {"top_k": 10**8},
+    {"frequency_penalty": 0.0},
+]
 """Settings that change nothing."""
-PENALTIES = [{"repetition_penalty": 1.8}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}]
+PENALTIES: list[dict[str, Any]] = [{"repetition_penalty": 1.8}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}]
 QUESTIONS = [
     *(f"What is {a} plus {b}?" for a, b in [(2, 3), (11, 4), (7, 7)]),
     "Name three rivers and tell in which countries they flow into the sea, with one sentence about each of them.",
