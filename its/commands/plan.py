@@ -504,7 +504,7 @@ def _cpu_time(
     trainings: list[TrainingPlan],
     options: Options,
 ) -> CpuTime:
-    """Minutes on this machine; an engine elsewhere takes none of its own, so nothing is said of it."""
+    """Minutes on this machine; those of a server elsewhere are not known."""
     recipe, gflops = study.recipe, measured_gflops()
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]

@@ -25,6 +25,7 @@ from its.environments import (
     spec_of,
 )
 from its.environments.find import place_of
+from its.shown import counted
 from its.store import Store, vllm_identity
 
 if TYPE_CHECKING:  # the import of an HTTP client takes 0.1 s, and most sessions need none
@@ -140,7 +141,7 @@ class _Kinds:
             process = _process(environment, {"VLLM_LOGGING_LEVEL": "WARNING"} | variables)
             # vLLM's own processes (one a GPU) import the extension that swaps weights.
             process["PYTHONPATH"] = str(WORKERS)
-            more = f" (one engine for {len(group)} checkpoints)" if len(group) > 1 else ""
+            more = f" (one engine for {counted(len(group), 'checkpoint')})" if len(group) > 1 else ""
             log = self._say_start(f"vLLM with {group[0].name}{more}", place)
             served = serving_arguments(group, arguments, spec.build)
             cores = () if place is None else place.cores
