@@ -162,10 +162,11 @@ def _costs(plan: Plan) -> Iterator[str]:
             yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {_gpus(gpus.count)}{price}"
     if plan.cpu is not None:
         cpu = plan.cpu
+        most = "at most " if options.response_tokens is None else "about "
         yield (
             f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): training"
             f" {_minutes(cpu.training)}, personas {_minutes(cpu.personas, 'at most ')}, generation"
-            f" {_minutes(cpu.generation, 'at most ')}; start-up is not counted (docs/plan.md)"
+            f" {_minutes(cpu.generation, most)}; start-up is not counted (docs/plan.md)"
         )
     disk = plan.disk
     states = f" + a saved state {_gb(disk.states)}" if disk.states else ""

@@ -23,8 +23,8 @@ class CpuTime:
     Args:
         gflops: 1e9 operations a second that this CPU multiplied matrices with, in float32.
         training: minutes of all trainings.
-        personas: minutes of the writer, at most, each persona asked for once.
-        generation: minutes of all responses, at most: as if each had the most tokens that it may have.
+        personas: minutes of the writer, at most, each persona requested once.
+        generation: minutes of all responses with the tokens that the plan counts for each.
     """
 
     gflops: float

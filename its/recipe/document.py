@@ -143,8 +143,8 @@ def _events(text: str) -> Iterator[Event]:
 
 def _keep(text: str, events: list[Event]) -> None:
     if len(text) <= _LONGEST_KEPT:
-        while len(_KEPT) >= _MOST_KEPT:
-            _KEPT.pop(next(iter(_KEPT)), None)
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
         _KEPT[text] = tuple(events)
 
 

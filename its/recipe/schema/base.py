@@ -70,6 +70,7 @@ Penalty = Annotated[Number, Field(ge=-2, le=2)]
 ThinkingBudget = Annotated[int, Field(ge=0, le=MAX_TOKENS), Unit("tokens")]
 _WORD, _WORDS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_ .+-]*"
 PATH = r"^[^\t\r\n]+$"
+_LICENCE = r"^[a-z0-9][a-z0-9.+-]*$"
 _HUB_ID = f"^{_WORD}/{_WORD}$"
 _HUB_REVISION = f"^{_WORD}(/{_WORD})*$"
 _HUB_SUBSET = f"^{_WORDS}(/{_WORDS})*$"
@@ -82,6 +83,7 @@ URL = r"^https?://[^\s@?#]+$"
 PATTERN_MESSAGES = {
     URL: "`http(s)://HOST/PATH` is expected, without a user, a query (`?api-version=...`) or a fragment: `/models` and"
     " `/chat/completions` are appended to it",
+    _LICENCE: "the hub's id of a licence is expected, in small letters: `mit`, `apache-2.0`, `cc-by-4.0`, `other`",
     PATH: "a path is one line",
     _HUB_ID: "`owner/name` of the hub is expected, not a path",
     _HUB_REVISION: "a commit, branch or tag is expected",
@@ -103,7 +105,7 @@ HubSubset = Annotated[str, Field(max_length=200, pattern=_HUB_SUBSET)]
 HubSplit = Annotated[str, Field(max_length=200, pattern=_HUB_SPLIT)]
 PartName = Annotated[str, Field(max_length=MAX_NAME, pattern=_PART)]
 ServedName = Annotated[str, Field(min_length=1, max_length=512)]
-Licence = Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+Licence = Annotated[str, Field(max_length=64, pattern=_LICENCE)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # <!-- typos: off -->
 _LANGUAGES = """
