@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from its.commands.plan import Options, plan_study
 from its.errors import DataError
 from its.plan.architecture import KNOWN, Architecture, known_architecture, read_architecture
 from its.plan.compute import gpu_hours, training_operations
@@ -240,6 +241,20 @@ def test_the_plan_of_a_study_on_a_cpu_writes_nothing(project: Path, its: Its, tm
     assert code == 0 and sorted(tmp_path.rglob("*")) == before
     assert "2 trainings, 3 checkpoints, 6 cells" in out and "assumed: half of train.sequence_length" in out
     assert "disk:" in out and "fits" not in out.splitlines()[-1]
+
+
+def test_the_table_of_the_papers_recipes_is_what_is_planned(project: Path) -> None:
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| ([0-9x]+) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 9
+    for name, gpus, told in rows:
+        plan = plan_study(project, name, Options(gpus=gpus, row_tokens=7000))
+        largest = max(item.memory.total for item in plan.trainings if item.memory is not None)
+        training = sum(item.hours or 0.0 for item in plan.trainings)
+        generation = sum(item.hours or 0.0 for item in plan.serving)
+        found = [f"{largest / 1e9:.1f}", "fits" if plan.fits else "does not fit", f"{training:,.0f}"]
+        found += [f"{generation:,.0f}", f"{plan.disk.total / 1e9:,.0f}"]
+        assert told.split(" | ") == found, (name, gpus)
 
 
 def test_the_minutes_of_a_cpu_are_those_of_its_rate(
