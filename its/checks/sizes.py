@@ -54,8 +54,9 @@ def _card_rows(study: Study, name: str, declared: Dataset | Benchmark) -> int | 
         card = checked_card(read_json(path), str(path))
     except ItsError:
         return None
-    own = json.loads(json.dumps(declared.model_dump(exclude_none=True)))
-    same = card["declared"] == own and card["seed"] == study.recipe.seed
+    own = json.loads(json.dumps(declared.model_dump(exclude_none=True, exclude={"licence"})))
+    prepared = {key: value for key, value in card["declared"].items() if key != "licence"}
+    same = prepared == own and card["seed"] == study.recipe.seed
     return int(card["rows"]) if same else None
 
 

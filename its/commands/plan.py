@@ -504,27 +504,25 @@ def _cpu_time(
     trainings: list[TrainingPlan],
     options: Options,
 ) -> CpuTime:
-    """Minutes on this machine; those of a server elsewhere are not known."""
+    """Minutes on this machine, each persona requested once, each response as long as the plan counts it."""
     recipe, gflops = study.recipe, measured_gflops()
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]
-    training = training_minutes(sum(known), gflops) if len(known) == len(operations) else None
-    personas: float | None = None
-    generation: float | None = None
-    if recipe.engine.kind in ("vllm", "transformers"):
-        writer = found[recipe.writer.model]
-        if isinstance(writer, Architecture) and not counts.personas.per_problem:
-            personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops)
-        minutes: list[float | None] = []
-        for name in recipe.design.models:
-            model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
-            minutes.append(
-                generation_minutes(model, tokens, gflops)
-                if isinstance(model, Architecture) and not per_problem
-                else None
-            )
-        if None not in minutes:
-            generation = sum((each for each in minutes if each is not None), 0.0)
+    once = counts.trainings / max(1, counts.named_trainings)  # equal ones are trained once
+    training = training_minutes(sum(known) * once, gflops) if len(known) == len(operations) else None
+    if recipe.engine.kind not in ("vllm", "transformers"):
+        return CpuTime(gflops, training, None, None)
+    writer, personas, generation = found[recipe.writer.model], None, None
+    if isinstance(writer, Architecture) and not counts.personas.per_problem:
+        personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops)
+    minutes: list[float] = []
+    for name in recipe.design.models:
+        model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
+        if isinstance(model, Architecture) and not per_problem:
+            minutes.append(generation_minutes(model, tokens, gflops))
+    if len(minutes) == len(recipe.design.models):
+        shared = counts.requests.known / max(1, counts.responses.known)  # equal trainings share their requests
+        generation = sum(minutes) * shared
     return CpuTime(gflops, training, personas, generation)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from its.commands.plan import Plan, ServingPlan, TrainingPlan
+from its.plan.cpu import CpuTime
 from its.plan.gpus import Gpus
 from its.plan.training import Parts
 from its.shown import counted
@@ -161,13 +162,7 @@ def _costs(plan: Plan) -> Iterator[str]:
             whole = "" if len(known) == len(training) + len(serving) and not any(partly) else " known"
             yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {_gpus(gpus.count)}{price}"
     if plan.cpu is not None:
-        cpu = plan.cpu
-        most = "at most " if options.response_tokens is None else "about "
-        yield (
-            f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): training"
-            f" {_minutes(cpu.training)}, personas {_minutes(cpu.personas, 'at most ')}, generation"
-            f" {_minutes(cpu.generation, most)}; start-up is not counted (docs/plan.md)"
-        )
+        yield _cpu(plan, plan.cpu)
     disk = plan.disk
     states = f" + a saved state {_gb(disk.states)}" if disk.states else ""
     yield (
@@ -183,8 +178,20 @@ def _sum(hours: list[float | None], partly: bool = False) -> str:
     return f"{sum(known):,.1f}{' and an unknown rest' if partly or len(known) < len(hours) else ''}"
 
 
-def _minutes(value: float | None, before: str = "about ") -> str:
-    return "unknown" if value is None else f"{before}{max(1, round(value)):,}"
+def _cpu(plan: Plan, cpu: CpuTime) -> str:
+    parts = {"training": cpu.training, "personas": cpu.personas, "generation": cpu.generation}
+    told = ", ".join(f"{name} {_minutes(value)}" for name, value in parts.items())
+    left_out = ["start-up"]
+    left_out += ["solutions"] if plan.counts.solutions else []
+    left_out += ["the judge"] if plan.counts.judged else []
+    return (
+        f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): {told};"
+        f" not counted: {', '.join(left_out)} (docs/plan.md)"
+    )
+
+
+def _minutes(value: float | None) -> str:
+    return "unknown" if value is None else "none" if value == 0 else f"about {max(1, round(value)):,}"
 
 
 def _gpus(count: int) -> str:

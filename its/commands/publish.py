@@ -274,7 +274,7 @@ def _licence(study: Study, name: str) -> str | None:
 
 
 def _notes(study: Study, licences: Mapping[str, str | None], weights: Weights) -> Iterator[str]:
-    unknown = [name for name, licence in licences.items() if licence is None]
+    unknown = [name for name, licence in licences.items() if licence in (None, "other", "unknown")]
     if unknown:
         yield f"the licence of {', '.join(unknown)} is unknown; check it, and state it as `licence` in the recipe"
     if not (study.project / "dvc.lock").is_file():

@@ -18,12 +18,12 @@ _SECONDS = 0.3
 
 @dataclass(frozen=True)
 class CpuTime:
-    """What the study takes on this CPU; None where a model, a set or its engine is not known to run here.
+    """What the study takes on this CPU; None where a model or a set is not known, or the engine is elsewhere.
 
     Args:
         gflops: 1e9 operations a second that this CPU multiplied matrices with, in float32.
         training: minutes of all trainings.
-        personas: minutes of the writer, at most, each persona requested once.
+        personas: minutes of the writer, each persona requested once.
         generation: minutes of all responses with the tokens that the plan counts for each.
     """
 
@@ -50,5 +50,8 @@ def training_minutes(operations: float, gflops: float) -> float:
 
 
 def generation_minutes(model: Architecture, tokens: float, gflops: float) -> float:
-    """Minutes of an engine that generates `tokens` tokens, many sequences at once: 2 operations a parameter."""
+    """Minutes of an engine that generates `tokens` tokens, many sequences at once: 2 operations a parameter.
+
+    Prompts are not counted.
+    """
     return tokens * 2 * model.multiplied / (gflops * 1e9 * GENERATION_SHARE) / 60

@@ -109,7 +109,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.globals.clear()
         self.filters.clear()
-        self.filters.update({**declared_filters(), **(filters or {}), **_INNER})
+        self.filters.update({**declared_filters(), **(filters or {}), **INNER})
         self.tests.clear()
         self.tests.update(declared_tests())
 
@@ -332,4 +332,9 @@ def _cut(context: Context, value: Any, start: Any, stop: Any, step: Any) -> Any:
 
 
 # No template can write a name with a colon.
-_INNER = {"its:each": _each, "its:weighed": _weighed, "its:joined": _joined, "its:cut": _cut}
+INNER: dict[str, Callable[..., Any]] = {
+    "its:each": _each,
+    "its:weighed": _weighed,
+    "its:joined": _joined,
+    "its:cut": _cut,
+}

@@ -40,10 +40,9 @@ NODE_SIZE = 32
 shipped recipe has 700."""
 
 _KEPT: dict[str, tuple[Event, ...]] = {}
-_MOST_KEPT = 64
-_LONGEST_KEPT = 64 * 1024
-"""Sound files of which a process keeps the events, so that one read again (dvc.yaml, the recipes) is scanned once:
-ruamel takes 0.1 s for 30 KiB. At most 64 files of 64 Ki characters; events, since nobody changes them."""
+_MOST_KEPT = 50_000
+"""Events of files that a process keeps, some 600 bytes each, so that one read again (dvc.yaml, the recipes) is scanned
+once: ruamel takes 0.1 s for 30 KiB, which are 4,000 events. Events, since nobody changes them, unlike the values."""
 
 _BEYOND = re.compile(r"\\U(?!00(0[0-9a-fA-F]|10)[0-9a-fA-F]{4})[0-9a-fA-F]{8}")
 """An escape of a character that Unicode does not have."""
@@ -142,9 +141,9 @@ def _events(text: str) -> Iterator[Event]:
 
 
 def _keep(text: str, events: list[Event]) -> None:
-    if len(text) <= _LONGEST_KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
+    if len(events) + sum(map(len, list(_KEPT.values()))) > _MOST_KEPT:
+        _KEPT.clear()
+    if len(events) <= _MOST_KEPT:
         _KEPT[text] = tuple(events)
 
 

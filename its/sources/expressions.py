@@ -9,13 +9,17 @@ strict undefined and without autoescape. Filters beside those of `its.prompts.fi
     tag(name)        what stands in the last `<name>...</name>`
     strip            without white space at the ends
 
-Each finds a text or nothing; nothing stays nothing through every filter but `default` and through `~`, and makes the
-field absent. A value becomes text as that of a path does: `27.0` as `27`; a list, a NaN or a bool is a fault.
+Each finds a text or nothing; nothing stays nothing through `~` and every filter but `default`, and makes the field
+absent. A value becomes text as that of a path does: `27.0` as `27`; a list, a NaN or a bool is a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, pass_context
@@ -24,10 +28,10 @@ from jinja2.runtime import Context
 from its.boxes import last_box
 from its.prompts.budget import charge_value
 from its.prompts.filters import charged_filter, declared_filters
-from its.prompts.sandbox import RefusedError, Sandbox, rendered, undeclared_names
+from its.prompts.sandbox import INNER, RefusedError, Sandbox, rendered, undeclared_names
 from its.sources.paths import ABSENT, Absent, reach, steps_of
 from its.sources.records import RowFault
-from its.sources.text import NoValueError, as_text
+from its.sources.text import NoValueError, as_json, as_text
 
 UNNAMED = ""
 """In place of the field that a row lacks: an expression does not know whose it is."""
@@ -89,15 +93,6 @@ def _stripped(text: str) -> str:
     return text.strip()
 
 
-def _on_text(act: Callable[..., str | None]) -> Callable[..., str | None]:
-    def filtered(value: Any, *args: Any) -> str | None:
-        if isinstance(value, Undefined):
-            str(value)  # raises, and says what is undefined
-        return None if value is None else act(as_text(value), *args)
-
-    return filtered
-
-
 _FILTERS: dict[str, Callable[..., str | None]] = {
     "boxed": boxed,
     "before": _before,
@@ -105,56 +100,104 @@ _FILTERS: dict[str, Callable[..., str | None]] = {
     "tag": _tag,
     "strip": _stripped,
 }
-_OF_TEXTS = (
-    *("capitalize", "center", "format", "indent", "lower", "replace", "split", "string", "title", "trim"),
-    *("truncate", "upper", "wordcount", "wordwrap"),
-)
-"""Jinja's filters that make a text of any value, in Python's own words: `None`, `nan`, `[1, 2]`."""
+_TEXTS = {
+    **dict.fromkeys(("capitalize", "center", "indent", "lower", "string", "title", "truncate", "upper"), 0),
+    **{"format": 0, "wordcount": 0, "wordwrap": 0, "split": 1, "trim": 1, "replace": 2},
+    **{name: 2 for name in _FILTERS},
+}
+"""Filters that make a text of any value, in Python's own words (`None`, `nan`, `[1, 2]`) -> how many of their first
+arguments are texts too."""
+_OBJECTS = re.compile(r"%[^a-zA-Z%]*[ra]")
+
+
+class _Number(float):
+    """A float that `%s` writes as a field does, and `%.2f` as any other."""
+
+    def __str__(self) -> str:
+        return as_text(float(self))
 
 
 def _careful(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter of templates that keeps nothing as nothing, and makes texts as a field is made."""
+    """A filter that keeps nothing as nothing, and makes texts as a field is made."""
 
     @pass_context
     def filtered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if value is None:
+        for item in (*args, *kwargs.values()):
+            if isinstance(item, Undefined):
+                str(item)  # raises, naming what is undefined
+        if value is None and not (name in ("int", "float") and (args or kwargs)):  # with a default of its own
             return None
+        if isinstance(value, float) and not math.isfinite(value):
+            _written(value)  # raises
         if name == "join":
             return _join(act, context, value, *args, **kwargs)
-        if name in _OF_TEXTS:
-            value = _written(value)
-        if name in ("format", "replace"):
-            for item in (*args, *kwargs.values()):
-                _written(item)  # raises; a number stays one, for `%d`
+        if name == "tojson":
+            value = as_json(value)
+        if name in _TEXTS:
+            dated = name == "string" and isinstance(value, date | datetime.time)
+            value = str(value) if dated else _written(value)
+            texts = min(_TEXTS[name], len(args))
+            if None in (*args[:texts], *(args if name == "format" else ()), *kwargs.values()):
+                return None
+            args = (*map(_written, args[:texts]), *args[texts:])
+        if name == "format":
+            if found := _OBJECTS.search(value.replace("%%", "")):
+                raise ValueError(f"`{found[0]}`: `%s` writes a text")
+            args = tuple(_formatted(item) for item in args)
         return act(context, value, *args, **kwargs)
 
     return filtered
 
 
+def _formatted(item: Any) -> Any:
+    if isinstance(item, float) and math.isfinite(item):
+        return _Number(item)
+    return item if isinstance(item, int) and not isinstance(item, bool) else _written(item)
+
+
 def _join(act: Callable[..., Any], context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
     if attribute is not None:
         value = context.environment.filters["map"](context, value, attribute=attribute)
-    if isinstance(value, list | tuple):
-        value = [_written(item) for item in value]
-    return act(context, value, _written(d))
+    if isinstance(value, list | tuple | Mapping):
+        value = _all_written(value)
+    return None if value is None or d is None else act(context, value, _written(d))
+
+
+def _all_written(values: Iterable[Any]) -> list[str] | None:
+    """The texts of values; None if one is absent."""
+    out = []
+    for value in values:
+        if value is None:
+            return None
+        out.append(charge_value(_written(value), 10))
+    return out
 
 
 @pass_context
-def _joined(context: Context, values: list[Any]) -> str:
+def _joined(context: Context, values: list[Any]) -> str | None:
     """`a ~ b`."""
     charge_value(values, 2)
-    return "".join(map(_written, values))
+    texts = _all_written(values)
+    return None if texts is None else "".join(texts)
+
+
+@pass_context
+def _cut(context: Context, value: Any, *bounds: Any) -> Any:
+    return None if value is None else INNER["its:cut"](context, value, *bounds)
 
 
 _ENVIRONMENT = Sandbox(
     _written,
     {
-        **{name: _careful(name, act) for name, act in declared_filters().items() if name not in ("d", "default")},
-        **{name: charged_filter(_on_text(act)) for name, act in _FILTERS.items()},
+        name: _careful(name, act)
+        for name, act in {
+            **{name: act for name, act in declared_filters().items() if name not in ("d", "default")},
+            **{name: charged_filter(act) for name, act in _FILTERS.items()},
+        }.items()
     },
     keep_trailing_newline=True,
 )
-_ENVIRONMENT.filters["its:joined"] = _joined
+_ENVIRONMENT.filters |= {"its:joined": _joined, "its:cut": _cut}
 
 
 def is_expression(source: str) -> bool:

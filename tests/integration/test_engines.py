@@ -23,7 +23,7 @@ from integration.clone import BASE, NONE, RANDOM, TEST, Clone, Facts, lines, rea
 from its.engines.kinds import EngineSettings, OpenAISettings, open_session
 from its.engines.openai import OpenAIServer
 from its.engines.protocol import EngineModel, Request
-from its.engines.vllm import worker_settings
+from its.engines.vllm import process_variables, worker_settings
 from its.environments import environment_variables, find_environment
 from its.models import SOUND_FILE
 from its.prompts.render import read_template
@@ -333,7 +333,7 @@ def server(made: Study, tmp_path: Path) -> Iterator[str]:
             *("--served-model-name", RANDOM, "--host", "127.0.0.1", "--port", str(port)),
             *flags,
         ],
-        env=environment_variables("vllm", environment) | variables | {"HF_HUB_OFFLINE": "1"},
+        env=environment_variables("vllm", environment) | process_variables(variables, {}) | {"HF_HUB_OFFLINE": "1"},
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running import run_stage
 
+from its.checks.sizes import set_sizes
 from its.commands.plan import Options, plan_study
 from its.errors import DataError
 from its.plan.architecture import KNOWN, Architecture, known_architecture, read_architecture
@@ -25,6 +27,8 @@ from its.plan.settings import Memory, memory_settings
 from its.plan.training import training_memory
 from its.recipe.axolotl import SAMPLE_ROWS
 from its.recipe.load import load_recipe
+from its.study.counts import Size
+from its.study.study import load_study
 from its.training.config import axolotl_config
 
 Its = Callable[..., tuple[int, str, str]]
@@ -272,12 +276,38 @@ def test_the_minutes_of_a_cpu_are_those_of_its_rate(
     out = its("recipe", "plan")[1]
     shown = {key: max(1, round(found["cpu"][key])) for key in ("training", "personas", "generation")}
     assert (
-        f"(100 GFLOP/s in float32, measured now): training about {shown['training']}, personas at most"
-        f" {shown['personas']}, generation at most {shown['generation']};" in out
+        f"(100 GFLOP/s in float32, measured now): training about {shown['training']}, personas about"
+        f" {shown['personas']}, generation about {shown['generation']}; not counted: start-up (docs" in out
     )
     assert json.loads(its("recipe", "plan", "--gpus", "8x80", "--json")[1])["cpu"] is None
     edit(("  kind: vllm\n", "  kind: replay\n"))  # of an engine elsewhere nothing is known
     assert "personas unknown, generation unknown" in its("recipe", "plan")[1]
+
+
+def test_equal_trainings_take_their_time_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.commands.plan.measured_gflops", lambda: 100.0)
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    one = plan_study(project, None, Options())
+    block = text[text.index("\nmodels:\n  smollm2_135m:\n") + len("\nmodels:\n") : text.index("\nwriter:\n")]
+    twin = block.replace("  smollm2_135m:\n", "  twin:\n    licence: apache-2.0\n", 1)
+    text = text.replace(block, block + twin, 1)
+    params.write_text(text.replace("  models: [smollm2_135m]", "  models: [smollm2_135m, twin]"), encoding="utf-8")
+    two = plan_study(project, None, Options())
+    assert two.counts.named_trainings == 2 * two.counts.trainings == 2 * one.counts.trainings  # whatever is licensed
+    assert two.cpu == one.cpu and two.cpu is not None and two.cpu.generation
+
+
+def test_a_licence_leaves_what_is_prepared_known(project: Path) -> None:
+    study = load_study(project)
+    run_stage("prepare", "arithmetic")
+    before = set_sizes(project, study.recipe)["arithmetic"]
+    params = project / "params.yaml"
+    text = params.read_text(encoding="utf-8").replace(
+        "\ndatasets:\n  arithmetic:\n", "\ndatasets:\n  arithmetic:\n    licence: mit\n"
+    )
+    params.write_text(text, encoding="utf-8")
+    assert set_sizes(project, load_study(project).recipe)["arithmetic"] == before == Size(400)
 
 
 def test_a_cpu_is_measured() -> None:

@@ -136,8 +136,10 @@ def test_licences_of_the_recipe_come_before_those_of_the_hub(project: Path, hub:
     assert len(before) == 3 and not any(isinstance(item, Fault) for item in before)
     for name in ("limo_90", "qwen3_0_6b"):
         assert len(told("apache-2.0", name)) == 2
-        (fault,) = (item for item in told("cc-by-nd-4.0", name) if isinstance(item, Fault))
-        assert fault.where == f"`{name}`" and "by the recipe, forbids to share" in fault.message
+        assert len(told("other", name)) == 3
+        for licence in ("cc-by-nd-4.0", "cc-by-nc-nd-3.0-igo", "cc-by-nd-2.1-jp", "no-derivatives"):
+            (fault,) = (item for item in told(licence, name) if isinstance(item, Fault))
+            assert fault.where == f"`{name}`" and "by the recipe, forbids to share" in fault.message
 
 
 def test_a_publication_verifies_and_every_change_is_named(study: Study, its: Its, tmp_path: Path, hub: FakeHub) -> None:

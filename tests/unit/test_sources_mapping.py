@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pace import processor_seconds
 from running import ROOT
 from unit.source_samples import mapped_table, parted, table_of
 
 from its.errors import DataError, FaultsError, MissingError
 from its.recipe.presets import PRESETS
 from its.recipe.schema import Benchmark, Dataset, Fields
-from its.sources.expressions import boxed
+from its.sources.expressions import ExpressionError, boxed, getter
 from its.sources.fields import field_faults
 from its.sources.load import load_problems
+from its.sources.paths import ABSENT
 from its.sources.text import as_json, as_text
 from its.sources.thoughts import Trace, normal_trace
 from its.streams import Stream
@@ -351,7 +354,8 @@ LATER = (
     *("{} | replace('a', 'b')", "row.a | replace('x', {})", "{} | center(9)", "{} | truncate", "{} | indent"),
     *("{} | wordwrap", "{} | int", "{} | float", "{} | list | join", "{} | tojson", "{} | split(',') | first"),
     *("'%s' | format({})", "row.a ~ ({})", "({}) ~ row.a ~ 1", "[row.a, {}] | join", "{} | default(none, true)"),
-    *("[row.a, {}] | map('string') | join", "[{{'k': {}}}] | join('-', attribute='k')"),
+    *("[row.a, {}] | map('string') | join", "[{{'k': {}}}] | join('-', attribute='k')", "({} | upper)[:1]"),
+    *("row.a | split({}) | join", "row.a | trim({})", "[1, 2] | join({})"),
 )
 
 
@@ -363,6 +367,60 @@ def test_nothing_stays_nothing_whatever_follows(later: str) -> None:
         source = "{{ " + later.format(f"({nothing})") + " }}"
         found, other = _map([without, there], problem="q", solution=source)
         assert found.solution is None and other.solution, source
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ row.a | default('a' ~ row.n) }}", "x"),
+        ("{% set t = 'x' ~ row.n %}{{ row.a }}", "x"),
+        ("{{ [row.a, 'a' ~ row.n] | first }}", "x"),
+        ("{{ ('x' ~ row.n) | default('q', true) }}", "q"),
+        ("{{ ('%s' | format(row.n)) | default('q', true) }}", "q"),
+        ("{{ [row.n] | join | default('q', true) }}", "q"),
+        ("{{ row.n | int(0) + 1 }}", "1"),
+        ("{{ '%s, %d, %.2f, %5.1f%%' | format(row.f, row.f, row.f, row.f) }}", "27, 27, 27.00,  27.0%"),
+        ("{{ '%s %s' | format(1e22, 1e-7) }}", "10000000000000000000000 0.0000001"),
+        ("{{ row.a | replace('x', row.f) }}{{ 'a27' | replace(row.f, 'b') }}", "27ab"),
+        ("{{ {'k': 1, 2: 3} | join('+') }}", "k+2"),
+        ("{{ row.day | string }}", "2024-01-31"),
+        ("{{ row.l | tojson }}", '["p", null]'),
+    ],
+)
+def test_what_is_there_is_used_beside_what_is_not(source: str, text: str) -> None:
+    row = {"a": "x", "n": None, "f": 27.0, "day": date(2024, 1, 31), "l": ["p", None]}
+    assert getter(source)(row) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        *((f"{{{{ row.nan | {name} }}}}", "NaN") for name in ("int", "int(5)", "float", "abs", "tojson", "round")),
+        ("{{ [row.nan, 1] | map('int') | join(',') }}", "NaN"),
+        ("{{ [[row.nan]] | tojson }}", "NaN"),
+        ("{{ '%r' | format(row.a) }}", "`%r`: `%s` writes a text"),
+        ("{{ '%5a' | format(row.a) }}", "`%5a`"),
+        ("{{ '<None>a</None>' | tag(row.b) }}", "a bool is not text"),
+        ("{{ {true: 1} | join }}", "a bool is not text"),
+        ("{{ row.l | strip }}", "a list is not text"),
+        ("{{ row.n | replace(row.typo, 'x') }}", "has no attribute 'typo'"),
+    ],
+)
+def test_what_no_field_can_be_is_a_fault(source: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        getter(source)({"a": "x", "n": None, "nan": float("nan"), "b": True, "l": [1]})
+    assert said in caught.value.fault.message
+
+
+def test_a_mark_that_is_absent_finds_nothing() -> None:
+    row = {"a": "<None>x</None>", "n": None}
+    for name in ("after", "before", "tag"):
+        assert getter(f"{{{{ row.a | {name}(row.n) }}}}")(row) is ABSENT
+
+
+def test_a_join_of_long_numbers_is_bounded() -> None:
+    with processor_seconds(4), pytest.raises(ExpressionError, match="does too much"):
+        getter("{{ ([row.i] * 50000) | join }}")({"i": 10**4250})
 
 
 @pytest.mark.parametrize(
