@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -103,6 +104,26 @@ def serving(study: Study, names: list[str], **given: Any) -> Iterator[Served]:
             service.voting.shutdown()
             assert service.desk.stop()
         assert not thread.is_alive()
+
+
+def test_a_response_waits_for_no_acknowledgement() -> None:
+    """Of its headers, on a connection that is kept: 40 ms each."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            found.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with closing(_bind("127.0.0.1", 0)) as listening:
+            async with await asyncio.start_server(connected, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                writer.close()
+                return await found
+
+    assert asyncio.run(accepted()) != 0
 
 
 def test_a_served_problem_is_the_study_s(study: Study, engines: Any) -> None:
