@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from its.commands.publication import DATASETS, MODELS
-from its.commands.publish import Published, publish, published_before
+from its.commands.publish import UNSAID, Published, publish, published_before
 from its.commands.published_models import Weights
 from its.errors import Fault, MissingError, RunError
 from its.progress import say
@@ -23,7 +23,6 @@ MESSAGE = "its publish"
 """How the title of each commit begins: a repository that has none of them was made by something else."""
 _FIRST = "initial commit"  # of the hub, in a repository that is new
 _FORBIDS = re.compile(r"(?:.*[-_ ])?nd(?:[-_ \d.].*)?|no-?deriv.*|all-rights-reserved|proprietary|no-license")
-_UNSAID = {"other", "unknown"}
 """Licences that do not allow to share what was made from the work."""
 
 Kind = Literal["dataset", "model"]
@@ -178,7 +177,7 @@ def _licences(api: Any, token: str, study: Study) -> Iterator[str | Fault]:
         if forbidding:
             what = f"its licence, `{shown(forbidding[0])}`, forbids to share what was made from it"
             yield Fault(f"`{name}`: {kind} `{repo_id}`", what, "publish without `--hub`, for yourself")
-        elif (stated[kind, name] or "other") in _UNSAID and _UNSAID.issuperset(map(str.lower, licences)):  # or none
+        elif (stated[kind, name] or "other") in UNSAID and UNSAID.issuperset(map(str.lower, licences)):  # or none
             yield f"the hub states no licence of {kind} `{repo_id}` (`{name}`); check it before you share anything"
 
 

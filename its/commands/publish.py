@@ -268,13 +268,17 @@ def _refuse_secrets(files: Mapping[str, Path]) -> None:
     raise_faults(faults)
 
 
+UNSAID = {"other", "unknown"}
+"""Ids of the hub that name no licence."""
+
+
 def _licence(study: Study, name: str) -> str | None:
     licence = set_card(study, name, None)["origin"].get("licence")
     return None if licence is None else str(licence)
 
 
 def _notes(study: Study, licences: Mapping[str, str | None], weights: Weights) -> Iterator[str]:
-    unknown = [name for name, licence in licences.items() if licence in (None, "other", "unknown")]
+    unknown = [name for name, licence in licences.items() if licence is None or licence in UNSAID]
     if unknown:
         yield f"the licence of {', '.join(unknown)} is unknown; check it, and state it as `licence` in the recipe"
     if not (study.project / "dvc.lock").is_file():

@@ -127,7 +127,7 @@ PRESETS: dict[str, Preset] = {
         "openai/gsm8k, subset main, split train or test",
         "integer",
         "file",
-        "solutions keep their `<<48/2=24>>` marks; below is how to remove them",
+        "solutions keep their `<<48/2=24>>` marks; docs/sources.md says how to remove them",
         emptied_by=("has_box", "has_final_answer"),  # of 7,473 rows 0 and 1 are left
     ),
     "math": Preset(

@@ -19,7 +19,6 @@ import datetime
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, Undefined, UndefinedError, pass_context
@@ -107,6 +106,8 @@ _TEXTS = {
 }
 """Filters that make a text of any value, in Python's own words (`None`, `nan`, `[1, 2]`) -> how many of their first
 arguments are texts too."""
+_NAMED = ("old", "new", "chars")
+"""The same arguments by name."""
 _OBJECTS = re.compile(r"%[^a-zA-Z%]*[ra]")
 
 
@@ -134,12 +135,13 @@ def _careful(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
         if name == "tojson":
             value = as_json(value)
         if name in _TEXTS:
-            dated = name == "string" and isinstance(value, date | datetime.time)
+            dated = name == "string" and isinstance(value, datetime.date | datetime.time)
             value = str(value) if dated else _written(value)
             texts = min(_TEXTS[name], len(args))
             if None in (*args[:texts], *(args if name == "format" else ()), *kwargs.values()):
                 return None
             args = (*map(_written, args[:texts]), *args[texts:])
+            kwargs = {key: _written(item) if key in _NAMED else item for key, item in kwargs.items()}
         if name == "format":
             if found := _OBJECTS.search(value.replace("%%", "")):
                 raise ValueError(f"`{found[0]}`: `%s` writes a text")

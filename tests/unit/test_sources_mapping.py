@@ -382,6 +382,7 @@ def test_nothing_stays_nothing_whatever_follows(later: str) -> None:
         ("{{ '%s, %d, %.2f, %5.1f%%' | format(row.f, row.f, row.f, row.f) }}", "27, 27, 27.00,  27.0%"),
         ("{{ '%s %s' | format(1e22, 1e-7) }}", "10000000000000000000000 0.0000001"),
         ("{{ row.a | replace('x', row.f) }}{{ 'a27' | replace(row.f, 'b') }}", "27ab"),
+        ("{{ row.a | replace(old='x', new=row.f) }}{{ 'a27' | trim(chars=row.f) }}", "27a"),
         ("{{ {'k': 1, 2: 3} | join('+') }}", "k+2"),
         ("{{ row.day | string }}", "2024-01-31"),
         ("{{ row.l | tojson }}", '["p", null]'),
