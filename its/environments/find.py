@@ -23,8 +23,13 @@ _PROBES: dict[EngineName, str] = {
     "vllm": "import torch, transformers, vllm\nfrom vllm import LLM, SamplingParams\n",
     "axolotl": "import torch, transformers, axolotl, gguf\nfrom axolotl.integrations.base import BasePlugin\n",
 }
-_CUDA_PROBES: dict[EngineName, str] = {"axolotl": "import deepspeed\n"}
-"""What the builds for an NVIDIA GPU have in addition."""
+_WITH_CUDA = (
+    "if torch.version.cuda is None:\n"
+    "    raise SystemExit(f'torch {torch.__version__} was built without CUDA: pip as configured prefers it "
+    "(`find-links`, or an index of CPU builds, in `pip config list`); sync without that setting')\n"
+)
+_CUDA_PROBES: dict[EngineName, str] = {"vllm": _WITH_CUDA, "axolotl": _WITH_CUDA + "import deepspeed\n"}
+"""What the builds for an NVIDIA GPU have in addition. Without `+`, a version of a lock takes a build for a CPU too."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def spec_of(name: EngineName, project: Path, gpu: bool | None = None) -> Environ
     lock = project / "envs" / f"{build}.txt"
     if not lock.is_file():
         raise MissingError(f"{lock}: the lock of the engine environment `{name}` is missing", "`git checkout envs`")
-    return EnvironmentSpec(name, build, lock, _PROBES[name] + (_CUDA_PROBES.get(name, "") if cuda else ""))
+    return EnvironmentSpec(name, build, lock, _PROBES[name] + (_CUDA_PROBES[name] if cuda else ""))
 
 
 def find_environment(name: EngineName, project: Path, home: Path, gpu: bool | None = None) -> Environment:

@@ -318,6 +318,30 @@ def test_the_probe_of_the_cuda_build_imports_deepspeed(project: Path) -> None:
     assert "deepspeed" not in spec_of("vllm", project, gpu=True).probe
 
 
+@pytest.mark.parametrize(("cuda", "code"), [("None", 1), ("'13.0'", 0)])
+def test_a_build_of_torch_without_cuda_is_refused_for_a_gpu(
+    project: Path, tmp_path: Path, cuda: str, code: int
+) -> None:
+    """`torch==2.13.0` takes `2.13.0+cpu` where pip finds it first."""
+    for name in ("transformers", "vllm"):
+        (tmp_path / f"{name}.py").write_text("LLM = SamplingParams = None\n")
+    (tmp_path / "torch.py").write_text(f"class version: cuda = {cuda}\n__version__ = '2.13.0+cpu'\n")
+    (project / "envs" / "vllm.txt").touch()
+    (project / "envs" / "vllm_cpu.txt").touch()
+    ran = {
+        gpu: subprocess.run(
+            [sys.executable, "-c", spec_of("vllm", project, gpu=gpu).probe],
+            env={"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for gpu in (True, False)
+    }
+    assert (ran[True].returncode, ran[False].returncode) == (code, 0)
+    assert ("torch 2.13.0+cpu was built without CUDA: pip as configured" in ran[True].stderr) == bool(code)
+
+
 def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> None:
     machine = FakeMachine()
 
