@@ -8,7 +8,7 @@ import pytest
 from integration.clone import ROOT
 
 from its.checks.engine import engine_faults
-from its.engines.options import VllmSettings, option_faults
+from its.engines.options import CHECKER, VllmSettings, option_faults
 from its.environments import find_environment
 from its.errors import SettingFault
 from its.home import its_home
@@ -189,3 +189,19 @@ def test_the_check_leaves_the_place_as_it_was(tmp_path: Path, monkeypatch: pytes
     environment = find_environment("vllm", ROOT, its_home(ROOT))
     assert option_faults(environment, [VllmSettings({})], tmp_path / "check.log") == [[]]
     assert [path.name for path in tmp_path.iterdir()] == ["check.log"]
+
+
+def test_the_gpus_of_this_machine_do_not_matter(tmp_path: Path) -> None:
+    """On a machine with one GPU too, a recipe for eight passes."""
+    checker = tmp_path / "with_one_gpu.py"
+    checker.write_text(
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(CHECKER.parent)!r})\n"
+        "from vllm.platforms import current_platform\n"
+        "kind = type(current_platform)\n"
+        "kind.is_cuda, kind.device_count = lambda self: True, classmethod(lambda kind: 1)\n"
+        f"runpy.run_path({str(CHECKER)!r}, run_name='__main__')\n"
+    )
+    environment = find_environment("vllm", ROOT, its_home(ROOT))
+    eight = VllmSettings({"tensor_parallel_size": 8})
+    assert option_faults(environment, [eight], tmp_path / "log", checker=checker) == [[]]
