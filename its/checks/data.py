@@ -10,6 +10,7 @@ from typing import Any
 from its.cards.denominator import denominator
 from its.checks.filters import filtered
 from its.checks.sizes import set_sizes
+from its.checks.precision import adapter_faults
 from its.checks.steps import step_faults
 from its.curation.curate import StepCount, curate
 from its.curation.thin import remedy, thin_steps
@@ -53,7 +54,8 @@ def data_checked(document: Document, project: Path, unwritten: Mapping[Path, str
 
 def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> DataCheck:
     """The faults of `fields`, of benchmarks in local files what stage `prepare` would refuse, and of datasets in local
-    files the filters that leave nothing, and of trainings of known size checkpoints without a step.
+    files the filters that leave nothing, of trainings of known size checkpoints without a step, and adapters that
+    vLLM would not serve.
 
     Nothing is fetched: rows on the hub are checked by stage `prepare`, before any response is drawn, and so is what a
     tokenizer decides: behind a filter by tokens only rows that cannot be read are faults here.
@@ -71,6 +73,7 @@ def check_data(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> Dat
                     out.denominators.setdefault(document.path, {})[name] = found.denominator
         sizes = set_sizes(project, recipe, out.sizes.get(document.path))
         out.faults += step_faults(document, recipe, sizes, project)
+        out.faults += adapter_faults(document, recipe, project)
     return out
 
 

@@ -1,10 +1,17 @@
-"""Whether this machine's CPU computes in bfloat16, or only imitates it."""
+"""Whether what computes knows the number format of a model: a CPU bfloat16, vLLM on a GPU that of an adapter."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from its.engines.vllm import ADAPTER_DTYPES, ADAPTER_REMEDY, adapter_refusal
+from its.errors import Fault
+from its.prompts.render import read_template
+from its.recipe.axolotl import SAMPLE_ROWS
+from its.recipe.document import Document
 from its.recipe.schema import Recipe
+from its.recipe.trainings import recipe_trainings
+from its.training.config import axolotl_config
 
 CPU_INFO = Path("/proc/cpuinfo")
 _NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -26,6 +33,35 @@ def precision_notes(recipe: Recipe) -> list[str]:
         f"this CPU has no bfloat16 instructions: a step of training takes some twenty times as long as in float32, a"
         f" response five times; set {named} to `float32`"
     ]
+
+
+def adapter_faults(document: Document, recipe: Recipe, project: Path) -> list[Fault]:
+    """The models whose adapters vLLM would refuse after they are trained: `generate` starts it on the same GPUs.
+
+    A training on a CPU is left to the start of the engine: whether that machine has a GPU is not in the recipe.
+    """
+    if recipe.engine.kind != "vllm":
+        return []
+    faults = []
+    for _, model, train in recipe_trainings(recipe):
+        dtype = str(recipe.engine.options.get("dtype", recipe.models[model].dtype))
+        if train.hardware != "gpu" or dtype in ADAPTER_DTYPES:
+            continue
+        config = axolotl_config(
+            template=read_template(project / "recipes" / train.template),
+            train=train,
+            tokens=recipe.models[model].special_tokens,
+            base_model=model,
+            revision=None,
+            rows=SAMPLE_ROWS,
+            work="training",
+            seed=1,
+        )
+        if config.get("adapter"):
+            where = ("engine", "options", "dtype") if "dtype" in recipe.engine.options else ("models", model, "dtype")
+            named = ".".join(where)
+            faults.append(Fault(document.where(where), f"`{named}`: {adapter_refusal(dtype)}", ADAPTER_REMEDY))
+    return list(dict.fromkeys(faults))
 
 
 def has_bf16(cpu_info: Path) -> bool | None:

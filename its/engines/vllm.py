@@ -9,6 +9,7 @@ from typing import Any
 from its.devices import CORES, core_ranges, usable_cores
 from its.engines.pipe import WORKERS
 from its.engines.protocol import EngineModel
+from its.errors import RunError
 from its.rows import read_json
 
 WORKER = WORKERS / "vllm_worker.py"
@@ -18,6 +19,9 @@ WORKER = WORKERS / "vllm_worker.py"
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
 REASONING = ("reasoning_config", "reasoning_parser")
 """Arguments of `vllm.LLM` that say where thinking starts and ends."""
+ADAPTER_DTYPES = ("auto", "bfloat16", "float16")
+"""Formats of a model whose LoRA adapters vLLM 0.32 serves on a GPU (`lora/ops/triton_ops`); on a CPU it serves all."""
+ADAPTER_REMEDY = "`bfloat16`; or `engine.kind: transformers`"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max_lora_rank`
 
 
@@ -66,6 +70,9 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], b
 
     One adapter is in use at a time. On a CPU each has a slot, and one slot stays empty: vLLM 0.32 reads the last slot
     for requests without an adapter.
+
+    Raises:
+        RunError: if vLLM has no kernels for adapters of this format. It would say so with an assertion at its start.
     """
     marks = group[0].thinking_marks
     if marks is not None and not any(arguments.get(name) for name in REASONING):
@@ -73,6 +80,9 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], b
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:
         return arguments
+    dtype = str(arguments.get("dtype", "auto"))
+    if build == "vllm" and dtype not in ADAPTER_DTYPES:
+        raise RunError(f"`{group[0].name}`: {adapter_refusal(dtype)}", f"its `dtype`: {ADAPTER_REMEDY}")
     rank = max(read_json(path / "adapter_config.json")["r"] for path in adapters)
     needed = {
         "enable_lora": True,
@@ -80,6 +90,11 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], b
         "max_loras": len(adapters) + 1 if build == "vllm_cpu" else 1,
     }
     return needed | arguments
+
+
+def adapter_refusal(dtype: str) -> str:
+    """Why vLLM cannot serve an adapter on a GPU in this format."""
+    return f"it is {dtype}, and on a GPU vLLM serves LoRA adapters in bfloat16 and float16 alone"
 
 
 def engine_groups(models: Sequence[EngineModel]) -> list[list[EngineModel]]:

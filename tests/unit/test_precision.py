@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from its.checks import precision
-from its.checks.precision import has_bf16, precision_notes
-from its.recipe.load import load_recipe
+from its.checks.precision import adapter_faults, has_bf16, precision_notes
+from its.recipe.load import load_recipe, read_document, validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +61,34 @@ def test_bfloat16_on_a_cpu_without_it_is_named(
 @pytest.mark.parametrize("name", ["quickstart", "arithmetic_4x4", "arithmetic_axes", "arithmetic_gemma3", "strategies"])
 def test_the_recipes_for_a_cpu_need_no_bfloat16(name: str) -> None:
     assert "dtype: bfloat16" not in (ROOT / "recipes" / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ([], None),
+        ([("dtype: bfloat16", "dtype: float32")], "models.qwen3_0_6b.dtype"),
+        ([("dtype: bfloat16", "dtype: float16")], None),
+        ([("dtype: bfloat16", "dtype: float32"), ("hardware: gpu", "hardware: cpu")], None),
+        ([("dtype: bfloat16", "dtype: float32"), ("axolotl/lora_gpu.yaml.j2", "axolotl/full_7b_80.yaml.j2")], None),
+        ([("  options:\n", "  options:\n    dtype: float32\n")], "engine.options.dtype"),
+    ],
+)
+def test_an_adapter_that_vllm_would_not_serve_is_refused_before_it_is_trained(
+    tmp_path: Path, changes: list[tuple[str, str]], where: str | None
+) -> None:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    path = tmp_path / "recipes" / "qwen3_0_6b_lora.yaml"
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    document = read_document(path)
+    recipe, found = validate(document, tmp_path)
+    assert recipe is not None, found
+    faults = adapter_faults(document, recipe, tmp_path)
+    assert [fault.message.startswith(f"`{where}`: it is float32, and on a GPU") for fault in faults] == (
+        [True] if where else []
+    )
+    assert (not where) or faults[0].where.startswith(str(path))
