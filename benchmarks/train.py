@@ -36,23 +36,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
-    training = _training(given.rows)
+    training = training_of(given.rows)
     turns: list[dict[str, Any]] = []
     for turn in range(given.turns):
         # In turns, and each first once: what the machine does meanwhile meets both.
-        pair = (_its, _bare) if turn % 2 == 0 else (_bare, _its)
+        pair = [("its", through_its), ("bare", bare)]
         found = {}
-        for run in pair:
+        for name, run in pair if turn % 2 == 0 else reversed(pair):
             with tempfile.TemporaryDirectory(prefix="its-benchmark-") as folder:
-                found[run.__name__.removeprefix("_")] = run(training, Path(folder))
-        its, bare = found["its"], found["bare"]
+                found[name] = run(training, Path(folder))
+        its, raw = found["its"], found["bare"]
         row = {
-            "steps": bare["steps"] / its["steps"],
-            "whole": bare["whole"] / its["whole"],
+            "steps": raw["steps"] / its["steps"],
+            "whole": raw["whole"] / its["whole"],
             **{f"{name}_{part}_seconds": round(found[name][part], 1) for name in found for part in ("steps", "whole")},
             # Axolotl prints four digits.
-            "losses_equal": len(its["losses"]) == len(bare["losses"])
-            and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(its["losses"], bare["losses"], strict=True)),
+            "losses_equal": len(its["losses"]) == len(raw["losses"])
+            and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(its["losses"], raw["losses"], strict=True)),
         }
         note(f"turn {turn + 1}: {row}")
         turns.append(row)
@@ -66,7 +66,8 @@ def main() -> None:
     print(json.dumps(out, indent=2))
 
 
-def _training(rows: int) -> Training:
+def training_of(rows: int) -> Training:
+    """The quickstart's model and settings, one epoch of so many rows."""
     bench = Bench(1, base=True)
     recipe, (model,) = bench.study.recipe, bench.models.values()
     declared = next(iter(recipe.models.values()))
@@ -86,7 +87,8 @@ def _training(rows: int) -> Training:
     )
 
 
-def _its(training: Training, home: Path) -> dict[str, Any]:
+def through_its(training: Training, home: Path) -> dict[str, Any]:
+    """Seconds of the command and of its steps, and the losses."""
     began = time.monotonic()
     trained = train_checkpoint(training, home=home, say=lambda line: None, progress=lambda row: None)
     whole = time.monotonic() - began
@@ -94,7 +96,8 @@ def _its(training: Training, home: Path) -> dict[str, Any]:
     return {"whole": whole, "steps": _runtime(text), "losses": [row["loss"] for row in trained.losses]}
 
 
-def _bare(training: Training, folder: Path) -> dict[str, Any]:
+def bare(training: Training, folder: Path) -> dict[str, Any]:
+    """The same of `axolotl train` alone."""
     rows, log = folder / "rows.jsonl", folder / "axolotl.log"
     rows.write_text("".join(json.dumps({"messages": row}) + "\n" for row in training.messages), encoding="utf-8")
     config = training.config(training.base.path, str(rows), str(folder))

@@ -33,7 +33,7 @@ names=() needs=() minutes=() expected=() commands=()
 step() { names+=("$1") needs+=("$2") minutes+=("$3") expected+=("$4") commands+=("$5"); }
 
 sizes="--turns 3 --prompts 512 --max-tokens 64"
-[ "$small" = yes ] && sizes="--turns 1 --prompts 32 --max-tokens 16"
+[ "$small" = yes ] && sizes="--turns 3 --prompts 96 --max-tokens 32"  # shorter turns are noise on two cores
 tests=tests/integration
 step gpu - 1 "the driver lists the GPU; skipped without one" "nvidia-smi"
 step axolotl - 40 "the environment of Axolotl is complete, its imports work (with a GPU also DeepSpeed's)" "its env sync axolotl"
@@ -53,6 +53,8 @@ step swap axolotl,vllm 15 "swapped weights and adapters give the responses of fr
   "pytest -q $tests/test_variants.py -k served_by_one_session"
 step throughput vllm 15 "throughput_ratio of at least 0.9: tokens a second through ITS over those of raw vLLM" \
   "python benchmarks/generate.py --base $sizes --at-least 0.9"
+step memory axolotl 60 "each template takes at most what its recipe plan computes; 35 GB of disk; skipped without a GPU" \
+  "python benchmarks/template_memory.py --at-most 1"
 
 for name in ${chosen[@]+"${chosen[@]}"}; do
   [[ " ${names[*]} " == *" $name "* && $name != *" "* ]] && continue
@@ -97,7 +99,7 @@ lines() { tr '\r' '\n' < "$1" | tr -cd '[:print:]\n' | grep -v '^ *$' | cut -c 1
 # The reason why a step is not run, if there is one.
 obstacle() {
   local need
-  [ "$1" = gpu ] && [ "$gpu" = no ] && echo "there is no GPU" && return
+  [[ $1 == gpu || $1 == memory ]] && [ "$gpu" = no ] && echo "there is no GPU" && return
   for need in ${2//,/ }; do
     [ "${result[$need]-}" = FAIL ] && echo "it needs \`$need\`, which failed" && return
   done

@@ -78,15 +78,20 @@ class Feed:
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Drop what an engine does not have; a response that it works on is stored when it is there.
+        """Drop what no other ticket waits for: what an engine does not have at once, the rest when it has stopped.
 
-        Claims of what is dropped end, so that another process may request it.
+        A response that is finished all the same is stored. Claims of what is dropped end, so that another process may
+        request it.
         """
         for name in ticket.waiting:
             self._tickets.pop(name, None)
         if ticket in self._done:
             self._done.remove(ticket)
         self._forget(ticket.waiting)
+        ensuring = self._ensuring
+        sent = {name: ensuring.under_way[name][0] for name in ticket.waiting if name in ensuring.under_way}
+        if unwanted := [name for name, key in sent.items() if key not in ensuring.others]:
+            self._session.cancel(unwanted)
         ticket.waiting = set()
 
     def read(self, requests: Sequence[Request]) -> Iterator[Answer]:

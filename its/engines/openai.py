@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
@@ -157,6 +157,9 @@ class OpenAIEngine:
         return self._options | {
             "chat_template_kwargs": {**(common if isinstance(common, Mapping) else {}), **model.template_kwargs}
         }
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        """Nothing: a server finishes what it has, and the attempts of a request are not told apart from outside."""
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         if self._closed:

@@ -1,7 +1,7 @@
 """An engine in a worker process, in its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
-"model", "messages", "sampling", "seed", "sample_index", "start"}. Out: {"ready", "window"} once, then for
+"model", "messages", "sampling", "seed", "sample_index", "start"}, and {"cancel": [ID]}. Out: {"ready", "window"} once, then for
 each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
 "error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
 continue. The worker's parent is `workers/keeper.py`, which ends whatever the engine started.
@@ -13,10 +13,11 @@ import contextlib
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ from its.errors import RunError
 
 WORKERS = Path(__file__).parent / "workers"
 KEEPER = WORKERS / "keeper.py"
+LOG_END = 2**18
+"""Bytes at the end of a log that are searched for the reason of a failure."""
+CAUSE_CHARACTERS = 300
+ELSEWHERE = re.compile(r"root cause|stack trace")
+"""In an error of vLLM 0.32: another process failed, and its log has the reason."""
+_LOGGED = re.compile(r"\([\w -]+pid=\d+\) ERROR [\d-]+ [\d:.]+ \[[^\]]*\] ?(.*)")
+_RAISED = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)(?:$|:)")
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 CLOSE_SECONDS = 15.0  # the keeper gives the engine 5 s to end by itself and then kills it
 
 
@@ -134,6 +143,10 @@ class WorkerEngine:
                 break
         return out
 
+    def cancel(self, request_ids: Collection[str]) -> None:
+        with contextlib.suppress(RunError):  # `poll` reports it
+            self._send({"cancel": sorted(request_ids)})
+
     def end(self) -> None:
         """Have the worker end; returns at once. `close` waits for it."""
         if self._process.poll() is None:
@@ -188,7 +201,10 @@ class WorkerEngine:
         if not isinstance(message, dict):
             raise EngineDeathError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
         if "fatal" in message:
-            raise EngineDeathError(f"the engine failed: {message['fatal']}", f"its log: {self._log}")
+            fatal = message["fatal"]
+            if ELSEWHERE.search(fatal) and (cause := root_cause(self._log)):
+                fatal = cause
+            raise EngineDeathError(f"the engine failed: {fatal}", f"its log: {self._log}")
         return message
 
     def _completion(self, message: dict[str, Any]) -> Completion:
@@ -220,6 +236,25 @@ class WorkerEngine:
             f"the engine died ({how})",
             f"its log: {self._log}; the responses before that are stored: run the stage again{memory}",
         )
+
+
+def root_cause(log: Path) -> str | None:
+    """The last error that a process of vLLM's logged, where the one that started it says no more than that one failed.
+
+    An assertion without a message is told with its source. None if the end of the log has no such error.
+    """
+    with contextlib.suppress(OSError), log.open("rb") as content:
+        content.seek(max(0, content.seek(0, os.SEEK_END) - LOG_END))
+        lines = content.read().decode("utf-8", errors="replace").splitlines()
+        logged = [found[1].rstrip() for line in lines if (found := _LOGGED.match(_COLOURS.sub("", line)))]
+        for at in range(len(logged) - 1, -1, -1):
+            if not _RAISED.match(logged[at]) or ELSEWHERE.search(logged[at]):
+                continue
+            if ":" in logged[at]:
+                return logged[at][:CAUSE_CHARACTERS]
+            source = [line.strip() for line in logged[:at] if line.strip(" ^~")]
+            return f"{logged[at]}: {source[-1] if source else ''}"[:CAUSE_CHARACTERS]
+    return None
 
 
 @contextlib.contextmanager

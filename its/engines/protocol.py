@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -136,6 +136,12 @@ class Engine(Protocol):
             RunError: if the engine died or a request cannot be answered; earlier completions stay valid.
             RefusedError: if a request cannot be answered and the engine can answer the others.
             SwapError: if it cannot switch to another model; then each of its models needs its own engine.
+        """
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        """Stop working on submitted requests, as far as the engine can; returns at once.
+
+        Each still comes back once: completed, or as a RefusedError.
         """
 
     def close(self) -> None:

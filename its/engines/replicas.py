@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
@@ -105,6 +105,17 @@ class Replicas:
 
     def submit(self, request: Request) -> None:
         self._waiting.setdefault(request.model, deque()).append(request)
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        names = set(request_ids)
+        for waiting in self._waiting.values():
+            for request in [item for item in waiting if item.request_id in names]:
+                waiting.remove(request)
+                self._died.pop(request.request_id, None)
+                self._refused.append(RefusedError(request.request_id, f"request `{request.request_id}` was cancelled"))
+        for slot in self._slots:
+            if slot.worker is not None and (sent := names & slot.under_way.keys()):
+                slot.worker.cancel(sent)
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         deadline = time.monotonic() + timeout_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -147,6 +147,11 @@ class Session:
         """
         found = (index for index, group in enumerate(self._groups) if any(item.name == model for item in group))
         return next(found, 0)  # replay has no engine
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        """Have the running engine stop working on requests that it was sent."""
+        if self._engine is not None:
+            self._engine.cancel(request_ids)
 
     def split_group(self, model: str) -> None:
         """Give every model of this one's group its own engine."""

@@ -6,7 +6,7 @@ import heapq
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from its.engines.protocol import Completion, EngineDeathError, EngineModel, RefusedError, Request, SwapError
@@ -28,6 +28,7 @@ class Fake:
     window: int = 0
     counts: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
     closed: int = 0
     swaps: int = 0
 
@@ -60,6 +61,9 @@ class Fake:
             else:
                 raise item
 
+    def cancel(self, request_ids: Collection[str]) -> None:
+        self.cancelled |= set(request_ids)
+
     def end(self) -> None:
         self._stopping.set()
         self._in.put(None)
@@ -86,8 +90,12 @@ class Fake:
         due = 0.0  # as if it woke in time, however busy the machine is: it is idle only if it has no request
         while (item := self._in.get()) is not None and not self._stopping.is_set():
             came, request = item
-            self.asked.append(request.request_id)
-            wrong = self.trouble(self, request)
+            wrong: Exception | None
+            if request.request_id in self.cancelled:
+                wrong = RefusedError(request.request_id, "it was cancelled")
+            else:
+                self.asked.append(request.request_id)
+                wrong = self.trouble(self, request)
             if wrong is not None:
                 self._say(wrong)
                 if isinstance(wrong, RefusedError):
@@ -168,6 +176,9 @@ class Simulated:
             name = heapq.heappop(self.answers)[1]
             done.append(Completion(name, f"m to {name}", "stop", 3, 2, "ab", weights="f-m"))
         return done
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        """Nobody cancels here."""
 
     def end(self) -> None:
         """Nothing runs."""

@@ -58,8 +58,16 @@ os._exit(code)
 
 @contextmanager
 def preloaded(real: Environment, home: Path) -> Iterator[Environment]:
-    """An environment in `home/envs`, under the name of the real one."""
+    """An environment in `home/envs`, under the name of the real one; of a build for a GPU, the real one itself.
+
+    CUDA cannot be used in a fork of a process that has started it, and imports start it.
+    """
     folder = home / "envs" / real.path.name
+    if not real.build.endswith("_cpu"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(real.path)
+        yield real
+        return
     (folder / "bin").mkdir(parents=True)
     shutil.copy2(real.path / RECORD, folder / RECORD)
     with tempfile.TemporaryDirectory() as short:  # a socket's path has at most 107 bytes

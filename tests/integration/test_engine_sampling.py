@@ -13,7 +13,7 @@ from integration.test_transformers import GREEDY, NEUTRAL, PENALTIES, QUESTIONS,
 from sampled import spread
 
 from its.engines.pipe import WORKERS, WorkerEngine
-from its.engines.protocol import EngineModel
+from its.engines.protocol import EngineModel, RefusedError
 from its.engines.vllm import process_variables, serving_arguments, worker_settings
 from its.environments import Environment, environment_variables, find_environment
 from its.errors import RunError
@@ -79,6 +79,20 @@ def test_settings_do_what_they_say(engine: WorkerEngine) -> None:
     assert all(
         "the" not in text.split() for text in _texts(engine, {**GREEDY, "extra": {"bad_words": ["the"]}}).values()
     )
+
+
+def test_a_cancelled_request_ends_at_once_and_changes_no_other(engine: WorkerEngine) -> None:
+    before = _texts(engine, GREEDY)
+    long = {**SAMPLED, "max_tokens": 200, "extra": {"ignore_eos": True}}
+    for number in range(2):
+        engine.submit(request(f"long{number}", QUESTIONS[number], long))
+    assert engine.poll(0.5) == []
+    engine.cancel({"long0", "long1"})
+    for name in ("long0", "long1"):
+        with pytest.raises(RefusedError, match="cancelled") as caught:
+            engine.poll(60.0)
+        assert caught.value.request_id == name
+    assert _texts(engine, GREEDY) == before
 
 
 def test_a_budget_ends_a_thought(engine: WorkerEngine) -> None:

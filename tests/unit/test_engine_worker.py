@@ -18,8 +18,8 @@ import graph
 import pytest
 
 from its.devices import listed_cores
-from its.engines.pipe import WorkerEngine
-from its.engines.protocol import Completion, EngineModel, Request, SwapError
+from its.engines.pipe import WorkerEngine, root_cause
+from its.engines.protocol import Completion, EngineModel, RefusedError, Request, SwapError
 from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
 from its.errors import RunError
 
@@ -92,6 +92,27 @@ def test_a_second_batch_goes_to_the_same_engine(tmp_path: Path) -> None:
         assert len(list(_complete(engine, _requests("a", "b")))) == 2
         assert len(list(_complete(engine, _requests("c")))) == 1
         assert list(_complete(engine, [])) == []
+
+
+def test_a_cancelled_request_comes_back_once_without_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"seconds": 0.2}), encoding="utf-8")
+    monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
+    done: list[str] = []
+    refused: list[str] = []
+    with _engine(tmp_path) as engine:
+        for request in _requests("a", "b", "c", "d"):
+            engine.submit(request)
+        engine.cancel({"r0", "r1", "unknown"})
+        while len(done) + len(refused) < 4:
+            try:
+                done += [item.request_id for item in engine.poll(30.0)]
+            except RefusedError as error:
+                assert "cancelled" in error.message
+                refused.append(error.request_id)
+        engine.cancel({"r0", "r2"})  # what is done already
+        assert [item.request_id for item in _complete(engine, _requests("e"))] == ["r0"]
+    assert sorted(done) == ["r2", "r3"] and sorted(refused) == ["r0", "r1"]
 
 
 def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:
@@ -233,7 +254,7 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_worker_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from its.engines.protocol import EngineModel\n"
-        "from its.engines.pipe import WorkerEngine; from its.engines.vllm import WORKER\n"
+        "from its.engines.pipe import WorkerEngine, root_cause; from its.engines.vllm import WORKER\n"
         "model = EngineModel('m', 'm', 'f', 'float32', 64)\n"
         f"variables = {{'PYTHONPATH': {str(FAKES)!r}}}\n"
         f"e = WorkerEngine(Path(sys.executable), WORKER, [model], {{}}, variables, Path({str(tmp_path / 'e.log')!r}))\n"
@@ -335,6 +356,48 @@ def test_adapters_are_named_by_each_request_and_swap_nothing(tmp_path: Path, mon
     assert [item["lora"] for item in asked] == [None, ["a", 2, "an_adapter"]]
 
 
+_CORE = "(EngineCore pid=3982) ERROR 11-28 01:43:12 [core.py:1510] "
+_WORKER = "\x1b[0;36m(Worker_TP0 pid=71)\x1b[0;0m ERROR 11-28 01:43:11 [multiproc_executor.py:852] "
+_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (
+            [
+                _CORE + "EngineCore failed to start.",
+                _CORE + '  File "lora_shrink_op.py", line 283, in _lora_shrink',
+                _CORE + "    assert weight.dtype in [torch.float16, torch.bfloat16]\r",
+                _CORE + "           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\r",
+                _CORE + "AssertionError\r",
+                "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+            ],
+            "AssertionError: assert weight.dtype in [torch.float16, torch.bfloat16]",
+        ),
+        (
+            [
+                _WORKER + _MEMORY,
+                _CORE + "Exception: WorkerProc initialization failed due to an exception in a background process. See"
+                " stack trace for root cause.",
+            ],
+            _MEMORY,
+        ),
+        ([_CORE + "ValueError: one", "more", _CORE + "ValueError: two"], "ValueError: two"),
+        ([_CORE + "ValueError: " + "x" * 400], "ValueError: " + "x" * 288),
+        (["ValueError: of this process"], None),
+        ([], None),
+    ],
+)
+def test_what_another_process_of_the_engine_failed_of_is_told(
+    tmp_path: Path, lines: list[str], cause: str | None
+) -> None:
+    log = tmp_path / "log"
+    assert root_cause(log) is None
+    log.write_text("\n".join(lines), encoding="utf-8")
+    assert root_cause(log) == cause
+
+
 def test_models_are_grouped_by_what_one_engine_can_serve() -> None:
     one, two = replace(MODEL, group="llama"), replace(OTHER, group="llama")
     wider = replace(OTHER, name="w", group="llama", dtype="float32")
@@ -355,6 +418,10 @@ def test_serving_adapters_takes_the_largest_rank(tmp_path: Path) -> None:
     assert told == {"dtype": "bfloat16", "enable_lora": True, "max_lora_rank": 32, "max_loras": 1}
     assert serving_arguments(adapters, {}, "vllm_cpu")["max_loras"] == 3
     assert serving_arguments(adapters, {"max_lora_rank": 64}, "vllm")["max_lora_rank"] == 64
+    with pytest.raises(RunError, match="`r8`: it is float32, and on a GPU vLLM serves LoRA adapters in bfloat16"):
+        serving_arguments(adapters, {"dtype": "float32"}, "vllm")
+    assert serving_arguments(adapters, {"dtype": "float32"}, "vllm_cpu")["enable_lora"]
+    assert serving_arguments([MODEL], {"dtype": "float32"}, "vllm") == {"dtype": "float32"}
 
 
 @pytest.mark.parametrize("stage", ["persona", "generate", "judge"])

@@ -21,11 +21,16 @@ class Refusing(Recorded):
     """An engine that refuses what is named `refuse`, and does nothing while `asleep`."""
 
     asleep = False
+    stops = False
+    """Whether it can stop working on a request."""
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         if self.asleep:
             return []
         for request in self._waiting:
+            if self.stops and request.request_id in self.cancelled:
+                self._waiting.remove(request)
+                raise RefusedError(request.request_id, "it was cancelled")
             if request.messages[0]["content"] == "refuse":
                 self._waiting.remove(request)
                 name = request.request_id
@@ -97,6 +102,37 @@ def test_a_client_that_leaves_keeps_no_claim(
     stored = own.contains(keys)
     assert _claims(own) == 0 and theirs.claim(keys) == set(keys) - stored
     assert len(stored) == len(engine.asked) == len(set(engine.asked)) < 40
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_what_a_client_leaves_behind_is_not_generated_where_the_engine_can_stop(
+    stores: tuple[Store, Store], stops: bool
+) -> None:
+    """Equal requests of another client go on; what is cancelled may be requested again, and is generated then."""
+    own, _ = stores
+    feed = Feed(session := _session(own, engine := Refusing(window=64)))
+    engine.asleep, engine.stops = True, stops
+    stays = feed.add(_requests("a"))
+    gone = feed.add(_requests("a", "b", "c"))
+    feed.step(0.0)
+    twin = feed.add(_requests("c"))
+    feed.cancel(gone)
+    assert [name.partition(":")[2] for name in engine.cancelled] == ["b"], "others wait for `a` and `c`"
+    again = feed.add(_requests("b"))
+    engine.asleep = False
+    done = _until_done(feed)
+    assert {id(item) for item in done} == {id(stays), id(twin), id(again)}
+    assert all(item.failed is None for item in done) and _claims(own) == 0
+    assert sorted(name.partition(":")[2] for name in engine.asked) == ["a", "b", "c"]
+    assert own.contains([session.key_of(item) for item in _requests("a", "b", "c")])
+
+    engine.asleep = True
+    lost = feed.add(_requests("d", "e"))
+    feed.step(0.0)
+    feed.cancel(lost)
+    engine.asleep = False
+    assert not _until_done(feed) and _claims(own) == 0
+    assert ("d" in str(engine.asked)) == (not stops)
 
 
 def test_what_was_claimed_and_waits_again_is_given_up_too(stores: tuple[Store, Store]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_first.sh"
+NEED_GPU = {"gpu", "memory"}
 PROGRAMS = ("its", "pytest", "python", "nvidia-smi")
 # Each call is a line of `calls`; one that has a line of `fails` in it ends with 3, one of `hangs` ends by a signal.
 PROGRAM = """#!/bin/sh
@@ -66,10 +67,10 @@ def test_the_steps_run_in_order_and_without_a_gpu_in_small_sizes(variables: dict
     steps = _listed(variables)
     code, lines, calls = _run(variables)
     assert code == 0
-    assert calls == list(steps.values())[1:]  # the first one needs a GPU
-    assert _summary(lines) == {name: "skip" if name == "gpu" else "PASS" for name in steps}
-    assert lines[-1] == f"{len(steps) - 1} passed, 0 failed, 1 skipped, on the CPU"
-    assert "--prompts 32" in steps["throughput"]
+    assert calls == [command for name, command in steps.items() if name not in NEED_GPU]
+    assert _summary(lines) == {name: "skip" if name in NEED_GPU else "PASS" for name in steps}
+    assert lines[-1] == f"{len(steps) - 2} passed, 0 failed, 2 skipped, on the CPU"
+    assert "--prompts 96" in steps["throughput"]
     assert re.search(rf"PASS: \d+ s, done with .31m{steps['vllm']}$", "\n".join(lines), re.MULTILINE)
 
 
@@ -80,7 +81,7 @@ def test_a_failure_stops_only_what_needs_it(variables: dict[str, str]) -> None:
     code, lines, calls = _run(variables)
     assert code == 1
     need_vllm = {"machine", "settings", "sampling", "swap", "throughput"}
-    wanted = {name: "skip" if name in {"gpu", *need_vllm} else "PASS" for name in steps}
+    wanted = {name: "skip" if name in {*NEED_GPU, *need_vllm} else "PASS" for name in steps}
     assert _summary(lines) == wanted | {"vllm": "FAIL", "lora": "FAIL"}
     assert calls == [command for name, command in steps.items() if wanted[name] == "PASS"]
     assert "  skip: it needs `vllm`, which failed" in lines

@@ -196,6 +196,26 @@ def test_a_refused_request_is_reported_once_and_the_others_are_answered() -> Non
         assert [item.request_id for item in engine.poll(30.0)] == ["a12"]
 
 
+def test_a_cancelled_request_is_refused_whether_it_waits_or_is_at_a_worker() -> None:
+    fakes = Fakes(seconds=lambda index, request: 0.05, window=4)
+    engine = Replicas(1, [[A]], fakes.start, print)
+    for request in _requests(8):
+        engine.submit(request)
+    done: list[str] = []
+    refused: list[str] = []
+    deadline = time.monotonic() + 30
+    while len(done) + len(refused) < 8 and time.monotonic() < deadline:
+        try:
+            done += [item.request_id for item in engine.poll(0.02)]
+        except RefusedError as error:
+            refused.append(error.request_id)
+        if fakes.started[0].asked and not fakes.started[0].cancelled:
+            engine.cancel({"a1", "a7", "unknown"})  # `a1` is at the worker, `a7` waits
+    engine.close()
+    assert sorted(refused) == ["a1", "a7"] and sorted(done) == ["a0", "a2", "a3", "a4", "a5", "a6"]
+    assert not {"a1", "a7"} & set(fakes.asked())
+
+
 def test_workers_of_which_none_starts_are_not_tried_again(store: Store) -> None:
     fakes = Fakes(fails=lambda index, before: dies())
     with pytest.raises(RunError, match="the engine died"):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Recorded:
 
     def __init__(self, lives: int | None = None, window: int = 8, swaps: bool = True) -> None:
         self.asked: list[str] = []
+        self.cancelled: list[str] = []
         self.started: list[list[str]] = []
         self.closed = self.most = 0
         self.window = window
@@ -74,6 +75,9 @@ class Recorded:
             Completion(request.request_id, _text(request), "stop", 3, 2, "ab", weights=self.weights[request.model])
             for request in done
         ]
+
+    def cancel(self, request_ids: Collection[str]) -> None:
+        self.cancelled += sorted(request_ids)
 
     def close(self) -> None:
         self.closed += 1

@@ -19,7 +19,8 @@ FATAL_CHARACTERS = 300
 
 Message = dict[str, Any]
 Inbox = queue.Queue[Message | None]
-"""Requests as they arrive; None after the last."""
+"""Requests as they arrive, and {"cancel": [ID]}; None after the last."""
+CANCELLED = "it was cancelled"
 Say = Callable[[Message], None]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from its_worker import Inbox, Message, Say, run
+from its_worker import CANCELLED, Inbox, Message, Say, run
 
 BATCH_SIZE = 16
 REFUSED = ("thinking_budget", "extra")
@@ -146,6 +146,11 @@ class Worker:
                 self.answer(self.next_batch())
 
     def take(self, request: Message) -> None:
+        if "cancel" in request:  # a batch that has begun ends as it is
+            for item in [item for item in self.waiting if item.request["id"] in request["cancel"]]:
+                self.waiting.remove(item)
+                self.say({"id": item.request["id"], "error": CANCELLED})
+            return
         try:
             self.waiting.append(self.reader(request["model"]).item(request))
         except Refusal as refusal:

@@ -14,7 +14,7 @@ from collections import deque
 
 from its_vllm_extension import WeightSwap
 from its_vllm_sampling import parameters, refusals
-from its_worker import Inbox, Message, Say, run
+from its_worker import CANCELLED, Inbox, Message, Say, run
 
 GATHER_SECONDS = 0.02
 
@@ -52,6 +52,8 @@ class Worker:
                     break
                 if request is None:
                     open_input = False
+                elif "cancel" in request:
+                    self.cancel(set(request["cancel"]))
                 else:
                     self.waiting.append(request)
             while self.waiting and self.ready_for(self.waiting[0]):
@@ -110,6 +112,16 @@ class Worker:
             return
         # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
         self.names[name.partition("-")[0]] = request
+
+    def cancel(self, ids: set[str]) -> None:
+        """End these requests, as far as they are here, without a response."""
+        gone = [name for name, request in self.names.items() if request["id"] in ids]
+        if gone:
+            self.engine.abort_request(gone)
+        left = [request for request in self.waiting if request["id"] in ids]
+        self.waiting = deque(request for request in self.waiting if request["id"] not in ids)
+        for request in [*map(self.names.pop, gone), *left]:
+            self.say({"id": request["id"], "error": CANCELLED})
 
     def step(self) -> None:
         for output in self.engine.step():

@@ -142,6 +142,10 @@ class LLM:
             with Path(os.environ["ITS_FAKE_LOG"]).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(seen) + "\n")
 
+    def abort_request(self, request_ids: list[str]) -> None:
+        assert set(request_ids) <= {item.request_id for item in self.waiting}
+        self.waiting = [item for item in self.waiting if item.request_id not in request_ids]
+
     def step(self) -> list[SimpleNamespace]:
         time.sleep(self.script.get("seconds", 0.0))
         unfinished = SimpleNamespace(finished=False)
