@@ -147,9 +147,8 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
             raise Measured
 
     began = time.monotonic()
-    with Watch() as watch:
-        with suppress(Measured):
-            train_checkpoint(made, home=home, say=print, progress=step)
+    with Watch() as watch, suppress(Measured):
+        train_checkpoint(made, home=home, say=print, progress=step)
     said = [text for path in (home / "training" / made.key).glob("*.log") for text in _memory_lines(path)]
     shutil.rmtree(home / "training", ignore_errors=True)
     return {

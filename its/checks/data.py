@@ -9,8 +9,8 @@ from typing import Any
 
 from its.cards.denominator import denominator
 from its.checks.filters import filtered
-from its.checks.sizes import set_sizes
 from its.checks.precision import adapter_faults
+from its.checks.sizes import set_sizes
 from its.checks.steps import step_faults
 from its.curation.curate import StepCount, curate
 from its.curation.thin import remedy, thin_steps

@@ -1,9 +1,9 @@
 """An engine in a worker process, in its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
-"model", "messages", "sampling", "seed", "sample_index", "start"}, and {"cancel": [ID]}. Out: {"ready", "window"} once, then for
-each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"} or {"id",
-"error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
+"model", "messages", "sampling", "seed", "sample_index", "start"}, and {"cancel": [ID]}. Out: {"ready", "window"} once,
+then for each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"}
+or {"id", "error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
 continue. The worker's parent is `workers/keeper.py`, which ends whatever the engine started.
 """
 
