@@ -90,7 +90,8 @@ class Feed:
         self._forget(ticket.waiting)
         ensuring = self._ensuring
         sent = {name: ensuring.under_way[name][0] for name in ticket.waiting if name in ensuring.under_way}
-        if unwanted := [name for name, key in sent.items() if key not in ensuring.others]:
+        wanted = ensuring.others.keys() | {key for key, _ in ensuring.missing}
+        if unwanted := [name for name, key in sent.items() if key not in wanted]:
             self._session.cancel(unwanted)
         ticket.waiting = set()
 
