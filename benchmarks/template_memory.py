@@ -7,7 +7,8 @@
 A model of the sizes in docs/plan.md is made with random weights and trained by ITS for two steps of one row each, then
 the training is ended: nothing is saved. `measured` is the most that `nvidia-smi` showed, less what the GPU had before;
 it contains what torch's allocator keeps without using it, so it may be above the sum. `--at-most RATIO` exits with 1 if
-a case measures more than that share of what is computed. Needs a GPU that is otherwise idle.
+a case measures more than that share of what is computed. Needs a GPU that is otherwise idle. A case that does not fit
+by the plan is skipped, and the line says so.
 """
 
 from __future__ import annotations
@@ -136,7 +137,15 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
         made = Training(made.messages, torchrun, text, model.special_tokens, base, 1, environment)
     planned, _ = memory_settings(made.identity["config"], devices=1, batch=1, hardware="gpu", shared=1)
     computed = training_memory(sizes, planned)
+    if computed.total > (has := _gpu_bytes()):
+        return {
+            "template": template,
+            "model": name,
+            "length": length,
+            "skipped": f"it takes {computed.total / 1e9:.1f} GB by the plan; this GPU has {has / 1e9:.1f}",
+        }
     home = folder / "home"
+    shutil.rmtree(home / "training", ignore_errors=True)  # of a case that failed
     losses: list[float] = []
     seconds: list[float] = []
 
@@ -150,7 +159,6 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
     with Watch() as watch, suppress(Measured):
         train_checkpoint(made, home=home, say=print, progress=step)
     said = [text for path in (home / "training" / made.key).glob("*.log") for text in _memory_lines(path)]
-    shutil.rmtree(home / "training", ignore_errors=True)
     return {
         "template": template,
         "model": name,
@@ -164,6 +172,11 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
         "step_seconds": [round(b - a, 2) for a, b in zip([0.0, *seconds], seconds, strict=False)],
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _gpu_bytes() -> int:
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", "--id=0"]
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20
 
 
 def _memory_lines(log: Path) -> list[str]:
@@ -191,8 +204,9 @@ def main() -> int:
                     print(*log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:], sep="\n", flush=True)
                 wrong += 1
                 continue
-            found["ratio"] = round(found["measured_gb"] / found["computed_gb"], 3)
-            wrong += given.at_most is not None and found["ratio"] > given.at_most
+            if "skipped" not in found:
+                found["ratio"] = round(found["measured_gb"] / found["computed_gb"], 3)
+                wrong += given.at_most is not None and found["ratio"] > given.at_most
             print(json.dumps(found), flush=True)
     return int(wrong > 0)
 

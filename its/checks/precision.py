@@ -44,7 +44,7 @@ def adapter_faults(document: Document, recipe: Recipe, project: Path) -> list[Fa
         return []
     faults = []
     for _, model, train in recipe_trainings(recipe):
-        dtype = str(recipe.engine.options.get("dtype", recipe.models[model].dtype))
+        dtype = str(recipe.engine.options.get("dtype", recipe.models[model].dtype) or "auto")
         if train.hardware != "gpu" or dtype in ADAPTER_DTYPES:
             continue
         config = axolotl_config(

@@ -46,6 +46,7 @@ class Feed:
         self._named = 0
         self._done: list[Ticket] = []
         self._collecting = False
+        self._stopped: set[str] = set()  # what the engine was told to stop, until it comes back
         self._ensuring = Ensuring(session, self._finished)
 
     @property
@@ -88,12 +89,8 @@ class Feed:
         if ticket in self._done:
             self._done.remove(ticket)
         self._forget(ticket.waiting)
-        ensuring = self._ensuring
-        sent = {name: ensuring.under_way[name][0] for name in ticket.waiting if name in ensuring.under_way}
-        wanted = ensuring.others.keys() | {key for key, _ in ensuring.missing}
-        if unwanted := [name for name, key in sent.items() if key not in wanted]:
-            self._session.cancel(unwanted)
         ticket.waiting = set()
+        self._stop_unwanted()
 
     def read(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """The answers to requests of a ticket that is done, as `Session.read`."""
@@ -117,6 +114,7 @@ class Feed:
             finally:
                 self._collecting = False
             if len(self._ensuring.missing) > waiting:  # weights that cannot be swapped: requests wait again
+                self._stopped &= self._ensuring.under_way.keys()
                 self._forget({item[1].request_id for item in self._ensuring.missing} - self._tickets.keys())
         elif self._ensuring.others and not self._done:
             time.sleep(seconds)
@@ -130,6 +128,7 @@ class Feed:
         ensuring = self._ensuring
         ensuring.under_way.clear()
         ensuring.keys.clear()
+        self._stopped.clear()
         self._session.close_engine()
         self._session.store.release()
         kept = {request.request_id for _, request in ensuring.missing}
@@ -155,14 +154,20 @@ class Feed:
         found = self._ensuring.under_way.pop(error.request_id, None)
         if found is None:
             raise error
-        self._ensuring.keys.discard(found[0])
-        self._session.store.give_up([found[0]])
+        key, ensuring = found[0], self._ensuring
+        ensuring.keys.discard(key)
+        self._stopped.discard(error.request_id)
         ticket = self._tickets.get(error.request_id)
+        if ticket is None and key in ensuring.others:  # requested again since it was cancelled: still claimed by us
+            ensuring.missing.extendleft((key, request) for request in reversed(ensuring.others.pop(key)))
+            return
+        self._session.store.give_up([key])
         if ticket is not None:
             self._done.append(self._fail(ticket, RefusedError(error.request_id.partition(":")[2], *_told(error))))
 
     def _finished(self, request: Request, _: int) -> None:
         ticket = self._tickets.pop(request.request_id, None)
+        self._stopped.discard(request.request_id)
         if ticket is None:
             return  # its caller left
         ticket.waiting.discard(request.request_id)
@@ -186,6 +191,19 @@ class Feed:
                 ensuring.others[key] = left
             else:
                 del ensuring.others[key]
+
+    def _stop_unwanted(self) -> None:
+        """Have the engine stop what no ticket waits for, under its own name or that of an equal request."""
+        ensuring = self._ensuring
+        wanted = ensuring.others.keys() | {key for key, _ in ensuring.missing}
+        unwanted = {
+            name
+            for name, (key, _) in ensuring.under_way.items()
+            if name not in self._tickets and key not in wanted and name not in self._stopped
+        }
+        if unwanted:
+            self._stopped |= unwanted
+            self._session.cancel(unwanted)
 
     def _let_pass(self) -> None:
         """Requests that the running engine serves go first, as long as the first one has not waited for long."""

@@ -75,6 +75,7 @@ class WorkerEngine:
         if all(model.offline for model in models):
             settings["HF_HUB_OFFLINE"] = "1"
         with log.open("ab") as sink, _running_on(cores):
+            self._began = sink.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(KEEPER), str(python), str(worker)],
                 stdin=subprocess.PIPE,
@@ -202,7 +203,7 @@ class WorkerEngine:
             raise EngineDeathError(f"the engine wrote a line that is not a message: {line[:80]!r}", f"see {self._log}")
         if "fatal" in message:
             fatal = message["fatal"]
-            if ELSEWHERE.search(fatal) and (cause := root_cause(self._log)):
+            if ELSEWHERE.search(fatal) and (cause := root_cause(self._log, self._began)):
                 fatal = cause
             raise EngineDeathError(f"the engine failed: {fatal}", f"its log: {self._log}")
         return message
@@ -238,13 +239,16 @@ class WorkerEngine:
         )
 
 
-def root_cause(log: Path) -> str | None:
+def root_cause(log: Path, began: int = 0) -> str | None:
     """The last error that a process of vLLM's logged, where the one that started it says no more than that one failed.
 
     An assertion without a message is told with its source. None if the end of the log has no such error.
+
+    Args:
+        began: where the log of this start begins, in bytes; earlier ones share the file.
     """
     with contextlib.suppress(OSError), log.open("rb") as content:
-        content.seek(max(0, content.seek(0, os.SEEK_END) - LOG_END))
+        content.seek(max(began, content.seek(0, os.SEEK_END) - LOG_END))
         lines = content.read().decode("utf-8", errors="replace").splitlines()
         logged = [found[1].rstrip() for line in lines if (found := _LOGGED.match(_COLOURS.sub("", line)))]
         for at in range(len(logged) - 1, -1, -1):

@@ -101,6 +101,7 @@ class Replicas:
         self._loaded: set[str] = set()  # models of workers that became ready
         self._past: dict[str, float] = {}  # counts of workers that are gone
         self._error: ItsError | None = None
+        self._cancelled: set[str] = set()  # of what is at a worker
         self._refused: list[RefusedError] = []  # each is raised once, behind the completions that came before it
 
     def submit(self, request: Request) -> None:
@@ -111,10 +112,10 @@ class Replicas:
         for waiting in self._waiting.values():
             for request in [item for item in waiting if item.request_id in names]:
                 waiting.remove(request)
-                self._died.pop(request.request_id, None)
-                self._refused.append(RefusedError(request.request_id, f"request `{request.request_id}` was cancelled"))
+                self._drop(request.request_id)
         for slot in self._slots:
             if slot.worker is not None and (sent := names & slot.under_way.keys()):
+                self._cancelled |= sent
                 slot.worker.cancel(sent)
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
@@ -163,6 +164,7 @@ class Replicas:
             return []
         except RefusedError as error:
             slot.under_way.pop(error.request_id, None)
+            self._cancelled.discard(error.request_id)
             self._refused.append(error)
             return []
         except SwapError as error:
@@ -172,6 +174,7 @@ class Replicas:
             self._loaded |= slot.serves
         for completion in done:
             del slot.under_way[completion.request_id]
+            self._cancelled.discard(completion.request_id)
             self._died.pop(completion.request_id, None)
         return done
 
@@ -250,7 +253,8 @@ class Replicas:
 
     def _bury(self, slot: _Slot, error: EngineDeathError) -> None:
         """A worker died: its requests wait again, in front of all others."""
-        started, requests = slot.ready, list(slot.under_way.values())
+        started = slot.ready
+        requests = [item for item in slot.under_way.values() if item.request_id not in self._cancelled]
         self._end(slot)
         slot.deaths += 1
         for request in requests:
@@ -290,11 +294,20 @@ class Replicas:
         """Empty a place; what was under way there waits again, first."""
         assert slot.worker is not None
         for request in reversed(slot.under_way.values()):
+            if request.request_id in self._cancelled:
+                self._drop(request.request_id)
+                continue
             self._waiting.setdefault(request.model, deque()).appendleft(request)
         slot.under_way.clear()
         self._past = _sum([self._past, slot.worker.counts])
         slot.worker.end()
         slot.worker, slot.ending = None, slot.worker
+
+    def _drop(self, name: str) -> None:
+        """Refuse a cancelled request, which no worker has."""
+        self._cancelled.discard(name)
+        self._died.pop(name, None)
+        self._refused.append(RefusedError(name, f"request `{name}` was cancelled"))
 
     def _recount(self) -> None:
         """The window and the counts of all together."""

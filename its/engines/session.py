@@ -289,9 +289,10 @@ class Ensuring:
         left = [key for key in self.others if key not in self.keys]
         for key in self._store.claim(left):
             self.missing.extend((key, request) for request in self.others.pop(key))
-        if left and not self.under_way and not self._announced:
+        theirs = sum(key in self.others for key in left)
+        if theirs and not self.under_way and not self._announced:
             self._announced = True
-            self._session.say(f"another process is generating {len(left)} of these responses: waiting for them")
+            self._session.say(f"another process is generating {theirs} of these responses: waiting for them")
 
     def _was_stored(self, request: Request) -> None:
         self._session.counts[request.model].from_store += 1

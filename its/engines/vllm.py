@@ -19,7 +19,7 @@ WORKER = WORKERS / "vllm_worker.py"
 CPU_ENVIRONMENT = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
 REASONING = ("reasoning_config", "reasoning_parser")
 """Arguments of `vllm.LLM` that say where thinking starts and ends."""
-ADAPTER_DTYPES = ("auto", "bfloat16", "float16")
+ADAPTER_DTYPES = ("auto", "bfloat16", "float16", "half")
 """Formats of a model whose LoRA adapters vLLM 0.32 serves on a GPU (`lora/ops/triton_ops`); on a CPU it serves all."""
 ADAPTER_REMEDY = "`bfloat16`; or `engine.kind: transformers`"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM 0.32 takes as `max_lora_rank`
@@ -80,7 +80,7 @@ def serving_arguments(group: Sequence[EngineModel], arguments: dict[str, Any], b
     adapters = [Path(model.adapter) for model in group if model.adapter is not None]
     if not adapters:
         return arguments
-    dtype = str(arguments.get("dtype", "auto"))
+    dtype = str(arguments.get("dtype") or "auto")
     if build == "vllm" and dtype not in ADAPTER_DTYPES:
         raise RunError(f"`{group[0].name}`: {adapter_refusal(dtype)}", f"its `dtype`: {ADAPTER_REMEDY}")
     rank = max(read_json(path / "adapter_config.json")["r"] for path in adapters)

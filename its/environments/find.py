@@ -162,4 +162,6 @@ def complete_environment(spec: EnvironmentSpec, path: Path, lock_sha256: str) ->
     python = path / "bin" / "python"
     if record is None or record.get("lock_sha256") != lock_sha256 or not python.exists():
         return None
+    if not spec.build.endswith("_cpu") and str(record["versions"].get("torch", "")).endswith("+cpu"):
+        return None  # made before the probe looked for CUDA
     return Environment(spec.name, spec.build, path, python, lock_sha256, record["versions"])

@@ -110,7 +110,7 @@ class Desk:
             self._refuse_rest()
 
     def cancel(self, job: Job) -> None:
-        """Forget a job; what the engine has begun of it is stored when it is there."""
+        """Forget a job, and have the engine stop what nobody else waits for."""
         self._inbox.put(("cancel", job))
 
     def stop(self) -> bool:

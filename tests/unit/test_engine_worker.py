@@ -396,6 +396,9 @@ def test_what_another_process_of_the_engine_failed_of_is_told(
     assert root_cause(log) is None
     log.write_text("\n".join(lines), encoding="utf-8")
     assert root_cause(log) == cause
+    earlier = _CORE + "ValueError: of an earlier start\n"
+    log.write_text(earlier + "\n".join(lines), encoding="utf-8")
+    assert root_cause(log, len(earlier)) == cause
 
 
 def test_models_are_grouped_by_what_one_engine_can_serve() -> None:
@@ -422,6 +425,8 @@ def test_serving_adapters_takes_the_largest_rank(tmp_path: Path) -> None:
         serving_arguments(adapters, {"dtype": "float32"}, "vllm")
     assert serving_arguments(adapters, {"dtype": "float32"}, "vllm_cpu")["enable_lora"]
     assert serving_arguments([MODEL], {"dtype": "float32"}, "vllm") == {"dtype": "float32"}
+    for dtype in ("half", "auto", None):
+        assert serving_arguments(adapters, {"dtype": dtype}, "vllm")["enable_lora"]
 
 
 @pytest.mark.parametrize("stage", ["persona", "generate", "judge"])

@@ -34,6 +34,7 @@ from its.environments import (
     superseded_folders,
     sync_environment,
 )
+from its.environments.find import complete_environment, place_of
 from its.environments.sync import TORCH_CPU_PAGE, run_logged
 from its.errors import MissingError, RunError
 
@@ -340,6 +341,19 @@ def test_a_build_of_torch_without_cuda_is_refused_for_a_gpu(
     }
     assert (ran[True].returncode, ran[False].returncode) == (code, 0)
     assert ("torch 2.13.0+cpu was built without CUDA: pip as configured" in ran[True].stderr) == bool(code)
+
+
+def test_an_environment_made_before_torch_was_looked_at_is_made_again(project: Path, home: Path) -> None:
+    (project / "envs" / "vllm.txt").write_text("torch==2.13.0\nvllm==0.32.0\n")
+    spec = spec_of("vllm", project, gpu=True)
+    path, lock_sha256 = place_of(spec, home)
+    (path / "bin").mkdir(parents=True)
+    (path / "bin" / "python").touch()
+    record = {"version": 1, "lock_sha256": lock_sha256, "versions": {"torch": "2.13.0"}}
+    for version, complete in (("2.13.0", True), ("2.13.0+cu130", True), ("2.13.0+cpu", False)):
+        record["versions"] = {"torch": version}
+        (path / "its-environment.json").write_text(json.dumps(record))
+        assert (complete_environment(spec, path, lock_sha256) is not None) == complete
 
 
 def test_concurrent_syncs_make_one_environment(project: Path, home: Path) -> None:

@@ -128,6 +128,22 @@ def test_what_a_client_leaves_behind_is_not_generated_where_the_engine_can_stop(
     assert sorted(name.partition(":")[2] for name in engine.asked) == ["a", "b", "c"]
     assert own.contains([session.key_of(item) for item in _requests("a", "b", "c")])
 
+    said: list[str] = []
+    session.say = said.append
+    engine.asleep = True
+    first, second = feed.add(_requests("x")), feed.add(_requests("x"))
+    feed.step(0.0)
+    feed.cancel(first)
+    assert not str(engine.cancelled).count(":x"), "the second one waits for it"
+    feed.cancel(second)
+    feed.cancel(second)
+    assert str(engine.cancelled).count(":x") == 1
+    retried = feed.add(_requests("x"))
+    feed.step(0.0)
+    engine.asleep = False
+    assert _until_done(feed) == [retried] and retried.failed is None and _claims(own) == 0
+    assert not said, "no other process generates anything"
+
     engine.asleep = True
     lost = feed.add(_requests("d", "e"))
     feed.step(0.0)

@@ -216,6 +216,29 @@ def test_a_cancelled_request_is_refused_whether_it_waits_or_is_at_a_worker() -> 
     assert not {"a1", "a7"} & set(fakes.asked())
 
 
+def test_a_cancelled_request_of_a_worker_that_dies_is_not_given_to_another() -> None:
+    def trouble(worker: Fake, request: Request) -> Exception | None:
+        return dies() if request.request_id == "a1" and len(fakes.started) == 1 else None
+
+    fakes = Fakes(seconds=lambda index, request: 0.2, trouble=trouble)
+    engine = Replicas(1, [[A]], fakes.start, print)
+    for request in _requests(4):
+        engine.submit(request)
+    done: list[str] = []
+    refused: list[str] = []
+    deadline = time.monotonic() + 30
+    while len(done) + len(refused) < 4 and time.monotonic() < deadline:
+        try:
+            done += [item.request_id for item in engine.poll(0.02)]
+        except RefusedError as error:
+            refused.append(error.request_id)
+        if fakes.started[0].asked and not fakes.started[0].cancelled:
+            engine.cancel({"a3"})  # behind `a1`, with which the worker dies
+    engine.close()
+    assert refused == ["a3"] and sorted(done) == ["a0", "a1", "a2"]
+    assert len(fakes.started) == 2 and "a3" not in fakes.asked()
+
+
 def test_workers_of_which_none_starts_are_not_tried_again(store: Store) -> None:
     fakes = Fakes(fails=lambda index, before: dies())
     with pytest.raises(RunError, match="the engine died"):
