@@ -29,7 +29,7 @@ from its.engines.fleet.pacing import Pace
 from its.engines.fleet.scrub import Scrub
 from its.engines.fleet.state import Job, Route, Rules, Server, TokenPrice
 from its.engines.fleet.wire import check_options, request_body
-from its.engines.protocol import Completion, EngineModel, Request
+from its.engines.protocol import Completion, EngineModel, RefusedError, Request
 from its.errors import MissingError, RunError
 
 CLOSE_SECONDS = 5.0
@@ -159,7 +159,9 @@ class OpenAIEngine:
         }
 
     def cancel(self, request_ids: Collection[str]) -> None:
-        """Nothing: a server finishes what it has, and the attempts of a request are not told apart from outside."""
+        """Close the connections of these requests, whereupon vLLM's and SGLang's servers stop working on them."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._fleet.cancel, frozenset(request_ids))
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         if self._closed:
@@ -175,6 +177,8 @@ class OpenAIEngine:
                 out.append(item)
             elif isinstance(item, str):
                 self._say(item)
+            elif isinstance(item, RefusedError) and not out:
+                raise item  # of one request, once
             else:
                 self._inbox.put(item)  # the next poll raises it too
                 if out:

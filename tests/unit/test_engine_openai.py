@@ -30,7 +30,7 @@ from its.engines.fleet.state import TokenPrice
 from its.engines.fleet.wire import failure_of, message_of, wait_seconds
 from its.engines.kinds import EngineSettings, OpenAISettings, _Kinds
 from its.engines.openai import OpenAIEngine, OpenAIServer
-from its.engines.protocol import Completion, EngineModel, Request
+from its.engines.protocol import Completion, EngineModel, RefusedError, Request
 from its.errors import DataError, ItsError, MissingError, RunError
 from its.recipe.schema import EngineSection
 
@@ -277,6 +277,36 @@ def test_a_late_answer_of_an_attempt_given_up_is_not_delivered() -> None:
         assert _all(engine, [_request("a")])["a"].text == answer_to("a")
         assert engine.poll(0.6) == [], "the stalled answer arrived too"
         assert (engine.counts["timeouts"], server.seen["a"]) == (1, 2)
+
+
+@pytest.mark.parametrize("fault", ["stall", "500", "503", None])
+def test_a_cancelled_request_is_refused_once_wherever_it_is(fault: str | None) -> None:
+    """In flight, in a pause between attempts, or waiting for its turn; the others go on in its place."""
+
+    def script(told: str, seen: int) -> str | None:
+        return fault if told.startswith("gone") else None
+
+    with (
+        FakeServer(script=script, stall_seconds=60.0, delay_seconds=0.2) as server,
+        _engine(server, concurrency=2, timeout_seconds=50.0, backoff_seconds=0.4) as engine,
+    ):
+        for name in ("gone 1", "gone 2", "stays 1", "gone 3", "stays 2"):
+            engine.submit(_request(name))
+        time.sleep(0.1)
+        engine.cancel({"gone 1", "gone 2", "gone 3", "never"})
+        done: list[str] = []
+        refused: list[str] = []
+        end = time.monotonic() + 20
+        while len(done) + len(refused) < 5 and time.monotonic() < end:
+            try:
+                done += [item.request_id for item in engine.poll(0.2)]
+            except RefusedError as error:
+                refused.append(error.request_id)
+        assert sorted(done) == ["stays 1", "stays 2"] and sorted(refused) == ["gone 1", "gone 2", "gone 3"]
+        assert sorted(_all(engine, [_request("later 1"), _request("later 2")])) == ["later 1", "later 2"]
+        engine.cancel({"later 1"})  # answered already
+        assert engine.poll(0.3) == []
+        assert not engine._fleet._jobs
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

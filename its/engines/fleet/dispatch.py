@@ -10,7 +10,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,8 +20,8 @@ from its.engines.fleet.errors import all_declined, check_served, exhausted, key_
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
-from its.engines.fleet.wire import NO_TEXT, Failure, exchange, message_of, prompt_failure
-from its.engines.protocol import Completion
+from its.engines.fleet.wire import CONNECT_SECONDS, NO_TEXT, Failure, exchange, message_of, prompt_failure
+from its.engines.protocol import Completion, RefusedError
 from its.errors import ItsError
 
 PROBE_SECONDS = 10.0  # for `/models`
@@ -47,7 +47,8 @@ class Fleet:
     """The servers and the requests in flight at them.
 
     Args:
-        emit: receives completions, one-line notices, and the exception that ends the run.
+        emit: receives completions, one-line notices, RefusedErrors of cancelled requests, and the exception that ends
+            the run.
         scrub: applied to every text of a server.
         log: JSON lines, one for each failed attempt.
     """
@@ -70,6 +71,7 @@ class Fleet:
         self._ended = self._closing = False
         self._busy_told: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, Job] = {}  # by request_id, until a response to it is there
         self.counts: dict[str, float] = dict.fromkeys(
             [
                 "retries",
@@ -153,8 +155,32 @@ class Fleet:
             except ItsError as error:
                 self._end(error)
         job.route.outstanding += 1
+        self._jobs[job.request.request_id] = job
         job.route.waiting.append(job)
         self._dispatch()
+
+    def cancel(self, names: Collection[str]) -> None:
+        """Drop requests: what waits at once, what is in flight with its connection, what pauses after its pause.
+
+        Each is emitted as a RefusedError, unless its response is there first.
+        """
+        for job in [self._jobs[name] for name in names if name in self._jobs]:
+            job.cancelled = True
+            if job in job.route.waiting:
+                job.route.waiting.remove(job)
+                self._drop(job)
+            elif job.attempt is not None:
+                task, earliest = job.attempt
+                asyncio.get_running_loop().call_later(max(0.0, earliest - time.monotonic()), task.cancel)
+
+    def _drop(self, job: Job) -> None:
+        """Refuse a cancelled request."""
+        route, name = job.route, job.request.request_id
+        route.outstanding -= 1
+        self._jobs.pop(name, None)
+        self._emit(RefusedError(name, f"request `{name}` was cancelled"))
+        if route.held and len(route.held) == route.outstanding:
+            self._release(route)
 
     def note(self, **line: Any) -> None:
         """Write one line of the log; a log that cannot be written is reported once and given up."""
@@ -188,7 +214,9 @@ class Fleet:
                 if fit:
                     server = min(fit, key=lambda item: item.pace.under_way / item.pace.limit)
                     server.pace.under_way += 1
-                    self._spawn(self._attempt(job, server))
+                    # Cancelling a handshake from outside leaves its socket open.
+                    patience = 2 * CONNECT_SECONDS if server.url.startswith("https:") else 0.0
+                    job.attempt = self._spawn(self._attempt(job, server)), now + patience
                 else:
                     passed.append(job)
             route.waiting.extendleft(reversed(passed))
@@ -198,7 +226,9 @@ class Fleet:
 
         async def wait() -> None:
             await asyncio.sleep(seconds)
-            if job is not None:
+            if job is not None and job.cancelled:
+                self._drop(job)
+            elif job is not None:
                 job.route.waiting.appendleft(job)
             self._dispatch()
 
@@ -208,7 +238,17 @@ class Fleet:
         began = time.monotonic()
         outcome: Failure | Completion
         url, seconds = f"{server.url}/chat/completions", self._rules.timeout_seconds
-        answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
+        try:
+            answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
+        except asyncio.CancelledError:
+            if not job.cancelled or self._closing:
+                raise
+            job.attempt = None
+            server.pace.under_way -= 1
+            self._drop(job)
+            self._dispatch()
+            return
+        job.attempt = None
         if isinstance(answer, Failure):
             outcome = answer
         else:
@@ -230,6 +270,10 @@ class Fleet:
         server.pace.under_way -= 1
         request_id = job.request.request_id
         if isinstance(outcome, Failure):
+            if job.cancelled and self._error is None:
+                self._drop(job)
+                self._dispatch()
+                return
             done = self._failed(job, server, outcome, began, now)
             self.note(server=server.url, status=outcome.status, request=request_id, why=outcome.message, did=done)
         elif outcome.finish_reason == NO_TEXT and isinstance(answer, bytes):
@@ -248,6 +292,7 @@ class Fleet:
 
     def _deliver(self, job: Job, server: Server, completion: Completion) -> None:
         job.route.outstanding -= 1
+        self._jobs.pop(job.request.request_id, None)
         server.progress = time.monotonic()
         job.route.answered = True
         self._release(job.route)
@@ -263,6 +308,7 @@ class Fleet:
         if self._error is not None and not route.answered:
             return "dropped: the run is ending"  # perhaps for the cause that such responses share
         server.progress = time.monotonic()
+        self._jobs.pop(job.request.request_id, None)
         self.counts["declined"] += 1
         route.held.append(
             completion
@@ -374,10 +420,11 @@ class Fleet:
             self._ended = True
             self._emit(self._error)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._left)
+        return task
 
     def _left(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

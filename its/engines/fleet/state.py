@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -85,6 +86,8 @@ class Job:
         max_characters: limit of its answer.
         failures: those that count against it.
         last: the server of its last failure; another one is preferred.
+        attempt: the task of its attempt, while it is in flight, and the time from which it may be cancelled.
+        cancelled: nobody waits for it.
     """
 
     number: int
@@ -94,3 +97,5 @@ class Job:
     max_characters: int
     failures: int = 0
     last: Server | None = None
+    attempt: tuple[asyncio.Task[None], float] | None = None
+    cancelled: bool = False
