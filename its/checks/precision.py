@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from its.checks.train import sample_config
 from its.engines.vllm import ADAPTER_DTYPES, ADAPTER_REMEDY, adapter_refusal
 from its.errors import Fault
 from its.prompts.render import read_template
-from its.recipe.axolotl import SAMPLE_ROWS
 from its.recipe.document import Document
 from its.recipe.schema import Recipe
 from its.recipe.trainings import recipe_trainings
-from its.training.config import axolotl_config
 
 CPU_INFO = Path("/proc/cpuinfo")
 _NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -47,17 +46,8 @@ def adapter_faults(document: Document, recipe: Recipe, project: Path) -> list[Fa
         dtype = str(recipe.engine.options.get("dtype", recipe.models[model].dtype) or "auto")
         if train.hardware != "gpu" or dtype in ADAPTER_DTYPES:
             continue
-        config = axolotl_config(
-            template=read_template(project / "recipes" / train.template),
-            train=train,
-            tokens=recipe.models[model].special_tokens,
-            base_model=model,
-            revision=None,
-            rows=SAMPLE_ROWS,
-            work="training",
-            seed=1,
-        )
-        if config.get("adapter"):
+        template = read_template(project / "recipes" / train.template)
+        if sample_config(recipe, model, train, template).get("adapter"):
             where = ("engine", "options", "dtype") if "dtype" in recipe.engine.options else ("models", model, "dtype")
             named = ".".join(where)
             faults.append(Fault(document.where(where), f"`{named}`: {adapter_refusal(dtype)}", ADAPTER_REMEDY))

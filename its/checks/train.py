@@ -36,16 +36,7 @@ def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> l
     for document, recipe in recipes:
         for training, model, train in recipe_trainings(recipe):
             template = read_template(project / "recipes" / train.template)
-            config = axolotl_config(
-                template=template,
-                train=train,
-                tokens=recipe.models[model].special_tokens,
-                base_model=model,
-                revision=None,
-                rows=SAMPLE_ROWS,
-                work="training",
-                seed=1,
-            )
+            config = sample_config(recipe, model, train, template)
             asked.append((document, training, train, template, config))
     if not asked:
         return []
@@ -56,6 +47,24 @@ def train_faults(project: Path, recipes: Sequence[tuple[Document, Recipe]]) -> l
     )
     faults = [_placed(fault, *context) for context, several in zip(asked, found, strict=True) for fault in several]
     return list(dict.fromkeys(faults))
+
+
+def sample_config(recipe: Recipe, model: str, train: Train, template: str) -> dict[str, Any]:
+    """The Axolotl configuration of a training of a declared model, with names in place of files.
+
+    Args:
+        template: text of `train.template`.
+    """
+    return axolotl_config(
+        template=template,
+        train=train,
+        tokens=recipe.models[model].special_tokens,
+        base_model=model,
+        revision=None,
+        rows=SAMPLE_ROWS,
+        work="training",
+        seed=1,
+    )
 
 
 def _placed(
