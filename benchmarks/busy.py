@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import train
 from common import Bench, Raw, median, note
@@ -38,18 +39,9 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-@contextmanager
-def waiting(policy: str | None) -> Iterator[None]:
+def waiting(policy: str | None) -> AbstractContextManager[object]:
     """Engines start with this policy: ITS sets its own only where the shell's variable is absent."""
-    before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = policy or "undefined"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_WAIT_POLICY"]
-        else:
-            os.environ["OMP_WAIT_POLICY"] = before
+    return patch.dict(os.environ, {"OMP_WAIT_POLICY": policy or "undefined"})
 
 
 def generation(turns: int) -> dict[str, dict[str, float]]:

@@ -22,12 +22,12 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from its.engines.protocol import EngineModel
 from its.environments import environment_variables, find_environment
 from its.errors import ItsError
 from its.home import its_home
@@ -36,7 +36,7 @@ from its.plan.architecture import Architecture, known_architecture
 from its.plan.settings import memory_settings
 from its.plan.training import training_memory
 from its.recipe.load import load_recipe
-from its.recipe.schema import Model, Train
+from its.recipe.schema import Train
 from its.training.run import Training, train_checkpoint
 
 PROJECT = Path(__file__).parents[1]
@@ -61,10 +61,9 @@ class Watch:
     """The most memory of the GPU in use, in bytes, while it is open; `before` is what was in use at its start."""
 
     def __enter__(self) -> Watch:
-        query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-        self.before = int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20
+        self.before = _gpu_bytes("used")
         self._output = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen([*query, "--loop-ms=100"], stdout=self._output)
+        self._process = subprocess.Popen([*_query("used"), "--loop-ms=100"], stdout=self._output)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -120,8 +119,7 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
     weights = folder / name.replace("/", "-")
     if not weights.exists():
         random_model(sizes, Path(known.path), weights)
-    model: Model = declared.model_copy(update={"dtype": "bfloat16", "context_length": length})
-    base = EngineModel(**{**vars(known), "name": "random", "path": str(weights), "dtype": "bfloat16"})
+    base = replace(known, name="random", path=str(weights), dtype="bfloat16")
     settings = Train.model_validate(
         {
             **{"template": f"axolotl/{template}.yaml.j2", "hardware": "gpu", "devices": 1, "launcher": "python"},
@@ -131,13 +129,13 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
     )
     text = (PROJECT / "recipes" / settings.template).read_text(encoding="utf-8")
     environment = find_environment("axolotl", PROJECT, its_home(PROJECT))
-    made = Training(rows(weights, length), settings, text, model.special_tokens, base, 1, environment)
+    made = Training(rows(weights, length), settings, text, declared.special_tokens, base, 1, environment)
     if made.identity["config"].get("deepspeed"):
         torchrun = settings.model_copy(update={"launcher": "torchrun", "launcher_args": ["--nproc_per_node=1"]})
-        made = Training(made.messages, torchrun, text, model.special_tokens, base, 1, environment)
+        made = replace(made, train=torchrun)
     planned, _ = memory_settings(made.identity["config"], devices=1, batch=1, hardware="gpu", shared=1)
     computed = training_memory(sizes, planned)
-    if computed.total > (has := _gpu_bytes()):
+    if computed.total > (has := _gpu_bytes("total")):
         return {
             "template": template,
             "model": name,
@@ -174,9 +172,12 @@ def measure(template: str, name: str, length: int, folder: Path) -> dict[str, An
     }
 
 
-def _gpu_bytes() -> int:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", "--id=0"]
-    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20
+def _query(memory: str) -> list[str]:
+    return ["nvidia-smi", f"--query-gpu=memory.{memory}", "--format=csv,noheader,nounits", "--id=0"]
+
+
+def _gpu_bytes(memory: str) -> int:
+    return int(subprocess.run(_query(memory), capture_output=True, text=True, check=True).stdout) * 2**20
 
 
 def _memory_lines(log: Path) -> list[str]:

@@ -46,7 +46,7 @@ class Feed:
         self._named = 0
         self._done: list[Ticket] = []
         self._collecting = False
-        self._stopped: set[str] = set()  # what the engine was told to stop, until it comes back
+        self._stopped: set[str] = set()  # what the engine was told to stop; no name comes twice
         self._ensuring = Ensuring(session, self._finished)
 
     @property
@@ -114,7 +114,6 @@ class Feed:
             finally:
                 self._collecting = False
             if len(self._ensuring.missing) > waiting:  # weights that cannot be swapped: requests wait again
-                self._stopped &= self._ensuring.under_way.keys()
                 self._forget({item[1].request_id for item in self._ensuring.missing} - self._tickets.keys())
         elif self._ensuring.others and not self._done:
             time.sleep(seconds)
@@ -128,7 +127,6 @@ class Feed:
         ensuring = self._ensuring
         ensuring.under_way.clear()
         ensuring.keys.clear()
-        self._stopped.clear()
         self._session.close_engine()
         self._session.store.release()
         kept = {request.request_id for _, request in ensuring.missing}
@@ -156,7 +154,6 @@ class Feed:
             raise error
         key, ensuring = found[0], self._ensuring
         ensuring.keys.discard(key)
-        self._stopped.discard(error.request_id)
         ticket = self._tickets.get(error.request_id)
         if ticket is None and key in ensuring.others:  # requested again since it was cancelled: still claimed by us
             ensuring.missing.extendleft((key, request) for request in reversed(ensuring.others.pop(key)))
@@ -167,7 +164,6 @@ class Feed:
 
     def _finished(self, request: Request, _: int) -> None:
         ticket = self._tickets.pop(request.request_id, None)
-        self._stopped.discard(request.request_id)
         if ticket is None:
             return  # its caller left
         ticket.waiting.discard(request.request_id)
@@ -196,6 +192,7 @@ class Feed:
         """Have the engine stop what no ticket waits for, under its own name or that of an equal request."""
         ensuring = self._ensuring
         wanted = ensuring.others.keys() | {key for key, _ in ensuring.missing}
+        self._stopped &= ensuring.under_way.keys()
         unwanted = {
             name
             for name, (key, _) in ensuring.under_way.items()

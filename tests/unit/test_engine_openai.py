@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from fakes.openai_server import FakeServer, answer_to, seeded
 from ruamel.yaml import YAML
+from unit.engine_samples import outcomes
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
 from its.engines.fleet.scrub import Scrub
@@ -30,7 +31,7 @@ from its.engines.fleet.state import TokenPrice
 from its.engines.fleet.wire import failure_of, message_of, wait_seconds
 from its.engines.kinds import EngineSettings, OpenAISettings, _Kinds
 from its.engines.openai import OpenAIEngine, OpenAIServer
-from its.engines.protocol import Completion, EngineModel, RefusedError, Request
+from its.engines.protocol import Completion, EngineModel, Request
 from its.errors import DataError, ItsError, MissingError, RunError
 from its.recipe.schema import EngineSection
 
@@ -294,15 +295,9 @@ def test_a_cancelled_request_is_refused_once_wherever_it_is(fault: str | None) -
             engine.submit(_request(name))
         time.sleep(0.1)
         engine.cancel({"gone 1", "gone 2", "gone 3", "never"})
-        done: list[str] = []
-        refused: list[str] = []
-        end = time.monotonic() + 20
-        while len(done) + len(refused) < 5 and time.monotonic() < end:
-            try:
-                done += [item.request_id for item in engine.poll(0.2)]
-            except RefusedError as error:
-                refused.append(error.request_id)
-        assert sorted(done) == ["stays 1", "stays 2"] and sorted(refused) == ["gone 1", "gone 2", "gone 3"]
+        done, refused = outcomes(engine, 5)
+        assert sorted(done) == ["stays 1", "stays 2"]
+        assert sorted(error.request_id for error in refused) == ["gone 1", "gone 2", "gone 3"]
         assert sorted(_all(engine, [_request("later 1"), _request("later 2")])) == ["later 1", "later 2"]
         engine.cancel({"later 1"})  # answered already
         assert engine.poll(0.3) == []

@@ -16,10 +16,11 @@ from typing import Any
 
 import graph
 import pytest
+from unit.engine_samples import outcomes
 
 from its.devices import listed_cores
 from its.engines.pipe import WorkerEngine, root_cause
-from its.engines.protocol import Completion, EngineModel, RefusedError, Request, SwapError
+from its.engines.protocol import Completion, EngineModel, Request, SwapError
 from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
 from its.errors import RunError
 
@@ -98,21 +99,15 @@ def test_a_cancelled_request_comes_back_once_without_an_answer(tmp_path: Path, m
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"seconds": 0.2}), encoding="utf-8")
     monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
-    done: list[str] = []
-    refused: list[str] = []
     with _engine(tmp_path) as engine:
         for request in _requests("a", "b", "c", "d"):
             engine.submit(request)
         engine.cancel({"r0", "r1", "unknown"})
-        while len(done) + len(refused) < 4:
-            try:
-                done += [item.request_id for item in engine.poll(30.0)]
-            except RefusedError as error:
-                assert "cancelled" in error.message
-                refused.append(error.request_id)
+        done, refused = outcomes(engine, 4)
+        assert all("cancelled" in error.message for error in refused)
         engine.cancel({"r0", "r2"})  # what is done already
         assert [item.request_id for item in _complete(engine, _requests("e"))] == ["r0"]
-    assert sorted(done) == ["r2", "r3"] and sorted(refused) == ["r0", "r1"]
+    assert sorted(done) == ["r2", "r3"] and sorted(error.request_id for error in refused) == ["r0", "r1"]
 
 
 def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fakes.worker_replicas import Fake, Fakes, dies, unswappable
+from unit.engine_samples import outcomes
 
 from its.checks.engine import machine_faults
 from its.devices import core_ranges, listed_cores
@@ -183,15 +184,8 @@ def test_a_refused_request_is_reported_once_and_the_others_are_answered() -> Non
     with contextlib.closing(engine):
         for request in _requests(12):
             engine.submit(request)
-        answered: list[str] = []
-        reported: list[str] = []
-        until = time.monotonic() + 60
-        while len(answered) + len(reported) < 12 and time.monotonic() < until:
-            try:
-                answered += [item.request_id for item in engine.poll(1.0)]
-            except RefusedError as error:
-                reported.append(error.request_id)
-        assert reported == ["a7"] and len(answered) == len({*answered}) == 11
+        answered, reported = outcomes(engine, 12)
+        assert [error.request_id for error in reported] == ["a7"] and len(answered) == len({*answered}) == 11
         engine.submit(_requests(13)[-1])
         assert [item.request_id for item in engine.poll(30.0)] == ["a12"]
 
@@ -201,18 +195,15 @@ def test_a_cancelled_request_is_refused_whether_it_waits_or_is_at_a_worker() -> 
     engine = Replicas(1, [[A]], fakes.start, print)
     for request in _requests(8):
         engine.submit(request)
-    done: list[str] = []
-    refused: list[str] = []
-    deadline = time.monotonic() + 30
-    while len(done) + len(refused) < 8 and time.monotonic() < deadline:
-        try:
-            done += [item.request_id for item in engine.poll(0.02)]
-        except RefusedError as error:
-            refused.append(error.request_id)
+
+    def leave() -> None:
         if fakes.started[0].asked and not fakes.started[0].cancelled:
             engine.cancel({"a1", "a7", "unknown"})  # `a1` is at the worker, `a7` waits
+
+    done, refused = outcomes(engine, 8, leave)
     engine.close()
-    assert sorted(refused) == ["a1", "a7"] and sorted(done) == ["a0", "a2", "a3", "a4", "a5", "a6"]
+    assert sorted(error.request_id for error in refused) == ["a1", "a7"]
+    assert sorted(done) == ["a0", "a2", "a3", "a4", "a5", "a6"]
     assert not {"a1", "a7"} & set(fakes.asked())
 
 
@@ -224,18 +215,14 @@ def test_a_cancelled_request_of_a_worker_that_dies_is_not_given_to_another() -> 
     engine = Replicas(1, [[A]], fakes.start, print)
     for request in _requests(4):
         engine.submit(request)
-    done: list[str] = []
-    refused: list[str] = []
-    deadline = time.monotonic() + 30
-    while len(done) + len(refused) < 4 and time.monotonic() < deadline:
-        try:
-            done += [item.request_id for item in engine.poll(0.02)]
-        except RefusedError as error:
-            refused.append(error.request_id)
+
+    def leave() -> None:
         if fakes.started[0].asked and not fakes.started[0].cancelled:
             engine.cancel({"a3"})  # behind `a1`, with which the worker dies
+
+    done, refused = outcomes(engine, 4, leave)
     engine.close()
-    assert refused == ["a3"] and sorted(done) == ["a0", "a1", "a2"]
+    assert [error.request_id for error in refused] == ["a3"] and sorted(done) == ["a0", "a1", "a2"]
     assert len(fakes.started) == 2 and "a3" not in fakes.asked()
 
 

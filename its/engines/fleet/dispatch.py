@@ -171,6 +171,7 @@ class Fleet:
                 self._drop(job)
             elif job.attempt is not None:
                 task, earliest = job.attempt
+                # Never at once: a task that is cancelled before its first step does not run at all.
                 asyncio.get_running_loop().call_later(max(0.0, earliest - time.monotonic()), task.cancel)
 
     def _drop(self, job: Job) -> None:
@@ -179,7 +180,7 @@ class Fleet:
         route.outstanding -= 1
         self._jobs.pop(name, None)
         self._emit(RefusedError(name, f"request `{name}` was cancelled"))
-        if route.held and len(route.held) == route.outstanding:
+        if self._error is None and route.held and len(route.held) == route.outstanding:
             self._release(route)
 
     def note(self, **line: Any) -> None:
@@ -243,11 +244,7 @@ class Fleet:
         except asyncio.CancelledError:
             if not job.cancelled or self._closing:
                 raise
-            job.attempt = None
-            server.pace.under_way -= 1
-            self._drop(job)
-            self._dispatch()
-            return
+            answer = Failure("dropped", "was left by its client")
         job.attempt = None
         if isinstance(answer, Failure):
             outcome = answer
@@ -269,11 +266,9 @@ class Fleet:
                 self._deliver(job, server, outcome)
         server.pace.under_way -= 1
         request_id = job.request.request_id
-        if isinstance(outcome, Failure):
-            if job.cancelled and self._error is None:
-                self._drop(job)
-                self._dispatch()
-                return
+        if job.cancelled and isinstance(outcome, Failure):
+            self._drop(job)
+        elif isinstance(outcome, Failure):
             done = self._failed(job, server, outcome, began, now)
             self.note(server=server.url, status=outcome.status, request=request_id, why=outcome.message, did=done)
         elif outcome.finish_reason == NO_TEXT and isinstance(answer, bytes):
