@@ -5,12 +5,14 @@
 In a clone whose active recipe is the quickstart and in which `dvc repro query` has finished. Both servers load its base
 model with the same options, one after the other; a client sends the next problem when it has an answer. vLLM's server
 receives the queries that `its serve` renders. Printed are requests per second, the median latency, their ratio and
-difference, and the median of further passes, which `its serve` answers from the store.
+difference, the median of further passes, which `its serve` answers from the store, and the time to the first delta of a
+stream that is alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import statistics
 import subprocess
@@ -30,6 +32,7 @@ from its.environments import environment_variables
 
 START_SECONDS = 600.0
 PORT = 8931
+STREAMS = 20
 
 
 def ask_all(bodies: list[dict[str, Any]], clients: int, stored: int = 0) -> tuple[float, list[float]]:
@@ -54,6 +57,30 @@ def ask_all(bodies: list[dict[str, Any]], clients: int, stored: int = 0) -> tupl
             return time.monotonic() - began, each
 
     return asyncio.run(run())
+
+
+def first_deltas(bodies: list[dict[str, Any]]) -> tuple[list[float], list[int]]:
+    """(seconds to the first text, how many deltas) of each request as a stream, one after the other."""
+    seconds, counts = [], []
+    with httpx2.Client(timeout=None, trust_env=False) as client:
+        for body in bodies:
+            began, first, count = time.monotonic(), 0.0, 0
+            url = f"http://127.0.0.1:{PORT}/v1/chat/completions"
+            with client.stream("POST", url, json=body | {"stream": True}) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: {"):
+                        choices = json.loads(line.removeprefix("data: "))["choices"]
+                        if any(choice["delta"].get("content") for choice in choices):
+                            first, count = first or time.monotonic() - began, count + 1
+            assert count, "a stream without a text"
+            seconds.append(first)
+            counts.append(count)
+    return seconds, counts
+
+
+def print_streams(name: str, found: tuple[list[float], list[int]]) -> None:
+    seconds, counts = found
+    print(f"{name}: first of {statistics.median(counts):.0f} deltas after {1000 * statistics.median(seconds):.0f} ms")
 
 
 @contextmanager
@@ -116,6 +143,7 @@ def main() -> None:
             print(
                 f"vLLM's server: {len(each) / seconds:.2f} requests/s, median {1000 * statistics.median(each):.0f} ms"
             )
+            print_streams("vLLM's server", first_deltas([body | {"temperature": 0.7} for body in theirs[:STREAMS]]))
         own = dict(os.environ) | {"ITS_HOME": str(bench.study.home)}
         command = [sys.executable, "-m", "its", "serve", "--checkpoint", base.name, "--port", str(PORT)]
         with running(command, own, Path(folder) / "its.log"):
@@ -124,6 +152,7 @@ def main() -> None:
             ask_all([body | {"messages": [turn]} for body, turn in zip(ours, warm, strict=False)], clients)
             total, took = ask_all(ours, clients)
             print(f"its serve:     {len(took) / total:.2f} requests/s, median {1000 * statistics.median(took):.0f} ms")
+            print_streams("its serve", first_deltas([body | {"temperature": 0.7} for body in ours[:STREAMS]]))
             _, again = ask_all(ours, clients, stored=1)
             _, alone = ask_all(ours[:50], 1, stored=1)
     print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from its.engines.protocol import RefusedError, Request
@@ -24,10 +24,12 @@ class Ticket:
         since: when they came, by `time.monotonic`.
         generated: how many responses were not in the store.
         failed: why there will be no responses.
+        begun: receives the place of a request among them and the text that it has so far, as the engine reports it.
     """
 
     requests: Sequence[Request]
     since: float
+    begun: Callable[[int, str], None] | None = None
     waiting: set[str] = field(default_factory=set)
     generated: int = 0
     failed: ItsError | None = None
@@ -47,6 +49,8 @@ class Feed:
         self._done: list[Ticket] = []
         self._collecting = False
         self._stopped: set[str] = set()  # what the engine was told to stop; no name comes twice
+        self._followed: dict[str, list[tuple[Ticket, int]]] = {}  # by key: which requests of which callers
+        self._checked: dict[str, tuple[str | None, str]] = {}  # by key: prompt and weights of what is under way
         self._ensuring = Ensuring(session, self._finished)
 
     @property
@@ -64,13 +68,20 @@ class Feed:
         """Requests that the engine does not have yet."""
         return len(self._ensuring.missing)
 
-    def add(self, requests: Sequence[Request]) -> Ticket:
-        """Queue requests; `step` returns the ticket when all have responses, or one was refused."""
-        ticket = Ticket(list(requests), time.monotonic())
+    def add(self, requests: Sequence[Request], begun: Callable[[int, str], None] | None = None) -> Ticket:
+        """Queue requests; `step` returns the ticket when all have responses, or one was refused.
+
+        Args:
+            begun: as `Ticket.begun`; within `step`, and never for what is stored.
+        """
+        ticket = Ticket(list(requests), time.monotonic(), begun)
         named = []
-        for request in requests:
+        for index, request in enumerate(requests):
             self._named += 1  # callers name their requests alike, and an engine tells them apart by their names
-            named.append(replace(request, request_id=f"{self._named}:{request.request_id}"))
+            name = f"{self._named}:{request.request_id}"
+            named.append(replace(request, request_id=name, follow=begun is not None))
+            if begun is not None:
+                self._followed.setdefault(self._session.key_of(request), []).append((ticket, index))
         ticket.waiting = {request.request_id for request in named}
         self._tickets |= dict.fromkeys(ticket.waiting, ticket)
         if not named:
@@ -90,6 +101,7 @@ class Feed:
             self._done.remove(ticket)
         self._forget(ticket.waiting)
         ticket.waiting = set()
+        self._unfollow(ticket)
         self._stop_unwanted()
 
     def read(self, requests: Sequence[Request]) -> Iterator[Answer]:
@@ -113,14 +125,14 @@ class Feed:
                 self._refused(error)
             finally:
                 self._collecting = False
+            self._pass_on()
             if len(self._ensuring.missing) > waiting:  # weights that cannot be swapped: requests wait again
                 self._forget({item[1].request_id for item in self._ensuring.missing} - self._tickets.keys())
         elif self._ensuring.others and not self._done:
             time.sleep(seconds)
         if self._ensuring.others and (self._done or time.monotonic() - self._ensuring.looked >= OTHERS_SECONDS):
             self._ensuring.look_at_others()
-        done, self._done = self._done, []
-        return done
+        return self._done_and_clear()
 
     def abandon(self, error: ItsError) -> list[Ticket]:
         """Close the engine; the tickets that it was working for, failed. The others wait for the next engine."""
@@ -141,7 +153,36 @@ class Feed:
 
     def _done_and_clear(self) -> list[Ticket]:
         done, self._done = self._done, []
+        for ticket in done:
+            self._unfollow(ticket)
         return done
+
+    def _unfollow(self, ticket: Ticket) -> None:
+        if ticket.begun is None:
+            return
+        for key, several in list(self._followed.items()):
+            left = [item for item in several if item[0] is not ticket]
+            if left:
+                self._followed[key] = left
+            else:
+                del self._followed[key]
+
+    def _pass_on(self) -> None:
+        """Report to the followers of what is under way how far it is; nobody sees what is not checked."""
+        for part in self._session.begun():
+            found = self._ensuring.under_way.get(part.request_id)
+            if found is None:
+                continue  # answered since
+            key, request = found
+            behind = part.prompt_sha256, part.weights
+            if self._checked.get(key) != behind:
+                self._session.checked([(request, part)])
+                self._checked[key] = behind
+            for ticket, index in self._followed.get(key, ()):
+                assert ticket.begun is not None
+                ticket.begun(index, part.text)
+        if self._checked:
+            self._checked = {key: item for key, item in self._checked.items() if key in self._ensuring.keys}
 
     def _fail(self, ticket: Ticket, error: ItsError) -> Ticket:
         self.cancel(ticket)

@@ -158,6 +158,9 @@ class OpenAIEngine:
             "chat_template_kwargs": {**(common if isinstance(common, Mapping) else {}), **model.template_kwargs}
         }
 
+    def begun(self) -> list[Completion]:
+        return []
+
     def cancel(self, request_ids: Collection[str]) -> None:
         """Close the connections of these requests, whereupon vLLM's and SGLang's servers stop working on them."""
         with contextlib.suppress(RuntimeError):  # the loop has ended

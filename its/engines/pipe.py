@@ -1,10 +1,12 @@
 """An engine in a worker process, in its own environment: JSON lines over pipes.
 
 In: {"models": {NAME: {"path", "adapter", "chat_template", "fingerprint"}}, "options"} once, then requests, {"id",
-"model", "messages", "sampling", "seed", "sample_index", "start"}, and {"cancel": [ID]}. Out: {"ready", "window"} once,
-then for each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens", "prompt_sha256", "weights"}
-or {"id", "error"} and maybe a "hint"; {"unswappable"} if it cannot take another model's weights, {"fatal"} if it cannot
-continue. The worker's parent is `workers/keeper.py`, which ends whatever the engine started.
+"model", "messages", "sampling", "seed", "sample_index", "start", "follow"}, and {"cancel": [ID]}. Out: {"ready",
+"window"} once, then for each request {"id", "text", "finish_reason", "prompt_tokens", "completion_tokens",
+"prompt_sha256", "weights"} or {"id", "error"} and maybe a "hint"; before that, of one to follow, {"id", "begun", "at"}:
+what its text has behind so many characters, with "prompt_sha256" and "weights" at 0. {"unswappable"} if it cannot take
+another model's weights, {"fatal"} if it cannot continue. The worker's parent is `workers/keeper.py`, which ends
+whatever the engine started.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +98,8 @@ class WorkerEngine:
             }
             for model in models
         }
+        self._begun: dict[str, Completion] = {}  # by id, of requests that are not answered
+        self._grew: set[str] = set()
         self._kept: list[str] = []  # lines behind completions, whose errors the next `poll` raises
         self._arrived = threading.Event() if arrived is None else arrived
         self._lines: queue.Queue[str] = queue.Queue()
@@ -112,7 +117,13 @@ class WorkerEngine:
         # `poll` reports a dead engine, after the completions that it still delivered.
         with contextlib.suppress(RunError):
             self._send(
-                {"id": request.request_id, "model": request.model, **request.determinants(), "seed": request.seed}
+                {
+                    "id": request.request_id,
+                    "model": request.model,
+                    **request.determinants(),
+                    "seed": request.seed,
+                    "follow": request.follow,
+                }
             )
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
@@ -128,10 +139,12 @@ class WorkerEngine:
         out: list[Completion] = []
         for index, line in enumerate(lines):
             try:
-                if self.window:
-                    out.append(self._completion(self._parsed(line)))
-                else:
+                if not self.window:
                     self._is_ready(line)
+                elif "begun" in (message := self._parsed(line)):
+                    self._grow(message)
+                else:
+                    out.append(self._completion(message))
             except RefusedError:
                 self._kept = lines[index + (not out) :]
                 if not out:
@@ -143,6 +156,10 @@ class WorkerEngine:
                     raise
                 break
         return out
+
+    def begun(self) -> list[Completion]:
+        grew, self._grew = self._grew, set()
+        return [self._begun[name] for name in grew if name in self._begun]
 
     def cancel(self, request_ids: Collection[str]) -> None:
         with contextlib.suppress(RunError):  # `poll` reports it
@@ -208,7 +225,18 @@ class WorkerEngine:
             raise EngineDeathError(f"the engine failed: {fatal}", f"its log: {self._log}")
         return message
 
+    def _grow(self, message: dict[str, Any]) -> None:
+        name, at, more = message["id"], message["at"], message["begun"]
+        if not at:
+            self._begun[name] = Completion(
+                name, "", "", 0, 0, prompt_sha256=message["prompt_sha256"], weights=message["weights"]
+            )
+        known = self._begun[name]
+        self._begun[name] = replace(known, text=known.text[:at] + more)
+        self._grew.add(name)
+
     def _completion(self, message: dict[str, Any]) -> Completion:
+        self._begun.pop(message.get("id", ""), None)
         if "unswappable" in message:
             raise SwapError(message["unswappable"])
         if "error" in message:

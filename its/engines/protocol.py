@@ -22,6 +22,7 @@ class Request:
         sample_index: which of n responses to the same messages.
         start: the beginning of the answer, which the model continues; the completion's text is what follows it.
         model: the name (`EngineModel.name`) of the model that answers.
+        follow: whether the engine reports its text while it is generated (`Engine.begun`), if it can.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class Request:
     sample_index: int = 0
     start: str | None = None
     model: str = ""
+    follow: bool = False
 
     def determinants(self) -> dict[str, Any]:
         """The part of the request that determines the response; greedy decoding has no seed."""
@@ -45,9 +47,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """An engine's response to one request.
+    """An engine's response to one request, or what it has generated of one so far.
 
     Args:
+        finish_reason: "" while it is generated; then the counts of tokens are 0.
         weights: fingerprint of the weights that the engine had in use.
         prompt_sha256: of the prompt's token ids, joined with commas; None if the engine does not report them.
         thinking, thinking_tokens: reasoning that the engine returned separately from `text`; its tokens are included
@@ -136,6 +139,12 @@ class Engine(Protocol):
             RunError: if the engine died or a request cannot be answered; earlier completions stay valid.
             RefusedError: if a request cannot be answered and the engine can answer the others.
             SwapError: if it cannot switch to another model; then each of its models needs its own engine.
+        """
+
+    def begun(self) -> list[Completion]:
+        """What has been generated so far of the requests to `follow` whose text grew, as known at the last `poll`.
+
+        A text may begin again: another worker generates it. Engines that report none return [].
         """
 
     def cancel(self, request_ids: Collection[str]) -> None:

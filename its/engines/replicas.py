@@ -141,6 +141,9 @@ class Replicas:
                 return done
             self._arrived.wait(left)
 
+    def begun(self) -> list[Completion]:
+        return [part for slot in self._slots if slot.worker is not None for part in slot.worker.begun()]
+
     def close(self) -> None:
         workers = [worker for slot in self._slots for worker in (slot.worker, slot.ending) if worker is not None]
         for worker in workers:

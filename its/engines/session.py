@@ -148,6 +148,26 @@ class Session:
         found = (index for index, group in enumerate(self._groups) if any(item.name == model for item in group))
         return next(found, 0)  # replay has no engine
 
+    def checked(self, answers: list[tuple[Request, Completion]]) -> None:
+        """Check what an engine answered, wholly or in part, before anyone sees it.
+
+        Raises:
+            RunError: if the weights in use were others, or `check` raises.
+        """
+        for request, completion in answers:
+            wanted = self.models[request.model].fingerprint
+            if completion.weights != wanted:
+                raise RunError(
+                    f"the engine answered `{request.request_id}` with the weights `{completion.weights[:20]}` instead "
+                    f"of `{wanted[:20]}`; the response was not stored",
+                    "this is a bug in ITS: please report it",
+                )
+        self.check(answers)
+
+    def begun(self) -> list[Completion]:
+        """What the running engine has generated so far of requests to follow, since the last call; not checked."""
+        return [] if self._engine is None else self._engine.begun()
+
     def cancel(self, request_ids: Collection[str]) -> None:
         """Have the running engine stop working on requests that it was sent."""
         if self._engine is not None:
@@ -260,16 +280,9 @@ class Ensuring:
         for completion in completions:
             key, request = self.under_way.pop(completion.request_id)
             self.keys.discard(key)
-            wanted = self._session.models[request.model].fingerprint
-            if completion.weights != wanted:
-                raise RunError(
-                    f"the engine answered `{request.request_id}` with the weights `{completion.weights[:20]}` instead "
-                    f"of `{wanted[:20]}`; the response was not stored",
-                    "this is a bug in ITS: please report it",
-                )
             items.append(PutItem(key, self._session.sessions[request.model], request.determinants(), _body(completion)))
             done.append(request)
-        self._session.check(list(zip(done, completions, strict=True)))
+        self._session.checked(list(zip(done, completions, strict=True)))
         self._store.put_many(items)
         now = time.monotonic()
         for request, completion in zip(done, completions, strict=True):

@@ -24,7 +24,8 @@ from its.commands.solving import solved_document, solving
 from its.grading.grade import Grader
 from its.server.admit import admit
 from its.server.body import MAX_BODY_BYTES, ChatRequest, read_request, with_sampling
-from its.server.completion import completion, events, failed_event
+from its.server.completion import begun_event, completion, events, failed_event, head
+from its.server.deltas import Live
 from its.server.desk import Desk, Job
 from its.server.errors import ApiError, api_error
 from its.server.metrics import Metrics
@@ -60,6 +61,19 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
     stopping: bool = False
     voting: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "its-vote"))
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A completion that is sent as events.
+
+    Args:
+        head: what each of them begins with.
+    """
+
+    head: dict[str, Any]
+    include_usage: bool
+    live: Live
 
 
 def make_app(service: Service) -> Starlette:
@@ -136,24 +150,29 @@ async def _chat(service: Service, request: Request) -> Response:
         metrics.in_flight -= 1
         metrics.finished(error.status if isinstance(error, ApiError) else LEFT, 0.0)
         raise
-    answer = asyncio.ensure_future(_answer(service, asked))
+    stream = _Stream(head(asked.model), asked.include_usage, Live()) if asked.stream else None
+    answer = asyncio.ensure_future(_answer(service, asked, stream))
     answer.add_done_callback(lambda done: _count(metrics, done, began))
     left = asyncio.ensure_future(_left(request))
+    others: set[asyncio.Future[Any]] = {left}
+    if stream is not None:
+        others.add(asyncio.ensure_future(stream.live.changed.wait()))
     try:
-        seconds = KEEP_SECONDS if asked.stream else None
-        done, _ = await asyncio.wait({answer, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        seconds = None if stream is None else KEEP_SECONDS
+        done, _ = await asyncio.wait(others | {answer}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     except BaseException:
         answer.cancel()  # the server stops
         raise
     finally:
-        left.cancel()
-    if answer in done:
-        found = answer.result()
-        return _stream(_now(found, asked), answer) if asked.stream else _json(found)
+        for waiting in others:
+            waiting.cancel()
+    if answer in done and (stream is None or answer.exception() is not None):
+        return _json(answer.result())
     if left in done:
         answer.cancel()
         return Response(status_code=LEFT)  # nobody reads it
-    return _stream(_later(answer, asked), answer)
+    assert stream is not None
+    return _streamed(_events(answer, stream), answer)
 
 
 def _count(metrics: Metrics, done: asyncio.Future[Any], began: float) -> None:
@@ -193,8 +212,8 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
-    """The body of a completion.
+async def _answer(service: Service, asked: ChatRequest, stream: _Stream | None) -> dict[str, Any]:
+    """The body of a completion, and meanwhile the deltas of its choices for a stream.
 
     Raises:
         ApiError: why there is none.
@@ -223,6 +242,9 @@ async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
             loop.call_soon_threadsafe(tell)
 
     job = Job(lambda desk: solving(service.study, given, settings, desk, asked.seed), finished)
+    if stream is not None and served.votes is None:  # what a vote chooses is known when all responses are there
+        (member,) = served.members
+        job.begun = stream.live.follow(service.study.recipe.models[member.checkpoint.model].thinking)
     service.desk.submit(job)
     try:
         await ended
@@ -236,14 +258,15 @@ async def _answer(service: Service, asked: ChatRequest) -> dict[str, Any]:
     vote = partial(solved_document, service.study, job.solved, service.grader, counts)
     # Algebra may take seconds; a single answer is compared with nothing.
     document = await loop.run_in_executor(service.voting, vote) if len(job.solved.responses) > 1 else vote()
-    return completion(asked.model, document, job.solved.writer, voted=served.votes is not None)
+    start = head(asked.model) if stream is None else stream.head
+    return completion(start, document, job.solved.writer, voted=served.votes is not None)
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(body, separators=(",", ":")), status, headers, "application/json")
 
 
-def _stream(content: AsyncIterator[str], answer: asyncio.Future[Any]) -> Response:
+def _streamed(content: AsyncIterator[str], answer: asyncio.Future[Any]) -> Response:
     async def end() -> None:
         answer.cancel()  # a client that left before the first event: `content` was not begun, and cancels nothing
 
@@ -251,23 +274,26 @@ def _stream(content: AsyncIterator[str], answer: asyncio.Future[Any]) -> Respons
     return StreamingResponse(content, headers=headers, media_type="text/event-stream", background=BackgroundTask(end))
 
 
-async def _now(found: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:
-    for event in events(found, include_usage=asked.include_usage):
-        yield event
-
-
-async def _later(answer: asyncio.Future[dict[str, Any]], asked: ChatRequest) -> AsyncIterator[str]:
+async def _events(answer: asyncio.Future[dict[str, Any]], stream: _Stream) -> AsyncIterator[str]:
     """The events of an answer that is not there yet; the response is 200 by now, so an error is an event too."""
+    live, usage = stream.live, stream.include_usage
     try:
         while not answer.done():
-            yield ": waiting\n\n"
-            await asyncio.wait({answer}, timeout=KEEP_SECONDS)
+            deltas = live.take()
+            for index, delta in deltas.items():
+                yield begun_event(stream.head, index, delta, include_usage=usage)
+            if not deltas:
+                yield ": waiting\n\n"
+            changed: asyncio.Future[Any] = asyncio.ensure_future(live.changed.wait())
+            try:
+                await asyncio.wait({answer, changed}, timeout=KEEP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
         try:
-            found = answer.result()
+            last = list(events(answer.result(), live.sent, include_usage=usage))
         except Exception as error:
-            yield failed_event(api_error(error).body())
-            return
-        async for event in _now(found, asked):
+            last = [failed_event(api_error(error).body())]
+        for event in last:
             yield event
     finally:
         answer.cancel()  # the client left

@@ -8,11 +8,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from its.server.errors import ApiError
+
 SHARED = ("answer", "votes", "responses", "share", "tied", "answers", "no_answer", "generated", "from_store", "notes")
 """Keys of the document of `its solve` that the field `its` has too."""
 
 
-def completion(model: str, document: Mapping[str, Any], writer: Mapping[str, int], *, voted: bool) -> dict[str, Any]:
+def head(model: str) -> dict[str, Any]:
+    """What a completion and all its chunks begin with."""
+    return {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+
+
+def completion(
+    head: Mapping[str, Any], document: Mapping[str, Any], writer: Mapping[str, int], *, voted: bool
+) -> dict[str, Any]:
     """The body of a response.
 
     Args:
@@ -23,10 +32,10 @@ def completion(model: str, document: Mapping[str, Any], writer: Mapping[str, int
     responses = [item for row in document["rows"] for item in row["responses"]]
     chosen = [_winner(document, responses)] if voted else responses
     return {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "id": head["id"],
         "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
+        "created": head["created"],
+        "model": head["model"],
         "choices": [_choice(index, item) for index, item in enumerate(chosen)],
         "usage": _usage(document, responses),
         "its": {name: document[name] for name in SHARED}
@@ -48,21 +57,65 @@ def completion(model: str, document: Mapping[str, Any], writer: Mapping[str, int
     }
 
 
-def events(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[str]:
-    """The completion as server-sent events, the last of them `[DONE]`; `its` is in the last chunk with choices."""
-    common = {name: body[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    usage: dict[str, Any] = {"usage": None} if include_usage else {}
+def begun_event(head: Mapping[str, Any], index: int, delta: Mapping[str, str], *, include_usage: bool) -> str:
+    """What a choice has more of its message, while it is generated."""
+    return _chunk(head, index, delta, include_usage=include_usage)
+
+
+def events(body: Mapping[str, Any], sent: Mapping[int, Mapping[str, str]], *, include_usage: bool) -> Iterator[str]:
+    """The completion as server-sent events, the last of them `[DONE]`; `its` is in the last chunk with choices.
+
+    Args:
+        sent: by choice, what of it was sent before.
+
+    Raises:
+        ApiError: if what was sent is not how the message begins.
+    """
     last = len(body["choices"]) - 1
     for choice in body["choices"]:
-        index, message = choice["index"], choice["message"]
-        empty = {"index": index, "finish_reason": None, "logprobs": None}
-        yield _event({**common, **usage, "choices": [{**empty, "delta": message}]})
-        end = {**empty, "delta": {}, "finish_reason": choice["finish_reason"]}
+        index = choice["index"]
+        if rest := _rest(choice, sent.get(index)):
+            yield _chunk(body, index, rest, include_usage=include_usage)
         own = {"its": body["its"]} if index == last else {}
-        yield _event({**common, **usage, "choices": [end], **own})
+        yield _chunk(body, index, {}, choice["finish_reason"], include_usage=include_usage, **own)
     if include_usage:
-        yield _event({**common, "choices": [], "usage": body["usage"]})
+        yield _event({**_common(body), "choices": [], "usage": body["usage"]})
     yield "data: [DONE]\n\n"
+
+
+def _rest(choice: Mapping[str, Any], sent: Mapping[str, str] | None) -> dict[str, str]:
+    """What a message has more than was sent of it."""
+    message: dict[str, str] = choice["message"]
+    if sent is None:
+        return message
+    rest = {}
+    for name, known in sent.items():
+        whole = message.get(name, "")
+        if not whole.startswith(known):
+            text = f"choice {choice['index']} is not what its stream began with: request it again, without `stream`"
+            raise ApiError(500, "response_revised", text, kind="server_error")
+    for name, whole in message.items():
+        if more := whole[len(sent.get(name, "")) :]:
+            rest[name] = more
+    return rest
+
+
+def _common(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: head[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+
+
+def _chunk(
+    head: Mapping[str, Any],
+    index: int,
+    delta: Mapping[str, str],
+    finish_reason: str | None = None,
+    *,
+    include_usage: bool,
+    **own: Any,
+) -> str:
+    usage: dict[str, Any] = {"usage": None} if include_usage else {}
+    choice = {"index": index, "finish_reason": finish_reason, "logprobs": None, "delta": delta}
+    return _event({**_common(head), **usage, "choices": [choice], **own})
 
 
 def failed_event(body: Mapping[str, Any]) -> str:

@@ -46,11 +46,13 @@ class Job:
     Args:
         begin: makes its steps, for the checks of the desk.
         finished: called once, in the desk's thread, when `solved` or `error` is set; never after `cancel`.
-        generated, from_store: responses, without the writer's.
+        begun: receives the place of a response and the text that it has so far, in the desk's thread.
+        generated: how many responses were, without the writer's.
     """
 
     begin: Callable[[Desk], Steps[Batch, Solved]]
     finished: Finished
+    begun: Callable[[int, str], None] | None = None
     steps: Steps[Batch, Solved] | None = None
     batch: Batch | None = None
     ticket: Ticket | None = None
@@ -249,7 +251,7 @@ class Desk:
                 job.batch = job.steps.send(self._read(answered))
             if self._replay is not None:
                 self._replay.ensure(job.batch.requests)
-            job.ticket = self._feed.add(job.batch.requests)
+            job.ticket = self._feed.add(job.batch.requests, job.begun if job.batch.what == "responses" else None)
             self._jobs[id(job.ticket)] = job
         except StopIteration as end:
             job.solved = end.value

@@ -29,6 +29,7 @@ class Fake:
     counts: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
+    grew: list[Completion] = field(default_factory=list)
     closed: int = 0
     swaps: int = 0
 
@@ -60,6 +61,10 @@ class Fake:
                 return done
             else:
                 raise item
+
+    def begun(self) -> list[Completion]:
+        grew, self.grew = self.grew, []
+        return grew
 
     def cancel(self, request_ids: Collection[str]) -> None:
         self.cancelled |= set(request_ids)
@@ -176,6 +181,9 @@ class Simulated:
             name = heapq.heappop(self.answers)[1]
             done.append(Completion(name, f"m to {name}", "stop", 3, 2, "ab", weights="f-m"))
         return done
+
+    def begun(self) -> list[Completion]:
+        return []
 
     def cancel(self, request_ids: Collection[str]) -> None:
         """Nobody cancels here."""

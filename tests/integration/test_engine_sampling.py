@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from integration.clone import ROOT
-from integration.test_transformers import GREEDY, NEUTRAL, PENALTIES, QUESTIONS, SAMPLED, answers, request
+from integration.test_transformers import (
+    GREEDY,
+    NEUTRAL,
+    PENALTIES,
+    QUESTIONS,
+    SAMPLED,
+    answers,
+    check_texts_are_told,
+    request,
+)
 from sampled import spread
 
 from its.engines.pipe import WORKERS, WorkerEngine
@@ -93,6 +102,10 @@ def test_a_cancelled_request_ends_at_once_and_changes_no_other(engine: WorkerEng
             engine.poll(60.0)
         assert caught.value.request_id == name
     assert _texts(engine, GREEDY) == before
+
+
+def test_texts_are_told_while_they_are_generated(engine: WorkerEngine) -> None:
+    check_texts_are_told(engine, [GREEDY, SAMPLED, {**SAMPLED, "stop": ["the "]}])
 
 
 def test_a_budget_ends_a_thought(engine: WorkerEngine) -> None:

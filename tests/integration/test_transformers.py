@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,27 @@ def answers(engine: WorkerEngine, requests: list[Request]) -> dict[str, Completi
     return out
 
 
+def check_texts_are_told(engine: WorkerEngine, samplings: Sequence[dict[str, Any]]) -> None:
+    """Texts that are told while they are generated begin as the responses do, which are those that nobody follows."""
+    for sampling in samplings:
+        requests = [request(f"r{number}", text, sampling) for number, text in enumerate(QUESTIONS[:8])]
+        plain = answers(engine, requests)
+        for item in requests:
+            engine.submit(replace(item, follow=item.request_id != "r0"))
+        done: dict[str, Completion] = {}
+        told: dict[str, list[str]] = {}
+        while len(done) < len(requests):
+            done |= {item.request_id: item for item in engine.poll(60.0)}
+            for part in engine.begun():
+                assert part.prompt_sha256 == plain[part.request_id].prompt_sha256 and part.weights
+                told.setdefault(part.request_id, []).append(part.text)
+        assert done == plain
+        assert "r0" not in told and len(told) > 1 and max(map(len, told.values())) > 2
+        for name, texts in told.items():
+            assert all(plain[name].text.startswith(text) and text for text in texts)
+            assert texts == sorted(set(texts), key=len)
+
+
 @pytest.fixture(scope="module")
 def greedy(engine: WorkerEngine) -> dict[str, Completion]:
     """The questions, in one batch."""
@@ -131,6 +152,10 @@ def test_a_batch_says_what_one_by_one_is_said(engine: WorkerEngine, greedy: dict
     assert all(alone[key].prompt_tokens == greedy[key].prompt_tokens for key in alone)
     same = [alone[key].text == greedy[key].text for key in alone]
     assert sum(same) >= 4, same  # sums of another shape may differ in their last bits, and then a word
+
+
+def test_texts_are_told_while_they_are_generated(engine: WorkerEngine) -> None:
+    check_texts_are_told(engine, [GREEDY, {**SAMPLED, "stop": ["the "]}])
 
 
 def test_prompts_are_told_apart(greedy: dict[str, Completion], base: EngineModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -108,6 +109,49 @@ def test_a_cancelled_request_comes_back_once_without_an_answer(tmp_path: Path, m
         engine.cancel({"r0", "r2"})  # what is done already
         assert [item.request_id for item in _complete(engine, _requests("e"))] == ["r0"]
     assert sorted(done) == ["r2", "r3"] and sorted(error.request_id for error in refused) == ["r0", "r1"]
+
+
+def test_texts_of_followed_requests_are_told_while_they_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"seconds": 0.06, "characters": 4}), encoding="utf-8")
+    monkeypatch.setenv("ITS_FAKE_SCRIPT", str(script))
+    seen: dict[str, list[Completion]] = {}
+    with _engine(tmp_path) as engine:
+        for request in _requests("a?", "b?", "c"):
+            engine.submit(replace(request, follow=request.request_id != "r1"))
+        engine.cancel({"r2"})
+
+        def look() -> None:
+            for part in engine.begun():
+                seen.setdefault(part.request_id, []).append(part)
+
+        done, refused = outcomes(engine, 3, look)
+        assert [error.request_id for error in refused] == ["r2"] and sorted(done) == ["r0", "r1"]
+        (again,) = _complete(engine, _requests("a?"))
+        assert engine.begun() == [], "a request that nobody follows"
+    assert set(seen) <= {"r0", "r2"} and len(seen["r0"]) > 3
+    texts = [part.text for part in seen["r0"]]
+    assert all(later.startswith(earlier) and later != earlier for earlier, later in itertools.pairwise(texts))
+    assert again.text.startswith(texts[-1]) and len(texts[-1]) < len(again.text)
+    for part in seen["r0"]:
+        assert (part.finish_reason, part.prompt_sha256, part.weights) == ("", again.prompt_sha256, again.weights)
+
+
+def test_a_text_that_is_told_again_replaces_the_former_one(tmp_path: Path) -> None:
+    body = """say(ready=True, window=4)
+for line in sys.stdin:
+    name = json.loads(line)["id"]
+    tell = lambda at, text, **more: say(id=name, begun=text, at=at, **more)
+    first = {"prompt_sha256": "s", "weights": "f"}
+    tell(0, "one", **first), tell(3, " two"), tell(0, "six", **first)
+    time.sleep(0.2)
+    answer({"id": name})
+"""
+    with _engine(tmp_path, body) as engine:
+        engine.submit(replace(_requests("a")[0], follow=True))
+        told: list[str] = []
+        done, _ = outcomes(engine, 1, lambda: told.extend(part.text for part in engine.begun()))
+        assert done == ["r0"] and told[-1] == "six" and engine.begun() == []
 
 
 def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:

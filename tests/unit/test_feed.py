@@ -180,3 +180,72 @@ def test_what_was_claimed_and_waits_again_is_given_up_too(stores: tuple[Store, S
     feed.cancel(left)
     assert _claims(own) == 1, "`d` is still wanted"
     assert taken in _until_done(feed) and _claims(own) == 0
+
+
+class Telling(Refusing):
+    """An engine that tells how far it is, in `texts`, while it is asleep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, str] = {}
+        self.weights_told = "f-m"
+
+    def begun(self) -> list[Completion]:
+        texts, self.texts = self.texts, {}
+        names = {request.messages[0]["content"]: request for request in self._waiting}
+        return [
+            Completion(names[name].request_id, text, "", 0, 0, "ab", weights=self.weights_told)
+            for name, text in texts.items()
+            if name in names and names[name].follow
+        ]
+
+
+def test_followers_see_texts_that_are_checked(stores: tuple[Store, Store]) -> None:
+    """Each caller sees its own requests, equal ones of others included; nobody sees what is not checked."""
+    own, _ = stores
+    feed = Feed(session := _session(own, engine := Telling()))
+    engine.asleep = True
+    told: dict[str, list[tuple[int, str]]] = {"one": [], "two": [], "left": []}
+    one = feed.add(_requests("x", "y"), lambda *part: told["one"].append(part))
+    plain = feed.add(_requests("z"))
+    feed.step(0.0)
+    two = feed.add(_requests("z", "y"), lambda *part: told["two"].append(part))
+    left = feed.add(_requests("y"), lambda *part: told["left"].append(part))
+    engine.texts = {"y": "so far", "z": "nobody follows this one at the engine"}
+    checked: list[str] = []
+    session.check = lambda answers: checked.extend(completion.text for _, completion in answers)
+    feed.step(0.0)
+    assert told == {"one": [(1, "so far")], "two": [(1, "so far")], "left": [(0, "so far")]} and checked == ["so far"]
+    feed.cancel(left)
+    engine.texts = {"y": "so far, so good", "x": "begun"}
+    feed.step(0.0)
+    assert told["one"][1:] == [(1, "so far, so good"), (0, "begun")] and told["two"][1:] == [(1, "so far, so good")]
+    assert len(told["left"]) == 1 and checked == ["so far", "begun"], "once for each request"
+    engine.asleep = False
+    assert {id(item) for item in _until_done(feed)} == {id(one), id(two), id(plain)}
+    again = feed.add(_requests("x"), lambda *part: told["left"].append(part))
+    assert _until_done(feed) == [again] and len(told["left"]) == 1, "what is stored is not told"
+    assert not feed._followed and not feed._checked, "nothing is kept of what is done"
+
+
+@pytest.mark.parametrize("wrong", ["weights", "prompt"])
+def test_nothing_is_told_of_a_response_that_would_be_refused(stores: tuple[Store, Store], wrong: str) -> None:
+    own, theirs = stores
+    feed = Feed(session := _session(own, engine := Telling()))
+    told: list[str] = []
+    ticket = feed.add(_requests("a"), lambda _, text: told.append(text))
+    engine.asleep = True
+    feed.step(0.0)
+
+    def refuse(answers: object) -> None:
+        raise RunError("the prompt differs")
+
+    if wrong == "weights":
+        engine.weights_told = "others"
+    else:
+        session.check = refuse
+    engine.texts = {"a": "so far"}
+    with pytest.raises(RunError, match=r"the weights `others`|the prompt differs") as caught:
+        feed.step(0.0)
+    assert feed.abandon(caught.value) == [ticket] and ticket.failed is caught.value
+    assert not told and not feed._followed and theirs.claim([session.key_of(_requests("a")[0])])

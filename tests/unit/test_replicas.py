@@ -22,7 +22,7 @@ from its.checks.engine import machine_faults
 from its.devices import core_ranges, listed_cores
 from its.engines.kinds import EngineSettings, _Kinds
 from its.engines.places import core_places, gpu_places
-from its.engines.protocol import EngineModel, RefusedError, Request
+from its.engines.protocol import Completion, EngineModel, RefusedError, Request
 from its.engines.replicas import REPLACED, Replicas
 from its.engines.session import Session
 from its.errors import MissingError, RunError
@@ -85,6 +85,22 @@ def test_sixteen_workers_share_what_one_would_get(store: Store) -> None:
     assert set(asked.values()) == {1} and len(world.fakes.started) == 16
     assert min(len(worker.asked) for worker in world.fakes.started) >= 10
     assert world.session.counts["a"].generated == 640 and world.session.engine_counts == {"answered": 640}
+
+
+def test_what_every_worker_has_begun_is_told_once() -> None:
+    fakes = Fakes(lambda index, request: 0.5)
+    engine = Replicas(2, [(A,)], fakes.start, print)
+    try:
+        for request in _requests(2):
+            engine.submit(request)
+        deadline = time.monotonic() + 10
+        while len(fakes.asked()) < 2 and time.monotonic() < deadline:
+            engine.poll(0.01)
+        for worker in fakes.started:
+            worker.grew = [Completion(worker.asked[0], "so far", "", 0, 0)]
+        assert sorted(part.request_id for part in engine.begun()) == ["a0", "a1"] and engine.begun() == []
+    finally:
+        engine.close()
 
 
 def test_one_request_starts_one_worker(store: Store) -> None:

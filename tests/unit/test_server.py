@@ -9,8 +9,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from unit.solve_samples import BASE, NEW, TRAINED, Its, solvable
 from its.cli.main import main
 from its.commands.solve_problem import Problems
 from its.engines.openai import OpenAIEngine, OpenAIServer
+from its.engines.pipe import WorkerEngine
 from its.engines.protocol import Completion, EngineModel
 from its.engines.protocol import Request as ItsRequest
 from its.errors import DataError
@@ -248,6 +250,106 @@ def test_names_votes_and_streams(study: Study) -> None:
         assert served.client.get("/health").json() == {"status": "ok"}
         assert served.metric("its_requests_in_flight") == 0
         assert served.metric('its_requests_total{status="200"}') == 9
+
+
+NOTHING: dict[str, str] = {}
+
+
+def _events(served: Served, **more: Any) -> Generator[tuple[float, dict[str, Any]]]:
+    """The chunks of a stream, and when they came."""
+    body = {"messages": [{"role": "user", "content": NEW}], "stream": True, "model": f"{BASE}/none", **more}
+    with served.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        assert answer.status_code == 200, answer.read()
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                yield time.monotonic(), json.loads(line.removeprefix("data: "))
+
+
+def _joined(events: list[tuple[float, dict[str, Any]]], name: str = "content") -> dict[int, str]:
+    out: dict[int, str] = {}
+    for _, chunk in events:
+        for choice in chunk["choices"]:
+            out[choice["index"]] = out.get(choice["index"], "") + choice["delta"].get(name, "")
+    return out
+
+
+def test_a_stream_flows_while_it_is_generated_and_is_the_response(study: Study, engines: Any) -> None:
+    """Deltas come before the end and add up to what the same request gives whole, also with a persona and n of 3."""
+    engines.tell(varied=True, seconds=0.05, characters=6, personas={"": [" sailor in the rain."]})
+    with serving(study, [BASE], most=8) as served:
+        for strategy, n in [("none", 1), ("random", 3)]:
+            model = f"{BASE}/{strategy}"
+            events = list(_events(served, model=model, n=n, stream_options={"include_usage": True}))
+            whole = served.ask(model=model, n=n).json()
+            assert whole["its"]["from_store"] == n, "the stream was stored as its own response"
+            assert _joined(events) == {item["index"]: item["message"]["content"] for item in whole["choices"]}
+            for index in range(n):
+                own = [item for item in events if [c["index"] for c in item[1]["choices"]] == [index]]
+                assert own[0][1]["choices"][0]["delta"]["role"] == "assistant"
+                assert len(own) > 4 and own[-1][0] - own[0][0] > 0.2, "it flows"
+                assert [item[1]["choices"][0]["finish_reason"] for item in own] == [None] * (len(own) - 1) + ["stop"]
+                assert not any("role" in item[1]["choices"][0]["delta"] for item in own[1:])
+            assert len({chunk["id"] for _, chunk in events}) == len({chunk["created"] for _, chunk in events}) == 1
+            assert events[-1][1]["usage"] == whole["usage"] and "its" in events[-2][1]
+            assert [part["delta"] for _, chunk in _events(served, model=model, n=n) for part in chunk["choices"]] == [
+                delta for item in whole["choices"] for delta in (item["message"], NOTHING)
+            ], "a stored response is sent at once"
+        vote = list(_events(served, model=f"{BASE}/none+vote4"))
+        assert len([chunk for _, chunk in vote if chunk["choices"]]) == 2, "what a vote chooses is known at its end"
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{served.port}/v1", api_key="none", max_retries=0) as client:
+            turns: Any = [{"role": "user", "content": "What is 7 + 8?"}]
+            with client.chat.completions.stream(model=f"{BASE}/none", messages=turns) as helper:
+                seen = [event.snapshot for event in helper if event.type == "content.delta"]
+                final = helper.get_final_completion().choices[0].message.content
+            assert len(seen) > 4 and final == seen[-1] and all(final.startswith(item) for item in seen)
+
+
+def test_a_stream_that_breaks_says_so(study: Study, engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that dies, and a response that is not what its stream began with, are events; a client may leave."""
+    engines.tell(varied=True, seconds=0.05, characters=6)
+    with serving(study, [BASE]) as served:
+        stream = _events(served)
+        assert next(stream)[1]["choices"][0]["delta"]["content"]
+        engine = served.service.desk._feed._session._engine
+        assert isinstance(engine, WorkerEngine)
+        engine._process.kill()
+        errors = [chunk["error"] for _, chunk in stream if "error" in chunk]
+        assert [error["code"] for error in errors] == ["engine_failed"] and "the engine died" in errors[0]["message"]
+        again = list(_events(served))
+        assert _joined(again) == {0: served.ask().json()["choices"][0]["message"]["content"]}
+
+        whole = WorkerEngine._completion
+        monkeypatch.setattr(WorkerEngine, "_completion", lambda *args: replace(whole(*args), text="Another one."))
+        broken = [chunk for _, chunk in _events(served, seed=9)]
+        assert broken[0]["choices"][0]["delta"]["content"] and broken[-1]["error"]["code"] == "response_revised"
+        monkeypatch.undo()
+        assert served.ask(seed=9).json()["choices"][0]["message"]["content"] == "Another one.", "as it is stored"
+
+        stream = _events(served, seed=10)
+        next(stream)
+        stream.close()
+        deadline = time.monotonic() + 30
+        while served.metric("its_engine_requests ") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not served.metric("its_engine_requests ") and served.ask(seed=10).json()["its"]["generated"] == 1
+
+
+def test_a_stream_of_a_thinking_model_has_two_parts(
+    project: Path, model_in_folder: Callable[[], None], edit: Callable[..., None], engines: Any
+) -> None:
+    model_in_folder()
+    thinking = "    thinking: {start: <think>, end: </think>}\n"
+    study = solvable(project, edit, engines, ("    context_length", f"{thinking}    context_length"))
+    text = "<think>\nSeven less two, and so on and on.\n</think>\n\nThe final answer is \\boxed{5}.\n"
+    engines.tell(solutions={"pens": [f"done::{text}"]}, seconds=0.05, characters=6)
+    with serving(study, [BASE]) as served:
+        events = list(_events(served))
+        message = served.ask().json()["choices"][0]["message"]
+        assert _joined(events) == {0: message["content"]} == {0: "The final answer is \\boxed{5}."}
+        thought = _joined(events, "reasoning_content")[0]
+        assert thought == message["reasoning_content"] == "Seven less two, and so on and on."
+        parts = [choice["delta"] for _, chunk in events for choice in chunk["choices"]]
+        assert sum("reasoning_content" in part for part in parts) > 3 and sum("content" in part for part in parts) > 3
 
 
 BAD: list[tuple[Any, int, str, str]] = [

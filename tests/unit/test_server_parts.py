@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from its.commands.solve_problem import Problems
 from its.server.admit import admit
-from its.server.app import _later, _stream
-from its.server.body import ChatRequest
+from its.server.app import _events, _Stream, _streamed
+from its.server.completion import head
+from its.server.deltas import Live
 from its.server.errors import ApiError
 from its.study.study import load_study
 
@@ -63,7 +64,7 @@ def test_a_stream_that_was_left_before_its_first_event_ends_its_request() -> Non
             await asyncio.sleep(0)
 
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        response = _stream(_later(answer, ChatRequest("m", "p", stream=True)), answer)
+        response = _streamed(_events(answer, _Stream(head("m"), False, Live())), answer)
         await asyncio.wait_for(response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 5)
         return answer.cancelled()
 

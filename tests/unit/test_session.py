@@ -76,6 +76,9 @@ class Recorded:
             for request in done
         ]
 
+    def begun(self) -> list[Completion]:
+        return []
+
     def cancel(self, request_ids: Collection[str]) -> None:
         self.cancelled += sorted(request_ids)
 

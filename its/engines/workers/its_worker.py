@@ -5,14 +5,16 @@ Python finds it beside the program that it runs. Imports nothing of `its`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TextIO
 
 FATAL_CHARACTERS = 300
@@ -21,6 +23,8 @@ Message = dict[str, Any]
 Inbox = queue.Queue[Message | None]
 """Requests as they arrive, and {"cancel": [ID]}; None after the last."""
 CANCELLED = "it was cancelled"
+REPORT_SECONDS = 0.05
+"""The least time between two reports of a text that grows: at 20 a second it seems to flow."""
 Say = Callable[[Message], None]
 
 
@@ -31,6 +35,38 @@ class Worker(Protocol):
 
     def serve(self, inbox: Inbox) -> None:
         """Answer requests until the inbox ends."""
+
+
+def prompt_sha256(tokens: Sequence[int]) -> str:
+    """The fingerprint of a prompt's token ids."""
+    return hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()
+
+
+class Begun:
+    """Reports the texts of requests to follow while they are generated."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._known: dict[str, tuple[str, float]] = {}  # by id: the text that was reported, and when
+
+    def due(self, request: Message) -> bool:
+        """Whether a request is followed and the last report is old enough."""
+        last = self._known.get(request["id"], ("", 0.0))[1]
+        return bool(request["follow"]) and time.monotonic() - last > REPORT_SECONDS
+
+    def report(self, request: Message, text: str, tokens: Sequence[int], weights: str) -> None:
+        """Report what a text has more; one that no longer begins with what was reported is left out."""
+        name = request["id"]
+        known = self._known.get(name, ("", 0.0))[0]
+        if len(text) <= len(known) or not text.startswith(known):
+            return
+        first = {} if known else {"prompt_sha256": prompt_sha256(tokens), "weights": weights}
+        self._say({"id": name, "begun": text[len(known) :], "at": len(known), **first})
+        self._known[name] = (text, time.monotonic())
+
+    def end(self, name: str) -> None:
+        """Forget a request that is answered or refused."""
+        self._known.pop(name, None)
 
 
 def run(load: Callable[[dict[str, Message], Message, Say], Worker]) -> NoReturn:

@@ -8,20 +8,20 @@ last bits). Imports nothing of `its`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from its_worker import CANCELLED, Inbox, Message, Say, run
+from its_worker import CANCELLED, Begun, Inbox, Message, Say, prompt_sha256, run
 
 BATCH_SIZE = 16
 REFUSED = ("thinking_budget", "extra")
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 WINDOW_BATCHES = 8  # requests to choose from, so that those of a batch have similar lengths
+BROKEN = "\ufffd"  # stands for bytes that are not a character yet
 GATHER_SECONDS = 0.05  # how long an incomplete batch waits for the pipe
 
 
@@ -96,7 +96,7 @@ class Worker:
     """The model in memory and the requests that wait."""
 
     def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
-        self.models, self.say = models, say
+        self.models, self.say, self.begun = models, say, Begun(say)
         self.batch_size = int(options.pop("batch_size", BATCH_SIZE))
         self.context: int | None = options.pop("max_model_len", None)
         self.options = options
@@ -173,7 +173,7 @@ class Worker:
         self.load(batch[0].request["model"])
         self.generate(batch)
         for item in batch:
-            ids = ",".join(map(str, item.tokens))
+            self.begun.end(item.request["id"])
             self.say(
                 {
                     "id": item.request["id"],
@@ -181,10 +181,18 @@ class Worker:
                     "finish_reason": item.reason,
                     "prompt_tokens": len(item.tokens),
                     "completion_tokens": len(item.generated),  # with the end of turn, as vLLM counts
-                    "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+                    "prompt_sha256": prompt_sha256(item.tokens),
                     "weights": self.models[self.name]["fingerprint"],
                 }
             )
+
+    def report(self, item: Item) -> None:
+        """Report the text so far, but for a stop string or a character that has only begun."""
+        if item.reason is None and self.begun.due(item.request):
+            text = self.reader(self.name).text(item)
+            open_end = max((len(stop) - 1 for stop in item.request["sampling"]["stop"]), default=0)
+            settled = text[: len(text) - open_end].rstrip(BROKEN)
+            self.begun.report(item.request, settled, item.tokens, self.models[self.name]["fingerprint"])
 
     def generate(self, batch: list[Item]) -> None:
         """Fill in the model's answer to each."""
@@ -215,7 +223,7 @@ class Worker:
                     pad_token_id=pad,
                 ),
                 logits_processor=LogitsProcessorList(processors),
-                stopping_criteria=StoppingCriteriaList([record(batch, reader, self.ends)]),
+                stopping_criteria=StoppingCriteriaList([record(batch, reader, self.ends, self.report)]),
             )
         for item in batch:
             item.text = cut_at_stop(reader.text(item), sampling["stop"])
@@ -284,8 +292,8 @@ def draw_by_seed(seeds: Sequence[int], sampling: Message) -> Any:
     return Draw()
 
 
-def record(batch: list[Item], reader: Reader, ends: set[int]) -> Any:
-    """A stopping criterion that records each row's tokens up to where it stops.
+def record(batch: list[Item], reader: Reader, ends: set[int], report: Callable[[Item], None]) -> Any:
+    """A stopping criterion that records each row's tokens up to where it stops, and reports each after each token.
 
     transformers' `stop_strings` searches the whole row: a stop string that begins in the prompt would end the answer.
     vLLM searches the answer alone, and so does this.
@@ -307,6 +315,7 @@ def record(batch: list[Item], reader: Reader, ends: set[int]) -> Any:
                     item.reason = "stop"
                 elif len(item.generated) >= item.limit:
                     item.reason = "length"
+                report(item)
             return torch.tensor([item.reason is not None for item in batch], device=input_ids.device)
 
     return Record()

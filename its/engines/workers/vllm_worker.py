@@ -7,14 +7,13 @@ beside it), so killing the worker leaves nothing behind.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 from collections import deque
 
 from its_vllm_extension import WeightSwap
 from its_vllm_sampling import parameters, refusals
-from its_worker import CANCELLED, Inbox, Message, Say, run
+from its_worker import CANCELLED, Begun, Inbox, Message, Say, prompt_sha256, run
 
 GATHER_SECONDS = 0.02
 
@@ -25,8 +24,10 @@ class Worker:
     def __init__(self, models: dict[str, Message], options: Message, say: Say) -> None:
         from vllm import LLM
         from vllm.lora.request import LoRARequest
+        from vllm.sampling_params import RequestOutputKind
 
         self.models, self.lora, self.say = models, LoRARequest, say
+        self.begun, self.so_far = Begun(say), RequestOutputKind.CUMULATIVE
         self.name, first = next(iter(models.items()))
         self.path = first["path"]
         if len({model["path"] for model in models.values()}) > 1:
@@ -112,6 +113,9 @@ class Worker:
             return
         # vLLM 0.32 returns its internal name, `COUNTER-RANDOM`, but its outputs carry the counter alone.
         self.names[name.partition("-")[0]] = request
+        if request["follow"]:
+            # `enqueue_chat` asks for the last output alone, whatever the sampling says.
+            self.engine.output_processor.request_states[name].output_kind = self.so_far
 
     def cancel(self, ids: set[str]) -> None:
         """End these requests, as far as they are here, without a response."""
@@ -121,25 +125,30 @@ class Worker:
         left = [request for request in self.waiting if request["id"] in ids]
         self.waiting = deque(request for request in self.waiting if request["id"] not in ids)
         for request in [*map(self.names.pop, gone), *left]:
+            self.begun.end(request["id"])
             self.say({"id": request["id"], "error": CANCELLED})
 
     def step(self) -> None:
         for output in self.engine.step():
+            request = self.names[output.request_id]
+            best, prompt = output.outputs[0], output.prompt_token_ids or []
+            # Unchanged since the request was enqueued: a swap waits until no request is in flight.
+            weights = self.models[request["model"]]["fingerprint"]
             if not output.finished:
+                if self.begun.due(request):
+                    self.begun.report(request, best.text, prompt, weights)
                 continue
-            request = self.names.pop(output.request_id)
-            best = output.outputs[0]
-            ids = ",".join(map(str, output.prompt_token_ids or []))
+            del self.names[output.request_id]
+            self.begun.end(request["id"])
             self.say(
                 {
                     "id": request["id"],
                     "text": best.text,
                     "finish_reason": best.finish_reason or "error",
-                    "prompt_tokens": len(output.prompt_token_ids or []),
+                    "prompt_tokens": len(prompt),
                     "completion_tokens": len(best.token_ids),
-                    "prompt_sha256": hashlib.sha256(ids.encode()).hexdigest(),
-                    # Unchanged since the request was enqueued: a swap waits until no request is in flight.
-                    "weights": self.models[request["model"]]["fingerprint"],
+                    "prompt_sha256": prompt_sha256(prompt),
+                    "weights": weights,
                 }
             )
 

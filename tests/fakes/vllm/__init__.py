@@ -9,6 +9,7 @@ ITS_FAKE_SCRIPT names a JSON file:
     varied    each seed gives another text, and a third of them a wrong answer
     template  the chat template that the engine takes whatever the model has
     seconds   how long a step takes, each of which finishes one request
+    characters how many a step adds to each text, if that is not the whole one
 ITS_FAKE_LOG names a file that gets one JSON line for each request seen.
 Words in a prompt make trouble: `please refuse`, `please die`, `please raise`.
 """
@@ -25,6 +26,7 @@ from typing import Any
 from tiny_tokenizer import TinyTokenizer, load
 
 from vllm.exceptions import VLLMValidationError
+from vllm.sampling_params import RequestOutputKind
 
 
 def _load(variable: str) -> dict[str, Any]:
@@ -69,7 +71,9 @@ class LLM:
         self.waiting: list[SimpleNamespace] = []
         self.tokenizers: dict[str, TinyTokenizer] = {}
         self.count = 0
-        self.llm_engine = self
+        self.llm_engine = self.output_processor = self
+        self.request_states: dict[str, SimpleNamespace] = {}
+        self.states: dict[str, SimpleNamespace] = {}  # by the names of the outputs
         self.vllm_config = SimpleNamespace(
             scheduler_config=SimpleNamespace(max_num_seqs=options.get("max_num_seqs", 4))
         )
@@ -122,6 +126,8 @@ class LLM:
                 outputs=[SimpleNamespace(text=text, finish_reason=reason, token_ids=text.split())],
             )
         )
+        self.request_states[f"{name}-a1b2"] = state = SimpleNamespace(output_kind=RequestOutputKind.FINAL_ONLY)
+        self.states[name] = state
         return [f"{name}-a1b2"]
 
     def _ids(self, messages: list[dict[str, str]], chat_template: str | None, prompted: bool) -> list[int]:
@@ -148,8 +154,26 @@ class LLM:
 
     def step(self) -> list[SimpleNamespace]:
         time.sleep(self.script.get("seconds", 0.0))
-        unfinished = SimpleNamespace(finished=False)
-        return [unfinished, self.waiting.pop()]  # the last one first: order must not matter
+        grown = [item for item in self.waiting if self._grows(item)]
+        parts = [
+            SimpleNamespace(
+                request_id=item.request_id,
+                finished=False,
+                prompt_token_ids=item.prompt_token_ids,
+                outputs=[SimpleNamespace(text=item.outputs[0].text[: self.states[item.request_id].characters])],
+            )
+            for item in grown
+            if self.states[item.request_id].output_kind is RequestOutputKind.CUMULATIVE
+        ]
+        if grown and grown[-1] is self.waiting[-1]:
+            return parts
+        return [*parts, self.waiting.pop()]  # the last one first: order must not matter
+
+    def _grows(self, item: SimpleNamespace) -> bool:
+        """Whether a text is not complete after this step; `characters` says by how many of them each step adds."""
+        state, more = self.states[item.request_id], self.script.get("characters", 0)
+        state.characters = getattr(state, "characters", 0) + more
+        return bool(more) and state.characters < len(item.outputs[0].text)
 
     def _persona(self, prompt: str) -> tuple[str, str]:
         completions = [" potter who likes the rain."]
