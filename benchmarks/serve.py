@@ -35,8 +35,11 @@ PORT = 8931
 STREAMS = 20
 
 
-def ask_all(bodies: list[dict[str, Any]], clients: int, stored: int = 0) -> tuple[float, list[float]]:
+def ask_all(
+    bodies: list[dict[str, Any]], clients: int, stored: int = 0, *, stream: bool = False
+) -> tuple[float, list[float]]:
     """(seconds of all, seconds of each) of the requests, so many at a time; `stored` says how many of each are."""
+    url = f"http://127.0.0.1:{PORT}/v1/chat/completions"
 
     async def run() -> tuple[float, list[float]]:
         each: list[float] = []
@@ -47,9 +50,12 @@ def ask_all(bodies: list[dict[str, Any]], clients: int, stored: int = 0) -> tupl
             async def work() -> None:
                 for body in left:
                     began = time.monotonic()
-                    answer = await client.post(f"http://127.0.0.1:{PORT}/v1/chat/completions", json=body)
+                    answer = await client.post(url, json=body | ({"stream": True} if stream else {}))
                     assert answer.status_code == 200, answer.text[:500]
                     each.append(time.monotonic() - began)
+                    if stream:
+                        assert answer.text.endswith("data: [DONE]\n\n"), answer.text[-500:]
+                        continue
                     assert answer.json().get("its", {}).get("from_store", stored) == stored
 
             began = time.monotonic()
@@ -110,8 +116,9 @@ def main() -> None:
     base = next(item for item in bench.study.checkpoints() if item.train is None)
     chats = bench.messages(["none"], requests)
     problems = bench.study.problems(bench.study.recipe.design.benchmarks[0])[: len(chats)]
-    sampled = {"max_tokens": max_tokens, "temperature": 0.0, "top_p": 1.0}
-    sampled |= {"seed": time.time_ns() % 2**31}  # of its own, or the store would answer a second run
+    # A seed of its own and a temperature, or the store would answer a second run.
+    seed = time.time_ns() % 2**30
+    sampled = {"max_tokens": max_tokens, "temperature": 0.7, "top_p": 1.0, "seed": seed}
     ours = [
         {"model": f"{base.name}/none", "messages": [{"role": "user", "content": item.text}], **sampled}
         for item in problems
@@ -143,7 +150,8 @@ def main() -> None:
             print(
                 f"vLLM's server: {len(each) / seconds:.2f} requests/s, median {1000 * statistics.median(each):.0f} ms"
             )
-            print_streams("vLLM's server", first_deltas([body | {"temperature": 0.7} for body in theirs[:STREAMS]]))
+            streams, _ = ask_all([body | {"seed": seed + 1} for body in theirs], clients, stream=True)
+            print_streams("vLLM's server", first_deltas([body | {"seed": seed + 2} for body in theirs[:STREAMS]]))
         own = dict(os.environ) | {"ITS_HOME": str(bench.study.home)}
         command = [sys.executable, "-m", "its", "serve", "--checkpoint", base.name, "--port", str(PORT)]
         with running(command, own, Path(folder) / "its.log"):
@@ -152,9 +160,11 @@ def main() -> None:
             ask_all([body | {"messages": [turn]} for body, turn in zip(ours, warm, strict=False)], clients)
             total, took = ask_all(ours, clients)
             print(f"its serve:     {len(took) / total:.2f} requests/s, median {1000 * statistics.median(took):.0f} ms")
-            print_streams("its serve", first_deltas([body | {"temperature": 0.7} for body in ours[:STREAMS]]))
+            own_streams, _ = ask_all([body | {"seed": seed + 1} for body in ours], clients, stream=True)
+            print_streams("its serve", first_deltas([body | {"seed": seed + 2} for body in ours[:STREAMS]]))
             _, again = ask_all(ours, clients, stored=1)
             _, alone = ask_all(ours[:50], 1, stored=1)
+    print(f"throughput of streams: {streams / own_streams:.2f}")
     print(
         f"throughput: {seconds / total:.2f}; added at the median: "
         f"{1000 * (statistics.median(took) - statistics.median(each)):.0f} ms"
