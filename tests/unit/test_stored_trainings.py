@@ -164,6 +164,23 @@ def test_the_home_lists_everything_once(home: Path, its: Its, tmp_path: Path) ->
     assert len(json.loads(its("home", "--json")[1])["entries"]) == len(entries)
 
 
+def test_nothing_behind_a_link_is_offered_for_removal(home: Path, tmp_path: Path) -> None:
+    """A shared disk has what other machines use: docs/scale.md."""
+    for name in ("envs/vllm-1", "models/tiny-1", "wheels"):
+        (tmp_path / "shared" / name).mkdir(parents=True)
+    home.mkdir(exist_ok=True)
+    for name in ("envs", "wheels"):
+        (home / name).symlink_to(tmp_path / "shared" / name)
+    (home / "models").mkdir()
+    (home / "models" / "tiny-1").symlink_to(tmp_path / "shared" / "models" / "tiny-1")
+    (home / "models" / "tiny-2").mkdir()
+    found = {entry.name: entry.remove for entry in home_content(home).entries}
+    assert found.pop("models/tiny-2") == f"`rm -r {home}/models/tiny-2`"
+    assert set(found) == {"envs/vllm-1", "models/tiny-1", "wheels"}
+    for name, remove in found.items():
+        assert remove.startswith("nothing here: ") and f"{tmp_path}/shared/" in remove and "rm" not in remove, name
+
+
 def test_a_file_with_two_names_counts_once_and_links_are_not_followed(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
