@@ -13,6 +13,9 @@ from its.study.counts import Amount
 
 PARTS = ("states", "gathered", "activations", "working", "loss", "context")
 
+BLOCKS = {"deepspeed": "deepspeed", "plugin": "plugins"}
+"""Word of a suggestion -> the setting that it is a part of: `train.axolotl` replaces a setting as a whole."""
+
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan, section by section."""
@@ -109,6 +112,10 @@ def _remedies(item: TrainingPlan) -> Iterator[str]:
     else:
         host = f", and {_gb(item.fit.parts.host)} GB of the host for each GPU" if item.fit.parts.host else ""
         yield f"  fits with: {' + '.join(item.fit.changes)}: {_gb(item.fit.parts.total)} GB{host}"
+        blocks = [name for name in ("deepspeed", "plugin") if any(name in change for change in item.fit.changes)]
+        if blocks:
+            whole = " and ".join(f"`{BLOCKS[name]}`" for name in blocks)
+            yield f"    in a copy of the template; `train.axolotl` replaces all of {whole}: repeat there what stays"
     if item.gpus_needed is not None:
         yield f"  fits as it is: on {item.gpus_needed} such GPUs"
     if item.longest:

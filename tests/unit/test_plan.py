@@ -326,6 +326,18 @@ def test_the_plan_as_json_says_what_fits_and_what_is_assumed(project: Path, its:
     assert found["fits"] is True and "limo" not in found["assumed"] and found["trainings"][0]["rows"] == 800
 
 
+@pytest.mark.parametrize("gpus", ["2x80", "4x80", "8x80", "8x141"])
+def test_a_suggestion_names_the_tables_that_it_replaces_as_a_whole(project: Path, its: Its, gpus: str) -> None:
+    """`offload_optimizer` written alone under `deepspeed` took the template's `stage: 3` away."""
+    lines = its("recipe", "plan", "ot1k_qwen2_5_32b", "--gpus", gpus)[1].splitlines()
+    fits = [at for at, line in enumerate(lines) if line.startswith("  fits with: ") and "GB" in line]
+    said = [line for line in lines if "repeat there what stays" in line]
+    assert len(fits) == len(said) == (gpus != "8x141")
+    for at in fits:
+        assert lines[at + 1] == said[0]
+        assert ("`deepspeed`" in said[0], "`plugins`" in said[0]) == ("deepspeed" in lines[at], "plugin" in lines[at])
+
+
 def test_an_engine_on_more_gpus_than_there_are_does_not_fit(project: Path, its: Its) -> None:
     code, out, _ = its("recipe", "plan", "limo_qwen2_5_32b", "--gpus", "1x141", "--json")
     serving = json.loads(out)["serving"][0]
