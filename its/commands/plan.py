@@ -25,7 +25,7 @@ from its.plan.compute import (
 from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, training_minutes
 from its.plan.fit import Fit, fitting, longest
 from its.plan.gpus import Gpus, parse_gpus
-from its.plan.published import ROWS
+from its.plan.published import published_rows
 from its.plan.serving import USED, Served, served
 from its.plan.settings import Memory, memory_settings
 from its.plan.training import Parts, adapter_parameters, training_memory
@@ -243,7 +243,12 @@ def _assumed(recipe: Recipe, sizes: Mapping[str, Size]) -> dict[str, int]:
     out = {}
     for name in (*recipe.design.datasets, *recipe.design.benchmarks):
         declared = recipe.datasets.get(name) or recipe.benchmarks[name]
-        rows = [ROWS.get(source.id) if isinstance(source, HubSource) else None for source in declared.sources]
+        rows = [
+            published_rows(source.id, source.subset, source.split, source.revision)
+            if isinstance(source, HubSource)
+            else None
+            for source in declared.sources
+        ]
         known = [count for count in rows if count is not None]
         if name not in sizes and len(known) == len(rows):
             out[name] = sum(known)

