@@ -22,7 +22,7 @@ from its.plan.compute import (
     gpu_hours,
     training_operations,
 )
-from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, training_minutes
+from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, repeated, training_minutes
 from its.plan.fit import Fit, fitting, longest
 from its.plan.gpus import Gpus, parse_gpus
 from its.plan.published import published_rows
@@ -35,7 +35,7 @@ from its.recipe.axolotl import SAMPLE_ROWS, sharing
 from its.recipe.load import load_recipe
 from its.recipe.schema import LAST, HubSource, Recipe, Train
 from its.rows import count_lines, read_json
-from its.shown import quoted
+from its.shown import listed, quoted
 from its.study.counts import Counts, Size, study_counts
 from its.study.study import Checkpoint, Study
 from its.training.config import axolotl_config
@@ -192,12 +192,14 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     """The plan of a recipe, or of params.yaml; nothing is fetched, started or written.
 
     Raises:
-        MissingError, DataError: if there is no such recipe, it is not valid, or an option is not.
+        MissingError, DataError: if there is no such recipe, it is not valid, or an option is not, contradicts the
+            recipe, or changes nothing.
     """
     path = project / "params.yaml" if name is None else recipe_path(project, name)
     recipe = load_recipe(path, project)
     study = Study(project, recipe)
     gpus = _gpus(recipe, options)
+    _require_effect(study, gpus, options)
     sizes = dict(set_sizes(project, recipe))
     _require_named(options.rows, [*recipe.design.datasets, *recipe.design.benchmarks], "--rows")
     _require_named(options.configs, list(recipe.models), "--config")
@@ -260,6 +262,32 @@ def _require_named(given: Mapping[str, Any], known: list[str], option: str) -> N
     for name in given:
         if name not in known:
             raise DataError(f"{option}: the study has no `{quoted(name)}`", f"it has {', '.join(known)}")
+
+
+def _require_effect(study: Study, gpus: Gpus | None, options: Options) -> None:
+    """Raises: DataError if an option is of GPUs in the plan of a CPU, or is a mean above the recipe's limit."""
+    given = {
+        "--mfu": None if options.use == TRAINING_USE else options.use,
+        "--mbu": None if options.generation_use == GENERATION_USE else options.generation_use,
+        "--price": options.price,
+        "--tflops": options.tflops,
+        "--bandwidth": options.terabytes,
+    }
+    of_gpus = [f"`{option} {value:g}`" for option, value in given.items() if value is not None]
+    if gpus is None and of_gpus:
+        raise DataError(
+            f"{listed(of_gpus)}: the recipe trains on a CPU, and this is of GPUs", "`--gpus 8x80` names them"
+        )
+    generation, train = study.recipe.generation, study.recipe.train
+    trained = [item for item in study.checkpoints() if item.train is not None]
+    rows = [train.of(item.model, str(item.dataset), item.variant).sequence_length for item in trained]
+    responses = [generation.of(item.model, benchmark).max_tokens for item, benchmark, _ in study.cells()]
+    for option, value, field, limits in (
+        ("--row-tokens", options.row_tokens, "train.sequence_length", rows),
+        ("--response-tokens", options.response_tokens, "generation.max_tokens", responses),
+    ):
+        if value is not None and limits and value > max(limits):
+            raise DataError(f"`{option} {value}`: `{field}` is {max(limits)}", f"at most `{option} {max(limits)}`")
 
 
 def _gpus(recipe: Recipe, options: Options) -> Gpus | None:
@@ -424,6 +452,8 @@ def _lengths(study: Study) -> dict[tuple[str, str], float]:
 
 def _row_tokens(train: Train, counted: float | None, options: Options) -> tuple[float, str]:
     if options.row_tokens is not None:
+        if options.row_tokens > train.sequence_length:
+            return float(train.sequence_length), "train.sequence_length: less than the mean given"
         return float(options.row_tokens), "given"
     if counted is not None:
         return counted, "median of data/queries/lengths.json"
@@ -510,25 +540,26 @@ def _cpu_time(
     options: Options,
 ) -> CpuTime:
     """Minutes on this machine, each persona requested once, each response as long as the plan counts it."""
-    recipe, gflops = study.recipe, measured_gflops()
+    rates, share = repeated(measured_gflops)
+    recipe, gflops, slowest, kind = study.recipe, max(rates), min(rates), study.recipe.engine.kind
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]
     once = counts.trainings / max(1, counts.named_trainings)  # equal ones are trained once
     training = training_minutes(sum(known) * once, gflops) if len(known) == len(operations) else None
-    if recipe.engine.kind not in ("vllm", "transformers"):
-        return CpuTime(gflops, training, None, None)
+    if kind not in ("vllm", "transformers"):
+        return CpuTime(gflops, slowest, share, training, None, None)
     writer, personas, generation = found[recipe.writer.model], None, None
     if isinstance(writer, Architecture) and not counts.personas.per_problem:
-        personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops)
+        personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops, kind)
     minutes: list[float] = []
     for name in recipe.design.models:
         model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
         if isinstance(model, Architecture) and not per_problem:
-            minutes.append(generation_minutes(model, tokens, gflops))
+            minutes.append(generation_minutes(model, tokens, gflops, kind))
     if len(minutes) == len(recipe.design.models):
         shared = counts.requests.known / max(1, counts.responses.known)  # equal trainings share their requests
         generation = sum(minutes) * shared
-    return CpuTime(gflops, training, personas, generation)
+    return CpuTime(gflops, slowest, share, training, personas, generation)
 
 
 def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list[TrainingPlan]) -> Disk:

@@ -62,13 +62,17 @@ def _machine(plan: Plan) -> str:
         return "on a CPU; `--gpus 8x80` plans it for GPUs"
     machines = "1 machine" if gpus.machines == 1 else f"{gpus.machines} machines"
     head = f"{_gpus(gpus.count)} of {gpus.gigabytes} GB on {machines}"
-    if gpus.model is not None:
-        head += f", as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
-    elif gpus.tflops is not None and gpus.terabytes is not None:
-        head += f" ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s)"
-    else:
-        head += "; unknown: their speed, which `--tflops` and `--bandwidth` give"
-    return head
+    options = plan.options
+    if gpus.model is not None and options.tflops is options.terabytes is None:
+        return f"{head}, as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
+    speed = _speed(gpus.tflops, options.tflops, "TFLOP/s", "--tflops", gpus.model)
+    return f"{head}: {speed}, {_speed(gpus.terabytes, options.terabytes, 'TB/s', '--bandwidth', gpus.model)}"
+
+
+def _speed(value: float | None, given: float | None, unit: str, option: str, model: str | None) -> str:
+    if value is None:
+        return f"unknown {unit}, which `{option}` gives"
+    return f"{value:g} {unit} ({'given' if given is not None else f'as of {model}, assumed'})"
 
 
 def _same(one: TrainingPlan, other: TrainingPlan) -> bool:
@@ -148,7 +152,10 @@ def _serving(item: ServingPlan, plan: Plan) -> Iterator[str]:
             how = "fits with" if not item.fits else "the fewest GPUs that it fits on"
             yield f"  {how}: `engine.options.tensor_parallel_size: {item.fits_with}`"
     mean = "" if not item.responses else f" of {item.tokens / item.responses:,.0f} tokens"
-    what = "given" if plan.options.response_tokens is not None else "assumed; `--response-tokens` gives it"
+    given = plan.options.response_tokens
+    what = "given" if given is not None else "assumed; `--response-tokens` gives it"
+    if given is not None and item.tokens < given * item.responses:
+        what = f"given: {given:,}, at most `max_tokens`"
     count = Amount(item.responses, item.per_problem).text()
     yield f"  responses: {count}{mean} ({what})"
     yield from (f"  note: {note}" for note in item.unknown)
@@ -173,6 +180,12 @@ def _costs(plan: Plan) -> Iterator[str]:
             yield f"  {total:,.1f}{whole} in all, {total / gpus.count:,.1f} hours on {_gpus(gpus.count)}{price}"
     if plan.cpu is not None:
         yield _cpu(plan, plan.cpu)
+        if plan.cpu.busy:
+            rates = f"{plan.cpu.slowest_gflops:,.0f} to {plan.cpu.gflops:,.0f} GFLOP/s"
+            yield (
+                f"  the machine is busy, so these are too many: the measurements gave {rates} and had a core"
+                f" {plan.cpu.core_share:.0%} of the time; plan again when it is idle"
+            )
     disk = plan.disk
     states = f" + a saved state {_gb(disk.states)}" if disk.states else ""
     yield (
@@ -195,7 +208,7 @@ def _cpu(plan: Plan, cpu: CpuTime) -> str:
     left_out += ["solutions"] if plan.counts.solutions else []
     left_out += ["the judge"] if plan.counts.judged else []
     return (
-        f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): {told};"
+        f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now; rough, for an idle machine): {told};"
         f" not counted: {', '.join(left_out)} (docs/plan.md)"
     )
 
