@@ -199,7 +199,7 @@ def test_ray_is_added_to_what_is_there_and_again_when_its_lock_changes(project: 
     [
         ([OFFLINE], [], MissingError, "ray.txt"),
         (["ERROR: [Errno 28] No space left on device\n"], [], RunError, "the disk is full"),
-        ([], ["ImportError: libray.so\n"], RunError, "does not work: ImportError: libray.so"),
+        ([], ["ImportError: no raylet\n"], RunError, "does not work: ImportError: no raylet"),
     ],
 )
 def test_an_environment_stays_complete_where_ray_cannot_be_added(
