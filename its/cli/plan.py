@@ -97,7 +97,7 @@ def plan(
     if as_json:
         values = asdict(found)
         values["options"]["configs"] = {model: str(path) for model, path in found.options.configs.items()}
-        print_json(fits=found.fits, **values)
+        print_json(fits=found.fits, tight=found.tight, **values)
         return
     for line in plan_lines(found):
         echo(line)

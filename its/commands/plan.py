@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from its.plan.compute import (
     training_operations,
 )
 from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, training_minutes
-from its.plan.fit import Fit, fitting, longest
+from its.plan.fit import ROOMY, Fit, fewest_gpus, fitting, longest, tight
 from its.plan.gpus import Gpus, parse_gpus
 from its.plan.published import ROWS
 from its.plan.serving import USED, Served, served
@@ -87,9 +87,13 @@ class TrainingPlan:
         tokens: of all passes of all of these trainings; None as `rows`.
         steps: of one training; None as `rows`.
         memory: None if the model's architecture is not known.
+        fits: whether it does with the recipe's settings, and the recipe is one for that many GPUs.
+        tight: whether it fits with less than 5 % to spare.
         fit: what makes it fit; None if it does, or nothing does.
-        longest: tokens of the longest row that fits with the settings as they are; None if all do.
+        roomy: what makes it fit with 5 % to spare; None if `fit` does, or nothing does.
+        longest: tokens of the longest row that fits with the settings as they are and 5 % to spare; None if all do.
         gpus_needed: the fewest GPUs of that size on which it fits as it is; None if up to 64 are not enough.
+        gpus_needed_bytes: of one of them.
         hours: GPU hours of all of these trainings; None if not known.
         operations: floating point operations of all of these trainings; None if not known.
         host: bytes of host memory that one machine's processes need for what is offloaded.
@@ -109,9 +113,12 @@ class TrainingPlan:
     settings: Memory
     memory: Parts | None
     fits: bool | None
+    tight: bool
     fit: Fit | None
+    roomy: Fit | None
     longest: int | None
     gpus_needed: int | None
+    gpus_needed_bytes: int | None
     hours: float | None
     operations: float | None
     host: int
@@ -186,6 +193,11 @@ class Plan:
         found = [item.fits for item in self.trainings]
         found += [item.fits for item in self.serving]
         return False if False in found else None if None in found else True
+
+    @property
+    def tight(self) -> bool:
+        """Whether a training fits with less than 5 % to spare."""
+        return any(item.tight for item in self.trainings)
 
 
 def plan_study(project: Path, name: str | None, options: Options) -> Plan:
@@ -300,17 +312,19 @@ def _training(
     settings, notes = memory_settings(
         config, devices=devices, batch=train.global_batch_size, hardware=train.hardware, shared=shared
     )
-    copies = max(1, devices // shared)
     if gpus is not None and devices != train.devices:
         notes.append(f"the recipe has `train.devices: {train.devices}`; the plan counts {devices}")
-    if train.global_batch_size % (train.micro_batch_size * copies):
-        product = f"{train.micro_batch_size} x {copies}"
-        notes.append(f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}")
+    if not settings.divides:
+        product = f"{settings.rows} x {devices}" + (f" / {shared}" if shared > 1 else "")
+        notes.append(
+            f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}: it is refused"
+        )
     row_tokens, row_source = _row_tokens(train, lengths.get((name, dataset)), options)
     each = [_rows(study, item, sizes) for item in members]
     rows = None if None in each else max(count for count in each if count is not None)
     tokens = None if None in each else sum(count for count in each if count is not None) * train.epochs * row_tokens
-    memory, fits, fit, most, needed, hours, operations = None, None, None, None, None, None, None
+    memory, hours, operations = None, None, None
+    verdict = _Verdict(None)
     if isinstance(model, Architecture):
         memory = training_memory(model, settings, gpu=gpus is not None)
         if tokens is not None:
@@ -322,11 +336,7 @@ def _training(
                 adapter=settings.adapter is not None,
             )
         if gpus is not None:
-            fits = memory.total <= gpus.bytes
-            if not fits:
-                fit = fitting(model, settings, gpus.bytes)
-                most = longest(model, settings, gpus.bytes)
-                needed = _gpus_needed(model, settings, gpus)
+            verdict = _verdict(model, settings, memory, gpus.bytes)
             if operations is not None and gpus.tflops is not None:
                 hours = gpu_hours(operations, gpus.tflops, options.use)
     return TrainingPlan(
@@ -342,10 +352,7 @@ def _training(
         steps=None if rows is None else expected_steps(rows, train.global_batch_size, train.epochs),
         settings=settings,
         memory=memory,
-        fits=fits,
-        fit=fit,
-        longest=most,
-        gpus_needed=needed,
+        **vars(verdict),
         hours=hours,
         operations=operations,
         host=0 if memory is None else memory.host * (gpus.each if gpus is not None else 1),
@@ -366,14 +373,35 @@ def _config(study: Study, train: Train, model: str) -> dict[str, Any]:
     )
 
 
-def _gpus_needed(model: Architecture, settings: Memory, gpus: Gpus) -> int | None:
-    """The fewest GPUs, doubled up to 64, on which a sharded training fits as it is."""
-    count = gpus.count
-    while settings.stage and count < 64:
-        count *= 2
-        if training_memory(model, replace(settings, devices=count)).total <= gpus.bytes:
-            return count
-    return None
+@dataclass(frozen=True)
+class _Verdict:
+    """The fields of `TrainingPlan` that say whether it fits, and what would."""
+
+    fits: bool | None
+    tight: bool = False
+    fit: Fit | None = None
+    roomy: Fit | None = None
+    longest: int | None = None
+    gpus_needed: int | None = None
+    gpus_needed_bytes: int | None = None
+
+
+def _verdict(model: Architecture, settings: Memory, memory: Parts, room: int) -> _Verdict:
+    """Whether a training fits in `room` bytes of each GPU, and what would if it does not."""
+    if settings.divides and memory.total <= room:
+        return _Verdict(True, tight(memory.total, room))
+    roomy = int(room * ROOMY)
+    fit = fitting(model, settings, room)
+    close = fit is not None and tight(fit.parts.total, room)
+    count, needed = fewest_gpus(model, settings, room) or (None, None)
+    return _Verdict(
+        fits=False,
+        fit=fit,
+        roomy=fitting(model, settings, roomy) if close else None,
+        longest=longest(model, settings, roomy) if memory.total > room else None,
+        gpus_needed=count,
+        gpus_needed_bytes=needed,
+    )
 
 
 def _rows(study: Study, item: Checkpoint, sizes: Mapping[str, Size]) -> int | None:

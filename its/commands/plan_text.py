@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from its.commands.plan import Plan, ServingPlan, TrainingPlan
 from its.plan.cpu import CpuTime
+from its.plan.fit import Fit, tight
 from its.plan.gpus import Gpus
 from its.plan.training import Parts
 from its.shown import counted
@@ -47,7 +48,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for line in plan.unknown:
         yield f"unknown: {line}"
     if plan.gpus is not None:
-        yield {True: "fits", False: "does not fit", None: "not known whether it fits"}[plan.fits]
+        yield _whole(plan)
+
+
+def _whole(plan: Plan) -> str:
+    if plan.fits and plan.tight:
+        return "fits, but tight: less than 5% of a GPU to spare in a training"
+    return {True: "fits", False: "does not fit", None: "not known whether it fits"}[plan.fits]
 
 
 def _machine(plan: Plan) -> str:
@@ -93,26 +100,42 @@ def _training(item: TrainingPlan, gpus: Gpus | None, same: TrainingPlan | None) 
         if item.host:
             yield f"    host memory of a machine for what is offloaded: {_gb(item.host)} GB"
         if item.fits is False:
-            yield from _remedies(item)
+            yield from _remedies(item, gpus)
     yield from (f"  note: {note}" for note in item.unknown)
 
 
 def _verdict(needed: int, room: int) -> str:
     if needed > room:
         return "does not fit"
-    return f"fits, {1 - needed / room:.0%} to spare"
+    spare = 1 - needed / room
+    return f"fits, {spare:.1%} to spare: tight" if tight(needed, room) else f"fits, {spare:.0%} to spare"
 
 
-def _remedies(item: TrainingPlan) -> Iterator[str]:
+def _remedies(item: TrainingPlan, gpus: Gpus | None) -> Iterator[str]:
     if item.fit is None:
         yield "  fits with: none of the settings that are known here"
     else:
-        host = f", and {_gb(item.fit.parts.host)} GB of the host for each GPU" if item.fit.parts.host else ""
-        yield f"  fits with: {' + '.join(item.fit.changes)}: {_gb(item.fit.parts.total)} GB{host}"
-    if item.gpus_needed is not None:
-        yield f"  fits as it is: on {item.gpus_needed} such GPUs"
+        yield f"  fits with: {_fit(item.fit, gpus)}"
+    if item.roomy is not None:
+        yield f"  fits with 5% to spare with: {_fit(item.roomy, gpus)}"
+    if item.gpus_needed is not None and item.gpus_needed_bytes is not None:
+        yield (
+            f"  fits as it is: on {_gpus(item.gpus_needed)} (`train.devices: {item.gpus_needed}`):"
+            f" {_gb(item.gpus_needed_bytes)} GB of one{_tight(item.gpus_needed_bytes, gpus)}"
+        )
     if item.longest:
-        yield f"  fits as it is: with rows of up to {item.longest:,} tokens"
+        yield f"  fits as it is: with rows of up to {item.longest:,} tokens, 5% to spare"
+
+
+def _fit(fit: Fit, gpus: Gpus | None) -> str:
+    host = f", and {_gb(fit.parts.host)} GB of the host for each GPU" if fit.parts.host else ""
+    return f"{' + '.join(fit.changes)}: {_gb(fit.parts.total)} GB{_tight(fit.parts.total, gpus)}{host}"
+
+
+def _tight(needed: int, gpus: Gpus | None) -> str:
+    if gpus is None or not tight(needed, gpus.bytes):
+        return ""
+    return f", {1 - needed / gpus.bytes:.1%} to spare: tight"
 
 
 def _parts(parts: Parts) -> str:
