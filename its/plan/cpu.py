@@ -23,13 +23,16 @@ class CpuTime:
     Args:
         gflops: 1e9 operations a second that this CPU multiplied matrices with, in float32.
         training: minutes of all trainings.
-        personas: minutes of the writer, each persona requested once.
+        personas, solutions, judge: minutes at most: each in as many requests as the recipe allows, with all the tokens
+            that the plan counts for one.
         generation: minutes of all responses with the tokens that the plan counts for each.
     """
 
     gflops: float
     training: float | None
     personas: float | None
+    solutions: float | None
+    judge: float | None
     generation: float | None
 
 
