@@ -20,10 +20,11 @@ class ServingPlan:
 
     Args:
         split: GPUs of one engine.
+        tensor: those that share each layer.
         replicas: engines side by side.
         memory: of a GPU; None if the architecture is not known, or an option of the engine is not counted.
         fits: whether it does, on the GPUs that there are, and vLLM takes the split; None if `memory` is.
-        fits_with: the fewest GPUs of a layer with which one engine fits; None if no number of one machine's does.
+        fits_with: the smallest `tensor` with which one engine fits; None if none of one machine's does.
         replicas_with: how many such engines fit on a machine, at most as many as there are now.
         requests: to the model and its checkpoints, by kind.
         kind_hours: GPU hours of each kind; None if they are not known.
@@ -32,6 +33,7 @@ class ServingPlan:
 
     model: str
     split: int
+    tensor: int
     replicas: int
     memory: Served | None
     fits: bool | None
@@ -82,23 +84,13 @@ def _serving(
     if isinstance(model, Architecture) and not unknown:
         formats = engine.formats(4 if recipe.models[name].dtype == "float32" else 2)
         window = engine.window or recipe.models[name].context_length
-
-        def held(tensor: int) -> Served:
-            return served(
-                model,
-                gpu_bytes=gpus.bytes,
-                window=window,
-                tensor=tensor,
-                pipeline=engine.pipeline,
-                formats=formats,
-                used=engine.used,
-            )
-
-        memory, refused = held(engine.tensor), split_fault(model, engine.tensor, engine.pipeline)
+        memory = _held(model, engine, engine.tensor, window, formats, gpus)
+        refused = split_fault(model, engine.tensor, engine.pipeline)
         fits = memory.fits and refused is None and placed is None
         notes += [f"vLLM refuses it: {refused}"] if refused is not None else []
-        sizes = [size for size in range(1, gpus.each // engine.pipeline + 1) if not split_fault(model, size)]
-        least = next((size for size in sizes if held(size).fits), None)
+        sizes = range(1, gpus.each // engine.pipeline + 1)
+        taken = (size for size in sizes if split_fault(model, size, engine.pipeline) is None)
+        least = next((size for size in taken if _held(model, engine, size, window, formats, gpus).fits), None)
         beside = None if least is None else min(replicas, gpus.each // (least * engine.pipeline))
         if fits and gpus.terabytes is not None:
             hours = {item.kind: _hours(item, model, engine, memory, formats, gpus.terabytes, use) for item in requests}
@@ -107,6 +99,7 @@ def _serving(
     return ServingPlan(
         model=name,
         split=engine.split,
+        tensor=engine.tensor,
         replicas=replicas,
         memory=memory,
         fits=fits,
@@ -116,6 +109,19 @@ def _serving(
         kind_hours=hours,
         hours=sum(known) if len(known) == len(hours) else None,
         unknown=notes,
+    )
+
+
+def _held(model: Architecture, engine: Engine, tensor: int, window: int, formats: Formats, gpus: Gpus) -> Served:
+    """The engine with another `tensor_parallel_size`."""
+    return served(
+        model,
+        gpu_bytes=gpus.bytes,
+        window=window,
+        tensor=tensor,
+        pipeline=engine.pipeline,
+        formats=formats,
+        used=engine.used,
     )
 
 

@@ -169,10 +169,10 @@ def _serving(item: ServingPlan, plan: Plan) -> Iterator[str]:
 
 def _sizes(item: ServingPlan) -> Iterator[str]:
     """The setting with which one engine fits, or fits on fewer GPUs."""
-    fewer = item.fits_with is not None and item.fits_with < item.split
     if item.fits_with is None:
-        yield "  fits with: no number of the GPUs of a machine; several machines: docs/scale.md"
-    elif not item.fits or fewer:
+        if not item.fits:
+            yield "  fits with: no number of the GPUs of a machine; several machines: docs/scale.md"
+    elif not item.fits or item.fits_with < item.tensor:
         how = "the fewest GPUs that it fits on" if item.fits else "fits with"
         beside = "" if item.replicas_with == item.replicas else f" and `engine.replicas: {item.replicas_with}`"
         yield f"  {how}: `engine.options.tensor_parallel_size: {item.fits_with}`{'' if item.fits else beside}"
@@ -220,14 +220,17 @@ def _hours(plan: Plan, costs: Costs, gpus: Gpus) -> Iterator[str]:
     if costs.elapsed is None:
         return
     known = "" if costs.complete else " known"
-    where = [f"training {(costs.training or 0.0) / costs.training_gpus:,.1f} on {_gpus(costs.training_gpus)}"]
+    where = [_elapsed("training", costs.training, costs.training_gpus)]
     if costs.generation_gpus is not None:
-        hours = (costs.generation or 0.0) / costs.generation_gpus
-        where.append(f"generation {hours:,.1f} on {_gpus(costs.generation_gpus)}")
+        where.append(_elapsed("generation", costs.generation, costs.generation_gpus))
     yield f"  {costs.gpu_hours:,.1f}{known} in all; elapsed {costs.elapsed:,.1f}{known} hours = {' + '.join(where)}"
     if costs.price is not None:
         rented = f"{_gpus(gpus.count)} x {costs.elapsed:,.1f} hours x {options.price:g}"
         yield f"  price of all GPUs: {costs.price:,.0f}{known} = {rented}"
+
+
+def _elapsed(work: str, hours: float | None, gpus: int) -> str:
+    return f"{work} {'unknown' if hours is None else f'{hours / gpus:,.1f}'} on {_gpus(gpus)}"
 
 
 def _generation(plan: Plan) -> str:
@@ -240,7 +243,7 @@ def _generation(plan: Plan) -> str:
             kinds.setdefault(kind, []).append(hours)
     whole = _sum([hours for several in kinds.values() for hours in several], any(item.partly for item in plan.serving))
     parts = [f"{'' if kind == 'responses' else 'at most '}{_sum(hours)} {kind}" for kind, hours in kinds.items()]
-    return f"{whole} ({', '.join(parts)})" if len(kinds) > 1 else whole
+    return whole if len(kinds) < 2 or whole == "unknown" else f"{whole} ({', '.join(parts)})"
 
 
 def _sum(hours: list[float | None], partly: bool = False) -> str:
