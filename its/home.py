@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ STORE_FILE = "store.sqlite"
 """The store of responses in the home folder."""
 _EXPERIMENTS = (".dvc", "tmp", "exps")  # DVC 3.67 puts the workspaces of `--temp` and of the queue here
 _SHOWN_CHARACTERS = 200
+_CREATABLE = "name a folder that can be created"
 
 
 def its_home(start: Path | None = None) -> Path:
@@ -77,10 +79,26 @@ def _named_folder(variable: str, value: str) -> Path:
         raise DataError(f"{setting}: there is no such user", "write the path out") from error
     except (OSError, ValueError) as error:
         why = str(error.strerror).lower() if isinstance(error, OSError) else str(error)
-        raise DataError(f"{setting}: {why}", "name a folder that can be created") from error
+        raise DataError(f"{setting}: {why}", _CREATABLE) from error
     if not beside.is_dir():
-        raise DataError(f"{setting}: `{beside}` is not a folder", "name a folder that can be created")
+        raise DataError(f"{setting}: `{beside}` is not a folder", _CREATABLE)
     return path
+
+
+def home_fault(error: OSError) -> DataError | None:
+    """The fault of `ITS_HOME` if an error is of creating the folder that it names; None if it is another error.
+
+    `its_home` cannot foresee it: below `/sys` and `/proc` folders look writable. The home is never opened as a file, so
+    an error that names it, or a folder above it, while it does not exist, is of its creation.
+    """
+    chosen, place = os.environ.get("ITS_HOME"), error.filename
+    if not chosen or not isinstance(place, str):
+        return None
+    path = Path(os.path.expanduser(chosen)).absolute()
+    if os.path.isdir(path) or Path(place) not in (path, *path.parents):
+        return None
+    why = "it cannot be created" if error.errno == errno.ENOENT else str(error.strerror).lower()
+    return DataError(f"`ITS_HOME` is `{quoted(chosen, _SHOWN_CHARACTERS)}`: {why}", _CREATABLE)
 
 
 def _exists(path: Path) -> bool:

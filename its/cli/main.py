@@ -19,7 +19,9 @@ from its.interrupts import LINE, Signalled, Signals
 
 DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space of your quota and run again",
     errno.EACCES: "make the path writable, or set `ITS_HOME` to a writable folder",
+    errno.EPERM: "make the path writable, or set `ITS_HOME` to a writable folder",
     errno.EROFS: "set `ITS_HOME` to a folder on a writable disk",
 }
 
@@ -60,6 +62,14 @@ def _require_folder() -> None:
         raise MissingError("the current folder no longer exists", "`cd` into a folder that exists") from error
 
 
+def _report(error: ItsError, words: list[str]) -> NoReturn:
+    if "--json" in words:
+        print_json(errors=error.as_json())
+    for line in error.lines():
+        click.echo(line, err=True)
+    sys.exit(error.exit_code)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 invalid, 4 missing, 129, 130 or 143 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -83,13 +93,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except ItsError as error:
         if "--traceback" in words:
             raise
-        if "--json" in words:
-            print_json(errors=error.as_json())
-        for line in error.lines():
-            click.echo(line, err=True)
-        sys.exit(error.exit_code)
+        _report(error, words)
     except OSError as error:
-        if error.errno not in DISK_HINTS or "--traceback" in words:
+        if "--traceback" in words:
+            raise
+        from its.home import home_fault
+
+        if fault := home_fault(error):
+            _report(fault, words)
+        if error.errno not in DISK_HINTS:
             raise
         click.echo(f"error: {error.filename or 'the disk'}: {str(error.strerror).lower()}", err=True)
         click.echo(f"hint: {DISK_HINTS[error.errno]}; completed work is kept", err=True)

@@ -88,7 +88,7 @@ def plan(
             gpus=gpus,
             use=mfu,
             generation_use=mbu,
-            price=price,
+            price=None if price is None else abs(price),  # -0 is in the range
             row_tokens=row_tokens,
             response_tokens=response_tokens,
             rows=rows,

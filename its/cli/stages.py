@@ -13,7 +13,9 @@ import click
 from its.cli.complete import complete_set, complete_training
 from its.cli.output import json_option, print_json
 from its.cli.ranges import Between
-from its.shown import shown
+from its.shown import quoted, shown
+
+_EXPECTED = "expected MODEL DATASET STRATEGY SEED, or one CHECKPOINT"
 
 
 def _run(stage: ModuleType, *values: str | int, **how: Any) -> None:
@@ -133,35 +135,59 @@ def train(
     """Fine-tune the checkpoints of one combination with Axolotl.
 
     All variants and earlier checkpoints of the design that the combination has, which `query` lists, are in one folder.
+    CHECKPOINT is that folder's name, MODEL-DATASET-STRATEGY-SEED.
 
-    With --show-row, CHECKPOINT is MODEL-DATASET-STRATEGY-SEED, and nothing is trained: the tokens are those of the
-    model's own tokenizer and chat template. Without colours, lines name the masked and the trained part.
+    With --show-row nothing is trained: the tokens are those of the model's own tokenizer and chat template. Without
+    colours, lines name the masked and the trained part.
 
-    A training of several machines (`--nnodes` in `launcher_args`) is started on each of them, with CHECKPOINT and
-    --node, --nodes and --rendezvous, or ITS_NODE, ITS_NODES and ITS_RENDEZVOUS. They share the folder of trainings in
-    the ITS home. The first one writes what the stage writes.
+    A training of several machines (`--nnodes` in `launcher_args`) is started on each of them, with --node,
+    --nodes and --rendezvous, or ITS_NODE, ITS_NODES and ITS_RENDEZVOUS. They share the folder of trainings in the ITS
+    home. The first one writes what the stage writes.
 
     \b
     Reads   data/queries/train/DATASET/STRATEGY.jsonl, data/queries/trainings/
     Writes  models/MODEL-DATASET-STRATEGY-SEED/, and of that name results/loss/, results/cost/train-*.json
     Example python -m its train smollm2_135m arithmetic random 1
     """
-    if row is not None and len(words) in (1, 4):
+    if row is not None:
+        if len(words) not in (1, 4):
+            raise click.UsageError(f"{_EXPECTED}, found {len(words)} words")
+        if unused := _typed("node", "nodes", "rendezvous", "wait"):
+            raise click.UsageError(f"--show-row trains nothing: leave out {', '.join(unused)}")
         _show_row("-".join(words), row, as_json)
         return
     if as_json:
         raise click.UsageError("--json is for --show-row")
-    if len(words) == 1 and row is None and node is not None and words[0].count("-") == 3:
-        words = tuple(words[0].split("-"))  # no name has a hyphen
-    if len(words) != 4:
-        names = "one CHECKPOINT" if row is not None else "MODEL DATASET STRATEGY SEED"
-        raise click.UsageError(f"expected {names}, found {len(words)} {'word' if len(words) == 1 else 'words'}")
-    model, dataset, strategy, seed = words
+    if (node, nodes, rendezvous) == (None, None, None) and _typed("wait"):
+        raise click.UsageError("--wait is for --node, --nodes and --rendezvous: one machine waits for no other")
+    model, dataset, strategy, seed = _named(words)
     if not seed.isdecimal():
         raise click.BadParameter(f"'{shown(seed)}' is not a valid integer.", param_hint="'SEED'")
     from its.stages import train as stage
 
     _run(stage, model, dataset, strategy, int(seed), node=stage.this_node(node, nodes, rendezvous, wait))
+
+
+def _named(words: tuple[str, ...]) -> tuple[str, str, str, str]:
+    """MODEL, DATASET, STRATEGY and SEED of the four words, or of one CHECKPOINT: no name has a hyphen.
+
+    Raises:
+        UsageError: if they are neither.
+    """
+    parts = words[0].split("-") if len(words) == 1 else words
+    if len(parts) == 4 and all(parts):
+        model, dataset, strategy, seed = parts
+        return model, dataset, strategy, seed
+    if len(words) == 1:
+        raise click.UsageError(f"{_EXPECTED}: `{quoted(words[0])}` is not MODEL-DATASET-STRATEGY-SEED")
+    raise click.UsageError(f"{_EXPECTED}, found {len(words)} words")
+
+
+def _typed(*names: str) -> list[str]:
+    """Those of some options that are on the command line: a variable may be there for other commands."""
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    return [f"--{name}" for name in names if context.get_parameter_source(name) is typed]
 
 
 def _show_row(checkpoint: str, number: int, as_json: bool) -> None:

@@ -84,13 +84,13 @@ def _entries(home: Path) -> Iterator[HomeEntry]:
         name = path.name
         if name in _EACH and path.is_dir():
             for each in sorted(path.iterdir()):
-                what, remove = _AGAIN[name], _removal(each)
+                what, remove = _AGAIN[name], _removal(home, each)
                 if name == "envs" and used is not None:
                     what = "an engine environment of this study" if str(each) in used else "of another lock or Python"
                 yield HomeEntry(f"{name}/{each.name}", what, used_bytes(each), remove)
         elif name in HOME_FOLDERS and path.is_dir():
             own = {"training": "`its training rm KEY`", "locks": "nothing: they are empty"}
-            yield HomeEntry(name, _AGAIN[name], used_bytes(path), own.get(name) or _removal(path))
+            yield HomeEntry(name, _AGAIN[name], used_bytes(path), own.get(name) or _removal(home, path))
         elif name == STORE_FILE:
             size = sum(used_bytes(path.with_name(f"{name}{end}")) for end in _STORE)
             yield HomeEntry(name, "every response; a removed one is generated again", size, "`its store gc`")
@@ -98,7 +98,12 @@ def _entries(home: Path) -> Iterator[HomeEntry]:
             yield HomeEntry(name, "not known to ITS", used_bytes(path), "nothing: check it yourself")
 
 
-def _removal(path: Path) -> str:
+def _removal(home: Path, path: Path) -> str:
+    """What to type; nothing where the entry, or the folder that lists it, is a link: others may share its target."""
+    for link in (home / path.relative_to(home).parts[0], path):
+        if link.is_symlink():
+            target = os.path.realpath(link)
+            return f"nothing here: `{link.relative_to(home)}` is a link to `{target}`, which others may use"
     return f"`rm -r {shlex.quote(str(path))}`"
 
 

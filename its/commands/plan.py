@@ -18,10 +18,10 @@ from its.errors import DataError, ItsError
 from its.plan.architecture import Architecture
 from its.plan.compute import GENERATION_USE, TRAINING_USE, gpu_hours, training_operations
 from its.plan.costs import Costs, costs
-from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, training_minutes
+from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, repeated, training_minutes
 from its.plan.fit import ROOMY, Fit, fewest_gpus, fitting, longest, tight
 from its.plan.gpus import Gpus, parse_gpus
-from its.plan.published import ROWS
+from its.plan.published import published_rows
 from its.plan.settings import Memory, memory_settings
 from its.plan.training import Parts, adapter_parameters, training_memory
 from its.prompts.render import read_template
@@ -30,7 +30,7 @@ from its.recipe.axolotl import SAMPLE_ROWS, sharing
 from its.recipe.load import load_recipe
 from its.recipe.schema import LAST, HubSource, Recipe, Train
 from its.rows import count_lines, read_json
-from its.shown import quoted
+from its.shown import listed, quoted
 from its.study.counts import Counts, Size, study_counts
 from its.study.study import Checkpoint, Study
 from its.training.config import axolotl_config
@@ -188,12 +188,14 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     """The plan of a recipe, or of params.yaml; nothing is fetched, started or written.
 
     Raises:
-        MissingError, DataError: if there is no such recipe, it is not valid, or an option is not.
+        MissingError, DataError: if there is no such recipe, it is not valid, or an option is not, contradicts the
+            recipe, or changes nothing.
     """
     path = project / "params.yaml" if name is None else recipe_path(project, name)
     recipe = load_recipe(path, project)
     study = Study(project, recipe)
     gpus = _gpus(recipe, options)
+    _require_effect(study, gpus, options)
     sizes = dict(set_sizes(project, recipe))
     _require_named(options.rows, [*recipe.design.datasets, *recipe.design.benchmarks], "--rows")
     _require_named(options.configs, list(recipe.models), "--config")
@@ -249,7 +251,12 @@ def _assumed(recipe: Recipe, sizes: Mapping[str, Size]) -> dict[str, int]:
     out = {}
     for name in (*recipe.design.datasets, *recipe.design.benchmarks):
         declared = recipe.datasets.get(name) or recipe.benchmarks[name]
-        rows = [ROWS.get(source.id) if isinstance(source, HubSource) else None for source in declared.sources]
+        rows = [
+            published_rows(source.id, source.subset, source.split, source.revision)
+            if isinstance(source, HubSource)
+            else None
+            for source in declared.sources
+        ]
         known = [count for count in rows if count is not None]
         if name not in sizes and len(known) == len(rows):
             out[name] = sum(known)
@@ -261,6 +268,32 @@ def _require_named(given: Mapping[str, Any], known: list[str], option: str) -> N
     for name in given:
         if name not in known:
             raise DataError(f"{option}: the study has no `{quoted(name)}`", f"it has {', '.join(known)}")
+
+
+def _require_effect(study: Study, gpus: Gpus | None, options: Options) -> None:
+    """Raises: DataError if an option is of GPUs in the plan of a CPU, or is a mean above the recipe's limit."""
+    given = {
+        "--mfu": None if options.use == TRAINING_USE else options.use,
+        "--mbu": None if options.generation_use == GENERATION_USE else options.generation_use,
+        "--price": options.price,
+        "--tflops": options.tflops,
+        "--bandwidth": options.terabytes,
+    }
+    of_gpus = [f"`{option} {value:g}`" for option, value in given.items() if value is not None]
+    if gpus is None and of_gpus:
+        raise DataError(
+            f"{listed(of_gpus)}: the recipe trains on a CPU, and this is of GPUs", "`--gpus 8x80` names them"
+        )
+    generation, train = study.recipe.generation, study.recipe.train
+    trained = [item for item in study.checkpoints() if item.train is not None]
+    rows = [train.of(item.model, str(item.dataset), item.variant).sequence_length for item in trained]
+    responses = [generation.of(item.model, benchmark).max_tokens for item, benchmark, _ in study.cells()]
+    for option, value, where, limits in (
+        ("--row-tokens", options.row_tokens, "train.sequence_length", rows),
+        ("--response-tokens", options.response_tokens, "generation.max_tokens", responses),
+    ):
+        if value is not None and limits and value > max(limits):
+            raise DataError(f"`{option} {value}`: `{where}` is {max(limits)}", f"at most `{option} {max(limits)}`")
 
 
 def _gpus(recipe: Recipe, options: Options) -> Gpus | None:
@@ -441,6 +474,8 @@ def _lengths(study: Study) -> dict[tuple[str, str], float]:
 
 def _row_tokens(train: Train, counted: float | None, options: Options) -> tuple[float, str]:
     if options.row_tokens is not None:
+        if options.row_tokens > train.sequence_length:
+            return float(train.sequence_length), "train.sequence_length: less than the mean given"
         return float(options.row_tokens), "given"
     if counted is not None:
         return counted, "median of data/queries/lengths.json"
@@ -468,27 +503,28 @@ def _cpu_time(
     trainings: list[TrainingPlan],
 ) -> CpuTime:
     """Minutes on this machine, each kind of request as `study_requests` counts it."""
-    gflops = measured_gflops()
+    rates, share = repeated(measured_gflops)
+    gflops, slowest, engine = max(rates), min(rates), recipe.engine.kind
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]
     once = counts.trainings / max(1, counts.named_trainings)  # equal ones are trained once
     training = training_minutes(sum(known) * once, gflops) if len(known) == len(operations) else None
-    here = recipe.engine.kind in ("vllm", "transformers")
 
     def minutes(kind: str) -> float | None:
         total = 0.0
         for name, several in requests.items():
             model = found[name]
             for item in (each for each in several if each.kind == kind):
-                if not here or isinstance(model, str) or item.count.per_problem:
+                if engine not in ("vllm", "transformers") or isinstance(model, str) or item.count.per_problem:
                     return None
-                total += generation_minutes(model, item.tokens, gflops)
+                total += generation_minutes(model, item.tokens, gflops, engine)
         return total
 
     generation = minutes("responses")
     if generation is not None:  # equal trainings share their requests
         generation *= counts.requests.known / max(1, counts.responses.known)
-    return CpuTime(gflops, training, minutes("personas"), minutes("solutions"), minutes("judge"), generation)
+    written = {kind: minutes(kind) for kind in ("personas", "solutions", "judge")}
+    return CpuTime(gflops, slowest, share, training, **written, generation=generation)
 
 
 def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list[TrainingPlan]) -> Disk:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from its.commands.trainings import finished_keys
 from its.home import STORE_FILE
 from its.models import SOUND_FILE
 from its.store import Store
@@ -72,4 +73,4 @@ def stored_responses(study: Study) -> int:
 
 def finished_trainings(study: Study) -> int:
     """Trainings in the ITS home that are finished, of any study; one of the same key is not run again."""
-    return len(list((study.home / "training").glob("*/done.json")))
+    return len(finished_keys(study.home))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from its.errors import DataError, ItsError
+from its.errors import DataError, ItsError, MissingError
 from its.models import ready_model
 from its.plan.architecture import Architecture, known_architecture, read_architecture
 from its.recipe.schema import FolderSource, HubModelSource
@@ -18,6 +18,8 @@ def given_architecture(name: str, path: Path) -> Architecture:
     Raises:
         MissingError, DataError: if it cannot be read, or the formulas are not of such a model.
     """
+    if not path.exists():  # `read_json` would say that a stage writes it
+        raise MissingError(f"{path}: no such file", f"`--config {name}=FILE` names the `config.json` of the model")
     found = read_architecture(read_json(path), str(path))
     if isinstance(found, str):
         raise DataError(f"{path}: given for `{name}`, but {found}", "docs/plan.md lists the models with formulas")

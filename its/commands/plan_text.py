@@ -17,6 +17,9 @@ from its.shown import counted
 LEFT_OUT = "not counted: start-up, prompts"
 PARTS = ("states", "gathered", "activations", "working", "loss", "context")
 
+BLOCKS = {"deepspeed": "deepspeed", "plugin": "plugins"}
+"""Word of a suggestion -> the setting that it is a part of: `train.axolotl` replaces a setting as a whole."""
+
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan, section by section."""
@@ -45,6 +48,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if plan.gpus is not None and plan.serving is None:
         yield f"generation: not planned: `engine.kind: {plan.engine}` is not vLLM on these GPUs"
     yield from _costs(plan)
+    for name, model in plan.architectures.items():
+        if not isinstance(model, str):
+            yield f"sizes of {name}: from {model.source}"
     if plan.assumed:
         rows = ", ".join(f"{name} {count}" for name, count in plan.assumed.items())
         yield f"assumed: rows as published, before any filter: {rows}; `--rows SET=N` gives others"
@@ -68,13 +74,17 @@ def _machine(plan: Plan) -> str:
         return "on a CPU; `--gpus 8x80` plans it for GPUs"
     machines = "1 machine" if gpus.machines == 1 else f"{gpus.machines} machines"
     head = f"{_gpus(gpus.count)} of {gpus.gigabytes} GB on {machines}"
-    if gpus.model is not None:
-        head += f", as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
-    elif gpus.tflops is not None and gpus.terabytes is not None:
-        head += f" ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s)"
-    else:
-        head += "; unknown: their speed, which `--tflops` and `--bandwidth` give"
-    return head
+    options = plan.options
+    if gpus.model is not None and options.tflops is options.terabytes is None:
+        return f"{head}, as fast as {gpus.model} ({gpus.tflops:g} TFLOP/s, {gpus.terabytes:g} TB/s; assumed)"
+    speed = _speed(gpus.tflops, options.tflops, "TFLOP/s", "--tflops", gpus.model)
+    return f"{head}: {speed}, {_speed(gpus.terabytes, options.terabytes, 'TB/s', '--bandwidth', gpus.model)}"
+
+
+def _speed(value: float | None, given: float | None, unit: str, option: str, model: str | None) -> str:
+    if value is None:
+        return f"unknown {unit}, which `{option}` gives"
+    return f"{value:g} {unit} ({'given' if given is not None else f'as of {model}, assumed'})"
 
 
 def _same(one: TrainingPlan, other: TrainingPlan) -> bool:
@@ -121,8 +131,10 @@ def _remedies(item: TrainingPlan, gpus: Gpus | None) -> Iterator[str]:
         yield "  fits with: none of the settings that are known here"
     else:
         yield f"  fits with: {_fit(item.fit, gpus)}"
+        yield from _replaced(item.fit)
     if item.roomy is not None:
         yield f"  fits with 5% to spare with: {_fit(item.roomy, gpus)}"
+        yield from _replaced(item.roomy)
     if item.gpus_needed is not None and item.gpus_needed_bytes is not None:
         yield (
             f"  fits as it is: on {_gpus(item.gpus_needed)} (`train.devices: {item.gpus_needed}`):"
@@ -135,6 +147,14 @@ def _remedies(item: TrainingPlan, gpus: Gpus | None) -> Iterator[str]:
 def _fit(fit: Fit, gpus: Gpus | None) -> str:
     host = f", and {_gb(fit.parts.host)} GB of the host for each GPU" if fit.parts.host else ""
     return f"{' + '.join(fit.changes)}: {_gb(fit.parts.total)} GB{_tight(fit.parts.total, gpus)}{host}"
+
+
+def _replaced(fit: Fit) -> Iterator[str]:
+    """Which settings of the template `train.axolotl` would replace as a whole."""
+    blocks = [name for name in ("deepspeed", "plugin") if any(name in change for change in fit.changes)]
+    if blocks:
+        whole = " and ".join(f"`{BLOCKS[name]}`" for name in blocks)
+        yield f"    in a copy of the template; `train.axolotl` replaces all of {whole}: repeat there what stays"
 
 
 def _tight(needed: int, gpus: Gpus | None) -> str:
@@ -162,7 +182,7 @@ def _serving(item: ServingPlan, plan: Plan) -> Iterator[str]:
             f" {memory.sequences} sequences of {memory.window:,} tokens at once: {verdict}"
         )
         yield from _sizes(item)
-    given = plan.options.response_tokens is not None
+    given = plan.options.response_tokens
     yield from (f"  {_requests(each, given)}" for each in item.requests)
     yield from (f"  note: {note}" for note in item.unknown)
 
@@ -178,9 +198,11 @@ def _sizes(item: ServingPlan) -> Iterator[str]:
         yield f"  {how}: `engine.options.tensor_parallel_size: {item.fits_with}`{'' if item.fits else beside}"
 
 
-def _requests(item: Requested, given: bool) -> str:
+def _requests(item: Requested, given: int | None) -> str:
     """`personas: at most 600, each in at most 3 requests of at most 48 tokens`."""
-    what = "given" if given else "assumed; `--response-tokens` gives it"
+    what = "given" if given is not None else "assumed; `--response-tokens` gives it"
+    if given is not None and item.each < given:
+        what = f"given: {given:,}, at most `max_tokens`"
     each = "" if item.attempts == 1 else f", each in at most {item.attempts} requests"
     mean = "" if not item.requests else f" of {'' if item.mean else 'at most '}{item.each:,.0f} tokens"
     return f"{item.kind}: {item.count.text()}{each}{mean}{f' ({what})' if item.mean else ''}"
@@ -192,6 +214,12 @@ def _costs(plan: Plan) -> Iterator[str]:
         yield from _hours(plan, plan.costs, plan.gpus)
     if plan.cpu is not None:
         yield _cpu(plan, plan.cpu)
+        if plan.cpu.busy:
+            rates = f"{plan.cpu.slowest_gflops:,.0f} to {plan.cpu.gflops:,.0f} GFLOP/s"
+            yield (
+                f"  the machine is busy, so these are too many: the measurements gave {rates} and had a core"
+                f" {plan.cpu.core_share:.0%} of the time; plan again when it is idle"
+            )
     yield _disk(plan.disk)
 
 
@@ -259,8 +287,8 @@ def _cpu(plan: Plan, cpu: CpuTime) -> str:
     parts += [f"judge {_minutes(cpu.judge, 'at most')}"] if plan.counts.judged else []
     parts.append(f"generation {_minutes(cpu.generation)}")
     return (
-        f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now): {', '.join(parts)};"
-        f" {LEFT_OUT} (docs/plan.md)"
+        f"minutes on this CPU ({cpu.gflops:,.0f} GFLOP/s in float32, measured now; rough, for an idle machine):"
+        f" {', '.join(parts)}; {LEFT_OUT} (docs/plan.md)"
     )
 
 

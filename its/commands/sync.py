@@ -12,13 +12,14 @@ from its.home import its_home
 
 
 def sync_environments(
-    names: Collection[EngineName], say: Callable[[str], None], gpu: bool | None = None
+    names: Collection[EngineName], say: Callable[[str], None], gpu: bool | None = None, *, ray: bool = False
 ) -> Iterator[SyncResult | ItsError]:
     """Install the environments from their locks; yield each result, or the error that stopped it. No name: all.
 
     Args:
         say: receives a line for each step.
         gpu: whether to take the builds for an NVIDIA GPU; None detects one.
+        ray: whether to add Ray to that of vLLM.
 
     Raises:
         MissingError: if the ITS home is not known.
@@ -26,7 +27,11 @@ def sync_environments(
     project, home = locks_project(), its_home()
     chosen = [name for name in ENGINE_NAMES if name in names or not names]
     with ThreadPoolExecutor(len(chosen)) as pool:
-        for future in [pool.submit(sync_environment, name, project, home, say, gpu=gpu) for name in chosen]:
+        pending = [
+            pool.submit(sync_environment, name, project, home, say, gpu=gpu, ray=ray and name == "vllm")
+            for name in chosen
+        ]
+        for future in pending:
             try:
                 yield future.result()
             except ItsError as error:

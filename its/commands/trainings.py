@@ -74,6 +74,11 @@ def stored_trainings(home: Path, uses: Uses) -> list[StoredTraining]:
     return sorted((_stored(home, key, uses) for key in _keys(home)), key=lambda item: (item.changed, item.key))
 
 
+def finished_keys(home: Path) -> list[str]:
+    """The keys of the trainings in the home that are finished, whose record and weights' checks are valid."""
+    return [key for key in _keys(home) if finished_record(home, key)]
+
+
 def study_uses(project: Path | None = None) -> Uses:
     """What the study here uses of the home: no other commit, no other study, no other recipe than params.yaml.
 

@@ -15,7 +15,7 @@ from its.engines.protocol import Engine, EngineModel
 from its.engines.replay import Replay
 from its.engines.replicas import Replicas
 from its.engines.session import Session
-from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
+from its.engines.vllm import WORKER, engine_groups, process_variables, require_ray, serving_arguments, worker_settings
 from its.environments import (
     EngineName,
     Environment,
@@ -134,6 +134,7 @@ class _Kinds:
 
         def worker(group: list[EngineModel], place: Place | None, arrived: threading.Event | None) -> WorkerEngine:
             environment = find_environment("vllm", self.project, self.home)
+            require_ray(choice.options, environment)
             arguments, variables = settings[group[0].name]
             variables = process_variables(variables, choice.environment)
             if place is not None:

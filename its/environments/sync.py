@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from its.child_process import die_with_parent
 from its.environments.find import (
+    RAY,
     RECORD,
     RECORD_VERSION,
     EngineName,
@@ -23,8 +25,12 @@ from its.environments.find import (
     EnvironmentSpec,
     complete_environment,
     environment_variables,
+    has_ray,
+    lock_digest,
     place_of,
     python_minor,
+    ray_lock,
+    read_record,
     spec_of,
 )
 from its.errors import ItsError, MissingError, RunError
@@ -40,6 +46,8 @@ _GIB = 2**30
 # Space for an environment, pip's cache and unpacking. Measured: vllm_cpu 3.4 GiB, axolotl_cpu 4.3 GiB, vllm
 # 8.1 GiB, axolotl 6.7 GiB on disk, of the latter two 4.0 and 3.3 GB of wheels.
 WANTED_BYTES = {"vllm_cpu": 5 * _GIB, "axolotl_cpu": 5 * _GIB, "vllm": 15 * _GIB, "axolotl": 15 * _GIB}
+RAY_BYTES = _GIB
+"""The same for Ray, 0.2 GiB on disk."""
 
 _OFFLINE = re.compile(
     r"Temporary failure in name resolution|Name or service not known|nodename nor servname|NewConnectionError|"
@@ -73,6 +81,7 @@ def sync_environment(
     say: Callable[[str], None],
     *,
     gpu: bool | None = None,
+    ray: bool = False,
     run: Run | None = None,
     wanted_bytes: int | None = None,
 ) -> SyncResult:
@@ -84,6 +93,8 @@ def sync_environment(
     Args:
         say: receives each step, and every 15 s the time since the start.
         gpu: whether to take the build for an NVIDIA GPU; None detects one.
+        ray: whether to add Ray, from a lock of its own, `envs/ray.txt`. The packages of the environment's lock stay as
+            they are, and so does its place: Ray is part of no key.
         run: how a command is run; None starts the process.
         wanted_bytes: the free space required; None is what the build is known to need.
 
@@ -95,12 +106,20 @@ def sync_environment(
     spec = spec_of(name, project, gpu)
     path, lock_sha256 = place_of(spec, home)
     began = time.monotonic()
-    if environment := complete_environment(spec, path, lock_sha256):
-        return SyncResult(environment, False, [], time.monotonic() - began)
+
+    def complete() -> SyncResult | None:
+        found = complete_environment(spec, path, lock_sha256)
+        return None if found is None else SyncResult(found, False, [], time.monotonic() - began)
+
+    found = complete()
+    if found is not None and (not ray or has_ray(found.environment, project)):
+        return found
     with key_lock(home, "env", path.name, lambda message: say(f"{spec.build}: {message}")):
-        if environment := complete_environment(spec, path, lock_sha256):
-            return SyncResult(environment, False, [], time.monotonic() - began)
-        return _Sync(spec, home, path, lock_sha256, say, run or run_logged, wanted_bytes).create()
+        sync = _Sync(spec, home, path, lock_sha256, say, run or run_logged, wanted_bytes)
+        found = complete() or sync.create()
+        if ray and not has_ray(found.environment, project):
+            return sync.add_ray()
+        return found
 
 
 class _Sync:
@@ -126,7 +145,6 @@ class _Sync:
 
     def create(self) -> SyncResult:
         """Remove an incomplete folder, install, probe, repair, record."""
-        spec = self._spec
         self._check_platform()
         self._check_python()
         if self._path.exists():
@@ -134,28 +152,41 @@ class _Sync:
             remove(self._path)
         if _free_bytes(self._path) < self._wanted:
             raise self._full("too little disk space")
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._log.write_text("", encoding="utf-8")
+        self._log.unlink(missing_ok=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._install()
         healed = self._heal_and_probe()
-        seconds = time.monotonic() - self._began
-        record = {
+        made = {
             "version": RECORD_VERSION,
-            "name": spec.name,
-            "build": spec.build,
+            "name": self._spec.name,
+            "build": self._spec.build,
             "lock_sha256": self._lock_sha256,
             "python": platform.python_version(),
-            "versions": _versions(self._path),
             "healed": healed,
-            "seconds": round(seconds, 1),
+            "seconds": round(time.monotonic() - self._began, 1),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_json(self._path / RECORD, record)
-        environment = complete_environment(spec, self._path, self._lock_sha256)
+        return self._recorded(made, healed)
+
+    def add_ray(self) -> SyncResult:
+        """Add the packages of `envs/ray.txt` to a complete environment."""
+        lock = ray_lock(self._spec.lock.parent.parent)
+        if _free_bytes(self._path) < RAY_BYTES:
+            raise self._full("too little disk space", RAY_BYTES)
+        self._say(f"adding {lock} to {self._path}")
+        output = self._pip("installing packages", "install", "--no-deps", "--no-compile", "-r", str(lock))
+        if output is not None:
+            raise self._explain(output, lock)
+        self._check_probe(self._probe("import ray\n"))
+        return self._recorded((read_record(self._path) or {}) | {RAY: lock_digest(lock)}, [])
+
+    def _recorded(self, record: Mapping[str, Any], healed: list[str]) -> SyncResult:
+        """Write the record, which makes the environment complete."""
+        write_json(self._path / RECORD, {**record, "versions": _versions(self._path)})
+        environment = complete_environment(self._spec, self._path, self._lock_sha256)
         if environment is None:
             raise RunError(f"{self._path}: no `bin/python`", f"see {self._log}")
-        return SyncResult(environment, True, healed, seconds)
+        return SyncResult(environment, True, healed, time.monotonic() - self._began)
 
     def _say(self, message: str) -> None:
         self._say_line(f"{self._spec.build}: {message}")
@@ -170,6 +201,7 @@ class _Sync:
     def _run(self, step: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str | None:
         """Run a command: None if it succeeded, else its output."""
         self._step = step
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("a", encoding="utf-8") as log:
             print(f"$ {' '.join(arguments)}", file=log)
         start = self._log.stat().st_size
@@ -180,7 +212,8 @@ class _Sync:
             log_bytes.seek(start)
             output = log_bytes.read().decode("utf-8", errors="replace")
         if _NO_SPACE.search(output):
-            shutil.rmtree(self._path, ignore_errors=True)
+            if not (self._path / RECORD).exists():
+                shutil.rmtree(self._path, ignore_errors=True)
             raise self._full("the disk is full")
         return output
 
@@ -206,20 +239,20 @@ class _Sync:
             self._say(f"pip as configured does not find `{_package_missed(output)}`: trying {TORCH_CPU_PAGE}")
             output = self._pip("installing packages", *install, "--find-links", TORCH_CPU_PAGE)
         if output is not None:
-            raise self._explain(output)
+            raise self._explain(output, spec.lock)
 
-    def _explain(self, output: str) -> ItsError:
-        """The error for a failed `pip install`."""
+    def _explain(self, output: str, lock: Path) -> ItsError:
+        """The error for a failed `pip install` of a lock."""
         package = _package_missed(output)
         if _OFFLINE.search(output):
             return MissingError(
                 f"pip could not reach the package index for {f'`{package}`' if package else 'a package'} "
-                f"of {self._spec.lock} (log: {self._log})",
+                f"of {lock} (log: {self._log})",
                 "connect to the network, or configure a mirror (`pip config list` shows the settings), and sync again",
             )
         if package:
             return MissingError(
-                f"pip found no `{package}` of {self._spec.lock} for this machine (log: {self._log})",
+                f"pip found no `{package}` of {lock} for this machine (log: {self._log})",
                 f"Python {python_minor()} on {platform.system()} {platform.machine()}; see `pip config list`",
             )
         return RunError(f"pip failed: {_last_line(output)} (log: {self._log})")
@@ -234,17 +267,20 @@ class _Sync:
                 self._say(f"removing {', '.join(healed)}: they break the import of transformers")
                 self._pip("removing packages", "uninstall", "--yes", *healed)
                 output = self._probe()
+        self._check_probe(output)
+        return healed
+
+    def _check_probe(self, output: str | None) -> None:
         if output is not None:
             tail = " | ".join([line.strip() for line in output.splitlines() if line.strip()][-3:])
             raise RunError(
                 f"the engine environment `{self._spec.name}` was installed but does not work: {tail}",
                 f"its log: {self._log}",
             )
-        return healed
 
-    def _probe(self) -> str | None:
+    def _probe(self, more: str = "") -> str | None:
         variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-        return self._run("checking its imports", [str(self._python), "-P", "-c", self._spec.probe], variables)
+        return self._run("checking its imports", [str(self._python), "-P", "-c", self._spec.probe + more], variables)
 
     def _check_platform(self) -> None:
         wanted = _lock_header(self._spec.lock, "platform")
@@ -272,11 +308,11 @@ class _Sync:
                 f"install ITS with that Python; in a clone: `make clean`, then `make PYTHON=python3.{first} engines`",
             )
 
-    def _full(self, what: str) -> RunError:
+    def _full(self, what: str, wanted: int | None = None) -> RunError:
         free = _free_bytes(self._path) / _GIB
         return RunError(
             f"{what} for the engine environment `{self._spec.name}`: {free:.1f} GiB are free at {self._path.parent}, "
-            f"{self._wanted / _GIB:.1f} GiB are needed",
+            f"{(wanted or self._wanted) / _GIB:.1f} GiB are needed",
             "free some space, or set `ITS_HOME` to a folder on another disk",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -69,12 +70,19 @@ KNOWN: Mapping[str, tuple[int, int, int, int, int, int, int, bool]] = {
     "gemma-3-270m": (18, 640, 2048, 4, 1, 256, 262144, True),
 }
 """Models of the shipped recipes, from their `config.json` on the hub; used only where no `config.json` is here."""
+_ALSO = {"gemma-3-270m-it": "gemma-3-270m"}
+_FILE = re.compile(r"(?:[.-](?:i?q[0-9]\w*|bf16|f16|f32))?\.gguf(?:\.part[0-9]+)?$")
+"""What a GGUF file's name has behind the model's: its quantization, the ending, the number of a part."""
 
 
 def known_architecture(name: str) -> Architecture | None:
-    """The architecture of a model of the table, by its hub id, or by the beginning of a GGUF file's name."""
+    """The architecture of a model of the table, by its hub id or the name of its GGUF file, of any owner or folder.
+
+    The whole name counts: what only begins like one of the table may be a model of any size.
+    """
+    called = _FILE.sub("", name.rpartition("/")[2].lower())
     for known, sizes in KNOWN.items():
-        if name == known or name.rpartition("/")[2].lower().startswith(known.lower()):
+        if _ALSO.get(called, called) == known.rpartition("/")[2].lower():
             return Architecture(*sizes, source=f"the table of docs/plan.md ({known})")
     return None
 

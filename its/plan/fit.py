@@ -45,9 +45,11 @@ ACTIVATIONS = Change(
     "`activation_offloading: hidden_states` with checkpointing", 2, {"offload_activations": True, "checkpointing": True}
 )
 OPTIMIZER = Change(
-    "the optimizer's states on the host (ZeRO `offload_optimizer: {device: cpu}`)", 6, {"offload_optimizer": True}
+    "the optimizer's states on the host (`offload_optimizer: {device: cpu}` in `deepspeed.zero_optimization`)",
+    6,
+    {"offload_optimizer": True},
 )
-ZERO = Change("ZeRO stage 3", 1, {"stage": 3})
+ZERO = Change("ZeRO stage 3 (`stage: 3` in `deepspeed.zero_optimization`)", 1, {"stage": 3})
 ONE_ROW = Change("`train.micro_batch_size: 1`", 0, {"rows": 1})
 EIGHT = Change("`optimizer: adamw_torch_8bit` (changes the numbers)", 0, {"optimizer": "8bit"})
 ADAPTER = Change("`adapter: lora`, rank 32 (another kind of training)", 0, {"adapter": 32})

@@ -17,7 +17,7 @@ from its.recipe.context_checks import context_faults
 from its.recipe.contrast_checks import contrast_faults, pool_faults
 from its.recipe.design_checks import design_faults, laid_out
 from its.recipe.filter_checks import contradicting_filters
-from its.recipe.launcher import SEVERAL_MACHINES, launch_fault, machines, started_processes
+from its.recipe.launcher import launch_fault, machines_fault, started_processes
 from its.recipe.names import undeclared
 from its.recipe.overlay_checks import overlay_faults
 from its.recipe.presets import PRESETS
@@ -214,12 +214,10 @@ def _devices(training: Training, devices: int) -> Iterator[Found]:
     if fault := launch_fault(arguments):
         wrong, hint = fault
         yield training.place("launcher_args"), f"`{training.named('launcher_args')}` {wrong}", hint
-    elif launcher == "accelerate" and machines(launcher, arguments) != 1:
-        yield (
-            training.place("launcher_args", "launcher"),
-            f"`{training.named('launcher_args', 'launcher')}` has `--num_machines`: several machines need torchrun",
-            SEVERAL_MACHINES,
-        )
+    elif fault := machines_fault(launcher, arguments):
+        wrong, hint = fault
+        names = ("launcher_args", "launcher")
+        yield training.place(*names), f"`{training.named(*names)}` {wrong}", hint
     found = started_processes(launcher, arguments)
     if found is not None and found != devices:
         setting = f"`launcher: {launcher}`{' with these `launcher_args`' if launcher != 'python' and arguments else ''}"

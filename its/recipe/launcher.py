@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from its.shown import listed
+from its.shown import listed, quoted
 
 LAUNCH = frozenset(
     [
@@ -62,6 +62,20 @@ def launch_fault(arguments: Sequence[str]) -> tuple[str, str] | None:
         f"has {what}: where processes meet is not part of a recipe",
         "take it out; `its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT` says it",
     )
+
+
+def machines_fault(launcher: str, arguments: Sequence[str]) -> tuple[str, str] | None:
+    """What is wrong with how arguments state the machines, behind the names of the fields, and a hint."""
+    count, given = machines(launcher, arguments), _options(arguments)
+    if launcher == "accelerate" and count != 1:
+        return "has `--num_machines`: several machines need torchrun", SEVERAL_MACHINES
+    if count is None:
+        stated = quoted(given.get("nnodes", ""), 40)
+        return f"has `--nnodes={stated}`: the number of machines is not stated", SEVERAL_MACHINES
+    if count > 1 and "standalone" in given:
+        # torchrun would replace the rendezvous by an address of each machine itself.
+        return f"has `--standalone` and `--nnodes={count}`: a standalone run is on one machine", "take one of them out"
+    return None
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from its.errors import DataError, ItsError, RunError
-from its.recipe.launcher import SEVERAL_MACHINES, launch_fault, machines
+from its.recipe.launcher import launch_fault, machines, machines_fault
 from its.recipe.schema import Train
 from its.rows import read_json, write_json
-from its.shown import listed, shown
+from its.shown import listed, quoted, shown
 
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 120.0
@@ -68,8 +68,10 @@ def node_of(rank: int | None, nodes: int | None, rendezvous: str | None, wait_se
             "on every machine: `its train CHECKPOINT --node RANK --nodes N --rendezvous HOST:PORT`",
         )
     assert rank is not None and nodes is not None and rendezvous is not None
-    if not 2 <= nodes <= _MAX_NODES:
+    if nodes < 2:
         raise DataError(f"`--nodes` is {nodes}", "2 or more machines; a training on one needs no options")
+    if nodes > _MAX_NODES:
+        raise DataError(f"`--nodes` is {quoted(str(nodes), 40)}", f"at most {_MAX_NODES:,} machines")
     if not 0 <= rank < nodes:
         raise DataError(f"`--node` is {rank}, and `--nodes` is {nodes}", f"ranks are 0 to {nodes - 1}")
     found = _RENDEZVOUS.fullmatch(rendezvous)
@@ -92,17 +94,13 @@ def require_machines(name: str, train: Train, node: Node | None) -> bool:
     Raises:
         DataError: if it takes another number, or its arguments say where to meet, which is no part of a recipe.
     """
-    if fault := launch_fault(train.launcher_args):
+    fault = launch_fault(train.launcher_args) or machines_fault(train.launcher, train.launcher_args)
+    if fault is not None:
         wrong, hint = fault
         raise DataError(f"{name}: `train.launcher_args` {wrong}", hint)
     wanted = machines(train.launcher, train.launcher_args)
     if wanted == 1:
         return False
-    if train.launcher != "torchrun" or wanted is None:
-        raise DataError(
-            f"{name}: the number of machines is not stated",
-            SEVERAL_MACHINES,
-        )
     if node is None:
         raise DataError(
             f"{name}: this training takes {wanted} machines, and there is no rendezvous",

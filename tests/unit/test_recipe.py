@@ -243,6 +243,14 @@ CASES = {
             "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`",
         ),
     ),
+    "as many machines as join": (
+        ("  launcher: python", "  launcher: torchrun\n  launcher_args: ['--nnodes=1:2']"),
+        (
+            "launcher_args",
+            "has `--nnodes=1:2`: the number of machines is not stated",
+            "`launcher: torchrun` and `launcher_args: [--nnodes=N, --nproc_per_node=M]`",
+        ),
+    ),
     "a misspelt setting of Axolotl": (
         ("  sequence_length: #", "  sequence_length: 256\n  axolotl: {liger_fused_linear_cross_entrpy: true}"),
         (

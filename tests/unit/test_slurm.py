@@ -93,6 +93,39 @@ def test_servers_are_started_on_each_node(job: Callable[..., Any], project: Path
     assert job("sbatch", script).returncode == 2
 
 
+@pytest.mark.parametrize("nodes", ["1", "2"])
+def test_a_training_job_without_trainings_says_so(job: Callable[..., Any], nodes: str) -> None:
+    done = job("sbatch", f"--nodes={nodes}", str(ROOT / "scripts/slurm/train.sh"))
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "no trainings in data/queries/trainings: run `dvc repro query`" in done.stderr
+
+
+def test_one_node_trains_each_checkpoint_by_its_name(job: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "programs" / "its").write_text('#!/bin/sh\necho "$# $@"\n', encoding="utf-8")
+    done = job("sbatch", "--nodes=1", str(ROOT / "scripts/slurm/train.sh"), NAME, "*")
+    assert done.stdout == f"2 train {NAME}\n2 train *\n"
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts/slurm").glob("*.sh")))
+def test_a_job_file_without_slurm_names_sbatch(job: Callable[..., Any], script: str) -> None:
+    done = job("env", "-u", "SLURM_JOB_ID", "bash", str(ROOT / "scripts/slurm" / script), "MODEL", "NAME")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"not a job of SLURM: sbatch scripts/slurm/{script}" in done.stderr and "unbound" not in done.stderr
+
+
+def test_servers_without_an_environment_name_the_command(job: Callable[..., Any], tmp_path: Path) -> None:
+    done = job("sbatch", str(ROOT / "scripts/slurm/servers.sh"), "MODEL", "NAME", ITS_HOME=str(tmp_path / "none"))
+    assert done.returncode == 4 and "no environment of vLLM: run `its env sync vllm" in done.stderr
+    assert "cannot access" not in done.stderr
+
+
+def test_a_task_of_skypilot_without_checkpoints_is_refused(job: Callable[..., Any], project: Path) -> None:
+    task = YAML(typ="safe").load(ROOT / "scripts/skypilot/train.yaml")
+    place = {"SKYPILOT_NODE_RANK": "0", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_IPS": "10.0.0.1"}
+    done = job("bash", "-c", task["run"], **{**task["envs"], **place, "CHECKOUT": str(project)})
+    assert done.returncode == 2 and "CHECKPOINTS names no training" in done.stderr
+
+
 def test_a_study_job_runs_dvc(job: Callable[..., Any], tmp_path: Path) -> None:
     dvc = tmp_path / "programs" / "dvc"
     dvc.write_text('#!/bin/sh\necho "dvc $@"\nexit 3\n', encoding="utf-8")

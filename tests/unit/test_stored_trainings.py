@@ -13,7 +13,7 @@ from running import run_stage
 from unit.stage_samples import prepare_sets
 
 from its.commands.home_entries import home_content, used_bytes
-from its.commands.trainings import Uses, remove_halves, remove_trainings, stored_trainings
+from its.commands.trainings import Uses, finished_keys, remove_halves, remove_trainings, stored_trainings
 from its.errors import ItsError, MissingError, RunError
 from its.home import key_lock
 from its.study.study import Study
@@ -61,6 +61,7 @@ def test_each_state_is_listed(home: Path) -> None:
     first = found["a"]
     assert (first.base, first.steps, first.of, first.used_by) == ("tiny-0123", 2, 9, [])
     assert first.bytes > first.saved_states >= 50_000
+    assert finished_keys(home) == ["a" * 16, "d" * 16]  # with a record that is valid, as the plan counts them
 
 
 @pytest.mark.parametrize("damage", ["", "base_model:\n", "base_model: \x1b[31m\n", "\0" * 100])
@@ -162,6 +163,23 @@ def test_the_home_lists_everything_once(home: Path, its: Its, tmp_path: Path) ->
     code, out, _ = its("home")
     assert code == 0 and len(out.splitlines()) == 1 + len(entries)
     assert len(json.loads(its("home", "--json")[1])["entries"]) == len(entries)
+
+
+def test_nothing_behind_a_link_is_offered_for_removal(home: Path, tmp_path: Path) -> None:
+    """A shared disk has what other machines use: docs/scale.md."""
+    for name in ("envs/vllm-1", "models/tiny-1", "wheels"):
+        (tmp_path / "shared" / name).mkdir(parents=True)
+    home.mkdir(exist_ok=True)
+    for name in ("envs", "wheels"):
+        (home / name).symlink_to(tmp_path / "shared" / name)
+    (home / "models").mkdir()
+    (home / "models" / "tiny-1").symlink_to(tmp_path / "shared" / "models" / "tiny-1")
+    (home / "models" / "tiny-2").mkdir()
+    found = {entry.name: entry.remove for entry in home_content(home).entries}
+    assert found.pop("models/tiny-2") == f"`rm -r {home}/models/tiny-2`"
+    assert set(found) == {"envs/vllm-1", "models/tiny-1", "wheels"}
+    for name, remove in found.items():
+        assert remove.startswith("nothing here: ") and f"{tmp_path}/shared/" in remove and "rm" not in remove, name
 
 
 def test_a_file_with_two_names_counts_once_and_links_are_not_followed(tmp_path: Path) -> None:

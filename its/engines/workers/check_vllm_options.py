@@ -194,7 +194,7 @@ class Checker:
             out.append(("options.data_parallel_size", message, FLEET))
         if backend == "ray" and importlib.util.find_spec("ray") is None:
             message = "`distributed_executor_backend` is `ray`, which is not in this engine environment"
-            hint = "add it to the lock of `vllm` in envs/ and `its env sync vllm`; or " + FLEET
+            hint = "`its env sync vllm --ray`; or " + FLEET
             out.append(("options.distributed_executor_backend", message, hint))
         out += self.refused("ParallelConfig", self.parallel_options(options), "options")
         if options.get("max_model_len") and options.get("max_num_batched_tokens"):

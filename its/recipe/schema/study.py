@@ -222,7 +222,7 @@ class TrainOverlay(Section):
     save_every_steps: Annotated[int, Field(ge=1, le=MAX_ROWS), Unit("steps")] | None = None
     """Optimizer steps between saved states. Absent: those of `train`."""
     axolotl: Passed | None = None
-    """Further Axolotl settings, each over the one of the same name in `train.axolotl`. Absent: those of `train`."""
+    """Further Axolotl settings; each replaces the one of that name in `train.axolotl`. Absent: those of `train`."""
 
 
 class Train(Section):
@@ -262,8 +262,9 @@ class Train(Section):
     """Optimizer steps between saved states, from which a killed training resumes; one is kept. Absent: it starts
     again."""
     axolotl: Passed = Field(default_factory=dict)
-    """Further Axolotl settings, over those of the template; what another field or ITS sets is refused here, and so is
-    what may run code, unless ITS_ALLOW_CODE names it. Default: none."""
+    """Further Axolotl settings; each replaces the template's of that name, a table such as `deepspeed` as a whole. What
+    another field or ITS sets is refused here, and so is what may run code, unless ITS_ALLOW_CODE names it. Default:
+    none."""
     models: Annotated[dict[Name, TrainOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
     """Settings of single models, by names under `models`. Default: none."""
     datasets: Annotated[dict[Name, TrainOverlay], Field(max_length=MANY)] = Field(default_factory=dict)
@@ -272,7 +273,7 @@ class Train(Section):
     """Settings of variants that `design.variants` names; they win over both. Default: none."""
 
     def of(self, model: str, dataset: str, variant: str = DEFAULT_VARIANT) -> Train:
-        """The settings of one training, without overlays; tables of `axolotl` are merged key by key."""
+        """The settings of one training, without overlays; each setting of `axolotl` replaces the one of that name."""
         given: dict[str, Any] = {}
         further = dict(self.axolotl)
         for overlay in (self.models.get(model), self.datasets.get(dataset), self.variants.get(variant)):
