@@ -20,9 +20,23 @@ def json_option(function: Function) -> Function:
 
 def print_json(**content: Any) -> None:
     """Print one versioned document on stdout; control characters are escaped, so a terminal shows the exact text."""
+    _print_json(content, finite=False)
+
+
+def print_finite_json(**content: Any) -> None:
+    """`print_json` of what is computed.
+
+    Raises:
+        ValueError: if a number is one that JSON does not have: infinity, or not a number.
+    """
+    _print_json(content, finite=True)
+
+
+def _print_json(content: dict[str, Any], *, finite: bool) -> None:
     import json
 
-    click.echo(shown_json(json.dumps({"version": JSON_VERSION, **content}, indent=2, ensure_ascii=False)))
+    document = {"version": JSON_VERSION, **content}
+    click.echo(shown_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=not finite)))
 
 
 def echo(text: str, *, nl: bool = True, err: bool = False) -> None:

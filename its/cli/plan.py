@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from its.cli.complete import complete_recipe
-from its.cli.output import echo, json_option, print_json
+from its.cli.output import echo, json_option, print_finite_json
 from its.cli.ranges import Between
 
 
@@ -25,8 +25,10 @@ def _counts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
     return {name: int(text) for name, text in found.items()}
 
 
-SHARE = Between(0, 1, min_open=True)
-POSITIVE = Between(0, 1e6, min_open=True)
+SHARE = Between(0.001, 1)
+TFLOPS = Between(1, 100_000)
+TERABYTES = Between(0.01, 1000)
+"""Wider than any GPU and any utilisation, and narrow enough that what is computed from them is a finite number."""
 
 
 @click.command()
@@ -35,8 +37,8 @@ POSITIVE = Between(0, 1e6, min_open=True)
 @click.option("--mfu", type=SHARE, default=0.2, show_default=True, help="Share of the peak that training reaches.")
 @click.option("--mbu", type=SHARE, default=0.3, show_default=True, help="Share of the bandwidth in generation.")
 @click.option("--price", type=Between(0, 1e6), help="Price of one GPU hour, in any currency.")
-@click.option("--tflops", type=POSITIVE, help="Peak of a GPU in bf16 (dense), in TFLOP/s.")
-@click.option("--bandwidth", type=POSITIVE, help="Bandwidth of a GPU's memory, in TB/s.")
+@click.option("--tflops", type=TFLOPS, help="Peak of a GPU in bf16 (dense), in TFLOP/s.")
+@click.option("--bandwidth", type=TERABYTES, help="Bandwidth of a GPU's memory, in TB/s.")
 @click.option("--row-tokens", type=click.IntRange(1, 10**7), help="Mean tokens of a row to train on.")
 @click.option("--response-tokens", type=click.IntRange(1, 10**7), help="Mean tokens of a response.")
 @click.option("--rows", multiple=True, metavar="SET=N", callback=_counts, help="Rows of a set that is not prepared.")
@@ -65,7 +67,8 @@ def plan(
     the option that gives it.
 
     The formulas, their sources, and how they compare with measured and published runs: docs/plan.md. Exits with 0
-    whether it fits or not; `fits` of --json is true, false or null (not known).
+    whether it fits or not; `fits` of --json is true, false or null (not known), `tight` is true if it fits with less
+    than 5 % to spare.
 
     \b
     Reads   params.yaml or recipes/NAME.yaml, data/, models/, the store, config.json of the models
@@ -97,7 +100,7 @@ def plan(
     if as_json:
         values = asdict(found)
         values["options"]["configs"] = {model: str(path) for model, path in found.options.configs.items()}
-        print_json(fits=found.fits, **values)
+        print_finite_json(fits=found.fits, tight=found.tight, **values)
         return
     for line in plan_lines(found):
         echo(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from its.checks.sizes import set_sizes
 from its.commands.plan_here import StageState, finished_trainings, stage_states, stored_responses
 from its.commands.plan_models import find_architecture, given_architecture
+from its.commands.plan_requests import Requested, study_requests
+from its.commands.plan_serving import ServingPlan, serving_plans
 from its.errors import DataError, ItsError
 from its.plan.architecture import Architecture
-from its.plan.compute import (
-    GENERATION_USE,
-    SEQUENCES,
-    TRAINING_USE,
-    generated_per_second,
-    gpu_hours,
-    training_operations,
-)
+from its.plan.compute import GENERATION_USE, TRAINING_USE, gpu_hours, training_operations
+from its.plan.costs import Costs, costs
 from its.plan.cpu import CpuTime, generation_minutes, measured_gflops, repeated, training_minutes
-from its.plan.fit import Fit, fitting, longest
+from its.plan.fit import ROOMY, Fit, fewest_gpus, fitting, longest, tight
 from its.plan.gpus import Gpus, parse_gpus
 from its.plan.published import published_rows
-from its.plan.serving import USED, Served, served
 from its.plan.settings import Memory, memory_settings
 from its.plan.training import Parts, adapter_parameters, training_memory
 from its.prompts.render import read_template
@@ -41,8 +36,6 @@ from its.study.study import Checkpoint, Study
 from its.training.config import axolotl_config
 from its.training.steps import expected_steps
 
-RESPONSE_TOKENS = 6000
-"""Mean tokens of a response that are assumed, at most `max_tokens`."""
 COPIES = 3
 """Copies of a checkpoint: in the ITS home, in models/, in DVC's cache; fewer where the file system shares blocks."""
 
@@ -87,9 +80,13 @@ class TrainingPlan:
         tokens: of all passes of all of these trainings; None as `rows`.
         steps: of one training; None as `rows`.
         memory: None if the model's architecture is not known.
+        fits: whether it does with the recipe's settings, and the recipe is one for that many GPUs.
+        tight: whether it fits with less than 5 % to spare.
         fit: what makes it fit; None if it does, or nothing does.
-        longest: tokens of the longest row that fits with the settings as they are; None if all do.
+        roomy: what makes it fit with 5 % to spare; None if `fit` does, or nothing does.
+        longest: tokens of the longest row that fits with the settings as they are and 5 % to spare; None if all do.
         gpus_needed: the fewest GPUs of that size on which it fits as it is; None if up to 64 are not enough.
+        gpus_needed_bytes: of one of them.
         hours: GPU hours of all of these trainings; None if not known.
         operations: floating point operations of all of these trainings; None if not known.
         host: bytes of host memory that one machine's processes need for what is offloaded.
@@ -109,9 +106,12 @@ class TrainingPlan:
     settings: Memory
     memory: Parts | None
     fits: bool | None
+    tight: bool
     fit: Fit | None
+    roomy: Fit | None
     longest: int | None
     gpus_needed: int | None
+    gpus_needed_bytes: int | None
     hours: float | None
     operations: float | None
     host: int
@@ -119,53 +119,42 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class ServingPlan:
-    """One model in an engine.
+class Disk:
+    """Bytes of what is known.
 
     Args:
-        split: GPUs of one engine.
-        fits: whether it does, on the GPUs that there are; None if the architecture is not known.
-        fits_with: the fewest GPUs with which it fits; None if no number of them does.
-        responses: responses of known sets, by the model and its checkpoints.
-        tokens: of these responses.
-        hours: GPU hours to generate them; None if not known.
+        checkpoints: of all, once; None if no trained model is known.
+        copies: of each checkpoint.
+        states: of saved states while a training runs.
+        models: of the models; None if none is known.
+        unknown: models that are in none of these.
     """
 
-    model: str
-    split: int
-    memory: Served | None
-    fits: bool | None
-    fits_with: int | None
-    responses: int
-    per_problem: dict[str, int]
-    tokens: float
-    hours: float | None
-    unknown: list[str]
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Bytes: of the checkpoints, once; of their copies; of saved states while a training runs; of the models."""
-
-    checkpoints: int
+    checkpoints: int | None
     copies: int
     states: int
-    models: int
+    models: int | None
+    unknown: list[str]
 
     @property
-    def total(self) -> int:
-        return self.checkpoints * self.copies + self.states + self.models
+    def total(self) -> int | None:
+        """All of it; None if nothing is known."""
+        if self.checkpoints is None and self.models is None:
+            return None
+        return (self.checkpoints or 0) * self.copies + self.states + (self.models or 0)
 
 
 @dataclass(frozen=True)
 class Plan:
     """The whole plan.
 
-    `gpus` is None for a study on a CPU, `cpu` for one on GPUs; `assumed` are rows of sets as published, before they are
-    prepared; `unknown` names what is not known, and how to give it.
+    `gpus` and `costs` are None for a study on a CPU, `cpu` for one on GPUs; `serving` is None where the engine is not
+    planned, and on a CPU; `assumed` are rows of sets as published, before they are prepared; `unknown` names what is
+    not known, and how to give it.
     """
 
     recipe: str
+    engine: str
     gpus: Gpus | None
     cpu: CpuTime | None
     counts: Counts
@@ -174,7 +163,8 @@ class Plan:
     finished: int
     architectures: dict[str, Architecture | str]
     trainings: list[TrainingPlan]
-    serving: list[ServingPlan]
+    serving: list[ServingPlan] | None
+    costs: Costs | None
     disk: Disk
     options: Options
     assumed: dict[str, int]
@@ -182,10 +172,16 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether all trainings and engines fit; None if that is not known of one and none is too large."""
+        """Whether all trainings and engines fit; None if that is not known of one, or the engine is not planned, and
+        none is too large."""
         found = [item.fits for item in self.trainings]
-        found += [item.fits for item in self.serving]
+        found += [None] if self.serving is None else [item.fits for item in self.serving]
         return False if False in found else None if None in found else True
+
+    @property
+    def tight(self) -> bool:
+        """Whether a training fits with less than 5 % to spare."""
+        return any(item.tight for item in self.trainings)
 
 
 def plan_study(project: Path, name: str | None, options: Options) -> Plan:
@@ -206,7 +202,7 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     sizes |= {set_name: Size(count) for set_name, count in options.rows.items()}
     assumed = _assumed(recipe, sizes)
     sizes |= {set_name: Size(count, at_most=True) for set_name, count in assumed.items()}
-    models = list(dict.fromkeys([*recipe.design.models, recipe.writer.model, recipe.writer.teacher]))
+    models = list(dict.fromkeys([*recipe.design.models, recipe.writer.model, recipe.writer.teacher, *_judge(recipe)]))
     found = {
         each: given_architecture(each, options.configs[each])
         if each in options.configs
@@ -215,6 +211,10 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     }
     counts = study_counts(study, sizes)
     trainings = _trainings(study, gpus, sizes, found, options)
+    requests = study_requests(study, counts, sizes, options.response_tokens)
+    serving = None
+    if gpus is not None and recipe.engine.kind == "vllm":
+        serving = serving_plans(recipe, gpus, requests, found, options.generation_use)
     unknown = [
         f"the architecture of `{each}`: {why}; give it with `--config {each}=config.json`"
         for each, why in found.items()
@@ -224,20 +224,26 @@ def plan_study(project: Path, name: str | None, options: Options) -> Plan:
     unknown += [f"the rows of `{each}` before it is prepared; give them with `--rows {each}=N`" for each in unsized]
     return Plan(
         recipe=recipe.recipe,
+        engine=recipe.engine.kind,
         gpus=gpus,
-        cpu=None if gpus is not None else _cpu_time(study, counts, sizes, found, trainings, options),
+        cpu=None if gpus is not None else _cpu_time(recipe, counts, requests, found, trainings),
         counts=counts,
         stages=stage_states(study),
         stored=stored_responses(study),
         finished=finished_trainings(study),
         architectures=found,
         trainings=trainings,
-        serving=_serving(study, gpus, sizes, found, options),
+        serving=serving,
+        costs=None if gpus is None else _costs(gpus, trainings, serving, options.price),
         disk=_disk(study, found, trainings),
         options=options,
         assumed=assumed,
         unknown=unknown,
     )
+
+
+def _judge(recipe: Recipe) -> list[str]:
+    return [] if recipe.grading.judge is None else [recipe.grading.judge.model]
 
 
 def _assumed(recipe: Recipe, sizes: Mapping[str, Size]) -> dict[str, int]:
@@ -282,12 +288,12 @@ def _require_effect(study: Study, gpus: Gpus | None, options: Options) -> None:
     trained = [item for item in study.checkpoints() if item.train is not None]
     rows = [train.of(item.model, str(item.dataset), item.variant).sequence_length for item in trained]
     responses = [generation.of(item.model, benchmark).max_tokens for item, benchmark, _ in study.cells()]
-    for option, value, field, limits in (
+    for option, value, where, limits in (
         ("--row-tokens", options.row_tokens, "train.sequence_length", rows),
         ("--response-tokens", options.response_tokens, "generation.max_tokens", responses),
     ):
         if value is not None and limits and value > max(limits):
-            raise DataError(f"`{option} {value}`: `{field}` is {max(limits)}", f"at most `{option} {max(limits)}`")
+            raise DataError(f"`{option} {value}`: `{where}` is {max(limits)}", f"at most `{option} {max(limits)}`")
 
 
 def _gpus(recipe: Recipe, options: Options) -> Gpus | None:
@@ -333,17 +339,19 @@ def _training(
     settings, notes = memory_settings(
         config, devices=devices, batch=train.global_batch_size, hardware=train.hardware, shared=shared
     )
-    copies = max(1, devices // shared)
     if gpus is not None and devices != train.devices:
         notes.append(f"the recipe has `train.devices: {train.devices}`; the plan counts {devices}")
-    if train.global_batch_size % (train.micro_batch_size * copies):
-        product = f"{train.micro_batch_size} x {copies}"
-        notes.append(f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}")
+    if not settings.divides:
+        product = f"{settings.rows} x {devices}" + (f" / {shared}" if shared > 1 else "")
+        notes.append(
+            f"`train.global_batch_size: {train.global_batch_size}` is not a multiple of {product}: it is refused"
+        )
     row_tokens, row_source = _row_tokens(train, lengths.get((name, dataset)), options)
     each = [_rows(study, item, sizes) for item in members]
     rows = None if None in each else max(count for count in each if count is not None)
     tokens = None if None in each else sum(count for count in each if count is not None) * train.epochs * row_tokens
-    memory, fits, fit, most, needed, hours, operations = None, None, None, None, None, None, None
+    memory, hours, operations = None, None, None
+    verdict = _Verdict(None)
     if isinstance(model, Architecture):
         memory = training_memory(model, settings, gpu=gpus is not None)
         if tokens is not None:
@@ -355,11 +363,7 @@ def _training(
                 adapter=settings.adapter is not None,
             )
         if gpus is not None:
-            fits = memory.total <= gpus.bytes
-            if not fits:
-                fit = fitting(model, settings, gpus.bytes)
-                most = longest(model, settings, gpus.bytes)
-                needed = _gpus_needed(model, settings, gpus)
+            verdict = _verdict(model, settings, memory, gpus.bytes)
             if operations is not None and gpus.tflops is not None:
                 hours = gpu_hours(operations, gpus.tflops, options.use)
     return TrainingPlan(
@@ -375,10 +379,7 @@ def _training(
         steps=None if rows is None else expected_steps(rows, train.global_batch_size, train.epochs),
         settings=settings,
         memory=memory,
-        fits=fits,
-        fit=fit,
-        longest=most,
-        gpus_needed=needed,
+        **vars(verdict),
         hours=hours,
         operations=operations,
         host=0 if memory is None else memory.host * (gpus.each if gpus is not None else 1),
@@ -399,14 +400,35 @@ def _config(study: Study, train: Train, model: str) -> dict[str, Any]:
     )
 
 
-def _gpus_needed(model: Architecture, settings: Memory, gpus: Gpus) -> int | None:
-    """The fewest GPUs, doubled up to 64, on which a sharded training fits as it is."""
-    count = gpus.count
-    while settings.stage and count < 64:
-        count *= 2
-        if training_memory(model, replace(settings, devices=count)).total <= gpus.bytes:
-            return count
-    return None
+@dataclass(frozen=True)
+class _Verdict:
+    """The fields of `TrainingPlan` that say whether it fits, and what would."""
+
+    fits: bool | None
+    tight: bool = False
+    fit: Fit | None = None
+    roomy: Fit | None = None
+    longest: int | None = None
+    gpus_needed: int | None = None
+    gpus_needed_bytes: int | None = None
+
+
+def _verdict(model: Architecture, settings: Memory, memory: Parts, room: int) -> _Verdict:
+    """Whether a training fits in `room` bytes of each GPU, and what would if it does not."""
+    if settings.divides and memory.total <= room:
+        return _Verdict(True, tight(memory.total, room))
+    roomy = int(room * ROOMY)
+    fit = fitting(model, settings, room)
+    close = fit is not None and tight(fit.parts.total, room)
+    count, needed = fewest_gpus(model, settings, room) or (None, None)
+    return _Verdict(
+        fits=False,
+        fit=fit,
+        roomy=fitting(model, settings, roomy) if close else None,
+        longest=longest(model, settings, roomy) if memory.total > room else None,
+        gpus_needed=count,
+        gpus_needed_bytes=needed,
+    )
 
 
 def _rows(study: Study, item: Checkpoint, sizes: Mapping[str, Size]) -> int | None:
@@ -460,106 +482,49 @@ def _row_tokens(train: Train, counted: float | None, options: Options) -> tuple[
     return train.sequence_length / 2, "assumed: half of train.sequence_length; `--row-tokens` gives it"
 
 
-def _serving(
-    study: Study,
-    gpus: Gpus | None,
-    sizes: Mapping[str, Size],
-    found: Mapping[str, Architecture | str],
-    options: Options,
-) -> list[ServingPlan]:
-    """One for each model whose responses an engine of this machine generates on GPUs."""
-    recipe = study.recipe
-    if gpus is None or recipe.engine.kind != "vllm":
-        return []
-    given = recipe.engine.options
-    split = _option(given.get("tensor_parallel_size")) * _option(given.get("pipeline_parallel_size"))
-    share = given.get("gpu_memory_utilization", USED)
-    used = float(share) if type(share) in (int, float) and 0 < share <= 1 else USED
-    out = []
-    for name in found:
-        model, notes, memory, fits, least, rate = found[name], list[str](), None, None, None, None
-        responses, per_problem, tokens = _responses(study, name, sizes, options)
-        number = 4 if recipe.models[name].dtype == "float32" else 2
-        window = recipe.models[name].context_length
-        if split * recipe.engine.replicas > gpus.count:
-            notes.append(f"the recipe's engine takes {split * recipe.engine.replicas} GPUs, of {gpus.count}")
-        if isinstance(model, Architecture):
-
-            def engine(count: int, model: Architecture = model, window: int = window, number: int = number) -> Served:
-                return served(model, gpu_bytes=gpus.bytes, split=count, window=window, number=number, used=used)
-
-            memory = engine(split)
-            fits = memory.fits and split <= gpus.count
-            least = next((count for count in (1, 2, 4, 8, 16) if count <= gpus.count and engine(count).fits), None)
-            if fits and gpus.terabytes is not None and responses:
-                mean = tokens / responses
-                held = int(memory.cache // (memory.token * max(1.0, mean)))
-                rate = generated_per_second(
-                    model,
-                    split=split,
-                    terabytes=gpus.terabytes,
-                    sequences=max(1, min(_option(given.get("max_num_seqs"), SEQUENCES), held)),
-                    context=mean / 2,
-                    use=options.generation_use,
-                    number=number,
-                )
-        hours = None if not rate else tokens / rate / 3600 * split
-        out.append(ServingPlan(name, split, memory, fits, least, responses, per_problem, tokens, hours, notes))
-    return out
-
-
-def _option(value: Any, otherwise: int = 1) -> int:
-    return value if type(value) is int and 1 <= value <= 10**6 else otherwise
-
-
-def _responses(
-    study: Study, name: str, sizes: Mapping[str, Size], options: Options
-) -> tuple[int, dict[str, int], float]:
-    """(responses of known sets, per problem of the others, tokens) of a model and its checkpoints, in all cells."""
-    count, per_problem, tokens = 0, dict[str, int](), 0.0
-    for item, benchmark, _ in study.cells():
-        if item.model != name:
-            continue
-        sampling = study.recipe.generation.of(name, benchmark)
-        size = sizes.get(benchmark)
-        if size is None:
-            per_problem[benchmark] = per_problem.get(benchmark, 0) + sampling.n
-        else:
-            own = size.problems * sampling.n
-            count += own
-            tokens += own * min(sampling.max_tokens, options.response_tokens or RESPONSE_TOKENS)
-    return count, per_problem, tokens
+def _costs(gpus: Gpus, trainings: list[TrainingPlan], serving: list[ServingPlan] | None, price: float | None) -> Costs:
+    hours = None if serving is None else [each for item in serving for each in item.kind_hours.values()]
+    return costs(
+        [item.hours for item in trainings],
+        hours,
+        gpus=gpus.count,
+        training_gpus=max((item.settings.devices for item in trainings), default=gpus.count),
+        generation_gpus=max((item.split * item.replicas for item in serving or []), default=gpus.count),
+        complete=not any(item.partly for item in serving or []),
+        price=price,
+    )
 
 
 def _cpu_time(
-    study: Study,
+    recipe: Recipe,
     counts: Counts,
-    sizes: Mapping[str, Size],
+    requests: Mapping[str, list[Requested]],
     found: Mapping[str, Architecture | str],
     trainings: list[TrainingPlan],
-    options: Options,
 ) -> CpuTime:
-    """Minutes on this machine, each persona requested once, each response as long as the plan counts it."""
+    """Minutes on this machine, each kind of request as `study_requests` counts it."""
     rates, share = repeated(measured_gflops)
-    recipe, gflops, slowest, kind = study.recipe, max(rates), min(rates), study.recipe.engine.kind
+    gflops, slowest, engine = max(rates), min(rates), recipe.engine.kind
     operations = [item.operations for item in trainings]
     known = [each for each in operations if each is not None]
     once = counts.trainings / max(1, counts.named_trainings)  # equal ones are trained once
     training = training_minutes(sum(known) * once, gflops) if len(known) == len(operations) else None
-    if kind not in ("vllm", "transformers"):
-        return CpuTime(gflops, slowest, share, training, None, None)
-    writer, personas, generation = found[recipe.writer.model], None, None
-    if isinstance(writer, Architecture) and not counts.personas.per_problem:
-        personas = generation_minutes(writer, counts.personas.known * recipe.writer.sampling.max_tokens, gflops, kind)
-    minutes: list[float] = []
-    for name in recipe.design.models:
-        model, (_, per_problem, tokens) = found[name], _responses(study, name, sizes, options)
-        if isinstance(model, Architecture) and not per_problem:
-            minutes.append(generation_minutes(model, tokens, gflops, kind))
-    if len(minutes) == len(recipe.design.models):
-        shared = counts.requests.known / max(1, counts.responses.known)  # equal trainings share their requests
-        generation = sum(minutes) * shared
-    return CpuTime(gflops, slowest, share, training, personas, generation)
+
+    def minutes(kind: str) -> float | None:
+        total = 0.0
+        for name, several in requests.items():
+            model = found[name]
+            for item in (each for each in several if each.kind == kind):
+                if engine not in ("vllm", "transformers") or isinstance(model, str) or item.count.per_problem:
+                    return None
+                total += generation_minutes(model, item.tokens, gflops, engine)
+        return total
+
+    generation = minutes("responses")
+    if generation is not None:  # equal trainings share their requests
+        generation *= counts.requests.known / max(1, counts.responses.known)
+    written = {kind: minutes(kind) for kind in ("personas", "solutions", "judge")}
+    return CpuTime(gflops, slowest, share, training, **written, generation=generation)
 
 
 def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list[TrainingPlan]) -> Disk:
@@ -583,4 +548,12 @@ def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list
         for name, model in found.items()
         if isinstance(model, Architecture)
     )
-    return Disk(checkpoints, COPIES, states, models)
+    unknown = [name for name, model in found.items() if not isinstance(model, Architecture)]
+    trained = {item.model for item in study.checkpoints() if item.train is not None}
+    return Disk(
+        checkpoints=None if trained and trained <= set(unknown) else checkpoints,
+        copies=COPIES,
+        states=states,
+        models=None if len(unknown) == len(found) else models,
+        unknown=unknown,
+    )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from its.plan.architecture import Architecture
+from its.plan.serving import HALF, Formats
 
 TRAINING_USE = 0.2
 """Share of the GPU's peak that a training reaches, recomputation counted as work; an assumption. Published trainings of
 this kind reached 0.05 to 0.27 (docs/plan.md)."""
 GENERATION_USE = 0.3
 """Share of the memory's bandwidth that generation reaches; an assumption."""
-SEQUENCES = 256
-"""Sequences that an engine generates at once at most, where the recipe does not say (`max_num_seqs`)."""
 
 
 def training_operations(
@@ -39,7 +38,14 @@ def gpu_hours(operations: float, tflops: float, use: float) -> float:
 
 
 def generated_per_second(
-    model: Architecture, *, split: int, terabytes: float, sequences: int, context: float, use: float, number: int = 2
+    model: Architecture,
+    *,
+    split: int,
+    terabytes: float,
+    sequences: int,
+    context: float,
+    use: float,
+    formats: Formats = HALF,
 ) -> float:
     """Tokens a second of one engine on `split` GPUs, bound by the memory that each step reads: weights and cache.
 
@@ -49,6 +55,7 @@ def generated_per_second(
         context: mean tokens that a sequence has in the cache.
         use: share of the bandwidth, in (0, 1].
     """
-    cache = 2 * model.layers * model.kv_heads * model.head_dim * number * context
-    read = model.multiplied * number + sequences * cache
+    cache = 2 * model.layers * model.kv_heads * model.head_dim * formats.cache * context
+    weights = model.layers * model.layer * formats.weight + model.embedding * formats.number
+    read = weights + sequences * cache
     return sequences * terabytes * 1e12 * split * use / read

@@ -19,8 +19,8 @@ build of vLLM")."""
 _MEASUREMENTS = 4  # over a second in all
 _BUSY = 2
 _OWN = 0.75
-"""A machine is busy if rates differ by more than the first factor, or if what measures them had a core for less than the
-second share of the time. On two cores beside two busy processes it had 0.06 to 0.44."""
+"""A machine is busy if rates differ by more than the first factor, or if what measures them had a core for less than
+the second share of the time. On two cores beside two busy processes it had 0.06 to 0.44."""
 _SIDE = 1024
 _SECONDS = 0.3
 _WARM_UP = 2
@@ -36,7 +36,8 @@ class CpuTime:
         slowest_gflops: the slowest of them.
         core_share: share of the time in which they had a core.
         training: minutes of all trainings.
-        personas: minutes of the writer, each persona requested once.
+        personas, solutions, judge: minutes at most: each in as many requests as the recipe allows, with all the tokens
+            that the plan counts for one.
         generation: minutes of all responses with the tokens that the plan counts for each.
     """
 
@@ -45,6 +46,8 @@ class CpuTime:
     core_share: float
     training: float | None
     personas: float | None
+    solutions: float | None
+    judge: float | None
     generation: float | None
 
     @property

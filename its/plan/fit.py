@@ -27,6 +27,10 @@ class Change:
     settings: dict[str, object]
 
 
+ROOMY = 0.95
+"""Share of a GPU up to which memory is not tight: the formulas are not exact to the last 5 %, nor is an allocator."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """Settings under which a training fits, `changes` to the recipe's, and its memory then."""
@@ -57,15 +61,31 @@ SAME = (FUSED, CHECKPOINTING, ONE_ROW, ZERO, ACTIVATIONS, OPTIMIZER)
 def fitting(model: Architecture, settings: Memory, room: int, *, gpu: bool = True) -> Fit | None:
     """The cheapest changes after which a training needs at most `room` bytes of a GPU; None if no set is enough.
 
-    Of equally cheap sets the smallest; changes of what is learned only where the others are not enough.
+    A set after which the recipe would be refused (`Memory.divides`) is not one of them. Of equally cheap sets the
+    smallest; changes of what is learned only where the others are not enough.
     """
     for several in _sets(settings):
         changed = settings
         for change in several:
             changed = replace(changed, **change.settings)  # type: ignore[arg-type]
         parts = training_memory(model, changed, gpu=gpu)
-        if parts.total <= room:
+        if changed.divides and parts.total <= room:
             return Fit(tuple(change.text for change in several), parts)
+    return None
+
+
+def tight(needed: int, room: int) -> bool:
+    """Whether `needed` bytes fit in `room`, with less than 5 % to spare."""
+    return room * ROOMY < needed <= room
+
+
+def fewest_gpus(model: Architecture, settings: Memory, room: int, most: int = 64) -> tuple[int, int] | None:
+    """(the fewest GPUs on which a training fits as it is and a recipe is not refused, bytes of one); None if there are
+    none up to `most`."""
+    for count in range(1, most + 1):
+        changed = replace(settings, devices=count)
+        if changed.divides and (needed := training_memory(model, changed).total) <= room:
+            return count, needed
     return None
 
 
@@ -84,6 +104,7 @@ def _sets(settings: Memory) -> Iterator[tuple[Change, ...]]:
     useful = [change for change in SAME if _changes(settings, change)]
     # ZeRO divides nothing on one GPU; states on the host are a setting of ZeRO.
     useful = [change for change in useful if change is not ZERO or settings.devices > 1]
+    useful = [change for change in useful if change is not OPTIMIZER or not settings.fsdp]
     several = [each for count in range(len(useful) + 1) for each in combinations(useful, count)]
     allowed = [each for each in several if OPTIMIZER not in each or settings.stage or ZERO in each]
     yield from sorted(allowed, key=lambda each: (sum(change.cost for change in each), len(each)))

@@ -26,6 +26,7 @@ class Memory:
         rows: of one micro batch.
         length: tokens of the longest row.
         stage: ZeRO stage, 0 to 3; FSDP is 3.
+        fsdp: whether it is FSDP, which has no settings of ZeRO.
         number: bytes of a weight in the forward pass: 2 or 4.
         optimizer: `adam`, or `8bit`.
         adapter: rank of a LoRA adapter on all linear modules; None for full fine-tuning.
@@ -34,16 +35,17 @@ class Memory:
         offload_activations: whether the kept activations are moved to the host.
         offload_optimizer: whether the optimizer's states are on the host.
         loss: `plain` keeps the logits, `fused` does not.
-        accumulates: whether a step has several micro batches.
+        batch: rows of a step, over all processes.
         shared: processes that share one sequence.
         eager: whether attention keeps its matrix of length x length.
-        live: parameters that ZeRO-3 keeps gathered at most.
+        live: parameters that ZeRO-3 keeps gathered at most; a lower stage gathers none.
     """
 
     devices: int
     rows: int
     length: int
     stage: int = 0
+    fsdp: bool = False
     number: Literal[2, 4] = 2
     optimizer: Literal["adam", "8bit"] = "adam"
     adapter: int | None = None
@@ -52,10 +54,25 @@ class Memory:
     offload_activations: bool = False
     offload_optimizer: bool = False
     loss: Literal["plain", "fused"] = "plain"
-    accumulates: bool = False
+    batch: int = 1
     shared: int = 1
     eager: bool = False
     live: int = 0
+
+    @property
+    def together(self) -> int:
+        """Rows that all processes take in one micro batch."""
+        return self.rows * max(1, self.devices // self.shared)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether a step has several micro batches."""
+        return self.batch > self.together
+
+    @property
+    def divides(self) -> bool:
+        """Whether the micro batches of the processes make up a step; a recipe of which that is not true is refused."""
+        return self.devices % self.shared == 0 and self.batch % self.together == 0
 
 
 def memory_settings(
@@ -97,6 +114,7 @@ def memory_settings(
         rows=rows,
         length=_whole(config.get("sequence_len"), 1, 10**9, 1),
         stage=stage,
+        fsdp=fsdp,
         number=2 if reduced else 4,
         optimizer="8bit" if optimizer in EIGHT_BITS else "adam",
         adapter=_whole(config.get("lora_r"), 1, 10**5, 8) if adapter else None,
@@ -105,10 +123,10 @@ def memory_settings(
         offload_activations=bool(config.get("activation_offloading")),
         offload_optimizer=offload,
         loss="fused" if _fused(config) else "plain",
-        accumulates=batch > rows * max(1, devices // shared),
+        batch=batch,
         shared=shared,
         eager=config.get("attn_implementation") == "eager",
-        live=_whole(zero.get("stage3_max_live_parameters"), 0, 10**12, 10**9) if stage == 3 and not fsdp else 0,
+        live=0 if fsdp else _whole(zero.get("stage3_max_live_parameters"), 0, 10**12, 10**9),
     ), notes
 
 
