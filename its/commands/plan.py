@@ -23,7 +23,7 @@ from its.plan.fit import ROOMY, Fit, fewest_gpus, fitting, longest, tight
 from its.plan.gpus import Gpus, parse_gpus
 from its.plan.published import published_rows
 from its.plan.settings import Memory, memory_settings
-from its.plan.training import Parts, adapter_parameters, training_memory
+from its.plan.training import Parts, adapter_parameters, optimizer_bytes, training_memory
 from its.prompts.render import read_template
 from its.recipe.apply import recipe_path
 from its.recipe.axolotl import SAMPLE_ROWS, sharing
@@ -542,7 +542,7 @@ def _disk(study: Study, found: Mapping[str, Architecture | str], trainings: list
         checkpoints += size
         train = study.recipe.train.of(item.model, str(item.dataset), item.variant)
         if train.save_every_steps is not None and item.saved_at == LAST:
-            states = max(states, size + (12 * model.parameters if adapter is None else 8 * size // 4))
+            states = max(states, size + (optimizer_bytes(model, plan.settings) if adapter is None else 2 * size))
     models = sum(
         model.parameters * (4 if study.recipe.models[name].dtype == "float32" else 2)
         for name, model in found.items()

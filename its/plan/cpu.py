@@ -20,7 +20,7 @@ _MEASUREMENTS = 4  # over a second in all
 _BUSY = 2
 _OWN = 0.75
 """A machine is busy if rates differ by more than the first factor, or if what measures them had a core for less than
-the second share of the time. On two cores beside two busy processes it had 0.06 to 0.44."""
+the second share of the time: on two cores beside two busy processes 0.06 to 0.44."""
 _SIDE = 1024
 _SECONDS = 0.3
 _WARM_UP = 2

@@ -52,10 +52,11 @@ def training_memory(model: Architecture, settings: Memory, *, gpu: bool = True) 
     """
     tokens = -(-settings.rows * settings.length // settings.shared)
     static, gradients, host = _states(model, settings)
-    kept, layer = _activations(model, settings, tokens)
-    if settings.offload_activations:
+    kept, layer, final = _activations(model, settings, tokens)
+    if settings.offload_activations:  # of the layers' inputs; the final norm is in no checkpoint
         host += kept
         kept = min(kept, 2 * layer_input(model, settings, tokens))  # one that is used, one on its way
+    kept += final
     gathered, head = _gathered(model, settings)
     loss = _loss(model, settings, tokens)
     context = CONTEXT if gpu else 0
@@ -78,6 +79,15 @@ def training_memory(model: Architecture, settings: Memory, *, gpu: bool = True) 
 def adapter_parameters(model: Architecture, rank: int) -> int:
     """Parameters of an adapter of that rank on all linear modules of the layers."""
     return model.layers * sum(rank * (inputs + outputs) for inputs, outputs in model.linear)
+
+
+def optimizer_bytes(model: Architecture, settings: Memory) -> int:
+    """Bytes of the optimizer's states of full fine-tuning on all GPUs together, with its float32 weights."""
+    count, sharded = model.parameters, settings.stage > 0 and settings.number == 2
+    own = 4 if sharded else 0  # the float32 weights that a sharded optimizer keeps
+    if settings.optimizer == "8bit":
+        return count * (2 + own)
+    return count * (8 + own if sharded or settings.number == 4 else 4)  # else in the format of the weights
 
 
 def layer_input(model: Architecture, settings: Memory, tokens: int) -> int:
@@ -115,28 +125,30 @@ def _states(model: Architecture, settings: Memory) -> tuple[int, int, int]:
         # With 4 bits, half a byte and the constants of the blocks; embeddings are not quantized.
         bits = {4: 0.55, 8: 1.0}.get(settings.quantized, float(settings.number))
         base = int(model.layers * model.layer * bits) + embeddings
-        return share(base, 3) + own * (ADAPTER_BYTES - 4), own * 4, 0
+        return share(base, 3) + own * (ADAPTER_BYTES - 4) + _buckets(settings, own * 4), own * 4, 0
     weights, gradients = count * settings.number, count * settings.number
-    states = count * 8
-    if settings.stage and settings.number == 2:
-        states += count * 4  # the float32 weights that a sharded optimizer keeps
-    elif settings.number == 2:
-        states = count * 4  # without one, the states are in the format of the weights
-    if settings.optimizer == "8bit":
-        states = count * (2 if not (settings.stage and settings.number == 2) else 6)
-    states = share(states, 1)
+    states = share(optimizer_bytes(model, settings), 1)
     on_host = states if settings.offload_optimizer else 0
-    return share(weights, 3) + states - on_host, share(gradients, 2), on_host
+    return share(weights, 3) + states - on_host + _buckets(settings, gradients), share(gradients, 2), on_host
 
 
-def _activations(model: Architecture, settings: Memory, tokens: int) -> tuple[int, int]:
-    """(kept by all layers, kept by one while it is computed again), in bytes; the final norm's are among the first."""
+def _buckets(settings: Memory, gradients: int) -> int:
+    """Bytes of the buckets in which several GPUs without ZeRO or FSDP sum gradients: as many again, from the start.
+
+    DistributedDataParallel keeps them beside the gradients unless `gradient_as_bucket_view` is set, which neither
+    Axolotl 0.19 nor transformers 5.16 does.
+    """
+    return gradients if settings.devices > 1 and not settings.stage else 0
+
+
+def _activations(model: Architecture, settings: Memory, tokens: int) -> tuple[int, int, int]:
+    """(kept by all layers, kept by one while it is computed again, kept by the final norm), in bytes."""
     eager = settings.length if settings.eager else 0
     layer = tokens * layer_bytes(model, settings.number, eager_length=eager)
     final = tokens * model.hidden * (8 if settings.number == 2 else 12)
     if settings.checkpointing:
-        return model.layers * layer_input(model, settings, tokens) + final, layer
-    return model.layers * layer + final, layer
+        return model.layers * layer_input(model, settings, tokens), layer, final
+    return model.layers * layer, layer, final
 
 
 def _loss(model: Architecture, settings: Memory, tokens: int) -> int:
