@@ -45,6 +45,9 @@ def _known(name: str) -> Architecture:
     return found
 
 
+RECIPES_WITH_HOURS = [
+    path.stem for path in sorted((ROOT / "recipes").glob("*.yaml")) if "GPU hours by" in path.read_text("utf-8")
+]
 QWEN = _known("Qwen/Qwen2.5-32B-Instruct")
 # (layers, width of the MLP, vocabulary, length, bytes of a number, checkpointing, megabytes that torch 2.13 allocated
 # at its peak); the second half of them in bf16. benchmarks/plan.py measures these and more.
@@ -296,9 +299,22 @@ def test_an_engine_holds_what_is_left_beside_the_weights() -> None:
 
 
 def test_the_hours_of_a_training_are_those_of_the_readme_of_the_recipes() -> None:
-    """8 x parameters x tokens at 35 % of 989 TFLOP/s: 22 GPU hours for 1.05e8 tokens, 25 with attention."""
-    assert gpu_hours(8 * QWEN.parameters * 1.05e8, 989, 0.35) == pytest.approx(22, abs=0.5)
-    assert 22 < gpu_hours(training_operations(QWEN, 1.05e8, 7000, checkpointing=True), 989, 0.35) < 26
+    """1,000 rows x 15 epochs x 7,000 tokens at 20 % of 989 TFLOP/s."""
+    assert gpu_hours(training_operations(QWEN, 1.05e8, 7000, checkpointing=True), 989, 0.2) == pytest.approx(
+        40, abs=0.5
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES_WITH_HOURS)
+def test_the_hours_in_the_header_of_a_recipe_are_those_of_its_plan(project: Path, name: str) -> None:
+    """Two digits: a tenth of difference at most."""
+    text = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    command = rf"about ([0-9,]+) GPU hours by `its recipe plan {name} --gpus (\w+) --row-tokens (\d+)`"
+    found = re.search(command, text.replace("\n# ", " "))
+    assert found is not None
+    plan = plan_study(project, name, Options(gpus=found[2], row_tokens=int(found[3])))
+    hours = sum(item.hours or 0.0 for item in plan.trainings) + sum(item.hours or 0.0 for item in plan.serving)
+    assert hours == pytest.approx(float(found[1].replace(",", "")), rel=0.12)
 
 
 def test_an_engine_elsewhere_is_not_planned(project: Path, its: Its, edit: Callable[..., None]) -> None:
