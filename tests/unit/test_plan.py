@@ -309,12 +309,12 @@ def test_the_hours_of_a_training_are_those_of_the_readme_of_the_recipes() -> Non
 def test_the_hours_in_the_header_of_a_recipe_are_those_of_its_plan(project: Path, name: str) -> None:
     """Two digits: a tenth of difference at most."""
     text = (ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    command = rf"about ([0-9,]+) GPU hours by `its recipe plan {name} --gpus (\w+) --row-tokens (\d+)`"
+    command = rf"about ([0-9,.]+) GPU hours by `its recipe plan {name} --gpus (\w+) --row-tokens (\d+)`"
     found = re.search(command, text.replace("\n# ", " "))
     assert found is not None
     plan = plan_study(project, name, Options(gpus=found[2], row_tokens=int(found[3])))
-    hours = sum(item.hours or 0.0 for item in plan.trainings) + sum(item.hours or 0.0 for item in plan.serving)
-    assert hours == pytest.approx(float(found[1].replace(",", "")), rel=0.12)
+    assert plan.costs is not None and plan.costs.complete
+    assert plan.costs.gpu_hours == pytest.approx(float(found[1].replace(",", "")), rel=0.12)
 
 
 def test_an_engine_elsewhere_is_not_planned(project: Path, its: Its, edit: Callable[..., None]) -> None:
