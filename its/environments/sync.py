@@ -174,8 +174,7 @@ class _Sync:
         if _free_bytes(self._path) < RAY_BYTES:
             raise self._full("too little disk space", RAY_BYTES)
         self._say(f"adding {lock} to {self._path}")
-        output = self._pip("installing packages", "install", "--no-deps", "--no-compile", "-r", str(lock))
-        if output is not None:
+        if (output := self._pip_lock(lock)) is not None:
             raise self._explain(output, lock)
         self._check_probe(self._probe("import ray\n"))
         return self._recorded((read_record(self._path) or {}) | {RAY: lock_digest(lock)}, [])
@@ -224,6 +223,10 @@ class _Sync:
         options = quiet if command == "install" else quiet[:2]
         return self._run(step, [str(self._python), "-P", "-m", "pip", command, *options, *rest])
 
+    def _pip_lock(self, lock: Path, *more: str) -> str | None:
+        """Install exactly what a lock lists: None if pip succeeded, else its output."""
+        return self._pip("installing packages", "install", "--no-deps", "--no-compile", "-r", str(lock), *more)
+
     def _install(self) -> None:
         spec = self._spec
         if (made_for := _lock_header(spec.lock, "python")) not in (None, python_minor()):
@@ -233,11 +236,10 @@ class _Sync:
         if output is not None:
             hint = "on Debian and Ubuntu: `apt-get install python3-venv`" if "ensurepip" in output else None
             raise RunError(f"creating a virtual environment failed: {_last_line(output)} (log: {self._log})", hint)
-        install = ("install", "--no-deps", "--no-compile", "-r", str(spec.lock))
-        output = self._pip("installing packages", *install)
+        output = self._pip_lock(spec.lock)
         if output is not None and "+cpu" in (_package_missed(output) or ""):
             self._say(f"pip as configured does not find `{_package_missed(output)}`: trying {TORCH_CPU_PAGE}")
-            output = self._pip("installing packages", *install, "--find-links", TORCH_CPU_PAGE)
+            output = self._pip_lock(spec.lock, "--find-links", TORCH_CPU_PAGE)
         if output is not None:
             raise self._explain(output, spec.lock)
 
