@@ -18,7 +18,7 @@ from its.grading.grade import Grader
 from its.prompts.render import read_template
 from its.recipe.schema.study import Generation
 from its.shown import counted
-from its.stages.generate import query_requests
+from its.stages.generate import query_requests, response_seeds
 from its.stages.persona import Written, writing
 from its.strategies.controls import control_rows, with_sources
 from its.strategies.members import members_of
@@ -59,10 +59,10 @@ class Checks(Protocol):
         """Finds control tokens in requests to the writer."""
 
     def rows(self, rows: Sequence[Row]) -> None:
-        """Check queries.
+        """Check queries before anything is asked of their models.
 
         Raises:
-            ItsError: if one contains a control token, or the chat template of its model does not render it.
+            ItsError: if one contains a control token.
         """
 
 
@@ -250,9 +250,10 @@ def _requests(study: Study, row: Row, generation: Generation, seed: int | None) 
     if seed is None or not generation.temperature:
         return own
     if len(own) == 1:
-        for request in query_requests(study, row.member.checkpoint, row.query, SEARCHED, sampling):
-            if request.seed == seed:
-                return [request]
+        seeds = response_seeds(study, row.query, SEARCHED)
+        found = next((index for index, own_seed in enumerate(seeds) if own_seed == seed), None)
+        if found is not None:
+            return list(query_requests(study, row.member.checkpoint, row.query, found + 1, sampling))[-1:]
     return [replace(request, seed=(seed + request.sample_index) % 2**31) for request in own]
 
 

@@ -14,7 +14,7 @@ from its.parity import COMPARED, PromptCheck
 from its.progress import Progress, say
 from its.recipe.schema import Sampling
 from its.rows import count_lines, read_json, read_rows, row_file, write_json
-from its.seeds import derive_seed
+from its.seeds import derive_seeds
 from its.shown import counted
 from its.store import Store
 from its.study.days import Days, days_generated, span
@@ -149,16 +149,21 @@ def query_requests(
         sampling: from `request_sampling`.
     """
     messages = query.turns(checkpoint.model)
-    for index in range(n):
-        # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
+    for index, seed in enumerate(response_seeds(study, query, n)):
         yield Request(
             request_id=f"{checkpoint.name}/{query.query_id}/{index}",
             messages=messages,
             sampling=sampling,
-            seed=derive_seed(study.recipe.seed, "response", query.problem_id, query.member or query.strategy, index),
+            seed=seed,
             sample_index=index,
             model=checkpoint.name,
         )
+
+
+def response_seeds(study: Study, query: Query, n: int) -> Iterator[int]:
+    """The seeds of the n responses to a query."""
+    # Under a mix the seed is the member's: where that is a test strategy too, it is one request.
+    return derive_seeds(study.recipe.seed, "response", query.problem_id, query.member or query.strategy, count=n)
 
 
 def _queries(study: Study, benchmark: str, strategy: str) -> Iterator[Query]:

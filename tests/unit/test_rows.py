@@ -22,7 +22,7 @@ from its.rows import (
     write_json_lines,
     write_rows,
 )
-from its.seeds import derive_random, derive_seed
+from its.seeds import derive_random, derive_seed, derive_seeds
 from its.types import Persona, Problem, Verdict
 
 ROW = {"problem_id": "a", "text": "2 + 2?", "source": "s"}
@@ -236,6 +236,7 @@ def test_seeds_depend_on_parts_and_types_alone() -> None:
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= derive_seed(index) < 2**31 for index in range(500))
     assert derive_random(1).random() == derive_random(1).random()
+    assert list(derive_seeds(17, "a", count=12)) == [derive_seed(17, "a", index) for index in range(12)]
     # Pinned: a change here changes every result ever made.
     assert derive_seed(17, "problems", "arithmetic") == 2010077214
 
