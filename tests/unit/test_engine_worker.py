@@ -17,7 +17,7 @@ from typing import Any
 
 import graph
 import pytest
-from unit.engine_samples import outcomes
+from unit.engine_samples import check_wakes, outcomes
 
 from its.devices import listed_cores
 from its.engines.pipe import WorkerEngine, root_cause
@@ -102,6 +102,26 @@ def test_a_second_batch_goes_to_the_same_engine(tmp_path: Path) -> None:
         assert len(list(_complete(engine, _requests("a", "b")))) == 2
         assert len(list(_complete(engine, _requests("c")))) == 1
         assert list(_complete(engine, [])) == []
+
+
+def test_a_poll_that_waits_can_be_woken(tmp_path: Path) -> None:
+    with _engine(tmp_path) as engine:
+        check_wakes(engine)
+        engine.wake()
+        assert len(list(_complete(engine, _requests("a", "b")))) == 2
+
+
+def test_an_idle_engine_starts_though_requests_go_on_arriving(tmp_path: Path) -> None:
+    """It waits for the next one of those that come together, but not as long as there is one."""
+    with _engine(tmp_path) as engine:
+        early: list[Completion] = []
+        for request in _requests(*map(str, range(80))):
+            engine.submit(request)
+            early += engine.poll(0.0)
+            time.sleep(0.01)
+        assert early, "none was answered while others still came"
+        while len(early) < 80:
+            early += engine.poll(1.0)
 
 
 def test_a_cancelled_request_comes_back_once_without_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

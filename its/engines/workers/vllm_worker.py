@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import time
 from collections import deque
 
 from its_vllm_extension import WeightSwap
@@ -16,6 +17,9 @@ from its_vllm_sampling import parameters, refusals
 from its_worker import CANCELLED, Begun, Inbox, Message, Say, prompt_sha256, run
 
 GATHER_SECONDS = 0.02
+"""After idling, how long requests wait for the next one: a step for one costs as much as for all."""
+LONGEST_GATHER_SECONDS = 0.2
+"""How long they wait in all, however fast others follow."""
 
 
 class Worker:
@@ -43,14 +47,16 @@ class Worker:
     def serve(self, inbox: Inbox) -> None:
         open_input = True
         while open_input or self.names or self.waiting:
-            idle = not self.names and not self.waiting
+            seconds = 0.0 if self.names or self.waiting else None
+            until = 0.0
             while open_input:
                 try:
-                    # After idling, gather requests that arrive together: a step for one costs as much as for all.
-                    seconds = 0.0 if not idle else GATHER_SECONDS if self.waiting else None
                     request = inbox.get(timeout=seconds)
                 except queue.Empty:
                     break
+                if seconds is None:
+                    until = time.monotonic() + LONGEST_GATHER_SECONDS
+                seconds = GATHER_SECONDS if time.monotonic() < until else 0.0
                 if request is None:
                     open_input = False
                 elif "cancel" in request:
