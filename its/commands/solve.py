@@ -76,7 +76,9 @@ class _Sessions:
         self._prompts = prompt_check(self._study, self._session, checkpoints)
         self._session.check = self._prompts.check
         control = control_tokens(self._study, self._session, checkpoints)
-        check_rows(rows, control, self._prompts)
+        refuse_control(rows, control)
+        for row in rows:
+            self._prompts.learn([row.query.turns(row.member.checkpoint.model)], [row.member.checkpoint.name])
 
     def ask(self, batch: Batch) -> Iterable[Answer]:
         session, requests = self._session, batch.requests
@@ -115,17 +117,14 @@ def prompt_check(study: Study, session: Session, checkpoints: Sequence[Checkpoin
     return PromptCheck(session.models.values(), probes, fetch=study.recipe.engine.kind in OURS)
 
 
-def check_rows(rows: Sequence[Row], control: ControlTokens, prompts: PromptCheck) -> None:
-    """Refuse control tokens in queries, and compute the token ids of their prompts.
+def refuse_control(rows: Sequence[Row], control: ControlTokens) -> None:
+    """Refuse control tokens in queries.
 
     Raises:
-        FaultsError: naming the control tokens.
-        DataError: if a chat template does not render a query.
+        FaultsError: naming them.
     """
     for row in rows:
         turns = row.query.turns(row.member.checkpoint.model)
         named = [(f"the {turn['role']} turn", turn["content"]) for turn in turns]
         control.look("the problem", f"`{row.query.query_id}`", named)
     control.refuse()
-    for row in rows:
-        prompts.learn([row.query.turns(row.member.checkpoint.model)], [row.member.checkpoint.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ class Feed:
         self._followed: dict[str, list[tuple[Ticket, int]]] = {}  # by key: which requests of which callers
         self._checked: dict[str, tuple[str | None, str]] = {}  # by key: prompt and weights of what is under way
         self._ensuring = Ensuring(session, self._finished)
+        self._woken = threading.Event()
 
     @property
     def busy(self) -> bool:
@@ -129,10 +131,16 @@ class Feed:
             if len(self._ensuring.missing) > waiting:  # weights that cannot be swapped: requests wait again
                 self._forget({item[1].request_id for item in self._ensuring.missing} - self._tickets.keys())
         elif self._ensuring.others and not self._done:
-            time.sleep(seconds)
+            self._woken.wait(seconds)
+            self._woken.clear()
         if self._ensuring.others and (self._done or time.monotonic() - self._ensuring.looked >= OTHERS_SECONDS):
             self._ensuring.look_at_others()
         return self._done_and_clear()
+
+    def wake(self) -> None:
+        """Have a `step` that waits return soon; for any thread."""
+        self._woken.set()
+        self._session.wake()
 
     def abandon(self, error: ItsError) -> list[Ticket]:
         """Close the engine; the tickets that it was working for, failed. The others wait for the next engine."""

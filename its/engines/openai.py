@@ -105,7 +105,7 @@ class OpenAIEngine:
         context, chance = _trusted(), random.Random()
         self._routes = {model.name: Route(model, served.get(model.name, model.name)) for model in models}
         self._say = say
-        self._inbox: queue.SimpleQueue[Completion | str | BaseException] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Completion | str | BaseException | None] = queue.SimpleQueue()
         self._fleet = Fleet(
             [
                 Server(
@@ -158,6 +158,9 @@ class OpenAIEngine:
             "chat_template_kwargs": {**(common if isinstance(common, Mapping) else {}), **model.template_kwargs}
         }
 
+    def wake(self) -> None:
+        self._inbox.put(None)
+
     def begun(self) -> list[Completion]:
         return []
 
@@ -180,6 +183,8 @@ class OpenAIEngine:
                 out.append(item)
             elif isinstance(item, str):
                 self._say(item)
+            elif item is None:
+                deadline = 0.0  # take what is there, and wait no longer
             elif isinstance(item, RefusedError) and not out:
                 raise item  # of one request, once
             else:

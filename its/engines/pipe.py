@@ -102,13 +102,13 @@ class WorkerEngine:
         self._grew: set[str] = set()
         self._kept: list[str] = []  # lines behind completions, whose errors the next `poll` raises
         self._arrived = threading.Event() if arrived is None else arrived
-        self._lines: queue.Queue[str] = queue.Queue()
+        self._lines: queue.Queue[str | None] = queue.Queue()  # None: `poll` is to wait no longer
         begin = {"models": described, "options": dict(options)}
         threading.Thread(target=self._read, args=(begin,), daemon=True).start()
         if arrived is not None:
             return
         try:
-            self._is_ready(self._lines.get())
+            self._is_ready(self._lines.get() or "")
         except BaseException:
             self.close()  # the caller has no engine to close yet
             raise
@@ -130,12 +130,14 @@ class WorkerEngine:
         lines, self._kept = self._kept, []
         if not lines:
             try:
-                lines.append(self._lines.get(timeout=timeout_seconds) if timeout_seconds else self._lines.get_nowait())
+                line = self._lines.get(timeout=timeout_seconds) if timeout_seconds else self._lines.get_nowait()
             except queue.Empty:
                 return []
+            lines += [] if line is None else [line]
         with contextlib.suppress(queue.Empty):
-            while lines[-1].endswith("\n"):  # what follows the end is the end again
-                lines.append(self._lines.get_nowait())
+            while not lines or lines[-1].endswith("\n"):  # what follows the end is the end again
+                line = self._lines.get_nowait()
+                lines += [] if line is None else [line]
         out: list[Completion] = []
         for index, line in enumerate(lines):
             try:
@@ -156,6 +158,9 @@ class WorkerEngine:
                     raise
                 break
         return out
+
+    def wake(self) -> None:
+        self._lines.put(None)
 
     def begun(self) -> list[Completion]:
         grew, self._grew = self._grew, set()

@@ -141,6 +141,9 @@ class Engine(Protocol):
             SwapError: if it cannot switch to another model; then each of its models needs its own engine.
         """
 
+    def wake(self) -> None:
+        """Have a `poll` that waits return now, or the next one at once; for any thread."""
+
     def begun(self) -> list[Completion]:
         """What has been generated so far of the requests to `follow` whose text grew, as known at the last `poll`.
 

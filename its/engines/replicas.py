@@ -96,7 +96,7 @@ class Replicas:
         self._start, self._say = start, say
         self._slots = [_Slot(index) for index in range(count)]
         self._waiting: dict[str, deque[Request]] = {}  # by model
-        self._arrived = threading.Event()
+        self._arrived, self._woken = threading.Event(), threading.Event()
         self._died: dict[str, list[int]] = {}  # by request_id: the places of the deaths that it was part of
         self._loaded: set[str] = set()  # models of workers that became ready
         self._past: dict[str, float] = {}  # counts of workers that are gone
@@ -137,9 +137,14 @@ class Replicas:
             if self._refused and not done:
                 raise self._refused.pop(0)
             left = deadline - time.monotonic()
-            if done or left <= 0:
+            if done or left <= 0 or self._woken.is_set():
+                self._woken.clear()
                 return done
             self._arrived.wait(left)
+
+    def wake(self) -> None:
+        self._woken.set()
+        self._arrived.set()
 
     def begun(self) -> list[Completion]:
         return [part for slot in self._slots if slot.worker is not None for part in slot.worker.begun()]

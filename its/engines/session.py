@@ -168,6 +168,12 @@ class Session:
         """What the running engine has generated so far of requests to follow, since the last call; not checked."""
         return [] if self._engine is None else self._engine.begun()
 
+    def wake(self) -> None:
+        """Have a running engine's `poll` return now; for any thread."""
+        engine = self._engine
+        if engine is not None:
+            engine.wake()
+
     def cancel(self, request_ids: Collection[str]) -> None:
         """Have the running engine stop working on requests that it was sent."""
         if self._engine is not None:

@@ -62,6 +62,9 @@ class Fake:
             else:
                 raise item
 
+    def wake(self) -> None:
+        """Its `poll` never waits."""
+
     def begun(self) -> list[Completion]:
         grew, self.grew = self.grew, []
         return grew
@@ -181,6 +184,9 @@ class Simulated:
             name = heapq.heappop(self.answers)[1]
             done.append(Completion(name, f"m to {name}", "stop", 3, 2, "ab", weights="f-m"))
         return done
+
+    def wake(self) -> None:
+        """Its `poll` never waits."""
 
     def begun(self) -> list[Completion]:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -27,3 +28,17 @@ def outcomes(
             refused.append(error)
         meanwhile()
     return done, refused
+
+
+def check_wakes(engine: Engine) -> None:
+    """A `poll` of an engine without requests ends when it is woken, also if that was before it."""
+    for delay in (0.0, 0.2):
+        began = time.monotonic()
+        waking = threading.Timer(delay, engine.wake)
+        waking.start()
+        if not delay:
+            waking.join()
+        assert engine.poll(30.0) == [] and time.monotonic() - began < 10
+        waking.join()
+    began = time.monotonic()
+    assert engine.poll(0.2) == [] and time.monotonic() - began > 0.15, "it waits again"

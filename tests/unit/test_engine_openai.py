@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from fakes.openai_server import FakeServer, answer_to, seeded
 from ruamel.yaml import YAML
-from unit.engine_samples import outcomes
+from unit.engine_samples import check_wakes, outcomes
 
 from its.engines.fleet.pacing import SET_ASIDE_AFTER, START, Pace, backoff
 from its.engines.fleet.scrub import Scrub
@@ -149,6 +149,13 @@ def test_two_thousand_requests_survive_faults_and_dying_servers(tmp_path: Path) 
     told = "\n".join(notices)
     assert f"server `{servers[0].url}` is set aside" in told and f"server `{servers[1].url}` is back" in told
     assert seconds < 120, f"{seconds:.1f} s: it waited for servers that are gone"
+
+
+def test_a_poll_that_waits_can_be_woken() -> None:
+    with FakeServer() as server, _engine(server) as engine:
+        check_wakes(engine)
+        engine.wake()
+        assert set(_all(engine, [_request("a"), _request("b")])) == {"a", "b"}
 
 
 def test_the_body_is_what_the_servers_understand() -> None:

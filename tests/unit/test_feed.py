@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,27 @@ def test_what_was_claimed_and_waits_again_is_given_up_too(stores: tuple[Store, S
     feed.cancel(left)
     assert _claims(own) == 1, "`d` is still wanted"
     assert taken in _until_done(feed) and _claims(own) == 0
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_step_that_waits_can_be_woken(stores: tuple[Store, Store], elsewhere: bool) -> None:
+    """Whether it waits for its own engine or for another process."""
+    own, theirs = stores
+    feed = Feed(session := _session(own, engine := Refusing()))
+    requests = _requests("a")
+    if elsewhere:
+        theirs.claim([session.key_of(requests[0])])
+    feed.add(requests)
+    feed.step(0.0)
+    engine.asleep = True
+    began = time.monotonic()
+    waking = threading.Timer(0.2, feed.wake)
+    waking.start()
+    if elsewhere:
+        assert feed.step(30.0) == [] and time.monotonic() - began < 10
+    waking.join()
+    assert engine.woken == (not elsewhere)
+    feed.clear(RunError("the end"))
 
 
 class Telling(Refusing):

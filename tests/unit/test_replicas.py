@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from fakes.worker_replicas import Fake, Fakes, dies, unswappable
-from unit.engine_samples import outcomes
+from unit.engine_samples import check_wakes, outcomes
 
 from its.checks.engine import machine_faults
 from its.devices import core_ranges, listed_cores
@@ -204,6 +204,16 @@ def test_a_refused_request_is_reported_once_and_the_others_are_answered() -> Non
         assert [error.request_id for error in reported] == ["a7"] and len(answered) == len({*answered}) == 11
         engine.submit(_requests(13)[-1])
         assert [item.request_id for item in engine.poll(30.0)] == ["a12"]
+
+
+def test_a_poll_that_waits_can_be_woken() -> None:
+    fakes = Fakes()
+    engine = Replicas(3, [[A]], fakes.start, lambda text: None)
+    with contextlib.closing(engine):
+        check_wakes(engine)
+        engine.submit(_requests(1)[0])
+        engine.wake()
+        assert outcomes(engine, 1) == (["a0"], [])
 
 
 def test_a_cancelled_request_is_refused_whether_it_waits_or_is_at_a_worker() -> None:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,12 +31,13 @@ from its.engines.protocol import Request as ItsRequest
 from its.errors import DataError
 from its.grading.grade import Grader
 from its.home import STORE_FILE
+from its.prompts.trial import TRIALS
 from its.rows import read_rows
 from its.server.app import Service
 from its.server.run import Server, Settings, _bind, open_service, read_key, served_checkpoints
 from its.store import Store
 from its.store.encoding import checksum
-from its.study.study import Study
+from its.study.study import Study, load_study
 from its.types import Query, Response
 
 
@@ -454,6 +456,56 @@ def test_an_engine_that_dies_is_started_again_a_few_times(study: Study) -> None:
         assert "failed too often" in served.ask("What is newer?").text
         assert served.ask("What is known?").status_code == 200, "the store needs no engine"
         assert served.metric("its_engine_failures_total") == 3
+
+
+def test_a_request_does_not_wait_for_the_engine(study: Study, engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that waits for a response is woken by the next request, which the store may answer."""
+    monkeypatch.setattr("its.server.desk.WAIT_SECONDS", 60.0)
+    with serving(study, [BASE]) as served:
+        assert served.ask("What is known?").status_code == 200
+    engines.tell(seconds=3.0)
+    with serving(study, [BASE]) as served, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(served.ask, "What is 1 + 1?")
+        while not served.service.desk._feed.under_way:
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert served.ask("What is known?").json()["its"]["from_store"] == 1
+        assert time.monotonic() - began < 2 and not slow.done()
+        assert slow.result().status_code == 200
+
+
+def test_prompts_of_clients_that_come_together_are_rendered_together(
+    study: Study, edit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one process, and one that its template does not render fails alone."""
+    template = study.project / "recipes" / "prompts" / "failing.jinja"
+    source = (study.project / "recipes" / "prompts" / "chatml.jinja").read_text(encoding="utf-8")
+    failing = "{% if 'please fail' in messages[-1]['content'] %}{{ raise_exception('it cannot') }}{% endif %}"
+    template.write_text(failing + source, encoding="utf-8")
+    edit(("prompts/chatml.jinja", "prompts/failing.jinja"))
+    with serving(load_study(study.project), [BASE]) as served:
+        calls = []
+        answer = TRIALS.answer
+
+        def slow(request: bytes, seconds: int, wait: float) -> bytes | None:
+            calls.append(len(json.loads(request)["chats"]))
+            time.sleep(0.5 if len(calls) == 1 else 0.0)  # meanwhile the others come
+            return answer(request, seconds, wait)
+
+        monkeypatch.setattr(TRIALS, "answer", slow)
+        problems = [f"What is {number} + 1?" for number in range(30)]
+        with ThreadPoolExecutor(30) as pool:
+            found = list(pool.map(served.ask, problems))
+        assert {item.status_code for item in found} == {200}
+        assert sum(calls) == 30 and len(calls) < 10, calls
+
+        calls.clear()
+        problems = [f"What is {number} + 2?{' please fail' * (number == 20)}" for number in range(30)]
+        with ThreadPoolExecutor(30) as pool:
+            found = list(pool.map(served.ask, problems))
+        assert [number for number, item in enumerate(found) if item.status_code != 200] == [20]
+        assert found[20].status_code == 400 and "it cannot" in found[20].text
+        assert served.metric("its_engine_failures_total") == 0
 
 
 def test_many_clients_some_of_which_hang_or_leave(study: Study, engines: Any) -> None:

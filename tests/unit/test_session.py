@@ -34,6 +34,7 @@ class Recorded:
         self.cancelled: list[str] = []
         self.started: list[list[str]] = []
         self.closed = self.most = 0
+        self.woken = False
         self.window = window
         self.counts: dict[str, float] = {}
         self.weights: dict[str, str] = {}
@@ -54,6 +55,9 @@ class Recorded:
         self._waiting.append(request)
         self.most = max(self.most, len(self._waiting))
         self._random.shuffle(self._waiting)
+
+    def wake(self) -> None:
+        self.woken = True
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         if not self._waiting:
