@@ -59,7 +59,7 @@ class Checks(Protocol):
         """Finds control tokens in requests to the writer."""
 
     def rows(self, rows: Sequence[Row]) -> None:
-        """Check queries before anything is asked of their models.
+        """Check queries before their models receive anything.
 
         Raises:
             ItsError: if one contains a control token.

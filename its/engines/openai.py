@@ -106,6 +106,7 @@ class OpenAIEngine:
         self._routes = {model.name: Route(model, served.get(model.name, model.name)) for model in models}
         self._say = say
         self._inbox: queue.SimpleQueue[Completion | str | BaseException | None] = queue.SimpleQueue()
+        self._grew: dict[str, Completion] = {}
         self._fleet = Fleet(
             [
                 Server(
@@ -121,6 +122,7 @@ class OpenAIEngine:
             emit=self._inbox.put,
             scrub=Scrub([key for key in keys if key]),
             log=log,
+            begun=self._grow,
         )
         self.counts = self._fleet.counts
         self._submitted = 0
@@ -146,7 +148,9 @@ class OpenAIEngine:
         route = self._routes[request.model]
         self._submitted += 1
         body = request_body(request, route.served, self._options_of(route.model))
-        job = Job(self._submitted, request, route, body, max_characters(request, self._options))
+        watched = request_body(request, route.served, self._options_of(route.model), stream=True)
+        most = max_characters(request, self._options)
+        job = Job(self._submitted, request, route, body, most, watched if request.follow else None)
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
 
@@ -158,11 +162,16 @@ class OpenAIEngine:
             "chat_template_kwargs": {**(common if isinstance(common, Mapping) else {}), **model.template_kwargs}
         }
 
+    def _grow(self, part: Completion) -> None:
+        """Of the loop's thread: keep what a response has so far, the last report alone, however seldom one polls."""
+        self._grew[part.request_id] = part
+        self._inbox.put(None)
+
     def wake(self) -> None:
         self._inbox.put(None)
 
     def begun(self) -> list[Completion]:
-        return []
+        return [self._grew.pop(name) for name in list(self._grew)]
 
     def cancel(self, request_ids: Collection[str]) -> None:
         """Close the connections of these requests, whereupon vLLM's and SGLang's servers stop working on them."""

@@ -277,7 +277,7 @@ class Desk:
             self._fail(job, error)
 
     def _queue(self) -> None:
-        """Queue what the jobs that were taken or went on ask for.
+        """Queue the requests of jobs that were taken or made a step.
 
         The ids of their prompts are computed together: a process renders the chats, and one for each of 64 clients that
         come at once takes longer than a step of an engine.

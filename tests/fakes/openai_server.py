@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 FAULTS = (
@@ -65,6 +65,7 @@ class FakeServer:
         delay_seconds: of every good answer.
         extra: changes an answer (an object as Python) before it is sent.
         error: the message in its error bodies, or a whole body.
+        piece_seconds: between two events of a stream, each of which has three characters of the text.
         raw: by path (`/models`, `/chat/completions`), what it writes instead of an answer; see `Raw`.
     """
 
@@ -80,11 +81,13 @@ class FakeServer:
         extra: Callable[[dict[str, Any]], None] = lambda answer: None,
         error: Any = "a fault of the script",
         quota: int | None = None,
+        piece_seconds: float = 0.0,
         raw: Mapping[str, Raw] | None = None,
     ) -> None:
         self.models, self.key, self.script = models, key, script
         self.delay_seconds, self.stall_seconds, self.retry_after = delay_seconds, stall_seconds, retry_after
         self.extra, self.error = extra, error
+        self.piece_seconds = piece_seconds
         self.quota = quota  # requests at once; beyond it answers 429
         self.raw = raw or {}
         self.written = 0  # bytes of raw answers
@@ -224,7 +227,46 @@ class FakeServer:
             del answer["usage"]
         if fault in (None, "stall"):
             self.answered[text] += 1
+        if body.get("stream"):
+            usage = (body.get("stream_options") or {}).get("include_usage")
+            return await self._stream(writer, answer, usage, cut=fault == "cut_stream")
         return await _send(writer, 200, answer)
+
+    async def _stream(
+        self, writer: asyncio.StreamWriter, answer: dict[str, Any], usage: bool | None, *, cut: bool
+    ) -> bool:
+        """The answer as events, in the form of vLLM's server; `cut`: half of them."""
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        events = list(_events(answer, usage))
+        for event in events[: len(events) // 2 if cut else None]:
+            data = f"data: {event}\n\n".encode()
+            writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(self.piece_seconds)
+        if cut:
+            return False
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
+
+
+def _events(answer: dict[str, Any], usage: bool | None) -> Iterator[str]:
+    ids = {"prompt_token_ids": answer["prompt_token_ids"]} if "prompt_token_ids" in answer else {}
+    for choice in answer["choices"]:
+        message = choice["message"]
+        index = {"index": choice["index"]}
+        yield json.dumps({"choices": [{**index, "delta": {"role": "assistant", "content": ""}}], **ids})
+        for name, text in message.items():
+            if name == "role" or text is None:
+                continue
+            pieces = [text[at : at + 3] for at in range(0, len(text), 3)] if isinstance(text, str) else [text]
+            for piece in pieces:
+                yield json.dumps({"choices": [{**index, "delta": {name: piece}, "finish_reason": None}]})
+        yield json.dumps({"choices": [{**index, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    if usage and "usage" in answer:
+        yield json.dumps({"choices": [], "usage": answer["usage"]})
+    yield "[DONE]"
 
 
 def _good(body: dict[str, Any], text: str) -> dict[str, Any]:

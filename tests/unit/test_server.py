@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from fakes.openai_server import FakeServer
 from running import run_stage
 from unit.solve_samples import BASE, NEW, TRAINED, Its, solvable
 
@@ -334,6 +335,36 @@ def test_a_stream_that_breaks_says_so(study: Study, engines: Any, monkeypatch: p
         while served.metric("its_engine_requests ") and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not served.metric("its_engine_requests ") and served.ask(seed=10).json()["its"]["generated"] == 1
+
+
+def test_a_stream_of_servers_flows_also_where_one_of_them_dies(study: Study, edit: Callable[..., None]) -> None:
+    """What a second server generates again continues the stream, unless it is another text."""
+
+    def script(text: str, seen: int) -> str | None:
+        return "cut_stream" if "cut" in text and not seen else None
+
+    def revises(answer: dict[str, Any]) -> None:
+        message = answer["choices"][0]["message"]
+        if "other" in message["content"]:
+            message["content"] = f"{len(server.bodies)}{message['content']}"
+
+    with FakeServer(models=["smollm2_135m"], piece_seconds=0.06, script=script, extra=revises) as server:
+        options = "    enforce_eager: true\n    enable_chunked_prefill: false\n    max_num_batched_tokens: #\n"
+        told = f"  kind: openai\n  openai:\n    servers: [{{url: '{server.url}'}}]\n"
+        edit(("  kind: vllm\n", told), (f"  options:\n{options}", "  options: {}\n"))
+        with serving(load_study(study.project), [BASE]) as served:
+            for problem in (NEW, f"{NEW} It is cut."):
+                turns = [{"role": "user", "content": problem}]
+                events = list(_events(served, messages=turns))
+                whole = served.ask(problem).json()
+                assert whole["its"]["from_store"] == 1
+                assert _joined(events) == {0: whole["choices"][0]["message"]["content"]}
+                parts = [item for item in events if item[1]["choices"][0]["delta"].get("content")]
+                assert len(parts) > 4 and parts[-1][0] - parts[0][0] > 0.2, "it flows"
+            turns = [{"role": "user", "content": f"{NEW} Cut, and the other is another: cut."}]
+            last = list(_events(served, messages=turns))[-1][1]
+            assert last["error"]["code"] == "response_revised"
+    assert [body["stream"] for body in server.bodies] == [True] * 5
 
 
 def test_a_stream_of_a_thinking_model_has_two_parts(

@@ -105,18 +105,22 @@ def parse_answer(body: bytes, request_id: str, weights: str, most: int = MOST_TE
     if not _is_count(prompt_tokens) or not _is_count(completion_tokens):
         return "no token counts in `usage`"
     thought = _whole(as_object(usage.get("completion_tokens_details")).get("reasoning_tokens"))
-    ids = answer.get("prompt_token_ids")
     return Completion(
         request_id=request_id,
         text=text,
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        prompt_sha256=hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None,
+        prompt_sha256=ids_sha256(answer.get("prompt_token_ids")),
         thinking=thinking,
         thinking_tokens=thought if _is_count(thought) else None,
         weights=weights,
     )
+
+
+def ids_sha256(ids: Any) -> str | None:
+    """The fingerprint of a prompt's token ids; None if a server reports none."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest() if _token_ids(ids) else None
 
 
 def _finished(word: str) -> str:

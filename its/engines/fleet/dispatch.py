@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from its.engines.fleet.answers import model_names, parse_answer
+from its.engines.fleet.answers import ids_sha256, model_names, parse_answer
 from its.engines.fleet.errors import all_declined, check_served, exhausted, key_refused, refused, stuck, unreachable
+from its.engines.fleet.events import Events
 from its.engines.fleet.pacing import backoff
 from its.engines.fleet.scrub import Scrub, quoted
 from its.engines.fleet.state import Job, Route, Rules, Server
@@ -27,6 +28,8 @@ from its.errors import ItsError
 PROBE_SECONDS = 10.0  # for `/models`
 FIRST_PROBES = 3  # of a server that cannot be reached at the start
 CLOSE_SECONDS = 2.0
+REPORT_SECONDS = 0.05
+"""The least time between two reports of a text, as of ITS's own workers."""
 MOST_DECLINED = 16
 """Requests of a model that are declined, or return no text, before one is answered: so many share a cause
 (`max_tokens`, the template, a misconfigured server), and empty responses would say nothing about the model."""
@@ -51,6 +54,7 @@ class Fleet:
             the run.
         scrub: applied to every text of a server.
         log: JSON lines, one for each failed attempt.
+        begun: receives the text that a watched response has so far.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class Fleet:
         emit: Callable[[Completion | str | BaseException], None],
         scrub: Scrub,
         log: Path | None,
+        begun: Callable[[Completion], None],
     ) -> None:
+        self._begun = begun
         self._servers, self._routes, self._rules = servers, routes, rules
         self._emit, self._scrub, self._log = emit, scrub, log
         self._lines: TextIO | None = None
@@ -240,7 +246,9 @@ class Fleet:
         outcome: Failure | Completion
         url, seconds = f"{server.url}/chat/completions", self._rules.timeout_seconds
         try:
-            answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
+            answer = await self._watched(job, server, url)
+            if answer is None:
+                answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
         except asyncio.CancelledError:
             if not job.cancelled or self._closing:
                 raise
@@ -277,6 +285,42 @@ class Fleet:
             done = self._decline(job, server, failure, outcome)
             self.note(server=server.url, status=200, request=request_id, why=why, did=done)
         self._dispatch()
+
+    async def _watched(self, job: Job, server: Server, url: str) -> bytes | Failure | None:
+        """The answer as of a request for the whole one, with reports of its text; None if it must be requested so."""
+        route, name = job.route, job.request.request_id
+        if job.watched is None or route.served in server.whole:
+            return None
+        reported = 0.0
+
+        def grew(events: Events) -> None:
+            nonlocal reported
+            now = time.monotonic()
+            if now - reported < REPORT_SECONDS or self._scrub.in_clear(events.text):
+                return
+            text = events.text[: len(events.text) - self._scrub.open_end(events.text)]
+            if text:
+                reported = now
+                sha256 = ids_sha256(events.prompt_ids)
+                self._begun(Completion(name, text, "", 0, 0, sha256, weights=route.model.fingerprint))
+
+        events = Events(job.max_characters, grew)
+        seconds = self._rules.timeout_seconds
+        answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.watched, events)
+        if isinstance(answer, bytes):
+            parsed = parse_answer(answer, name, route.model.fingerprint, job.max_characters)
+            if not isinstance(parsed, str):
+                return answer
+            why = parsed
+        elif answer.kind in ("garbage", "refused"):
+            why = answer.message
+        else:
+            return answer
+        if events.unreadable or (isinstance(answer, Failure) and answer.kind == "refused"):
+            server.whole.add(route.served)
+        did = "requests the whole answer"
+        self.note(server=server.url, status=200, request=name, why=quoted(why, self._scrub), did=did)
+        return None
 
     def _charge(self, completion: Completion) -> None:
         self.counts["prompt_tokens"] += completion.prompt_tokens

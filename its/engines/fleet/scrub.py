@@ -73,6 +73,13 @@ class Scrub:
         """Whether a model's text, which is stored unchanged, contains a key of 16 characters or more verbatim."""
         return any(key in text for key in self._keys if len(key) >= LONG)
 
+    def open_end(self, text: str) -> int:
+        """How many of the last characters of a text that grows may be the beginning of such a key."""
+        longest = max((len(key) - 1 for key in self._keys if len(key) >= LONG), default=0)
+        lengths = range(min(longest, len(text)), 0, -1)
+        own = [key for key in self._keys if len(key) >= LONG]
+        return next((length for length in lengths if any(key.startswith(text[-length:]) for key in own)), 0)
+
     def _holds(self, text: str) -> bool:
         letters = _letters(text)
         return any(key in letters for key in self._whole) or any(

@@ -37,6 +37,7 @@ class Server:
 
     Args:
         names: of the models that it serves; None if it has no list, so it is assumed to serve everything.
+        whole: its names of models whose answers it is not to stream: it cannot, or not as `Events` reads them.
         trouble: its last failure; quoted when the run stops making progress.
         progress: when it last answered, or failed in a way that counts against a request.
     """
@@ -46,6 +47,7 @@ class Server:
     client: httpx2.AsyncClient
     pace: Pace
     names: set[str] | None = None
+    whole: set[str] = field(default_factory=set)
     trouble: str = ""
     progress: float = 0.0
 
@@ -84,6 +86,7 @@ class Job:
     Args:
         number: in order of submission.
         max_characters: limit of its answer.
+        watched: the body that requests its answer as a stream, if somebody follows it.
         failures: those that count against it.
         last: the server of its last failure; another one is preferred.
         attempt: the task of its attempt, while it is in flight, and the time from which it may be cancelled.
@@ -95,6 +98,7 @@ class Job:
     route: Route
     body: bytes
     max_characters: int
+    watched: bytes | None = None
     failures: int = 0
     last: Server | None = None
     attempt: tuple[asyncio.Task[None], float] | None = None

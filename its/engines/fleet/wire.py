@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import httpx2
 
@@ -28,6 +28,7 @@ ANSWER_BYTES = 16 * 2**20
 """Of an answer's body, compressed and decompressed. 32,768 tokens are 0.2 MB of text, with their ids and five
 logprobs each 15 MB; the lists of models of large gateways are 2 MB. It bounds one request: as many servers as there are
 may each write that much to each of `concurrency` requests at once."""
+STREAM = "text/event-stream"
 ERROR_BYTES = 64 * 2**10
 """Of the body of an answer with another status than 200; the rest is not read."""
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
@@ -149,7 +150,7 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
 
 
-def request_body(request: Request, served: str, options: Mapping[str, Any]) -> bytes:
+def request_body(request: Request, served: str, options: Mapping[str, Any], *, stream: bool = False) -> bytes:
     """The body of one request; an option with value None leaves its field out.
 
     A started answer is sent as a last assistant turn, with the two fields that make vLLM, SGLang and llama.cpp
@@ -158,7 +159,9 @@ def request_body(request: Request, served: str, options: Mapping[str, Any]) -> b
     messages = list(request.messages)
     sampling = {NAMES.get(name, name): value for name, value in request.sampling.items() if name not in UNSENT}
     extra = request.sampling.get("extra", {})
-    body: dict[str, Any] = {**extra, "model": served, **sampling, "seed": request.seed, "n": 1, "stream": False}
+    body: dict[str, Any] = {**extra, "model": served, **sampling, "seed": request.seed, "n": 1, "stream": stream}
+    if stream:
+        body["stream_options"] = {"include_usage": True}
     if not body.get("stop"):
         body.pop("stop", None)
     if request.start is not None:
@@ -194,6 +197,24 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
+class Reader(Protocol):
+    """Reads an answer that comes as a stream of events."""
+
+    def feed(self, data: bytes) -> None:
+        """Receive the next bytes.
+
+        Raises:
+            ValueError: if the stream cannot be read.
+        """
+
+    def answer(self) -> bytes:
+        """The body of the whole answer.
+
+        Raises:
+            ValueError: if the stream has none.
+        """
+
+
 async def exchange(
     client: httpx2.AsyncClient,
     method: str,
@@ -201,11 +222,13 @@ async def exchange(
     seconds: float,
     scrub: Scrub,
     content: bytes | None = None,
+    reader: Reader | None = None,
 ) -> bytes | Failure:
     """The body of an answer with status 200, or why there is none; at most `ANSWER_BYTES` of it are read.
 
     Args:
         seconds: for the whole, to the last byte; a late answer finds its connection closed.
+        reader: of an answer that is a stream of events, if the body requests one.
     """
     # No compression: it saves nothing on answers of this size, and one compressed byte may expand to a million.
     headers = {"Accept-Encoding": "identity"}
@@ -225,6 +248,11 @@ async def exchange(
                 method, url, content=content, headers=headers, timeout=wait, extensions=more
             ) as answer:
                 good = answer.status_code == 200
+                if good and reader is not None and _is_stream(answer.headers):
+                    async with contextlib.aclosing(answer.aiter_raw()) as chunks:
+                        async for chunk in chunks:
+                            reader.feed(chunk)
+                    return reader.answer()
                 body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
             if not good:
                 return failure_of(answer.status_code, answer.headers, body[:ERROR_BYTES], scrub)
@@ -242,6 +270,11 @@ async def exchange(
         return Failure("dropped", f"broke the connection ({quoted(_cause(error), scrub)})")
     except ValueError as error:  # ours, and from a header that is not text
         return Failure("garbage", f"gave no usable answer: {quoted(str(error), scrub)}", 200)
+
+
+def _is_stream(headers: Mapping[str, str]) -> bool:
+    plain = headers.get("content-encoding", "").strip().lower() in ("", "identity")
+    return plain and headers.get("content-type", "").partition(";")[0].strip().lower() == STREAM
 
 
 def _in_handshake(reached: list[str]) -> bool:

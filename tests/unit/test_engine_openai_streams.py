@@ -1,0 +1,266 @@
+"""Answers of servers that are watched: they flow, and are those that nobody watches, or are requested whole."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.openai_server import FAULTS, FakeServer, answer_to, seeded
+
+from its.engines.fleet.answers import MOST_TEXT, parse_answer
+from its.engines.fleet.events import Events
+from its.engines.fleet.scrub import Scrub
+from its.engines.openai import OpenAIEngine, OpenAIServer
+from its.engines.protocol import Completion, EngineModel, Request
+from its.errors import ItsError
+
+MODEL = EngineModel(name="m", path="a_model", fingerprint="f:m", dtype="bfloat16", context_length=64)
+SAMPLING = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "stop": []}
+KEY = "sk-proj-0123456789/abcdef+ghijklmnop"
+
+
+def _request(text: str, **changes: Any) -> Request:
+    made = Request(text, [{"role": "user", "content": text}], SAMPLING, seed=7, model="m", follow=True)
+    return replace(made, **changes)
+
+
+@contextlib.contextmanager
+def _engine(*servers: FakeServer, **settings: Any) -> Iterator[OpenAIEngine]:
+    variable = settings.pop("key_variable", None)
+    settings = {"backoff_seconds": 0.01, "patience_seconds": 5.0, "timeout_seconds": 5.0, **settings}
+    engine = OpenAIEngine([OpenAIServer(server.url, variable) for server in servers], [MODEL], {}, **settings)
+    with contextlib.closing(engine):
+        yield engine
+
+
+def _watched(engine: OpenAIEngine, *requests: Request) -> tuple[dict[str, Completion], dict[str, list[Completion]]]:
+    """The answers, and what was reported before each."""
+    for request in requests:
+        engine.submit(request)
+    found: dict[str, Completion] = {}
+    parts: dict[str, list[Completion]] = {request.request_id: [] for request in requests}
+    end = time.monotonic() + 30
+    while len(found) < len(requests):
+        assert time.monotonic() < end
+        for completion in engine.poll(0.2):
+            found[completion.request_id] = completion
+        for part in engine.begun():
+            parts[part.request_id].append(part)
+    return found, parts
+
+
+def _ids(answer: dict[str, Any]) -> None:
+    answer["prompt_token_ids"] = [1, 22, 333]
+
+
+def test_a_watched_answer_flows_and_is_the_one_that_nobody_watches() -> None:
+    with FakeServer(extra=_ids, piece_seconds=0.03) as server, _engine(server) as engine:
+        found, parts = _watched(engine, _request("a"), _request("b"), _request("c", follow=False))
+        plain, none = _watched(engine, *(_request(name, follow=False) for name in "abc"))
+    assert found == plain and not any(none.values())
+    for name in "ab":
+        texts = [part.text for part in parts[name]]
+        assert len(texts) > 2 and all(after.startswith(before) for before, after in itertools.pairwise(texts))
+        assert answer_to(name).startswith(texts[-1]) and texts[0]
+        assert {(part.prompt_sha256, part.weights) for part in parts[name]} == {(plain[name].prompt_sha256, "f:m")}
+    assert not parts["c"]
+    assert [body["stream"] for body in server.bodies] == [True, True, False, False, False, False]
+
+
+def _thinks(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"] = {"reasoning": "Let me think.", **answer["choices"][0]["message"]}
+
+
+def _calls(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"] |= {"content": None, "tool_calls": [{"function": {"name": "f"}}]}
+
+
+def _in_parts(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"]["content"] = [{"type": "text", "text": "a part"}]
+
+
+def _says_nothing(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"]["content"] = None
+
+
+def _is_empty(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"]["content"] = ""
+
+
+def _is_cut(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["finish_reason"] = "max_tokens"
+
+
+def _refuses(answer: dict[str, Any]) -> None:
+    answer["choices"][0]["message"] |= {"content": None, "refusal": "I cannot help with that."}
+
+
+@pytest.mark.parametrize(
+    ("extra", "whole"),
+    [
+        (_thinks, True),
+        (_calls, True),
+        (_in_parts, True),
+        (_says_nothing, False),
+        (_is_empty, False),
+        (_is_cut, False),
+        (_refuses, False),
+    ],
+)
+def test_an_answer_does_not_depend_on_whether_it_is_watched(
+    extra: Callable[[dict[str, Any]], None], whole: bool
+) -> None:
+    """Where a stream is not the whole answer for sure, the whole one is requested; `whole`: from then on."""
+
+    def some(answer: dict[str, Any]) -> None:
+        if answer["choices"][0]["message"]["content"] != answer_to("plain"):
+            extra(answer)
+
+    with FakeServer(extra=some) as server, _engine(server) as engine:
+        plain, _ = _watched(engine, _request("plain"), _request("x", follow=False))
+        found, parts = _watched(engine, _request("x"))
+        assert found["x"] == plain["x"]
+        before = len(server.bodies)
+        again, _ = _watched(engine, _request("x"))
+        assert again == found
+        assert server.bodies[before]["stream"] != whole
+    assert all(found["x"].text.startswith(part.text) for part in parts["x"])
+
+
+def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path) -> None:
+    """It refuses the field, or takes no notice of it."""
+    with FakeServer() as server, _engine(server, log=tmp_path / "log", options={"stream": None}) as engine:
+        found, parts = _watched(engine, _request("a"))
+        assert found["a"].text == answer_to("a") and not parts["a"] and "stream" not in server.bodies[0]
+
+    async def refuses(content: bytes) -> AsyncIterator[bytes]:
+        body = json.loads(content)
+        said = {"error": {"message": "Unrecognized request argument: stream_options", "param": "stream_options"}}
+        status, said = (400, said) if body["stream"] else (200, json.loads(_whole("fine")))
+        data = json.dumps(said).encode()
+        head = f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        yield head.encode() + data
+        asked.append(body["stream"])
+
+    asked: list[bool] = []
+    log = tmp_path / "refused.jsonl"
+    with FakeServer(raw={"/chat/completions": refuses}) as server, _engine(server, log=log) as engine:
+        for name in "abc":
+            found, _ = _watched(engine, _request(name))
+            assert found[name].text == "fine"
+    assert asked == [True, False, False, False]
+    (line,) = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert "stream_options" in line["why"] and line["did"] == "requests the whole answer"
+
+
+def test_streams_survive_faults_as_whole_answers_do() -> None:
+    names = [f"n{number}" for number in range(120)]
+    with (
+        FakeServer(script=seeded(3, 0.3, (*FAULTS, "cut_stream")), stall_seconds=0.1) as server,
+        _engine(server, retries=30) as engine,
+    ):
+        found, _ = _watched(engine, *map(_request, names))
+    assert {name: item.text for name, item in found.items()} == {name: answer_to(name) for name in names}
+
+
+def test_a_key_is_not_in_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_KEY", KEY)
+
+    def says(answer: dict[str, Any]) -> None:
+        answer["choices"][0]["message"]["content"] = f"the key is {KEY} and sk-proj-0123456789/abcdef, sk-proj, end"
+
+    parts: list[Completion] = []
+    with (
+        FakeServer(extra=says, key=KEY, piece_seconds=0.02) as server,
+        _engine(server, key_variable="SERVER_KEY", retries=1) as engine,
+    ):
+        engine.submit(_request("a"))
+        end = time.monotonic() + 30
+        with pytest.raises(ItsError) as caught:
+            while time.monotonic() < end:
+                engine.poll(0.1)
+                parts += engine.begun()
+    assert KEY not in str(caught.value)
+    assert parts and all("sk-" not in part.text for part in parts), [part.text for part in parts]
+
+
+def test_what_may_begin_a_key_waits() -> None:
+    scrub = Scrub([KEY, "another-key-of-16"])
+    for text in ("", "s", "is", "ask", f"x{KEY[:-1]}", f"x{KEY}", "an", "another-key-of-1", "ano ", "a another-"):
+        held = scrub.open_end(text)
+        began = [at for at in range(len(text)) if any(key.startswith(text[at:]) for key in (KEY, "another-key-of-16"))]
+        assert held == (len(text) - min(began) if began and text != f"x{KEY}" else 0), text
+
+
+def _whole(text: str) -> bytes:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}).encode()
+
+
+def _chunk(*choices: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"choices": [{"index": 0, **choice} for choice in choices], **more}, ensure_ascii=False)
+
+
+def test_a_stream_is_read_however_its_bytes_arrive() -> None:
+    """Also with comments, other fields, line ends of both kinds, and characters that are cut in two."""
+    chance = random.Random(5)
+    for _ in range(300):
+        text = "".join(chance.choice("aé∑😀 \n\\") for _ in range(chance.randint(1, 30)))
+        end = chance.choice(["\n", "\r\n"])
+        chunks = [_chunk(), *(_chunk({"delta": {"content": text[at : at + 2]}}) for at in range(0, len(text), 2))]
+        chunks.append(_chunk({"delta": {}, "finish_reason": "stop"}))
+        chunks.append(_chunk(usage={"prompt_tokens": 3, "completion_tokens": 2}))
+        chunks += ["[DONE]"] if chance.random() < 0.8 else []
+        lines = [": hello", "event: message", *(f"data:{chance.choice(['', ' '])}{chunk}" for chunk in chunks)]
+        data = "".join(line + end * 2 for line in lines).encode()
+        seen: list[str] = []
+        events = Events(MOST_TEXT, lambda events, seen=seen: seen.append(events.text))  # type: ignore[misc]
+        at = 0
+        while at < len(data):
+            step = chance.randint(1, 40)
+            events.feed(data[at : at + step])
+            at += step
+        assert parse_answer(events.answer(), "r", "w") == parse_answer(_whole(text), "r", "w")
+        assert seen[-1] == text and all(text.startswith(part) for part in seen)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"data: {]\n", "Expecting"),
+        (b"data: 7\n", "not an object"),
+        (b'data: {"a": 1, "a": 2}\n', "twice"),
+        (b"data: " + b"[" * 100_000 + b"\n", "nested too deeply"),
+        (b'data: {"choices": [{"index": 1, "delta": {"content": "x"}}]}\n', "more than a plain text"),
+        (b'data: {"choices": [{"delta": {"content": 7}}]}\n', "more than a plain text"),
+        (b'data: {"choices": [{"delta": {"content": "' + b"x" * 101 + b'"}}]}\n', "longer than 100"),
+        (b"x" * (16 * 2**20 + 1), "a line of the stream"),
+    ],
+)
+def test_a_stream_that_is_none(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Events(100, lambda events: None).feed(data)
+
+
+def test_a_stream_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("its.engines.fleet.events.STREAM_BYTES", 1000)
+    events = Events(MOST_TEXT, lambda events: None)
+    with pytest.raises(ValueError, match="larger than 1000 bytes"):
+        while True:
+            events.feed(b": nothing\n\n")
+
+
+def test_an_error_in_a_stream_is_the_answer() -> None:
+    events = Events(MOST_TEXT, lambda events: None)
+    for chunk in (_chunk({"delta": {"content": "so far"}}), json.dumps({"error": {"message": "out of memory"}})):
+        events.feed(f"data: {chunk}\n\n".encode())
+    assert "out of memory" in str(parse_answer(events.answer(), "r", "w"))
