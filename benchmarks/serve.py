@@ -161,7 +161,7 @@ def main() -> None:
     given = parser.parse_args()
     bench = Bench(given.max_tokens, base=True)
     base = next(item for item in bench.study.checkpoints() if item.train is None)
-    vllm, its = Side("vLLM's server", 8931, "m"), Side("its serve", 8932, f"{base.name}/none")
+    vllm, own = Side("vLLM's server", 8931, "m"), Side("its serve", 8932, f"{base.name}/none")
     chats = bench.messages(["none"], given.requests)
     problems = bench.study.problems(bench.study.recipe.design.benchmarks[0])[: len(chats)]
     drawn = time.time_ns() % 2**30
@@ -170,7 +170,7 @@ def main() -> None:
         """The requests of a turn to vLLM's server and to ours, which neither has seen."""
         tag = f" ({drawn + number})"
         sampling = {"max_tokens": given.max_tokens, "temperature": given.temperature, "top_p": 1.0, "seed": drawn}
-        ours = [its.body([{"role": "user", "content": item.text + tag}], sampling) for item in problems]
+        ours = [own.body([{"role": "user", "content": item.text + tag}], sampling) for item in problems]
         theirs = []
         for item, chat in zip(problems, chats, strict=True):
             assert item.text in chat[-1]["content"]
@@ -180,28 +180,28 @@ def main() -> None:
 
     def turn(number: int, *, stream: bool = False) -> tuple[tuple[float, list[float]], tuple[float, list[float]]]:
         theirs, ours = asked(number)
-        pair = [(vllm, theirs), (its, ours)]
+        pair = [(vllm, theirs), (own, ours)]
         found = {side: ask_all(side, bodies, given.clients, stream=stream) for side, bodies in pair[:: (-1) ** number]}
-        return found[vllm], found[its]
+        return found[vllm], found[own]
 
     with tempfile.TemporaryDirectory() as folder:
         command, variables = vllm_server(bench, vllm, bench.models[base.name])
-        own = [sys.executable, "-m", "its", "serve", "--checkpoint", base.name, "--port", str(its.port)]
+        serve = [sys.executable, "-m", "its", "serve", "--checkpoint", base.name, "--port", str(own.port)]
         with (
             running(vllm, command, variables, Path(folder) / "vllm.log"),
-            running(its, own, dict(os.environ) | {"ITS_HOME": str(bench.study.home)}, Path(folder) / "its.log"),
+            running(own, serve, dict(os.environ) | {"ITS_HOME": str(bench.study.home)}, Path(folder) / "its.log"),
         ):
-            for side, bodies in zip((vllm, its), asked(0), strict=True):
+            for side, bodies in zip((vllm, own), asked(0), strict=True):
                 ask_all(side, bodies[: given.clients], given.clients)
             medians("whole", [turn(number) for number in range(1, given.turns + 1)])
             medians("streams", [turn(100 + number, stream=True) for number in range(max(1, given.turns // 2))])
-            for side, bodies in zip((vllm, its), asked(200), strict=True):
+            for side, bodies in zip((vllm, own), asked(200), strict=True):
                 seconds, counts = first_deltas(side, bodies[:STREAMS])
                 first = 1000 * statistics.median(seconds)
                 print(f"{side.name}: first of {statistics.median(counts):.0f} deltas after {first:.0f} ms, alone")
             known = asked(1)[1]
-            _, again = ask_all(its, known, given.clients, stored=1)
-            _, alone = ask_all(its, known[:ALONE], 1, stored=1)
+            _, again = ask_all(own, known, given.clients, stored=1)
+            _, alone = ask_all(own, known[:ALONE], 1, stored=1)
     print(
         f"from the store: median {1000 * statistics.median(alone):.1f} ms alone, "
         f"{1000 * statistics.median(again):.1f} ms with {given.clients} clients"

@@ -88,7 +88,11 @@ class Feed:
         self._tickets |= dict.fromkeys(ticket.waiting, ticket)
         if not named:
             self._done.append(ticket)
-        self._ensuring.look_up(named)
+        try:
+            self._ensuring.look_up(named)
+        except BaseException:
+            self.cancel(ticket)
+            raise
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:

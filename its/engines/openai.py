@@ -148,9 +148,10 @@ class OpenAIEngine:
         route = self._routes[request.model]
         self._submitted += 1
         body = request_body(request, route.served, self._options_of(route.model))
-        watched = request_body(request, route.served, self._options_of(route.model), stream=True)
-        most = max_characters(request, self._options)
-        job = Job(self._submitted, request, route, body, most, watched if request.follow else None)
+        watched = None
+        if request.follow and "stream" not in self._options:  # None leaves the field out
+            watched = request_body(request, route.served, self._options_of(route.model), stream=True)
+        job = Job(self._submitted, request, route, body, max_characters(request, self._options), watched)
         with contextlib.suppress(RuntimeError):  # the loop ended by an exception, which the next poll raises
             self._loop.call_soon_threadsafe(self._accept, job)
 

@@ -79,6 +79,7 @@ class EngineModel:
         group: models of one group differ only in their weights (same architecture, tokenizer, template, end of turn),
             so one engine serves them in turn; "" puts the model in its own group.
         thinking_marks: start and end of reasoning, where a request to the model may limit it.
+        thinks: whether the recipe declares that it reasons.
     """
 
     name: str
@@ -94,6 +95,7 @@ class EngineModel:
     chat_template: str | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     thinking_marks: tuple[str, str] | None = None
+    thinks: bool = False
 
 
 class RefusedError(RunError):

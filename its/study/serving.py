@@ -59,7 +59,11 @@ def open_serving(
     models = [
         _replayed(study, store, item)
         if engine.kind == "replay"
-        else replace(engine_model(study, item), thinking_marks=_limited_marks(study.recipe, item.model, sampled))
+        else replace(
+            engine_model(study, item),
+            thinking_marks=_limited_marks(study.recipe, item.model, sampled),
+            thinks=study.recipe.models[item.model].thinking is not None,
+        )
         for item in checkpoints
     ]
     if engine.kind in OURS:

@@ -99,6 +99,7 @@ class FakeServer:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.under_way = self.most_under_way = 0
+        self.streams = False  # whether the request that `script` is to decide on is for a stream
         self.port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -183,6 +184,7 @@ class FakeServer:
             return await _send(writer, 404, {"detail": "Not Found"})
         body = json.loads(content)
         text = next(turn["content"] for turn in reversed(body["messages"]) if turn["role"] == "user")
+        self.streams = bool(body.get("stream"))
         fault = self.script(text, self.seen[text])
         self.seen[text] += 1
         self.bodies.append(body)
@@ -201,6 +203,8 @@ class FakeServer:
         self, writer: asyncio.StreamWriter, body: dict[str, Any], text: str, fault: str | None
     ) -> bool:
         answer = _good(body, text)
+        if body.get("stream"):
+            answer["streams"] = True
         self.extra(answer)
         if fault is not None:
             self.faults[fault] += 1

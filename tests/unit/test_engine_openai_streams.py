@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -87,6 +88,27 @@ def _in_parts(answer: dict[str, Any]) -> None:
     answer["choices"][0]["message"]["content"] = [{"type": "text", "text": "a part"}]
 
 
+def _has_two(answer: dict[str, Any]) -> None:
+    """In its stream alone: a whole answer with two choices is none."""
+    if "streams" in answer:
+        answer["choices"].append({**answer["choices"][0], "index": 1})
+
+
+def _counts_nothing(answer: dict[str, Any]) -> None:
+    if "streams" in answer:
+        del answer["usage"]
+
+
+def _ends_without_a_reason(answer: dict[str, Any]) -> None:
+    if "streams" in answer:
+        answer["choices"][0]["finish_reason"] = ""
+
+
+def _is_half(answer: dict[str, Any]) -> None:
+    if "streams" in answer:
+        answer["choices"][0]["message"]["content"] += " \ud83d"
+
+
 def _says_nothing(answer: dict[str, Any]) -> None:
     answer["choices"][0]["message"]["content"] = None
 
@@ -104,21 +126,24 @@ def _refuses(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "whole"),
+    ("extra", "streams"),
     [
-        (_thinks, True),
-        (_calls, True),
-        (_in_parts, True),
-        (_says_nothing, False),
-        (_is_empty, False),
-        (_is_cut, False),
-        (_refuses, False),
+        (_calls, 2),
+        (_in_parts, 2),
+        (_has_two, 2),
+        (_counts_nothing, 2),
+        (_ends_without_a_reason, 2),
+        (_is_half, 2),
+        (_says_nothing, 4),
+        (_is_empty, 4),
+        (_is_cut, 4),
+        (_refuses, 4),
     ],
 )
 def test_an_answer_does_not_depend_on_whether_it_is_watched(
-    extra: Callable[[dict[str, Any]], None], whole: bool
+    extra: Callable[[dict[str, Any]], None], streams: int
 ) -> None:
-    """Where a stream is not the whole answer for sure, the whole one is requested; `whole`: from then on."""
+    """Where a stream is not the whole answer for sure, the whole one is requested; `streams`: of four, until it is."""
 
     def some(answer: dict[str, Any]) -> None:
         if answer["choices"][0]["message"]["content"] != answer_to("plain"):
@@ -126,20 +151,21 @@ def test_an_answer_does_not_depend_on_whether_it_is_watched(
 
     with FakeServer(extra=some) as server, _engine(server) as engine:
         plain, _ = _watched(engine, _request("plain"), _request("x", follow=False))
-        found, parts = _watched(engine, _request("x"))
-        assert found["x"] == plain["x"]
         before = len(server.bodies)
-        again, _ = _watched(engine, _request("x"))
-        assert again == found
-        assert server.bodies[before]["stream"] != whole
-    assert all(found["x"].text.startswith(part.text) for part in parts["x"])
+        for _ in range(4):
+            found, parts = _watched(engine, _request("x"))
+            assert found["x"] == plain["x"]
+            assert all(found["x"].text.startswith(part.text) for part in parts["x"])
+        assert [body["stream"] for body in server.bodies[before:]].count(True) == streams
+        assert engine.counts.get("unstreamed", 0) == (0 if extra in (_is_cut, _refuses) else streams)
 
 
 def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path) -> None:
     """It refuses the field, or takes no notice of it."""
     with FakeServer() as server, _engine(server, log=tmp_path / "log", options={"stream": None}) as engine:
         found, parts = _watched(engine, _request("a"))
-        assert found["a"].text == answer_to("a") and not parts["a"] and "stream" not in server.bodies[0]
+        assert found["a"].text == answer_to("a") and not parts["a"]
+        assert not any("stream" in name for name in server.bodies[0])
 
     async def refuses(content: bytes) -> AsyncIterator[bytes]:
         body = json.loads(content)
@@ -157,8 +183,69 @@ def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path
             found, _ = _watched(engine, _request(name))
             assert found[name].text == "fine"
     assert asked == [True, False, False, False]
-    (line,) = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    assert "stream_options" in line["why"] and line["did"] == "requests the whole answer"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    (line,) = [line for line in lines if line["did"] == "requests the whole answer"]
+    assert "stream_options" in line["why"] and line["status"] == 400
+
+
+def test_a_server_that_separates_thinking_is_found_out_by_its_stream() -> None:
+    with FakeServer(extra=_thinks) as server, _engine(server) as engine:
+        for name in "ab":
+            found, parts = _watched(engine, _request(name))
+            assert (found[name].text, found[name].thinking) == (answer_to(name), "Let me think.") and not parts[name]
+    assert [body["stream"] for body in server.bodies] == [True, False, False]
+
+
+@pytest.mark.parametrize("separates", [True, False])
+def test_the_first_answer_of_a_model_that_thinks_shows_who_separates_it(separates: bool) -> None:
+    """A stream without a thought looks alike where the server separates it and where it does not."""
+
+    def extra(answer: dict[str, Any]) -> None:
+        if separates and "streams" not in answer:
+            answer["choices"][0]["message"]["reasoning_content"] = ""
+
+    model = replace(MODEL, thinks=True)
+    with FakeServer(extra=extra, piece_seconds=0.03) as server:
+        engine = OpenAIEngine([OpenAIServer(server.url)], [model], {}, timeout_seconds=5.0)
+        with contextlib.closing(engine):
+            for name in "abc":
+                found, parts = _watched(engine, _request(name))
+                assert found[name].thinking == ("" if separates else None)
+                assert bool(parts[name]) == (name != "a" and not separates)
+
+
+@pytest.mark.parametrize("fault", ["500", "501", "403", "cut_stream", "cut_before"])
+def test_a_server_on_which_streams_alone_fail_answers(fault: str) -> None:
+    """Whole answers are requested; one failure counts at most, and no other request ends with it."""
+
+    def script(text: str, seen: int) -> str | None:
+        return fault if server.streams else None
+
+    with FakeServer(script=script) as server, _engine(server, retries=1) as engine:
+        for name in "abc":
+            found, _ = _watched(engine, _request(name))
+            assert found[name].text == answer_to(name)
+
+
+def test_a_stream_ends_with_its_last_event() -> None:
+    """Whether the connection stays open or is cut behind it."""
+
+    async def holds(content: bytes) -> AsyncIterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        chunks = [_chunk({"delta": {"content": "all"}, "finish_reason": "stop"})]
+        chunks += [_chunk(usage={"prompt_tokens": 3, "completion_tokens": 2}), "[DONE]"]
+        for chunk in chunks:
+            data = f"data: {chunk}\n\n".encode()
+            yield f"{len(data):x}\r\n".encode() + data + b"\r\n"
+        if b"hold" in content:
+            await asyncio.sleep(60)
+
+    with FakeServer(raw={"/chat/completions": holds}) as server, _engine(server, retries=0) as engine:
+        began = time.monotonic()
+        for name in ("hold", "cut"):
+            found, _ = _watched(engine, _request(name))
+            assert found[name].text == "all"
+        assert time.monotonic() - began < 4, "no time limit was waited for"
 
 
 def test_streams_survive_faults_as_whole_answers_do() -> None:
@@ -249,6 +336,34 @@ def test_a_stream_is_read_however_its_bytes_arrive() -> None:
 def test_a_stream_that_is_none(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Events(100, lambda events: None).feed(data)
+
+
+def test_a_line_in_small_pieces_is_not_copied_for_each() -> None:
+    events = Events(MOST_TEXT, lambda events: None)
+    began = time.monotonic()
+    for _ in range(100_000):
+        events.feed(b"x" * 64)
+    assert time.monotonic() - began < 20, "it took minutes when each piece was joined to what came before"
+
+
+def test_characters_in_two_halves_are_joined_before_they_are_reported() -> None:
+    seen: list[str] = []
+    events = Events(MOST_TEXT, lambda events: seen.append(events.text))
+    for piece in ("a \ud83d", "\ude00 b", "\ud83d", "\ude01"):
+        events.feed(f"data: {json.dumps({'choices': [{'delta': {'content': piece}}]})}\n\n".encode())
+    assert seen == ["a ", "a 😀 b", "a 😀 b😁"]
+    with pytest.raises(ValueError, match="Unicode"):
+        for piece in ("\ud83d", "x"):
+            events.feed(f"data: {json.dumps({'choices': [{'delta': {'content': piece}}]})}\n\n".encode())
+
+
+def test_ids_of_a_prompt_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    monkeypatch.setattr("its.engines.fleet.events.ids_sha256", lambda ids: hashed.append(len(ids)))
+    events = Events(MOST_TEXT, lambda events: None)
+    for _ in range(20):
+        events.feed(f"data: {_chunk({'delta': {'content': 'x'}}, prompt_token_ids=[1, 2, 3])}\n\n".encode())
+    assert hashed == [3]
 
 
 def test_a_stream_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,24 @@ def test_a_step_that_waits_can_be_woken(stores: tuple[Store, Store], elsewhere: 
     feed.clear(RunError("the end"))
 
 
+def test_a_request_that_cannot_be_looked_up_leaves_nothing(
+    stores: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, _ = stores
+    feed = Feed(_session(own, Refusing()))
+
+    def full(keys: list[str]) -> set[str]:
+        raise RunError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(own, "contains", full)
+        with pytest.raises(RunError, match="disk is full"):
+            feed.add(_requests("a"), lambda index, text: None)
+    assert not feed.busy and not feed._followed
+    ticket = feed.add(_requests("a"))
+    assert _until_done(feed) == [ticket]
+
+
 class Telling(Refusing):
     """An engine that tells how far it is, in `texts`, while it is asleep."""
 

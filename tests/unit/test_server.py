@@ -364,7 +364,7 @@ def test_a_stream_of_servers_flows_also_where_one_of_them_dies(study: Study, edi
             turns = [{"role": "user", "content": f"{NEW} Cut, and the other is another: cut."}]
             last = list(_events(served, messages=turns))[-1][1]
             assert last["error"]["code"] == "response_revised"
-    assert [body["stream"] for body in server.bodies] == [True] * 5
+    assert [body["stream"] for body in server.bodies] == [True, True, False, True, False]
 
 
 def test_a_stream_of_a_thinking_model_has_two_parts(
@@ -508,7 +508,7 @@ def test_a_request_does_not_wait_for_the_engine(study: Study, engines: Any, monk
 def test_prompts_of_clients_that_come_together_are_rendered_together(
     study: Study, edit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By one process, and one that its template does not render fails alone."""
+    """By one process, unless they are long, and one that its template does not render fails alone."""
     template = study.project / "recipes" / "prompts" / "failing.jinja"
     source = (study.project / "recipes" / "prompts" / "chatml.jinja").read_text(encoding="utf-8")
     failing = "{% if 'please fail' in messages[-1]['content'] %}{{ raise_exception('it cannot') }}{% endif %}"
@@ -537,6 +537,13 @@ def test_prompts_of_clients_that_come_together_are_rendered_together(
         assert [number for number, item in enumerate(found) if item.status_code != 200] == [20]
         assert found[20].status_code == 400 and "it cannot" in found[20].text
         assert served.metric("its_engine_failures_total") == 0
+
+        calls.clear()
+        monkeypatch.setattr("its.server.desk.PROMPT_CHARACTERS", 100)
+        problems = [f"What is {number} + 3?" for number in range(30)]
+        with ThreadPoolExecutor(30) as pool:
+            assert {item.status_code for item in pool.map(served.ask, problems)} == {200}
+        assert sum(calls) == 30 and max(calls) < 9, calls
 
 
 def test_many_clients_some_of_which_hang_or_leave(study: Study, engines: Any) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from its.engines.fleet.answers import ids_sha256, model_names, parse_answer
+from its.engines.fleet.answers import model_names, parse_answer
 from its.engines.fleet.errors import all_declined, check_served, exhausted, key_refused, refused, stuck, unreachable
 from its.engines.fleet.events import Events
 from its.engines.fleet.pacing import backoff
@@ -36,6 +36,10 @@ MOST_DECLINED = 16
 UNLISTED = (400, 403, 404, 405, 501)
 """Statuses without a list of models: there is no such page, or not for this key (hosted services restrict keys to
 chat). If the key is rejected altogether, the first request says so."""
+NOT_STREAMED = (400, 403, 404, 405, 415, 422, 501)
+"""Statuses with which servers refuse the fields of a stream, or streams altogether."""
+MOST_MISSED = 2
+"""Streams of a model, one after the other, that could not be used; then its answers are requested whole."""
 COUNTED = {
     "busy": "rate_limited",
     "unreachable": "dropped",
@@ -248,6 +252,7 @@ class Fleet:
         try:
             answer = await self._watched(job, server, url)
             if answer is None:
+                began = time.monotonic()
                 answer = await exchange(server.client, "POST", url, seconds, self._scrub, job.body)
         except asyncio.CancelledError:
             if not job.cancelled or self._closing:
@@ -268,6 +273,10 @@ class Fleet:
                 )
         now = time.monotonic()
         if isinstance(outcome, Completion):
+            if outcome.thinking is None:
+                server.plain.add(job.route.served)
+            else:
+                server.missed[job.route.served] = MOST_MISSED
             server.pace.answered(began, now, outcome.completion_tokens)
             self._charge(outcome)
             if outcome.finish_reason != NO_TEXT:
@@ -289,7 +298,8 @@ class Fleet:
     async def _watched(self, job: Job, server: Server, url: str) -> bytes | Failure | None:
         """The answer as of a request for the whole one, with reports of its text; None if it must be requested so."""
         route, name = job.route, job.request.request_id
-        if job.watched is None or route.served in server.whole:
+        untried = route.model.thinks and route.served not in server.plain
+        if job.watched is None or untried or server.missed[route.served] >= MOST_MISSED:
             return None
         reported = 0.0
 
@@ -301,8 +311,8 @@ class Fleet:
             text = events.text[: len(events.text) - self._scrub.open_end(events.text)]
             if text:
                 reported = now
-                sha256 = ids_sha256(events.prompt_ids)
-                self._begun(Completion(name, text, "", 0, 0, sha256, weights=route.model.fingerprint))
+                sha256, weights = events.prompt_sha256, route.model.fingerprint
+                self._begun(Completion(name, text, "", 0, 0, sha256, weights=weights))
 
         events = Events(job.max_characters, grew)
         seconds = self._rules.timeout_seconds
@@ -310,16 +320,22 @@ class Fleet:
         if isinstance(answer, bytes):
             parsed = parse_answer(answer, name, route.model.fingerprint, job.max_characters)
             if not isinstance(parsed, str):
+                server.missed[route.served] = 0
                 return answer
-            why = parsed
-        elif answer.kind in ("garbage", "refused"):
-            why = answer.message
+            why, status = quoted(parsed, self._scrub), 200
+        elif answer.kind in ("garbage", "refused", "limit", "key") or answer.status in NOT_STREAMED:
+            why, status = answer.message, answer.status or 200
         else:
+            # The same words as for a whole answer, and the next attempt is one: perhaps only streams fail here.
+            job.watched = None if answer.kind in ("dropped", "timeout", "server_error") else job.watched
             return answer
-        if events.unreadable or (isinstance(answer, Failure) and answer.kind == "refused"):
-            server.whole.add(route.served)
-        did = "requests the whole answer"
-        self.note(server=server.url, status=200, request=name, why=quoted(why, self._scrub), did=did)
+        if events.thinks or status in NOT_STREAMED:
+            server.missed[route.served] = MOST_MISSED
+        elif not events.empty:
+            server.missed[route.served] += 1
+        server.trouble, server.progress = why, time.monotonic()  # an attempt of its own, though no failure
+        self.counts["unstreamed"] = self.counts.get("unstreamed", 0) + 1
+        self.note(server=server.url, status=status, request=name, why=why, did="requests the whole answer")
         return None
 
     def _charge(self, completion: Completion) -> None:

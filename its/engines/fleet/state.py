@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import httpx2
@@ -37,7 +37,8 @@ class Server:
 
     Args:
         names: of the models that it serves; None if it has no list, so it is assumed to serve everything.
-        whole: its names of models whose answers it is not to stream: it cannot, or not as `Events` reads them.
+        plain: its names of models whose thinking it does not separate, as their whole answers show.
+        missed: by its name of a model, how many streams in a row could not be used.
         trouble: its last failure; quoted when the run stops making progress.
         progress: when it last answered, or failed in a way that counts against a request.
     """
@@ -47,7 +48,8 @@ class Server:
     client: httpx2.AsyncClient
     pace: Pace
     names: set[str] | None = None
-    whole: set[str] = field(default_factory=set)
+    plain: set[str] = field(default_factory=set)
+    missed: Counter[str] = field(default_factory=Counter)
     trouble: str = ""
     progress: float = 0.0
 

@@ -104,6 +104,8 @@ PROMPT_PARAMS = (None, "", "messages", "prompt", "input_text", "input_tokens")
 """The parameter in an error about a long prompt, if any: OpenAI names the field, vLLM what it counted."""
 WORDED = (400, 413, 422)
 """Statuses of errors whose message is examined, besides their codes."""
+CHUNKS_AT_ONCE = 64
+END_SECONDS = 0.5
 AGAIN = (408, 409, 425)
 CONNECT_SECONDS = 8.0  # for each of connection and handshake
 HANDSHAKE = "connection.start_tls"
@@ -198,7 +200,13 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Reader(Protocol):
-    """Reads an answer that comes as a stream of events."""
+    """Reads an answer that comes as a stream of events.
+
+    Args:
+        done: whether the server says that this was all.
+    """
+
+    done: bool
 
     def feed(self, data: bytes) -> None:
         """Receive the next bytes.
@@ -228,7 +236,7 @@ async def exchange(
 
     Args:
         seconds: for the whole, to the last byte; a late answer finds its connection closed.
-        reader: of an answer that is a stream of events, if the body requests one.
+        reader: of an answer that is a stream of events, if the body requests one; it limits its length.
     """
     # No compression: it saves nothing on answers of this size, and one compressed byte may expand to a million.
     headers = {"Accept-Encoding": "identity"}
@@ -249,9 +257,7 @@ async def exchange(
             ) as answer:
                 good = answer.status_code == 200
                 if good and reader is not None and _is_stream(answer.headers):
-                    async with contextlib.aclosing(answer.aiter_raw()) as chunks:
-                        async for chunk in chunks:
-                            reader.feed(chunk)
+                    await _read_stream(answer, reader)
                     return reader.answer()
                 body = await _read(answer, ANSWER_BYTES if good else ERROR_BYTES)
             if not good:
@@ -304,6 +310,24 @@ async def _read(answer: httpx2.Response, limit: int) -> bytes:
             if len(out) > limit:
                 break
     return bytes(out)
+
+
+async def _read_stream(answer: httpx2.Response, reader: Reader) -> None:
+    """Have a stream read. Behind its last event nothing is waited for but the end of the connection's use."""
+    async with contextlib.aclosing(answer.aiter_raw()) as chunks:
+        number = 0
+        async for chunk in chunks:
+            reader.feed(chunk)
+            if reader.done:
+                break
+            number += 1
+            if not number % CHUNKS_AT_ONCE:
+                await asyncio.sleep(0)  # a full buffer does not stop the other requests
+        if reader.done:
+            with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+                async with asyncio.timeout(END_SECONDS):
+                    async for _ in chunks:
+                        pass
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
