@@ -124,8 +124,7 @@ def running(side: Side, command: list[str], variables: dict[str, str], log: Path
 
 def vllm_server(bench: Bench, side: Side, model: EngineModel) -> tuple[list[str], dict[str, str]]:
     """Command and environment of vLLM's server, with the options of the recipe."""
-    build = "vllm_cpu" if "vllm_cpu" in str(bench.environment.python) else "vllm"
-    _, extra = worker_settings(model, bench.choice.options, bench.choice.environment, build)
+    _, extra = worker_settings(model, bench.choice.options, bench.choice.environment, bench.environment.build)
     extra = process_variables(extra, bench.choice.environment)
     words = [str(bench.environment.python), "-m", "vllm.entrypoints.openai.api_server", "--model", model.path]
     words += ["--served-model-name", side.model, "--port", str(side.port), "--host", "127.0.0.1"]

@@ -62,7 +62,8 @@ class Checks(Protocol):
         """Check queries before their models receive anything.
 
         Raises:
-            ItsError: if one contains a control token.
+            ItsError: if one contains a control token; or if its chat template does not render it, which a server finds
+                later, with the queries of other jobs.
         """
 
 

@@ -128,15 +128,11 @@ class WorkerEngine:
 
     def poll(self, timeout_seconds: float) -> list[Completion]:
         lines, self._kept = self._kept, []
-        if not lines:
-            try:
-                line = self._lines.get(timeout=timeout_seconds) if timeout_seconds else self._lines.get_nowait()
-            except queue.Empty:
-                return []
-            lines += [] if line is None else [line]
+        wait = 0.0 if lines else timeout_seconds
         with contextlib.suppress(queue.Empty):
             while not lines or lines[-1].endswith("\n"):  # what follows the end is the end again
-                line = self._lines.get_nowait()
+                line = self._lines.get(timeout=wait) if wait else self._lines.get_nowait()
+                wait = 0.0
                 lines += [] if line is None else [line]
         out: list[Completion] = []
         for index, line in enumerate(lines):

@@ -86,6 +86,7 @@ class Desk:
         restarts: int,
     ) -> None:
         self._study, self._checkpoints, self._sampled = study, list(checkpoints), sampled
+        self._names = frozenset(checkpoint.name for checkpoint in checkpoints)
         self._metrics, self._restarts = metrics, restarts
         self._inbox: queue.SimpleQueue[tuple[str, Job | None]] = queue.SimpleQueue()
         self._jobs: dict[int, Job] = {}  # by the id of the ticket
@@ -196,11 +197,11 @@ class Desk:
         self._prompts.forget(REMEMBERED)
 
     def _compared(self, request: Request) -> bool:
-        return request.start is None and any(request.model == checkpoint.name for checkpoint in self._checkpoints)
+        return request.start is None and request.model in self._names
 
     def _learn(self, requests: Sequence[Request]) -> None:
         for name in dict.fromkeys(request.model for request in requests):
-            self._prompts.learn([request.messages for request in requests if request.model == name], [name])
+            self._prompts.learn(_chats([request for request in requests if request.model == name]), [name])
 
     def _turn(self) -> bool:
         """Take what came in, then let the engine work for a moment; False at the end."""
@@ -288,21 +289,27 @@ class Desk:
         characters = 0
         while self._next and (not jobs or characters < PROMPT_CHARACTERS):
             jobs.append(self._next.pop(0))
-            characters += sum(len(turn["content"]) for request in _requests(jobs[-1]) for turn in request.messages)
-        with contextlib.suppress(Exception):  # whose fault it is shows below
-            self._learn([request for job in jobs for request in _requests(job) if self._compared(request)])
-        for job in jobs:
+            characters += sum(len(turn["content"]) for chat in _chats(_requests(jobs[-1])) for turn in chat)
+        for job in self._learned(jobs):
+            follow = job.batch is not None and job.batch.what == "responses"
             try:
-                requests = _requests(job)
-                self._learn([request for request in requests if self._compared(request)])
-                follow = job.batch is not None and job.batch.what == "responses"
-                try:
-                    job.ticket = self._feed.add(requests, job.begun if follow else None)
-                except RunError as error:  # of the store
-                    raise EngineFailed(error.message, error.hint) from error
+                job.ticket = self._feed.add(_requests(job), job.begun if follow else None)
                 self._jobs[id(job.ticket)] = job
+            except RunError as error:  # of the store
+                self._fail(job, EngineFailed(error.message, error.hint))
             except Exception as error:
                 self._fail(job, error)
+
+    def _learned(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs whose prompts have ids now; the others have failed, each for its own prompts alone."""
+        try:
+            self._learn([request for job in jobs for request in _requests(job) if self._compared(request)])
+            return list(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                self._fail(jobs[0], error)
+                return []
+        return [job for one in jobs for job in self._learned([one])]
 
     def _fail(self, job: Job, error: Exception) -> None:
         if not isinstance(error, ItsError | ApiError):  # a bug costs one request, never the server
@@ -339,3 +346,8 @@ class Desk:
 
 def _requests(job: Job) -> Sequence[Request]:
     return [] if job.batch is None else job.batch.requests
+
+
+def _chats(requests: Sequence[Request]) -> list[Sequence[Mapping[str, str]]]:
+    """The conversations of requests; the samples of a query share theirs."""
+    return list({id(request.messages): request.messages for request in requests}.values())

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.openai_server import FAULTS, FakeServer, answer_to, seeded
+from unit.test_engine_openai import KEY, MODEL, _engine, _request
 
 from its.engines.fleet.answers import MOST_TEXT, parse_answer
 from its.engines.fleet.events import Events
 from its.engines.fleet.scrub import Scrub
-from its.engines.openai import OpenAIEngine, OpenAIServer
-from its.engines.protocol import Completion, EngineModel, Request
+from its.engines.openai import OpenAIEngine
+from its.engines.protocol import Completion, Request
 from its.errors import ItsError
 
-MODEL = EngineModel(name="m", path="a_model", fingerprint="f:m", dtype="bfloat16", context_length=64)
-SAMPLING = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "stop": []}
-KEY = "sk-proj-0123456789/abcdef+ghijklmnop"
 
-
-def _request(text: str, **changes: Any) -> Request:
-    made = Request(text, [{"role": "user", "content": text}], SAMPLING, seed=7, model="m", follow=True)
-    return replace(made, **changes)
-
-
-@contextlib.contextmanager
-def _engine(*servers: FakeServer, **settings: Any) -> Iterator[OpenAIEngine]:
-    variable = settings.pop("key_variable", None)
-    settings = {"backoff_seconds": 0.01, "patience_seconds": 5.0, "timeout_seconds": 5.0, **settings}
-    engine = OpenAIEngine([OpenAIServer(server.url, variable) for server in servers], [MODEL], {}, **settings)
-    with contextlib.closing(engine):
-        yield engine
+def _ask(text: str, **changes: Any) -> Request:
+    return _request(text, **{"follow": True, **changes})
 
 
 def _watched(engine: OpenAIEngine, *requests: Request) -> tuple[dict[str, Completion], dict[str, list[Completion]]]:
@@ -64,8 +50,8 @@ def _ids(answer: dict[str, Any]) -> None:
 
 def test_a_watched_answer_flows_and_is_the_one_that_nobody_watches() -> None:
     with FakeServer(extra=_ids, piece_seconds=0.03) as server, _engine(server) as engine:
-        found, parts = _watched(engine, _request("a"), _request("b"), _request("c", follow=False))
-        plain, none = _watched(engine, *(_request(name, follow=False) for name in "abc"))
+        found, parts = _watched(engine, _ask("a"), _ask("b"), _ask("c", follow=False))
+        plain, none = _watched(engine, *(_ask(name, follow=False) for name in "abc"))
     assert found == plain and not any(none.values())
     for name in "ab":
         texts = [part.text for part in parts[name]]
@@ -150,10 +136,10 @@ def test_an_answer_does_not_depend_on_whether_it_is_watched(
             extra(answer)
 
     with FakeServer(extra=some) as server, _engine(server) as engine:
-        plain, _ = _watched(engine, _request("plain"), _request("x", follow=False))
+        plain, _ = _watched(engine, _ask("plain"), _ask("x", follow=False))
         before = len(server.bodies)
         for _ in range(4):
-            found, parts = _watched(engine, _request("x"))
+            found, parts = _watched(engine, _ask("x"))
             assert found["x"] == plain["x"]
             assert all(found["x"].text.startswith(part.text) for part in parts["x"])
         assert [body["stream"] for body in server.bodies[before:]].count(True) == streams
@@ -163,7 +149,7 @@ def test_an_answer_does_not_depend_on_whether_it_is_watched(
 def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path) -> None:
     """It refuses the field, or takes no notice of it."""
     with FakeServer() as server, _engine(server, log=tmp_path / "log", options={"stream": None}) as engine:
-        found, parts = _watched(engine, _request("a"))
+        found, parts = _watched(engine, _ask("a"))
         assert found["a"].text == answer_to("a") and not parts["a"]
         assert not any("stream" in name for name in server.bodies[0])
 
@@ -180,7 +166,7 @@ def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path
     log = tmp_path / "refused.jsonl"
     with FakeServer(raw={"/chat/completions": refuses}) as server, _engine(server, log=log) as engine:
         for name in "abc":
-            found, _ = _watched(engine, _request(name))
+            found, _ = _watched(engine, _ask(name))
             assert found[name].text == "fine"
     assert asked == [True, False, False, False]
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -191,7 +177,7 @@ def test_a_server_that_does_not_stream_is_asked_for_whole_answers(tmp_path: Path
 def test_a_server_that_separates_thinking_is_found_out_by_its_stream() -> None:
     with FakeServer(extra=_thinks) as server, _engine(server) as engine:
         for name in "ab":
-            found, parts = _watched(engine, _request(name))
+            found, parts = _watched(engine, _ask(name))
             assert (found[name].text, found[name].thinking) == (answer_to(name), "Let me think.") and not parts[name]
     assert [body["stream"] for body in server.bodies] == [True, False, False]
 
@@ -205,13 +191,11 @@ def test_the_first_answer_of_a_model_that_thinks_shows_who_separates_it(separate
             answer["choices"][0]["message"]["reasoning_content"] = ""
 
     model = replace(MODEL, thinks=True)
-    with FakeServer(extra=extra, piece_seconds=0.03) as server:
-        engine = OpenAIEngine([OpenAIServer(server.url)], [model], {}, timeout_seconds=5.0)
-        with contextlib.closing(engine):
-            for name in "abc":
-                found, parts = _watched(engine, _request(name))
-                assert found[name].thinking == ("" if separates else None)
-                assert bool(parts[name]) == (name != "a" and not separates)
+    with FakeServer(extra=extra, piece_seconds=0.03) as server, _engine(server, models=[model]) as engine:
+        for name in "abc":
+            found, parts = _watched(engine, _ask(name))
+            assert found[name].thinking == ("" if separates else None)
+            assert bool(parts[name]) == (name != "a" and not separates)
 
 
 @pytest.mark.parametrize("fault", ["500", "501", "403", "cut_stream", "cut_before"])
@@ -223,7 +207,7 @@ def test_a_server_on_which_streams_alone_fail_answers(fault: str) -> None:
 
     with FakeServer(script=script) as server, _engine(server, retries=1) as engine:
         for name in "abc":
-            found, _ = _watched(engine, _request(name))
+            found, _ = _watched(engine, _ask(name))
             assert found[name].text == answer_to(name)
 
 
@@ -243,7 +227,7 @@ def test_a_stream_ends_with_its_last_event() -> None:
     with FakeServer(raw={"/chat/completions": holds}) as server, _engine(server, retries=0) as engine:
         began = time.monotonic()
         for name in ("hold", "cut"):
-            found, _ = _watched(engine, _request(name))
+            found, _ = _watched(engine, _ask(name))
             assert found[name].text == "all"
         assert time.monotonic() - began < 4, "no time limit was waited for"
 
@@ -269,7 +253,7 @@ def test_a_key_is_not_in_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
         FakeServer(extra=says, key=KEY, piece_seconds=0.02) as server,
         _engine(server, key_variable="SERVER_KEY", retries=1) as engine,
     ):
-        engine.submit(_request("a"))
+        engine.submit(_ask("a"))
         end = time.monotonic() + 30
         with pytest.raises(ItsError) as caught:
             while time.monotonic() < end:

@@ -248,6 +248,7 @@ class Fleet:
     async def _attempt(self, job: Job, server: Server) -> None:
         began = time.monotonic()
         outcome: Failure | Completion
+        answer: bytes | Completion | Failure | None
         url, seconds = f"{server.url}/chat/completions", self._rules.timeout_seconds
         try:
             answer = await self._watched(job, server, url)
@@ -262,15 +263,18 @@ class Fleet:
         if isinstance(answer, Failure):
             outcome = answer
         else:
-            parsed = parse_answer(answer, job.request.request_id, job.route.model.fingerprint, job.max_characters)
+            parsed: Completion | str = (
+                answer
+                if isinstance(answer, Completion)
+                else parse_answer(answer, job.request.request_id, job.route.model.fingerprint, job.max_characters)
+            )
             if isinstance(parsed, Completion) and self._scrub.in_clear(f"{parsed.text}\n{parsed.thinking or ''}"):
                 parsed = "the text contains the key that the server was sent"  # it would be stored, and reported
             if isinstance(parsed, Completion):
                 outcome = parsed
             else:  # some gateways put an error under status 200
-                outcome = prompt_failure(200, answer, self._scrub) or Failure(
-                    "garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200
-                )
+                blamed = prompt_failure(200, answer, self._scrub) if isinstance(answer, bytes) else None
+                outcome = blamed or Failure("garbage", f"gave no usable answer: {quoted(parsed, self._scrub)}", 200)
         now = time.monotonic()
         if isinstance(outcome, Completion):
             if outcome.thinking is None:
@@ -295,8 +299,8 @@ class Fleet:
             self.note(server=server.url, status=200, request=request_id, why=why, did=done)
         self._dispatch()
 
-    async def _watched(self, job: Job, server: Server, url: str) -> bytes | Failure | None:
-        """The answer as of a request for the whole one, with reports of its text; None if it must be requested so."""
+    async def _watched(self, job: Job, server: Server, url: str) -> Completion | Failure | None:
+        """What a request for the whole answer gives, with reports of its text; None if it must be requested so."""
         route, name = job.route, job.request.request_id
         untried = route.model.thinks and route.served not in server.plain
         if job.watched is None or untried or server.missed[route.served] >= MOST_MISSED:
@@ -321,7 +325,7 @@ class Fleet:
             parsed = parse_answer(answer, name, route.model.fingerprint, job.max_characters)
             if not isinstance(parsed, str):
                 server.missed[route.served] = 0
-                return answer
+                return parsed
             why, status = quoted(parsed, self._scrub), 200
         elif answer.kind in ("garbage", "refused", "limit", "key") or answer.status in NOT_STREAMED:
             why, status = answer.message, answer.status or 200
